@@ -1,0 +1,84 @@
+//! The one place that knows bincode: values of the index and the journal as bytes.
+//!
+//! Every value starts with a format version byte, then bincode 2 `standard()`: variable-length
+//! integers, fields in order. Bytes left over, a length beyond the limit and an unknown version
+//! are errors, since bytes from the disk are input.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::limits::ENCODED_BYTES_MAX;
+
+/// Version of the encoding; the first byte of every value.
+const FORMAT_VERSION: u8 = 1;
+
+/// Bytes that are not a value of the expected type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a value of the expected kind: {reason}")]
+pub(crate) struct CodecError {
+    reason: String,
+}
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<ENCODED_BYTES_MAX>()
+}
+
+/// Encodes a value.
+///
+/// # Errors
+/// The value is longer than the limit, which bounds elsewhere prevent.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = vec![FORMAT_VERSION];
+    bincode::serde::encode_into_std_write(value, &mut bytes, config()).map_err(|error| {
+        CodecError {
+            reason: error.to_string(),
+        }
+    })?;
+    Ok(bytes)
+}
+
+/// Decodes a value that takes all of the bytes.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    let error = |reason: String| CodecError { reason };
+    let (&version, encoded) = bytes
+        .split_first()
+        .ok_or_else(|| error("no bytes".into()))?;
+    if version != FORMAT_VERSION {
+        return Err(error(format!(
+            "encoding version {version}, known is {FORMAT_VERSION}"
+        )));
+    }
+    let (value, used) = bincode::serde::decode_from_slice(encoded, config())
+        .map_err(|cause| error(cause.to_string()))?;
+    if used != encoded.len() {
+        return Err(error(format!(
+            "{} bytes are left over",
+            encoded.len() - used
+        )));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_left_over_and_other_versions_are_errors() {
+        let mut bytes = encode(&(7u64, "name")).unwrap();
+        assert_eq!(decode::<(u64, String)>(&bytes), Ok((7, "name".into())));
+        bytes.push(0);
+        assert!(decode::<(u64, String)>(&bytes).is_err());
+        bytes.pop();
+        bytes[0] = 2;
+        assert!(decode::<(u64, String)>(&bytes).is_err());
+        assert!(decode::<(u64, String)>(&[]).is_err());
+    }
+
+    #[test]
+    fn a_length_beyond_the_bytes_is_an_error_and_allocates_nothing() {
+        let mut bytes = vec![FORMAT_VERSION, 253];
+        bytes.extend(u64::MAX.to_le_bytes());
+        assert!(decode::<Vec<u8>>(&bytes).is_err());
+    }
+}

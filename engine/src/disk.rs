@@ -1,0 +1,105 @@
+//! The one port of the engine: the disk under journal, blobs and index.
+//!
+//! Paths are relative to the data directory, with `/` between parts. With [`RealDisk`] they are
+//! files; with `SimulatedDisk` (feature `simulation`) the whole engine runs in memory and stops
+//! at any operation. redb reaches the same port through an adapter in `index`.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
+
+mod real;
+
+#[cfg(feature = "simulation")]
+mod simulated;
+
+pub use real::RealDisk;
+#[cfg(feature = "simulation")]
+pub use simulated::{Reached, SimulatedDisk};
+
+/// How [`Disk::open`] treats a missing or present file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// The file must be there.
+    Existing,
+    /// The file must not be there, and is made, empty.
+    CreateNew,
+}
+
+/// Space of the file system that holds the data directory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Space {
+    pub total: u64,
+    pub available: u64,
+}
+
+/// A data directory.
+///
+/// A name that was made, renamed or removed is durable only after [`Disk::sync_dir`] of the
+/// directory that holds it; the top directory is `""`.
+pub trait Disk: Debug + Send + Sync + 'static {
+    /// Opens a file for reading and writing.
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Names of the files in a directory, in no order.
+    fn list(&self, directory: &str) -> io::Result<Vec<String>>;
+
+    /// Makes a directory if it is not there.
+    fn create_dir(&self, directory: &str) -> io::Result<()>;
+
+    /// Renames a file within the data directory; what was there goes.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file's name; open files keep the bytes.
+    fn remove(&self, path: &str) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, directory: &str) -> io::Result<()>;
+
+    /// Space of the file system.
+    fn space(&self) -> io::Result<Space>;
+
+    /// Takes the lock of the data directory until the result is dropped (I10).
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if another process holds it.
+    fn lock(&self) -> io::Result<Box<dyn Debug + Send + Sync>>;
+
+    /// The data directory as a person would name it, for messages.
+    fn display(&self) -> String;
+}
+
+/// An open file. All calls may be made from many threads at once.
+pub trait DiskFile: Debug + Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills the buffer from `offset`; [`io::ErrorKind::UnexpectedEof`] if the file ends before.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// As [`DiskFile::read_exact_at`], but `false` instead of waiting for the disk.
+    fn read_exact_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool>;
+
+    /// Writes all pieces, one after the other, from `offset`. Not durable before
+    /// [`DiskFile::sync_data`].
+    fn write_all_at(&self, pieces: &[io::IoSlice<'_>], offset: u64) -> io::Result<()>;
+
+    /// Cuts or extends with zeros.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+
+    /// Reserves disk space for this range and extends the file over it with zeros.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] if there is none; the file may have grown all the same.
+    fn allocate(&self, offset: u64, length: u64) -> io::Result<()>;
+
+    /// Makes content and length durable. After an error nothing may be assumed about either, and
+    /// it must not be tried again (I7).
+    fn sync_data(&self) -> io::Result<()>;
+}

@@ -1,0 +1,7 @@
+//! skeleton
+/// skeleton
+#[derive(Debug)]
+pub struct SimulatedDisk;
+/// skeleton
+#[derive(Debug)]
+pub struct Reached;

@@ -1,0 +1,96 @@
+//! Every bound of the engine, with its unit and its reason.
+
+use std::time::Duration;
+
+/// Bytes of a file's name. A path component of the common file systems ends at 255 and a path at
+/// 4,096; a name beyond that could not be unpacked anywhere.
+pub const FILENAME_BYTES_MAX: usize = 4096;
+
+/// Bytes of a file's metadata. One row of the index; larger things are files of their own.
+pub const METADATA_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a text field of a header or catalogue record that has no narrower rule.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of the largest content that travels inside the journal; larger ones get files of their
+/// own, since one of them in the shared journal raised the small uploads' p99 from 50 to 500 ms.
+pub const INLINE_BYTES_MAX: u64 = 1 << 20;
+
+/// Bytes of contents that one group may carry: what one sync flushes at most.
+pub const GROUP_BYTES_MAX: u64 = 8 << 20;
+
+/// Changes in one group; bounds the index transaction that applies it.
+pub const GROUP_CHANGES_MAX: usize = 4096;
+
+/// Groups that are synced and not yet applied; group n+1 syncs while n is applied.
+pub const GROUPS_AHEAD_MAX: usize = 4;
+
+/// Changes of one dataset that are queued or in flight; the next one is told to come back.
+pub const DATASET_QUEUE_MAX: usize = 4096;
+
+/// Changes of all datasets that are queued or in flight.
+pub const CHANGES_IN_FLIGHT_MAX: usize = 65_536;
+
+/// Files in one journal record and one index transaction; a larger set travels in parts.
+pub const CHANGE_FILES_MAX: usize = 1024;
+
+/// Bytes of contents in one part of a large set.
+pub const CHANGE_BYTES_MAX: u64 = 4 << 20;
+
+/// Bytes of an encoded value, in the journal or the index; a longer one is damage.
+pub const ENCODED_BYTES_MAX: usize = 64 << 20;
+
+/// Numbers tried one by one for a name that ends in a slash before larger steps are taken.
+pub const NUMBERS_TRIED_IN_ORDER: u64 = 64;
+
+/// Layers in a dataset's stack before the background makes it shallow again.
+pub const STACK_LAYERS_MAX: usize = 8;
+
+/// Rows that one step of background work reads or writes; bounds how long a group waits for it.
+pub const BACKGROUND_ROWS_MAX: usize = 1024;
+
+/// Attempts of a merge before it holds its source.
+pub const MERGE_ATTEMPTS_MAX: u32 = 3;
+
+/// How long a change that touches two datasets waits for the other one to stand still.
+pub const HOLD_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How long an idle actor stays.
+pub const ACTOR_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Journal bytes after which the index is checkpointed; bounds replay to about half a second.
+pub const CHECKPOINT_JOURNAL_BYTES: u64 = 256 << 20;
+
+/// Changes after which the index is checkpointed.
+pub const CHECKPOINT_CHANGES: u64 = 50_000;
+
+/// Time after the first change since the last checkpoint at which the next one is made.
+pub const CHECKPOINT_AFTER: Duration = Duration::from_secs(5);
+
+/// Bytes of the uploads in flight that are held in memory, over all clients.
+pub const UPLOAD_MEMORY_BYTES: usize = 128 << 20;
+
+/// How long an upload waits for memory before it is told to come back.
+pub const UPLOAD_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes between two syncs of a large upload on its way; bounds what the last one has to flush.
+pub const STAGE_SYNC_BYTES: u64 = 8 << 20;
+
+/// Bytes of a response or intake that stay in memory before they go to a nameless file.
+pub const SPOOL_MEMORY_BYTES: usize = 1 << 20;
+
+/// Bytes that a read hands on at a time.
+pub const READ_CHUNK_BYTES: usize = 256 << 10;
+
+/// How long a lease keeps bytes that died after it began; a download that takes longer may find
+/// that a file of it has gone.
+pub const LEASE_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Files in one intake archive.
+pub const INTAKE_FILES_MAX: usize = 1_000_000;
+
+/// Bytes of one file's content.
+pub const FILE_BYTES_MAX: u64 = 1 << 40;
+
+/// Share of a segment, in percent, that must be live; below it the rest is moved away.
+pub const SEGMENT_LIVE_PERCENT_MIN: u64 = 50;

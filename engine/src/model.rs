@@ -1,0 +1,28 @@
+//! Plain values and pure rules: what a dataset, a file, a user is, and what a change says.
+//!
+//! Depends on nothing else in the engine, and everything else may use it. Nothing here reads or
+//! writes a disk.
+
+pub mod catalogue;
+
+pub mod change;
+
+pub mod dataset;
+
+pub mod digest;
+
+pub mod filename;
+
+pub mod ids;
+
+pub mod time;
+
+pub use catalogue::{
+    Licence, Membership, NewLicence, NewNode, NewProject, NewTeam, NewUser, Node, PermissionLevel,
+    Project, Team, User,
+};
+pub use dataset::{Dataset, DatasetPatch, FileRecord, NewDataset, StoredFile};
+pub use digest::Digest;
+pub use filename::{Filename, FilenameError, RequestedFilename};
+pub use ids::{DatasetId, LayerId, LicenceId, NodeId, ProjectId, Sequence, SetId, TeamId, UserId};
+pub use time::Timestamp;

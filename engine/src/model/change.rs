@@ -1,0 +1,218 @@
+//! What a change says: intentions and expectations, never places.
+//!
+//! Layers, counts, revisions, primary keys and version numbers are resolved when a change is
+//! applied, so that replaying the journal gives the same store again. Each change names what it
+//! expects of what it touches; the committer refuses it whole where an expectation fails.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DatasetId, DatasetPatch, Digest, FileRecord, Filename, NewDataset, NewLicence, NewNode,
+    NewProject, NewTeam, NewUser, NodeId, PermissionLevel, SetId, TeamId, Timestamp, UserId,
+};
+
+/// One change of the store; applied whole or refused whole (I6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Change {
+    /// Adds files whose names must be free.
+    AddFiles {
+        dataset: DatasetId,
+        files: Vec<NewFile>,
+    },
+    /// Removes a file that must hold this content.
+    DeleteFile {
+        dataset: DatasetId,
+        filename: Filename,
+        expects: Digest,
+    },
+    /// Sets the metadata of a file that must hold this content.
+    SetMetadata {
+        dataset: DatasetId,
+        filename: Filename,
+        expects: Digest,
+        metadata: String,
+    },
+    /// Makes all metadata of a dataset empty.
+    ClearDataset { dataset: DatasetId },
+    /// Makes an empty dataset, version 1.
+    CreateDataset { dataset: NewDataset, at: Timestamp },
+    /// Changes header fields.
+    UpdateDataset {
+        dataset: DatasetId,
+        patch: DatasetPatch,
+    },
+    /// Soft-deletes.
+    DestroyDataset { dataset: DatasetId, at: Timestamp },
+    /// Takes a soft deletion back.
+    ReinstateDataset { dataset: DatasetId },
+    /// Removes a dataset for good.
+    HardDeleteDataset { dataset: DatasetId },
+    /// Makes a dataset with the same files by sharing layers.
+    CopyDataset { source: DatasetId, copy: CopyTarget },
+    /// Makes a dataset with these files of the source, which must not have moved.
+    CopyFiles {
+        source: DatasetId,
+        source_revision: u64,
+        copy: CopyTarget,
+        files: Vec<NewFile>,
+    },
+    /// Gives an empty target the source's files by sharing layers.
+    MergeShared {
+        target: DatasetId,
+        source: DatasetId,
+        after: SourceAfterMerge,
+        at: Timestamp,
+    },
+    /// Adds what a plan took from the source, which must not have moved.
+    MergeFiles {
+        merge: MergePlan,
+        files: Vec<NewFile>,
+    },
+    /// A part of a large set: its files go to a layer that nobody sees yet.
+    StageFiles { set: SetId, files: Vec<NewFile> },
+    /// Makes a large set visible.
+    CommitSet {
+        set: SetId,
+        files: u64,
+        purpose: SetPurpose,
+    },
+    /// Gives up a large set.
+    AbortSet { set: SetId },
+    /// A content was copied to the journal's head; the index follows if it still points at the
+    /// old place. The new place is that of the record's own blob.
+    Relocate { moves: Vec<Relocation> },
+    /// A change of the records around datasets.
+    Catalogue(CatalogueChange),
+}
+
+/// A file that a change adds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NewFile {
+    pub(crate) filename: Filename,
+    pub(crate) record: FileRecord,
+    /// Metadata that comes along in a copy or merge; empty for an upload.
+    pub(crate) metadata: String,
+}
+
+/// What a copy is called and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CopyTarget {
+    /// Name of a new dataset; `None` makes the next version of the source.
+    pub(crate) new_name: Option<String>,
+    pub(crate) creator: Option<UserId>,
+    pub(crate) at: Timestamp,
+}
+
+/// What becomes of a merge's source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SourceAfterMerge {
+    /// It stays as it is.
+    Keep,
+    /// It is soft-deleted in the same change.
+    Destroy,
+    /// It is removed for good in the same change.
+    HardDelete,
+}
+
+/// The datasets and expectations of a planned merge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MergePlan {
+    pub(crate) target: DatasetId,
+    pub(crate) source: DatasetId,
+    pub(crate) source_revision: u64,
+    pub(crate) after: SourceAfterMerge,
+    pub(crate) at: Timestamp,
+}
+
+/// What a large set is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SetPurpose {
+    AddFiles {
+        dataset: DatasetId,
+    },
+    Merge(MergePlan),
+    Copy {
+        source: DatasetId,
+        source_revision: u64,
+        copy: CopyTarget,
+    },
+}
+
+/// A content's move within the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Relocation {
+    pub(crate) digest: Digest,
+    pub(crate) from: BlobPlace,
+}
+
+/// A change of users, teams, memberships, projects, licences or nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CatalogueChange {
+    CreateUser {
+        user: NewUser,
+        at: Timestamp,
+    },
+    SetPassword {
+        user: UserId,
+        password_hash: String,
+    },
+    CreateTeam {
+        team: NewTeam,
+        at: Timestamp,
+    },
+    AddMember {
+        team: TeamId,
+        user: UserId,
+        permissions: PermissionLevel,
+        creator: Option<UserId>,
+        at: Timestamp,
+    },
+    CreateProject {
+        project: NewProject,
+        at: Timestamp,
+    },
+    CreateLicence {
+        licence: NewLicence,
+    },
+    CreateNode {
+        node: NewNode,
+    },
+    /// What was only remembered in memory until now.
+    Touch {
+        logins: Vec<(UserId, Timestamp)>,
+        nodes: Vec<(NodeId, Timestamp)>,
+    },
+}
+
+/// Number of a journal segment; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct SegmentId(pub(crate) u64);
+
+/// Where a content's bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum BlobPlace {
+    /// Inside a journal segment, at this byte offset of its file.
+    Segment { segment: SegmentId, offset: u64 },
+    /// In a file of its own.
+    Large(LargeFileId),
+}
+
+/// Distinguishes the files that ever held one large content.
+///
+/// It contains the process's start number, so a dead file's removal can never hit a fresh upload
+/// of the same content, and a sweep knows which files this process did not make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct LargeFileId {
+    pub(crate) start: u64,
+    pub(crate) number: u64,
+}
+
+/// A content that a record brings with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NewBlob {
+    pub(crate) digest: Digest,
+    /// Bytes.
+    pub(crate) length: u64,
+    pub(crate) crc32: u32,
+    pub(crate) place: BlobPlace,
+}

@@ -1,0 +1,98 @@
+//! A dataset and its files as readers see them.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DatasetId, Digest, Filename, LayerId, LicenceId, ProjectId, Timestamp, UserId};
+
+/// A dataset's header: everything about it but its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dataset {
+    /// Primary key.
+    pub id: DatasetId,
+    /// Name; with project and version unique among the datasets that are not soft-deleted.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Counts from 1.
+    pub version: u64,
+    /// Version that this one was copied from, if it was made as a new version.
+    pub previous_version: Option<u64>,
+    /// The owning project.
+    pub project: ProjectId,
+    /// The licence its content is under.
+    pub licence: LicenceId,
+    /// Free text.
+    pub tags: String,
+    /// Whether strangers may see the header.
+    pub is_public: bool,
+    /// Who made it; `None` if that user is no longer known.
+    pub creator: Option<UserId>,
+    /// When it was made.
+    pub creation_time: Timestamp,
+    /// When it was soft-deleted, if it is.
+    pub deletion_time: Option<Timestamp>,
+    /// Number of files; kept true by whoever changes rows.
+    pub file_count: u64,
+    /// Bytes of all files together, each counted as often as it is named.
+    pub file_bytes: u64,
+    /// Grows by one with every change to the dataset; a precondition of merges and copies.
+    pub(crate) revision: u64,
+    /// The layers of its file tree, the mutable one first.
+    pub(crate) stack: Vec<StackEntry>,
+}
+
+/// A dataset's view of one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StackEntry {
+    pub(crate) layer: LayerId,
+    /// Set by `clear` on the layers that were there: their metadata counts no longer.
+    pub(crate) metadata_void: bool,
+}
+
+/// What a caller gives to make a dataset; times and version are the engine's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of `Dataset`")]
+pub struct NewDataset {
+    pub name: String,
+    pub description: String,
+    pub project: ProjectId,
+    pub licence: LicenceId,
+    pub tags: String,
+    pub is_public: bool,
+    pub creator: Option<UserId>,
+}
+
+/// Field by field change of a header; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of `Dataset`")]
+pub struct DatasetPatch {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub project: Option<ProjectId>,
+    pub licence: Option<LicenceId>,
+    pub tags: Option<String>,
+    pub is_public: Option<bool>,
+}
+
+/// What a dataset knows of one file, without its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Names the content.
+    pub digest: Digest,
+    /// Bytes of the content.
+    pub length: u64,
+    /// CRC-32 (IEEE) of the content, as zip and gzip want it.
+    pub crc32: u32,
+    /// When the file was added to a dataset; copies keep it.
+    pub creation_time: Timestamp,
+    /// Whether compressing the content is worth the time; an estimate taken on its way in.
+    pub compressible: bool,
+}
+
+/// A file that was added to or removed from a dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct StoredFile {
+    pub filename: Filename,
+    pub digest: Digest,
+}

@@ -1,0 +1,220 @@
+//! Names of files: the wire's normalisation, in one type that no other code can make.
+//!
+//! The rules are those of the API: a name is read as a POSIX path, `.` and empty parts go, `..`
+//! takes its parent with it, leading slashes are dropped; what then starts with `..` would leave
+//! the dataset and is refused, and so is a name of which nothing is left. A slash at the end asks
+//! the dataset for a number.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::FILENAME_BYTES_MAX;
+
+/// A file's name in normal form: parts joined by `/`, none of them empty, `.` or `..`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Filename(Box<str>);
+
+impl Filename {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Every directory that the name lies in, the nearest first, without the slash at its end.
+    pub fn directories(&self) -> impl Iterator<Item = &str> {
+        let slashes = self.0.rmatch_indices('/');
+        slashes.filter_map(|(at, _)| self.0.get(..at))
+    }
+
+    /// The same name if it already is in normal form, which look-ups demand.
+    pub fn exact(name: &str) -> Option<Self> {
+        match RequestedFilename::parse(name) {
+            Ok(RequestedFilename::Named(filename)) if filename.as_str() == name => Some(filename),
+            Ok(RequestedFilename::Named(_) | RequestedFilename::Numbered(_)) | Err(_) => None,
+        }
+    }
+
+    /// The file called `number` in this directory.
+    pub(crate) fn numbered(&self, number: u64) -> Self {
+        Self(format!("{}/{number}", self.0).into())
+    }
+
+    /// The name with `-number`, four digits at least, before the last extension of its last part.
+    ///
+    /// A leading dot begins no extension: `.dot` becomes `.dot-0001`.
+    pub(crate) fn suffixed(&self, number: u64) -> Self {
+        let last_part_at = self.0.rfind('/').map_or(0, |slash| slash + 1);
+        let dot = self.0.rfind('.').filter(|&dot| {
+            let stem = self.0.get(last_part_at..dot).unwrap_or("");
+            stem.bytes().any(|letter| letter != b'.')
+        });
+        let (base, extension) = self.0.split_at(dot.unwrap_or(self.0.len()));
+        Self(format!("{base}-{number:04}{extension}").into())
+    }
+}
+
+impl fmt::Display for Filename {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for Filename {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What an upload's name asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestedFilename {
+    /// This name.
+    Named(Filename),
+    /// The next free number in this directory: the request ended in a slash.
+    Numbered(Filename),
+}
+
+/// Why a text is no file name; the wire's own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FilenameError {
+    /// Nothing is left of the name.
+    #[error("Must name a file (nothing is left after normalising)")]
+    Empty,
+    /// It would leave the dataset.
+    #[error("Cannot extend beyond top-level directory (start with ..)")]
+    BeyondTop,
+    /// It holds a NUL.
+    #[error("Null characters are not allowed")]
+    Null,
+    /// It is too long.
+    #[error("Must be at most {FILENAME_BYTES_MAX} bytes long")]
+    TooLong,
+}
+
+impl RequestedFilename {
+    /// Normalises a name that was percent-decoded once.
+    ///
+    /// # Errors
+    /// The rule that the name breaks.
+    pub fn parse(name: &str) -> Result<Self, FilenameError> {
+        if name.len() > FILENAME_BYTES_MAX {
+            return Err(FilenameError::TooLong);
+        }
+        if name.contains('\0') {
+            return Err(FilenameError::Null);
+        }
+        let absolute = name.starts_with('/');
+        let mut parts: Vec<&str> = Vec::new();
+        for part in name.split('/') {
+            match part {
+                "" | "." => {}
+                // At the root, `..` stays there, as in POSIX; a relative path keeps it.
+                ".." if parts.last().is_none_or(|last| *last == "..") => {
+                    if !absolute {
+                        parts.push(part);
+                    }
+                }
+                ".." => {
+                    parts.pop();
+                }
+                _ => parts.push(part),
+            }
+        }
+        let normal = parts.join("/");
+        if normal.is_empty() {
+            return Err(FilenameError::Empty);
+        }
+        if normal.starts_with("..") {
+            return Err(FilenameError::BeyondTop);
+        }
+        let filename = Filename(normal.into());
+        if name.ends_with('/') {
+            Ok(Self::Numbered(filename))
+        } else {
+            Ok(Self::Named(filename))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> String {
+        match RequestedFilename::parse(name).unwrap() {
+            RequestedFilename::Named(filename) => filename.to_string(),
+            RequestedFilename::Numbered(directory) => panic!("asks for a number in {directory}"),
+        }
+    }
+
+    #[test]
+    fn names_are_normalised_as_posix_paths() {
+        assert_eq!(named("a/../b"), "b");
+        assert_eq!(named("./x"), "x");
+        assert_eq!(named("a//b"), "a/b");
+        assert_eq!(named("/abs"), "abs");
+        assert_eq!(named("//../abs"), "abs");
+        assert_eq!(named("a b+#?%;&'\"\\é"), "a b+#?%;&'\"\\é");
+    }
+
+    #[test]
+    fn names_that_leave_the_dataset_are_refused() {
+        for name in ["../x", "..foo", "...", "a/../../x", ".."] {
+            assert_eq!(
+                RequestedFilename::parse(name),
+                Err(FilenameError::BeyondTop),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_which_nothing_is_left_are_refused() {
+        for name in ["", ".", "./", "/", "x/..", "x/../", "//"] {
+            assert_eq!(
+                RequestedFilename::parse(name),
+                Err(FilenameError::Empty),
+                "{name}"
+            );
+        }
+        assert_eq!(RequestedFilename::parse("a\0b"), Err(FilenameError::Null));
+        let long = "x".repeat(FILENAME_BYTES_MAX + 1);
+        assert_eq!(RequestedFilename::parse(&long), Err(FilenameError::TooLong));
+    }
+
+    #[test]
+    fn a_slash_at_the_end_asks_for_a_number() {
+        let RequestedFilename::Numbered(directory) = RequestedFilename::parse("a/./b//").unwrap()
+        else {
+            panic!("a number is asked for");
+        };
+        assert_eq!(directory.numbered(3).as_str(), "a/b/3");
+    }
+
+    #[test]
+    fn look_ups_are_not_normalised() {
+        assert!(Filename::exact("a/b").is_some());
+        for name in ["a//b", "./a", "/a", "a/", ""] {
+            assert!(Filename::exact(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn suffixes_go_before_the_last_extension() {
+        let suffixed = |name: &str, number| Filename::exact(name).unwrap().suffixed(number);
+        assert_eq!(suffixed("a.txt", 1).as_str(), "a-0001.txt");
+        assert_eq!(suffixed("t.tar.gz", 1).as_str(), "t.tar-0001.gz");
+        assert_eq!(suffixed(".dot", 2).as_str(), ".dot-0002");
+        assert_eq!(suffixed("d.x/plain", 12345).as_str(), "d.x/plain-12345");
+        assert_eq!(suffixed("d/.dot", 1).as_str(), "d/.dot-0001");
+    }
+
+    #[test]
+    fn directories_come_nearest_first() {
+        let filename = Filename::exact("a/b/c").unwrap();
+        assert_eq!(filename.directories().collect::<Vec<_>>(), ["a/b", "a"]);
+    }
+}
