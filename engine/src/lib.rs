@@ -3,6 +3,7 @@ pub mod codec;
 pub mod disk;
 mod engine;
 pub mod error;
+mod journal;
 pub mod limits;
 pub mod model;
 mod stubs;
