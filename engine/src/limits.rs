@@ -94,3 +94,15 @@ pub const FILE_BYTES_MAX: u64 = 1 << 40;
 
 /// Share of a segment, in percent, that must be live; below it the rest is moved away.
 pub const SEGMENT_LIVE_PERCENT_MIN: u64 = 50;
+
+/// Bytes that an upload of unknown length holds at first, and the least that a staging file is
+/// written in: small enough that thousands of them fit the budget, large enough for most files.
+pub const UPLOAD_FIRST_BYTES: usize = 64 << 10;
+
+/// Bytes at the start of a content that are looked at to tell whether it compresses; a histogram
+/// of them costs a few microseconds.
+pub const COMPRESSIBLE_SAMPLE_BYTES: usize = 4 << 10;
+
+/// Bytes that a blocking reader of a spool reads at a time; the members of an archive and its
+/// directory are mostly smaller.
+pub const SPOOL_READ_BYTES: usize = 64 << 10;
