@@ -36,10 +36,13 @@ mod upload;
 #[cfg(test)]
 pub(crate) mod memory_disk;
 
+#[cfg(test)]
+pub(crate) mod test_runtime;
+
 pub(crate) use pin::{Doomed, Pin, Pins};
 pub use read::{Blob, BlobStream};
-pub(crate) use stage::{CommitBlob, StagedBody};
 pub use stage::StagedBlob;
+pub(crate) use stage::{CommitBlob, StagedBody};
 pub(crate) use upload::StageError;
 pub use upload::Upload;
 
@@ -70,7 +73,11 @@ pub(crate) struct Blobs {
 impl Blobs {
     /// Makes the contents' side over a disk that [`Blobs::prepare`] has seen.
     pub(crate) fn new(disk: Arc<dyn Disk>, start: u64) -> Arc<Self> {
-        Self::with_budget(disk, start, Budget::new(UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX))
+        Self::with_budget(
+            disk,
+            start,
+            Budget::new(UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX),
+        )
     }
 
     fn with_budget(disk: Arc<dyn Disk>, start: u64, budget: Budget) -> Arc<Self> {
@@ -136,7 +143,10 @@ impl Blobs {
         }
         for name in self.list(BLOBS)? {
             let Some((digest, id)) = large::parse_blob_name(&name) else {
-                tracing::warn!(name, "a file among the large contents is not ours; it stays");
+                tracing::warn!(
+                    name,
+                    "a file among the large contents is not ours; it stays"
+                );
                 continue;
             };
             if id.start < self.start && !referenced(&digest, id)? {

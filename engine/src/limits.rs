@@ -106,3 +106,7 @@ pub const COMPRESSIBLE_SAMPLE_BYTES: usize = 4 << 10;
 /// Bytes that a blocking reader of a spool reads at a time; the members of an archive and its
 /// directory are mostly smaller.
 pub const SPOOL_READ_BYTES: usize = 64 << 10;
+
+/// How long a member of an archive waits for upload memory before it goes to a file of its own:
+/// a little longer than a group of the journal takes, which gives memory back.
+pub const INTAKE_MEMORY_WAIT_MAX: Duration = Duration::from_millis(100);

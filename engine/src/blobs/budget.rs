@@ -1,11 +1,15 @@
 //! The memory of all uploads in flight, counted in KiB.
 //!
-//! Nobody waits while holding a share: an upload waits once, before its first byte, and later
-//! only tries. So uploads cannot wait for each other, however small the budget is.
+//! Nobody waits for long while holding a share: an upload waits once, before its first byte, and
+//! later only tries; an archive's intake, which may hold the members before, waits for an instant
+//! and then does without. So uploads cannot wait for each other, however small the budget is.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -62,6 +66,26 @@ impl Budget {
         self.try_acquire_units(units_of(bytes))
     }
 
+    /// Takes a share of so many bytes, or none if it is not free within `wait_max`. Blocks.
+    ///
+    /// Parks the thread itself, since callers need not be threads of a runtime.
+    pub(super) fn acquire_blocking(&self, bytes: usize, wait_max: Duration) -> Option<Share> {
+        let start = Instant::now();
+        let permit = Arc::clone(&self.semaphore).acquire_many_owned(units_of(bytes));
+        let mut permit = pin!(permit);
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        loop {
+            if let Poll::Ready(permit) = permit.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return permit.ok().map(|permit| Share(Some(permit)));
+            }
+            let left = wait_max.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return None;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
     fn try_acquire_units(&self, units: u32) -> Option<Share> {
         let permit = Arc::clone(&self.semaphore).try_acquire_many_owned(units);
         permit.ok().map(|permit| Share(Some(permit)))
@@ -108,6 +132,15 @@ impl Share {
     }
 }
 
+/// Wakes a parked thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
 /// Counts an upload among those that wait, also if it is dropped while it does.
 struct Waiting<'budget> {
     count: &'budget AtomicUsize,
@@ -150,6 +183,20 @@ mod tests {
         assert_eq!(budget.waiting.load(Ordering::Relaxed), 0);
         // No bytes need no memory.
         budget.acquire(0).await.unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_waits_gets_what_comes_back() {
+        let budget = Budget::new(2 << 10, Duration::ZERO);
+        assert!(budget.acquire_blocking(3 << 10, Duration::ZERO).is_none());
+        let share = budget.acquire_blocking(2 << 10, Duration::ZERO).unwrap();
+        assert!(budget.acquire_blocking(1, Duration::ZERO).is_none());
+        thread::scope(|scope| {
+            let waiting =
+                scope.spawn(|| budget.acquire_blocking(1 << 10, Duration::from_secs(600)));
+            drop(share);
+            assert_eq!(waiting.join().unwrap().unwrap().bytes(), 1 << 10);
+        });
     }
 
     #[tokio::test]

@@ -11,29 +11,29 @@ const ENTROPY_BITS_MAX: f64 = 7.4;
 
 /// How formats that are compressed in themselves begin: bytes, and where they stand.
 const COMPRESSED_MAGICS: &[(usize, &[u8])] = &[
-    (0, b"\xFF\xD8\xFF"),          // JPEG
-    (0, b"\x89PNG\r\n\x1A\n"),     // PNG
-    (0, b"GIF8"),                  // GIF
-    (8, b"WEBP"),                  // WebP, in RIFF
-    (0, b"\x1F\x8B"),              // gzip
-    (0, b"PK\x03\x04"),            // zip, and what is one: docx, npz, jar
-    (0, b"\x28\xB5\x2F\xFD"),      // zstd
-    (0, b"\xFD7zXZ\0"),            // xz
-    (0, b"BZh"),                   // bzip2
-    (0, b"7z\xBC\xAF\x27\x1C"),    // 7z
-    (0, b"\x04\x22\x4D\x18"),      // lz4
-    (0, b"Rar!\x1A\x07"),          // rar
-    (4, b"ftyp"),                  // mp4, mov, heic, avif
-    (0, b"\x1A\x45\xDF\xA3"),      // webm, mkv
-    (0, b"OggS"),                  // ogg, opus
-    (0, b"fLaC"),                  // flac
-    (0, b"ID3"),                   // mp3 with a tag
-    (0, b"\xFF\xFB"),              // mp3
-    (0, b"\xFF\xF3"),              // mp3, low rate
-    (0, b"\xFF\xF1"),              // aac
+    (0, b"\xFF\xD8\xFF"),             // JPEG
+    (0, b"\x89PNG\r\n\x1A\n"),        // PNG
+    (0, b"GIF8"),                     // GIF
+    (8, b"WEBP"),                     // WebP, in RIFF
+    (0, b"\x1F\x8B"),                 // gzip
+    (0, b"PK\x03\x04"),               // zip, and what is one: docx, npz, jar
+    (0, b"\x28\xB5\x2F\xFD"),         // zstd
+    (0, b"\xFD7zXZ\0"),               // xz
+    (0, b"BZh"),                      // bzip2
+    (0, b"7z\xBC\xAF\x27\x1C"),       // 7z
+    (0, b"\x04\x22\x4D\x18"),         // lz4
+    (0, b"Rar!\x1A\x07"),             // rar
+    (4, b"ftyp"),                     // mp4, mov, heic, avif
+    (0, b"\x1A\x45\xDF\xA3"),         // webm, mkv
+    (0, b"OggS"),                     // ogg, opus
+    (0, b"fLaC"),                     // flac
+    (0, b"ID3"),                      // mp3 with a tag
+    (0, b"\xFF\xFB"),                 // mp3
+    (0, b"\xFF\xF3"),                 // mp3, low rate
+    (0, b"\xFF\xF1"),                 // aac
     (0, b"\0\0\0\x0CJXL \r\n\x87\n"), // JPEG XL
     (0, b"\0\0\0\x0CjP  \r\n\x87\n"), // JPEG 2000
-    (0, b"wOF2"),                  // web font
+    (0, b"wOF2"),                     // web font
 ];
 
 /// Whether compressing a content that begins like this is worth the time.

@@ -245,3 +245,163 @@ impl BlobStream {
         outcome.unwrap_or_else(|error| Err(self.blob.read_error(io::Error::other(error))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory_disk::MemoryDisk;
+    use super::super::test_runtime::{block_on, drop_half_way};
+    use super::*;
+    use crate::disk::{Disk, OpenMode};
+
+    const LARGE: usize = (1 << 20) + 300_000;
+
+    fn content(length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at % 251) as u8).collect()
+    }
+
+    /// A content that lies in a file at byte 100, between bytes that are none of its own.
+    fn stored(disk: &MemoryDisk, content: &[u8]) -> Blob {
+        let file = disk.open("file", OpenMode::CreateNew).unwrap();
+        let pieces = [&[1; 100], content, &[2; 100]].map(io::IoSlice::new);
+        file.write_all_at(&pieces, 0).unwrap();
+        Blob::new(Digest::of(content), byte_count(content.len()), file, 100)
+    }
+
+    async fn read(mut stream: BlobStream) -> (Vec<u8>, Option<ReadError>) {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            match chunk {
+                Ok(chunk) => {
+                    assert!(!chunk.is_empty() && chunk.len() <= READ_CHUNK_BYTES);
+                    bytes.extend_from_slice(&chunk);
+                }
+                Err(error) => {
+                    assert!(stream.next().await.is_none());
+                    return (bytes, Some(error));
+                }
+            }
+        }
+        (bytes, None)
+    }
+
+    #[tokio::test]
+    async fn contents_and_ranges_come_back_whether_cached_or_not() {
+        for is_cached in [true, false] {
+            for length in [0, 1, 20_000, READ_CHUNK_BYTES, 1 << 20, LARGE] {
+                let disk = MemoryDisk::default();
+                let content = content(length);
+                let blob = stored(&disk, &content);
+                if !is_cached {
+                    disk.forget_cache();
+                }
+                for range in [
+                    0..length,
+                    0..length / 2,
+                    length / 3..length,
+                    length / 3..length / 2,
+                    length..length + 10,
+                    0..usize::MAX,
+                ] {
+                    let asked = byte_count(range.start)..byte_count(range.end);
+                    let (bytes, error) = read(blob.stream(asked)).await;
+                    let end = range.end.min(length);
+                    assert!(error.is_none());
+                    assert!(bytes == content[range.start.min(end)..end], "{range:?}");
+                }
+                assert_eq!(disk.waited_reads() == 0, is_cached || length == 0);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn rotten_bytes_of_a_small_content_are_not_served_at_all() {
+        let disk = MemoryDisk::default();
+        let blob = stored(&disk, &content(600_000));
+        disk.damage("file", 100 + 599_999);
+        for range in [0..600_000, 0..10, 300_000..300_001] {
+            let (bytes, error) = read(blob.stream(range)).await;
+            assert!(bytes.is_empty());
+            let digest = blob.digest().to_string();
+            let names_it = |place: &String| place.starts_with(&digest);
+            assert!(matches!(error, Some(ReadError::Corrupt { ref place, .. }) if names_it(place)));
+        }
+        assert!(matches!(blob.read_whole(), Err(ReadError::Corrupt { .. })));
+        // They are kept for inspection.
+        assert_eq!(disk.content("file").len(), 600_200);
+    }
+
+    #[tokio::test]
+    async fn rotten_bytes_of_a_large_content_are_never_served_whole() {
+        for place in [100, 100 + LARGE / 2, 100 + LARGE - 1] {
+            let disk = MemoryDisk::default();
+            let blob = stored(&disk, &content(LARGE));
+            disk.damage("file", place);
+            let (bytes, error) = read(blob.stream(0..byte_count(LARGE))).await;
+            assert!(matches!(error, Some(ReadError::Corrupt { .. })));
+            assert_eq!(bytes.len(), LARGE - LARGE % READ_CHUNK_BYTES);
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_around_a_content_do_not_matter() {
+        let disk = MemoryDisk::default();
+        let content = content(1_000);
+        let blob = stored(&disk, &content);
+        disk.damage("file", 99);
+        disk.damage("file", 1_100);
+        assert_eq!(blob.read_whole().unwrap(), content);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_ends_too_early_is_damage_and_a_broken_disk_is_not() {
+        for length in [1_000, LARGE] {
+            let disk = MemoryDisk::default();
+            let blob = stored(&disk, &content(length));
+            let end = byte_count(length);
+            blob.file.set_len(100 + end - 1).unwrap();
+            let (bytes, error) = read(blob.stream(0..end)).await;
+            assert!(bytes.len() < length);
+            assert!(matches!(error, Some(ReadError::Corrupt { .. })));
+            disk.fail_on("read");
+            let (_, error) = read(blob.stream(0..end)).await;
+            assert!(matches!(error, Some(ReadError::Io { .. })));
+        }
+    }
+
+    #[test]
+    fn a_dropped_future_loses_no_chunk_and_reads_nothing_twice() {
+        block_on(async {
+            for length in [600_000, LARGE] {
+                let disk = MemoryDisk::default();
+                disk.forget_cache();
+                let content = content(length);
+                let mut stream = stored(&disk, &content).stream(0..byte_count(length));
+                drop_half_way(stream.next()).await;
+                let (bytes, error) = read(stream).await;
+                assert!(bytes == content && error.is_none());
+                let reads = if length == LARGE {
+                    LARGE.div_ceil(READ_CHUNK_BYTES)
+                } else {
+                    1
+                };
+                assert_eq!(disk.waited_reads(), reads);
+            }
+        });
+    }
+
+    #[test]
+    fn reads_beyond_a_content_are_refused() {
+        let disk = MemoryDisk::default();
+        let blob = stored(&disk, &content(10));
+        let mut buffer = [0; 4];
+        blob.read_exact_at(&mut buffer, 6).unwrap();
+        assert_eq!(buffer, [6, 7, 8, 9]);
+        assert!(blob.read_exact_at(&mut buffer, 7).is_err());
+        assert!(blob.read_exact_at(&mut buffer, u64::MAX).is_err());
+        assert!(
+            stored(&MemoryDisk::default(), &content(LARGE))
+                .read_whole()
+                .is_err()
+        );
+    }
+}

@@ -20,11 +20,13 @@ use crate::model::change::LargeFileId;
 use super::budget::Share;
 use super::compressible::is_compressible;
 use super::large::{PublishedFile, StagingFile};
-use super::{Blobs, Pin, byte_count, capped, staging_error};
+use super::{Blobs, Pin, byte_count, staging_error};
 
 /// Bytes of the largest buffer.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
-const _: () = assert!(1 << 20 == INLINE_BYTES_MAX);
+
+// What fits the buffer travels in the journal, and nothing else does.
+const _: () = assert!(INLINE_BYTES_MAX == 1 << 20);
 
 /// A content that has arrived whole and is kept until it is dropped or named by a file.
 ///
@@ -146,6 +148,7 @@ pub(super) struct Arrival {
 /// The part of an arrival that has left the buffer.
 struct Spilled {
     file: StagingFile,
+    /// Estimated from the first bytes that left.
     compressible: bool,
 }
 
@@ -204,11 +207,7 @@ impl Arrival {
     }
 
     /// Fills the buffer from a reader, with at most so many bytes; `false` at the reader's end.
-    pub(super) fn fill_from(
-        &mut self,
-        reader: &mut dyn Read,
-        bytes_max: u64,
-    ) -> io::Result<bool> {
+    pub(super) fn fill_from(&mut self, reader: &mut dyn Read, bytes_max: u64) -> io::Result<bool> {
         let wanted = bytes_max.min(byte_count(self.room()));
         let mut piece = reader.take(wanted);
         let outcome = piece.read_to_end(&mut self.buffer);
@@ -236,7 +235,7 @@ impl Arrival {
     }
 
     /// Moves the buffer's bytes to the staging file, which is made if it is not there. Blocks.
-    pub(super) fn spill(&mut self) -> Result<(), MutationError> {
+    fn append_to_file(&mut self) -> Result<(), MutationError> {
         let spilled = match &mut self.spilled {
             Some(spilled) => spilled,
             none => {
@@ -248,6 +247,14 @@ impl Arrival {
         };
         spilled.file.append(&self.buffer).map_err(staging_error)?;
         self.buffer.clear();
+        Ok(())
+    }
+
+    /// Makes room for more bytes by moving those in the buffer to the staging file. Blocks.
+    pub(super) fn spill(&mut self) -> Result<(), MutationError> {
+        if !self.buffer.is_empty() {
+            self.append_to_file()?;
+        }
         // Without this, a content that found the budget empty would be written in tiny pieces.
         self.capacity = self.capacity.max(UPLOAD_FIRST_BYTES);
         Ok(())
@@ -260,7 +267,7 @@ impl Arrival {
         known: impl FnOnce(&Digest) -> Result<bool, ReadError>,
     ) -> Result<StagedBlob, MutationError> {
         if self.spilled.is_some() && !self.buffer.is_empty() {
-            self.spill()?;
+            self.append_to_file()?;
         }
         let (digest, crc32, compressible) = match &self.spilled {
             Some(Spilled { file, compressible }) => {
