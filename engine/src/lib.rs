@@ -1,4 +1,5 @@
 //! The storage engine of granary (skeleton).
+mod blobs;
 pub mod codec;
 pub mod disk;
 mod engine;
@@ -6,6 +7,7 @@ pub mod error;
 mod journal;
 pub mod limits;
 pub mod model;
+mod spool;
 mod stubs;
 
 pub use engine::{Engine, EngineOptions, Health};

@@ -98,3 +98,18 @@ pub const SEGMENT_LIVE_PERCENT_MIN: u64 = 50;
 /// How long a dataset stands still for a change that was planned on it; one that takes longer is
 /// refused by the expectations that it states.
 pub const HOLD_MAX: Duration = Duration::from_secs(600);
+/// Bytes that an upload of unknown length holds at first, and the least that a staging file is
+/// written in: small enough that thousands of them fit the budget, large enough for most files.
+pub const UPLOAD_FIRST_BYTES: usize = 64 << 10;
+
+/// Bytes at the start of a content that are looked at to tell whether it compresses; a histogram
+/// of them costs a few microseconds.
+pub const COMPRESSIBLE_SAMPLE_BYTES: usize = 4 << 10;
+
+/// Bytes that a blocking reader of a spool reads at a time; the members of an archive and its
+/// directory are mostly smaller.
+pub const SPOOL_READ_BYTES: usize = 64 << 10;
+
+/// How long a member of an archive waits for upload memory before it goes to a file of its own:
+/// a little longer than a group of the journal takes, which gives memory back.
+pub const INTAKE_MEMORY_WAIT_MAX: Duration = Duration::from_millis(100);
