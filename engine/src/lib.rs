@@ -1,10 +1,12 @@
 //! The storage engine of granary (skeleton).
+mod archive;
 pub mod codec;
 pub mod disk;
 mod engine;
 pub mod error;
 pub mod limits;
 pub mod model;
+mod spool;
 mod stubs;
 
 pub use engine::{Engine, EngineOptions, Health};
