@@ -7,8 +7,12 @@
 
 pub(crate) mod actor;
 
+mod committed;
+
 pub(crate) mod message;
 
 mod overlay;
 
 mod plan;
+
+pub(crate) use committed::plan_free_names;

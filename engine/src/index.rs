@@ -75,10 +75,14 @@ impl From<IndexError> for ReadError {
     fn from(error: IndexError) -> Self {
         match error {
             IndexError::Redb(source) => Self::IndexFailed { source },
-            IndexError::Row(error) => {
-                Self::Corrupt { what: "a row of the index", place: error.to_string() }
-            }
-            IndexError::Contradiction(place) => Self::Corrupt { what: "the index", place },
+            IndexError::Row(error) => Self::Corrupt {
+                what: "a row of the index",
+                place: error.to_string(),
+            },
+            IndexError::Contradiction(place) => Self::Corrupt {
+                what: "the index",
+                place,
+            },
         }
     }
 }
@@ -109,7 +113,9 @@ impl Index {
         mode: OpenMode,
         cache_bytes: usize,
     ) -> Result<Self, IndexError> {
-        let file = disk.open(INDEX_PATH, mode).map_err(redb::StorageError::Io)?;
+        let file = disk
+            .open(INDEX_PATH, mode)
+            .map_err(redb::StorageError::Io)?;
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
         let database = builder.create_with_backend(backend::DiskBackend::new(file))?;
@@ -154,7 +160,10 @@ impl Index {
         self.commit(Durability::Immediate, work)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place; called by the index thread only")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place; called by the index thread only"
+    )]
     fn commit<T>(
         &self,
         durability: Durability,
@@ -171,6 +180,36 @@ impl Index {
 
 /// Writes how far the index reaches, in the same transaction as the rows.
 pub(crate) fn write_applied(txn: &WriteTransaction, row: &AppliedRow) -> Result<(), IndexError> {
-    txn.open_table(STATE)?.insert(APPLIED, codec::encode(row)?.as_slice())?;
+    txn.open_table(STATE)?
+        .insert(APPLIED, codec::encode(row)?.as_slice())?;
+    Ok(())
+}
+
+/// Makes every table, so that readers of an empty store find them.
+pub(crate) fn create_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
+    txn.open_table(tables::DATASETS)?;
+    txn.open_table(tables::DATASET_NAMES)?;
+    txn.open_table(tables::LAYERS)?;
+    txn.open_table(tables::FILES)?;
+    txn.open_table(tables::METADATA)?;
+    txn.open_table(tables::BLOBS)?;
+    txn.open_table(tables::DEAD_BLOBS)?;
+    txn.open_table(tables::SEGMENTS)?;
+    txn.open_table(tables::LARGE_REMOVALS)?;
+    txn.open_table(tables::DROPPED_LAYERS)?;
+    txn.open_table(tables::SETS)?;
+    txn.open_table(tables::USERS)?;
+    txn.open_table(tables::USERNAMES)?;
+    txn.open_table(tables::TEAMS)?;
+    txn.open_table(tables::TEAM_NAMES)?;
+    txn.open_table(tables::MEMBERSHIPS)?;
+    txn.open_table(tables::PROJECTS)?;
+    txn.open_table(tables::PROJECT_NAMES)?;
+    txn.open_table(tables::LICENCES)?;
+    txn.open_table(tables::LICENCE_NAMES)?;
+    txn.open_table(tables::NODES)?;
+    txn.open_table(tables::NODE_ADDRESSES)?;
+    txn.open_table(tables::NUMBERS)?;
+    txn.open_table(STATE)?;
     Ok(())
 }

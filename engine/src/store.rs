@@ -27,7 +27,10 @@ pub(crate) struct SharedIndex {
 
 impl SharedIndex {
     pub(crate) fn new(index: Index) -> Self {
-        Self { index: RwLock::new(Arc::new(index)), failed: AtomicBool::new(false) }
+        Self {
+            index: RwLock::new(Arc::new(index)),
+            failed: AtomicBool::new(false),
+        }
     }
 
     /// The current index.
@@ -86,13 +89,20 @@ impl Store {
     /// Opens a content for reading; `None` if the index does not hold it.
     pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Option<Blob>, ReadError> {
         for _ in 0..LOOKS_MAX {
-            let Some(row) = self.snapshot()?.blob(digest)? else { return Ok(None) };
+            let Some(row) = self.snapshot()?.blob(digest)? else {
+                return Ok(None);
+            };
             let (file, offset) = match row.place {
                 BlobPlace::Segment { segment, offset } => (self.segments.get(segment), offset),
                 BlobPlace::Large(id) => match self.blobs.open_large(digest, id) {
                     Ok(file) => (Some(file), 0),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => (None, 0),
-                    Err(source) => return Err(ReadError::Io { what: "a large file", source }),
+                    Err(source) => {
+                        return Err(ReadError::Io {
+                            what: "a large file",
+                            source,
+                        });
+                    }
                 },
             };
             // Without a file it went between the look and the grasp; the index knows better now.
@@ -100,6 +110,9 @@ impl Store {
                 return Ok(Some(Blob::new(*digest, row.length, file, offset)));
             }
         }
-        Err(ReadError::Corrupt { what: "a content", place: format!("the file of {digest} is missing") })
+        Err(ReadError::Corrupt {
+            what: "a content",
+            place: format!("the file of {digest} is missing"),
+        })
     }
 }

@@ -69,25 +69,24 @@ impl StagedBlob {
         self.compressible
     }
 
-    /// Hands the content over to the change that names it.
-    ///
-    /// The caller keeps the pin until the change is applied, and from here on a large file is its
-    /// own: it removes the file ([`Blobs::remove_large`]) if the change is refused or loses to
-    /// another file of the same content, and leaves it where the outcome is unknown, since the
-    /// next start's sweep asks the index.
-    pub(crate) fn into_commit(self) -> CommitBlob {
-        CommitBlob {
-            digest: self.digest,
-            length: self.length,
-            crc32: self.crc32,
-            compressible: self.compressible,
-            pin: self.pin,
-            body: match self.body {
-                Body::Known => StagedBody::Known,
-                Body::Memory(bytes) => StagedBody::Memory(bytes),
-                Body::Large(file) => StagedBody::Large(file.keep()),
-            },
+    /// Where the bytes are; they stay this content's own.
+    pub(crate) fn body(&self) -> StagedBody {
+        match &self.body {
+            Body::Known => StagedBody::Known,
+            Body::Memory(bytes) => StagedBody::Memory(bytes.clone()),
+            Body::Large(file) => StagedBody::Large(file.id()),
         }
+    }
+
+    /// Hands the content over to the record that names it: memory goes back to the budget, and a
+    /// large file is the index's to remove from here on.
+    ///
+    /// The pin is to be held until the record is applied (I3).
+    pub(crate) fn into_pin(self) -> Pin {
+        if let Body::Large(file) = self.body {
+            file.keep();
+        }
+        self.pin
     }
 }
 
@@ -105,19 +104,6 @@ impl fmt::Debug for StagedBlob {
             .field("body", &body)
             .finish_non_exhaustive()
     }
-}
-
-/// A staged content in the hands of the change that names it.
-#[derive(Debug)]
-pub(crate) struct CommitBlob {
-    pub(crate) digest: Digest,
-    /// Bytes.
-    pub(crate) length: u64,
-    pub(crate) crc32: u32,
-    pub(crate) compressible: bool,
-    /// To be held until the change is applied (I3).
-    pub(crate) pin: Pin,
-    pub(crate) body: StagedBody,
 }
 
 /// Where the bytes of a staged content are.

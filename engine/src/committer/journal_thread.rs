@@ -48,7 +48,15 @@ impl JournalThread {
     ) -> Self {
         let applied = Arc::default();
         let in_flight = HashMap::new();
-        Self { disk, journal, queue, index, reserve_bytes, in_flight, applied }
+        Self {
+            disk,
+            journal,
+            queue,
+            index,
+            reserve_bytes,
+            in_flight,
+            applied,
+        }
     }
 
     /// Runs until the queue is closed and empty, or the disk fails.
@@ -64,7 +72,9 @@ impl JournalThread {
     /// I7: without space what grows the store is refused, and what frees space goes on.
     fn refuse_growth_without_space(&mut self, group: Vec<Submission>) -> Vec<Submission> {
         let bytes: u64 = group.iter().map(payload_bytes).sum();
-        let records = u64::try_from(group.len()).unwrap_or(u64::MAX).saturating_mul(512);
+        let records = u64::try_from(group.len())
+            .unwrap_or(u64::MAX)
+            .saturating_mul(512);
         let wanted = bytes + records + RECORD_BYTES + SLACK_BYTES;
         let space = self.disk.space().map_or(u64::MAX, |space| space.available);
         if space >= self.reserve_bytes.saturating_add(bytes)
@@ -72,10 +82,15 @@ impl JournalThread {
         {
             return group;
         }
-        let (growing, shrinking): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|submission| grows(&submission.change));
+        let (growing, shrinking): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .partition(|submission| grows(&submission.change));
         if !growing.is_empty() {
-            tracing::warn!(available_bytes = space, refused = growing.len(), "no space left");
+            tracing::warn!(
+                available_bytes = space,
+                refused = growing.len(),
+                "no space left"
+            );
         }
         for submission in growing {
             submission.reply.answer(Err(MutationError::OutOfSpace));
@@ -101,7 +116,9 @@ impl JournalThread {
                 self.queue.fail(Arc::clone(&cause));
                 for submission in group {
                     let cause = Arc::clone(&cause);
-                    submission.reply.answer(Err(MutationError::OutcomeUnknown { cause }));
+                    submission
+                        .reply
+                        .answer(Err(MutationError::OutcomeUnknown { cause }));
                 }
                 return Err(());
             }
@@ -114,10 +131,23 @@ impl JournalThread {
             for blob in &blobs {
                 self.in_flight.entry(blob.digest).or_insert(sequence);
             }
-            let Submission { change, contents, reply } = submission;
+            let Submission {
+                change,
+                contents,
+                reply,
+            } = submission;
             // From here the journal owns the bytes; only the pins are still needed.
-            let pins = contents.into_iter().map(crate::blobs::StagedBlob::into_pin).collect();
-            journaled.push(Journaled { sequence, change, blobs, pins, reply });
+            let pins = contents
+                .into_iter()
+                .map(crate::blobs::StagedBlob::into_pin)
+                .collect();
+            journaled.push(Journaled {
+                sequence,
+                change,
+                blobs,
+                pins,
+                reply,
+            });
         }
         let group = JournaledGroup {
             records: journaled,
@@ -146,16 +176,29 @@ impl JournalThread {
                     StagedBody::Memory(_) if known && !relocates => {}
                     StagedBody::Memory(bytes) => {
                         in_group.insert(digest, ());
-                        blobs.push(RecordBlob::Payload { digest, crc32, bytes: bytes.clone() });
+                        blobs.push(RecordBlob::Payload {
+                            digest,
+                            crc32,
+                            bytes: bytes.clone(),
+                        });
                     }
                     StagedBody::Large(file) => {
                         in_group.insert(digest, ());
                         let length = content.length();
-                        blobs.push(RecordBlob::Large { digest, length, crc32, file: *file });
+                        blobs.push(RecordBlob::Large {
+                            digest,
+                            length,
+                            crc32,
+                            file: *file,
+                        });
                     }
                 }
             }
-            records.push(NewRecord { sequence, change, blobs });
+            records.push(NewRecord {
+                sequence,
+                change,
+                blobs,
+            });
         }
         records
     }
@@ -171,7 +214,11 @@ fn encoded(group: Vec<Submission>) -> (Vec<Submission>, Vec<Vec<u8>>) {
             accepted.push(submission);
         } else {
             let limit = u64::try_from(ENCODED_BYTES_MAX).unwrap_or(u64::MAX);
-            let refusal = MutationError::TooLarge { what: "the change", actual: limit, limit };
+            let refusal = MutationError::TooLarge {
+                what: "the change",
+                actual: limit,
+                limit,
+            };
             submission.reply.answer(Err(refusal));
         }
     }

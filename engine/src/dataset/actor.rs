@@ -1,22 +1,21 @@
 //! The actor of one dataset: plan, submit, return a ticket; no other logic.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 
+use super::committed::CommittedFiles;
 use super::message::{
     AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, Envelope, HardDeleteDataset,
     HoldDataset, Planned, ReinstateDataset, SetMetadata, UpdateDataset,
 };
 use super::overlay::{InFlight, Overlay};
-use super::plan::{Committed, View, plan_add_file, plan_existing};
+use super::plan::{View, plan_add_file, plan_existing};
 use crate::committer::{Committer, Reply, Submission, Ticket};
-use crate::error::{MutationError, ReadError};
-use crate::index::snapshot::Snapshot;
+use crate::error::MutationError;
 use crate::limits::{ACTOR_IDLE_MAX, HOLD_MAX};
 use crate::model::change::{Change, NewFile};
-use crate::model::{Dataset, DatasetId, Digest, FileRecord, StoredFile, Timestamp};
+use crate::model::{DatasetId, FileRecord, StoredFile, Timestamp};
 use crate::store::Store;
 use crate::supervisor::{Entry, Registry, Slot};
 
@@ -42,20 +41,38 @@ impl DatasetActor {
     ) -> Self {
         let dataset = entry.dataset();
         let overlay = Overlay::default();
-        Self { dataset, store, committer, registry, entry, overlay, used: true }
+        Self {
+            dataset,
+            store,
+            committer,
+            registry,
+            entry,
+            overlay,
+            used: true,
+        }
     }
 
-    /// What plans stand on. The overlay is tidied before the snapshot is taken, so nothing
-    /// settled falls between the two.
-    fn view(&mut self) -> Result<View<'_, CommittedFiles>, MutationError> {
+    /// Plans on what is committed and what is in flight. The overlay is tidied before the
+    /// snapshot is taken, so nothing settled falls between the two.
+    fn plan<T>(
+        &mut self,
+        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<T, MutationError>,
+    ) -> Result<T, MutationError> {
         self.used = true;
         self.overlay.forget_settled();
+        let dataset = self.dataset;
         let snapshot = self.store.snapshot()?;
-        let Some(header) = snapshot.dataset(self.dataset)? else {
-            return Err(MutationError::DatasetNotFound { dataset: self.dataset });
+        let header = snapshot.dataset(dataset)?;
+        let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
+        let committed = CommittedFiles {
+            snapshot: &snapshot,
+            header: &header,
         };
-        let committed = CommittedFiles { snapshot, header };
-        Ok(View { dataset: self.dataset, committed, overlay: &self.overlay })
+        rule(&View {
+            dataset,
+            committed,
+            overlay: &self.overlay,
+        })
     }
 
     /// Queues a change in mailbox order; only the answer is awaited, and not by us.
@@ -67,7 +84,11 @@ impl DatasetActor {
     fn submit_intention(&mut self, change: Change, slot: Slot) -> Planned<()> {
         slot.submitted();
         let (reply, ticket) = Reply::new(Some(slot));
-        self.submit(Submission { change, contents: Vec::new(), reply })?;
+        self.submit(Submission {
+            change,
+            contents: Vec::new(),
+            reply,
+        })?;
         Ok(((), ticket))
     }
 
@@ -77,10 +98,19 @@ impl DatasetActor {
         submission: PlannedFileChange,
         slot: Slot,
     ) -> Result<Ticket, MutationError> {
-        let PlannedFileChange { file, left, change, contents } = submission;
+        let PlannedFileChange {
+            file,
+            left,
+            change,
+            contents,
+        } = submission;
         let settled = slot.submitted();
         let (reply, ticket) = Reply::new(Some(slot));
-        self.submit(Submission { change, contents, reply })?;
+        self.submit(Submission {
+            change,
+            contents,
+            reply,
+        })?;
         self.overlay.insert(file.filename.clone(), left, settled);
         Ok(ticket)
     }
@@ -114,42 +144,40 @@ impl Actor for DatasetActor {
     }
 }
 
-struct CommittedFiles {
-    snapshot: Snapshot,
-    header: Dataset,
-}
-
-impl Committed for CommittedFiles {
-    fn file(&self, name: &str) -> Result<Option<Digest>, ReadError> {
-        Ok(self.snapshot.file(&self.header, name)?.map(|record| record.digest))
-    }
-
-    fn first_from(&self, from: Bound<&str>) -> Result<Option<String>, ReadError> {
-        let mut files = self.snapshot.tree(&self.header).files_from(from)?;
-        Ok(files.next().transpose()?.map(|(name, _)| name))
-    }
-}
-
 impl Handler<Envelope<AddFile>> for DatasetActor {
     type Result = Planned<StoredFile>;
 
     fn handle(&mut self, envelope: Envelope<AddFile>, _: &mut Self::Context) -> Self::Result {
         let (AddFile { filename, content }, slot) = opened(&envelope)?;
-        let filename = plan_add_file(&self.view()?, filename)?;
+        let filename = self.plan(|view| plan_add_file(view, filename))?;
         let digest = content.digest();
         let record = FileRecord {
             digest,
             length: content.length(),
             crc32: content.crc32(),
             creation_time: Timestamp::now(),
-            compressible: content.is_compressible(),
+            compressible: content.compressible(),
         };
-        let file = StoredFile { filename: filename.clone(), digest };
-        let files = vec![NewFile { filename, record, metadata: String::new() }];
-        let change = Change::AddFiles { dataset: self.dataset, files };
+        let file = StoredFile {
+            filename: filename.clone(),
+            digest,
+        };
+        let files = vec![NewFile {
+            filename,
+            record,
+            metadata: String::new(),
+        }];
+        let change = Change::AddFiles {
+            dataset: self.dataset,
+            files,
+        };
         let left = InFlight::File(digest);
-        let planned =
-            PlannedFileChange { file: file.clone(), left, change, contents: vec![content] };
+        let planned = PlannedFileChange {
+            file: file.clone(),
+            left,
+            change,
+            contents: vec![content],
+        };
         let ticket = self.submit_file_change(planned, slot)?;
         Ok((file, ticket))
     }
@@ -160,9 +188,16 @@ impl Handler<Envelope<DeleteFile>> for DatasetActor {
 
     fn handle(&mut self, envelope: Envelope<DeleteFile>, _: &mut Self::Context) -> Self::Result {
         let (DeleteFile { filename }, slot) = opened(&envelope)?;
-        let (filename, digest) = plan_existing(&self.view()?, &filename)?;
-        let file = StoredFile { filename: filename.clone(), digest };
-        let change = Change::DeleteFile { dataset: self.dataset, filename, expects: digest };
+        let (filename, digest) = self.plan(|view| plan_existing(view, &filename))?;
+        let file = StoredFile {
+            filename: filename.clone(),
+            digest,
+        };
+        let change = Change::DeleteFile {
+            dataset: self.dataset,
+            filename,
+            expects: digest,
+        };
         let planned = PlannedFileChange {
             file: file.clone(),
             left: InFlight::Absent,
@@ -179,8 +214,13 @@ impl Handler<Envelope<SetMetadata>> for DatasetActor {
 
     fn handle(&mut self, envelope: Envelope<SetMetadata>, _: &mut Self::Context) -> Self::Result {
         let (SetMetadata { filename, metadata }, slot) = opened(&envelope)?;
-        let (filename, expects) = plan_existing(&self.view()?, &filename)?;
-        let change = Change::SetMetadata { dataset: self.dataset, filename, expects, metadata };
+        let (filename, expects) = self.plan(|view| plan_existing(view, &filename))?;
+        let change = Change::SetMetadata {
+            dataset: self.dataset,
+            filename,
+            expects,
+            metadata,
+        };
         self.submit_intention(change, slot)
     }
 }

@@ -89,7 +89,8 @@ fn remove_dead(
         add_live_bytes(&mut live_bytes, row.place, row.length, -1);
         write_live_bytes(txn, &live_bytes)?;
     }
-    txn.open_table(tables::DEAD_BLOBS)?.remove((died.0, digest.as_bytes()))?;
+    txn.open_table(tables::DEAD_BLOBS)?
+        .remove((died.0, digest.as_bytes()))?;
     Ok(true)
 }
 
@@ -123,9 +124,15 @@ fn drop_file_rows(
 ) -> Result<usize, IndexError> {
     let mut files = txn.open_table(tables::FILES)?;
     let mut rows = Vec::new();
-    for entry in files.range::<(u64, &str)>((layer, "")..(layer + 1, ""))?.take(rows_max) {
+    for entry in files
+        .range::<(u64, &str)>((layer, "")..(layer + 1, ""))?
+        .take(rows_max)
+    {
         let (key, row) = entry?;
-        rows.push((key.value().1.to_owned(), codec::decode::<FileRow>(row.value())?));
+        rows.push((
+            key.value().1.to_owned(),
+            codec::decode::<FileRow>(row.value())?,
+        ));
     }
     let mut blobs = txn.open_table(tables::BLOBS)?;
     for (name, row) in &rows {
@@ -144,7 +151,10 @@ fn drop_metadata_rows(
 ) -> Result<usize, IndexError> {
     let mut metadata = txn.open_table(tables::METADATA)?;
     let mut names = Vec::new();
-    for entry in metadata.range::<(u64, &str)>((layer, "")..(layer + 1, ""))?.take(rows_max) {
+    for entry in metadata
+        .range::<(u64, &str)>((layer, "")..(layer + 1, ""))?
+        .take(rows_max)
+    {
         names.push(entry?.0.value().1.to_owned());
     }
     for name in &names {
@@ -173,7 +183,9 @@ pub(crate) fn removable(index: &Index, segments: &[SegmentId]) -> Result<Removab
     for entry in removals.iter()?.take(BACKGROUND_ROWS_MAX) {
         let (key, _) = entry?;
         let (digest, start, number) = key.value();
-        removable.large.push((Digest(*digest), LargeFileId { start, number }));
+        removable
+            .large
+            .push((Digest(*digest), LargeFileId { start, number }));
     }
     let live = txn.open_table(tables::SEGMENTS)?;
     for segment in segments {

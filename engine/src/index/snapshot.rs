@@ -7,12 +7,12 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, Value
 use serde::de::DeserializeOwned;
 
 use super::file_tree::{FileTree, Files, Rows};
-use super::rows::{BlobRow, FileRow};
+use super::rows::{AppliedRow, BlobRow, FileRow};
 use super::tables;
 use super::{Index, IndexError};
 use crate::codec;
 use crate::error::ReadError;
-use crate::model::change::LargeFileId;
+use crate::model::change::{BlobPlace, LargeFileId, SegmentId};
 use crate::model::{
     Dataset, DatasetId, Digest, FileRecord, Licence, LicenceId, Membership, Node, NodeId, Project,
     ProjectId, Sequence, Team, TeamId, User, UserId,
@@ -44,7 +44,12 @@ impl Snapshot {
         let txn = index.read()?;
         let files = txn.open_table(tables::FILES)?;
         let metadata = txn.open_table(tables::METADATA)?;
-        Ok(Self { txn, files, metadata, touches })
+        Ok(Self {
+            txn,
+            files,
+            metadata,
+            touches,
+        })
     }
 
     fn by_id<T: DeserializeOwned>(
@@ -94,11 +99,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// The index cannot be read.
-    pub fn file(
-        &self,
-        dataset: &Dataset,
-        filename: &str,
-    ) -> Result<Option<FileRecord>, ReadError> {
+    pub fn file(&self, dataset: &Dataset, filename: &str) -> Result<Option<FileRecord>, ReadError> {
         Ok(self.tree(dataset).get(filename)?)
     }
 
@@ -147,7 +148,9 @@ impl Snapshot {
                 Ok(row) => row,
                 Err(error) => return Some(Err(error.into())),
             };
-            let FileRow::File(record) = row.row else { return None };
+            let FileRow::File(record) = row.row else {
+                return None;
+            };
             let metadata = match tree.metadata_at(row.depth, &row.name) {
                 Ok(metadata) => metadata.unwrap_or_default(),
                 Err(error) => return Some(Err(error.into())),
@@ -189,19 +192,31 @@ impl Snapshot {
         digest: &Digest,
         file: LargeFileId,
     ) -> Result<bool, IndexError> {
-        use crate::model::change::BlobPlace;
         let removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
-        if removals.get((digest.as_bytes(), file.start, file.number))?.is_some() {
+        if removals
+            .get((digest.as_bytes(), file.start, file.number))?
+            .is_some()
+        {
             return Ok(true);
         }
-        Ok(self.blob(digest)?.is_some_and(|row| row.place == BlobPlace::Large(file)))
+        Ok(self
+            .blob(digest)?
+            .is_some_and(|row| row.place == BlobPlace::Large(file)))
+    }
+
+    fn applied(&self) -> Result<Option<AppliedRow>, IndexError> {
+        let row = self.txn.open_table(tables::STATE)?.get(tables::APPLIED)?;
+        Ok(row.map(|row| codec::decode(row.value())).transpose()?)
     }
 
     /// The last change that this state contains.
     pub(crate) fn sequence(&self) -> Result<Sequence, IndexError> {
-        let row = self.txn.open_table(tables::STATE)?.get(tables::APPLIED)?;
-        let row = row.map(|row| codec::decode::<super::rows::AppliedRow>(row.value())).transpose()?;
-        Ok(row.map_or(Sequence::ZERO, |row| row.sequence))
+        Ok(self.applied()?.map_or(Sequence::ZERO, |row| row.sequence))
+    }
+
+    /// The journal segment that this state reaches into.
+    pub(crate) fn applied_position(&self) -> Result<Option<SegmentId>, IndexError> {
+        Ok(self.applied()?.map(|row| row.position.segment))
     }
 
     /// A read-only table, for those who visit all of it.
@@ -231,7 +246,10 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn user_by_name(&self, username: &str) -> Result<Option<User>, ReadError> {
-        let names = self.txn.open_table(tables::USERNAMES).map_err(IndexError::from)?;
+        let names = self
+            .txn
+            .open_table(tables::USERNAMES)
+            .map_err(IndexError::from)?;
         match names.get(username).map_err(IndexError::from)? {
             Some(id) => self.user(UserId(id.value())),
             None => Ok(None),
@@ -259,7 +277,9 @@ impl Snapshot {
     ///
     /// # Errors
     /// The index cannot be read.
-    pub fn teams(&self) -> Result<impl Iterator<Item = Result<Team, ReadError>> + use<>, ReadError> {
+    pub fn teams(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Team, ReadError>> + use<>, ReadError> {
         Ok(self.all(tables::TEAMS)?)
     }
 
@@ -268,9 +288,15 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn membership(&self, team: TeamId, user: UserId) -> Result<Option<Membership>, ReadError> {
-        let table = self.txn.open_table(tables::MEMBERSHIPS).map_err(IndexError::from)?;
+        let table = self
+            .txn
+            .open_table(tables::MEMBERSHIPS)
+            .map_err(IndexError::from)?;
         let row = table.get((team.0, user.0)).map_err(IndexError::from)?;
-        Ok(row.map(|row| codec::decode(row.value())).transpose().map_err(IndexError::from)?)
+        Ok(row
+            .map(|row| codec::decode(row.value()))
+            .transpose()
+            .map_err(IndexError::from)?)
     }
 
     /// All places in a team, ended ones too, in order of user id.
@@ -281,8 +307,13 @@ impl Snapshot {
         &self,
         team: TeamId,
     ) -> Result<impl Iterator<Item = Result<Membership, ReadError>> + use<>, ReadError> {
-        let table = self.txn.open_table(tables::MEMBERSHIPS).map_err(IndexError::from)?;
-        let rows = table.range_owned((team.0, 0)..=(team.0, u64::MAX)).map_err(IndexError::from)?;
+        let table = self
+            .txn
+            .open_table(tables::MEMBERSHIPS)
+            .map_err(IndexError::from)?;
+        let rows = table
+            .range_owned((team.0, 0)..=(team.0, u64::MAX))
+            .map_err(IndexError::from)?;
         Ok(rows.map(|entry| {
             let (_, row) = entry.map_err(IndexError::from)?;
             codec::decode(row.value()).map_err(|error| IndexError::from(error).into())

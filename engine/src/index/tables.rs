@@ -35,8 +35,7 @@ pub(crate) const DEAD_BLOBS: TableDefinition<'static, (u64, &[u8; 32]), ()> =
     TableDefinition::new("dead_blobs.v1");
 
 /// Segment id to the bytes in it that [`BLOBS`] points at.
-pub(crate) const SEGMENTS: TableDefinition<'static, u64, u64> =
-    TableDefinition::new("segments.v1");
+pub(crate) const SEGMENTS: TableDefinition<'static, u64, u64> = TableDefinition::new("segments.v1");
 
 /// `(digest, start, number)` of large files to be removed after the next checkpoint.
 pub(crate) const LARGE_REMOVALS: TableDefinition<'static, (&[u8; 32], u64, u64), ()> =
@@ -89,8 +88,7 @@ pub(crate) const NODE_ADDRESSES: TableDefinition<'static, (&str, i64), u64> =
     TableDefinition::new("node_addresses.v1");
 
 /// Kind to the last number given out, so that no primary key is used twice.
-pub(crate) const NUMBERS: TableDefinition<'static, &str, u64> =
-    TableDefinition::new("numbers.v1");
+pub(crate) const NUMBERS: TableDefinition<'static, &str, u64> = TableDefinition::new("numbers.v1");
 
 /// One row, `"applied"` to `AppliedRow`: how far into the journal the index reaches.
 pub(crate) const STATE: Table<&str> = Table::new("state.v1");

@@ -13,7 +13,10 @@ impl Group<'_> {
     pub(super) fn freeze(&mut self, header: &mut Dataset) -> Result<(), IndexError> {
         let top = top_layer(header)?;
         if !self.layer_mut(top)?.is_empty() {
-            let entry = StackEntry { layer: self.new_layer()?, metadata_void: false };
+            let entry = StackEntry {
+                layer: self.new_layer()?,
+                metadata_void: false,
+            };
             header.stack.insert(0, entry);
             self.restacked.push(header.id);
         }
@@ -59,7 +62,11 @@ impl Group<'_> {
         Ok(self.enter_copy(made)?)
     }
 
-    pub(super) fn expect_revision(&mut self, id: DatasetId, revision: u64) -> Result<Dataset, Stop> {
+    pub(super) fn expect_revision(
+        &mut self,
+        id: DatasetId,
+        revision: u64,
+    ) -> Result<Dataset, Stop> {
         let header = self.header(id)?;
         if header.revision == revision {
             Ok(header)
@@ -69,7 +76,11 @@ impl Group<'_> {
     }
 
     /// The header of a copy with one empty layer; its name and version are free.
-    pub(super) fn plan_copy(&mut self, source: &Dataset, copy: &CopyTarget) -> Result<Dataset, Stop> {
+    pub(super) fn plan_copy(
+        &mut self,
+        source: &Dataset,
+        copy: &CopyTarget,
+    ) -> Result<Dataset, Stop> {
         let (name, version, previous_version) = match &copy.new_name {
             Some(name) => (name.clone(), 1, None),
             None => {
@@ -79,10 +90,16 @@ impl Group<'_> {
         };
         self.expect_active_project(source.project)?;
         if copy.new_name.is_some() && self.highest_version(source.project, &name)? > 0 {
-            return Err(MutationError::Taken { rule: UniqueRule::DatasetName }.into());
+            return Err(MutationError::Taken {
+                rule: UniqueRule::DatasetName,
+            }
+            .into());
         }
         let id = DatasetId(self.next_number("dataset")?);
-        let top = StackEntry { layer: self.new_layer()?, metadata_void: false };
+        let top = StackEntry {
+            layer: self.new_layer()?,
+            metadata_void: false,
+        };
         Ok(Dataset {
             id,
             name,
@@ -126,7 +143,10 @@ impl Group<'_> {
         for entry in std::mem::take(&mut target.stack) {
             self.release_layer(entry.layer)?;
         }
-        target.stack = vec![StackEntry { layer: self.new_layer()?, metadata_void: false }];
+        target.stack = vec![StackEntry {
+            layer: self.new_layer()?,
+            metadata_void: false,
+        }];
         target.stack.extend(self.share_layers(&source)?);
         target.file_count = source.file_count;
         target.file_bytes = source.file_bytes;

@@ -68,9 +68,18 @@ impl Group<'_> {
         Ok(())
     }
 
-    pub(super) fn put_metadata(&mut self, layer: LayerId, name: &str, text: &str) -> Result<(), IndexError> {
+    pub(super) fn put_metadata(
+        &mut self,
+        layer: LayerId,
+        name: &str,
+        text: &str,
+    ) -> Result<(), IndexError> {
         let row = codec::encode(&text)?;
-        if self.metadata.insert((layer.0, name), row.as_slice())?.is_none() {
+        if self
+            .metadata
+            .insert((layer.0, name), row.as_slice())?
+            .is_none()
+        {
             self.layer_mut(layer)?.metadata_rows += 1;
         }
         Ok(())
@@ -136,7 +145,11 @@ impl Group<'_> {
             }
             Some((_, FileRow::File(_) | FileRow::Tombstone)) | None => {
                 let filename = name.to_owned();
-                Err(MutationError::FileNotFound { dataset: header.id, filename }.into())
+                Err(MutationError::FileNotFound {
+                    dataset: header.id,
+                    filename,
+                }
+                .into())
             }
         }
     }
