@@ -358,3 +358,22 @@ fn an_error_of_the_caller_ends_the_replay_and_changes_nothing() {
     );
     assert_eq!(store.disk.operations(), operations);
 }
+
+#[test]
+fn a_last_group_without_the_zeros_behind_it_can_be_checkpointed() {
+    let (store, last, _earlier) = store_with_last_group();
+    let disk = store.disk.image(Reached::Nothing);
+    let file = disk
+        .open(&segment::path(store.start.segment), OpenMode::Existing)
+        .unwrap();
+    file.set_len(last.end).unwrap();
+
+    let (journal, replayed) = open(&disk, store.start, Sequence::ZERO).unwrap();
+    assert_eq!(replayed, store.answered);
+    let (end, applied) = (journal.end(), journal.last_sequence());
+    drop(journal);
+    let image = disk.image(Reached::Nothing);
+    let (mut journal, replayed) = open(&image, end, applied).unwrap();
+    assert_eq!(replayed, []);
+    journal.append(&group(applied.next(), 2)).unwrap();
+}
