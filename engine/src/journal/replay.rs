@@ -312,3 +312,6 @@ fn newer<E>(found: u32) -> JournalOpenError<E> {
         known: FORMAT_VERSION,
     }
 }
+
+#[cfg(test)]
+mod tests;

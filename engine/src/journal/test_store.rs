@@ -62,25 +62,16 @@ impl TestStore {
 
     /// Opens the journal as it is seen, as after the end of the process.
     pub(super) fn reopen(&self) -> (Journal, Vec<ReplayedRecord>) {
-        self.open_from(&self.disk, self.start, Sequence::ZERO)
-            .unwrap()
+        open(&self.disk, self.start, Sequence::ZERO).unwrap()
     }
 
     /// Opens the journal as a power loss leaves it.
     pub(super) fn open_image(&self, reached: Reached) -> Opened {
-        self.open_from(&self.disk.image(reached), self.start, Sequence::ZERO)
-    }
-
-    pub(super) fn open_from(
-        &self,
-        disk: &SimulatedDisk,
-        checkpoint: Position,
-        applied: Sequence,
-    ) -> Opened {
-        open(disk, checkpoint, applied)
+        open(&self.disk.image(reached), self.start, Sequence::ZERO)
     }
 }
 
+/// Opens a journal and collects what it replays.
 pub(super) fn open(disk: &SimulatedDisk, checkpoint: Position, applied: Sequence) -> Opened {
     let mut replayed = Vec::new();
     let journal = Journal::open(

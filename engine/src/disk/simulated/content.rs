@@ -66,9 +66,9 @@ impl Content {
 
     pub(super) fn write(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         let mut written = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
-        pieces
-            .iter()
-            .for_each(|piece| written.extend_from_slice(piece));
+        for piece in pieces {
+            written.extend_from_slice(piece);
+        }
         self.make(Pending::Write {
             offset: in_memory(offset)?,
             bytes: written,

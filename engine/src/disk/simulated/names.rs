@@ -249,54 +249,48 @@ impl Names {
 
     /// The names as a power loss leaves them: in each directory the first few changes.
     pub(super) fn image(&self, choice: &mut Choice, available: &Arc<AtomicU64>) -> Self {
-        let mut reached = BTreeMap::new();
+        let mut reached = Vec::with_capacity(self.directories.len());
         let mut landed = BTreeSet::new();
-        for (path, directory) in &self.directories {
+        for directory in self.directories.values() {
             let count = choice.below(directory.pending.len() + 1);
             let changes: Vec<&Pending> = directory.pending.iter().take(count).collect();
             landed.extend(changes.iter().filter_map(|change| change.lands()));
-            reached.insert(path.as_str(), changes);
+            reached.push(changes);
         }
+        let is_unlanded = |number| self.unlanded.contains(&number) && !landed.contains(&number);
+
         let mut image = Self::new();
         // The same file under two names is one file in the image too.
-        let mut contents: Vec<(Arc<Content>, Arc<Content>)> = Vec::new();
+        let mut contents: BTreeMap<usize, Arc<Content>> = BTreeMap::new();
         // In order of path, so that a directory comes after the one that holds it.
-        for (path, directory) in &self.directories {
+        for ((path, directory), changes) in self.directories.iter().zip(reached) {
             if !image.directories.contains_key(path) {
                 continue;
             }
             let mut entries = directory.durable.clone();
-            for change in reached.get(path.as_str()).into_iter().flatten() {
-                let stays = change.follows().is_some_and(|number| {
-                    self.unlanded.contains(&number) && !landed.contains(&number)
-                });
-                if !stays {
+            for change in changes {
+                if !change.follows().is_some_and(is_unlanded) {
                     change.apply(&mut entries);
                 }
             }
             for (name, entry) in &mut entries {
-                match entry {
-                    Entry::Directory => {
-                        image
-                            .directories
-                            .insert(join(path, name), Directory::default());
-                    }
-                    Entry::File(content) => {
-                        let known = contents
-                            .iter()
-                            .find(|(old, _new)| Arc::ptr_eq(old, content));
-                        let found = known.map(|(_old, new)| Arc::clone(new)).unwrap_or_else(|| {
-                            let new = Arc::new(content.image(choice, available));
-                            contents.push((Arc::clone(content), Arc::clone(&new)));
-                            new
-                        });
-                        *content = found;
-                    }
-                }
+                let Entry::File(content) = entry else {
+                    image
+                        .directories
+                        .insert(join(path, name), Directory::default());
+                    continue;
+                };
+                let found = contents
+                    .entry(Arc::as_ptr(content).addr())
+                    .or_insert_with(|| Arc::new(content.image(choice, available)));
+                *content = Arc::clone(found);
             }
-            let image = image.directories.entry(path.clone()).or_default();
-            image.seen.clone_from(&entries);
-            image.durable = entries;
+            let directory = Directory {
+                seen: entries.clone(),
+                durable: entries,
+                pending: Vec::new(),
+            };
+            image.directories.insert(path.clone(), directory);
         }
         image
     }
