@@ -39,12 +39,12 @@ pub(crate) mod memory_disk;
 #[cfg(test)]
 pub(crate) mod test_runtime;
 
-pub(crate) use pin::{Doomed, Pin, Pins};
+pub(crate) use pin::{Pin, Pins};
 pub use read::{Blob, BlobStream};
 pub use stage::StagedBlob;
-pub(crate) use stage::{CommitBlob, StagedBody};
+pub(crate) use stage::StagedBody;
 pub(crate) use upload::StageError;
-pub use upload::Upload;
+pub(crate) use upload::Upload;
 
 use budget::Budget;
 

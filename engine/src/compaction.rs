@@ -7,8 +7,6 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use redb::ReadableTable;
-
 use crate::blobs::{Blob, StagedBlob};
 use crate::committer::{Committer, Reply, Submission};
 use crate::error::{MutationError, ReadError};

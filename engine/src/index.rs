@@ -26,7 +26,7 @@ use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
 
 use crate::codec::{self, CodecError};
 use crate::disk::{Disk, OpenMode};
-use crate::error::ReadError;
+use crate::error::{MutationError, ReadError};
 use rows::AppliedRow;
 use tables::{APPLIED, STATE};
 
@@ -84,6 +84,12 @@ impl From<IndexError> for ReadError {
                 place,
             },
         }
+    }
+}
+
+impl From<IndexError> for MutationError {
+    fn from(error: IndexError) -> Self {
+        ReadError::from(error).into()
     }
 }
 

@@ -168,7 +168,7 @@ fn remove_parts(disk: &dyn Disk, names: &[String]) -> io::Result<()> {
 /// Writes a fresh identity under its provisional name; gives the store's key.
 fn write_identity(disk: &dyn Disk) -> io::Result<[u8; 32]> {
     let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(io::Error::other)?;
+    getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
     let hex = blake3::Hash::from_bytes(key).to_hex();
     let text = format!("granary store\nformat {FORMAT_VERSION}\nkey {hex}\n");
     let file = disk.open(MAKING_PATH, OpenMode::CreateNew)?;
@@ -261,6 +261,9 @@ fn replay(
             offset,
             reason,
         }),
+        Err(JournalOpenError::NewerFormat { found, known }) => {
+            Err(OpenError::NewerFormat { found, known })
+        }
         Err(JournalOpenError::Apply(error)) => Err(damaged_index(error)),
     }
 }

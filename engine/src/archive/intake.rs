@@ -24,7 +24,7 @@ use crate::model::{Filename, RequestedFilename};
 
 use directory::{Entry, Place};
 use member::Method;
-pub(crate) use member::{MemberReader, open_member};
+pub(crate) use member::open_member;
 
 /// A file of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -123,10 +123,13 @@ pub(super) struct PublishedFile {
 }
 
 impl PublishedFile {
-    /// Leaves the file to the caller.
-    pub(super) fn keep(mut self) -> LargeFileId {
-        self.name.path = None;
+    pub(super) fn id(&self) -> LargeFileId {
         self.id
+    }
+
+    /// Leaves the file to the caller.
+    pub(super) fn keep(mut self) {
+        self.name.path = None;
     }
 }
 

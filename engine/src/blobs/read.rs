@@ -92,6 +92,24 @@ impl Blob {
         Ok(buffer.into())
     }
 
+    /// Reads all of a content of any length and checks it (I9). Blocks.
+    ///
+    /// # Errors
+    /// As [`Blob::read_exact_at`], and [`ReadError::Corrupt`] if the digest is another.
+    pub(crate) fn verify(&self) -> Result<(), ReadError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; READ_CHUNK_BYTES];
+        let mut offset = 0;
+        while offset < self.length {
+            let length = capped(self.length - offset, READ_CHUNK_BYTES);
+            let chunk = buffer.get_mut(..length).unwrap_or_default();
+            self.read_exact_at(chunk, offset)?;
+            hasher.update(chunk);
+            offset += byte_count(length);
+        }
+        self.check(&hasher.finalize())
+    }
+
     /// As [`Blob::read_exact_at`] into new memory, `None` instead of waiting for the disk.
     fn read_nowait(&self, offset: u64, length: usize) -> Result<Option<Bytes>, ReadError> {
         let place = self.place_in_file(offset, length)?;

@@ -16,7 +16,7 @@ use super::{Blobs, abandoned, capped, on_blocking_pool};
 
 /// A content on its way in. Dropping it at any time leaves nothing behind.
 #[derive(Debug)]
-pub struct Upload {
+pub(crate) struct Upload {
     /// Gone after an error, or after a future of [`Upload::write`] was dropped half way.
     arrival: Option<Arrival>,
 }
@@ -47,7 +47,7 @@ impl Upload {
     ///
     /// # Cancellation
     /// An upload whose write was dropped half way is over, as after an error.
-    pub async fn write(&mut self, chunk: &[u8]) -> Result<(), MutationError> {
+    pub(crate) async fn write(&mut self, chunk: &[u8]) -> Result<(), MutationError> {
         let mut arrival = self.arrival.take().ok_or_else(abandoned)?;
         arrival.check_length(chunk.len())?;
         let mut rest = arrival.push(chunk);
@@ -204,7 +204,7 @@ mod tests {
                 assert_eq!(blob.length(), byte_count(length));
                 assert_eq!(blob.crc32(), crc32fast::hash(&content));
                 let digest = blob.digest();
-                let stored = match blob.into_commit().body {
+                let stored = match blob.body() {
                     StagedBody::Memory(bytes) => {
                         assert!(length <= MIB);
                         assert!(disk.paths().is_empty());
@@ -229,7 +229,7 @@ mod tests {
         let blobs = blobs(&disk, MIB);
         let blob = staged(&blobs, None, &content(2_000)).await;
         assert_eq!(blobs.budget.available(), MIB - 2_048);
-        let commit = blob.into_commit();
+        let commit = blob;
         let body = commit.body.clone();
         drop(commit);
         assert_eq!(blobs.budget.available(), MIB - 2_048);
@@ -256,7 +256,7 @@ mod tests {
                 assert_eq!(disk.paths(), [""; 0]);
                 assert_eq!(blobs.budget.available(), 2 * MIB);
                 let digest = blob.digest();
-                let commit = blob.into_commit();
+                let commit = blob;
                 assert!(matches!(commit.body, StagedBody::Known));
                 assert!(blobs.pins().doom([digest].into_iter()).digests().is_empty());
                 drop(commit);
@@ -273,7 +273,7 @@ mod tests {
         let mut upload = blobs.begin_upload(Some(1)).await.unwrap();
         upload.write(b"x").await.unwrap();
         let blob = upload.finish(|_| Ok(true)).await.unwrap();
-        assert!(matches!(blob.into_commit().body, StagedBody::Memory(_)));
+        assert!(matches!(blob.body(), StagedBody::Memory(_)));
         drop(doomed);
     }
 

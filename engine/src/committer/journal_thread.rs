@@ -103,7 +103,7 @@ impl JournalThread {
         let (mut group, changes) = encoded(group);
         let records = self.records(&group, changes);
         let sequences: Vec<Sequence> = records.iter().map(|record| record.sequence).collect();
-        let appended = match self.journal.append(records) {
+        let appended = match self.journal.append(&records) {
             Ok(appended) => appended,
             Err(AppendError::OutOfSpace) => {
                 for submission in group {
@@ -189,7 +189,7 @@ impl JournalThread {
                             digest,
                             length,
                             crc32,
-                            file: *file,
+                            file,
                         });
                     }
                 }

@@ -49,12 +49,6 @@ impl<C: Committed> View<'_, C> {
     }
 }
 
-impl From<ReadError> for MutationError {
-    fn from(error: ReadError) -> Self {
-        Self::Read(std::sync::Arc::new(error))
-    }
-}
-
 /// The name under which an upload may be added.
 ///
 /// # Errors

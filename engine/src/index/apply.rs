@@ -81,7 +81,7 @@ pub(crate) trait NotARefusal {}
 impl NotARefusal for IndexError {}
 impl NotARefusal for redb::StorageError {}
 impl NotARefusal for redb::TableError {}
-impl NotARefusal for crate::codec::CodecError {}
+impl NotARefusal for codec::CodecError {}
 
 /// A row that is read once, changed in memory and written when the group ends.
 #[derive(Debug)]

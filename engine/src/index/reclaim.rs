@@ -3,7 +3,7 @@
 //! None of it is journaled. After a crash the index is as at the last checkpoint, and the same
 //! rows are met again; bytes go only after a checkpoint that contains their row's removal.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use redb::{ReadableTable, WriteTransaction};
 
@@ -35,10 +35,11 @@ pub(crate) fn reclaim_blobs(
     // Marked under the pin shards, and until the removal is visible: whoever pins one of these
     // from now on treats it as absent and brings its bytes again.
     let doomed = pins.doom(dead.iter().map(|(_, digest)| *digest));
+    let unpinned: HashSet<Digest> = doomed.digests().iter().copied().collect();
     let removed = index.apply(|txn| {
         let mut removed = 0;
         for (died, digest) in &dead {
-            let unpinned = doomed.contains(digest);
+            let unpinned = unpinned.contains(digest);
             removed += usize::from(remove_dead(txn, *died, digest, unpinned)?);
         }
         Ok(removed)

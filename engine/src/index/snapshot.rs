@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, Value};
+use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, Value};
 use serde::de::DeserializeOwned;
 
 use super::file_tree::{FileTree, Files, Rows};

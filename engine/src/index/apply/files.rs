@@ -1,7 +1,5 @@
 //! Rows of files and their metadata.
 
-use redb::ReadableTable;
-
 use super::{Applied, Group, Stop};
 use crate::codec;
 use crate::error::MutationError;
