@@ -23,6 +23,8 @@ mod budget;
 
 mod compressible;
 
+mod from_reader;
+
 mod large;
 
 mod pin;
@@ -39,11 +41,11 @@ pub(crate) mod memory_disk;
 #[cfg(test)]
 pub(crate) mod test_runtime;
 
+pub(crate) use from_reader::StageError;
 pub(crate) use pin::{Doomed, Pin, Pins};
 pub use read::{Blob, BlobStream};
 pub use stage::StagedBlob;
 pub(crate) use stage::{CommitBlob, StagedBody};
-pub(crate) use upload::StageError;
 pub use upload::Upload;
 
 use budget::Budget;
