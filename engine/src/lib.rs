@@ -4,6 +4,7 @@ pub mod codec;
 pub mod disk;
 mod engine;
 pub mod error;
+mod journal;
 pub mod limits;
 pub mod model;
 mod spool;

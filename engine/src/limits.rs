@@ -95,6 +95,9 @@ pub const FILE_BYTES_MAX: u64 = 1 << 40;
 /// Share of a segment, in percent, that must be live; below it the rest is moved away.
 pub const SEGMENT_LIVE_PERCENT_MIN: u64 = 50;
 
+/// How long a dataset stands still for a change that was planned on it; one that takes longer is
+/// refused by the expectations that it states.
+pub const HOLD_MAX: Duration = Duration::from_secs(600);
 /// Bytes that an upload of unknown length holds at first, and the least that a staging file is
 /// written in: small enough that thousands of them fit the budget, large enough for most files.
 pub const UPLOAD_FIRST_BYTES: usize = 64 << 10;

@@ -118,6 +118,7 @@ pub enum SourceAfterMerge {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MergePlan {
     pub(crate) target: DatasetId,
+    pub(crate) target_revision: u64,
     pub(crate) source: DatasetId,
     pub(crate) source_revision: u64,
     pub(crate) after: SourceAfterMerge,
