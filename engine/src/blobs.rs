@@ -45,7 +45,7 @@ pub(crate) use from_reader::StageError;
 pub(crate) use pin::{Doomed, Pin, Pins};
 pub use read::{Blob, BlobStream};
 pub use stage::StagedBlob;
-pub(crate) use stage::{CommitBlob, StagedBody};
+pub(crate) use stage::StagedBody;
 pub use upload::Upload;
 
 use budget::Budget;

@@ -123,10 +123,14 @@ pub(super) struct PublishedFile {
 }
 
 impl PublishedFile {
-    /// Leaves the file to the caller.
-    pub(super) fn keep(mut self) -> LargeFileId {
-        self.name.path = None;
+    /// What distinguishes the file from others of the same content.
+    pub(super) fn id(&self) -> LargeFileId {
         self.id
+    }
+
+    /// Leaves the file where it is.
+    pub(super) fn keep(mut self) {
+        self.name.path = None;
     }
 }
 
@@ -216,7 +220,8 @@ mod tests {
             "sync_dir blobs".to_owned(),
         ];
         assert_eq!(disk.take_log(), expected);
-        assert_eq!(published.keep(), ID);
+        assert_eq!(published.id(), ID);
+        published.keep();
         assert_eq!(disk.paths(), [to.as_str()]);
         assert_eq!(disk.content(&to), b"large content");
     }

@@ -38,14 +38,20 @@ pub struct StagedBlob {
     crc32: u32,
     compressible: bool,
     pin: Pin,
-    body: Body,
+    body: StagedBody,
+    /// The file of a large content, as long as no record names it.
+    file: Option<PublishedFile>,
 }
 
-/// Where a staged content's bytes are, and whose they are as long as nobody took them.
-enum Body {
+/// Where the bytes of a staged content are.
+#[derive(Debug, Clone)]
+pub(crate) enum StagedBody {
+    /// The index holds the content.
     Known,
+    /// Here; they count against the upload budget until the last clone is dropped.
     Memory(Bytes),
-    Large(PublishedFile),
+    /// In a published file (I2).
+    Large(LargeFileId),
 }
 
 impl StagedBlob {
@@ -69,34 +75,31 @@ impl StagedBlob {
         self.compressible
     }
 
-    /// Hands the content over to the change that names it.
+    /// Where the bytes are.
+    pub(crate) fn body(&self) -> &StagedBody {
+        &self.body
+    }
+
+    /// Leaves the content to the journal, once a record with it was handed to the disk, whether
+    /// that succeeded or not. The pin is to be held until the change is applied (I3).
     ///
-    /// The caller keeps the pin until the change is applied, and from here on a large file is its
-    /// own: it removes the file ([`Blobs::remove_large`]) if the change is refused or loses to
-    /// another file of the same content, and leaves it where the outcome is unknown, since the
-    /// next start's sweep asks the index.
-    pub(crate) fn into_commit(self) -> CommitBlob {
-        CommitBlob {
-            digest: self.digest,
-            length: self.length,
-            crc32: self.crc32,
-            compressible: self.compressible,
-            pin: self.pin,
-            body: match self.body {
-                Body::Known => StagedBody::Known,
-                Body::Memory(bytes) => StagedBody::Memory(bytes),
-                Body::Large(file) => StagedBody::Large(file.keep()),
-            },
+    /// A large file is then removed only where the change is refused, or loses to another file of
+    /// the same content, when it is applied ([`Blobs::remove_large`]). Where the outcome is unknown
+    /// it stays: replay may find the record, and otherwise the next start's sweep takes the file.
+    pub(crate) fn into_pin(self) -> Pin {
+        if let Some(file) = self.file {
+            file.keep();
         }
+        self.pin
     }
 }
 
 impl fmt::Debug for StagedBlob {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = match &self.body {
-            Body::Known => "known",
-            Body::Memory(_) => "in memory",
-            Body::Large(_) => "in a file",
+            StagedBody::Known => "known",
+            StagedBody::Memory(_) => "in memory",
+            StagedBody::Large(_) => "in a file",
         };
         formatter
             .debug_struct("StagedBlob")
@@ -105,30 +108,6 @@ impl fmt::Debug for StagedBlob {
             .field("body", &body)
             .finish_non_exhaustive()
     }
-}
-
-/// A staged content in the hands of the change that names it.
-#[derive(Debug)]
-pub(crate) struct CommitBlob {
-    pub(crate) digest: Digest,
-    /// Bytes.
-    pub(crate) length: u64,
-    pub(crate) crc32: u32,
-    pub(crate) compressible: bool,
-    /// To be held until the change is applied (I3).
-    pub(crate) pin: Pin,
-    pub(crate) body: StagedBody,
-}
-
-/// Where the bytes of a staged content are.
-#[derive(Debug, Clone)]
-pub(crate) enum StagedBody {
-    /// The index holds the content.
-    Known,
-    /// Here; they count against the upload budget until the last clone is dropped.
-    Memory(Bytes),
-    /// In a published file (I2).
-    Large(LargeFileId),
 }
 
 /// A content that arrives.
@@ -284,13 +263,14 @@ impl Arrival {
         let pin = self.blobs.pins.pin(digest);
         let is_known = !pin.is_doomed() && look_up(known, &digest)?;
         let length = self.length;
-        let body = if is_known {
-            Body::Known
-        } else {
-            match self.spilled.take() {
-                Some(spilled) => Body::Large(spilled.file.publish().map_err(staging_error)?),
-                None => Body::Memory(self.into_bytes()),
-            }
+        let file = match self.spilled.take() {
+            Some(spilled) if !is_known => Some(spilled.file.publish().map_err(staging_error)?),
+            _ => None,
+        };
+        let body = match &file {
+            Some(file) => StagedBody::Large(file.id()),
+            None if is_known => StagedBody::Known,
+            None => StagedBody::Memory(self.into_bytes()),
         };
         Ok(StagedBlob {
             digest,
@@ -299,6 +279,7 @@ impl Arrival {
             compressible,
             pin,
             body,
+            file,
         })
     }
 

@@ -98,7 +98,7 @@ mod tests {
     use super::super::budget::Budget;
     use super::super::memory_disk::MemoryDisk;
     use super::super::test_runtime::{block_on, drop_half_way, settle};
-    use super::super::{StagedBody, byte_count};
+    use super::super::{Pins, StagedBody, byte_count};
     use super::*;
 
     const MIB: usize = 1 << 20;
@@ -127,6 +127,10 @@ mod tests {
         upload.finish(|_| Ok(false)).await.unwrap()
     }
 
+    fn may_doom(pins: &Pins, digest: &Digest) -> bool {
+        pins.doom(std::iter::once(*digest)).contains(digest)
+    }
+
     #[tokio::test]
     async fn contents_up_to_a_mebibyte_stay_in_memory_and_longer_ones_get_files() {
         for length in [0, 1, 65_536, 65_537, MIB, MIB + 1, 3 * MIB] {
@@ -140,7 +144,7 @@ mod tests {
                 assert_eq!(blob.length(), byte_count(length));
                 assert_eq!(blob.crc32(), crc32fast::hash(&content));
                 let digest = blob.digest();
-                let stored = match blob.into_commit().body {
+                let stored = match blob.body() {
                     StagedBody::Memory(bytes) => {
                         assert!(length <= MIB);
                         assert!(disk.paths().is_empty());
@@ -148,7 +152,7 @@ mod tests {
                     }
                     StagedBody::Large(id) => {
                         assert!(length > MIB);
-                        let path = super::super::large::blob_path(&digest, id);
+                        let path = super::super::large::blob_path(&digest, *id);
                         assert_eq!(disk.paths(), [path.as_str()]);
                         disk.content(&path)
                     }
@@ -165,9 +169,8 @@ mod tests {
         let blobs = blobs(&disk, MIB);
         let blob = staged(&blobs, None, &content(2_000)).await;
         assert_eq!(blobs.budget.available(), MIB - 2_048);
-        let commit = blob.into_commit();
-        let body = commit.body.clone();
-        drop(commit);
+        let body = blob.body().clone();
+        drop(blob.into_pin());
         assert_eq!(blobs.budget.available(), MIB - 2_048);
         drop(body);
         assert_eq!(blobs.budget.available(), MIB);
@@ -183,20 +186,18 @@ mod tests {
                 write(&mut upload, &content(length)).await.unwrap();
                 let pins = blobs.pins().clone();
                 // I3: when it is looked up it is pinned already.
-                let asked = move |digest: &Digest| {
-                    Ok(pins.doom([*digest].into_iter()).digests().is_empty())
-                };
+                let asked = move |digest: &Digest| Ok(!may_doom(&pins, digest));
                 let blob = upload.finish(asked).await.unwrap();
                 settle().await;
 
                 assert_eq!(disk.paths(), [""; 0]);
                 assert_eq!(blobs.budget.available(), 2 * MIB);
                 let digest = blob.digest();
-                let commit = blob.into_commit();
-                assert!(matches!(commit.body, StagedBody::Known));
-                assert!(blobs.pins().doom([digest].into_iter()).digests().is_empty());
-                drop(commit);
-                assert_eq!(blobs.pins().doom([digest].into_iter()).digests(), [digest]);
+                assert!(matches!(blob.body(), StagedBody::Known));
+                let pin = blob.into_pin();
+                assert!(!may_doom(blobs.pins(), &digest));
+                drop(pin);
+                assert!(may_doom(blobs.pins(), &digest));
             }
         });
     }
@@ -209,7 +210,7 @@ mod tests {
         let mut upload = blobs.begin_upload(Some(1)).await.unwrap();
         upload.write(b"x").await.unwrap();
         let blob = upload.finish(|_| Ok(true)).await.unwrap();
-        assert!(matches!(blob.into_commit().body, StagedBody::Memory(_)));
+        assert!(matches!(blob.body(), StagedBody::Memory(_)));
         drop(doomed);
     }
 
@@ -230,6 +231,11 @@ mod tests {
             drop(staged(&blobs, None, &content).await);
             settle().await;
             assert_eq!(disk.paths(), [""; 0]);
+
+            // What the journal has is not ours to remove.
+            drop(staged(&blobs, None, &content).await.into_pin());
+            settle().await;
+            assert_eq!(disk.paths().len(), 1);
             assert_eq!(blobs.budget.available(), 8 * MIB);
         });
     }
