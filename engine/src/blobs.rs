@@ -23,6 +23,8 @@ mod budget;
 
 mod compressible;
 
+mod from_reader;
+
 mod large;
 
 mod pin;
@@ -39,12 +41,12 @@ pub(crate) mod memory_disk;
 #[cfg(test)]
 pub(crate) mod test_runtime;
 
-pub(crate) use pin::{Pin, Pins};
+pub(crate) use from_reader::StageError;
+pub(crate) use pin::{Doomed, Pin, Pins};
 pub use read::{Blob, BlobStream};
 pub use stage::StagedBlob;
 pub(crate) use stage::StagedBody;
-pub(crate) use upload::StageError;
-pub(crate) use upload::Upload;
+pub use upload::Upload;
 
 use budget::Budget;
 

@@ -70,6 +70,7 @@ impl Budget {
     ///
     /// Parks the thread itself, since callers need not be threads of a runtime.
     pub(super) fn acquire_blocking(&self, bytes: usize, wait_max: Duration) -> Option<Share> {
+        let wait_max = wait_max.min(self.wait_max);
         let start = Instant::now();
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(units_of(bytes));
         let mut permit = pin!(permit);
@@ -187,13 +188,12 @@ mod tests {
 
     #[test]
     fn a_thread_that_waits_gets_what_comes_back() {
-        let budget = Budget::new(2 << 10, Duration::ZERO);
+        let budget = Budget::new(2 << 10, Duration::MAX);
         assert!(budget.acquire_blocking(3 << 10, Duration::ZERO).is_none());
         let share = budget.acquire_blocking(2 << 10, Duration::ZERO).unwrap();
         assert!(budget.acquire_blocking(1, Duration::ZERO).is_none());
         thread::scope(|scope| {
-            let waiting =
-                scope.spawn(|| budget.acquire_blocking(1 << 10, Duration::from_secs(600)));
+            let waiting = scope.spawn(|| budget.acquire_blocking(1 << 10, Duration::from_mins(10)));
             drop(share);
             assert_eq!(waiting.join().unwrap().unwrap().bytes(), 1 << 10);
         });

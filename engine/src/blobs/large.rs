@@ -123,11 +123,12 @@ pub(super) struct PublishedFile {
 }
 
 impl PublishedFile {
+    /// What distinguishes the file from others of the same content.
     pub(super) fn id(&self) -> LargeFileId {
         self.id
     }
 
-    /// Leaves the file to the caller.
+    /// Leaves the file where it is.
     pub(super) fn keep(mut self) {
         self.name.path = None;
     }
@@ -219,7 +220,8 @@ mod tests {
             "sync_dir blobs".to_owned(),
         ];
         assert_eq!(disk.take_log(), expected);
-        assert_eq!(published.keep(), ID);
+        assert_eq!(published.id(), ID);
+        published.keep();
         assert_eq!(disk.paths(), [to.as_str()]);
         assert_eq!(disk.content(&to), b"large content");
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::disk::{Disk, DiskFile, OpenMode, Space};
 
-use super::Blobs;
+use super::{Blobs, byte_count};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -170,7 +170,7 @@ struct MemoryFile {
 
 impl DiskFile for MemoryFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes.lock().unwrap().len() as u64)
+        Ok(byte_count(self.bytes.lock().unwrap().len()))
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

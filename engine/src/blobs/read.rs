@@ -211,13 +211,12 @@ impl BlobStream {
     }
 
     async fn next_of_small(&mut self) -> Result<Bytes, ReadError> {
-        let whole = match self.whole.take() {
-            Some(whole) => whole,
-            None => {
-                let whole = self.fetch(0, self.blob.small_length()?).await?;
-                self.blob.check(&blake3::hash(&whole))?;
-                whole
-            }
+        let whole = if let Some(whole) = self.whole.take() {
+            whole
+        } else {
+            let whole = self.fetch(0, self.blob.small_length()?).await?;
+            self.blob.check(&blake3::hash(&whole))?;
+            whole
         };
         let start = capped(self.position, whole.len());
         let length = self.next_length();
@@ -274,7 +273,7 @@ mod tests {
     const LARGE: usize = (1 << 20) + 300_000;
 
     fn content(length: usize) -> Vec<u8> {
-        (0..length).map(|at| (at % 251) as u8).collect()
+        (0..=250).cycle().take(length).collect()
     }
 
     /// A content that lies in a file at byte 100, between bytes that are none of its own.
