@@ -180,7 +180,7 @@ fn members_come_in_the_order_of_the_archive_and_normalised() {
 }
 
 #[test]
-fn names_are_in_code_page_437_unless_they_say_otherwise() {
+fn names_are_in_code_page_437_unless_they_say_otherwise_or_come_from_unix() {
     let mut old = stored("", b"");
     old.flags = 0;
     old.name = vec![0x9b, 0x81, b'x', 0xe1, 0xff, 0x80];
@@ -195,8 +195,14 @@ fn names_are_in_code_page_437_unless_they_say_otherwise() {
     old.extra = extra;
     assert_eq!(read_whole(&zip_of(&[old.clone()])).unwrap()[0].0, "é");
 
-    old.flags = 1 << 11;
+    old.name = "é".into();
     old.extra = vec![];
+    assert_eq!(read_whole(&zip_of(&[old.clone()])).unwrap()[0].0, "é");
+    old.made_by = 0;
+    assert_eq!(read_whole(&zip_of(&[old.clone()])).unwrap()[0].0, "├⌐");
+
+    old.flags = 1 << 11;
+    old.name = vec![0xff];
     assert!(refusal(&[old]).contains("is not"));
 }
 
