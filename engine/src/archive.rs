@@ -88,7 +88,7 @@ impl Archive {
         };
         let (sender, parts) = mpsc::channel(ARCHIVE_CHUNKS_MAX);
         let producer = tokio::task::spawn_blocking(move || {
-            produce(&manifest, &*contents, format, sender);
+            produce(&manifest, &*contents, format, &sender);
             drop(lease);
         });
         // Whether it ended well is said by its last part, not by the task.
@@ -148,7 +148,7 @@ fn produce(
     manifest: &Manifest,
     contents: &OpenContent,
     format: ArchiveFormat,
-    sender: mpsc::Sender<Result<Part, ReadError>>,
+    sender: &mpsc::Sender<Result<Part, ReadError>>,
 ) {
     let mut output = Output::new(sender.clone());
     let written = match format {

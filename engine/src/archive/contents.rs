@@ -79,7 +79,7 @@ pub(super) mod tests {
     pub(crate) fn record_of(content: &[u8], compressible: bool) -> FileRecord {
         FileRecord {
             digest: Digest::of(content),
-            length: content.len() as u64,
+            length: u64::try_from(content.len()).unwrap(),
             crc32: crc32fast::hash(content),
             creation_time: Timestamp(1_700_000_000_000_000),
             compressible,

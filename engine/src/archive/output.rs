@@ -77,13 +77,14 @@ impl<S: Sink> Output<S> {
         self.flush()
     }
 
-    /// Appends a piece that may be a chunk by itself.
-    pub(crate) fn write_chunk(&mut self, chunk: Bytes) -> Result<(), Stop> {
-        if chunk.len() < self.chunk_bytes {
-            return self.write(&chunk);
+    /// Appends a piece that may be a chunk by itself, or several.
+    pub(crate) fn write_chunk(&mut self, mut chunk: Bytes) -> Result<(), Stop> {
+        while chunk.len() >= self.chunk_bytes {
+            self.flush()?;
+            self.sink
+                .send(chunk.split_to(chunk.len().min(READ_CHUNK_BYTES)))?;
         }
-        self.flush()?;
-        self.sink.send(chunk)
+        self.write(&chunk)
     }
 
     /// Sends what is left and gives the sink back.
@@ -163,13 +164,13 @@ pub(super) mod tests {
 
     #[test]
     fn what_was_not_flushed_is_not_sent() {
-        let mut chunks: Vec<Bytes> = Vec::new();
         struct Borrowed<'c>(&'c mut Vec<Bytes>);
         impl Sink for Borrowed<'_> {
             fn send(&mut self, chunk: Bytes) -> Result<(), Stop> {
                 self.0.send(chunk)
             }
         }
+        let mut chunks: Vec<Bytes> = Vec::new();
         let mut output = Output::new(Borrowed(&mut chunks));
         output.write(b"half an archive").unwrap();
         drop(output);

@@ -102,7 +102,7 @@ impl<S: Sink> Member<'_, S> {
 
     fn append(&mut self, piece: Piece) -> Result<(), Stop> {
         self.trailer.add(&piece);
-        self.output.write(&piece.blocks)
+        self.output.write_chunk(piece.blocks.into())
     }
 }
 

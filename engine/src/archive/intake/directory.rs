@@ -175,23 +175,24 @@ pub(super) struct Entry {
 
 impl Entry {
     /// The name as text, not normalised.
+    ///
+    /// Without a word about its letters, a name is in code page 437; but programs on Unix (the
+    /// common `zip` above all) write the bytes of the file system, which are UTF-8.
     pub(super) fn name(&self) -> Result<String, IntakeError> {
         if let Some(name) = &self.unicode_name {
             return Ok(name.clone());
         }
-        let is_utf8 = self.flags & (1 << 11) != 0;
-        if !is_utf8 {
-            return Ok(self.raw_name.iter().copied().map(from_cp437).collect());
-        }
+        let says_utf8 = self.flags & (1 << 11) != 0;
         match std::str::from_utf8(&self.raw_name) {
-            Ok(name) => Ok(name.to_owned()),
-            Err(_not_utf8) => {
+            Ok(name) if says_utf8 || self.is_from_unix() => Ok(name.to_owned()),
+            Err(_not_utf8) if says_utf8 => {
                 let name = String::from_utf8_lossy(&self.raw_name);
                 Err(bad_member(
                     &name,
                     "its name says that it is UTF-8, and is not",
                 ))
             }
+            Ok(_) | Err(_) => Ok(self.raw_name.iter().copied().map(from_cp437).collect()),
         }
     }
 
@@ -203,11 +204,15 @@ impl Entry {
 
     /// Whether it is a plain file: no link, no device, no directory in disguise.
     pub(super) fn is_regular(&self) -> bool {
-        let [_, system] = self.made_by.to_le_bytes();
-        let is_unix = matches!(system, 3 | 19);
         let kind = self.external_attributes >> 16 & 0o170_000;
         // Many programs leave the kind out.
-        !is_unix || matches!(kind, 0 | 0o100_000)
+        !self.is_from_unix() || matches!(kind, 0 | 0o100_000)
+    }
+
+    /// Whether names and attributes are those of Unix, macOS included.
+    fn is_from_unix(&self) -> bool {
+        let [_, system] = self.made_by.to_le_bytes();
+        matches!(system, 3 | 19)
     }
 }
 
