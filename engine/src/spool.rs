@@ -39,12 +39,7 @@ pub struct Spool {
 impl Spool {
     /// Makes an empty spool; its file, if it needs one, will be in `staging`.
     pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self {
-            disk,
-            buffer: Vec::new(),
-            file: None,
-            written: 0,
-        }
+        Self { disk, buffer: Vec::new(), file: None, written: 0 }
     }
 
     /// Ends the content.
@@ -56,10 +51,7 @@ impl Spool {
             self.spill()?;
         }
         let content = match self.file {
-            Some(file) => Content::File {
-                file,
-                length: self.written,
-            },
+            Some(file) => Content::File { file, length: self.written },
             None => Content::Memory(self.buffer.into()),
         };
         Ok(Spooled { content })
@@ -151,10 +143,7 @@ pub struct SpoolUpload {
 impl SpoolUpload {
     /// Begins with nothing, and takes at most so many bytes.
     pub(crate) fn new(disk: Arc<dyn Disk>, bytes_max: u64) -> Self {
-        Self {
-            spool: Some(Spool::new(disk)),
-            bytes_max,
-        }
+        Self { spool: Some(Spool::new(disk)), bytes_max }
     }
 
     /// Takes the next bytes.
@@ -211,10 +200,7 @@ pub struct Spooled {
 #[derive(Clone)]
 enum Content {
     Memory(Bytes),
-    File {
-        file: Arc<dyn DiskFile>,
-        length: u64,
-    },
+    File { file: Arc<dyn DiskFile>, length: u64 },
 }
 
 impl Spooled {
@@ -269,10 +255,7 @@ impl Spooled {
 
 impl fmt::Debug for Spooled {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Spooled")
-            .field("length", &self.len())
-            .finish_non_exhaustive()
+        formatter.debug_struct("Spooled").field("length", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -343,19 +326,13 @@ mod tests {
         let mut upload = SpoolUpload::new(disk.clone(), 10);
         upload.write(&content[..10]).await.unwrap();
         let refused = upload.write(&content[..1]).await;
-        assert!(matches!(
-            refused,
-            Err(MutationError::TooLarge { actual: 11, .. })
-        ));
+        assert!(matches!(refused, Err(MutationError::TooLarge { actual: 11, .. })));
         assert!(upload.finish().await.is_err());
     }
 
     #[tokio::test]
     async fn a_full_disk_is_told_from_a_broken_one() {
-        for (kind, is_full) in [
-            (io::ErrorKind::StorageFull, true),
-            (io::ErrorKind::Other, false),
-        ] {
+        for (kind, is_full) in [(io::ErrorKind::StorageFull, true), (io::ErrorKind::Other, false)] {
             let disk = MemoryDisk::prepared();
             disk.fail_with("write", kind);
             let mut upload = SpoolUpload::new(disk.clone(), u64::MAX);

@@ -65,9 +65,7 @@ pub(crate) fn read_directory<R: Read + Seek>(
     let files_max = u64::try_from(INTAKE_FILES_MAX).unwrap_or(u64::MAX);
     within("the number of its members", place.entries, files_max)?;
 
-    reader
-        .seek(SeekFrom::Start(place.offset))
-        .map_err(our_failure)?;
+    reader.seek(SeekFrom::Start(place.offset)).map_err(our_failure)?;
     let mut rows = BufReader::new(reader.take(place.bytes));
     let mut members = Vec::new();
     let mut bytes_total: u64 = 0;
@@ -85,11 +83,7 @@ pub(crate) fn read_directory<R: Read + Seek>(
     }
     if bytes_total > INTAKE_RATIO_FREE_BYTES {
         let believable = place.archive_bytes.saturating_mul(INTAKE_RATIO_MAX);
-        within(
-            "the size of its files, for so few bytes,",
-            bytes_total,
-            believable,
-        )?;
+        within("the size of its files, for so few bytes,", bytes_total, believable)?;
     }
     check_names(&members)?;
     Ok(members)
@@ -109,10 +103,7 @@ fn member_of(entry: &Entry, place: &Place) -> Result<Option<IntakeMember>, Intak
     let filename = match RequestedFilename::parse(&name) {
         Ok(RequestedFilename::Named(filename) | RequestedFilename::Numbered(filename)) => filename,
         Err(reason) => {
-            return Err(IntakeError::BadFilename {
-                filename: name,
-                reason,
-            });
+            return Err(IntakeError::BadFilename { filename: name, reason });
         }
     };
     if entry.is_encrypted() {
@@ -149,25 +140,16 @@ fn member_of(entry: &Entry, place: &Place) -> Result<Option<IntakeMember>, Intak
 
 /// Refuses two files of one name and files below files.
 fn check_names(members: &[IntakeMember]) -> Result<(), IntakeError> {
-    let mut names: Vec<&str> = members
-        .iter()
-        .map(|member| member.filename.as_str())
-        .collect();
+    let mut names: Vec<&str> = members.iter().map(|member| member.filename.as_str()).collect();
     names.sort_unstable();
     let mut following = names.iter().skip(1);
     if let Some(twice) = names.iter().find(|name| following.next() == Some(name)) {
-        return Err(IntakeError::DuplicateFilename {
-            filename: (*twice).to_owned(),
-        });
+        return Err(IntakeError::DuplicateFilename { filename: (*twice).to_owned() });
     }
-    let directories = members
-        .iter()
-        .flat_map(|member| member.filename.directories());
+    let directories = members.iter().flat_map(|member| member.filename.directories());
     for directory in directories {
         if names.binary_search(&directory).is_ok() {
-            return Err(IntakeError::FileAndDirectory {
-                filename: directory.to_owned(),
-            });
+            return Err(IntakeError::FileAndDirectory { filename: directory.to_owned() });
         }
     }
     Ok(())
@@ -177,29 +159,18 @@ fn within(what: &'static str, actual: u64, limit: u64) -> Result<(), IntakeError
     if actual <= limit {
         return Ok(());
     }
-    Err(IntakeError::TooLarge {
-        what,
-        actual,
-        limit,
-    })
+    Err(IntakeError::TooLarge { what, actual, limit })
 }
 
 fn not_an_archive(reason: &str) -> IntakeError {
-    IntakeError::NotAnArchive {
-        reason: reason.to_owned(),
-    }
+    IntakeError::NotAnArchive { reason: reason.to_owned() }
 }
 
 fn bad_member(member: &str, reason: impl Into<String>) -> IntakeError {
-    IntakeError::BadMember {
-        member: member.to_owned(),
-        reason: reason.into(),
-    }
+    IntakeError::BadMember { member: member.to_owned(), reason: reason.into() }
 }
 
 /// The archive could not be read from where we had put it ourselves.
 fn our_failure(cause: io::Error) -> IntakeError {
-    IntakeError::Mutation(MutationError::Staging {
-        cause: Arc::new(cause),
-    })
+    IntakeError::Mutation(MutationError::Staging { cause: Arc::new(cause) })
 }

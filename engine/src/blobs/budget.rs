@@ -54,10 +54,9 @@ impl Budget {
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(units);
         match tokio::time::timeout(self.wait_max, permit).await {
             Ok(Ok(permit)) => Ok(Share(Some(permit))),
-            Ok(Err(_)) | Err(_) => Err(MutationError::Busy {
-                what: "upload memory",
-                waiting: waiting.ahead,
-            }),
+            Ok(Err(_)) | Err(_) => {
+                Err(MutationError::Busy { what: "upload memory", waiting: waiting.ahead })
+            }
         }
     }
 
@@ -125,9 +124,7 @@ impl Share {
     /// Gives back what so many bytes do not need.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         if let Some(permit) = &mut self.0 {
-            let excess = permit
-                .num_permits()
-                .saturating_sub(bytes.div_ceil(UNIT_BYTES));
+            let excess = permit.num_permits().saturating_sub(bytes.div_ceil(UNIT_BYTES));
             drop(permit.split(excess));
         }
     }
@@ -150,10 +147,7 @@ struct Waiting<'budget> {
 
 impl<'budget> Waiting<'budget> {
     fn enter(count: &'budget AtomicUsize) -> Self {
-        Self {
-            count,
-            ahead: count.fetch_add(1, Ordering::Relaxed),
-        }
+        Self { count, ahead: count.fetch_add(1, Ordering::Relaxed) }
     }
 }
 

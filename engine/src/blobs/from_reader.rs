@@ -53,9 +53,8 @@ impl Blobs {
                 }
             }
             let left = length_max.saturating_sub(arrival.length());
-            let has_more = arrival
-                .fill_from(reader, left.saturating_add(1))
-                .map_err(StageError::Reader)?;
+            let has_more =
+                arrival.fill_from(reader, left.saturating_add(1)).map_err(StageError::Reader)?;
             if arrival.length() > length_max {
                 return Err(too_long());
             }
@@ -138,10 +137,7 @@ mod tests {
                 byte_count(length_max),
                 &|_| Ok(false),
             );
-            assert!(
-                matches!(refused, Err(StageError::TooLong { .. })),
-                "{length}"
-            );
+            assert!(matches!(refused, Err(StageError::TooLong { .. })), "{length}");
         }
         let start = content(100_000);
         let broken = &mut start.as_slice().chain(Broken);
@@ -150,10 +146,7 @@ mod tests {
         disk.fail_with("write", io::ErrorKind::StorageFull);
         let refused =
             blobs.stage_reader(&mut content(2 * MIB).as_slice(), u64::MAX, &|_| Ok(false));
-        let is_full = matches!(
-            refused,
-            Err(StageError::Mutation(MutationError::OutOfSpace))
-        );
+        let is_full = matches!(refused, Err(StageError::Mutation(MutationError::OutOfSpace)));
         assert!(is_full);
         assert_eq!(disk.paths(), [""; 0]);
         assert_eq!(blobs.budget.available(), 8 * MIB);

@@ -53,9 +53,7 @@ impl PinState {
 impl Pins {
     /// Makes a set of pins that is empty.
     pub(crate) fn new() -> Self {
-        Self {
-            shards: Arc::new(std::array::from_fn(|_| Mutex::default())),
-        }
+        Self { shards: Arc::new(std::array::from_fn(|_| Mutex::default())) }
     }
 
     /// Pins a content, whether anyone has heard of it or not.
@@ -63,21 +61,14 @@ impl Pins {
         let mut shard = self.shard(&digest);
         let state = shard.entry(digest).or_default();
         state.pins += 1;
-        Pin {
-            digest,
-            is_doomed: state.is_doomed,
-            pins: self.clone(),
-        }
+        Pin { digest, is_doomed: state.is_doomed, pins: self.clone() }
     }
 
     /// Dooms those of the digests that nobody has pinned (nor doomed already).
     ///
     /// For the index thread, before it removes their rows; the guard is dropped after the commit.
     pub(crate) fn doom(&self, digests: impl Iterator<Item = Digest>) -> Doomed {
-        let mut doomed = Doomed {
-            digests: HashSet::new(),
-            pins: self.clone(),
-        };
+        let mut doomed = Doomed { digests: HashSet::new(), pins: self.clone() };
         for digest in digests {
             let mut shard = self.shard(&digest);
             let state = shard.entry(digest).or_default();
@@ -91,10 +82,7 @@ impl Pins {
 
     /// Locks a digest's shard. A panic elsewhere cannot leave a shard half changed, so poison is
     /// passed over.
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "the remainder is below the array's length"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "the remainder is below the array's length")]
     fn shard(&self, digest: &Digest) -> MutexGuard<'_, Shard> {
         let [first, ..] = digest.0;
         let shard = &self.shards[usize::from(first) % SHARDS];
@@ -183,8 +171,7 @@ mod tests {
     }
 
     fn may_doom(pins: &Pins, name: &str) -> bool {
-        pins.doom(std::iter::once(digest(name)))
-            .contains(&digest(name))
+        pins.doom(std::iter::once(digest(name))).contains(&digest(name))
     }
 
     fn entries(pins: &Pins) -> usize {

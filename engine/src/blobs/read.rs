@@ -36,12 +36,7 @@ pub struct Blob {
 impl Blob {
     /// Describes a content that lies in an open file.
     pub(crate) fn new(digest: Digest, length: u64, file: Arc<dyn DiskFile>, offset: u64) -> Self {
-        Self {
-            digest,
-            length,
-            file,
-            offset,
-        }
+        Self { digest, length, file, offset }
     }
 
     /// Name of the content.
@@ -154,20 +149,12 @@ impl Blob {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             self.corrupt("the file ends before it")
         } else {
-            ReadError::Io {
-                what: "a content",
-                source: error,
-            }
+            ReadError::Io { what: "a content", source: error }
         }
     }
 
     fn corrupt(&self, reason: &str) -> ReadError {
-        let Self {
-            digest,
-            length,
-            file,
-            offset,
-        } = self;
+        let Self { digest, length, file, offset } = self;
         ReadError::Corrupt {
             what: "blob",
             place: format!("{digest}, {length} bytes at byte {offset} of {file:?}: {reason}"),
@@ -396,11 +383,7 @@ mod tests {
                 drop_half_way(stream.next()).await;
                 let (bytes, error) = read(stream).await;
                 assert!(bytes == content && error.is_none());
-                let reads = if length == LARGE {
-                    LARGE.div_ceil(READ_CHUNK_BYTES)
-                } else {
-                    1
-                };
+                let reads = if length == LARGE { LARGE.div_ceil(READ_CHUNK_BYTES) } else { 1 };
                 assert_eq!(disk.waited_reads(), reads);
             }
         });
@@ -415,10 +398,6 @@ mod tests {
         assert_eq!(buffer, [6, 7, 8, 9]);
         assert!(blob.read_exact_at(&mut buffer, 7).is_err());
         assert!(blob.read_exact_at(&mut buffer, u64::MAX).is_err());
-        assert!(
-            stored(&MemoryDisk::default(), &content(LARGE))
-                .read_whole()
-                .is_err()
-        );
+        assert!(stored(&MemoryDisk::default(), &content(LARGE)).read_whole().is_err());
     }
 }

@@ -272,25 +272,14 @@ impl Arrival {
             None if is_known => StagedBody::Known,
             None => StagedBody::Memory(self.into_bytes()),
         };
-        Ok(StagedBlob {
-            digest,
-            length,
-            crc32,
-            compressible,
-            pin,
-            body,
-            file,
-        })
+        Ok(StagedBlob { digest, length, crc32, compressible, pin, body, file })
     }
 
     /// The buffer as bytes that hold their share of the budget, and no more, until they go.
     fn into_bytes(mut self) -> Bytes {
         self.buffer.shrink_to_fit();
         self.share.shrink_to(self.buffer.len());
-        Bytes::from_owner(Held {
-            bytes: self.buffer,
-            _share: self.share,
-        })
+        Bytes::from_owner(Held { bytes: self.buffer, _share: self.share })
     }
 }
 
@@ -325,9 +314,5 @@ fn look_up(
 
 /// What a caller is told whose content is beyond [`FILE_BYTES_MAX`].
 pub(super) fn too_large(actual: u64) -> MutationError {
-    MutationError::TooLarge {
-        what: "a file",
-        actual,
-        limit: FILE_BYTES_MAX,
-    }
+    MutationError::TooLarge { what: "a file", actual, limit: FILE_BYTES_MAX }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::error::{MutationError, ReadError};
-use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, INTAKE_MEMORY_WAIT_MAX, UPLOAD_FIRST_BYTES};
+use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_FIRST_BYTES};
 use crate::model::Digest;
 
 use super::stage::{Arrival, StagedBlob, too_large};
@@ -15,7 +15,7 @@ use super::{Blobs, abandoned, capped, on_blocking_pool};
 
 /// A content on its way in. Dropping it at any time leaves nothing behind.
 #[derive(Debug)]
-pub struct Upload {
+pub(crate) struct Upload {
     /// Gone after an error, or after a future of [`Upload::write`] was dropped half way.
     arrival: Option<Arrival>,
 }
@@ -29,7 +29,7 @@ impl Upload {
     ///
     /// # Cancellation
     /// An upload whose write was dropped half way is over, as after an error.
-    pub async fn write(&mut self, chunk: &[u8]) -> Result<(), MutationError> {
+    pub(crate) async fn write(&mut self, chunk: &[u8]) -> Result<(), MutationError> {
         let mut arrival = self.arrival.take().ok_or_else(abandoned)?;
         arrival.check_length(chunk.len())?;
         let mut rest = arrival.push(chunk);
@@ -84,9 +84,7 @@ impl Blobs {
         let buffer_max = capped(INLINE_BYTES_MAX, usize::MAX);
         let capacity = length.map_or(UPLOAD_FIRST_BYTES, |length| capped(length, buffer_max));
         let share = self.budget.acquire(capacity).await?;
-        Ok(Upload {
-            arrival: Some(Arrival::new(Arc::clone(self), share, capacity)),
-        })
+        Ok(Upload { arrival: Some(Arrival::new(Arc::clone(self), share, capacity)) })
     }
 }
 
@@ -299,13 +297,7 @@ mod tests {
     #[test]
     fn failures_of_the_disk_end_the_upload_and_leave_nothing() {
         block_on(async {
-            for step in [
-                "open staging",
-                "write",
-                "sync staging",
-                "rename",
-                "sync_dir",
-            ] {
+            for step in ["open staging", "write", "sync staging", "rename", "sync_dir"] {
                 for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
                     let disk = MemoryDisk::prepared();
                     let blobs = blobs(&disk, 8 * MIB);

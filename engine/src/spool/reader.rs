@@ -23,12 +23,7 @@ pub(crate) struct SpoolReader {
 impl SpoolReader {
     /// Begins at the content's start.
     pub(super) fn new(spooled: Spooled) -> Self {
-        Self {
-            spooled,
-            position: 0,
-            window: Vec::new(),
-            window_start: 0,
-        }
+        Self { spooled, position: 0, window: Vec::new(), window_start: 0 }
     }
 
     /// Bytes from the position on that the window holds.
@@ -157,11 +152,7 @@ mod tests {
 
         let mut archive = zip::ZipArchive::new(spooled.reader()).unwrap();
         let mut bytes = Vec::new();
-        archive
-            .by_name("b/c")
-            .unwrap()
-            .read_to_end(&mut bytes)
-            .unwrap();
+        archive.by_name("b/c").unwrap().read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, content);
         assert_eq!(archive.len(), 2);
     }

@@ -36,11 +36,7 @@ fn stored(name: &str, content: &[u8]) -> Member {
 }
 
 fn packed(method: u16, packed: &[u8], content: &[u8]) -> Member {
-    Member {
-        method,
-        packed: packed.to_vec(),
-        ..stored("member", content)
-    }
+    Member { method, packed: packed.to_vec(), ..stored("member", content) }
 }
 
 fn deflated(content: &[u8]) -> Member {
@@ -54,9 +50,7 @@ fn zip_of(members: &[Member]) -> Vec<u8> {
     let short = |length: usize| u16::try_from(length).unwrap().to_le_bytes();
     let long = |length: usize| u32::try_from(length).unwrap().to_le_bytes();
     for member in members {
-        let mut common = [20, member.flags, member.method, 0, 0]
-            .map(u16::to_le_bytes)
-            .concat();
+        let mut common = [20, member.flags, member.method, 0, 0].map(u16::to_le_bytes).concat();
         common.extend(member.crc32.to_le_bytes());
         common.extend(long(member.packed.len()));
         common.extend(member.length.to_le_bytes());
@@ -107,9 +101,7 @@ fn refusal(members: &[Member]) -> String {
 fn written_by_the_zip_crate(tree: &Tree, method: ::zip::CompressionMethod) -> Vec<u8> {
     let mut writer = ::zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = ::zip::write::SimpleFileOptions::default().compression_method(method);
-    writer
-        .add_directory("directories/are/left/out", options)
-        .unwrap();
+    writer.add_directory("directories/are/left/out", options).unwrap();
     for (name, content) in tree {
         writer.start_file(name.as_str(), options).unwrap();
         writer.write_all(content).unwrap();
@@ -154,15 +146,8 @@ proptest! {
 
 #[test]
 fn bodies_that_are_no_archive_are_refused() {
-    for body in [
-        &b""[..],
-        b"PK",
-        b"not a zip at all, and quite long enough to be one",
-    ] {
-        assert!(matches!(
-            read_whole(body),
-            Err(IntakeError::NotAnArchive { .. })
-        ));
+    for body in [&b""[..], b"PK", b"not a zip at all, and quite long enough to be one"] {
+        assert!(matches!(read_whole(body), Err(IntakeError::NotAnArchive { .. })));
     }
     assert_eq!(read_whole(&zip_of(&[])).unwrap(), []);
 }
@@ -171,11 +156,7 @@ fn bodies_that_are_no_archive_are_refused() {
 fn members_come_in_the_order_of_the_archive_and_normalised() {
     let names = ["b", "a/../c", "./x//y", "/abs"];
     let zip = zip_of(&names.map(|name| stored(name, name.as_bytes())));
-    let read: Vec<String> = read_whole(&zip)
-        .unwrap()
-        .into_iter()
-        .map(|file| file.0)
-        .collect();
+    let read: Vec<String> = read_whole(&zip).unwrap().into_iter().map(|file| file.0).collect();
     assert_eq!(read, ["b", "c", "x/y", "abs"]);
 }
 
@@ -184,10 +165,7 @@ fn names_are_in_code_page_437_unless_they_say_otherwise_or_come_from_unix() {
     let mut old = stored("", b"");
     old.flags = 0;
     old.name = vec![0x9b, 0x81, b'x', 0xe1, 0xff, 0x80];
-    assert_eq!(
-        read_whole(&zip_of(&[old.clone()])).unwrap()[0].0,
-        "¢üxß\u{a0}Ç"
-    );
+    assert_eq!(read_whole(&zip_of(&[old.clone()])).unwrap()[0].0, "¢üxß\u{a0}Ç");
 
     let mut extra = vec![0x75, 0x70, 7, 0, 1];
     extra.extend(crc32fast::hash(&old.name).to_le_bytes());
@@ -210,27 +188,13 @@ fn names_are_in_code_page_437_unless_they_say_otherwise_or_come_from_unix() {
 fn names_that_leave_the_dataset_or_clash_are_refused() {
     for name in ["../x", "a/../../x", "", ".", "a\0b"] {
         let outcome = read_whole(&zip_of(&[stored("ok", b""), stored(name, b"")]));
-        assert!(
-            matches!(outcome, Err(IntakeError::BadFilename { .. })),
-            "{name:?}"
-        );
+        assert!(matches!(outcome, Err(IntakeError::BadFilename { .. })), "{name:?}");
     }
-    let twice = read_whole(&zip_of(&[
-        stored("a", b"1"),
-        stored("b", b""),
-        stored("./a", b"2"),
-    ]));
+    let twice = read_whole(&zip_of(&[stored("a", b"1"), stored("b", b""), stored("./a", b"2")]));
     assert!(matches!(twice, Err(IntakeError::DuplicateFilename { filename }) if filename == "a"));
     let same_bytes = read_whole(&zip_of(&[stored("a", b"1"), stored("a", b"2")]));
-    assert!(matches!(
-        same_bytes,
-        Err(IntakeError::DuplicateFilename { .. })
-    ));
-    let below = read_whole(&zip_of(&[
-        stored("a/b/c", b""),
-        stored("z", b""),
-        stored("a", b""),
-    ]));
+    assert!(matches!(same_bytes, Err(IntakeError::DuplicateFilename { .. })));
+    let below = read_whole(&zip_of(&[stored("a/b/c", b""), stored("z", b""), stored("a", b"")]));
     assert!(matches!(below, Err(IntakeError::FileAndDirectory { filename }) if filename == "a"));
 }
 
@@ -272,26 +236,13 @@ fn every_method_of_the_wire_is_unpacked() {
             (member.length, member.crc32 ^ 1),
             (0, member.crc32),
         ] {
-            let lie = Member {
-                crc32,
-                length,
-                ..member.clone()
-            };
+            let lie = Member { crc32, length, ..member.clone() };
             let outcome = read_whole(&zip_of(&[lie]));
-            assert!(
-                matches!(outcome, Err(IntakeError::BadMember { .. })),
-                "{length}"
-            );
+            assert!(matches!(outcome, Err(IntakeError::BadMember { .. })), "{length}");
         }
         let half = member.packed[..member.packed.len() / 2].to_vec();
-        let cut = Member {
-            packed: half,
-            ..member
-        };
-        assert!(matches!(
-            read_whole(&zip_of(&[cut])),
-            Err(IntakeError::BadMember { .. })
-        ));
+        let cut = Member { packed: half, ..member };
+        assert!(matches!(read_whole(&zip_of(&[cut])), Err(IntakeError::BadMember { .. })));
     }
     // A dictionary of 4 GiB for a content that claims to be as long.
     let greedy = Member {
@@ -299,20 +250,12 @@ fn every_method_of_the_wire_is_unpacked() {
         ..packed(14, b"\x09\x04\x05\0\x5d\xff\xff\xff\xff\0\0\0\0\0", b"")
     };
     let zip = [vec![0; 4 << 20], zip_of(&[greedy])].concat();
-    assert!(
-        read_whole(&zip)
-            .unwrap_err()
-            .to_string()
-            .contains("dictionary")
-    );
+    assert!(read_whole(&zip).unwrap_err().to_string().contains("dictionary"));
 }
 
 #[test]
 fn a_wrong_crc_is_told_before_the_last_byte() {
-    let lie = Member {
-        crc32: 1,
-        ..stored("a", b"content")
-    };
+    let lie = Member { crc32: 1, ..stored("a", b"content") };
     let zip = zip_of(&[lie]);
     let mut reader = Cursor::new(&zip);
     let members = read_directory(&mut reader).unwrap();
@@ -322,34 +265,15 @@ fn a_wrong_crc_is_told_before_the_last_byte() {
 
 #[test]
 fn archives_that_declare_too_much_are_refused_before_they_are_unpacked() {
-    let bomb = Member {
-        length: 0xffff_0000,
-        ..deflated(b"small")
-    };
+    let bomb = Member { length: 0xffff_0000, ..deflated(b"small") };
     let outcome = read_whole(&zip_of(&[bomb]));
-    assert!(matches!(
-        outcome,
-        Err(IntakeError::TooLarge {
-            actual: 0xffff_0000,
-            ..
-        })
-    ));
+    assert!(matches!(outcome, Err(IntakeError::TooLarge { actual: 0xffff_0000, .. })));
 
     let mut huge = deflated(b"small");
     huge.length = u32::MAX;
-    huge.extra = [
-        vec![1, 0, 8, 0],
-        (FILE_BYTES_MAX + 1).to_le_bytes().to_vec(),
-    ]
-    .concat();
+    huge.extra = [vec![1, 0, 8, 0], (FILE_BYTES_MAX + 1).to_le_bytes().to_vec()].concat();
     let outcome = read_whole(&zip_of(&[huge.clone()]));
-    assert!(matches!(
-        outcome,
-        Err(IntakeError::TooLarge {
-            limit: FILE_BYTES_MAX,
-            ..
-        })
-    ));
+    assert!(matches!(outcome, Err(IntakeError::TooLarge { limit: FILE_BYTES_MAX, .. })));
     huge.extra = vec![];
     assert!(refusal(&[huge]).contains("extra fields"));
 
@@ -360,13 +284,7 @@ fn archives_that_declare_too_much_are_refused_before_they_are_unpacked() {
     zip.extend(b"PK\x06\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0");
     zip.extend(zip_of(&[]));
     let outcome = read_whole(&zip);
-    assert!(matches!(
-        outcome,
-        Err(IntakeError::TooLarge {
-            actual: u64::MAX,
-            ..
-        })
-    ));
+    assert!(matches!(outcome, Err(IntakeError::TooLarge { actual: u64::MAX, .. })));
 }
 
 #[test]
@@ -377,10 +295,7 @@ fn a_directory_that_holds_more_or_less_than_it_says_is_refused() {
         let mut zip = zip.clone();
         zip[count_at] = count;
         zip[count_at + 2] = count;
-        assert!(matches!(
-            read_whole(&zip),
-            Err(IntakeError::NotAnArchive { .. })
-        ));
+        assert!(matches!(read_whole(&zip), Err(IntakeError::NotAnArchive { .. })));
     }
 }
 
@@ -405,9 +320,6 @@ fn a_failure_of_our_disk_is_not_the_archives_fault() {
         let members = read_directory(&mut reader).unwrap();
         reader.1 = true;
         let outcome = open_member(&mut reader, &members[0]).map(|_| ());
-        assert!(matches!(
-            outcome,
-            Err(IntakeError::Mutation(MutationError::Staging { .. }))
-        ));
+        assert!(matches!(outcome, Err(IntakeError::Mutation(MutationError::Staging { .. }))));
     }
 }
