@@ -6,6 +6,8 @@
 //! the index thread makes the index itself durable, and between groups it does the background's
 //! work in bounded steps.
 
+mod background;
+
 mod index_thread;
 
 mod journal_thread;
@@ -21,17 +23,14 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+pub(crate) use index_thread::IndexParts;
 pub(crate) use submission::{Reply, Submission, Ticket, Verdict};
 
-use crate::blobs::Blobs;
 use crate::disk::Disk;
 use crate::error::MutationError;
-use crate::index::rows::AppliedRow;
 use crate::journal::Journal;
-use crate::leases::Leases;
 use crate::limits::GROUPS_AHEAD_MAX;
 use crate::model::change::Change;
-use crate::store::SharedIndex;
 use index_thread::{IndexThread, IndexWork};
 use journal_thread::JournalThread;
 use queue::Queue;
@@ -41,10 +40,7 @@ use queue::Queue;
 pub(crate) struct CommitterParts {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) journal: Journal,
-    pub(crate) index: Arc<SharedIndex>,
-    pub(crate) blobs: Arc<Blobs>,
-    pub(crate) leases: Arc<Leases>,
-    pub(crate) applied: AppliedRow,
+    pub(crate) readers: IndexParts,
     /// Free bytes below which nothing that grows the store is taken (I7).
     pub(crate) reserve_bytes: u64,
 }
@@ -63,28 +59,17 @@ impl Committer {
     pub(crate) fn start(parts: CommitterParts) -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let (work, receiver) = sync_channel(GROUPS_AHEAD_MAX);
-        let segments = parts.journal.segments();
-        let journal_thread = JournalThread::new(
-            Arc::clone(&parts.disk),
-            parts.journal,
-            Arc::clone(&queue),
-            work.clone(),
-            parts.reserve_bytes,
-        );
-        let index_thread = IndexThread::new(
-            Arc::clone(&queue),
-            receiver,
-            parts.index,
-            parts.blobs,
-            segments,
-            parts.leases,
-            parts.applied,
-        );
+        let CommitterParts { disk, journal, readers, reserve_bytes } = parts;
+        let journal_queue = Arc::clone(&queue);
+        let journal_thread =
+            JournalThread::new(disk, journal, journal_queue, work.clone(), reserve_bytes);
+        let index_thread = IndexThread::new(Arc::clone(&queue), receiver, readers);
         let journal = std::thread::Builder::new().name("granary-journal".into());
         let index = std::thread::Builder::new().name("granary-index".into());
+        let (journal_guard, index_guard) = (FailOnPanic::of(&queue), FailOnPanic::of(&queue));
         let threads = vec![
-            journal.spawn(move || journal_thread.run())?,
-            index.spawn(move || index_thread.run())?,
+            journal.spawn(move || journal_guard.run(|| journal_thread.run()))?,
+            index.spawn(move || index_guard.run(|| index_thread.run()))?,
         ];
         Ok(Self { queue, work: Mutex::new(Some(work)), threads: Mutex::new(threads) })
     }
@@ -145,5 +130,30 @@ impl Committer {
     pub(crate) fn abandon(&self) {
         self.queue.fail(&Arc::new(io::Error::other("abandoned")));
         self.stop();
+    }
+}
+
+/// Ends the store for changes if its thread panics: a bug of ours must not leave callers waiting.
+#[derive(Debug)]
+struct FailOnPanic {
+    queue: Arc<Queue>,
+}
+
+impl FailOnPanic {
+    fn of(queue: &Arc<Queue>) -> Self {
+        Self { queue: Arc::clone(queue) }
+    }
+
+    fn run(self, work: impl FnOnce()) {
+        work();
+        drop(self);
+    }
+}
+
+impl Drop for FailOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.queue.fail(&Arc::new(io::Error::other("a thread of the committer panicked")));
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::blobs::Blobs;
 use crate::bulk::{Bulk, SetNumbers};
-use crate::committer::{Committer, CommitterParts};
+use crate::committer::{Committer, CommitterParts, IndexParts};
 use crate::disk::{Disk, RealDisk};
 use crate::error::{MutationError, OpenError};
 use crate::journal::JournalOptions;
@@ -115,10 +115,12 @@ impl Engine {
         let committer = Committer::start(CommitterParts {
             disk: Arc::clone(&disk),
             journal: recovered.journal,
-            index: Arc::clone(&store.index),
-            blobs: Arc::clone(&store.blobs),
-            leases: Arc::clone(&store.leases),
-            applied: recovered.applied,
+            readers: IndexParts {
+                store: Arc::clone(&store),
+                applied: recovered.applied,
+                key: recovered.key,
+                index_cache_bytes: options.index_cache_bytes,
+            },
             reserve_bytes: sizes.reserve_bytes,
         });
         let committer = Arc::new(committer.map_err(io)?);

@@ -122,6 +122,19 @@ impl Index {
         Ok(Self { database })
     }
 
+    /// Opens the index's file as the last checkpoint left it. What is applied to it stays in
+    /// memory; the file is not changed.
+    pub(crate) fn open_in_memory(
+        disk: &Arc<dyn Disk>,
+        cache_bytes: usize,
+    ) -> Result<Self, IndexError> {
+        let file = disk.open(INDEX_PATH, OpenMode::Existing).map_err(redb::StorageError::Io)?;
+        let backend = backend::MemoryBackend::new(file).map_err(redb::StorageError::Io)?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache_bytes);
+        Ok(Self { database: builder.create_with_backend(backend)? })
+    }
+
     /// How far the index reaches; `None` before the first commit of a new store.
     pub(crate) fn applied(&self) -> Result<Option<AppliedRow>, IndexError> {
         let txn = self.database.begin_read()?;

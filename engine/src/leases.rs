@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn the_oldest_lease_counts_until_it_is_dropped() {
         let leases = Arc::new(Leases::default());
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         assert_eq!(leases.oldest(), None);
         let old = lease_at(&leases, 5, hour);
         let young = lease_at(&leases, 9, hour);

@@ -24,7 +24,7 @@ use crate::error::OpenError;
 use crate::index::apply::Group;
 use crate::index::rows::AppliedRow;
 use crate::index::{INDEX_PATH, Index, IndexError, write_applied};
-use crate::journal::{Journal, JournalOpenError, JournalOptions, ReplayedGroup};
+use crate::journal::{Journal, JournalOpenError, JournalOptions, ReplayedGroup, read_groups};
 use crate::model::Sequence;
 use crate::model::change::Change;
 use crate::{blobs::Blobs, codec};
@@ -45,6 +45,7 @@ const HARMLESS: [&str; 3] = ["LOCK", "lost+found", MAKING_PATH];
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) lock: Box<dyn std::fmt::Debug + Send + Sync>,
+    pub(crate) key: [u8; 32],
     pub(crate) journal: Journal,
     pub(crate) index: Index,
     pub(crate) applied: AppliedRow,
@@ -78,7 +79,7 @@ pub(crate) fn open(
     let mut recovered = replay(disk, index, key, options)?;
     finish(&mut recovered).map_err(damaged_index)?;
     let Replayed { journal, index, applied, changes } = recovered;
-    Ok(Recovered { lock, journal, index, applied, is_new, replayed_changes: changes })
+    Ok(Recovered { lock, key, journal, index, applied, is_new, replayed_changes: changes })
 }
 
 fn io_error(disk: &dyn Disk) -> impl Fn(io::Error) -> OpenError + '_ {
@@ -234,6 +235,40 @@ fn apply_replayed(
         rows.finish()?;
         write_applied(txn, applied)
     })
+}
+
+/// The state up to a change, from the index's last checkpoint and the journal, in memory only:
+/// what readers get after the index has failed (I7).
+///
+/// # Errors
+/// The disk cannot even be read.
+pub(crate) fn open_for_reading(
+    disk: &Arc<dyn Disk>,
+    key: [u8; 32],
+    index_cache_bytes: usize,
+    last: Sequence,
+) -> Result<Index, OpenError> {
+    let index = Index::open_in_memory(disk, index_cache_bytes).map_err(damaged_index)?;
+    let applied = index.applied().map_err(damaged_index)?;
+    let Some(mut applied) = applied else {
+        return Err(OpenError::IndexDamaged {
+            reason: "it does not say how far it reaches".into(),
+        });
+    };
+    let (position, sequence) = (applied.position, applied.sequence);
+    let read = read_groups(disk, key, position, sequence, |group| {
+        let is_wanted = group.records.last().is_some_and(|record| record.sequence <= last);
+        if is_wanted { apply_replayed(&index, &mut applied, &group) } else { Ok(()) }
+    });
+    match read {
+        Err(JournalOpenError::Apply(error)) => Err(damaged_index(error)),
+        // Beyond the last change the journal's end may be torn, or still be written to.
+        Ok(()) | Err(_) if applied.sequence >= last => Ok(index),
+        Ok(()) | Err(_) => {
+            let reason = format!("the journal ends at change {} of {last}", applied.sequence);
+            Err(OpenError::IndexDamaged { reason })
+        }
+    }
 }
 
 /// Drops what can no longer be finished and makes the recovered state durable under a new start

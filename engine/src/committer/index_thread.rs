@@ -1,33 +1,26 @@
 //! Applies groups, answers them, makes the index durable, and works in the background between.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::background::Background;
 use super::queue::Queue;
 use super::submission::{Reply, Verdict};
-use crate::blobs::{Blobs, Pin};
+use crate::blobs::Pin;
 use crate::error::MutationError;
 use crate::index::apply::Group;
-use crate::index::fold::{FoldJob, FoldOutcome};
 use crate::index::rows::AppliedRow;
 use crate::index::{Index, IndexError, reclaim, write_applied};
-use crate::journal::{Position, Segments};
-use crate::leases::Leases;
+use crate::journal::Position;
 use crate::limits::{CHECKPOINT_AFTER, CHECKPOINT_CHANGES, CHECKPOINT_JOURNAL_BYTES};
 use crate::model::change::{Change, NewBlob, SegmentId};
-use crate::model::{DatasetId, Sequence, SetId};
-use crate::store::SharedIndex;
-
-/// How often the background looks for work that a pin or a lease held up.
-const BACKGROUND_PERIOD: Duration = Duration::from_secs(1);
-
-/// Groups in a row after which the background gets its turn however busy the store is.
-const GROUPS_BEFORE_BACKGROUND: u32 = 8;
+use crate::model::{DatasetId, Sequence};
+use crate::recovery;
+use crate::store::Store;
 
 /// What the index thread is asked to do.
 #[derive(Debug)]
@@ -62,14 +55,14 @@ pub(crate) struct JournaledGroup {
 
 /// What happened since the last checkpoint.
 #[derive(Debug, Default)]
-struct SinceCheckpoint {
+pub(super) struct SinceCheckpoint {
     journal_bytes: u64,
     changes: u64,
     first: Option<Instant>,
 }
 
 impl SinceCheckpoint {
-    fn note(&mut self, journal_bytes: u64, changes: u64) {
+    pub(super) fn note(&mut self, journal_bytes: u64, changes: u64) {
         self.journal_bytes += journal_bytes;
         self.changes += changes;
         self.first.get_or_insert_with(Instant::now);
@@ -82,54 +75,35 @@ impl SinceCheckpoint {
     }
 }
 
+/// What the index thread works on.
+#[derive(Debug)]
+pub(crate) struct IndexParts {
+    pub(crate) store: Arc<Store>,
+    pub(crate) applied: AppliedRow,
+    /// The store's key, and the bytes that an index opened for reading may cache (I7).
+    pub(crate) key: [u8; 32],
+    pub(crate) index_cache_bytes: usize,
+}
+
 /// The index thread's state.
 #[derive(Debug)]
 pub(crate) struct IndexThread {
     queue: Arc<Queue>,
     work: Receiver<IndexWork>,
-    index: Arc<SharedIndex>,
-    blobs: Arc<Blobs>,
-    segments: Arc<Segments>,
-    leases: Arc<Leases>,
-    applied: AppliedRow,
-    since_checkpoint: SinceCheckpoint,
-    background: Background,
-}
-
-#[derive(Debug, Default)]
-struct Background {
-    /// Whether a step may find something to do.
-    wanted: bool,
-    groups_in_a_row: u32,
-    restacked: VecDeque<DatasetId>,
-    queued: HashSet<DatasetId>,
-    fold: Option<FoldJob>,
-    folds: u64,
-}
-
-impl Background {
-    fn note_restacked(&mut self, datasets: Vec<DatasetId>) {
-        for dataset in datasets {
-            if self.queued.insert(dataset) {
-                self.restacked.push_back(dataset);
-            }
-        }
-    }
+    pub(super) store: Arc<Store>,
+    pub(super) applied: AppliedRow,
+    key: [u8; 32],
+    index_cache_bytes: usize,
+    pub(super) since_checkpoint: SinceCheckpoint,
+    pub(super) background: Background,
 }
 
 impl IndexThread {
-    pub(crate) fn new(
-        queue: Arc<Queue>,
-        work: Receiver<IndexWork>,
-        index: Arc<SharedIndex>,
-        blobs: Arc<Blobs>,
-        segments: Arc<Segments>,
-        leases: Arc<Leases>,
-        applied: AppliedRow,
-    ) -> Self {
+    pub(crate) fn new(queue: Arc<Queue>, work: Receiver<IndexWork>, parts: IndexParts) -> Self {
+        let IndexParts { store, applied, key, index_cache_bytes } = parts;
         let since_checkpoint = SinceCheckpoint::default();
-        let background = Background { wanted: true, ..Background::default() };
-        Self { queue, work, index, blobs, segments, leases, applied, since_checkpoint, background }
+        let background = Background::default();
+        Self { queue, work, store, applied, key, index_cache_bytes, since_checkpoint, background }
     }
 
     /// Runs until the journal thread has gone and everything it sent is applied.
@@ -137,19 +111,30 @@ impl IndexThread {
         if let Err(error) = self.work_until_closed() {
             let cause = Arc::new(std::io::Error::other(error.to_text()));
             self.queue.fail(&cause);
+            self.reopen_for_reading();
             self.refuse_the_rest(&cause);
+        }
+    }
+
+    /// redb fails reads too after an I/O error, so readers get the last checkpoint with the
+    /// journal replayed in memory; where that fails, they go on failing (I7).
+    fn reopen_for_reading(&self) {
+        let (disk, last) = (&self.store.disk, self.applied.sequence);
+        match recovery::open_for_reading(disk, self.key, self.index_cache_bytes, last) {
+            Ok(index) => {
+                self.store.index.replace(index);
+                tracing::warn!("the index is open for reading only");
+            }
+            Err(error) => tracing::error!(%error, "the index cannot be read"),
         }
     }
 
     fn work_until_closed(&mut self) -> Result<(), IndexError> {
         loop {
-            let wait = if self.background.wanted { Duration::ZERO } else { BACKGROUND_PERIOD };
-            match self.work.recv_timeout(wait) {
+            match self.work.recv_timeout(self.background.wait()) {
                 Ok(IndexWork::Group(group)) => {
                     self.apply_and_answer(group)?;
-                    self.background.wanted = true;
-                    self.background.groups_in_a_row += 1;
-                    if self.background.groups_in_a_row >= GROUPS_BEFORE_BACKGROUND {
+                    if self.background.is_its_turn() {
                         self.work_in_background()?;
                     }
                 }
@@ -157,10 +142,7 @@ impl IndexThread {
                     self.checkpoint()?;
                     drop(done.send(Ok(())));
                 }
-                Err(RecvTimeoutError::Timeout) if self.background.wanted => {
-                    self.work_in_background()?;
-                }
-                Err(RecvTimeoutError::Timeout) => self.background.wanted = true,
+                Err(RecvTimeoutError::Timeout) => self.work_in_background()?,
                 Err(RecvTimeoutError::Disconnected) => return self.checkpoint(),
             }
             if self.since_checkpoint.is_due() {
@@ -172,7 +154,7 @@ impl IndexThread {
     /// I1: every answer stands below the line that makes the group visible, and the group came
     /// here durable.
     fn apply_and_answer(&mut self, group: JournaledGroup) -> Result<(), IndexError> {
-        let index = self.index.get();
+        let index = self.store.index.get();
         match self.apply_group(&index, &group) {
             Ok((verdicts, restacked)) => {
                 group.applied.store(self.applied.sequence.0, Ordering::Release);
@@ -219,68 +201,24 @@ impl IndexThread {
         Ok(result)
     }
 
-    /// One bounded step of whatever waits; stops wanting turns when nothing does.
-    fn work_in_background(&mut self) -> Result<(), IndexError> {
-        self.background.groups_in_a_row = 0;
-        let index = self.index.get();
-        let oldest_lease = self.leases.oldest();
-        let reclaimed = reclaim::reclaim_blobs(&index, self.blobs.pins(), oldest_lease)?;
-        let dropped = reclaim::drop_layer_rows(&index, self.applied.sequence)?;
-        let folded = self.fold_step(&index)?;
-        self.background.wanted = reclaimed || dropped || folded;
-        if self.background.wanted {
-            self.since_checkpoint.note(0, 0);
-        }
-        Ok(())
-    }
-
-    fn fold_step(&mut self, index: &Index) -> Result<bool, IndexError> {
-        if let Some(job) = self.background.fold.take() {
-            let (outcome, restacked) = index.apply(|txn| {
-                let mut rows = Group::begin(txn)?;
-                let outcome = rows.continue_fold(job)?;
-                Ok((outcome, rows.finish()?))
-            })?;
-            self.background.note_restacked(restacked);
-            if let FoldOutcome::More(job) = outcome {
-                self.background.fold = Some(job);
-            }
-            return Ok(true);
-        }
-        let Some(dataset) = self.background.restacked.pop_front() else {
-            return Ok(false);
-        };
-        self.background.queued.remove(&dataset);
-        self.background.folds += 1;
-        let set = SetId::of_fold(self.applied.start, self.background.folds);
-        self.background.fold = index.apply(|txn| {
-            let mut rows = Group::begin(txn)?;
-            let job = rows.begin_fold(dataset, set)?;
-            // What was restacked here is in the job already.
-            rows.finish()?;
-            Ok(job)
-        })?;
-        Ok(true)
-    }
-
     /// Makes the index durable; then lets go of the bytes whose rows it no longer holds.
     fn checkpoint(&mut self) -> Result<(), IndexError> {
-        let index = self.index.get();
+        let index = self.store.index.get();
         if self.since_checkpoint.first.is_some() {
             index.checkpoint(|txn| write_applied(txn, &self.applied))?;
             self.since_checkpoint = SinceCheckpoint::default();
         }
-        let before = self.segments.ids().into_iter();
+        let before = self.store.segments.ids().into_iter();
         let before: Vec<SegmentId> =
             before.filter(|segment| *segment < self.applied.position.segment).collect();
         let mut removable = reclaim::removable(&index, &before)?;
         // A file that will not go now goes with a later checkpoint; it costs space only.
         removable.large.retain(|(digest, file)| {
-            let removed = self.blobs.remove_large(digest, *file);
+            let removed = self.store.blobs.remove_large(digest, *file);
             removed.inspect_err(|error| tracing::warn!(%digest, %error, "large file stays")).is_ok()
         });
         removable.segments.retain(|segment| {
-            let removed = self.segments.remove(*segment);
+            let removed = self.store.segments.remove(*segment);
             let segment = segment.0;
             removed.inspect_err(|error| tracing::warn!(segment, %error, "segment stays")).is_ok()
         });

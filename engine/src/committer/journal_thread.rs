@@ -61,6 +61,8 @@ impl JournalThread {
         while let Some(group) = self.queue.take_group() {
             let group = self.refuse_growth_without_space(group);
             if !group.is_empty() && self.commit(group).is_err() {
+                // Without the index thread nothing can be answered; the first cause stays.
+                self.queue.fail(&Arc::new(std::io::Error::other("the index thread has ended")));
                 break;
             }
         }

@@ -69,6 +69,23 @@ impl Journal {
     }
 }
 
+/// Reads every group after a checkpoint in order, and changes nothing: for a store that has failed
+/// and is still to be read (I7).
+///
+/// # Errors
+/// See [`JournalOpenError`]; `apply` has seen what lies before the place that is named.
+pub(crate) fn read_groups<E>(
+    disk: &Arc<dyn Disk>,
+    key: [u8; 32],
+    checkpoint: Position,
+    applied: Sequence,
+    apply: impl FnMut(ReplayedGroup) -> Result<(), E>,
+) -> Result<(), JournalOpenError<E>> {
+    let found = FoundSegments::read(disk, StoreKey(key), checkpoint.segment)?;
+    let mut replay = Replay { last_sequence: applied, last_group: None, apply };
+    replay.run(&found, checkpoint).map(drop)
+}
+
 /// The segments' files as a crash may leave them.
 struct FoundSegments {
     /// Those with a valid header, the oldest first.

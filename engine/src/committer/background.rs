@@ -1,0 +1,113 @@
+//! Work between groups, a bounded step at a time: reclaiming what is dead, dropping layers that no
+//! stack names, folding stacks.
+//!
+//! It never keeps a group waiting for more than a step, and gets its turn after a few groups in a
+//! row however busy the store is.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use super::index_thread::IndexThread;
+use crate::index::apply::Group;
+use crate::index::fold::{FoldJob, FoldOutcome};
+use crate::index::{Index, IndexError, reclaim};
+use crate::model::{DatasetId, SetId};
+
+/// How often the background looks for work that a pin or a lease held up.
+const BACKGROUND_PERIOD: Duration = Duration::from_secs(1);
+
+/// Groups in a row after which the background gets its turn however busy the store is.
+const GROUPS_BEFORE_BACKGROUND: u32 = 8;
+
+/// What waits to be done between groups.
+#[derive(Debug)]
+pub(super) struct Background {
+    /// Whether a step may find something to do.
+    wanted: bool,
+    groups_in_a_row: u32,
+    restacked: VecDeque<DatasetId>,
+    queued: HashSet<DatasetId>,
+    fold: Option<FoldJob>,
+    folds: u64,
+}
+
+impl Default for Background {
+    fn default() -> Self {
+        Self {
+            wanted: true,
+            groups_in_a_row: 0,
+            restacked: VecDeque::new(),
+            queued: HashSet::new(),
+            fold: None,
+            folds: 0,
+        }
+    }
+}
+
+impl Background {
+    /// How long the index thread may wait for a group.
+    pub(super) fn wait(&self) -> Duration {
+        if self.wanted { Duration::ZERO } else { BACKGROUND_PERIOD }
+    }
+
+    /// Notes a group; tells whether the background has waited for long enough.
+    pub(super) fn is_its_turn(&mut self) -> bool {
+        self.wanted = true;
+        self.groups_in_a_row += 1;
+        self.groups_in_a_row >= GROUPS_BEFORE_BACKGROUND
+    }
+
+    pub(super) fn note_restacked(&mut self, datasets: Vec<DatasetId>) {
+        for dataset in datasets {
+            if self.queued.insert(dataset) {
+                self.restacked.push_back(dataset);
+            }
+        }
+    }
+}
+
+impl IndexThread {
+    /// One bounded step of whatever waits; stops wanting turns when nothing does.
+    pub(super) fn work_in_background(&mut self) -> Result<(), IndexError> {
+        self.background.groups_in_a_row = 0;
+        let index = self.store.index.get();
+        let oldest_lease = self.store.leases.oldest();
+        let reclaimed = reclaim::reclaim_blobs(&index, self.store.blobs.pins(), oldest_lease)?;
+        let dropped = reclaim::drop_layer_rows(&index, self.applied.sequence)?;
+        let folded = self.fold_step(&index)?;
+        self.background.wanted = reclaimed || dropped || folded;
+        if self.background.wanted {
+            self.since_checkpoint.note(0, 0);
+        }
+        Ok(())
+    }
+
+    fn fold_step(&mut self, index: &Index) -> Result<bool, IndexError> {
+        if let Some(job) = self.background.fold.take() {
+            let (outcome, restacked) = index.apply(|txn| {
+                let mut rows = Group::begin(txn)?;
+                let outcome = rows.continue_fold(job)?;
+                Ok((outcome, rows.finish()?))
+            })?;
+            self.background.note_restacked(restacked);
+            if let FoldOutcome::More(job) = outcome {
+                self.background.fold = Some(job);
+            }
+            return Ok(true);
+        }
+        let Some(dataset) = self.background.restacked.pop_front() else {
+            return Ok(false);
+        };
+        self.background.queued.remove(&dataset);
+        self.background.folds += 1;
+        let set = SetId::of_fold(self.applied.start, self.background.folds);
+        self.background.fold = index.apply(|txn| {
+            let mut rows = Group::begin(txn)?;
+            let job = rows.begin_fold(dataset, set)?;
+            // What was restacked here is in the job already.
+            rows.finish()?;
+            Ok(job)
+        })?;
+        Ok(true)
+    }
+}
