@@ -139,13 +139,12 @@ async fn create_admin(
     if let Some(User { id, .. }) = engine.snapshot()?.user_by_name(ADMIN)? {
         return Ok((id, None));
     }
-    let (password, password_file) = match chosen {
-        Some(password) => (password, None),
-        None => {
-            let password = in_background(directory, written_password).await;
-            let password = password.context("cannot write the password to the data directory")?;
-            (password, Some(directory.join(PASSWORD_FILE)))
-        }
+    let (password, password_file) = if let Some(password) = chosen {
+        (password, None)
+    } else {
+        let password = in_background(directory, written_password).await;
+        let password = password.context("cannot write the password to the data directory")?;
+        (password, Some(directory.join(PASSWORD_FILE)))
     };
     let to_hash = password.clone();
     let hashed = tokio::task::spawn_blocking(move || hash_password(&to_hash));
@@ -192,15 +191,14 @@ fn made_up_password() -> io::Result<String> {
 }
 
 async fn create_team(engine: &Engine, admin: UserId) -> anyhow::Result<TeamId> {
-    let team = match find_team(&engine.snapshot()?)? {
-        Some(team) => team,
-        None => {
-            let team = NewTeam {
-                name: DEFAULT.to_owned(),
-                creator: Some(admin),
-            };
-            engine.create_team(team).await?.id
-        }
+    let team = if let Some(team) = find_team(&engine.snapshot()?)? {
+        team
+    } else {
+        let team = NewTeam {
+            name: DEFAULT.to_owned(),
+            creator: Some(admin),
+        };
+        engine.create_team(team).await?.id
     };
     if engine.snapshot()?.membership(team, admin)?.is_none() {
         let level = PermissionLevel::Admin;

@@ -65,7 +65,9 @@ mod tests {
     #[test]
     fn what_a_crash_left_half_written_is_no_obstacle() {
         let directory = tempfile::tempdir().unwrap();
-        fs::copy("/dev/null", directory.path().join("secret.new")).unwrap();
+        write(directory.path(), "half", b"ha").unwrap();
+        let half = directory.path().join("half");
+        fs::rename(half, directory.path().join("secret.new")).unwrap();
         write(directory.path(), "secret", b"whole").unwrap();
         assert_eq!(fs::read(directory.path().join("secret")).unwrap(), b"whole");
     }

@@ -75,8 +75,9 @@ pub fn load_or_create_key(directory: &Path) -> io::Result<TokenKey> {
         Ok(bytes) => {
             let key = <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|error| {
                 let text = format!(
-                    "{path:?} is not a key of {KEY_BYTES} bytes ({error}); removing it makes \
-                     a new one and ends every login"
+                    "{} is not a key of {KEY_BYTES} bytes ({error}); removing it makes \
+                     a new one and ends every login",
+                    path.display()
                 );
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?;

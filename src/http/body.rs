@@ -131,7 +131,7 @@ impl Incoming {
         let mut body = self.0.into_body();
         while let Some(frame) = body.frame().await {
             // Trailers say nothing that we look at.
-            if let Ok(bytes) = frame.map_err(|_| cut_off())?.into_data() {
+            if let Ok(bytes) = frame.map_err(|error| cut_off(&error))?.into_data() {
                 sink.take(&bytes).await?;
             }
         }
@@ -207,7 +207,8 @@ fn bad_form(error: &axum::extract::multipart::MultipartError) -> ApiError {
     ))
 }
 
-fn cut_off() -> ApiError {
+fn cut_off(error: &axum::Error) -> ApiError {
+    tracing::debug!(%error, "a request's body ended early");
     ApiError::bad_request("The request's body ended early.")
 }
 
@@ -236,7 +237,7 @@ async fn read_up_to(body: &mut Body, bytes: &mut BytesMut, limit: usize) -> Resu
         let Some(frame) = body.frame().await else {
             return Ok(true);
         };
-        if let Ok(data) = frame.map_err(|_| cut_off())?.into_data() {
+        if let Ok(data) = frame.map_err(|error| cut_off(&error))?.into_data() {
             bytes.extend_from_slice(&data);
         }
     }

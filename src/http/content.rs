@@ -118,7 +118,7 @@ fn has_it_already(headers: &HeaderMap, etag: &str) -> bool {
     known
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .map(|tag| tag.trim())
+        .map(str::trim)
         .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 

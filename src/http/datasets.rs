@@ -52,6 +52,8 @@ pub(crate) async fn list(
     uri: Uri,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
+    let action = Action::ListDatasets;
+    drop(allow(&app.snapshot()?, &principal, action, Object::Server)?);
     let list = ListBody::read(incoming.json(&app).await?.value)?;
     let snapshot = app.snapshot()?;
     let with_files = with_files(&uri);

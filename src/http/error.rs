@@ -288,6 +288,7 @@ fn fault_body(cause: &(dyn Error + 'static)) -> Value {
 }
 
 /// The answer to a request whose handler panicked; the panic's text is in the log already.
+#[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
 pub(crate) fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
     let text = panic
         .downcast_ref::<String>()

@@ -93,7 +93,8 @@ pub(crate) async fn get_file_by_handle(
     } = open(&app, &principal, Action::GetFile, id)?;
     let name = path::name(&uri)?;
     let handle = name.strip_suffix('/').unwrap_or(&name);
-    let digest: Digest = handle.parse().map_err(|_| ApiError::no_file(handle))?;
+    let digest: Option<Digest> = handle.parse().ok();
+    let digest = digest.ok_or_else(|| ApiError::no_file(handle))?;
     // A scan of the dataset's files, so not in this task.
     let find = move || snapshot.file_by_digest(&dataset, &digest);
     let found = tokio::task::spawn_blocking(find).await;

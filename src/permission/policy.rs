@@ -10,7 +10,6 @@ use PermissionLevel::{Execute, Read, Write};
 
 /// Everything that may be asked of the server, by the API's own names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the API's own")]
 pub(crate) enum Action {
     ListDatasets,
     CreateDataset,
@@ -73,6 +72,10 @@ pub(super) enum Condition {
 const CHANGERS: &[Condition] = &[Member(Write), MemberWithNode(Execute)];
 
 /// The conditions of which one must hold.
+#[expect(
+    clippy::match_same_arms,
+    reason = "rows stand where the API's documents have them"
+)]
 pub(super) fn conditions(action: Action) -> &'static [Condition] {
     match action {
         Action::ListDatasets => &[Anyone],

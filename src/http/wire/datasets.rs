@@ -314,7 +314,7 @@ fn read_only_files(value: Value) -> Result<Vec<String>, ApiError> {
 pub(crate) fn read_download(body: Value) -> Result<ArchiveFormat, ApiError> {
     let mut body = Strict::of(body)?;
     if let Some(params) = body.take("params") {
-        let params = Strict::of(params).map_err(|_| refusal("'params' must be an object"))?;
+        let params = Strict::of(params)?;
         if !params.has_only_texts() {
             return Err(refusal("'params' must hold strings only"));
         }
