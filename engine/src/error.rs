@@ -124,6 +124,12 @@ pub enum MutationError {
     Read(#[source] Arc<ReadError>),
 }
 
+impl From<ReadError> for MutationError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(Arc::new(error))
+    }
+}
+
 /// What may be there only once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UniqueRule {

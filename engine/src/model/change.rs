@@ -118,6 +118,7 @@ pub enum SourceAfterMerge {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MergePlan {
     pub(crate) target: DatasetId,
+    pub(crate) target_revision: u64,
     pub(crate) source: DatasetId,
     pub(crate) source_revision: u64,
     pub(crate) after: SourceAfterMerge,
@@ -127,8 +128,10 @@ pub(crate) struct MergePlan {
 /// What a large set is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SetPurpose {
+    /// Adds the set's files to a dataset that must not have moved since its names were looked at.
     AddFiles {
         dataset: DatasetId,
+        revision: u64,
     },
     Merge(MergePlan),
     Copy {
