@@ -180,7 +180,7 @@ async fn health_is_for_everyone() {
         nobody.get("/readyz").await.json(200),
         json!({"status": "ready"})
     );
-    server.engine.shutdown().await.unwrap();
+    server.engine.shutdown().await;
     nobody.get("/livez").await.is(200);
     assert_eq!(
         nobody.get("/readyz").await.json(503),
@@ -192,7 +192,7 @@ async fn health_is_for_everyone() {
 async fn a_stopping_server_tells_to_come_back() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;
-    server.engine.shutdown().await.unwrap();
+    server.engine.shutdown().await;
     let answer = dataset
         .client
         .patch(&dataset.path(""), &json!({"tags": "t"}))

@@ -33,7 +33,7 @@ impl Server {
             arbiters: 1,
             ..EngineOptions::default()
         };
-        let engine = Engine::open(directory.path().join("store"), options).unwrap();
+        let engine = Engine::open(directory.path().join("store"), &options).unwrap();
         let password = Some(PASSWORD.to_owned());
         bootstrap(&engine, directory.path(), password)
             .await
