@@ -65,7 +65,7 @@ pub use state::AppState;
 /// Every path is there with and without a slash at its end, except those that end in a name, where
 /// the slash is part of it.
 pub fn router(state: AppState) -> Router {
-    Router::new()
+    let api = Router::new()
         .merge(both("/livez", || get(health::live)))
         .merge(both("/readyz", || get(health::ready)))
         .merge(auth_routes())
@@ -77,8 +77,11 @@ pub fn router(state: AppState) -> Router {
         // Bodies have bounds of their own, see `body.rs` and the engine's.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(error::panicked))
+        .with_state(state);
+    // Around the whole router, since a layer inside runs before the router adds `Allow`.
+    Router::new()
+        .fallback_service(api)
         .layer(from_fn(headers::add))
-        .with_state(state)
 }
 
 /// A path with and without a slash at its end.

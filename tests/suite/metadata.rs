@@ -6,7 +6,7 @@ use crate::support::Server;
 async fn metadata_is_empty_at_first_and_kept_exactly() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;
-    dataset.add("dir/a b", "1").await.is(200);
+    dataset.add("dir/a%20b", "1").await.is(200);
     assert_eq!(dataset.metadata("dir/a%20b").await, "");
     for text in [
         "  {\"label\": \"cat\"}\n ",
