@@ -88,17 +88,12 @@ impl Archive {
         };
         let (sender, parts) = mpsc::channel(ARCHIVE_CHUNKS_MAX);
         let producer = tokio::task::spawn_blocking(move || {
-            produce(&manifest, &*contents, format, sender);
+            produce(&manifest, &*contents, format, &sender);
             drop(lease);
         });
         // Whether it ended well is said by its last part, not by the task.
         drop(producer);
-        Ok(Self {
-            dataset,
-            length,
-            parts,
-            has_ended: false,
-        })
+        Ok(Self { dataset, length, parts, has_ended: false })
     }
 
     /// The dataset that it describes.
@@ -148,7 +143,7 @@ fn produce(
     manifest: &Manifest,
     contents: &OpenContent,
     format: ArchiveFormat,
-    sender: mpsc::Sender<Result<Part, ReadError>>,
+    sender: &mpsc::Sender<Result<Part, ReadError>>,
 ) {
     let mut output = Output::new(sender.clone());
     let written = match format {
@@ -165,10 +160,7 @@ fn produce(
 }
 
 fn unreadable_manifest(source: io::Error) -> ReadError {
-    ReadError::Io {
-        what: "an archive's list of files",
-        source,
-    }
+    ReadError::Io { what: "an archive's list of files", source }
 }
 
 #[cfg(test)]
@@ -243,10 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_archive_is_sent_whole_and_as_long_as_it_said() {
-        let tree = Tree::from([
-            ("a".into(), vec![1; 3 * READ_CHUNK_BYTES]),
-            ("b".into(), vec![]),
-        ]);
+        let tree = Tree::from([("a".into(), vec![1; 3 * READ_CHUNK_BYTES]), ("b".into(), vec![])]);
         let contents = || contents_of(tree.values().map(Vec::as_slice));
         let zip = start(&tree, contents(), ArchiveFormat::Zip);
         let length = zip.length().unwrap();

@@ -23,6 +23,8 @@ mod budget;
 
 mod compressible;
 
+mod from_reader;
+
 mod large;
 
 mod pin;
@@ -39,11 +41,11 @@ pub(crate) mod memory_disk;
 #[cfg(test)]
 pub(crate) mod test_runtime;
 
+pub(crate) use from_reader::StageError;
 pub(crate) use pin::{Pin, Pins};
 pub use read::{Blob, BlobStream};
 pub use stage::StagedBlob;
 pub(crate) use stage::StagedBody;
-pub(crate) use upload::StageError;
 pub(crate) use upload::Upload;
 
 use budget::Budget;
@@ -73,21 +75,11 @@ pub(crate) struct Blobs {
 impl Blobs {
     /// Makes the contents' side over a disk that [`Blobs::prepare`] has seen.
     pub(crate) fn new(disk: Arc<dyn Disk>, start: u64) -> Arc<Self> {
-        Self::with_budget(
-            disk,
-            start,
-            Budget::new(UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX),
-        )
+        Self::with_budget(disk, start, Budget::new(UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX))
     }
 
     fn with_budget(disk: Arc<dyn Disk>, start: u64, budget: Budget) -> Arc<Self> {
-        Arc::new(Self {
-            disk,
-            pins: Pins::new(),
-            budget,
-            start,
-            next_number: AtomicU64::new(0),
-        })
+        Arc::new(Self { disk, pins: Pins::new(), budget, start, next_number: AtomicU64::new(0) })
     }
 
     /// Makes the directories, durably.
@@ -108,8 +100,7 @@ impl Blobs {
         digest: &Digest,
         file: LargeFileId,
     ) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk
-            .open(&large::blob_path(digest, file), OpenMode::Existing)
+        self.disk.open(&large::blob_path(digest, file), OpenMode::Existing)
     }
 
     /// Removes the file of a large content; readers that have it open keep the bytes.
@@ -143,10 +134,7 @@ impl Blobs {
         }
         for name in self.list(BLOBS)? {
             let Some((digest, id)) = large::parse_blob_name(&name) else {
-                tracing::warn!(
-                    name,
-                    "a file among the large contents is not ours; it stays"
-                );
+                tracing::warn!(name, "a file among the large contents is not ours; it stays");
                 continue;
             };
             if id.start < self.start && !referenced(&digest, id)? {
@@ -159,24 +147,16 @@ impl Blobs {
 
     fn list(&self, directory: &'static str) -> Result<Vec<String>, ReadError> {
         let listed = self.disk.list(directory);
-        listed.map_err(|source| ReadError::Io {
-            what: directory,
-            source,
-        })
+        listed.map_err(|source| ReadError::Io { what: directory, source })
     }
 
     fn sweep_file(&self, path: &str) -> Result<(), ReadError> {
-        remove_if_there(&*self.disk, path).map_err(|source| ReadError::Io {
-            what: "a leftover file, to remove it",
-            source,
-        })
+        remove_if_there(&*self.disk, path)
+            .map_err(|source| ReadError::Io { what: "a leftover file, to remove it", source })
     }
 
     fn next_id(&self) -> LargeFileId {
-        LargeFileId {
-            start: self.start,
-            number: self.next_number.fetch_add(1, Ordering::Relaxed),
-        }
+        LargeFileId { start: self.start, number: self.next_number.fetch_add(1, Ordering::Relaxed) }
     }
 }
 
@@ -193,9 +173,7 @@ pub(crate) fn staging_error(error: io::Error) -> MutationError {
     if error.kind() == io::ErrorKind::StorageFull {
         MutationError::OutOfSpace
     } else {
-        MutationError::Staging {
-            cause: Arc::new(error),
-        }
+        MutationError::Staging { cause: Arc::new(error) }
     }
 }
 

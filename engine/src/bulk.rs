@@ -47,10 +47,7 @@ pub(crate) struct SetNumbers {
 
 impl SetNumbers {
     pub(crate) fn new(start: u64) -> Self {
-        Self {
-            start,
-            next: std::sync::atomic::AtomicU64::new(1),
-        }
+        Self { start, next: std::sync::atomic::AtomicU64::new(1) }
     }
 
     fn next(&self) -> SetId {
@@ -75,9 +72,7 @@ where
 
 /// A header that must be there.
 fn header(snapshot: &Snapshot, dataset: DatasetId) -> Result<Dataset, MutationError> {
-    snapshot
-        .dataset(dataset)?
-        .ok_or(MutationError::DatasetNotFound { dataset })
+    snapshot.dataset(dataset)?.ok_or(MutationError::DatasetNotFound { dataset })
 }
 
 /// A large set on its way: its parts are journaled while later ones are still planned.
@@ -111,16 +106,9 @@ impl LargeSet {
     ) -> Result<(), MutationError> {
         debug_assert!(files.len() <= CHANGE_FILES_MAX, "a part is bounded");
         self.files += u64::try_from(files.len()).unwrap_or(u64::MAX);
-        let change = Change::StageFiles {
-            set: self.id,
-            files,
-        };
+        let change = Change::StageFiles { set: self.id, files };
         let (reply, ticket) = Reply::new(None);
-        self.committer.submit(Submission {
-            change,
-            contents,
-            reply,
-        })?;
+        self.committer.submit(Submission { change, contents, reply })?;
         self.under_way.push_back(ticket);
         if self.under_way.len() > STAGED_PARTS_AHEAD_MAX {
             self.settle_one()?;
@@ -141,11 +129,7 @@ impl LargeSet {
             self.settle_one()?;
         }
         self.is_committed = true;
-        let change = Change::CommitSet {
-            set: self.id,
-            files: self.files,
-            purpose,
-        };
+        let change = Change::CommitSet { set: self.id, files: self.files, purpose };
         submit_blocking(&self.committer, change)
     }
 }
@@ -156,11 +140,7 @@ impl Drop for LargeSet {
             let (reply, ticket) = Reply::new(None);
             let change = Change::AbortSet { set: self.id };
             // Where even this is refused, opening drops the set.
-            drop(self.committer.submit(Submission {
-                change,
-                contents: Vec::new(),
-                reply,
-            }));
+            drop(self.committer.submit(Submission { change, contents: Vec::new(), reply }));
             drop(ticket);
         }
     }
@@ -168,10 +148,6 @@ impl Drop for LargeSet {
 
 fn submit_blocking(committer: &Committer, change: Change) -> Verdict {
     let (reply, ticket) = Reply::new(None);
-    committer.submit(Submission {
-        change,
-        contents: Vec::new(),
-        reply,
-    })?;
+    committer.submit(Submission { change, contents: Vec::new(), reply })?;
     ticket.redeem_blocking()
 }

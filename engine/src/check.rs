@@ -53,40 +53,25 @@ fn check_layers(
             *named.entry(entry.layer.0).or_default() += 1;
         }
     }
-    for entry in snapshot
-        .table(tables::SETS)?
-        .iter()
-        .map_err(IndexError::from)?
-    {
+    for entry in snapshot.table(tables::SETS)?.iter().map_err(IndexError::from)? {
         let (_, row) = entry.map_err(IndexError::from)?;
         let row: SetRow = codec::decode(row.value()).map_err(IndexError::from)?;
         *named.entry(row.layer.0).or_default() += 1;
     }
     let mut layers = BTreeMap::new();
-    for entry in snapshot
-        .table(tables::LAYERS)?
-        .iter()
-        .map_err(IndexError::from)?
-    {
+    for entry in snapshot.table(tables::LAYERS)?.iter().map_err(IndexError::from)? {
         let (id, row) = entry.map_err(IndexError::from)?;
         let row: LayerRow = codec::decode(row.value()).map_err(IndexError::from)?;
         let stacks = named.get(&id.value()).copied().unwrap_or(0);
         if row.stacks != stacks {
-            let what = format!(
-                "layer {} counts {} stacks, {stacks} name it",
-                id.value(),
-                row.stacks
-            );
+            let what =
+                format!("layer {} counts {} stacks, {stacks} name it", id.value(), row.stacks);
             note(findings, "I4", what);
         }
         layers.insert(id.value(), row);
     }
     for layer in named.keys().filter(|layer| !layers.contains_key(layer)) {
-        note(
-            findings,
-            "I4",
-            format!("layer {layer} is named and has no row"),
-        );
+        note(findings, "I4", format!("layer {layer} is named and has no row"));
     }
     Ok(layers)
 }
@@ -100,22 +85,14 @@ fn check_rows(
     let dropped = snapshot.table(tables::DROPPED_LAYERS)?;
     let mut counts: BTreeMap<Digest, u64> = BTreeMap::new();
     let mut rows: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-    for entry in snapshot
-        .table(tables::FILES)?
-        .iter()
-        .map_err(IndexError::from)?
-    {
+    for entry in snapshot.table(tables::FILES)?.iter().map_err(IndexError::from)? {
         let (key, row) = entry.map_err(IndexError::from)?;
         rows.entry(key.value().0).or_default().0 += 1;
         if let FileRow::File(record) = codec::decode(row.value()).map_err(IndexError::from)? {
             *counts.entry(record.digest).or_default() += 1;
         }
     }
-    for entry in snapshot
-        .table(tables::METADATA)?
-        .iter()
-        .map_err(IndexError::from)?
-    {
+    for entry in snapshot.table(tables::METADATA)?.iter().map_err(IndexError::from)? {
         let (key, _) = entry.map_err(IndexError::from)?;
         rows.entry(key.value().0).or_default().1 += 1;
     }
@@ -128,11 +105,7 @@ fn check_rows(
         }
     }
     for layer in rows.keys() {
-        note(
-            findings,
-            "I4",
-            format!("layer {layer} has rows and is not known"),
-        );
+        note(findings, "I4", format!("layer {layer} has rows and is not known"));
     }
     Ok(counts)
 }
@@ -156,16 +129,9 @@ fn check_headers(snapshot: &Snapshot, findings: &mut Vec<Finding>) -> Result<(),
         }
         if dataset.deletion_time.is_none() {
             let key = (dataset.project.0, dataset.name.as_str(), dataset.version);
-            let holder = names
-                .get(key)
-                .map_err(IndexError::from)?
-                .map(|id| id.value());
+            let holder = names.get(key).map_err(IndexError::from)?.map(|id| id.value());
             if holder != Some(dataset.id.0) {
-                note(
-                    findings,
-                    "I8",
-                    format!("dataset {} does not hold its name", dataset.id),
-                );
+                note(findings, "I8", format!("dataset {} does not hold its name", dataset.id));
             }
         }
     }
@@ -181,21 +147,13 @@ fn check_blobs(
     let mut live: BTreeMap<u64, u64> = BTreeMap::new();
     let mut named = BTreeSet::new();
     let mut known = BTreeSet::new();
-    for entry in snapshot
-        .table(tables::BLOBS)?
-        .iter()
-        .map_err(IndexError::from)?
-    {
+    for entry in snapshot.table(tables::BLOBS)?.iter().map_err(IndexError::from)? {
         let (digest, row) = entry.map_err(IndexError::from)?;
         let digest = Digest(*digest.value());
         let row: BlobRow = codec::decode(row.value()).map_err(IndexError::from)?;
         let counted = counts.get(&digest).copied().unwrap_or(0);
         if row.count != counted {
-            note(
-                findings,
-                "I4",
-                format!("{digest} counts {}, {counted} rows name it", row.count),
-            );
+            note(findings, "I4", format!("{digest} counts {}, {counted} rows name it", row.count));
         }
         if let BlobPlace::Segment { segment, .. } = row.place {
             *live.entry(segment.0).or_default() += row.length;
@@ -206,34 +164,18 @@ fn check_blobs(
         }
     }
     for digest in counts.keys().filter(|digest| !known.contains(digest)) {
-        note(
-            findings,
-            "I4",
-            format!("{digest} is named by a row and not known"),
-        );
+        note(findings, "I4", format!("{digest} is named by a row and not known"));
     }
-    for entry in snapshot
-        .table(tables::SEGMENTS)?
-        .iter()
-        .map_err(IndexError::from)?
-    {
+    for entry in snapshot.table(tables::SEGMENTS)?.iter().map_err(IndexError::from)? {
         let (segment, bytes) = entry.map_err(IndexError::from)?;
         let sum = live.remove(&segment.value()).unwrap_or(0);
         if sum != bytes.value() {
             let (segment, bytes) = (segment.value(), bytes.value());
-            note(
-                findings,
-                "I4",
-                format!("segment {segment} counts {bytes} live bytes, has {sum}"),
-            );
+            note(findings, "I4", format!("segment {segment} counts {bytes} live bytes, has {sum}"));
         }
     }
     for (segment, bytes) in live.iter().filter(|(_, bytes)| **bytes > 0) {
-        note(
-            findings,
-            "I4",
-            format!("segment {segment} has {bytes} live bytes and no row"),
-        );
+        note(findings, "I4", format!("segment {segment} has {bytes} live bytes and no row"));
     }
     Ok(named)
 }

@@ -86,11 +86,7 @@ impl Committer {
             journal.spawn(move || journal_thread.run())?,
             index.spawn(move || index_thread.run())?,
         ];
-        Ok(Self {
-            queue,
-            work: Mutex::new(Some(work)),
-            threads: Mutex::new(threads),
-        })
+        Ok(Self { queue, work: Mutex::new(Some(work)), threads: Mutex::new(threads) })
     }
 
     /// Queues a change. Never waits; the ticket is redeemed once the change is durable and
@@ -105,11 +101,7 @@ impl Committer {
     /// Queues a change that no dataset's actor planned, and awaits it.
     pub(crate) async fn commit(&self, change: Change) -> Verdict {
         let (reply, ticket) = Reply::new(None);
-        self.submit(Submission {
-            change,
-            contents: Vec::new(),
-            reply,
-        })?;
+        self.submit(Submission { change, contents: Vec::new(), reply })?;
         ticket.redeem().await
     }
 

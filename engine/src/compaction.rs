@@ -29,10 +29,7 @@ pub(crate) fn compact(store: &Arc<Store>, committer: &Committer) -> Result<(), M
             found.push(blob);
             true
         });
-        visited.map_err(|source| ReadError::Io {
-            what: "a segment",
-            source,
-        })?;
+        visited.map_err(|source| ReadError::Io { what: "a segment", source })?;
         move_live(store, committer, &found)?;
     }
     Ok(())
@@ -74,10 +71,7 @@ fn move_live(
                 continue;
             }
         };
-        batch.moves.push(Relocation {
-            digest: blob.digest,
-            from: row.place,
-        });
+        batch.moves.push(Relocation { digest: blob.digest, from: row.place });
         batch.contents.push(content);
         batch.bytes += row.length;
         if batch.bytes >= CHANGE_BYTES_MAX || batch.moves.len() >= CHANGE_FILES_MAX {
@@ -90,22 +84,14 @@ fn move_live(
 /// A content of the segment, checked and in memory again.
 fn read(store: &Arc<Store>, blob: &NewBlob) -> Result<StagedBlob, ReadError> {
     let BlobPlace::Segment { segment, offset } = blob.place else {
-        return Err(ReadError::Gone {
-            what: blob.digest.to_string(),
-        });
+        return Err(ReadError::Gone { what: blob.digest.to_string() });
     };
     let file = store.segments.get(segment);
-    let file = file.ok_or_else(|| ReadError::Gone {
-        what: blob.digest.to_string(),
-    })?;
+    let file = file.ok_or_else(|| ReadError::Gone { what: blob.digest.to_string() })?;
     let bytes = Blob::new(blob.digest, blob.length, file, offset).read_whole()?;
-    let staged = store
-        .blobs
-        .stage_reader(&mut Cursor::new(bytes), INLINE_BYTES_MAX, &|_| Ok(false));
-    staged.map_err(|error| ReadError::Corrupt {
-        what: "a content",
-        place: error.to_string(),
-    })
+    let staged =
+        store.blobs.stage_reader(&mut Cursor::new(bytes), INLINE_BYTES_MAX, &|_| Ok(false));
+    staged.map_err(|error| ReadError::Corrupt { what: "a content", place: error.to_string() })
 }
 
 #[derive(Debug, Default)]
@@ -122,11 +108,7 @@ impl Batch {
         }
         let (reply, ticket) = Reply::new(None);
         let change = Change::Relocate { moves: self.moves };
-        committer.submit(Submission {
-            change,
-            contents: self.contents,
-            reply,
-        })?;
+        committer.submit(Submission { change, contents: self.contents, reply })?;
         ticket.redeem_blocking().map(drop)
     }
 }

@@ -39,11 +39,7 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            index_cache_bytes: 256 << 20,
-            segment_bytes: SEGMENT_BYTES,
-            arbiters: cores.min(4),
-        }
+        Self { index_cache_bytes: 256 << 20, segment_bytes: SEGMENT_BYTES, arbiters: cores.min(4) }
     }
 }
 
@@ -92,10 +88,7 @@ impl Engine {
     /// See [`OpenError`].
     pub fn open(directory: PathBuf, options: &EngineOptions) -> Result<Self, OpenError> {
         let disk = RealDisk::new(directory.clone());
-        let disk = disk.map_err(|source| OpenError::Io {
-            path: directory,
-            source,
-        })?;
+        let disk = disk.map_err(|source| OpenError::Io { path: directory, source })?;
         Self::open_on(Arc::new(disk), options)
     }
 
@@ -104,10 +97,7 @@ impl Engine {
     /// # Errors
     /// See [`OpenError`].
     pub fn open_on(disk: Arc<dyn Disk>, options: &EngineOptions) -> Result<Self, OpenError> {
-        let io = |source: io::Error| OpenError::Io {
-            path: disk.display().into(),
-            source,
-        };
+        let io = |source: io::Error| OpenError::Io { path: disk.display().into(), source };
         let sizes = Sizes::on(&*disk, options).map_err(io)?;
         let recovered = recovery::open(&disk, sizes.journal, options.index_cache_bytes)?;
         if recovered.replayed_changes > 0 {
@@ -152,9 +142,7 @@ impl Engine {
             stopped: std::sync::Once::new(),
             _lock: recovered.lock,
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Whether this opening made the store.
@@ -165,10 +153,7 @@ impl Engine {
     /// Takes no more changes, finishes those that were accepted, checkpoints, ends all threads.
     pub async fn shutdown(&self) {
         let inner = Arc::clone(&self.inner);
-        if tokio::task::spawn_blocking(move || inner.stop())
-            .await
-            .is_err()
-        {
+        if tokio::task::spawn_blocking(move || inner.stop()).await.is_err() {
             tracing::error!("stopping the store panicked");
         }
     }
@@ -187,9 +172,9 @@ impl Engine {
     pub fn health(&self) -> Health {
         match self.inner.committer.refusal() {
             None => Health::Ready,
-            Some(MutationError::ReadOnly { cause }) => Health::ReadOnly {
-                reason: cause.to_string(),
-            },
+            Some(MutationError::ReadOnly { cause }) => {
+                Health::ReadOnly { reason: cause.to_string() }
+            }
             Some(_) => Health::Stopping,
         }
     }
@@ -239,12 +224,6 @@ impl Sizes {
         let segment_bytes = options.segment_bytes.min((total / 16).max(4 << 20));
         let allocate_bytes = (segment_bytes / 8).clamp(64 << 10, 32 << 20);
         let reserve_bytes = (total / 20).clamp(4 << 20, 64 << 20);
-        Ok(Self {
-            journal: JournalOptions {
-                segment_bytes,
-                allocate_bytes,
-            },
-            reserve_bytes,
-        })
+        Ok(Self { journal: JournalOptions { segment_bytes, allocate_bytes }, reserve_bytes })
     }
 }

@@ -75,14 +75,10 @@ impl From<IndexError> for ReadError {
     fn from(error: IndexError) -> Self {
         match error {
             IndexError::Redb(source) => Self::IndexFailed { source },
-            IndexError::Row(error) => Self::Corrupt {
-                what: "a row of the index",
-                place: error.to_string(),
-            },
-            IndexError::Contradiction(place) => Self::Corrupt {
-                what: "the index",
-                place,
-            },
+            IndexError::Row(error) => {
+                Self::Corrupt { what: "a row of the index", place: error.to_string() }
+            }
+            IndexError::Contradiction(place) => Self::Corrupt { what: "the index", place },
         }
     }
 }
@@ -119,9 +115,7 @@ impl Index {
         mode: OpenMode,
         cache_bytes: usize,
     ) -> Result<Self, IndexError> {
-        let file = disk
-            .open(INDEX_PATH, mode)
-            .map_err(redb::StorageError::Io)?;
+        let file = disk.open(INDEX_PATH, mode).map_err(redb::StorageError::Io)?;
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
         let database = builder.create_with_backend(backend::DiskBackend::new(file))?;
@@ -166,10 +160,7 @@ impl Index {
         self.commit(Durability::Immediate, work)
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place; called by the index thread only"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place; called by the index thread only")]
     fn commit<T>(
         &self,
         durability: Durability,
@@ -186,8 +177,7 @@ impl Index {
 
 /// Writes how far the index reaches, in the same transaction as the rows.
 pub(crate) fn write_applied(txn: &WriteTransaction, row: &AppliedRow) -> Result<(), IndexError> {
-    txn.open_table(STATE)?
-        .insert(APPLIED, codec::encode(row)?.as_slice())?;
+    txn.open_table(STATE)?.insert(APPLIED, codec::encode(row)?.as_slice())?;
     Ok(())
 }
 

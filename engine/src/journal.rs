@@ -83,11 +83,7 @@ pub(crate) struct Position {
 #[derive(Debug, Clone)]
 pub(crate) enum RecordBlob {
     /// Its bytes are written with the record (I2).
-    Payload {
-        digest: Digest,
-        crc32: u32,
-        bytes: Bytes,
-    },
+    Payload { digest: Digest, crc32: u32, bytes: Bytes },
     /// Its bytes are in a file that is published already (I2).
     Large {
         digest: Digest,
@@ -154,11 +150,7 @@ pub(crate) enum JournalOpenError<E> {
     #[error("the journal cannot be read or repaired")]
     Io(#[source] io::Error),
     #[error("segment {} is damaged at byte {offset}: {reason}", segment.0)]
-    Damaged {
-        segment: SegmentId,
-        offset: u64,
-        reason: String,
-    },
+    Damaged { segment: SegmentId, offset: u64, reason: String },
     #[error("the journal has format version {found}, and this program knows version {known}")]
     NewerFormat { found: u32, known: u32 },
     /// The caller's own error, from applying a group.

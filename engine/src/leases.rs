@@ -40,17 +40,9 @@ impl Leases {
         let (taken, sequence) = take()?;
         state.next += 1;
         let id = state.next;
-        state
-            .open
-            .insert(id, (sequence, Instant::now() + duration_max));
+        state.open.insert(id, (sequence, Instant::now() + duration_max));
         drop(state);
-        Ok((
-            taken,
-            Lease {
-                id,
-                leases: Arc::clone(self),
-            },
-        ))
+        Ok((taken, Lease { id, leases: Arc::clone(self) }))
     }
 
     /// The last change of the oldest state that somebody still reads.

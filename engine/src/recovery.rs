@@ -62,9 +62,7 @@ pub(crate) fn open(
     index_cache_bytes: usize,
 ) -> Result<Recovered, OpenError> {
     let lock = disk.lock().map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::Locked {
-            path: disk.display().into(),
-        },
+        io::ErrorKind::WouldBlock => OpenError::Locked { path: disk.display().into() },
         _ => io_error(&**disk)(error),
     })?;
     let names = disk.list("").map_err(io_error(&**disk))?;
@@ -76,27 +74,12 @@ pub(crate) fn open(
     let index = Index::open(disk, OpenMode::Existing, index_cache_bytes).map_err(damaged_index)?;
     let mut recovered = replay(disk, index, key, options)?;
     finish(&mut recovered).map_err(damaged_index)?;
-    let Replayed {
-        journal,
-        index,
-        applied,
-        changes,
-    } = recovered;
-    Ok(Recovered {
-        lock,
-        journal,
-        index,
-        applied,
-        is_new,
-        replayed_changes: changes,
-    })
+    let Replayed { journal, index, applied, changes } = recovered;
+    Ok(Recovered { lock, journal, index, applied, is_new, replayed_changes: changes })
 }
 
 fn io_error(disk: &dyn Disk) -> impl Fn(io::Error) -> OpenError + '_ {
-    move |source| OpenError::Io {
-        path: disk.display().into(),
-        source,
-    }
+    move |source| OpenError::Io { path: disk.display().into(), source }
 }
 
 fn damaged_index(error: IndexError) -> OpenError {
@@ -121,20 +104,13 @@ fn make(
         remove_parts(&**disk, names).map_err(&io)?;
     } else if let Some(foreign) = names.iter().find(|name| !HARMLESS.contains(&name.as_str())) {
         let reason = format!("it holds {foreign:?}");
-        return Err(OpenError::NotAStore {
-            path: disk.display().into(),
-            reason,
-        });
+        return Err(OpenError::NotAStore { path: disk.display().into(), reason });
     }
     let key = write_identity(&**disk).map_err(&io)?;
     Blobs::prepare(&**disk).map_err(&io)?;
     let (_, position) = Journal::create(Arc::clone(disk), key, options).map_err(&io)?;
     let index = Index::open(disk, OpenMode::CreateNew, index_cache_bytes).map_err(damaged_index)?;
-    let applied = AppliedRow {
-        position,
-        sequence: Sequence::ZERO,
-        start: 0,
-    };
+    let applied = AppliedRow { position, sequence: Sequence::ZERO, start: 0 };
     index
         .checkpoint(|txn| {
             crate::index::create_tables(txn)?;
@@ -195,19 +171,12 @@ fn read_identity(disk: &dyn Disk) -> Result<[u8; 32], OpenError> {
         return Err(unknown());
     }
     let format = lines.next().and_then(|line| line.strip_prefix("format "));
-    let found: u32 = format
-        .and_then(|format| format.parse().ok())
-        .ok_or_else(unknown)?;
+    let found: u32 = format.and_then(|format| format.parse().ok()).ok_or_else(unknown)?;
     if found > FORMAT_VERSION {
-        return Err(OpenError::NewerFormat {
-            found,
-            known: FORMAT_VERSION,
-        });
+        return Err(OpenError::NewerFormat { found, known: FORMAT_VERSION });
     }
     let key = lines.next().and_then(|line| line.strip_prefix("key "));
-    let key = key
-        .and_then(|key| blake3::Hash::from_hex(key).ok())
-        .ok_or_else(unknown)?;
+    let key = key.and_then(|key| blake3::Hash::from_hex(key).ok()).ok_or_else(unknown)?;
     Ok(*key.as_bytes())
 }
 
@@ -233,34 +202,16 @@ fn replay(
     };
     let (position, sequence) = (applied.position, applied.sequence);
     let mut changes = 0;
-    let journal = Journal::open(
-        Arc::clone(disk),
-        key,
-        options,
-        position,
-        sequence,
-        |group| {
-            changes += u64::try_from(group.records.len()).unwrap_or(u64::MAX);
-            apply_replayed(&index, &mut applied, &group)
-        },
-    );
+    let journal = Journal::open(Arc::clone(disk), key, options, position, sequence, |group| {
+        changes += u64::try_from(group.records.len()).unwrap_or(u64::MAX);
+        apply_replayed(&index, &mut applied, &group)
+    });
     match journal {
-        Ok(journal) => Ok(Replayed {
-            journal,
-            index,
-            applied,
-            changes,
-        }),
+        Ok(journal) => Ok(Replayed { journal, index, applied, changes }),
         Err(JournalOpenError::Io(error)) => Err(io_error(&**disk)(error)),
-        Err(JournalOpenError::Damaged {
-            segment,
-            offset,
-            reason,
-        }) => Err(OpenError::JournalDamaged {
-            segment: segment.0,
-            offset,
-            reason,
-        }),
+        Err(JournalOpenError::Damaged { segment, offset, reason }) => {
+            Err(OpenError::JournalDamaged { segment: segment.0, offset, reason })
+        }
         Err(JournalOpenError::NewerFormat { found, known }) => {
             Err(OpenError::NewerFormat { found, known })
         }

@@ -27,10 +27,7 @@ pub(crate) struct SharedIndex {
 
 impl SharedIndex {
     pub(crate) fn new(index: Index) -> Self {
-        Self {
-            index: RwLock::new(Arc::new(index)),
-            failed: AtomicBool::new(false),
-        }
+        Self { index: RwLock::new(Arc::new(index)), failed: AtomicBool::new(false) }
     }
 
     /// The current index.
@@ -98,10 +95,7 @@ impl Store {
                     Ok(file) => (Some(file), 0),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => (None, 0),
                     Err(source) => {
-                        return Err(ReadError::Io {
-                            what: "a large file",
-                            source,
-                        });
+                        return Err(ReadError::Io { what: "a large file", source });
                     }
                 },
             };

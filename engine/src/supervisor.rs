@@ -43,12 +43,7 @@ impl Supervisor {
         arbiters: usize,
     ) -> io::Result<Self> {
         let arbiters = Arbiters::start(arbiters)?;
-        Ok(Self {
-            store,
-            committer,
-            registry: Arc::default(),
-            arbiters,
-        })
+        Ok(Self { store, committer, registry: Arc::default(), arbiters })
     }
 
     /// Sends a message to a dataset's actor, which is started if it is not there, and awaits
@@ -93,10 +88,7 @@ impl Supervisor {
         match tokio::time::timeout(HOLD_WAIT_MAX, granting).await {
             Ok(Ok(())) => Ok(Hold { _release: release }),
             Ok(Err(_)) => Err(MutationError::Panicked),
-            Err(_) => Err(MutationError::Busy {
-                what: "the dataset",
-                waiting: 1,
-            }),
+            Err(_) => Err(MutationError::Busy { what: "the dataset", waiting: 1 }),
         }
     }
 

@@ -22,24 +22,12 @@ struct Touch {
 impl Touches {
     /// A user made a request.
     pub(crate) fn touch_login(&self, user: UserId) {
-        self.logins.insert(
-            user,
-            Touch {
-                at: Timestamp::now(),
-                written: false,
-            },
-        );
+        self.logins.insert(user, Touch { at: Timestamp::now(), written: false });
     }
 
     /// A node made a request.
     pub(crate) fn touch_node(&self, node: NodeId) {
-        self.sightings.insert(
-            node,
-            Touch {
-                at: Timestamp::now(),
-                written: false,
-            },
-        );
+        self.sightings.insert(node, Touch { at: Timestamp::now(), written: false });
     }
 
     /// When the user last made a request to this process.

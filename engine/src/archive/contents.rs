@@ -79,7 +79,7 @@ pub(super) mod tests {
     pub(crate) fn record_of(content: &[u8], compressible: bool) -> FileRecord {
         FileRecord {
             digest: Digest::of(content),
-            length: content.len() as u64,
+            length: u64::try_from(content.len()).unwrap(),
             crc32: crc32fast::hash(content),
             creation_time: Timestamp(1_700_000_000_000_000),
             compressible,
@@ -90,15 +90,11 @@ pub(super) mod tests {
     pub(crate) fn contents_of<'c>(
         contents: impl IntoIterator<Item = &'c [u8]>,
     ) -> Box<OpenContent> {
-        let by_digest: HashMap<Digest, Vec<u8>> = contents
-            .into_iter()
-            .map(|content| (Digest::of(content), content.to_vec()))
-            .collect();
+        let by_digest: HashMap<Digest, Vec<u8>> =
+            contents.into_iter().map(|content| (Digest::of(content), content.to_vec())).collect();
         Box::new(move |digest| match by_digest.get(digest) {
             Some(content) => Ok(Box::new(content.clone())),
-            None => Err(ReadError::Gone {
-                what: digest.to_string(),
-            }),
+            None => Err(ReadError::Gone { what: digest.to_string() }),
         })
     }
 
@@ -115,13 +111,7 @@ pub(super) mod tests {
 
     #[test]
     fn sound_contents_of_any_length_arrive_whole() {
-        for length in [
-            0,
-            1,
-            READ_CHUNK_BYTES - 1,
-            READ_CHUNK_BYTES,
-            2 * READ_CHUNK_BYTES + 1,
-        ] {
+        for length in [0, 1, READ_CHUNK_BYTES - 1, READ_CHUNK_BYTES, 2 * READ_CHUNK_BYTES + 1] {
             let content = vec![5; length];
             let (chunks, outcome) = streamed(&content, &record_of(&content, false));
             outcome.unwrap();
@@ -136,17 +126,11 @@ pub(super) mod tests {
             let mut rotten = content.clone();
             rotten[rotten_at] ^= 1;
             let (chunks, outcome) = streamed(&rotten, &record_of(&content, false));
-            assert!(matches!(
-                outcome,
-                Err(Stop::Failed(ReadError::Corrupt { .. }))
-            ));
+            assert!(matches!(outcome, Err(Stop::Failed(ReadError::Corrupt { .. }))));
             assert_eq!(chunks.concat().len(), 2 * READ_CHUNK_BYTES);
         }
         let (chunks, outcome) = streamed(b"x", &record_of(b"y", false));
-        assert!(matches!(
-            outcome,
-            Err(Stop::Failed(ReadError::Corrupt { .. }))
-        ));
+        assert!(matches!(outcome, Err(Stop::Failed(ReadError::Corrupt { .. }))));
         assert!(chunks.is_empty());
     }
 
@@ -155,9 +139,6 @@ pub(super) mod tests {
         let mut record = record_of(b"content", false);
         record.crc32 ^= 1;
         let (_, outcome) = streamed(b"content", &record);
-        assert!(matches!(
-            outcome,
-            Err(Stop::Failed(ReadError::Corrupt { .. }))
-        ));
+        assert!(matches!(outcome, Err(Stop::Failed(ReadError::Corrupt { .. }))));
     }
 }

@@ -43,10 +43,7 @@ impl Piece {
             blocks.extend((!length).to_le_bytes());
             blocks.extend_from_slice(chunk);
         }
-        Self {
-            blocks,
-            crc32: crc32_of(bytes),
-        }
+        Self { blocks, crc32: crc32_of(bytes) }
     }
 }
 
@@ -70,18 +67,14 @@ impl Deflater {
         loop {
             let used = usize::try_from(self.0.total_in()).unwrap_or(usize::MAX);
             let rest = bytes.get(used..).unwrap_or_default();
-            self.0
-                .compress_vec(rest, &mut blocks, FlushCompress::Full)?;
+            self.0.compress_vec(rest, &mut blocks, FlushCompress::Full)?;
             // Only a flush that is complete leaves room over.
             if blocks.len() < blocks.capacity() {
                 break;
             }
             blocks.reserve(bytes.len() / 4 + FLUSH_ROOM_BYTES);
         }
-        Ok(Piece {
-            blocks,
-            crc32: crc32_of(bytes),
-        })
+        Ok(Piece { blocks, crc32: crc32_of(bytes) })
     }
 }
 
@@ -104,12 +97,7 @@ impl Trailer {
         let length = self.crc32.total_len().to_le_bytes();
         let crc32 = self.crc32.finalize().to_le_bytes();
         let low_half = length.iter().take(4);
-        LAST_BLOCK
-            .iter()
-            .chain(&crc32)
-            .chain(low_half)
-            .copied()
-            .collect()
+        LAST_BLOCK.iter().chain(&crc32).chain(low_half).copied().collect()
     }
 }
 
@@ -132,11 +120,8 @@ mod tests {
         let (mut deflater, mut trailer) = (Deflater::new(), Trailer::default());
         let mut member = HEADER.to_vec();
         for (bytes, compressible) in parts {
-            let piece = if *compressible {
-                deflater.piece(bytes).unwrap()
-            } else {
-                Piece::stored(bytes)
-            };
+            let piece =
+                if *compressible { deflater.piece(bytes).unwrap() } else { Piece::stored(bytes) };
             trailer.add(&piece);
             member.extend(piece.blocks);
         }
@@ -149,10 +134,7 @@ mod tests {
         let mut decoder = GzDecoder::new(member);
         let mut bytes = Vec::new();
         decoder.read_to_end(&mut bytes).unwrap();
-        assert!(
-            decoder.into_inner().is_empty(),
-            "one member, and nothing behind it"
-        );
+        assert!(decoder.into_inner().is_empty(), "one member, and nothing behind it");
         bytes
     }
 
@@ -172,9 +154,8 @@ mod tests {
 
     #[test]
     fn long_pieces_join_too() {
-        let noise: Vec<u8> = (0u32..50_000)
-            .flat_map(|n| n.wrapping_mul(n ^ 0x9e37_79b9).to_le_bytes())
-            .collect();
+        let noise: Vec<u8> =
+            (0u32..50_000).flat_map(|n| n.wrapping_mul(n ^ 0x9e37_79b9).to_le_bytes()).collect();
         let parts = [
             (vec![b'a'; 1 << 20], true),
             (noise.clone(), true),

@@ -56,11 +56,7 @@ impl Layout {
 
     /// Bytes of the whole archive, if no further file is placed.
     pub(crate) fn length(&self) -> u64 {
-        let zip64_bytes = if self.is_zip64() {
-            ZIP64_END_BYTES + ZIP64_LOCATOR_BYTES
-        } else {
-            0
-        };
+        let zip64_bytes = if self.is_zip64() { ZIP64_END_BYTES + ZIP64_LOCATOR_BYTES } else { 0 };
         self.files_bytes + self.directory_bytes + zip64_bytes + END_BYTES
     }
 
@@ -156,22 +152,14 @@ fn is_wide(value: u64) -> bool {
 
 fn local_extra_bytes(length: u64) -> u64 {
     // Both sizes, always, where there is a ZIP64 field in a local header.
-    if is_wide(length) {
-        ZIP64_EXTRA_BYTES + 16
-    } else {
-        0
-    }
+    if is_wide(length) { ZIP64_EXTRA_BYTES + 16 } else { 0 }
 }
 
 fn central_extra_bytes(length: u64, offset: u64) -> u64 {
     let sizes = if is_wide(length) { 16 } else { 0 };
     let place = if is_wide(offset) { 8 } else { 0 };
     let values = sizes + place;
-    if values > 0 {
-        ZIP64_EXTRA_BYTES + values
-    } else {
-        0
-    }
+    if values > 0 { ZIP64_EXTRA_BYTES + values } else { 0 }
 }
 
 fn extra_length(bytes: u64) -> u16 {
@@ -251,11 +239,7 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = 400 * era + year_of_era + i64::from(month <= 2);
     (year, month, day)
 }
@@ -316,10 +300,7 @@ mod tests {
                 at += length_of(&local) + length;
                 if length >= MARK {
                     assert_eq!(local.len(), 34 + 20);
-                    assert_eq!(
-                        (u32_at(&local, 18), u32_at(&local, 22)),
-                        (u32::MAX, u32::MAX)
-                    );
+                    assert_eq!((u32_at(&local, 18), u32_at(&local, 22)), (u32::MAX, u32::MAX));
                     assert_eq!((u64_at(&local, 38), u64_at(&local, 46)), (length, length));
                 } else {
                     assert_eq!(local.len(), 34);
@@ -328,11 +309,7 @@ mod tests {
                 let central = central_header("name", &record, offset);
                 directory_bytes += length_of(&central);
                 let wide_values = usize::from(length >= MARK) * 2 + usize::from(offset >= MARK);
-                let extra = if wide_values == 0 {
-                    0
-                } else {
-                    4 + 8 * wide_values
-                };
+                let extra = if wide_values == 0 { 0 } else { 4 + 8 * wide_values };
                 assert_eq!(central.len(), 50 + extra, "{lengths:?}");
                 if offset >= MARK {
                     assert_eq!(u32_at(&central, 42), u32::MAX);
@@ -342,11 +319,7 @@ mod tests {
                 }
             }
             let end = layout.end();
-            assert_eq!(
-                layout.length(),
-                at + directory_bytes + length_of(&end),
-                "{lengths:?}"
-            );
+            assert_eq!(layout.length(), at + directory_bytes + length_of(&end), "{lengths:?}");
             assert_eq!(end.len(), if at >= MARK { 98 } else { 22 }, "{lengths:?}");
             if at >= MARK {
                 assert_eq!((u64_at(&end, 40), u64_at(&end, 48)), (directory_bytes, at));

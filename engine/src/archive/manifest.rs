@@ -28,12 +28,7 @@ pub(crate) struct ManifestWriter {
 impl ManifestWriter {
     /// An empty list; the disk is touched only if it grows long.
     pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self {
-            disk,
-            in_memory: Vec::new(),
-            spool: None,
-            count: 0,
-        }
+        Self { disk, in_memory: Vec::new(), spool: None, count: 0 }
     }
 
     /// Adds a file.
@@ -64,10 +59,7 @@ impl ManifestWriter {
     pub(crate) fn finish(self) -> io::Result<Manifest> {
         let files = match self.spool {
             None => Files::InMemory(self.in_memory),
-            Some(spool) => Files::Spooled {
-                spooled: spool.finish()?,
-                count: self.count,
-            },
+            Some(spool) => Files::Spooled { spooled: spool.finish()?, count: self.count },
         };
         Ok(Manifest { files })
     }
@@ -89,19 +81,16 @@ impl Manifest {
     /// A list that is in memory already.
     #[cfg(test)]
     pub(crate) fn in_memory(files: Vec<(String, FileRecord)>) -> Self {
-        Self {
-            files: Files::InMemory(files),
-        }
+        Self { files: Files::InMemory(files) }
     }
 
     /// Every name and record, from the first one on, at every call.
     pub(crate) fn entries(&self) -> Entries<'_> {
         Entries(match &self.files {
             Files::InMemory(files) => Source::InMemory(files.iter()),
-            Files::Spooled { spooled, count } => Source::Spooled {
-                reader: BufReader::new(Box::new(spooled.reader())),
-                left: *count,
-            },
+            Files::Spooled { spooled, count } => {
+                Source::Spooled { reader: BufReader::new(Box::new(spooled.reader())), left: *count }
+            }
         })
     }
 }
@@ -111,10 +100,7 @@ pub(crate) struct Entries<'m>(Source<'m>);
 
 enum Source<'m> {
     InMemory(std::slice::Iter<'m, (String, FileRecord)>),
-    Spooled {
-        reader: BufReader<Box<dyn Read + Send + 'm>>,
-        left: u64,
-    },
+    Spooled { reader: BufReader<Box<dyn Read + Send + 'm>>, left: u64 },
 }
 
 impl Iterator for Entries<'_> {
@@ -139,13 +125,8 @@ fn name_length(filename: &str) -> io::Result<u16> {
 }
 
 fn write_entry(spool: &mut impl Write, filename: &str, record: &FileRecord) -> io::Result<()> {
-    let FileRecord {
-        digest,
-        length,
-        crc32,
-        creation_time: Timestamp(creation_time),
-        compressible,
-    } = record;
+    let FileRecord { digest, length, crc32, creation_time: Timestamp(creation_time), compressible } =
+        record;
     let mut bytes = Vec::with_capacity(FIXED_BYTES + filename.len());
     bytes.extend(name_length(filename)?.to_le_bytes());
     bytes.extend(digest.as_bytes());
@@ -237,9 +218,8 @@ mod tests {
         // The long list takes less memory than a spool may, hence no disk.
         let long = MANIFEST_FILES_IN_MEMORY_MAX + 2;
         for count in [0, 1, MANIFEST_FILES_IN_MEMORY_MAX, long] {
-            let files: Vec<(String, FileRecord)> = (0..count)
-                .map(|number| (format!("é/{number:08}"), record(number)))
-                .collect();
+            let files: Vec<(String, FileRecord)> =
+                (0..count).map(|number| (format!("é/{number:08}"), record(number))).collect();
             let mut writer = ManifestWriter::new(Arc::new(NoDisk));
             for (filename, record) in &files {
                 writer.push(filename, record).unwrap();
@@ -256,15 +236,9 @@ mod tests {
     fn a_cut_entry_is_an_error_and_a_name_too_long_is_refused() {
         let mut bytes = Vec::new();
         write_entry(&mut bytes, "name", &record(1)).unwrap();
-        assert_eq!(
-            read_entry(&mut &bytes[..]).unwrap(),
-            ("name".into(), record(1))
-        );
+        assert_eq!(read_entry(&mut &bytes[..]).unwrap(), ("name".into(), record(1)));
         for length in 0..bytes.len() {
-            assert!(
-                read_entry(&mut &bytes[..length]).is_err(),
-                "cut at {length}"
-            );
+            assert!(read_entry(&mut &bytes[..length]).is_err(), "cut at {length}");
         }
         let mut writer = ManifestWriter::new(Arc::new(NoDisk));
         assert!(writer.push(&"x".repeat(65_536), &record(1)).is_err());

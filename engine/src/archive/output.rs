@@ -41,8 +41,7 @@ pub(crate) trait Sink {
 
 impl Sink for mpsc::Sender<Result<Part, ReadError>> {
     fn send(&mut self, chunk: Bytes) -> Result<(), Stop> {
-        self.blocking_send(Ok(Part::Chunk(chunk)))
-            .map_err(|_closed| Stop::ReceiverGone)
+        self.blocking_send(Ok(Part::Chunk(chunk))).map_err(|_closed| Stop::ReceiverGone)
     }
 }
 
@@ -61,11 +60,7 @@ pub(crate) struct Output<S> {
 impl<S: Sink> Output<S> {
     /// An output of which nothing has been sent.
     pub(crate) fn new(sink: S) -> Self {
-        Self {
-            sink,
-            gathered: Vec::new(),
-            chunk_bytes: ARCHIVE_FIRST_CHUNK_BYTES,
-        }
+        Self { sink, gathered: Vec::new(), chunk_bytes: ARCHIVE_FIRST_CHUNK_BYTES }
     }
 
     /// Appends a short piece.
@@ -77,13 +72,13 @@ impl<S: Sink> Output<S> {
         self.flush()
     }
 
-    /// Appends a piece that may be a chunk by itself.
-    pub(crate) fn write_chunk(&mut self, chunk: Bytes) -> Result<(), Stop> {
-        if chunk.len() < self.chunk_bytes {
-            return self.write(&chunk);
+    /// Appends a piece that may be a chunk by itself, or several.
+    pub(crate) fn write_chunk(&mut self, mut chunk: Bytes) -> Result<(), Stop> {
+        while chunk.len() >= self.chunk_bytes {
+            self.flush()?;
+            self.sink.send(chunk.split_to(chunk.len().min(READ_CHUNK_BYTES)))?;
         }
-        self.flush()?;
-        self.sink.send(chunk)
+        self.write(&chunk)
     }
 
     /// Sends what is left and gives the sink back.
@@ -133,9 +128,8 @@ pub(super) mod tests {
         let mut output = Output::new(Vec::new());
         let mut expected = Vec::new();
         for number in 0u32..40_000 {
-            let piece = number
-                .to_le_bytes()
-                .repeat(1 + usize::from(number.is_multiple_of(100)) * 2000);
+            let piece =
+                number.to_le_bytes().repeat(1 + usize::from(number.is_multiple_of(100)) * 2000);
             output.write(&piece).unwrap();
             expected.extend(piece);
         }
@@ -148,11 +142,7 @@ pub(super) mod tests {
         let chunks = output.finish().unwrap();
 
         assert!(chunks[0].len() < 2 * ARCHIVE_FIRST_CHUNK_BYTES + 8000);
-        assert!(
-            chunks
-                .iter()
-                .all(|chunk| !chunk.is_empty() && chunk.len() <= READ_CHUNK_BYTES)
-        );
+        assert!(chunks.iter().all(|chunk| !chunk.is_empty() && chunk.len() <= READ_CHUNK_BYTES));
         assert!(chunks.concat() == expected);
         assert_eq!(
             chunks[chunks.len() - 2].as_ptr(),
@@ -163,13 +153,13 @@ pub(super) mod tests {
 
     #[test]
     fn what_was_not_flushed_is_not_sent() {
-        let mut chunks: Vec<Bytes> = Vec::new();
         struct Borrowed<'c>(&'c mut Vec<Bytes>);
         impl Sink for Borrowed<'_> {
             fn send(&mut self, chunk: Bytes) -> Result<(), Stop> {
                 self.0.send(chunk)
             }
         }
+        let mut chunks: Vec<Bytes> = Vec::new();
         let mut output = Output::new(Borrowed(&mut chunks));
         output.write(b"half an archive").unwrap();
         drop(output);

@@ -41,11 +41,7 @@ pub(crate) fn write(
         let (filename, record) = entry.map_err(unreadable_manifest)?;
         member.compress(&header(&filename, record.length))?;
         stream_verified(contents, &record, |chunk| {
-            if record.compressible {
-                member.compress(&chunk)
-            } else {
-                member.store(&chunk)
-            }
+            if record.compressible { member.compress(&chunk) } else { member.store(&chunk) }
         })?;
         member.compress(padding(record.length))?;
     }
@@ -102,7 +98,7 @@ impl<S: Sink> Member<'_, S> {
 
     fn append(&mut self, piece: Piece) -> Result<(), Stop> {
         self.trailer.add(&piece);
-        self.output.write(&piece.blocks)
+        self.output.write_chunk(piece.blocks.into())
     }
 }
 
@@ -122,9 +118,7 @@ fn header(filename: &str, length: u64) -> Vec<u8> {
         bytes.extend(padding(name_bytes));
     }
     // Readers that know nothing of long names get as much as there is room for.
-    let short = filename
-        .get(..filename.floor_char_boundary(field_bytes))
-        .unwrap_or(filename);
+    let short = filename.get(..filename.floor_char_boundary(field_bytes)).unwrap_or(filename);
     set_name(&mut header, short);
     bytes.extend(header.as_bytes());
     bytes
@@ -157,10 +151,7 @@ fn padding(length: u64) -> &'static [u8] {
     const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
     let block_bytes = u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
     let bytes = length.next_multiple_of(block_bytes) - length;
-    usize::try_from(bytes)
-        .ok()
-        .and_then(|bytes| ZEROS.get(..bytes))
-        .unwrap_or_default()
+    usize::try_from(bytes).ok().and_then(|bytes| ZEROS.get(..bytes)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -246,10 +237,8 @@ mod tests {
         let tree = Tree::from([("zeros".into(), vec![0; 100_000])]);
         let contents = contents_of(tree.values().map(Vec::as_slice));
         let length = |compressible| {
-            let mut manifest_tree = manifest_of(&tree)
-                .entries()
-                .map(Result::unwrap)
-                .collect::<Vec<_>>();
+            let mut manifest_tree =
+                manifest_of(&tree).entries().map(Result::unwrap).collect::<Vec<_>>();
             manifest_tree[0].1.compressible = compressible;
             let manifest = Manifest::in_memory(manifest_tree);
             written(|output| write(&manifest, &contents, output)).len()

@@ -44,11 +44,8 @@ pub(crate) fn pieces(manifest: &Manifest) -> impl Iterator<Item = io::Result<Pie
         }
         Err(error) => vec![Err(error)],
     });
-    let directory = Directory {
-        entries: manifest.entries(),
-        layout: Layout::default(),
-        has_ended: false,
-    };
+    let directory =
+        Directory { entries: manifest.entries(), layout: Layout::default(), has_ended: false };
     files.chain(directory)
 }
 
@@ -121,10 +118,7 @@ mod tests {
         let manifest = manifest_of(tree);
         let contents = contents_of(tree.values().map(Vec::as_slice));
         let bytes = written(|output| write(&manifest, &contents, output));
-        assert_eq!(
-            length(&manifest).unwrap(),
-            u64::try_from(bytes.len()).unwrap()
-        );
+        assert_eq!(length(&manifest).unwrap(), u64::try_from(bytes.len()).unwrap());
         bytes
     }
 
@@ -164,9 +158,7 @@ mod tests {
 
     #[test]
     fn more_files_than_the_old_format_counts_read_back() {
-        let tree: Tree = (0..65_536)
-            .map(|number| (format!("{number:05}"), vec![]))
-            .collect();
+        let tree: Tree = (0..65_536).map(|number| (format!("{number:05}"), vec![])).collect();
         let bytes = zip_of(&tree);
         let zip = ::zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
         assert_eq!(zip.len(), tree.len());

@@ -54,10 +54,9 @@ impl Budget {
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(units);
         match tokio::time::timeout(self.wait_max, permit).await {
             Ok(Ok(permit)) => Ok(Share(Some(permit))),
-            Ok(Err(_)) | Err(_) => Err(MutationError::Busy {
-                what: "upload memory",
-                waiting: waiting.ahead,
-            }),
+            Ok(Err(_)) | Err(_) => {
+                Err(MutationError::Busy { what: "upload memory", waiting: waiting.ahead })
+            }
         }
     }
 
@@ -70,6 +69,7 @@ impl Budget {
     ///
     /// Parks the thread itself, since callers need not be threads of a runtime.
     pub(super) fn acquire_blocking(&self, bytes: usize, wait_max: Duration) -> Option<Share> {
+        let wait_max = wait_max.min(self.wait_max);
         let start = Instant::now();
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(units_of(bytes));
         let mut permit = pin!(permit);
@@ -124,9 +124,7 @@ impl Share {
     /// Gives back what so many bytes do not need.
     pub(super) fn shrink_to(&mut self, bytes: usize) {
         if let Some(permit) = &mut self.0 {
-            let excess = permit
-                .num_permits()
-                .saturating_sub(bytes.div_ceil(UNIT_BYTES));
+            let excess = permit.num_permits().saturating_sub(bytes.div_ceil(UNIT_BYTES));
             drop(permit.split(excess));
         }
     }
@@ -149,10 +147,7 @@ struct Waiting<'budget> {
 
 impl<'budget> Waiting<'budget> {
     fn enter(count: &'budget AtomicUsize) -> Self {
-        Self {
-            count,
-            ahead: count.fetch_add(1, Ordering::Relaxed),
-        }
+        Self { count, ahead: count.fetch_add(1, Ordering::Relaxed) }
     }
 }
 
@@ -187,13 +182,12 @@ mod tests {
 
     #[test]
     fn a_thread_that_waits_gets_what_comes_back() {
-        let budget = Budget::new(2 << 10, Duration::ZERO);
+        let budget = Budget::new(2 << 10, Duration::MAX);
         assert!(budget.acquire_blocking(3 << 10, Duration::ZERO).is_none());
         let share = budget.acquire_blocking(2 << 10, Duration::ZERO).unwrap();
         assert!(budget.acquire_blocking(1, Duration::ZERO).is_none());
         thread::scope(|scope| {
-            let waiting =
-                scope.spawn(|| budget.acquire_blocking(1 << 10, Duration::from_secs(600)));
+            let waiting = scope.spawn(|| budget.acquire_blocking(1 << 10, Duration::from_mins(10)));
             drop(share);
             assert_eq!(waiting.join().unwrap().unwrap().bytes(), 1 << 10);
         });

@@ -47,10 +47,7 @@ pub(super) fn is_compressible(start: &[u8]) -> bool {
 }
 
 /// Shannon entropy of the sample's bytes, in bits a byte.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "a byte is below the length of an array of 256"
-)]
+#[expect(clippy::indexing_slicing, reason = "a byte is below the length of an array of 256")]
 fn entropy_bits(sample: &[u8]) -> f64 {
     let mut counts = [0_u32; 256];
     for byte in sample {
@@ -59,11 +56,7 @@ fn entropy_bits(sample: &[u8]) -> f64 {
     let total = f64::from(counts.iter().sum::<u32>());
     let of_count = |count: u32| f64::from(count) * f64::from(count).log2();
     let used = counts.into_iter().filter(|count| *count > 1);
-    if total == 0.0 {
-        0.0
-    } else {
-        total.log2() - used.map(of_count).sum::<f64>() / total
-    }
+    if total == 0.0 { 0.0 } else { total.log2() - used.map(of_count).sum::<f64>() / total }
 }
 
 #[cfg(test)]

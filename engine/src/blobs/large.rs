@@ -66,10 +66,7 @@ impl StagingFile {
         let file = disk.open(&path, OpenMode::CreateNew)?;
         Ok(Self {
             id,
-            name: OwnedName {
-                disk: Arc::clone(disk),
-                path: Some(path),
-            },
+            name: OwnedName { disk: Arc::clone(disk), path: Some(path) },
             file,
             digest: Box::default(),
             crc32: crc32fast::Hasher::new(),
@@ -80,8 +77,7 @@ impl StagingFile {
 
     /// Adds bytes; syncs now and then, so that the last sync has little left to do.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file
-            .write_all_at(&[io::IoSlice::new(bytes)], self.length)?;
+        self.file.write_all_at(&[io::IoSlice::new(bytes)], self.length)?;
         self.digest.update(bytes);
         self.crc32.update(bytes);
         self.length += byte_count(bytes.len());
@@ -108,10 +104,7 @@ impl StagingFile {
         disk.rename(&staging_path(self.id), &published)?;
         self.name.path = Some(published);
         self.name.disk.sync_dir(BLOBS)?;
-        Ok(PublishedFile {
-            id: self.id,
-            name: self.name,
-        })
+        Ok(PublishedFile { id: self.id, name: self.name })
     }
 }
 
@@ -123,11 +116,12 @@ pub(super) struct PublishedFile {
 }
 
 impl PublishedFile {
+    /// What distinguishes the file from others of the same content.
     pub(super) fn id(&self) -> LargeFileId {
         self.id
     }
 
-    /// Leaves the file to the caller.
+    /// Leaves the file where it is.
     pub(super) fn keep(mut self) {
         self.name.path = None;
     }
@@ -165,10 +159,7 @@ mod tests {
     use super::super::memory_disk::MemoryDisk;
     use super::*;
 
-    const ID: LargeFileId = LargeFileId {
-        start: 3,
-        number: 0x2a,
-    };
+    const ID: LargeFileId = LargeFileId { start: 3, number: 0x2a };
 
     fn staged(disk: &Arc<MemoryDisk>, pieces: &[&[u8]]) -> StagingFile {
         let disk: Arc<dyn Disk> = disk.clone();
@@ -213,13 +204,11 @@ mod tests {
         let published = file.publish().unwrap();
 
         let (from, to) = (staging_path(ID), blob_path(&digest, ID));
-        let expected = [
-            format!("sync {from}"),
-            format!("rename {from} {to}"),
-            "sync_dir blobs".to_owned(),
-        ];
+        let expected =
+            [format!("sync {from}"), format!("rename {from} {to}"), "sync_dir blobs".to_owned()];
         assert_eq!(disk.take_log(), expected);
-        assert_eq!(published.keep(), ID);
+        assert_eq!(published.id(), ID);
+        published.keep();
         assert_eq!(disk.paths(), [to.as_str()]);
         assert_eq!(disk.content(&to), b"large content");
     }

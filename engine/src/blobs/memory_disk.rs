@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::disk::{Disk, DiskFile, OpenMode, Space};
 
-use super::Blobs;
+use super::{Blobs, byte_count};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -56,11 +56,7 @@ impl MemoryDisk {
 
     /// Bytes of a file.
     pub(crate) fn content(&self, path: &str) -> Vec<u8> {
-        self.files.lock().unwrap()[path]
-            .bytes
-            .lock()
-            .unwrap()
-            .clone()
+        self.files.lock().unwrap()[path].bytes.lock().unwrap().clone()
     }
 
     /// Flips one byte of a file.
@@ -119,9 +115,7 @@ impl Disk for MemoryDisk {
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
         let prefix = format!("{directory}/");
         let paths = self.paths().into_iter();
-        Ok(paths
-            .filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned))
-            .collect())
+        Ok(paths.filter_map(|path| path.strip_prefix(&prefix).map(str::to_owned)).collect())
     }
 
     fn create_dir(&self, directory: &str) -> io::Result<()> {
@@ -170,7 +164,7 @@ struct MemoryFile {
 
 impl DiskFile for MemoryFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes.lock().unwrap().len() as u64)
+        Ok(byte_count(self.bytes.lock().unwrap().len()))
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

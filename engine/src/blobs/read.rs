@@ -36,12 +36,7 @@ pub struct Blob {
 impl Blob {
     /// Describes a content that lies in an open file.
     pub(crate) fn new(digest: Digest, length: u64, file: Arc<dyn DiskFile>, offset: u64) -> Self {
-        Self {
-            digest,
-            length,
-            file,
-            offset,
-        }
+        Self { digest, length, file, offset }
     }
 
     /// Name of the content.
@@ -154,20 +149,12 @@ impl Blob {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             self.corrupt("the file ends before it")
         } else {
-            ReadError::Io {
-                what: "a content",
-                source: error,
-            }
+            ReadError::Io { what: "a content", source: error }
         }
     }
 
     fn corrupt(&self, reason: &str) -> ReadError {
-        let Self {
-            digest,
-            length,
-            file,
-            offset,
-        } = self;
+        let Self { digest, length, file, offset } = self;
         ReadError::Corrupt {
             what: "blob",
             place: format!("{digest}, {length} bytes at byte {offset} of {file:?}: {reason}"),
@@ -211,13 +198,12 @@ impl BlobStream {
     }
 
     async fn next_of_small(&mut self) -> Result<Bytes, ReadError> {
-        let whole = match self.whole.take() {
-            Some(whole) => whole,
-            None => {
-                let whole = self.fetch(0, self.blob.small_length()?).await?;
-                self.blob.check(&blake3::hash(&whole))?;
-                whole
-            }
+        let whole = if let Some(whole) = self.whole.take() {
+            whole
+        } else {
+            let whole = self.fetch(0, self.blob.small_length()?).await?;
+            self.blob.check(&blake3::hash(&whole))?;
+            whole
         };
         let start = capped(self.position, whole.len());
         let length = self.next_length();
@@ -274,7 +260,7 @@ mod tests {
     const LARGE: usize = (1 << 20) + 300_000;
 
     fn content(length: usize) -> Vec<u8> {
-        (0..length).map(|at| (at % 251) as u8).collect()
+        (0..=250).cycle().take(length).collect()
     }
 
     /// A content that lies in a file at byte 100, between bytes that are none of its own.
@@ -397,11 +383,7 @@ mod tests {
                 drop_half_way(stream.next()).await;
                 let (bytes, error) = read(stream).await;
                 assert!(bytes == content && error.is_none());
-                let reads = if length == LARGE {
-                    LARGE.div_ceil(READ_CHUNK_BYTES)
-                } else {
-                    1
-                };
+                let reads = if length == LARGE { LARGE.div_ceil(READ_CHUNK_BYTES) } else { 1 };
                 assert_eq!(disk.waited_reads(), reads);
             }
         });
@@ -416,10 +398,6 @@ mod tests {
         assert_eq!(buffer, [6, 7, 8, 9]);
         assert!(blob.read_exact_at(&mut buffer, 7).is_err());
         assert!(blob.read_exact_at(&mut buffer, u64::MAX).is_err());
-        assert!(
-            stored(&MemoryDisk::default(), &content(LARGE))
-                .read_whole()
-                .is_err()
-        );
+        assert!(stored(&MemoryDisk::default(), &content(LARGE)).read_whole().is_err());
     }
 }

@@ -38,14 +38,20 @@ pub struct StagedBlob {
     crc32: u32,
     compressible: bool,
     pin: Pin,
-    body: Body,
+    body: StagedBody,
+    /// The file of a large content, as long as no record names it.
+    file: Option<PublishedFile>,
 }
 
-/// Where a staged content's bytes are, and whose they are as long as nobody took them.
-enum Body {
+/// Where the bytes of a staged content are.
+#[derive(Debug, Clone)]
+pub(crate) enum StagedBody {
+    /// The index holds the content.
     Known,
+    /// Here; they count against the upload budget until the last clone is dropped.
     Memory(Bytes),
-    Large(PublishedFile),
+    /// In a published file (I2).
+    Large(LargeFileId),
 }
 
 impl StagedBlob {
@@ -69,21 +75,19 @@ impl StagedBlob {
         self.compressible
     }
 
-    /// Where the bytes are; they stay this content's own.
-    pub(crate) fn body(&self) -> StagedBody {
-        match &self.body {
-            Body::Known => StagedBody::Known,
-            Body::Memory(bytes) => StagedBody::Memory(bytes.clone()),
-            Body::Large(file) => StagedBody::Large(file.id()),
-        }
+    /// Where the bytes are.
+    pub(crate) fn body(&self) -> &StagedBody {
+        &self.body
     }
 
-    /// Hands the content over to the record that names it: memory goes back to the budget, and a
-    /// large file is the index's to remove from here on.
+    /// Leaves the content to the journal, once a record with it was handed to the disk, whether
+    /// that succeeded or not. The pin is to be held until the change is applied (I3).
     ///
-    /// The pin is to be held until the record is applied (I3).
+    /// A large file is then removed only where the change is refused, or loses to another file of
+    /// the same content, when it is applied ([`Blobs::remove_large`]). Where the outcome is unknown
+    /// it stays: replay may find the record, and otherwise the next start's sweep takes the file.
     pub(crate) fn into_pin(self) -> Pin {
-        if let Body::Large(file) = self.body {
+        if let Some(file) = self.file {
             file.keep();
         }
         self.pin
@@ -93,9 +97,9 @@ impl StagedBlob {
 impl fmt::Debug for StagedBlob {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = match &self.body {
-            Body::Known => "known",
-            Body::Memory(_) => "in memory",
-            Body::Large(_) => "in a file",
+            StagedBody::Known => "known",
+            StagedBody::Memory(_) => "in memory",
+            StagedBody::Large(_) => "in a file",
         };
         formatter
             .debug_struct("StagedBlob")
@@ -104,17 +108,6 @@ impl fmt::Debug for StagedBlob {
             .field("body", &body)
             .finish_non_exhaustive()
     }
-}
-
-/// Where the bytes of a staged content are.
-#[derive(Debug, Clone)]
-pub(crate) enum StagedBody {
-    /// The index holds the content.
-    Known,
-    /// Here; they count against the upload budget until the last clone is dropped.
-    Memory(Bytes),
-    /// In a published file (I2).
-    Large(LargeFileId),
 }
 
 /// A content that arrives.
@@ -270,32 +263,23 @@ impl Arrival {
         let pin = self.blobs.pins.pin(digest);
         let is_known = !pin.is_doomed() && look_up(known, &digest)?;
         let length = self.length;
-        let body = if is_known {
-            Body::Known
-        } else {
-            match self.spilled.take() {
-                Some(spilled) => Body::Large(spilled.file.publish().map_err(staging_error)?),
-                None => Body::Memory(self.into_bytes()),
-            }
+        let file = match self.spilled.take() {
+            Some(spilled) if !is_known => Some(spilled.file.publish().map_err(staging_error)?),
+            _ => None,
         };
-        Ok(StagedBlob {
-            digest,
-            length,
-            crc32,
-            compressible,
-            pin,
-            body,
-        })
+        let body = match &file {
+            Some(file) => StagedBody::Large(file.id()),
+            None if is_known => StagedBody::Known,
+            None => StagedBody::Memory(self.into_bytes()),
+        };
+        Ok(StagedBlob { digest, length, crc32, compressible, pin, body, file })
     }
 
     /// The buffer as bytes that hold their share of the budget, and no more, until they go.
     fn into_bytes(mut self) -> Bytes {
         self.buffer.shrink_to_fit();
         self.share.shrink_to(self.buffer.len());
-        Bytes::from_owner(Held {
-            bytes: self.buffer,
-            _share: self.share,
-        })
+        Bytes::from_owner(Held { bytes: self.buffer, _share: self.share })
     }
 }
 
@@ -330,9 +314,5 @@ fn look_up(
 
 /// What a caller is told whose content is beyond [`FILE_BYTES_MAX`].
 pub(super) fn too_large(actual: u64) -> MutationError {
-    MutationError::TooLarge {
-        what: "a file",
-        actual,
-        limit: FILE_BYTES_MAX,
-    }
+    MutationError::TooLarge { what: "a file", actual, limit: FILE_BYTES_MAX }
 }

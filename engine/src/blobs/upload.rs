@@ -1,14 +1,13 @@
-//! How contents come in: from the network, chunk by chunk, or from a reader.
+//! A content that comes from the network, chunk by chunk.
 //!
 //! Memory is bounded by the upload budget. An upload waits for its first share of it, at most a
 //! while and holding nothing; from then on it only tries, and goes to a file where it is refused.
 //! So uploads never wait for each other.
 
-use std::io::{self, Read};
 use std::sync::Arc;
 
 use crate::error::{MutationError, ReadError};
-use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, INTAKE_MEMORY_WAIT_MAX, UPLOAD_FIRST_BYTES};
+use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_FIRST_BYTES};
 use crate::model::Digest;
 
 use super::stage::{Arrival, StagedBlob, too_large};
@@ -19,23 +18,6 @@ use super::{Blobs, abandoned, capped, on_blocking_pool};
 pub(crate) struct Upload {
     /// Gone after an error, or after a future of [`Upload::write`] was dropped half way.
     arrival: Option<Arrival>,
-}
-
-/// Why a content was not taken from a reader.
-#[expect(
-    missing_docs,
-    reason = "the message documents a variant and its fields"
-)]
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StageError {
-    #[error("the content is longer than {limit} bytes")]
-    TooLong { limit: u64 },
-    /// The reader's matter: bad input, as a rule.
-    #[error("the content cannot be read")]
-    Reader(#[source] io::Error),
-    /// Ours.
-    #[error(transparent)]
-    Mutation(MutationError),
 }
 
 impl Upload {
@@ -102,67 +84,19 @@ impl Blobs {
         let buffer_max = capped(INLINE_BYTES_MAX, usize::MAX);
         let capacity = length.map_or(UPLOAD_FIRST_BYTES, |length| capped(length, buffer_max));
         let share = self.budget.acquire(capacity).await?;
-        Ok(Upload {
-            arrival: Some(Arrival::new(Arc::clone(self), share, capacity)),
-        })
+        Ok(Upload { arrival: Some(Arrival::new(Arc::clone(self), share, capacity)) })
     }
-
-    /// Takes a content from a reader, to its end and at most `length_max` bytes of it. Blocks.
-    ///
-    /// Waits for memory for an instant only; where there is none, the content goes to a file, and
-    /// one buffer of [`UPLOAD_FIRST_BYTES`] is held beyond the budget until the call returns.
-    pub(crate) fn stage_reader(
-        self: &Arc<Self>,
-        reader: &mut dyn Read,
-        length_max: u64,
-        known: &dyn Fn(&Digest) -> Result<bool, ReadError>,
-    ) -> Result<StagedBlob, StageError> {
-        let too_long = || StageError::TooLong { limit: length_max };
-        let first = capped(length_max, UPLOAD_FIRST_BYTES);
-        let share = self.budget.acquire_blocking(first, INTAKE_MEMORY_WAIT_MAX);
-        let mut arrival = Arrival::new(Arc::clone(self), share.unwrap_or_default(), first);
-        loop {
-            if arrival.is_full() {
-                // Only a byte that is there is worth more memory or a file.
-                let Some(byte) = next_byte(reader).map_err(StageError::Reader)? else {
-                    break;
-                };
-                if arrival.length() >= length_max {
-                    return Err(too_long());
-                }
-                if !arrival.push(&[byte]).is_empty() {
-                    arrival.spill().map_err(StageError::Mutation)?;
-                    arrival.push(&[byte]);
-                }
-            }
-            let left = length_max.saturating_sub(arrival.length());
-            let has_more = arrival
-                .fill_from(reader, left.saturating_add(1))
-                .map_err(StageError::Reader)?;
-            if arrival.length() > length_max {
-                return Err(too_long());
-            }
-            if !has_more {
-                break;
-            }
-        }
-        arrival.finish(known).map_err(StageError::Mutation)
-    }
-}
-
-/// The reader's next byte; `None` at its end.
-fn next_byte(reader: &mut dyn Read) -> io::Result<Option<u8>> {
-    reader.bytes().next().transpose()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::time::Duration;
 
     use super::super::budget::Budget;
     use super::super::memory_disk::MemoryDisk;
     use super::super::test_runtime::{block_on, drop_half_way, settle};
-    use super::super::{StagedBody, byte_count};
+    use super::super::{Pins, StagedBody, byte_count};
     use super::*;
 
     const MIB: usize = 1 << 20;
@@ -174,7 +108,7 @@ mod tests {
     }
 
     fn content(length: usize) -> Vec<u8> {
-        (0..length).map(|at| (at % 251) as u8).collect()
+        (0..=250).cycle().take(length).collect()
     }
 
     async fn write(upload: &mut Upload, content: &[u8]) -> Result<(), MutationError> {
@@ -189,6 +123,10 @@ mod tests {
         let mut upload = blobs.begin_upload(length).await.unwrap();
         write(&mut upload, content).await.unwrap();
         upload.finish(|_| Ok(false)).await.unwrap()
+    }
+
+    fn may_doom(pins: &Pins, digest: &Digest) -> bool {
+        pins.doom(std::iter::once(*digest)).contains(digest)
     }
 
     #[tokio::test]
@@ -212,7 +150,7 @@ mod tests {
                     }
                     StagedBody::Large(id) => {
                         assert!(length > MIB);
-                        let path = super::super::large::blob_path(&digest, id);
+                        let path = super::super::large::blob_path(&digest, *id);
                         assert_eq!(disk.paths(), [path.as_str()]);
                         disk.content(&path)
                     }
@@ -229,9 +167,8 @@ mod tests {
         let blobs = blobs(&disk, MIB);
         let blob = staged(&blobs, None, &content(2_000)).await;
         assert_eq!(blobs.budget.available(), MIB - 2_048);
-        let commit = blob;
-        let body = commit.body.clone();
-        drop(commit);
+        let body = blob.body().clone();
+        drop(blob.into_pin());
         assert_eq!(blobs.budget.available(), MIB - 2_048);
         drop(body);
         assert_eq!(blobs.budget.available(), MIB);
@@ -247,20 +184,18 @@ mod tests {
                 write(&mut upload, &content(length)).await.unwrap();
                 let pins = blobs.pins().clone();
                 // I3: when it is looked up it is pinned already.
-                let asked = move |digest: &Digest| {
-                    Ok(pins.doom([*digest].into_iter()).digests().is_empty())
-                };
+                let asked = move |digest: &Digest| Ok(!may_doom(&pins, digest));
                 let blob = upload.finish(asked).await.unwrap();
                 settle().await;
 
                 assert_eq!(disk.paths(), [""; 0]);
                 assert_eq!(blobs.budget.available(), 2 * MIB);
                 let digest = blob.digest();
-                let commit = blob;
-                assert!(matches!(commit.body, StagedBody::Known));
-                assert!(blobs.pins().doom([digest].into_iter()).digests().is_empty());
-                drop(commit);
-                assert_eq!(blobs.pins().doom([digest].into_iter()).digests(), [digest]);
+                assert!(matches!(blob.body(), StagedBody::Known));
+                let pin = blob.into_pin();
+                assert!(!may_doom(blobs.pins(), &digest));
+                drop(pin);
+                assert!(may_doom(blobs.pins(), &digest));
             }
         });
     }
@@ -294,6 +229,11 @@ mod tests {
             drop(staged(&blobs, None, &content).await);
             settle().await;
             assert_eq!(disk.paths(), [""; 0]);
+
+            // What the journal has is not ours to remove.
+            drop(staged(&blobs, None, &content).await.into_pin());
+            settle().await;
+            assert_eq!(disk.paths().len(), 1);
             assert_eq!(blobs.budget.available(), 8 * MIB);
         });
     }
@@ -325,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn uploads_under_a_budget_of_a_few_kibibytes_all_get_through() {
         let disk = MemoryDisk::prepared();
-        let budget = Budget::new(4 << 10, Duration::from_secs(600));
+        let budget = Budget::new(4 << 10, Duration::from_mins(10));
         let blobs = Blobs::with_budget(disk.clone(), 7, budget);
         let uploads: Vec<_> = (0..8)
             .map(|number| {
@@ -357,13 +297,7 @@ mod tests {
     #[test]
     fn failures_of_the_disk_end_the_upload_and_leave_nothing() {
         block_on(async {
-            for step in [
-                "open staging",
-                "write",
-                "sync staging",
-                "rename",
-                "sync_dir",
-            ] {
+            for step in ["open staging", "write", "sync staging", "rename", "sync_dir"] {
                 for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
                     let disk = MemoryDisk::prepared();
                     let blobs = blobs(&disk, 8 * MIB);
@@ -390,71 +324,5 @@ mod tests {
         let upload = blobs.begin_upload(None).await.unwrap();
         let refused = upload.finish(|_| Err(ReadError::Busy)).await;
         assert!(matches!(refused, Err(MutationError::Read(_))));
-    }
-
-    #[test]
-    fn a_reader_is_taken_to_its_end_whatever_its_length() {
-        for budget_bytes in [8 * MIB, 3 << 10, 0] {
-            for length in [0, 1, 4_096, 65_536, 65_537, MIB, MIB + 1, 3 * MIB] {
-                for length_max in [byte_count(length), u64::MAX] {
-                    let disk = MemoryDisk::prepared();
-                    let blobs = blobs(&disk, budget_bytes);
-                    let content = content(length);
-                    let blob = blobs
-                        .stage_reader(&mut content.as_slice(), length_max, &|_| Ok(false))
-                        .unwrap();
-                    assert_eq!(blob.digest(), Digest::of(&content));
-                    assert_eq!(blob.length(), byte_count(length));
-                    assert_eq!(blob.crc32(), crc32fast::hash(&content));
-                    assert!(blob.compressible() || length > 100);
-                    let is_in_memory = disk.paths().is_empty();
-                    if budget_bytes == 8 * MIB {
-                        assert_eq!(is_in_memory, length <= MIB, "{length} bytes");
-                    }
-                    drop(blob);
-                    assert_eq!(disk.paths(), [""; 0]);
-                    assert_eq!(blobs.budget.available(), budget_bytes);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_reader_that_goes_on_too_long_or_breaks_is_told_from_our_own_failures() {
-        let disk = MemoryDisk::prepared();
-        let blobs = blobs(&disk, 8 * MIB);
-        for (length, length_max) in [(1, 0), (11, 10), (MIB + 1, MIB), (3 * MIB, 2 * MIB)] {
-            let refused = blobs.stage_reader(
-                &mut content(length).as_slice(),
-                byte_count(length_max),
-                &|_| Ok(false),
-            );
-            assert!(
-                matches!(refused, Err(StageError::TooLong { .. })),
-                "{length}"
-            );
-        }
-        let start = content(100_000);
-        let broken = &mut start.as_slice().chain(Broken);
-        let refused = blobs.stage_reader(broken, u64::MAX, &|_| Ok(false));
-        assert!(matches!(refused, Err(StageError::Reader(_))));
-        disk.fail_with("write", io::ErrorKind::StorageFull);
-        let refused =
-            blobs.stage_reader(&mut content(2 * MIB).as_slice(), u64::MAX, &|_| Ok(false));
-        let is_full = matches!(
-            refused,
-            Err(StageError::Mutation(MutationError::OutOfSpace))
-        );
-        assert!(is_full);
-        assert_eq!(disk.paths(), [""; 0]);
-        assert_eq!(blobs.budget.available(), 8 * MIB);
-    }
-
-    struct Broken;
-
-    impl Read for Broken {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::InvalidData.into())
-        }
     }
 }

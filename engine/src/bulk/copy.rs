@@ -18,19 +18,12 @@ pub(crate) async fn copy_files(
     names: Vec<String>,
 ) -> Verdict {
     // Unlawful names are no files; each name counts once.
-    let names: BTreeSet<Filename> = names
-        .iter()
-        .filter_map(|name| Filename::exact(name))
-        .collect();
+    let names: BTreeSet<Filename> = names.iter().filter_map(|name| Filename::exact(name)).collect();
     let names = std::sync::Arc::new(names);
     let mut attempt = 1;
     loop {
         let last = attempt >= MERGE_ATTEMPTS_MAX;
-        let _hold = if last {
-            Some(bulk.supervisor.hold(source).await?)
-        } else {
-            None
-        };
+        let _hold = if last { Some(bulk.supervisor.hold(source).await?) } else { None };
         let (planning, copy, names) = (bulk.clone(), copy.clone(), std::sync::Arc::clone(&names));
         let verdict = on_blocking_pool(move || attempt_copy(&planning, source, copy, &names));
         match verdict.await {
@@ -61,34 +54,21 @@ fn attempt_copy(
                 let metadata = metadata.unwrap_or_default();
                 bytes +=
                     u64::try_from(metadata.len() + filename.as_str().len()).unwrap_or(u64::MAX);
-                files.push(NewFile {
-                    filename: filename.clone(),
-                    record,
-                    metadata,
-                });
+                files.push(NewFile { filename: filename.clone(), record, metadata });
             }
         }
         Ok((files, names.peek().is_none()))
     };
     let (mut files, mut done) = page()?;
     if done {
-        let change = Change::CopyFiles {
-            source,
-            source_revision,
-            copy,
-            files,
-        };
+        let change = Change::CopyFiles { source, source_revision, copy, files };
         return submit_blocking(&bulk.committer, change);
     }
     let mut set = LargeSet::begin(bulk);
     loop {
         set.stage(files, Vec::new())?;
         if done {
-            return set.commit(SetPurpose::Copy {
-                source,
-                source_revision,
-                copy,
-            });
+            return set.commit(SetPurpose::Copy { source, source_revision, copy });
         }
         (files, done) = page()?;
     }

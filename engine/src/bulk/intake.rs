@@ -42,10 +42,7 @@ struct Staged {
 #[derive(Debug)]
 enum StagedPlace {
     /// Small: one change will bring everything.
-    Whole {
-        files: Vec<NewFile>,
-        contents: Vec<StagedBlob>,
-    },
+    Whole { files: Vec<NewFile>, contents: Vec<StagedBlob> },
     /// Large: the parts are in the journal.
     Parts(LargeSet),
 }
@@ -60,14 +57,8 @@ fn stage(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Staged, I
     let bytes: u64 = members.iter().map(|member| member.length).sum();
     if members.len() <= CHANGE_FILES_MAX && bytes <= CHANGE_BYTES_MAX {
         let part = stage_part(bulk, archive, &members)?;
-        let place = StagedPlace::Whole {
-            files: part.files,
-            contents: part.contents,
-        };
-        return Ok(Staged {
-            stored: part.stored,
-            place,
-        });
+        let place = StagedPlace::Whole { files: part.files, contents: part.contents };
+        return Ok(Staged { stored: part.stored, place });
     }
     let mut set = LargeSet::begin(bulk);
     let mut stored = Vec::with_capacity(members.len());
@@ -76,10 +67,7 @@ fn stage(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Staged, I
         stored.extend(part.stored);
         set.stage(part.files, part.contents)?;
     }
-    Ok(Staged {
-        stored,
-        place: StagedPlace::Parts(set),
-    })
+    Ok(Staged { stored, place: StagedPlace::Parts(set) })
 }
 
 /// Members in runs that one record holds.
@@ -115,10 +103,7 @@ fn stage_part(
     for member in members {
         let mut content = open_member(&mut reader, member)?;
         let known = |digest: &crate::model::Digest| bulk.store.knows(digest);
-        let staged = bulk
-            .store
-            .blobs
-            .stage_reader(&mut content, member.length, &known);
+        let staged = bulk.store.blobs.stage_reader(&mut content, member.length, &known);
         let content = staged.map_err(|error| match error {
             StageError::Reader(error) => member.unreadable(error),
             StageError::TooLong { limit } => IntakeError::BadMember {
@@ -135,15 +120,8 @@ fn stage_part(
             creation_time: Timestamp::now(),
             compressible: content.compressible(),
         };
-        part.stored.push(StoredFile {
-            filename: filename.clone(),
-            digest: record.digest,
-        });
-        part.files.push(NewFile {
-            filename,
-            record,
-            metadata: String::new(),
-        });
+        part.stored.push(StoredFile { filename: filename.clone(), digest: record.digest });
+        part.files.push(NewFile { filename, record, metadata: String::new() });
         part.contents.push(content);
     }
     Ok(part)
@@ -162,11 +140,7 @@ impl Staged {
             StagedPlace::Whole { files, contents } => {
                 let (reply, ticket) = Reply::new(None);
                 let change = Change::AddFiles { dataset, files };
-                bulk.committer.submit(Submission {
-                    change,
-                    contents,
-                    reply,
-                })?;
+                bulk.committer.submit(Submission { change, contents, reply })?;
                 ticket.redeem_blocking()?;
             }
             StagedPlace::Parts(set) => {

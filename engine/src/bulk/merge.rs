@@ -33,10 +33,7 @@ pub(crate) async fn merge_datasets(
         // Both in order of id, so that two merges never wait for each other.
         let (first, second) = (target.min(source), target.max(source));
         let _holds = if last {
-            (
-                bulk.supervisor.hold(first).await?,
-                Some(bulk.supervisor.hold(second).await?),
-            )
+            (bulk.supervisor.hold(first).await?, Some(bulk.supervisor.hold(second).await?))
         } else {
             (bulk.supervisor.hold(target).await?, None)
         };
@@ -60,12 +57,7 @@ fn attempt_merge(
     let (into, from) = (header(&snapshot, target)?, header(&snapshot, source)?);
     drop(snapshot);
     if into.file_count == 0 {
-        let change = Change::MergeShared {
-            target,
-            source,
-            after,
-            at,
-        };
+        let change = Change::MergeShared { target, source, after, at };
         return submit_blocking(&bulk.committer, change);
     }
     let merge = MergePlan {
@@ -112,10 +104,7 @@ impl Planner {
         let target = expected(&snapshot, merge.target, merge.target_revision)?;
         let source = expected(&snapshot, merge.source, merge.source_revision)?;
         let tree = snapshot.tree(&source);
-        let from = self
-            .after
-            .as_deref()
-            .map_or(Bound::Unbounded, Bound::Excluded);
+        let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut files = Vec::new();
         let mut bytes = 0;
         let mut visited = 0;
@@ -129,22 +118,12 @@ impl Planner {
             }
             visited += 1;
             if let FileRow::File(record) = row.row {
-                let metadata = tree
-                    .metadata_at(row.depth, &row.name)
-                    .map_err(ReadError::from)?;
+                let metadata = tree.metadata_at(row.depth, &row.name).map_err(ReadError::from)?;
                 let metadata = metadata.unwrap_or_default();
                 bytes += u64::try_from(metadata.len() + row.name.len()).unwrap_or(u64::MAX);
-                let both = Both {
-                    snapshot: &snapshot,
-                    target: &target,
-                    source: &source,
-                };
+                let both = Both { snapshot: &snapshot, target: &target, source: &source };
                 if let Some(filename) = self.place(&both, &row.name, &record)? {
-                    files.push(NewFile {
-                        filename,
-                        record,
-                        metadata,
-                    });
+                    files.push(NewFile { filename, record, metadata });
                 }
             }
             last = Some(row.name);
@@ -160,10 +139,7 @@ impl Planner {
         name: &str,
         record: &FileRecord,
     ) -> Result<Option<Filename>, MutationError> {
-        let damaged = || ReadError::Corrupt {
-            what: "a file's name",
-            place: format!("{name:?}"),
-        };
+        let damaged = || ReadError::Corrupt { what: "a file's name", place: format!("{name:?}") };
         let filename = Filename::exact(name).ok_or_else(damaged)?;
         let there = match self.suffixed.get(&filename) {
             Some(digest) => Some(*digest),
@@ -200,20 +176,12 @@ impl Planner {
     }
 
     fn expect_no_clash(&self, both: &Both<'_>, filename: &Filename) -> Result<(), MutationError> {
-        if both
-            .target_tree()
-            .has_directory(filename.as_str())
-            .map_err(ReadError::from)?
-        {
-            return Err(MutationError::FilenameIsDirectory {
-                filename: filename.to_string(),
-            });
+        if both.target_tree().has_directory(filename.as_str()).map_err(ReadError::from)? {
+            return Err(MutationError::FilenameIsDirectory { filename: filename.to_string() });
         }
         for directory in filename.directories() {
             if self.suffixed.contains_key(directory) || both.in_target(directory)?.is_some() {
-                return Err(MutationError::DirectoryIsFile {
-                    filename: filename.to_string(),
-                });
+                return Err(MutationError::DirectoryIsFile { filename: filename.to_string() });
             }
         }
         Ok(())
@@ -239,23 +207,13 @@ impl<'a> Both<'a> {
     }
 
     fn in_target(&self, name: &str) -> Result<Option<Digest>, MutationError> {
-        Ok(self
-            .snapshot
-            .file(self.target, name)?
-            .map(|record| record.digest))
+        Ok(self.snapshot.file(self.target, name)?.map(|record| record.digest))
     }
 
     fn is_directory(&self, name: &str) -> Result<bool, MutationError> {
-        let in_target = self
-            .target_tree()
-            .has_directory(name)
-            .map_err(ReadError::from)?;
+        let in_target = self.target_tree().has_directory(name).map_err(ReadError::from)?;
         Ok(in_target
-            || self
-                .snapshot
-                .tree(self.source)
-                .has_directory(name)
-                .map_err(ReadError::from)?)
+            || self.snapshot.tree(self.source).has_directory(name).map_err(ReadError::from)?)
     }
 }
 
@@ -265,9 +223,5 @@ pub(super) fn expected(
     revision: u64,
 ) -> Result<Dataset, MutationError> {
     let header = header(snapshot, dataset)?;
-    if header.revision == revision {
-        Ok(header)
-    } else {
-        Err(MutationError::Moved { dataset })
-    }
+    if header.revision == revision { Ok(header) } else { Err(MutationError::Moved { dataset }) }
 }

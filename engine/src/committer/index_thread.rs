@@ -78,9 +78,7 @@ impl SinceCheckpoint {
     fn is_due(&self) -> bool {
         self.journal_bytes >= CHECKPOINT_JOURNAL_BYTES
             || self.changes >= CHECKPOINT_CHANGES
-            || self
-                .first
-                .is_some_and(|first| first.elapsed() >= CHECKPOINT_AFTER)
+            || self.first.is_some_and(|first| first.elapsed() >= CHECKPOINT_AFTER)
     }
 }
 
@@ -130,21 +128,8 @@ impl IndexThread {
         applied: AppliedRow,
     ) -> Self {
         let since_checkpoint = SinceCheckpoint::default();
-        let background = Background {
-            wanted: true,
-            ..Background::default()
-        };
-        Self {
-            queue,
-            work,
-            index,
-            blobs,
-            segments,
-            leases,
-            applied,
-            since_checkpoint,
-            background,
-        }
+        let background = Background { wanted: true, ..Background::default() };
+        Self { queue, work, index, blobs, segments, leases, applied, since_checkpoint, background }
     }
 
     /// Runs until the journal thread has gone and everything it sent is applied.
@@ -159,11 +144,7 @@ impl IndexThread {
 
     fn work_until_closed(&mut self) -> Result<(), IndexError> {
         loop {
-            let wait = if self.background.wanted {
-                Duration::ZERO
-            } else {
-                BACKGROUND_PERIOD
-            };
+            let wait = if self.background.wanted { Duration::ZERO } else { BACKGROUND_PERIOD };
             match self.work.recv_timeout(wait) {
                 Ok(IndexWork::Group(group)) => {
                     self.apply_and_answer(group)?;
@@ -195,9 +176,7 @@ impl IndexThread {
         let index = self.index.get();
         match self.apply_group(&index, &group) {
             Ok((verdicts, restacked)) => {
-                group
-                    .applied
-                    .store(self.applied.sequence.0, Ordering::Release);
+                group.applied.store(self.applied.sequence.0, Ordering::Release);
                 let changes = u64::try_from(group.records.len()).unwrap_or(u64::MAX);
                 self.since_checkpoint.note(group.bytes, changes);
                 self.background.note_restacked(restacked);
@@ -212,9 +191,7 @@ impl IndexThread {
                 let cause = Arc::new(std::io::Error::other(error.to_string()));
                 for record in group.records {
                     let cause = Arc::clone(&cause);
-                    record
-                        .reply
-                        .answer(Err(MutationError::OutcomeUnknown { cause }));
+                    record.reply.answer(Err(MutationError::OutcomeUnknown { cause }));
                 }
                 Err(error)
             }
@@ -295,23 +272,18 @@ impl IndexThread {
             self.since_checkpoint = SinceCheckpoint::default();
         }
         let before = self.segments.ids().into_iter();
-        let before: Vec<SegmentId> = before
-            .filter(|segment| *segment < self.applied.position.segment)
-            .collect();
+        let before: Vec<SegmentId> =
+            before.filter(|segment| *segment < self.applied.position.segment).collect();
         let mut removable = reclaim::removable(&index, &before)?;
         // A file that will not go now goes with a later checkpoint; it costs space only.
         removable.large.retain(|(digest, file)| {
             let removed = self.blobs.remove_large(digest, *file);
-            removed
-                .inspect_err(|error| tracing::warn!(%digest, %error, "large file stays"))
-                .is_ok()
+            removed.inspect_err(|error| tracing::warn!(%digest, %error, "large file stays")).is_ok()
         });
         removable.segments.retain(|segment| {
             let removed = self.segments.remove(*segment);
             let segment = segment.0;
-            removed
-                .inspect_err(|error| tracing::warn!(segment, %error, "segment stays"))
-                .is_ok()
+            removed.inspect_err(|error| tracing::warn!(segment, %error, "segment stays")).is_ok()
         });
         if !removable.large.is_empty() || !removable.segments.is_empty() {
             reclaim::forget_removed(&index, &removable)?;
@@ -326,15 +298,11 @@ impl IndexThread {
                 IndexWork::Group(group) => {
                     for record in group.records {
                         let cause = Arc::clone(cause);
-                        record
-                            .reply
-                            .answer(Err(MutationError::OutcomeUnknown { cause }));
+                        record.reply.answer(Err(MutationError::OutcomeUnknown { cause }));
                     }
                 }
                 IndexWork::Checkpoint(done) => {
-                    drop(done.send(Err(MutationError::ReadOnly {
-                        cause: Arc::clone(cause),
-                    })));
+                    drop(done.send(Err(MutationError::ReadOnly { cause: Arc::clone(cause) })));
                 }
             }
         }

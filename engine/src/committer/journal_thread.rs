@@ -8,17 +8,20 @@ use std::sync::mpsc::SyncSender;
 use super::index_thread::{IndexWork, Journaled, JournaledGroup};
 use super::queue::{Queue, payload_bytes};
 use super::submission::Submission;
-use crate::blobs::StagedBody;
+use crate::blobs::{StagedBlob, StagedBody};
 use crate::codec;
 use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
 use crate::limits::ENCODED_BYTES_MAX;
-use crate::model::change::{CatalogueChange, Change};
+use crate::model::change::{CatalogueChange, Change, SegmentId};
 use crate::model::{Digest, Sequence};
 
 /// Bytes kept allocated in the journal for changes that free space.
 const SLACK_BYTES: u64 = 256 << 10;
+
+/// Bytes of a segment below which giving it up frees too little.
+const GIVEN_UP_BYTES_MIN: u64 = 1 << 20;
 
 /// Bytes of a record beside its contents, generously.
 const RECORD_BYTES: u64 = 64 << 10;
@@ -36,6 +39,8 @@ pub(crate) struct JournalThread {
     in_flight: HashMap<Digest, Sequence>,
     /// The last change that the index thread applied.
     applied: Arc<AtomicU64>,
+    /// The segment that was begun for want of space.
+    given_up: Option<SegmentId>,
 }
 
 impl JournalThread {
@@ -48,15 +53,7 @@ impl JournalThread {
     ) -> Self {
         let applied = Arc::default();
         let in_flight = HashMap::new();
-        Self {
-            disk,
-            journal,
-            queue,
-            index,
-            reserve_bytes,
-            in_flight,
-            applied,
-        }
+        Self { disk, journal, queue, index, reserve_bytes, in_flight, applied, given_up: None }
     }
 
     /// Runs until the queue is closed and empty, or the disk fails.
@@ -72,9 +69,7 @@ impl JournalThread {
     /// I7: without space what grows the store is refused, and what frees space goes on.
     fn refuse_growth_without_space(&mut self, group: Vec<Submission>) -> Vec<Submission> {
         let bytes: u64 = group.iter().map(payload_bytes).sum();
-        let records = u64::try_from(group.len())
-            .unwrap_or(u64::MAX)
-            .saturating_mul(512);
+        let records = u64::try_from(group.len()).unwrap_or(u64::MAX).saturating_mul(512);
         let wanted = bytes + records + RECORD_BYTES + SLACK_BYTES;
         let space = self.disk.space().map_or(u64::MAX, |space| space.available);
         if space >= self.reserve_bytes.saturating_add(bytes)
@@ -82,15 +77,13 @@ impl JournalThread {
         {
             return group;
         }
-        let (growing, shrinking): (Vec<_>, Vec<_>) = group
-            .into_iter()
-            .partition(|submission| grows(&submission.change));
+        let (growing, shrinking): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|submission| grows(&submission.change));
         if !growing.is_empty() {
-            tracing::warn!(
-                available_bytes = space,
-                refused = growing.len(),
-                "no space left"
-            );
+            tracing::warn!(available_bytes = space, refused = growing.len(), "no space left");
+        }
+        if !growing.is_empty() {
+            self.give_up_segment();
         }
         for submission in growing {
             submission.reply.answer(Err(MutationError::OutOfSpace));
@@ -98,9 +91,24 @@ impl JournalThread {
         shrinking
     }
 
+    /// Begins a new segment, once for each that fills a disk, so that what is dead in the old one
+    /// can be reclaimed.
+    fn give_up_segment(&mut self) {
+        let head = self.journal.end();
+        if self.given_up != Some(head.segment) && head.offset > GIVEN_UP_BYTES_MIN {
+            match self.journal.roll() {
+                Ok(()) => self.given_up = Some(self.journal.end().segment),
+                Err(error) => tracing::warn!(%error, "the segment stays the journal's head"),
+            }
+        }
+    }
+
     /// Appends one group, syncs, hands it to the index thread. `Err` ends the thread.
     fn commit(&mut self, group: Vec<Submission>) -> Result<(), ()> {
-        let (mut group, changes) = encoded(group);
+        let (group, changes) = encoded(group);
+        // First: what is applied may be reclaimed by now, and must be brought again.
+        let applied = self.applied.load(Ordering::Acquire);
+        self.in_flight.retain(|_, sequence| sequence.0 > applied);
         let records = self.records(&group, changes);
         let sequences: Vec<Sequence> = records.iter().map(|record| record.sequence).collect();
         let appended = match self.journal.append(&records) {
@@ -112,42 +120,20 @@ impl JournalThread {
                 return Ok(());
             }
             Err(AppendError::Failed(error)) => {
-                let cause = Arc::new(error);
-                self.queue.fail(Arc::clone(&cause));
-                for submission in group {
-                    let cause = Arc::clone(&cause);
-                    submission
-                        .reply
-                        .answer(Err(MutationError::OutcomeUnknown { cause }));
-                }
+                self.fail(group, error);
                 return Err(());
             }
         };
-        let applied = self.applied.load(Ordering::Acquire);
-        self.in_flight.retain(|_, sequence| sequence.0 > applied);
         let mut journaled = Vec::with_capacity(group.len());
         let parts = sequences.into_iter().zip(appended.blobs);
-        for (submission, (sequence, blobs)) in group.drain(..).zip(parts) {
+        for (submission, (sequence, blobs)) in group.into_iter().zip(parts) {
             for blob in &blobs {
                 self.in_flight.entry(blob.digest).or_insert(sequence);
             }
-            let Submission {
-                change,
-                contents,
-                reply,
-            } = submission;
+            let Submission { change, contents, reply } = submission;
             // From here the journal owns the bytes; only the pins are still needed.
-            let pins = contents
-                .into_iter()
-                .map(crate::blobs::StagedBlob::into_pin)
-                .collect();
-            journaled.push(Journaled {
-                sequence,
-                change,
-                blobs,
-                pins,
-                reply,
-            });
+            let pins = contents.into_iter().map(StagedBlob::into_pin).collect();
+            journaled.push(Journaled { sequence, change, blobs, pins, reply });
         }
         let group = JournaledGroup {
             records: journaled,
@@ -156,6 +142,18 @@ impl JournalThread {
             applied: Arc::clone(&self.applied),
         };
         self.index.send(IndexWork::Group(group)).map_err(drop)
+    }
+
+    /// I7: nothing more is taken, and replay decides about this group.
+    fn fail(&self, group: Vec<Submission>, error: std::io::Error) {
+        let cause = Arc::new(error);
+        self.queue.fail(Arc::clone(&cause));
+        for Submission { contents, reply, .. } in group {
+            // Replay may find the record, so its large files must stay (I2); if it does not, the
+            // next start's sweep takes them.
+            contents.into_iter().map(StagedBlob::into_pin).for_each(drop);
+            reply.answer(Err(MutationError::OutcomeUnknown { cause: Arc::clone(&cause) }));
+        }
     }
 
     /// The group's records: each content once, however many of the group's changes bring it.
@@ -176,29 +174,16 @@ impl JournalThread {
                     StagedBody::Memory(_) if known && !relocates => {}
                     StagedBody::Memory(bytes) => {
                         in_group.insert(digest, ());
-                        blobs.push(RecordBlob::Payload {
-                            digest,
-                            crc32,
-                            bytes: bytes.clone(),
-                        });
+                        blobs.push(RecordBlob::Payload { digest, crc32, bytes: bytes.clone() });
                     }
                     StagedBody::Large(file) => {
                         in_group.insert(digest, ());
                         let length = content.length();
-                        blobs.push(RecordBlob::Large {
-                            digest,
-                            length,
-                            crc32,
-                            file,
-                        });
+                        blobs.push(RecordBlob::Large { digest, length, crc32, file: *file });
                     }
                 }
             }
-            records.push(NewRecord {
-                sequence,
-                change,
-                blobs,
-            });
+            records.push(NewRecord { sequence, change, blobs });
         }
         records
     }
@@ -214,11 +199,7 @@ fn encoded(group: Vec<Submission>) -> (Vec<Submission>, Vec<Vec<u8>>) {
             accepted.push(submission);
         } else {
             let limit = u64::try_from(ENCODED_BYTES_MAX).unwrap_or(u64::MAX);
-            let refusal = MutationError::TooLarge {
-                what: "the change",
-                actual: limit,
-                limit,
-            };
+            let refusal = MutationError::TooLarge { what: "the change", actual: limit, limit };
             submission.reply.answer(Err(refusal));
         }
     }

@@ -38,10 +38,7 @@ impl Queue {
         let refusal = if let Some(refusal) = refusal(&state) {
             refusal
         } else if waiting >= CHANGES_IN_FLIGHT_MAX {
-            MutationError::Busy {
-                what: "the server",
-                waiting,
-            }
+            MutationError::Busy { what: "the server", waiting }
         } else {
             state.submissions.push_back(submission);
             drop(state);
@@ -61,10 +58,7 @@ impl Queue {
             if state.closed || state.failure.is_some() {
                 return None;
             }
-            state = self
-                .filled
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let mut group = Vec::new();
         let mut bytes = 0;
@@ -96,9 +90,7 @@ impl Queue {
         drop(state);
         self.filled.notify_all();
         for submission in refused {
-            submission.reply.answer(Err(MutationError::ReadOnly {
-                cause: Arc::clone(&cause),
-            }));
+            submission.reply.answer(Err(MutationError::ReadOnly { cause: Arc::clone(&cause) }));
         }
     }
 
@@ -110,9 +102,7 @@ impl Queue {
 
 fn refusal(state: &State) -> Option<MutationError> {
     if let Some(cause) = &state.failure {
-        return Some(MutationError::ReadOnly {
-            cause: Arc::clone(cause),
-        });
+        return Some(MutationError::ReadOnly { cause: Arc::clone(cause) });
     }
     state.closed.then_some(MutationError::Stopping)
 }
@@ -121,12 +111,10 @@ fn refusal(state: &State) -> Option<MutationError> {
 pub(crate) fn payload_bytes(submission: &Submission) -> u64 {
     let contents = submission.contents.iter();
     contents
-        .map(|content| {
-            if matches!(content.body(), StagedBody::Memory(_)) {
-                content.length()
-            } else {
-                0
-            }
-        })
+        .map(
+            |content| {
+                if matches!(content.body(), StagedBody::Memory(_)) { content.length() } else { 0 }
+            },
+        )
         .sum()
 }

@@ -33,13 +33,7 @@ impl Reply {
     /// A reply and the ticket that awaits it.
     pub(crate) fn new(slot: Option<Slot>) -> (Self, Ticket) {
         let (sender, receiver) = oneshot::channel();
-        (
-            Self {
-                sender: Some(sender),
-                slot,
-            },
-            Ticket { receiver },
-        )
+        (Self { sender: Some(sender), slot }, Ticket { receiver })
     }
 
     /// Answers. The change is settled first, so that whoever reads the answer may rely on it.
@@ -77,8 +71,6 @@ impl Ticket {
 
     /// As [`Ticket::redeem`], for threads that may block.
     pub(crate) fn redeem_blocking(self) -> Verdict {
-        self.receiver
-            .blocking_recv()
-            .unwrap_or(Err(MutationError::Stopping))
+        self.receiver.blocking_recv().unwrap_or(Err(MutationError::Stopping))
     }
 }

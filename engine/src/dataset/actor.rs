@@ -41,15 +41,7 @@ impl DatasetActor {
     ) -> Self {
         let dataset = entry.dataset();
         let overlay = Overlay::default();
-        Self {
-            dataset,
-            store,
-            committer,
-            registry,
-            entry,
-            overlay,
-            used: true,
-        }
+        Self { dataset, store, committer, registry, entry, overlay, used: true }
     }
 
     /// Plans on what is committed and what is in flight. The overlay is tidied before the
@@ -64,15 +56,8 @@ impl DatasetActor {
         let snapshot = self.store.snapshot()?;
         let header = snapshot.dataset(dataset)?;
         let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
-        let committed = CommittedFiles {
-            snapshot: &snapshot,
-            header: &header,
-        };
-        rule(&View {
-            dataset,
-            committed,
-            overlay: &self.overlay,
-        })
+        let committed = CommittedFiles { snapshot: &snapshot, header: &header };
+        rule(&View { dataset, committed, overlay: &self.overlay })
     }
 
     /// Queues a change in mailbox order; only the answer is awaited, and not by us.
@@ -84,11 +69,7 @@ impl DatasetActor {
     fn submit_intention(&mut self, change: Change, slot: Slot) -> Planned<()> {
         slot.submitted();
         let (reply, ticket) = Reply::new(Some(slot));
-        self.submit(Submission {
-            change,
-            contents: Vec::new(),
-            reply,
-        })?;
+        self.submit(Submission { change, contents: Vec::new(), reply })?;
         Ok(((), ticket))
     }
 
@@ -98,19 +79,10 @@ impl DatasetActor {
         submission: PlannedFileChange,
         slot: Slot,
     ) -> Result<Ticket, MutationError> {
-        let PlannedFileChange {
-            file,
-            left,
-            change,
-            contents,
-        } = submission;
+        let PlannedFileChange { file, left, change, contents } = submission;
         let settled = slot.submitted();
         let (reply, ticket) = Reply::new(Some(slot));
-        self.submit(Submission {
-            change,
-            contents,
-            reply,
-        })?;
+        self.submit(Submission { change, contents, reply })?;
         self.overlay.insert(file.filename.clone(), left, settled);
         Ok(ticket)
     }
@@ -158,26 +130,12 @@ impl Handler<Envelope<AddFile>> for DatasetActor {
             creation_time: Timestamp::now(),
             compressible: content.compressible(),
         };
-        let file = StoredFile {
-            filename: filename.clone(),
-            digest,
-        };
-        let files = vec![NewFile {
-            filename,
-            record,
-            metadata: String::new(),
-        }];
-        let change = Change::AddFiles {
-            dataset: self.dataset,
-            files,
-        };
+        let file = StoredFile { filename: filename.clone(), digest };
+        let files = vec![NewFile { filename, record, metadata: String::new() }];
+        let change = Change::AddFiles { dataset: self.dataset, files };
         let left = InFlight::File(digest);
-        let planned = PlannedFileChange {
-            file: file.clone(),
-            left,
-            change,
-            contents: vec![content],
-        };
+        let planned =
+            PlannedFileChange { file: file.clone(), left, change, contents: vec![content] };
         let ticket = self.submit_file_change(planned, slot)?;
         Ok((file, ticket))
     }
@@ -189,15 +147,8 @@ impl Handler<Envelope<DeleteFile>> for DatasetActor {
     fn handle(&mut self, envelope: Envelope<DeleteFile>, _: &mut Self::Context) -> Self::Result {
         let (DeleteFile { filename }, slot) = opened(&envelope)?;
         let (filename, digest) = self.plan(|view| plan_existing(view, &filename))?;
-        let file = StoredFile {
-            filename: filename.clone(),
-            digest,
-        };
-        let change = Change::DeleteFile {
-            dataset: self.dataset,
-            filename,
-            expects: digest,
-        };
+        let file = StoredFile { filename: filename.clone(), digest };
+        let change = Change::DeleteFile { dataset: self.dataset, filename, expects: digest };
         let planned = PlannedFileChange {
             file: file.clone(),
             left: InFlight::Absent,
@@ -215,12 +166,7 @@ impl Handler<Envelope<SetMetadata>> for DatasetActor {
     fn handle(&mut self, envelope: Envelope<SetMetadata>, _: &mut Self::Context) -> Self::Result {
         let (SetMetadata { filename, metadata }, slot) = opened(&envelope)?;
         let (filename, expects) = self.plan(|view| plan_existing(view, &filename))?;
-        let change = Change::SetMetadata {
-            dataset: self.dataset,
-            filename,
-            expects,
-            metadata,
-        };
+        let change = Change::SetMetadata { dataset: self.dataset, filename, expects, metadata };
         self.submit_intention(change, slot)
     }
 }

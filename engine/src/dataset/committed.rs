@@ -17,10 +17,7 @@ pub(crate) struct CommittedFiles<'a> {
 
 impl Committed for CommittedFiles<'_> {
     fn file(&self, name: &str) -> Result<Option<Digest>, ReadError> {
-        Ok(self
-            .snapshot
-            .file(self.header, name)?
-            .map(|record| record.digest))
+        Ok(self.snapshot.file(self.header, name)?.map(|record| record.digest))
     }
 
     fn first_from(&self, from: Bound<&str>) -> Result<Option<String>, ReadError> {
@@ -40,11 +37,7 @@ pub(crate) fn plan_free_names(
 ) -> Result<(), MutationError> {
     let overlay = Overlay::default();
     let committed = CommittedFiles { snapshot, header };
-    let view = View {
-        dataset: header.id,
-        committed,
-        overlay: &overlay,
-    };
+    let view = View { dataset: header.id, committed, overlay: &overlay };
     for name in names {
         plan_add_file(&view, RequestedFilename::Named((*name).clone()))?;
     }

@@ -23,32 +23,22 @@ pub(crate) struct Envelope<M> {
 
 impl<M> Envelope<M> {
     pub(crate) fn new(message: M, slot: Slot) -> Self {
-        Self {
-            letter: Arc::new(Mutex::new(Some((message, slot)))),
-        }
+        Self { letter: Arc::new(Mutex::new(Some((message, slot)))) }
     }
 
     /// Another envelope for the same message: whichever is opened first holds it.
     pub(crate) fn again(&self) -> Self {
-        Self {
-            letter: Arc::clone(&self.letter),
-        }
+        Self { letter: Arc::clone(&self.letter) }
     }
 
     /// Takes the message out; `None` if that was done before.
     pub(crate) fn open(&self) -> Option<(M, Slot)> {
-        self.letter
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.letter.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Whether the message is still in it: no actor began to handle it.
     pub(crate) fn is_unopened(&self) -> bool {
-        self.letter
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.letter.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 }
 

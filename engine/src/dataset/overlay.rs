@@ -37,15 +37,10 @@ impl Overlay {
     /// To be called *before* the snapshot is taken that a plan looks through: what is forgotten
     /// is then in the snapshot.
     pub(crate) fn forget_settled(&mut self) {
-        while let Some((number, filename, _)) = self
-            .changes
-            .pop_front_if(|(_, _, settled)| settled.is_settled())
+        while let Some((number, filename, _)) =
+            self.changes.pop_front_if(|(_, _, settled)| settled.is_settled())
         {
-            if self
-                .names
-                .get(&filename)
-                .is_some_and(|(_, last)| *last == number)
-            {
+            if self.names.get(&filename).is_some_and(|(_, last)| *last == number) {
                 self.names.remove(&filename);
             }
         }
@@ -93,11 +88,7 @@ mod tests {
     #[test]
     fn directories_are_seen_through_names_in_flight() {
         let mut overlay = Overlay::default();
-        overlay.insert(
-            name("d/x"),
-            InFlight::File(Digest([1; 32])),
-            Settled::default(),
-        );
+        overlay.insert(name("d/x"), InFlight::File(Digest([1; 32])), Settled::default());
         overlay.insert(name("e/x"), InFlight::Absent, Settled::default());
         assert!(overlay.has_directory("d"));
         assert!(!overlay.has_directory("e"));

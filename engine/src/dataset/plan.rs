@@ -72,9 +72,7 @@ pub(crate) fn plan_add_file<C: Committed>(
     };
     for directory in filename.directories() {
         if view.file(directory)?.is_some() {
-            return Err(MutationError::DirectoryIsFile {
-                filename: filename.to_string(),
-            });
+            return Err(MutationError::DirectoryIsFile { filename: filename.to_string() });
         }
     }
     Ok(filename)
@@ -124,10 +122,8 @@ pub(crate) fn plan_existing<C: Committed>(
         Some(exact) => view.file(filename)?.map(|digest| (exact, digest)),
         None => None,
     };
-    let not_found = || MutationError::FileNotFound {
-        dataset: view.dataset,
-        filename: filename.to_owned(),
-    };
+    let not_found =
+        || MutationError::FileNotFound { dataset: view.dataset, filename: filename.to_owned() };
     found.ok_or_else(not_found)
 }
 
@@ -155,18 +151,11 @@ mod tests {
     }
 
     fn committed(names: &[&str]) -> Map {
-        Map(names
-            .iter()
-            .map(|name| ((*name).to_owned(), Digest([0; 32])))
-            .collect())
+        Map(names.iter().map(|name| ((*name).to_owned(), Digest([0; 32]))).collect())
     }
 
     fn add(names: &[&str], overlay: &Overlay, name: &str) -> Result<String, MutationError> {
-        let view = View {
-            dataset: DatasetId(1),
-            committed: committed(names),
-            overlay,
-        };
+        let view = View { dataset: DatasetId(1), committed: committed(names), overlay };
         let requested = RequestedFilename::parse(name).unwrap();
         plan_add_file(&view, requested).map(|filename| filename.to_string())
     }
@@ -191,16 +180,8 @@ mod tests {
         let mut overlay = Overlay::default();
         let content = InFlight::File(Digest([1; 32]));
         overlay.insert(Filename::exact("new").unwrap(), content, Settled::default());
-        overlay.insert(
-            Filename::exact("gone").unwrap(),
-            InFlight::Absent,
-            Settled::default(),
-        );
-        overlay.insert(
-            Filename::exact("d/gone").unwrap(),
-            InFlight::Absent,
-            Settled::default(),
-        );
+        overlay.insert(Filename::exact("gone").unwrap(), InFlight::Absent, Settled::default());
+        overlay.insert(Filename::exact("d/gone").unwrap(), InFlight::Absent, Settled::default());
         let names = ["gone", "d/gone"];
         assert!(add(&names, &overlay, "new").is_err());
         assert_eq!(add(&names, &overlay, "gone").unwrap(), "gone");
@@ -221,18 +202,12 @@ mod tests {
     #[test]
     fn look_ups_want_the_exact_name() {
         let overlay = Overlay::default();
-        let view = View {
-            dataset: DatasetId(1),
-            committed: committed(&["a/b"]),
-            overlay: &overlay,
-        };
+        let view =
+            View { dataset: DatasetId(1), committed: committed(&["a/b"]), overlay: &overlay };
         assert!(plan_existing(&view, "a/b").is_ok());
         for name in ["a//b", "/a/b", "a", "a/b/"] {
             let refusal = plan_existing(&view, name).unwrap_err();
-            assert!(
-                matches!(refusal, MutationError::FileNotFound { .. }),
-                "{name}"
-            );
+            assert!(matches!(refusal, MutationError::FileNotFound { .. }), "{name}");
         }
     }
 }

@@ -232,18 +232,8 @@ mod tests {
         disk.create_dir("names").unwrap();
         disk.open("names/file", OpenMode::CreateNew).unwrap();
 
-        for (path, expected) in [
-            ("a/b", 0o700),
-            ("a/b/names", 0o700),
-            ("a/b/names/file", 0o600),
-        ] {
-            let mode = temporary
-                .path()
-                .join(path)
-                .metadata()
-                .unwrap()
-                .permissions()
-                .mode();
+        for (path, expected) in [("a/b", 0o700), ("a/b/names", 0o700), ("a/b/names/file", 0o600)] {
+            let mode = temporary.path().join(path).metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o777, expected, "{path}");
         }
         assert_eq!(disk.list("names").unwrap(), ["file"]);
@@ -254,9 +244,7 @@ mod tests {
     fn many_pieces_are_written_one_after_the_other() {
         let (_temporary, disk) = disk();
         let file = disk.open("file", OpenMode::CreateNew).unwrap();
-        let texts: Vec<String> = (0..PIECES_MAX + 7)
-            .map(|number| number.to_string())
-            .collect();
+        let texts: Vec<String> = (0..PIECES_MAX + 7).map(|number| number.to_string()).collect();
         let mut pieces = vec![IoSlice::new(&[])];
         pieces.extend(texts.iter().map(|text| IoSlice::new(text.as_bytes())));
 

@@ -71,12 +71,7 @@ impl SimulatedDisk {
             total: SPACE_BYTES,
             locked: false,
         };
-        Self {
-            shared: Arc::new(Shared {
-                state: Mutex::new(state),
-                available,
-            }),
-        }
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), available }) }
     }
 
     /// Number of operations so far that changed something or would have, syncs included.
@@ -136,10 +131,7 @@ impl Disk for SimulatedDisk {
                 content
             }
         };
-        Ok(Arc::new(SimulatedFile {
-            shared: Arc::clone(&self.shared),
-            content,
-        }))
+        Ok(Arc::new(SimulatedFile { shared: Arc::clone(&self.shared), content }))
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
@@ -177,10 +169,7 @@ impl Disk for SimulatedDisk {
         let state = self.shared.state();
         state.check_running()?;
         let available = self.shared.available.load(Ordering::Relaxed);
-        Ok(Space {
-            total: state.total,
-            available,
-        })
+        Ok(Space { total: state.total, available })
     }
 
     fn lock(&self) -> io::Result<Box<dyn Debug + Send + Sync>> {
@@ -190,9 +179,7 @@ impl Disk for SimulatedDisk {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         state.locked = true;
-        Ok(Box::new(Lock {
-            shared: Arc::clone(&self.shared),
-        }))
+        Ok(Box::new(Lock { shared: Arc::clone(&self.shared) }))
     }
 
     fn display(&self) -> String {
@@ -208,9 +195,7 @@ struct SimulatedFile {
 
 impl Debug for SimulatedFile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("SimulatedFile")
-            .finish_non_exhaustive()
+        formatter.debug_struct("SimulatedFile").finish_non_exhaustive()
     }
 }
 
@@ -231,22 +216,16 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_all_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        self.shared
-            .state()
-            .change(|_names| self.content.write(pieces, offset))
+        self.shared.state().change(|_names| self.content.write(pieces, offset))
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.shared
-            .state()
-            .change(|_names| self.content.set_len(length))
+        self.shared.state().change(|_names| self.content.set_len(length))
     }
 
     fn allocate(&self, offset: u64, length: u64) -> io::Result<()> {
         let end = offset.saturating_add(length);
-        self.shared
-            .state()
-            .change(|_names| self.content.extend(end))
+        self.shared.state().change(|_names| self.content.extend(end))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -301,10 +280,7 @@ struct State {
 
 impl State {
     fn check_running(&self) -> io::Result<()> {
-        Step {
-            stops: self.operations >= self.stop_at,
-        }
-        .go()
+        Step { stops: self.operations >= self.stop_at }.go()
     }
 
     /// Numbers an operation that is about to change something.
@@ -313,9 +289,7 @@ impl State {
         self.operations += 1;
         match self.failures.remove(&self.operations) {
             Some(kind) => Err(io::Error::new(kind, "the simulated disk failed once")),
-            None => Ok(Step {
-                stops: self.operations >= self.stop_at,
-            }),
+            None => Ok(Step { stops: self.operations >= self.stop_at }),
         }
     }
 

@@ -27,25 +27,13 @@ impl Housekeeping {
         let (store, committer) = (Arc::clone(store), Arc::clone(committer));
         let builder = std::thread::Builder::new().name("granary-keeper".into());
         let thread = builder.spawn(move || run(&store, &committer, &stopped))?;
-        Ok(Self {
-            stopping: Mutex::new(Some(stopping)),
-            thread: Mutex::new(Some(thread)),
-        })
+        Ok(Self { stopping: Mutex::new(Some(stopping)), thread: Mutex::new(Some(thread)) })
     }
 
     /// Ends the thread; what it remembers is written first. Blocks.
     pub(super) fn stop(&self) {
-        drop(
-            self.stopping
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        drop(self.stopping.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the housekeeping thread panicked");
         }
@@ -55,10 +43,7 @@ impl Housekeeping {
 fn run(store: &Arc<Store>, committer: &Committer, stopped: &Receiver<()>) {
     sweep(store);
     let mut touches_written = Instant::now();
-    while matches!(
-        stopped.recv_timeout(COMPACTION_PERIOD),
-        Err(RecvTimeoutError::Timeout)
-    ) {
+    while matches!(stopped.recv_timeout(COMPACTION_PERIOD), Err(RecvTimeoutError::Timeout)) {
         if committer.refusal().is_some() {
             continue;
         }
@@ -94,11 +79,7 @@ fn write_touches(store: &Store, committer: &Committer) {
     }
     let change = Change::Catalogue(CatalogueChange::Touch { logins, nodes });
     let (reply, ticket) = Reply::new(None);
-    let submitted = committer.submit(Submission {
-        change,
-        contents: Vec::new(),
-        reply,
-    });
+    let submitted = committer.submit(Submission { change, contents: Vec::new(), reply });
     if submitted.is_ok() && ticket.redeem_blocking().is_err() {
         tracing::warn!("times of logins and sightings were not written");
     }

@@ -76,10 +76,7 @@ impl Engine {
             return Err(refusal);
         }
         let upload = self.inner.store.blobs.begin_upload(length).await?;
-        Ok(Upload {
-            upload,
-            store: Arc::clone(&self.inner.store),
-        })
+        Ok(Upload { upload, store: Arc::clone(&self.inner.store) })
     }
 
     /// Adds a file under a name as the wire gives it; one that ends in a slash asks for a number.
@@ -92,15 +89,10 @@ impl Engine {
         filename: &str,
         content: StagedBlob,
     ) -> Result<StoredFile, MutationError> {
-        let requested =
-            RequestedFilename::parse(filename).map_err(|reason| MutationError::BadFilename {
-                filename: filename.to_owned(),
-                reason,
-            })?;
-        let message = AddFile {
-            filename: requested,
-            content,
-        };
+        let requested = RequestedFilename::parse(filename).map_err(|reason| {
+            MutationError::BadFilename { filename: filename.to_owned(), reason }
+        })?;
+        let message = AddFile { filename: requested, content };
         let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
         ticket.redeem().await?;
         Ok(file)
@@ -128,9 +120,7 @@ impl Engine {
         dataset: DatasetId,
         filename: &str,
     ) -> Result<StoredFile, MutationError> {
-        let message = DeleteFile {
-            filename: filename.to_owned(),
-        };
+        let message = DeleteFile { filename: filename.to_owned() };
         let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
         ticket.redeem().await?;
         Ok(file)
@@ -149,16 +139,9 @@ impl Engine {
         if metadata.len() > METADATA_BYTES_MAX {
             let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
             let (actual, limit) = (bytes(metadata.len()), bytes(METADATA_BYTES_MAX));
-            return Err(MutationError::TooLarge {
-                what: "the metadata",
-                actual,
-                limit,
-            });
+            return Err(MutationError::TooLarge { what: "the metadata", actual, limit });
         }
-        let message = SetMetadata {
-            filename: filename.to_owned(),
-            metadata,
-        };
+        let message = SetMetadata { filename: filename.to_owned(), metadata };
         let ((), ticket) = self.inner.supervisor.ask(dataset, message).await?;
         ticket.redeem().await.map(drop)
     }
@@ -168,10 +151,7 @@ impl Engine {
     /// # Errors
     /// `Taken`, `ProjectNotFound`, `LicenceNotFound`, or the store takes no changes.
     pub async fn create_dataset(&self, dataset: NewDataset) -> Result<Dataset, MutationError> {
-        let change = Change::CreateDataset {
-            dataset,
-            at: Timestamp::now(),
-        };
+        let change = Change::CreateDataset { dataset, at: Timestamp::now() };
         made!(self.inner.committer.commit(change).await, Dataset)
     }
 
@@ -185,11 +165,7 @@ impl Engine {
         dataset: DatasetId,
         patch: DatasetPatch,
     ) -> Result<Dataset, MutationError> {
-        let ((), ticket) = self
-            .inner
-            .supervisor
-            .ask(dataset, UpdateDataset { patch })
-            .await?;
+        let ((), ticket) = self.inner.supervisor.ask(dataset, UpdateDataset { patch }).await?;
         made!(ticket.redeem().await, Dataset)
     }
 
@@ -216,11 +192,7 @@ impl Engine {
     /// # Errors
     /// `DatasetNotFound`, or the store takes no changes.
     pub async fn hard_delete_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
-        let ((), ticket) = self
-            .inner
-            .supervisor
-            .ask(dataset, HardDeleteDataset)
-            .await?;
+        let ((), ticket) = self.inner.supervisor.ask(dataset, HardDeleteDataset).await?;
         made!(ticket.redeem().await, Dataset)
     }
 
@@ -245,18 +217,10 @@ impl Engine {
         only_files: Option<Vec<String>>,
         creator: Option<UserId>,
     ) -> Result<Dataset, MutationError> {
-        let copy = CopyTarget {
-            new_name,
-            creator,
-            at: Timestamp::now(),
-        };
+        let copy = CopyTarget { new_name, creator, at: Timestamp::now() };
         let verdict = match only_files {
             None => {
-                let ((), ticket) = self
-                    .inner
-                    .supervisor
-                    .ask(source, CopyDataset { copy })
-                    .await?;
+                let ((), ticket) = self.inner.supervisor.ask(source, CopyDataset { copy }).await?;
                 ticket.redeem().await
             }
             Some(names) => {
@@ -279,18 +243,11 @@ impl Engine {
         after: SourceAfterMerge,
     ) -> Result<Dataset, MutationError> {
         let _permit = self.bulk_permit().await?;
-        made!(
-            bulk::merge_datasets(&self.inner.bulk, target, source, after).await,
-            Dataset
-        )
+        made!(bulk::merge_datasets(&self.inner.bulk, target, source, after).await, Dataset)
     }
 
     async fn bulk_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, MutationError> {
-        self.inner
-            .bulk_permits
-            .acquire()
-            .await
-            .map_err(|_closed| MutationError::Stopping)
+        self.inner.bulk_permits.acquire().await.map_err(|_closed| MutationError::Stopping)
     }
 
     async fn catalogue(&self, change: CatalogueChange) -> Verdict {
@@ -303,11 +260,7 @@ impl Engine {
     /// `Taken`, or the store takes no changes.
     pub async fn create_user(&self, user: NewUser) -> Result<User, MutationError> {
         let at = Timestamp::now();
-        made!(
-            self.catalogue(CatalogueChange::CreateUser { user, at })
-                .await,
-            User
-        )
+        made!(self.catalogue(CatalogueChange::CreateUser { user, at }).await, User)
     }
 
     /// Replaces a user's password hash.
@@ -319,14 +272,7 @@ impl Engine {
         user: UserId,
         password_hash: String,
     ) -> Result<User, MutationError> {
-        made!(
-            self.catalogue(CatalogueChange::SetPassword {
-                user,
-                password_hash
-            })
-            .await,
-            User
-        )
+        made!(self.catalogue(CatalogueChange::SetPassword { user, password_hash }).await, User)
     }
 
     /// Makes a team without members.
@@ -335,11 +281,7 @@ impl Engine {
     /// `Taken`, or the store takes no changes.
     pub async fn create_team(&self, team: NewTeam) -> Result<Team, MutationError> {
         let at = Timestamp::now();
-        made!(
-            self.catalogue(CatalogueChange::CreateTeam { team, at })
-                .await,
-            Team
-        )
+        made!(self.catalogue(CatalogueChange::CreateTeam { team, at }).await, Team)
     }
 
     /// Makes a user a member of a team.
@@ -354,13 +296,7 @@ impl Engine {
         creator: Option<UserId>,
     ) -> Result<Membership, MutationError> {
         let at = Timestamp::now();
-        let change = CatalogueChange::AddMember {
-            team,
-            user,
-            permissions,
-            creator,
-            at,
-        };
+        let change = CatalogueChange::AddMember { team, user, permissions, creator, at };
         made!(self.catalogue(change).await, Membership)
     }
 
@@ -370,11 +306,7 @@ impl Engine {
     /// `Taken`, `TeamNotFound`, or the store takes no changes.
     pub async fn create_project(&self, project: NewProject) -> Result<Project, MutationError> {
         let at = Timestamp::now();
-        made!(
-            self.catalogue(CatalogueChange::CreateProject { project, at })
-                .await,
-            Project
-        )
+        made!(self.catalogue(CatalogueChange::CreateProject { project, at }).await, Project)
     }
 
     /// Makes a licence.
@@ -382,11 +314,7 @@ impl Engine {
     /// # Errors
     /// `Taken`, or the store takes no changes.
     pub async fn create_licence(&self, licence: NewLicence) -> Result<Licence, MutationError> {
-        made!(
-            self.catalogue(CatalogueChange::CreateLicence { licence })
-                .await,
-            Licence
-        )
+        made!(self.catalogue(CatalogueChange::CreateLicence { licence }).await, Licence)
     }
 
     /// Registers a node.
@@ -394,10 +322,7 @@ impl Engine {
     /// # Errors
     /// `Taken`, or the store takes no changes.
     pub async fn create_node(&self, node: NewNode) -> Result<Node, MutationError> {
-        made!(
-            self.catalogue(CatalogueChange::CreateNode { node }).await,
-            Node
-        )
+        made!(self.catalogue(CatalogueChange::CreateNode { node }).await, Node)
     }
 
     /// Remembers that a user made a request. Shown at once, written within a minute.

@@ -43,16 +43,12 @@ impl Engine {
         format: ArchiveFormat,
     ) -> Result<Option<Archive>, ReadError> {
         let permits = Arc::clone(&self.inner.archive_permits);
-        let permit = permits
-            .try_acquire_owned()
-            .map_err(|_full| ReadError::Busy)?;
+        let permit = permits.try_acquire_owned().map_err(|_full| ReadError::Busy)?;
         let store = Arc::clone(&self.inner.store);
         let started =
             tokio::task::spawn_blocking(move || start_archive(&store, dataset, format, permit));
         started.await.unwrap_or_else(|_panicked| {
-            Err(ReadError::Gone {
-                what: "the archive's builder".into(),
-            })
+            Err(ReadError::Gone { what: "the archive's builder".into() })
         })
     }
 
@@ -87,10 +83,7 @@ fn start_archive(
     let Some(header) = snapshot.dataset(dataset)? else {
         return Ok(None);
     };
-    let spooling = |source| ReadError::Io {
-        what: "a spool",
-        source,
-    };
+    let spooling = |source| ReadError::Io { what: "a spool", source };
     let mut manifest = ManifestWriter::new(Arc::clone(&store.disk));
     for file in snapshot.files(&header)? {
         let (name, record) = file?;
@@ -101,18 +94,11 @@ fn start_archive(
     let contents = Arc::clone(store);
     let open = move |digest: &Digest| -> Result<Box<dyn ContentReader>, ReadError> {
         let blob = contents.open_blob(digest)?;
-        let gone = || ReadError::Gone {
-            what: format!("the content {digest}"),
-        };
+        let gone = || ReadError::Gone { what: format!("the content {digest}") };
         Ok(Box::new(blob.ok_or_else(gone)?))
     };
-    let archive = Archive::start(
-        header,
-        manifest,
-        Box::new(open),
-        format,
-        Box::new((lease, permit)),
-    );
+    let archive =
+        Archive::start(header, manifest, Box::new(open), format, Box::new((lease, permit)));
     archive.map(Some)
 }
 

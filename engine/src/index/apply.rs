@@ -110,10 +110,7 @@ pub(crate) struct Group<'txn> {
 
 impl std::fmt::Debug for Group<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Group")
-            .field("sequence", &self.sequence)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Group").field("sequence", &self.sequence).finish_non_exhaustive()
     }
 }
 
@@ -164,17 +161,12 @@ impl<'txn> Group<'txn> {
     fn dispatch(&mut self, change: &Change) -> Result<Applied, Stop> {
         match change {
             Change::AddFiles { dataset, files } => self.add_files(*dataset, files),
-            Change::DeleteFile {
-                dataset,
-                filename,
-                expects,
-            } => self.delete_file(*dataset, filename.as_str(), expects),
-            Change::SetMetadata {
-                dataset,
-                filename,
-                expects,
-                metadata,
-            } => self.set_metadata(*dataset, filename.as_str(), expects, metadata),
+            Change::DeleteFile { dataset, filename, expects } => {
+                self.delete_file(*dataset, filename.as_str(), expects)
+            }
+            Change::SetMetadata { dataset, filename, expects, metadata } => {
+                self.set_metadata(*dataset, filename.as_str(), expects, metadata)
+            }
             Change::ClearDataset { dataset } => self.clear_dataset(*dataset),
             Change::CreateDataset { dataset, at } => self.create_dataset(dataset, *at),
             Change::UpdateDataset { dataset, patch } => self.update_dataset(*dataset, patch),
@@ -182,25 +174,15 @@ impl<'txn> Group<'txn> {
             Change::ReinstateDataset { dataset } => self.reinstate_dataset(*dataset),
             Change::HardDeleteDataset { dataset } => self.hard_delete_dataset(*dataset),
             Change::CopyDataset { source, copy } => self.copy_dataset(*source, copy),
-            Change::CopyFiles {
-                source,
-                source_revision,
-                copy,
-                files,
-            } => self.copy_files(*source, *source_revision, copy, files),
-            Change::MergeShared {
-                target,
-                source,
-                after,
-                at,
-            } => self.merge_shared(*target, *source, *after, *at),
+            Change::CopyFiles { source, source_revision, copy, files } => {
+                self.copy_files(*source, *source_revision, copy, files)
+            }
+            Change::MergeShared { target, source, after, at } => {
+                self.merge_shared(*target, *source, *after, *at)
+            }
             Change::MergeFiles { merge, files } => self.merge_files(merge, files),
             Change::StageFiles { set, files } => self.stage_files(*set, files),
-            Change::CommitSet {
-                set,
-                files,
-                purpose,
-            } => self.commit_set(*set, *files, purpose),
+            Change::CommitSet { set, files, purpose } => self.commit_set(*set, *files, purpose),
             Change::AbortSet { set } => self.abort_set(*set),
             // Handled by the caller, which must not treat its contents as new ones.
             Change::Relocate { .. } => Ok(Applied::Done),
@@ -214,8 +196,7 @@ impl<'txn> Group<'txn> {
             if header.dirty {
                 match &header.value {
                     Some(dataset) => {
-                        self.datasets
-                            .insert(id.0, codec::encode(dataset)?.as_slice())?;
+                        self.datasets.insert(id.0, codec::encode(dataset)?.as_slice())?;
                     }
                     None => {
                         self.datasets.remove(id.0)?;
@@ -245,30 +226,16 @@ impl<'txn> Group<'txn> {
                 Some(row) => Some(codec::decode(row.value())?),
                 None => None,
             };
-            self.headers.insert(
-                id,
-                Cached {
-                    value,
-                    dirty: false,
-                },
-            );
+            self.headers.insert(id, Cached { value, dirty: false });
         }
-        let header = self
-            .headers
-            .get(&id)
-            .and_then(|header| header.value.clone());
-        header.ok_or(Stop::Refused(MutationError::DatasetNotFound {
-            dataset: id,
-        }))
+        let header = self.headers.get(&id).and_then(|header| header.value.clone());
+        header.ok_or(Stop::Refused(MutationError::DatasetNotFound { dataset: id }))
     }
 
     /// Replaces a header; its revision grows.
     fn put_header(&mut self, mut dataset: Dataset) -> Dataset {
         dataset.revision += 1;
-        let cached = Cached {
-            value: Some(dataset.clone()),
-            dirty: true,
-        };
+        let cached = Cached { value: Some(dataset.clone()), dirty: true };
         self.headers.insert(dataset.id, cached);
         dataset
     }
@@ -276,23 +243,11 @@ impl<'txn> Group<'txn> {
     /// Replaces a header of which only the layers changed, not what they show: no plan that was
     /// made on it is wrong, so its revision stays.
     fn restack_header(&mut self, dataset: Dataset) {
-        self.headers.insert(
-            dataset.id,
-            Cached {
-                value: Some(dataset),
-                dirty: true,
-            },
-        );
+        self.headers.insert(dataset.id, Cached { value: Some(dataset), dirty: true });
     }
 
     fn remove_header(&mut self, id: DatasetId) {
-        self.headers.insert(
-            id,
-            Cached {
-                value: None,
-                dirty: true,
-            },
-        );
+        self.headers.insert(id, Cached { value: None, dirty: true });
     }
 
     fn tree<'a>(
@@ -307,36 +262,22 @@ impl<'txn> Group<'txn> {
         if !self.layers.contains_key(&id) {
             let table = self.txn.open_table(tables::LAYERS)?;
             let row = table.get(id.0)?;
-            let value = row
-                .map(|row| codec::decode(row.value()))
-                .transpose()?
-                .unwrap_or_default();
-            self.layers.insert(
-                id,
-                Cached {
-                    value,
-                    dirty: false,
-                },
-            );
+            let value = row.map(|row| codec::decode(row.value())).transpose()?.unwrap_or_default();
+            self.layers.insert(id, Cached { value, dirty: false });
         }
         match self.layers.get_mut(&id) {
             Some(layer) => {
                 layer.dirty = true;
                 Ok(&mut layer.value)
             }
-            None => Err(IndexError::Contradiction(format!(
-                "layer {id} is not cached"
-            ))),
+            None => Err(IndexError::Contradiction(format!("layer {id} is not cached"))),
         }
     }
 
     /// A new, empty layer that one stack names.
     fn new_layer(&mut self) -> Result<LayerId, IndexError> {
         let id = LayerId(self.next_number("layer")?);
-        let value = LayerRow {
-            stacks: 1,
-            ..LayerRow::default()
-        };
+        let value = LayerRow { stacks: 1, ..LayerRow::default() };
         self.layers.insert(id, Cached { value, dirty: true });
         Ok(id)
     }
@@ -346,9 +287,7 @@ impl<'txn> Group<'txn> {
         let layer = self.layer_mut(id)?;
         layer.stacks = layer.stacks.saturating_sub(1);
         if layer.stacks == 0 {
-            self.txn
-                .open_table(tables::DROPPED_LAYERS)?
-                .insert(id.0, ())?;
+            self.txn.open_table(tables::DROPPED_LAYERS)?.insert(id.0, ())?;
         }
         Ok(())
     }
@@ -359,8 +298,7 @@ impl<'txn> Group<'txn> {
     }
 
     fn put_blob(&mut self, digest: &Digest, row: &BlobRow) -> Result<(), IndexError> {
-        self.blobs
-            .insert(digest.as_bytes(), codec::encode(row)?.as_slice())?;
+        self.blobs.insert(digest.as_bytes(), codec::encode(row)?.as_slice())?;
         Ok(())
     }
 
@@ -372,28 +310,15 @@ impl<'txn> Group<'txn> {
         }
         let Some(blob) = self.fresh.remove(digest) else {
             // I2 is broken: the journal named bytes that are nowhere.
-            return Err(IndexError::Contradiction(format!(
-                "no bytes are known of {digest}"
-            )));
+            return Err(IndexError::Contradiction(format!("no bytes are known of {digest}")));
         };
         self.insert_blob(&blob, 1)
     }
 
     fn insert_blob(&mut self, blob: &NewBlob, count: u64) -> Result<(), IndexError> {
-        let NewBlob {
-            digest,
-            length,
-            crc32,
-            place,
-        } = *blob;
+        let NewBlob { digest, length, crc32, place } = *blob;
         self.add_live_bytes(place, length, 1);
-        let row = BlobRow {
-            place,
-            length,
-            crc32,
-            count,
-            died: self.sequence,
-        };
+        let row = BlobRow { place, length, crc32, count, died: self.sequence };
         self.put_blob(&digest, &row)
     }
 
@@ -455,9 +380,7 @@ impl<'txn> Group<'txn> {
         id: u64,
         record: &T,
     ) -> Result<(), IndexError> {
-        self.txn
-            .open_table(table)?
-            .insert(id, codec::encode(record)?.as_slice())?;
+        self.txn.open_table(table)?.insert(id, codec::encode(record)?.as_slice())?;
         Ok(())
     }
 }

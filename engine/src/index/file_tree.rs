@@ -30,11 +30,7 @@ where
 {
     /// The tree of a stack, the top layer first.
     pub(crate) fn new(files: &'a F, metadata: &'a M, stack: &'a [StackEntry]) -> Self {
-        Self {
-            files,
-            metadata,
-            stack,
-        }
+        Self { files, metadata, stack }
     }
 
     /// The nearest row of a name and how many layers lie above it.
@@ -80,9 +76,7 @@ where
 
     /// Files whose names come at or after `from`, in order of name.
     pub(crate) fn files_from(&self, from: Bound<&str>) -> Result<Files<'a>, IndexError> {
-        Ok(Files {
-            rows: self.rows_from(from)?,
-        })
+        Ok(Files { rows: self.rows_from(from)? })
     }
 
     /// The nearest rows of names at or after `from`, tombstones included.
@@ -96,11 +90,7 @@ where
             };
             let upper = Bound::Excluded((entry.layer.0 + 1, ""));
             let range = self.files.range::<(u64, &str)>((lower, upper))?;
-            layers.push(LayerCursor {
-                range,
-                head: None,
-                started: false,
-            });
+            layers.push(LayerCursor { range, head: None, started: false });
         }
         Ok(Rows { layers })
     }
@@ -145,10 +135,7 @@ impl LayerCursor<'_> {
             Some(entry) => {
                 let (key, value) = entry?;
                 let name = key.value().1.to_owned();
-                Some(Head {
-                    name,
-                    row: codec::decode(value.value())?,
-                })
+                Some(Head { name, row: codec::decode(value.value())? })
             }
         };
         Ok(())
@@ -162,10 +149,7 @@ pub(crate) struct Rows<'a> {
 
 impl std::fmt::Debug for Rows<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Rows")
-            .field("layers", &self.layers.len())
-            .finish_non_exhaustive()
+        formatter.debug_struct("Rows").field("layers", &self.layers.len()).finish_non_exhaustive()
     }
 }
 
@@ -191,28 +175,15 @@ impl Rows<'_> {
         let Some((depth, _)) = heads.min_by(|(_, a), (_, b)| a.name.cmp(&b.name)) else {
             return Ok(None);
         };
-        let Some(head) = self
-            .layers
-            .get_mut(depth)
-            .and_then(|layer| layer.head.take())
-        else {
+        let Some(head) = self.layers.get_mut(depth).and_then(|layer| layer.head.take()) else {
             return Ok(None);
         };
         for (at, layer) in self.layers.iter_mut().enumerate() {
-            if at == depth
-                || layer
-                    .head
-                    .as_ref()
-                    .is_some_and(|other| other.name == head.name)
-            {
+            if at == depth || layer.head.as_ref().is_some_and(|other| other.name == head.name) {
                 layer.advance()?;
             }
         }
-        Ok(Some(NearestRow {
-            name: head.name,
-            row: head.row,
-            depth,
-        }))
+        Ok(Some(NearestRow { name: head.name, row: head.row, depth }))
     }
 }
 
@@ -237,17 +208,10 @@ impl Iterator for Files<'_> {
         loop {
             match self.rows.next()? {
                 Err(error) => return Some(Err(error)),
-                Ok(NearestRow {
-                    name,
-                    row: FileRow::File(record),
-                    ..
-                }) => {
+                Ok(NearestRow { name, row: FileRow::File(record), .. }) => {
                     return Some(Ok((name, record)));
                 }
-                Ok(NearestRow {
-                    row: FileRow::Tombstone,
-                    ..
-                }) => {}
+                Ok(NearestRow { row: FileRow::Tombstone, .. }) => {}
             }
         }
     }

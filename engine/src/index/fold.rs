@@ -109,14 +109,7 @@ impl Group<'_> {
         let to_bottom = range.end == header.stack.len();
         let target = self.begin_folding(set)?;
         let next = Step::Rows { after: None };
-        Ok(Some(FoldJob {
-            dataset,
-            set,
-            run,
-            to_bottom,
-            target,
-            next,
-        }))
+        Ok(Some(FoldJob { dataset, set, run, to_bottom, target, next }))
     }
 
     /// Takes the top layer into the run where hidden rows are the reason.
@@ -175,22 +168,12 @@ impl Group<'_> {
             if to_bottom && row.row == FileRow::Tombstone {
                 continue;
             }
-            self.write_folded(
-                set,
-                &row.name,
-                Folding {
-                    row: Some(row.row),
-                    metadata,
-                },
-            )?;
+            self.write_folded(set, &row.name, Folding { row: Some(row.row), metadata })?;
         }
         Ok(match (ended, to_bottom) {
             (false, _) => Step::Rows { after: last },
             (true, true) => Step::Swap,
-            (true, false) => Step::Metadata {
-                layer: 0,
-                after: None,
-            },
+            (true, false) => Step::Metadata { layer: 0, after: None },
         })
     }
 
@@ -207,11 +190,9 @@ impl Group<'_> {
         };
         let mut names = Vec::new();
         {
-            let from = after
-                .as_deref()
-                .map_or(Bound::Included((entry.layer.0, "")), |name| {
-                    Bound::Excluded((entry.layer.0, name))
-                });
+            let from = after.as_deref().map_or(Bound::Included((entry.layer.0, "")), |name| {
+                Bound::Excluded((entry.layer.0, name))
+            });
             let upper = Bound::Excluded((entry.layer.0 + 1, ""));
             let rows = self.metadata_table().range::<(u64, &str)>((from, upper))?;
             for row in rows.take(BACKGROUND_ROWS_MAX) {
@@ -222,25 +203,14 @@ impl Group<'_> {
             let tree: FileTree<'_, _, _> = self.fold_tree(run);
             if tree.nearest(name)?.is_none() {
                 let metadata = tree.metadata_at(run.len(), name)?;
-                self.write_folded(
-                    set,
-                    name,
-                    Folding {
-                        row: None,
-                        metadata,
-                    },
-                )?;
+                self.write_folded(set, name, Folding { row: None, metadata })?;
             }
         }
         Ok(match names.pop() {
-            Some(last) if names.len() + 1 == BACKGROUND_ROWS_MAX => Step::Metadata {
-                layer,
-                after: Some(last),
-            },
-            Some(_) | None => Step::Metadata {
-                layer: layer + 1,
-                after: None,
-            },
+            Some(last) if names.len() + 1 == BACKGROUND_ROWS_MAX => {
+                Step::Metadata { layer, after: Some(last) }
+            }
+            Some(_) | None => Step::Metadata { layer: layer + 1, after: None },
         })
     }
 
@@ -248,9 +218,7 @@ impl Group<'_> {
         let header = self.header_if_any(job.dataset)?;
         let place = header.as_ref().and_then(|header| {
             let stack = header.stack.as_slice();
-            stack
-                .windows(job.run.len())
-                .position(|window| window == job.run.as_slice())
+            stack.windows(job.run.len()).position(|window| window == job.run.as_slice())
         });
         let (Some(mut header), Some(at)) = (header, place) else {
             return self.abandon_folding(job.set);
@@ -260,10 +228,7 @@ impl Group<'_> {
             return self.abandon_folding(job.set);
         }
         let metadata_void = job.run.first().is_some_and(|entry| entry.metadata_void);
-        let entry = StackEntry {
-            layer: job.target,
-            metadata_void,
-        };
+        let entry = StackEntry { layer: job.target, metadata_void };
         header.stack.splice(at..end, [entry]);
         self.finish_folding(job.set, header, &job.run)
     }
@@ -274,11 +239,7 @@ mod tests {
     use super::*;
 
     fn layer(stacks: u64, rows: u64) -> LayerRow {
-        LayerRow {
-            stacks,
-            rows,
-            metadata_rows: 0,
-        }
+        LayerRow { stacks, rows, metadata_rows: 0 }
     }
 
     #[test]

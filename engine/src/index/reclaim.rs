@@ -3,7 +3,7 @@
 //! None of it is journaled. After a crash the index is as at the last checkpoint, and the same
 //! rows are met again; bytes go only after a checkpoint that contains their row's removal.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use redb::{ReadableTable, WriteTransaction};
 
@@ -35,11 +35,10 @@ pub(crate) fn reclaim_blobs(
     // Marked under the pin shards, and until the removal is visible: whoever pins one of these
     // from now on treats it as absent and brings its bytes again.
     let doomed = pins.doom(dead.iter().map(|(_, digest)| *digest));
-    let unpinned: HashSet<Digest> = doomed.digests().iter().copied().collect();
     let removed = index.apply(|txn| {
         let mut removed = 0;
         for (died, digest) in &dead {
-            let unpinned = unpinned.contains(digest);
+            let unpinned = doomed.contains(digest);
             removed += usize::from(remove_dead(txn, *died, digest, unpinned)?);
         }
         Ok(removed)
@@ -90,8 +89,7 @@ fn remove_dead(
         add_live_bytes(&mut live_bytes, row.place, row.length, -1);
         write_live_bytes(txn, &live_bytes)?;
     }
-    txn.open_table(tables::DEAD_BLOBS)?
-        .remove((died.0, digest.as_bytes()))?;
+    txn.open_table(tables::DEAD_BLOBS)?.remove((died.0, digest.as_bytes()))?;
     Ok(true)
 }
 
@@ -125,15 +123,9 @@ fn drop_file_rows(
 ) -> Result<usize, IndexError> {
     let mut files = txn.open_table(tables::FILES)?;
     let mut rows = Vec::new();
-    for entry in files
-        .range::<(u64, &str)>((layer, "")..(layer + 1, ""))?
-        .take(rows_max)
-    {
+    for entry in files.range::<(u64, &str)>((layer, "")..(layer + 1, ""))?.take(rows_max) {
         let (key, row) = entry?;
-        rows.push((
-            key.value().1.to_owned(),
-            codec::decode::<FileRow>(row.value())?,
-        ));
+        rows.push((key.value().1.to_owned(), codec::decode::<FileRow>(row.value())?));
     }
     let mut blobs = txn.open_table(tables::BLOBS)?;
     for (name, row) in &rows {
@@ -152,10 +144,7 @@ fn drop_metadata_rows(
 ) -> Result<usize, IndexError> {
     let mut metadata = txn.open_table(tables::METADATA)?;
     let mut names = Vec::new();
-    for entry in metadata
-        .range::<(u64, &str)>((layer, "")..(layer + 1, ""))?
-        .take(rows_max)
-    {
+    for entry in metadata.range::<(u64, &str)>((layer, "")..(layer + 1, ""))?.take(rows_max) {
         names.push(entry?.0.value().1.to_owned());
     }
     for name in &names {
@@ -184,9 +173,7 @@ pub(crate) fn removable(index: &Index, segments: &[SegmentId]) -> Result<Removab
     for entry in removals.iter()?.take(BACKGROUND_ROWS_MAX) {
         let (key, _) = entry?;
         let (digest, start, number) = key.value();
-        removable
-            .large
-            .push((Digest(*digest), LargeFileId { start, number }));
+        removable.large.push((Digest(*digest), LargeFileId { start, number }));
     }
     let live = txn.open_table(tables::SEGMENTS)?;
     for segment in segments {

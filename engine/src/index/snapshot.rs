@@ -44,12 +44,7 @@ impl Snapshot {
         let txn = index.read()?;
         let files = txn.open_table(tables::FILES)?;
         let metadata = txn.open_table(tables::METADATA)?;
-        Ok(Self {
-            txn,
-            files,
-            metadata,
-            touches,
-        })
+        Ok(Self { txn, files, metadata, touches })
     }
 
     fn by_id<T: DeserializeOwned>(
@@ -193,15 +188,10 @@ impl Snapshot {
         file: LargeFileId,
     ) -> Result<bool, IndexError> {
         let removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
-        if removals
-            .get((digest.as_bytes(), file.start, file.number))?
-            .is_some()
-        {
+        if removals.get((digest.as_bytes(), file.start, file.number))?.is_some() {
             return Ok(true);
         }
-        Ok(self
-            .blob(digest)?
-            .is_some_and(|row| row.place == BlobPlace::Large(file)))
+        Ok(self.blob(digest)?.is_some_and(|row| row.place == BlobPlace::Large(file)))
     }
 
     fn applied(&self) -> Result<Option<AppliedRow>, IndexError> {
@@ -246,10 +236,7 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn user_by_name(&self, username: &str) -> Result<Option<User>, ReadError> {
-        let names = self
-            .txn
-            .open_table(tables::USERNAMES)
-            .map_err(IndexError::from)?;
+        let names = self.txn.open_table(tables::USERNAMES).map_err(IndexError::from)?;
         match names.get(username).map_err(IndexError::from)? {
             Some(id) => self.user(UserId(id.value())),
             None => Ok(None),
@@ -288,15 +275,9 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn membership(&self, team: TeamId, user: UserId) -> Result<Option<Membership>, ReadError> {
-        let table = self
-            .txn
-            .open_table(tables::MEMBERSHIPS)
-            .map_err(IndexError::from)?;
+        let table = self.txn.open_table(tables::MEMBERSHIPS).map_err(IndexError::from)?;
         let row = table.get((team.0, user.0)).map_err(IndexError::from)?;
-        Ok(row
-            .map(|row| codec::decode(row.value()))
-            .transpose()
-            .map_err(IndexError::from)?)
+        Ok(row.map(|row| codec::decode(row.value())).transpose().map_err(IndexError::from)?)
     }
 
     /// All places in a team, ended ones too, in order of user id.
@@ -307,13 +288,8 @@ impl Snapshot {
         &self,
         team: TeamId,
     ) -> Result<impl Iterator<Item = Result<Membership, ReadError>> + use<>, ReadError> {
-        let table = self
-            .txn
-            .open_table(tables::MEMBERSHIPS)
-            .map_err(IndexError::from)?;
-        let rows = table
-            .range_owned((team.0, 0)..=(team.0, u64::MAX))
-            .map_err(IndexError::from)?;
+        let table = self.txn.open_table(tables::MEMBERSHIPS).map_err(IndexError::from)?;
+        let rows = table.range_owned((team.0, 0)..=(team.0, u64::MAX)).map_err(IndexError::from)?;
         Ok(rows.map(|entry| {
             let (_, row) = entry.map_err(IndexError::from)?;
             codec::decode(row.value()).map_err(|error| IndexError::from(error).into())

@@ -47,18 +47,13 @@ fn work(disk: &SimulatedDisk) -> Outcome {
         };
         let appended = prepared.and_then(|()| journal.append(&outcome.unanswered));
         match appended {
-            Ok(appended) => outcome
-                .answered
-                .extend(answered(&outcome.unanswered, &appended)),
+            Ok(appended) => outcome.answered.extend(answered(&outcome.unanswered, &appended)),
             Err(AppendError::Failed(_)) => return outcome,
             Err(AppendError::OutOfSpace) => panic!("the disk has space"),
         }
         outcome.unanswered.clear();
     }
-    assert!(
-        journal.segments().ids().len() >= 3,
-        "the workload must roll"
-    );
+    assert!(journal.segments().ids().len() >= 3, "the workload must roll");
     outcome
 }
 
@@ -88,11 +83,7 @@ fn check(image: &SimulatedDisk, outcome: &Outcome, case: &str) {
     assert_eq!(sure, outcome.answered, "{case}");
     if !rest.is_empty() {
         let changes: Vec<_> = rest.iter().map(|record| &record.change).collect();
-        let sent: Vec<_> = outcome
-            .unanswered
-            .iter()
-            .map(|record| &record.change)
-            .collect();
+        let sent: Vec<_> = outcome.unanswered.iter().map(|record| &record.change).collect();
         assert_eq!(changes, sent, "{case}");
     }
     let appended = group(journal.last_sequence().next(), 3);
@@ -109,11 +100,7 @@ fn every_answered_group_survives_a_crash_at_any_operation() {
     for operation in 1..=operations() + 1 {
         let (disk, outcome) = stopped_at(operation);
         for reached in PATTERNS {
-            check(
-                &disk.image(reached),
-                &outcome,
-                &format!("operation {operation}, {reached:?}"),
-            );
+            check(&disk.image(reached), &outcome, &format!("operation {operation}, {reached:?}"));
         }
     }
 }

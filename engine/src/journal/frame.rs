@@ -199,11 +199,8 @@ impl GroupHeader {
                 payload_bytes: fields.u64()?,
                 records_hash: fields.take()?,
             };
-            let Position {
-                segment: found_segment,
-                generation: found_generation,
-                offset: found,
-            } = header.start;
+            let Position { segment: found_segment, generation: found_generation, offset: found } =
+                header.start;
             let is_own = found_segment == segment
                 && generation.is_none_or(|generation| generation == found_generation)
                 && found == offset;
@@ -233,10 +230,7 @@ impl GroupHeader {
 
     /// Where the next group starts.
     pub(super) fn end(&self) -> Position {
-        Position {
-            offset: page_end(self.content_end()),
-            ..self.start
-        }
+        Position { offset: page_end(self.content_end()), ..self.start }
     }
 }
 
@@ -283,11 +277,7 @@ mod tests {
 
     fn group() -> GroupHeader {
         GroupHeader {
-            start: Position {
-                segment: SegmentId(3),
-                generation: 5,
-                offset: 8192,
-            },
+            start: Position { segment: SegmentId(3), generation: 5, offset: 8192 },
             first_sequence: Sequence(11),
             record_count: 2,
             records_bytes: 300,
@@ -307,21 +297,12 @@ mod tests {
         assert_eq!(decode(&bytes, 8192), Header::Valid(group()));
         assert_eq!(group().end().offset, 16384);
 
-        let segment = SegmentHeader {
-            segment: SegmentId(3),
-            generation: 5,
-            first_sequence: Sequence(11),
-        };
+        let segment =
+            SegmentHeader { segment: SegmentId(3), generation: 5, first_sequence: Sequence(11) };
         let bytes = segment.encode(&KEY);
         assert_eq!(bytes.len(), SEGMENT_HEADER_BYTES);
-        assert_eq!(
-            SegmentHeader::decode(&bytes, &KEY, SegmentId(3)),
-            Header::Valid(segment)
-        );
-        assert_eq!(
-            SegmentHeader::decode(&bytes, &KEY, SegmentId(4)),
-            Header::Absent
-        );
+        assert_eq!(SegmentHeader::decode(&bytes, &KEY, SegmentId(3)), Header::Valid(segment));
+        assert_eq!(SegmentHeader::decode(&bytes, &KEY, SegmentId(4)), Header::Absent);
     }
 
     #[test]
@@ -334,10 +315,7 @@ mod tests {
             GroupHeader::decode(&bytes, &KEY, SegmentId(3), Some(6), 8192),
             GroupHeader::decode(&bytes, &other_key, SegmentId(3), Some(5), 8192),
         ];
-        assert!(
-            absent.iter().all(|header| *header == Header::Absent),
-            "{absent:?}"
-        );
+        assert!(absent.iter().all(|header| *header == Header::Absent), "{absent:?}");
     }
 
     #[test]
@@ -347,11 +325,7 @@ mod tests {
             let mut changed = bytes.clone();
             changed[index] ^= 1;
             assert_eq!(decode(&changed, 8192), Header::Absent, "byte {index}");
-            assert_eq!(
-                decode(&bytes[..index], 8192),
-                Header::Absent,
-                "{index} bytes"
-            );
+            assert_eq!(decode(&bytes[..index], 8192), Header::Absent, "{index} bytes");
         }
     }
 

@@ -58,13 +58,7 @@ impl SegmentReader {
         segment: SegmentId,
     ) -> io::Result<Self> {
         let length = file.len()?;
-        Ok(Self {
-            file,
-            key,
-            segment,
-            generation: None,
-            length,
-        })
+        Ok(Self { file, key, segment, generation: None, length })
     }
 
     pub(super) fn segment_header(&self) -> io::Result<Header<SegmentHeader>> {
@@ -93,8 +87,7 @@ impl SegmentReader {
             return Ok(None);
         }
         let mut bytes = vec![0; in_memory(header.records_bytes)?];
-        self.file
-            .read_exact_at(&mut bytes, header.records_offset())?;
+        self.file.read_exact_at(&mut bytes, header.records_offset())?;
         Ok(self.checked_records(&bytes, header))
     }
 
@@ -117,11 +110,9 @@ impl SegmentReader {
             return Ok(Found::Bad("its group reaches beyond the end of the file"));
         }
         let mut bytes = vec![0; in_memory(header.records_bytes + header.payload_bytes)?];
-        self.file
-            .read_exact_at(&mut bytes, header.records_offset())?;
-        let (records, payloads) = bytes
-            .split_at_checked(in_memory(header.records_bytes)?)
-            .unwrap_or((&bytes, &[]));
+        self.file.read_exact_at(&mut bytes, header.records_offset())?;
+        let (records, payloads) =
+            bytes.split_at_checked(in_memory(header.records_bytes)?).unwrap_or((&bytes, &[]));
         let Some(records) = self.checked_records(records, &header) else {
             return Ok(Found::Bad("the records of its group fail their checksum"));
         };
@@ -134,10 +125,7 @@ impl SegmentReader {
 
     /// Looks at everything from a page on; a group that starts in that page itself is not told.
     pub(super) fn tail(&self, start: u64) -> io::Result<Tail> {
-        let mut tail = Tail {
-            group_start: None,
-            nonzero_end: start,
-        };
+        let mut tail = Tail { group_start: None, nonzero_end: start };
         let mut chunk_start = start;
         while chunk_start < self.length {
             let chunk_bytes = SCAN_BYTES.min(self.length - chunk_start);
@@ -177,9 +165,7 @@ fn payloads_fit<'a>(blobs: impl Iterator<Item = &'a NewBlob>, payloads: &[u8]) -
         if let BlobPlace::Large(_) = blob.place {
             continue;
         }
-        let payload = usize::try_from(blob.length)
-            .ok()
-            .and_then(|length| rest.split_off(..length));
+        let payload = usize::try_from(blob.length).ok().and_then(|length| rest.split_off(..length));
         if payload.is_none_or(|payload| Digest::of(payload) != blob.digest) {
             return false;
         }

@@ -63,13 +63,10 @@ impl GroupSize {
 
 /// The payloads of a group in their order.
 pub(super) fn payloads(records: &[NewRecord]) -> impl Iterator<Item = &[u8]> {
-    records
-        .iter()
-        .flat_map(|record| &record.blobs)
-        .filter_map(|blob| match blob {
-            RecordBlob::Payload { bytes, .. } => Some(bytes.as_ref()),
-            RecordBlob::Large { .. } => None,
-        })
+    records.iter().flat_map(|record| &record.blobs).filter_map(|blob| match blob {
+        RecordBlob::Payload { bytes, .. } => Some(bytes.as_ref()),
+        RecordBlob::Large { .. } => None,
+    })
 }
 
 /// Gives every content of a group that starts there its place.
@@ -81,30 +78,13 @@ pub(super) fn place_blobs(
     let header = GROUP_HEADER_BYTES + size.records_bytes;
     let mut offset = start.offset + wide(header)?;
     let mut place = |blob: &RecordBlob| match blob {
-        RecordBlob::Payload {
-            digest,
-            crc32,
-            bytes,
-        } => {
+        RecordBlob::Payload { digest, crc32, bytes } => {
             let length = wide(bytes.len())?;
-            let place = BlobPlace::Segment {
-                segment: start.segment,
-                offset,
-            };
+            let place = BlobPlace::Segment { segment: start.segment, offset };
             offset += length;
-            Ok(NewBlob {
-                digest: *digest,
-                length,
-                crc32: *crc32,
-                place,
-            })
+            Ok(NewBlob { digest: *digest, length, crc32: *crc32, place })
         }
-        RecordBlob::Large {
-            digest,
-            length,
-            crc32,
-            file,
-        } => Ok(NewBlob {
+        RecordBlob::Large { digest, length, crc32, file } => Ok(NewBlob {
             digest: *digest,
             length: *length,
             crc32: *crc32,
@@ -176,11 +156,7 @@ fn decode_record(
     let blobs = (0..blob_count)
         .map(|_blob| decode_blob(&mut fields, segment, payload_offset))
         .collect::<Option<_>>()?;
-    fields.0.is_empty().then_some(ReplayedRecord {
-        sequence,
-        change,
-        blobs,
-    })
+    fields.0.is_empty().then_some(ReplayedRecord { sequence, change, blobs })
 }
 
 fn decode_blob(
@@ -195,23 +171,12 @@ fn decode_blob(
     let place = match kind {
         PLACE_PAYLOAD if first == *payload_offset => {
             *payload_offset = first.checked_add(length)?;
-            BlobPlace::Segment {
-                segment,
-                offset: first,
-            }
+            BlobPlace::Segment { segment, offset: first }
         }
-        PLACE_LARGE => BlobPlace::Large(LargeFileId {
-            start: first,
-            number: second,
-        }),
+        PLACE_LARGE => BlobPlace::Large(LargeFileId { start: first, number: second }),
         _ => return None,
     };
-    Some(NewBlob {
-        digest,
-        length,
-        crc32,
-        place,
-    })
+    Some(NewBlob { digest, length, crc32, place })
 }
 
 fn wide(bytes: usize) -> io::Result<u64> {

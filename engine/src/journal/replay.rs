@@ -46,11 +46,7 @@ impl Journal {
             let file = Arc::clone(&reader.file);
             segments.add(header.segment, file, header.generation, reader.length);
         }
-        let mut replay = Replay {
-            last_sequence: applied,
-            last_group: None,
-            apply,
-        };
+        let mut replay = Replay { last_sequence: applied, last_group: None, apply };
         let (end, last, torn_end) = replay.run(&found, checkpoint)?;
         if end.segment != checkpoint.segment || replay.last_group.is_some() {
             confirm(last, replay.last_group.as_ref()).map_err(JournalOpenError::Io)?;
@@ -59,11 +55,7 @@ impl Journal {
         found.settle(&*disk, last).map_err(JournalOpenError::Io)?;
         segments.set_end(end.segment, end.offset);
         let file = Arc::clone(&last.file);
-        let file = SegmentFile {
-            id: end.segment,
-            file,
-            allocated: last.length,
-        };
+        let file = SegmentFile { id: end.segment, file, allocated: last.length };
         Ok(Self {
             disk,
             key,
@@ -107,10 +99,7 @@ impl FoundSegments {
         if last.is_none_or(|last| last.0.checked_add(1) != Some(expected.0)) {
             return Err(damaged(expected, 0, "its file is missing"));
         }
-        let mut found = Self {
-            segments: Vec::with_capacity(ids.len()),
-            leftover: None,
-        };
+        let mut found = Self { segments: Vec::with_capacity(ids.len()), leftover: None };
         for id in ids {
             let reader = disk
                 .open(&segment::path(id), OpenMode::Existing)
@@ -250,10 +239,7 @@ fn check_checkpoint<E>(
         return Err(damaged(start.segment, 0, reason));
     }
     if checkpoint.offset > reader.length.max(PAGE_BYTES) {
-        let reason = format!(
-            "the file ends here, before the checkpoint at {}",
-            checkpoint.offset
-        );
+        let reason = format!("the file ends here, before the checkpoint at {}", checkpoint.offset);
         return Err(damaged(start.segment, reader.length, reason));
     }
     if checkpoint.offset < PAGE_BYTES || !checkpoint.offset.is_multiple_of(PAGE_BYTES) {
@@ -271,10 +257,7 @@ fn check_checkpoint<E>(
 fn confirm(last: &SegmentReader, group: Option<&GroupHeader>) -> io::Result<()> {
     let (start, length) = match group {
         Some(group) => (group.start.offset, group.content_end() - group.start.offset),
-        None => (
-            0,
-            u64::try_from(SEGMENT_HEADER_BYTES).map_err(io::Error::other)?,
-        ),
+        None => (0, u64::try_from(SEGMENT_HEADER_BYTES).map_err(io::Error::other)?),
     };
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     last.file.read_exact_at(&mut bytes, start)?;
@@ -291,26 +274,18 @@ fn cut_tail(last: &SegmentReader, start: u64, torn_end: u64) -> io::Result<()> {
     while offset < torn_end {
         let bytes = PAGE_BYTES.min(torn_end - offset);
         let zeros = ZERO_PAGE.get(..usize::try_from(bytes).map_err(io::Error::other)?);
-        last.file
-            .write_all_at(&[IoSlice::new(zeros.unwrap_or_default())], offset)?;
+        last.file.write_all_at(&[IoSlice::new(zeros.unwrap_or_default())], offset)?;
         offset += bytes;
     }
     Ok(())
 }
 
 fn damaged<E>(segment: SegmentId, offset: u64, reason: impl Into<String>) -> JournalOpenError<E> {
-    JournalOpenError::Damaged {
-        segment,
-        offset,
-        reason: reason.into(),
-    }
+    JournalOpenError::Damaged { segment, offset, reason: reason.into() }
 }
 
 fn newer<E>(found: u32) -> JournalOpenError<E> {
-    JournalOpenError::NewerFormat {
-        found,
-        known: FORMAT_VERSION,
-    }
+    JournalOpenError::NewerFormat { found, known: FORMAT_VERSION }
 }
 
 #[cfg(test)]

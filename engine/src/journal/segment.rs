@@ -37,18 +37,12 @@ struct Segment {
 
 impl Segments {
     pub(super) fn new(disk: Arc<dyn Disk>, key: StoreKey) -> Self {
-        Self {
-            disk,
-            key,
-            open: RwLock::new(BTreeMap::new()),
-        }
+        Self { disk, key, open: RwLock::new(BTreeMap::new()) }
     }
 
     /// The file of a segment, for reading; `None` if there is no such segment any longer.
     pub(crate) fn get(&self, id: SegmentId) -> Option<Arc<dyn DiskFile>> {
-        self.open()
-            .get(&id)
-            .map(|segment| Arc::clone(&segment.file))
+        self.open().get(&id).map(|segment| Arc::clone(&segment.file))
     }
 
     /// All segments, the oldest first; the last one is being written.
@@ -66,10 +60,7 @@ impl Segments {
     /// The caller sees to it that the last immediate commit of the index needs nothing of it (I3).
     pub(crate) fn remove(&self, id: SegmentId) -> io::Result<()> {
         self.disk.remove(&path(id))?;
-        self.open
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
+        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         self.disk.sync_dir(DIRECTORY)
     }
 
@@ -84,15 +75,8 @@ impl Segments {
         id: SegmentId,
         mut visit: impl FnMut(NewBlob) -> bool,
     ) -> io::Result<()> {
-        let Segment {
-            file,
-            generation,
-            end,
-        } = self
-            .open()
-            .get(&id)
-            .cloned()
-            .ok_or(io::ErrorKind::NotFound)?;
+        let Segment { file, generation, end } =
+            self.open().get(&id).cloned().ok_or(io::ErrorKind::NotFound)?;
         let mut reader = SegmentReader::new(file, self.key, id)?;
         reader.generation = Some(generation);
         reader.length = reader.length.min(end);
@@ -121,15 +105,8 @@ impl Segments {
 
     /// Adds a segment whose header is durable.
     pub(super) fn add(&self, id: SegmentId, file: Arc<dyn DiskFile>, generation: u64, end: u64) {
-        let segment = Segment {
-            file,
-            generation,
-            end,
-        };
-        self.open
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, segment);
+        let segment = Segment { file, generation, end };
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id, segment);
     }
 
     /// Tells where a segment's last group ends.
@@ -160,9 +137,7 @@ pub(super) fn list(disk: &dyn Disk) -> io::Result<Vec<SegmentId>> {
 }
 
 fn id_of(name: &str) -> Option<SegmentId> {
-    let digits = name
-        .strip_suffix(".seg")
-        .filter(|digits| digits.len() == 16)?;
+    let digits = name.strip_suffix(".seg").filter(|digits| digits.len() == 16)?;
     let id = SegmentId(u64::from_str_radix(digits, 16).ok()?);
     // Only the one spelling that `path` makes.
     (path(id) == format!("{DIRECTORY}/{name}")).then_some(id)

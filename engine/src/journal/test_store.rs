@@ -17,10 +17,8 @@ use super::{
 pub(super) const KEY: [u8; 32] = [42; 32];
 
 /// Segments so small that a few groups fill them.
-pub(super) const OPTIONS: JournalOptions = JournalOptions {
-    segment_bytes: 32 << 10,
-    allocate_bytes: 12 << 10,
-};
+pub(super) const OPTIONS: JournalOptions =
+    JournalOptions { segment_bytes: 32 << 10, allocate_bytes: 12 << 10 };
 
 pub(super) type Opened = Result<(Journal, Vec<ReplayedRecord>), JournalOpenError<Infallible>>;
 
@@ -37,12 +35,7 @@ impl TestStore {
     pub(super) fn new() -> Self {
         let disk = SimulatedDisk::new();
         let (journal, start) = Journal::create(Arc::new(disk.clone()), KEY, OPTIONS).unwrap();
-        Self {
-            disk,
-            journal,
-            start,
-            answered: Vec::new(),
-        }
+        Self { disk, journal, start, answered: Vec::new() }
     }
 
     /// Appends a group of one to five records.
@@ -74,17 +67,11 @@ impl TestStore {
 /// Opens a journal and collects what it replays.
 pub(super) fn open(disk: &SimulatedDisk, checkpoint: Position, applied: Sequence) -> Opened {
     let mut replayed = Vec::new();
-    let journal = Journal::open(
-        Arc::new(disk.clone()),
-        KEY,
-        OPTIONS,
-        checkpoint,
-        applied,
-        |group| {
+    let journal =
+        Journal::open(Arc::new(disk.clone()), KEY, OPTIONS, checkpoint, applied, |group| {
             replayed.extend(group.records);
             Ok(())
-        },
-    )?;
+        })?;
     Ok((journal, replayed))
 }
 
@@ -106,10 +93,7 @@ pub(super) fn group(first: Sequence, count: u64) -> Vec<NewRecord> {
 
 fn record(number: u64) -> NewRecord {
     let length = usize::try_from(number * 389 % 1500).unwrap();
-    let bytes: Vec<u8> = number
-        .to_le_bytes()
-        .map(|byte| byte | 1)
-        .repeat(length.div_ceil(8));
+    let bytes: Vec<u8> = number.to_le_bytes().map(|byte| byte | 1).repeat(length.div_ceil(8));
     let payload = RecordBlob::Payload {
         digest: Digest::of(&bytes),
         crc32: crc32fast::hash(&bytes),
@@ -127,11 +111,7 @@ fn record(number: u64) -> NewRecord {
         _ => vec![payload],
     };
     let change = format!("change {number}").into_bytes();
-    NewRecord {
-        sequence: Sequence(number),
-        change,
-        blobs,
-    }
+    NewRecord { sequence: Sequence(number), change, blobs }
 }
 
 /// Reads a content where its place says and checks it.

@@ -72,11 +72,7 @@ impl Journal {
         }
         let first = SegmentId(1);
         let file = disk.open(&segment::path(first), OpenMode::CreateNew)?;
-        let mut file = SegmentFile {
-            id: first,
-            file,
-            allocated: 0,
-        };
+        let mut file = SegmentFile { id: first, file, allocated: 0 };
         file.reserve(PAGE_BYTES, options).map_err(io_error)?;
         let end = start_segment(&*disk, key, &file, Sequence::ZERO.next())?;
         let segments = Arc::new(Segments::new(Arc::clone(&disk), key));
@@ -109,19 +105,11 @@ impl Journal {
         self.check_not_failed()?;
         let mut last_sequence = self.last_sequence;
         for record in records {
-            assert_eq!(
-                record.sequence,
-                last_sequence.next(),
-                "a gap in the journal's sequences"
-            );
+            assert_eq!(record.sequence, last_sequence.next(), "a gap in the journal's sequences");
             last_sequence = record.sequence;
         }
         if records.is_empty() {
-            return Ok(Appended {
-                blobs: Vec::new(),
-                end: self.current.end,
-                bytes: 0,
-            });
+            return Ok(Appended { blobs: Vec::new(), end: self.current.end, bytes: 0 });
         }
         let size = GroupSize::of(records);
         let content_bytes = u64::try_from(size.content_bytes())
@@ -133,11 +121,7 @@ impl Journal {
         self.current.end = end;
         self.last_sequence = last_sequence;
         self.segments.set_end(end.segment, end.offset);
-        Ok(Appended {
-            blobs,
-            end,
-            bytes: end.offset - start.offset,
-        })
+        Ok(Appended { blobs, end, bytes: end.offset - start.offset })
     }
 
     /// Where the next group starts, which is the end of all groups so far.
@@ -167,8 +151,7 @@ impl Journal {
         let reserved = if end <= self.options.segment_bytes {
             self.current.file.reserve(end, self.options)
         } else {
-            self.take_spare(PAGE_BYTES + bytes)
-                .map(|spare| self.spare = Some(spare))
+            self.take_spare(PAGE_BYTES + bytes).map(|spare| self.spare = Some(spare))
         };
         self.latched(reserved)
     }
@@ -214,10 +197,8 @@ impl Journal {
             return self.roll_for(bytes);
         }
         let reserved = self.current.file.reserve(end, self.options);
-        let spare_fits = self
-            .spare
-            .as_ref()
-            .is_some_and(|spare| spare.allocated >= PAGE_BYTES + bytes);
+        let spare_fits =
+            self.spare.as_ref().is_some_and(|spare| spare.allocated >= PAGE_BYTES + bytes);
         match reserved {
             // The space that was put aside is just for this.
             Err(AppendError::OutOfSpace) if spare_fits => self.roll_for(bytes),
@@ -231,8 +212,7 @@ impl Journal {
         let next = self.latched(next)?;
         let started = start_segment(&*self.disk, self.key, &next, self.last_sequence.next());
         let end = self.latched(started.map_err(AppendError::Failed))?;
-        self.segments
-            .add(next.id, Arc::clone(&next.file), end.generation, end.offset);
+        self.segments.add(next.id, Arc::clone(&next.file), end.generation, end.offset);
         let sealed = std::mem::replace(&mut self.current, Current { file: next, end });
         // What was reserved and not used goes back; a crash before that only costs its space.
         if sealed.file.allocated > sealed.end.offset {
@@ -250,11 +230,7 @@ impl Journal {
         } else {
             let id = SegmentId(self.current.file.id.0 + 1);
             let file = self.disk.open(&segment::path(id), OpenMode::CreateNew);
-            SegmentFile {
-                id,
-                file: file.map_err(append_error)?,
-                allocated: 0,
-            }
+            SegmentFile { id, file: file.map_err(append_error)?, allocated: 0 }
         };
         match spare.reserve(end, self.options) {
             Ok(()) => Ok(spare),
@@ -314,9 +290,7 @@ impl SegmentFile {
 
     fn reserve_to(&mut self, end: u64) -> Result<(), AppendError> {
         let length = end - self.allocated;
-        self.file
-            .allocate(self.allocated, length)
-            .map_err(append_error)?;
+        self.file.allocate(self.allocated, length).map_err(append_error)?;
         self.allocated = end;
         Ok(())
     }
@@ -332,20 +306,11 @@ fn start_segment(
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
     let generation = u64::from_le_bytes(random);
-    let header = SegmentHeader {
-        segment: file.id,
-        generation,
-        first_sequence,
-    };
-    file.file
-        .write_all_at(&[IoSlice::new(&header.encode(&key))], 0)?;
+    let header = SegmentHeader { segment: file.id, generation, first_sequence };
+    file.file.write_all_at(&[IoSlice::new(&header.encode(&key))], 0)?;
     file.file.sync_data()?;
     disk.sync_dir(DIRECTORY)?;
-    Ok(Position {
-        segment: file.id,
-        generation,
-        offset: PAGE_BYTES,
-    })
+    Ok(Position { segment: file.id, generation, offset: PAGE_BYTES })
 }
 
 /// The zeros between a group and the next page.
@@ -372,10 +337,7 @@ fn holds_groups(file: &dyn DiskFile) -> io::Result<bool> {
 }
 
 fn append_error(error: io::Error) -> AppendError {
-    if matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    ) {
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
         return AppendError::OutOfSpace;
     }
     AppendError::Failed(error)

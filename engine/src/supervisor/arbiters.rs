@@ -24,9 +24,7 @@ impl Arbiters {
         let thread = builder.spawn(move || {
             let runner = System::new();
             let handles = runner.block_on(async move {
-                (0..count.max(1))
-                    .map(|_| Arbiter::new().handle())
-                    .collect::<Vec<_>>()
+                (0..count.max(1)).map(|_| Arbiter::new().handle()).collect::<Vec<_>>()
             });
             if started.send((System::current(), handles)).is_err() {
                 return;
@@ -37,12 +35,7 @@ impl Arbiters {
         })?;
         let (system, handles) = starting.recv().map_err(io::Error::other)?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self {
-            handles,
-            system,
-            thread,
-            next: AtomicUsize::new(0),
-        })
+        Ok(Self { handles, system, thread, next: AtomicUsize::new(0) })
     }
 
     /// The arbiter whose turn it is.
@@ -58,11 +51,7 @@ impl Arbiters {
             arbiter.stop();
         }
         self.system.stop();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the actors' system panicked");
         }

@@ -25,10 +25,7 @@ impl Registry {
     /// `Busy`: there is none.
     pub(crate) fn claim(&self, dataset: DatasetId) -> Result<Slot, MutationError> {
         // Counted under the map's lock, which `retire` needs too: an entry with a claim stays.
-        let entry = self
-            .entries
-            .entry(dataset)
-            .or_insert_with(|| Arc::new(Entry::new(dataset)));
+        let entry = self.entries.entry(dataset).or_insert_with(|| Arc::new(Entry::new(dataset)));
         let waiting = entry.waiting.fetch_add(1, Ordering::AcqRel);
         let slot = Slot {
             entry: Arc::clone(&entry),
@@ -37,10 +34,7 @@ impl Registry {
         };
         drop(entry);
         if waiting >= DATASET_QUEUE_MAX {
-            return Err(MutationError::Busy {
-                what: "the dataset",
-                waiting,
-            });
+            return Err(MutationError::Busy { what: "the dataset", waiting });
         }
         Ok(slot)
     }

@@ -15,10 +15,7 @@ async fn what_was_answered_is_there_after_reopening() {
     add(&engine, first.id, "a/small", b"small").await.unwrap();
     add(&engine, first.id, "large", &large).await.unwrap();
     add(&engine, first.id, "empty", b"").await.unwrap();
-    engine
-        .set_metadata(first.id, "empty", "nothing".into())
-        .await
-        .unwrap();
+    engine.set_metadata(first.id, "empty", "nothing".into()).await.unwrap();
     engine.delete_file(first.id, "a/small").await.unwrap();
     add(&engine, first.id, "again", &large).await.unwrap();
     engine.shutdown().await;
@@ -32,10 +29,7 @@ async fn what_was_answered_is_there_after_reopening() {
     assert_eq!(read(&engine, first.id, "a/small").await, None);
     let snapshot = engine.snapshot().unwrap();
     let header = snapshot.dataset(first.id).unwrap().unwrap();
-    assert_eq!(
-        snapshot.metadata(&header, "empty").unwrap().unwrap(),
-        "nothing"
-    );
+    assert_eq!(snapshot.metadata(&header, "empty").unwrap().unwrap(), "nothing");
     assert_eq!(engine.check(true).unwrap(), []);
 }
 
@@ -46,18 +40,10 @@ async fn a_copy_and_its_source_go_their_own_ways() {
     let within = project(&engine).await.unwrap();
     let source = dataset(&engine, within, "source").await.unwrap();
     for name in ["a", "b", "c"] {
-        add(&engine, source.id, name, name.as_bytes())
-            .await
-            .unwrap();
+        add(&engine, source.id, name, name.as_bytes()).await.unwrap();
     }
-    engine
-        .set_metadata(source.id, "a", "of a".into())
-        .await
-        .unwrap();
-    let copy = engine
-        .copy_dataset(source.id, None, None, None)
-        .await
-        .unwrap();
+    engine.set_metadata(source.id, "a", "of a".into()).await.unwrap();
+    let copy = engine.copy_dataset(source.id, None, None, None).await.unwrap();
     assert_eq!((copy.version, copy.previous_version), (2, Some(1)));
     engine.delete_file(copy.id, "b").await.unwrap();
     add(&engine, source.id, "d", b"d").await.unwrap();
@@ -67,14 +53,8 @@ async fn a_copy_and_its_source_go_their_own_ways() {
     {
         let snapshot = engine.snapshot().unwrap();
         let header = |id| snapshot.dataset(id).unwrap().unwrap();
-        assert_eq!(
-            snapshot.metadata(&header(source.id), "a").unwrap().unwrap(),
-            "of a"
-        );
-        assert_eq!(
-            snapshot.metadata(&header(copy.id), "a").unwrap().unwrap(),
-            ""
-        );
+        assert_eq!(snapshot.metadata(&header(source.id), "a").unwrap().unwrap(), "of a");
+        assert_eq!(snapshot.metadata(&header(copy.id), "a").unwrap().unwrap(), "");
     }
     let some = vec!["a".to_owned(), "zzz".to_owned()];
     let part = engine.copy_dataset(source.id, Some("part".into()), Some(some), None);
@@ -96,25 +76,10 @@ async fn a_merge_brings_suffixes_and_takes_the_source_away() {
     add(&engine, source.id, "new", b"new").await.unwrap();
     let merged = engine.merge_datasets(target.id, source.id, SourceAfterMerge::HardDelete);
     assert_eq!(merged.await.unwrap().file_count, 4);
-    assert_eq!(
-        names(&engine, target.id),
-        ["new", "same", "t.tar-0001.gz", "t.tar.gz"]
-    );
-    assert_eq!(
-        read(&engine, target.id, "t.tar-0001.gz").await.unwrap(),
-        b"yours"
-    );
-    assert!(
-        engine
-            .snapshot()
-            .unwrap()
-            .dataset(source.id)
-            .unwrap()
-            .is_none()
-    );
-    let itself = engine
-        .merge_datasets(target.id, target.id, SourceAfterMerge::Keep)
-        .await;
+    assert_eq!(names(&engine, target.id), ["new", "same", "t.tar-0001.gz", "t.tar.gz"]);
+    assert_eq!(read(&engine, target.id, "t.tar-0001.gz").await.unwrap(), b"yours");
+    assert!(engine.snapshot().unwrap().dataset(source.id).unwrap().is_none());
+    let itself = engine.merge_datasets(target.id, target.id, SourceAfterMerge::Keep).await;
     assert!(matches!(itself, Err(MutationError::MergeIntoItself { .. })));
     assert_eq!(engine.check(true).unwrap(), []);
 }

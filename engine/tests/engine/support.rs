@@ -7,11 +7,7 @@ use granary_engine::{Engine, EngineOptions, MutationError, StagedBlob};
 
 /// Small segments and caches, so that segments roll within a test.
 pub fn options() -> EngineOptions {
-    EngineOptions {
-        index_cache_bytes: 4 << 20,
-        segment_bytes: 1 << 20,
-        arbiters: 1,
-    }
+    EngineOptions { index_cache_bytes: 4 << 20, segment_bytes: 1 << 20, arbiters: 1 }
 }
 
 /// Makes a licence, a team and a project.
@@ -25,17 +21,8 @@ pub async fn project(engine: &Engine) -> Result<(ProjectId, LicenceId), Mutation
         domains: vec![],
     };
     let licence = engine.create_licence(licence).await?;
-    let team = engine
-        .create_team(NewTeam {
-            name: "team".into(),
-            creator: None,
-        })
-        .await?;
-    let project = NewProject {
-        name: "project".into(),
-        team: team.id,
-        creator: None,
-    };
+    let team = engine.create_team(NewTeam { name: "team".into(), creator: None }).await?;
+    let project = NewProject { name: "project".into(), team: team.id, creator: None };
     let project = engine.create_project(project).await?;
     Ok((project.id, licence.id))
 }
@@ -73,11 +60,7 @@ pub async fn add(
     bytes: &[u8],
 ) -> Result<String, MutationError> {
     let content = content(engine, bytes).await?;
-    Ok(engine
-        .add_file(dataset, name, content)
-        .await?
-        .filename
-        .to_string())
+    Ok(engine.add_file(dataset, name, content).await?.filename.to_string())
 }
 
 /// Reads a file whole.
@@ -87,10 +70,7 @@ pub async fn read(engine: &Engine, dataset: DatasetId, name: &str) -> Option<Vec
         let header = snapshot.dataset(dataset).unwrap()?;
         snapshot.file(&header, name).unwrap()?
     };
-    let blob = engine
-        .open_blob(&record.digest)
-        .unwrap()
-        .expect("a named content is there");
+    let blob = engine.open_blob(&record.digest).unwrap().expect("a named content is there");
     let mut stream = blob.stream(0..blob.length());
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
@@ -103,9 +83,5 @@ pub async fn read(engine: &Engine, dataset: DatasetId, name: &str) -> Option<Vec
 pub fn names(engine: &Engine, dataset: DatasetId) -> Vec<String> {
     let snapshot = engine.snapshot().unwrap();
     let header = snapshot.dataset(dataset).unwrap().unwrap();
-    snapshot
-        .files(&header)
-        .unwrap()
-        .map(|file| file.unwrap().0)
-        .collect()
+    snapshot.files(&header).unwrap().map(|file| file.unwrap().0).collect()
 }

@@ -121,17 +121,14 @@ fn zip64_end_record<R: Read + Seek>(
     // Where it is said to be, or right before the locator if something stands before the archive.
     let usual = locator_offset.checked_sub(ZIP64_END_BYTES);
     for offset in [Some(said), usual].into_iter().flatten() {
-        let is_inside = offset
-            .checked_add(ZIP64_END_BYTES)
-            .is_some_and(|end| end <= locator_offset);
+        let is_inside =
+            offset.checked_add(ZIP64_END_BYTES).is_some_and(|end| end <= locator_offset);
         if is_inside && let Some(end) = parse_zip64_end(&read_at(reader, offset, ZIP64_END_BYTES)?)
         {
             return Ok(Some((offset, end)));
         }
     }
-    Err(not_an_archive(
-        "its ZIP64 end record is not where it should be",
-    ))
+    Err(not_an_archive("its ZIP64 end record is not where it should be"))
 }
 
 fn parse_locator(record: &[u8]) -> Option<u64> {
@@ -175,23 +172,21 @@ pub(super) struct Entry {
 
 impl Entry {
     /// The name as text, not normalised.
+    ///
+    /// Without a word about its letters, a name is in code page 437; but programs on Unix (the
+    /// common `zip` above all) write the bytes of the file system, which are UTF-8.
     pub(super) fn name(&self) -> Result<String, IntakeError> {
         if let Some(name) = &self.unicode_name {
             return Ok(name.clone());
         }
-        let is_utf8 = self.flags & (1 << 11) != 0;
-        if !is_utf8 {
-            return Ok(self.raw_name.iter().copied().map(from_cp437).collect());
-        }
+        let says_utf8 = self.flags & (1 << 11) != 0;
         match std::str::from_utf8(&self.raw_name) {
-            Ok(name) => Ok(name.to_owned()),
-            Err(_not_utf8) => {
+            Ok(name) if says_utf8 || self.is_from_unix() => Ok(name.to_owned()),
+            Err(_not_utf8) if says_utf8 => {
                 let name = String::from_utf8_lossy(&self.raw_name);
-                Err(bad_member(
-                    &name,
-                    "its name says that it is UTF-8, and is not",
-                ))
+                Err(bad_member(&name, "its name says that it is UTF-8, and is not"))
             }
+            Ok(_) | Err(_) => Ok(self.raw_name.iter().copied().map(from_cp437).collect()),
         }
     }
 
@@ -203,11 +198,15 @@ impl Entry {
 
     /// Whether it is a plain file: no link, no device, no directory in disguise.
     pub(super) fn is_regular(&self) -> bool {
-        let [_, system] = self.made_by.to_le_bytes();
-        let is_unix = matches!(system, 3 | 19);
         let kind = self.external_attributes >> 16 & 0o170_000;
         // Many programs leave the kind out.
-        !is_unix || matches!(kind, 0 | 0o100_000)
+        !self.is_from_unix() || matches!(kind, 0 | 0o100_000)
+    }
+
+    /// Whether names and attributes are those of Unix, macOS included.
+    fn is_from_unix(&self) -> bool {
+        let [_, system] = self.made_by.to_le_bytes();
+        matches!(system, 3 | 19)
     }
 }
 
@@ -272,11 +271,9 @@ impl Entry {
             match kind {
                 0x0001 if !is_wide_done => {
                     // The values stand in this order, those that are not wide left out.
-                    for value in [
-                        &mut self.length,
-                        &mut self.packed_length,
-                        &mut self.header_offset,
-                    ] {
+                    for value in
+                        [&mut self.length, &mut self.packed_length, &mut self.header_offset]
+                    {
                         if *value == wide {
                             *value = values.u64()?;
                         }
@@ -342,10 +339,7 @@ fn read_at<R: Read + Seek>(
 ) -> Result<Vec<u8>, IntakeError> {
     reader.seek(SeekFrom::Start(offset)).map_err(our_failure)?;
     let mut read = Vec::new();
-    reader
-        .take(bytes)
-        .read_to_end(&mut read)
-        .map_err(our_failure)?;
+    reader.take(bytes).read_to_end(&mut read).map_err(our_failure)?;
     Ok(read)
 }
 
@@ -370,9 +364,6 @@ fn from_cp437(byte: u8) -> char {
         └┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
     match byte.checked_sub(128) {
         None => char::from(byte),
-        Some(place) => UPPER_HALF
-            .chars()
-            .nth(place.into())
-            .unwrap_or(char::REPLACEMENT_CHARACTER),
+        Some(place) => UPPER_HALF.chars().nth(place.into()).unwrap_or(char::REPLACEMENT_CHARACTER),
     }
 }

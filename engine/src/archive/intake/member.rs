@@ -49,9 +49,7 @@ pub(crate) fn open_member<'r, R: Read + Seek>(
     reader: &'r mut R,
     member: &IntakeMember,
 ) -> Result<MemberReader<'r, R>, IntakeError> {
-    reader
-        .seek(SeekFrom::Start(member.header_offset))
-        .map_err(our_failure)?;
+    reader.seek(SeekFrom::Start(member.header_offset)).map_err(our_failure)?;
     open(Source(reader), member).map_err(|error| member.unreadable(error))
 }
 
@@ -63,10 +61,7 @@ fn open<'r, R: Read + Seek>(
     source.read_exact(&mut header)?;
     let name_and_extra_bytes =
         parse_local_header(&header).ok_or_else(|| damaged("its local header is damaged"))?;
-    source
-        .0
-        .seek_relative(name_and_extra_bytes)
-        .map_err(failed)?;
+    source.0.seek_relative(name_and_extra_bytes).map_err(failed)?;
     let mut packed = BufReader::with_capacity(BUFFER_BYTES, source.take(member.packed_length));
     let unpacked = match member.method {
         Method::Stored => Unpacked::Stored(packed),
@@ -142,18 +137,13 @@ enum Unpacked<'r, R: Read> {
 
 impl<R: Read> fmt::Debug for MemberReader<'_, R> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("MemberReader")
-            .field("left", &self.left)
-            .finish_non_exhaustive()
+        formatter.debug_struct("MemberReader").field("left", &self.left).finish_non_exhaustive()
     }
 }
 
 impl<R: Read> Read for MemberReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let room = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let Some(room) = buffer.get_mut(..room).filter(|room| !room.is_empty()) else {
             return Ok(0);
         };
@@ -217,9 +207,7 @@ fn failed(error: io::Error) -> io::Error {
 
 /// The failure of our own disk, or else the error as it was.
 pub(super) fn failure_of_source(error: io::Error) -> Result<io::Error, io::Error> {
-    error
-        .downcast::<SourceFailed>()
-        .map(|SourceFailed(cause)| cause)
+    error.downcast::<SourceFailed>().map(|SourceFailed(cause)| cause)
 }
 
 fn damaged(reason: &'static str) -> io::Error {

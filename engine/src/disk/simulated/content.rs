@@ -35,15 +35,8 @@ impl Content {
     }
 
     fn with_bytes(bytes: Arc<Vec<u8>>, available: Arc<AtomicU64>) -> Self {
-        let bytes = Bytes {
-            seen: Arc::clone(&bytes),
-            durable: bytes,
-            pending: Vec::new(),
-        };
-        Self {
-            bytes: Mutex::new(bytes),
-            available,
-        }
+        let bytes = Bytes { seen: Arc::clone(&bytes), durable: bytes, pending: Vec::new() };
+        Self { bytes: Mutex::new(bytes), available }
     }
 
     fn bytes(&self) -> MutexGuard<'_, Bytes> {
@@ -69,10 +62,7 @@ impl Content {
         for piece in pieces {
             written.extend_from_slice(piece);
         }
-        self.make(Pending::Write {
-            offset: in_memory(offset)?,
-            bytes: written,
-        })
+        self.make(Pending::Write { offset: in_memory(offset)?, bytes: written })
     }
 
     pub(super) fn set_len(&self, length: u64) -> io::Result<()> {
@@ -99,9 +89,7 @@ impl Content {
         let freed = u64::try_from(length.saturating_sub(length_after)).unwrap_or(u64::MAX);
         self.available
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |available| {
-                available
-                    .checked_sub(grown)
-                    .map(|rest| rest.saturating_add(freed))
+                available.checked_sub(grown).map(|rest| rest.saturating_add(freed))
             })
             .map_err(|_available| io::ErrorKind::StorageFull)?;
         Ok(())
@@ -109,9 +97,7 @@ impl Content {
 
     pub(super) fn sync(&self) {
         let mut bytes = self.bytes();
-        let Bytes {
-            durable, pending, ..
-        } = &mut *bytes;
+        let Bytes { durable, pending, .. } = &mut *bytes;
         for change in pending.drain(..) {
             change.apply(Arc::make_mut(durable));
         }
@@ -126,9 +112,7 @@ impl Content {
         }
         let image = Self::with_bytes(found, Arc::clone(available));
         let used = image.len();
-        available.update(Ordering::Relaxed, Ordering::Relaxed, |space| {
-            space.saturating_sub(used)
-        });
+        available.update(Ordering::Relaxed, Ordering::Relaxed, |space| space.saturating_sub(used));
         image
     }
 }
@@ -137,9 +121,7 @@ impl Drop for Content {
     fn drop(&mut self) {
         let freed = self.len();
         self.available
-            .update(Ordering::Relaxed, Ordering::Relaxed, |space| {
-                space.saturating_add(freed)
-            });
+            .update(Ordering::Relaxed, Ordering::Relaxed, |space| space.saturating_add(freed));
     }
 }
 

@@ -48,23 +48,11 @@ struct Directory {
 #[derive(Clone)]
 enum Pending {
     /// A name is made, or stands for something else; `lands` if it came from elsewhere.
-    Put {
-        name: String,
-        entry: Entry,
-        lands: Option<u64>,
-    },
+    Put { name: String, entry: Entry, lands: Option<u64> },
     /// A name goes if it still stands for this; after the move `follows`, if any.
-    Remove {
-        name: String,
-        entry: Entry,
-        follows: Option<u64>,
-    },
+    Remove { name: String, entry: Entry, follows: Option<u64> },
     /// A rename within the directory: one step, so never none and never both.
-    Rename {
-        from: String,
-        to: String,
-        entry: Entry,
-    },
+    Rename { from: String, to: String, entry: Entry },
 }
 
 impl Pending {
@@ -117,18 +105,13 @@ impl Names {
     }
 
     fn directory(&mut self, path: &str) -> io::Result<&mut Directory> {
-        self.directories
-            .get_mut(path)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.directories.get_mut(path).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// What a path stands for, its directory and its name there.
     fn find(&self, path: &str) -> io::Result<Entry> {
         let (directory, name) = split(path);
-        let found = self
-            .directories
-            .get(directory)
-            .and_then(|found| found.seen.get(name));
+        let found = self.directories.get(directory).and_then(|found| found.seen.get(name));
         found.cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -147,14 +130,8 @@ impl Names {
     }
 
     pub(super) fn list(&self, directory: &str) -> io::Result<Vec<String>> {
-        let found = self
-            .directories
-            .get(directory)
-            .ok_or(io::ErrorKind::NotFound)?;
-        let files = found
-            .seen
-            .iter()
-            .filter(|(_name, entry)| matches!(entry, Entry::File(_)));
+        let found = self.directories.get(directory).ok_or(io::ErrorKind::NotFound)?;
+        let files = found.seen.iter().filter(|(_name, entry)| matches!(entry, Entry::File(_)));
         Ok(files.map(|(name, _entry)| name.clone()).collect())
     }
 
@@ -165,11 +142,7 @@ impl Names {
         if parent.seen.contains_key(name) || path.is_empty() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        parent.make(Pending::Put {
-            name: name.into(),
-            entry,
-            lands: None,
-        });
+        parent.make(Pending::Put { name: name.into(), entry, lands: None });
         if is_directory {
             self.directories.insert(path.into(), Directory::default());
         }
@@ -180,62 +153,38 @@ impl Names {
         let entry = self.find_file(from)?;
         let (source, from) = split(from);
         let (target, to) = split(to);
-        if self
-            .directory(target)?
-            .seen
-            .get(to)
-            .is_some_and(|found| found.is(&Entry::Directory))
-        {
+        if self.directory(target)?.seen.get(to).is_some_and(|found| found.is(&Entry::Directory)) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         let (from, to) = (String::from(from), String::from(to));
         if source == target {
             if from != to {
-                self.directory(source)?
-                    .make(Pending::Rename { from, to, entry });
+                self.directory(source)?.make(Pending::Rename { from, to, entry });
             }
             return Ok(());
         }
         let number = self.next_move;
         self.next_move += 1;
         self.unlanded.insert(number);
-        let put = Pending::Put {
-            name: to,
-            entry: entry.clone(),
-            lands: Some(number),
-        };
+        let put = Pending::Put { name: to, entry: entry.clone(), lands: Some(number) };
         self.directory(target)?.make(put);
-        self.directory(source)?.make(Pending::Remove {
-            name: from,
-            entry,
-            follows: Some(number),
-        });
+        self.directory(source)?.make(Pending::Remove { name: from, entry, follows: Some(number) });
         Ok(())
     }
 
     pub(super) fn remove(&mut self, path: &str) -> io::Result<()> {
         let entry = self.find_file(path)?;
         let (directory, name) = split(path);
-        let removal = Pending::Remove {
-            name: name.into(),
-            entry,
-            follows: None,
-        };
+        let removal = Pending::Remove { name: name.into(), entry, follows: None };
         self.directory(directory)?.make(removal);
         Ok(())
     }
 
     /// Makes a directory's names last. A name that moved away stays until the new one lasts.
     pub(super) fn sync(&mut self, path: &str) -> io::Result<()> {
-        let directory = self
-            .directories
-            .get_mut(path)
-            .ok_or(io::ErrorKind::NotFound)?;
+        let directory = self.directories.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
         for change in std::mem::take(&mut directory.pending) {
-            if change
-                .follows()
-                .is_some_and(|number| self.unlanded.contains(&number))
-            {
+            if change.follows().is_some_and(|number| self.unlanded.contains(&number)) {
                 directory.pending.push(change);
                 continue;
             }
@@ -275,9 +224,7 @@ impl Names {
             }
             for (name, entry) in &mut entries {
                 let Entry::File(content) = entry else {
-                    image
-                        .directories
-                        .insert(join(path, name), Directory::default());
+                    image.directories.insert(join(path, name), Directory::default());
                     continue;
                 };
                 let found = contents
@@ -285,11 +232,8 @@ impl Names {
                     .or_insert_with(|| Arc::new(content.image(choice, available)));
                 *content = Arc::clone(found);
             }
-            let directory = Directory {
-                seen: entries.clone(),
-                durable: entries,
-                pending: Vec::new(),
-            };
+            let directory =
+                Directory { seen: entries.clone(), durable: entries, pending: Vec::new() };
             image.directories.insert(path.clone(), directory);
         }
         image
@@ -302,9 +246,5 @@ fn split(path: &str) -> (&str, &str) {
 }
 
 fn join(directory: &str, name: &str) -> String {
-    if directory.is_empty() {
-        name.into()
-    } else {
-        format!("{directory}/{name}")
-    }
+    if directory.is_empty() { name.into() } else { format!("{directory}/{name}") }
 }

@@ -31,22 +31,13 @@ fn a_content_lasts_after_its_sync_and_a_name_after_its_directorys() {
     write(&file, b"synced", 0);
     file.sync_data().unwrap();
     assert_eq!(content(&disk.image(Reached::Nothing), "sub/file"), None);
-    assert_eq!(
-        content(&disk.image(Reached::Everything), "sub/file").unwrap(),
-        b"synced"
-    );
+    assert_eq!(content(&disk.image(Reached::Everything), "sub/file").unwrap(), b"synced");
 
     disk.sync_dir("sub").unwrap();
     write(&file, b"S", 0);
     assert_eq!(content(&disk, "sub/file").unwrap(), b"Synced");
-    assert_eq!(
-        content(&disk.image(Reached::Nothing), "sub/file").unwrap(),
-        b"synced"
-    );
-    assert_eq!(
-        content(&disk.image(Reached::Everything), "sub/file").unwrap(),
-        b"Synced"
-    );
+    assert_eq!(content(&disk.image(Reached::Nothing), "sub/file").unwrap(), b"synced");
+    assert_eq!(content(&disk.image(Reached::Everything), "sub/file").unwrap(), b"Synced");
 }
 
 #[test]
@@ -61,10 +52,7 @@ fn a_pending_write_reaches_the_platter_by_whole_sectors() {
     let mut mixed = 0;
     for seed in 0..64 {
         let found = content(&disk.image(Reached::Random(seed)), "file").unwrap();
-        assert_eq!(
-            found,
-            content(&disk.image(Reached::Random(seed)), "file").unwrap()
-        );
+        assert_eq!(found, content(&disk.image(Reached::Random(seed)), "file").unwrap());
         assert_eq!(found.len(), 8192);
         let there = |range: std::ops::Range<usize>| found[range].contains(&7);
         for sector in 0..9 {
@@ -119,10 +107,7 @@ fn a_rename_over_a_file_leaves_the_old_or_the_new_content() {
     for reached in PATTERNS {
         let image = disk.image(reached);
         let renamed = content(&image, "two").is_none();
-        assert_eq!(
-            content(&image, "one").unwrap(),
-            if renamed { b"2" } else { b"1" }
-        );
+        assert_eq!(content(&image, "one").unwrap(), if renamed { b"2" } else { b"1" });
     }
 }
 
@@ -140,10 +125,7 @@ fn a_stopped_disk_stays_stopped_and_its_last_operation_is_pending() {
     assert_eq!(disk.operations(), 3);
 
     assert_eq!(content(&disk.image(Reached::Nothing), "file").unwrap(), b"");
-    assert_eq!(
-        content(&disk.image(Reached::Everything), "file").unwrap(),
-        b"bytes"
-    );
+    assert_eq!(content(&disk.image(Reached::Everything), "file").unwrap(), b"bytes");
 }
 
 #[test]
@@ -164,17 +146,9 @@ fn growing_beyond_the_space_is_refused_and_what_goes_gives_space_back() {
     disk.set_space(100, 10);
     let file = disk.open("file", OpenMode::CreateNew).unwrap();
     file.allocate(0, 8).unwrap();
-    let error = file
-        .write_all_at(&[IoSlice::new(b"longer")], 6)
-        .unwrap_err();
+    let error = file.write_all_at(&[IoSlice::new(b"longer")], 6).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert_eq!(
-        disk.space().unwrap(),
-        Space {
-            total: 100,
-            available: 2
-        }
-    );
+    assert_eq!(disk.space().unwrap(), Space { total: 100, available: 2 });
 
     file.set_len(4).unwrap();
     assert_eq!(disk.space().unwrap().available, 6);

@@ -17,18 +17,13 @@ impl Group<'_> {
     pub(super) fn catalogue(&mut self, change: &CatalogueChange) -> Result<Applied, Stop> {
         match change {
             CatalogueChange::CreateUser { user, at } => self.create_user(user, *at),
-            CatalogueChange::SetPassword {
-                user,
-                password_hash,
-            } => self.set_password(*user, password_hash),
+            CatalogueChange::SetPassword { user, password_hash } => {
+                self.set_password(*user, password_hash)
+            }
             CatalogueChange::CreateTeam { team, at } => self.create_team(team, *at),
-            CatalogueChange::AddMember {
-                team,
-                user,
-                permissions,
-                creator,
-                at,
-            } => self.add_member(*team, *user, *permissions, *creator, *at),
+            CatalogueChange::AddMember { team, user, permissions, creator, at } => {
+                self.add_member(*team, *user, *permissions, *creator, *at)
+            }
             CatalogueChange::CreateProject { project, at } => self.create_project(project, *at),
             CatalogueChange::CreateLicence { licence } => self.create_licence(licence),
             CatalogueChange::CreateNode { node } => self.create_node(node),
@@ -53,14 +48,7 @@ impl Group<'_> {
         }
         let id = UserId(self.next_number("user")?);
         names.insert(new.username.as_str(), id.0)?;
-        let NewUser {
-            username,
-            password_hash,
-            first_name,
-            last_name,
-            email,
-            ..
-        } = new.clone();
+        let NewUser { username, password_hash, first_name, last_name, email, .. } = new.clone();
         let user = User {
             id,
             username,
@@ -125,23 +113,12 @@ impl Group<'_> {
         self.active_team(team)?;
         self.user(user)?;
         let mut table = self.txn.open_table(tables::MEMBERSHIPS)?;
-        let row = table
-            .get((team.0, user.0))?
-            .map(|row| codec::decode::<Membership>(row.value()));
-        if row
-            .transpose()?
-            .is_some_and(|row| row.deletion_time.is_none())
-        {
+        let row = table.get((team.0, user.0))?.map(|row| codec::decode::<Membership>(row.value()));
+        if row.transpose()?.is_some_and(|row| row.deletion_time.is_none()) {
             return Err(MutationError::MemberAlready { team, user }.into());
         }
-        let membership = Membership {
-            team,
-            user,
-            permissions,
-            creator,
-            creation_time: at,
-            deletion_time: None,
-        };
+        let membership =
+            Membership { team, user, permissions, creator, creation_time: at, deletion_time: None };
         table.insert((team.0, user.0), codec::encode(&membership)?.as_slice())?;
         Ok(Applied::Membership(Box::new(membership)))
     }
@@ -173,23 +150,8 @@ impl Group<'_> {
         }
         let id = LicenceId(self.next_number("licence")?);
         names.insert(new.name.as_str(), id.0)?;
-        let NewLicence {
-            name,
-            url,
-            permissions,
-            conditions,
-            limitations,
-            domains,
-        } = new.clone();
-        let licence = Licence {
-            id,
-            name,
-            url,
-            permissions,
-            conditions,
-            limitations,
-            domains,
-        };
+        let NewLicence { name, url, permissions, conditions, limitations, domains } = new.clone();
+        let licence = Licence { id, name, url, permissions, conditions, limitations, domains };
         self.put_record(tables::LICENCES, id.0, &licence)?;
         Ok(Applied::Licence(Box::new(licence)))
     }

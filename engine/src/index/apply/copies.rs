@@ -13,10 +13,7 @@ impl Group<'_> {
     pub(super) fn freeze(&mut self, header: &mut Dataset) -> Result<(), IndexError> {
         let top = top_layer(header)?;
         if !self.layer_mut(top)?.is_empty() {
-            let entry = StackEntry {
-                layer: self.new_layer()?,
-                metadata_void: false,
-            };
+            let entry = StackEntry { layer: self.new_layer()?, metadata_void: false };
             header.stack.insert(0, entry);
             self.restacked.push(header.id);
         }
@@ -90,16 +87,10 @@ impl Group<'_> {
         };
         self.expect_active_project(source.project)?;
         if copy.new_name.is_some() && self.highest_version(source.project, &name)? > 0 {
-            return Err(MutationError::Taken {
-                rule: UniqueRule::DatasetName,
-            }
-            .into());
+            return Err(MutationError::Taken { rule: UniqueRule::DatasetName }.into());
         }
         let id = DatasetId(self.next_number("dataset")?);
-        let top = StackEntry {
-            layer: self.new_layer()?,
-            metadata_void: false,
-        };
+        let top = StackEntry { layer: self.new_layer()?, metadata_void: false };
         Ok(Dataset {
             id,
             name,
@@ -143,10 +134,7 @@ impl Group<'_> {
         for entry in std::mem::take(&mut target.stack) {
             self.release_layer(entry.layer)?;
         }
-        target.stack = vec![StackEntry {
-            layer: self.new_layer()?,
-            metadata_void: false,
-        }];
+        target.stack = vec![StackEntry { layer: self.new_layer()?, metadata_void: false }];
         target.stack.extend(self.share_layers(&source)?);
         target.file_count = source.file_count;
         target.file_bytes = source.file_bytes;

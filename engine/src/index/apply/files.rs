@@ -73,11 +73,7 @@ impl Group<'_> {
         text: &str,
     ) -> Result<(), IndexError> {
         let row = codec::encode(&text)?;
-        if self
-            .metadata
-            .insert((layer.0, name), row.as_slice())?
-            .is_none()
-        {
+        if self.metadata.insert((layer.0, name), row.as_slice())?.is_none() {
             self.layer_mut(layer)?.metadata_rows += 1;
         }
         Ok(())
@@ -143,11 +139,7 @@ impl Group<'_> {
             }
             Some((_, FileRow::File(_) | FileRow::Tombstone)) | None => {
                 let filename = name.to_owned();
-                Err(MutationError::FileNotFound {
-                    dataset: header.id,
-                    filename,
-                }
-                .into())
+                Err(MutationError::FileNotFound { dataset: header.id, filename }.into())
             }
         }
     }

@@ -50,15 +50,7 @@ impl<'txn> Group<'txn> {
     /// A detached layer, entered among the sets so that opening drops it after a crash.
     pub(crate) fn begin_folding(&mut self, set: SetId) -> Result<LayerId, IndexError> {
         let layer = self.new_layer()?;
-        self.put_record(
-            tables::SETS,
-            set.0,
-            &SetRow {
-                layer,
-                files: 0,
-                bytes: 0,
-            },
-        )?;
+        self.put_record(tables::SETS, set.0, &SetRow { layer, files: 0, bytes: 0 })?;
         Ok(layer)
     }
 
@@ -66,9 +58,7 @@ impl<'txn> Group<'txn> {
         let table = self.txn.open_table(tables::SETS)?;
         match table.get(set.0)? {
             Some(row) => Ok(codec::decode::<SetRow>(row.value())?.layer),
-            None => Err(IndexError::Contradiction(format!(
-                "fold {set} has lost its layer"
-            ))),
+            None => Err(IndexError::Contradiction(format!("fold {set} has lost its layer"))),
         }
     }
 
@@ -83,8 +73,7 @@ impl<'txn> Group<'txn> {
             if let FileRow::File(record) = row {
                 self.count_up(&record.digest)?;
             }
-            self.files
-                .insert((layer.0, name), codec::encode(&row)?.as_slice())?;
+            self.files.insert((layer.0, name), codec::encode(&row)?.as_slice())?;
             self.layer_mut(layer)?.rows += 1;
         }
         if let Some(metadata) = folding.metadata {

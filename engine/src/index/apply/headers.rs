@@ -21,10 +21,7 @@ impl Group<'_> {
         self.expect_licence(new.licence)?;
         self.expect_name_free(new.project, &new.name, 1)?;
         let id = DatasetId(self.next_number("dataset")?);
-        let top = StackEntry {
-            layer: self.new_layer()?,
-            metadata_void: false,
-        };
+        let top = StackEntry { layer: self.new_layer()?, metadata_void: false };
         let dataset = Dataset {
             id,
             name: new.name.clone(),
@@ -54,14 +51,7 @@ impl Group<'_> {
     ) -> Result<Applied, Stop> {
         let before = self.header(id)?;
         let mut after = before.clone();
-        let DatasetPatch {
-            name,
-            description,
-            project,
-            licence,
-            tags,
-            is_public,
-        } = patch.clone();
+        let DatasetPatch { name, description, project, licence, tags, is_public } = patch.clone();
         after.name = name.unwrap_or(after.name);
         after.description = description.unwrap_or(after.description);
         after.project = project.unwrap_or(after.project);
@@ -161,10 +151,7 @@ impl Group<'_> {
     ) -> Result<(), Stop> {
         let names = self.txn.open_table(tables::DATASET_NAMES)?;
         if names.get((project.0, name, version))?.is_some() {
-            return Err(MutationError::Taken {
-                rule: UniqueRule::DatasetName,
-            }
-            .into());
+            return Err(MutationError::Taken { rule: UniqueRule::DatasetName }.into());
         }
         Ok(())
     }
@@ -184,10 +171,7 @@ impl Group<'_> {
 
     pub(super) fn enter_name(&mut self, header: &Dataset) -> Result<(), IndexError> {
         let mut names = self.txn.open_table(tables::DATASET_NAMES)?;
-        names.insert(
-            (header.project.0, header.name.as_str(), header.version),
-            header.id.0,
-        )?;
+        names.insert((header.project.0, header.name.as_str(), header.version), header.id.0)?;
         Ok(())
     }
 

@@ -14,11 +14,7 @@ impl Group<'_> {
     pub(super) fn stage_files(&mut self, set: SetId, files: &[NewFile]) -> Result<Applied, Stop> {
         let mut row = match self.set(set)? {
             Some(row) => row,
-            None => SetRow {
-                layer: self.new_layer()?,
-                files: 0,
-                bytes: 0,
-            },
+            None => SetRow { layer: self.new_layer()?, files: 0, bytes: 0 },
         };
         for file in files {
             self.put_file(row.layer, file)?;
@@ -68,11 +64,7 @@ impl Group<'_> {
                 self.after_merge(source, merge.after, merge.at)?;
                 Ok(Applied::Dataset(Box::new(self.put_header(target))))
             }
-            SetPurpose::Copy {
-                source,
-                source_revision,
-                copy,
-            } => {
+            SetPurpose::Copy { source, source_revision, copy } => {
                 let source = self.expect_revision(*source, *source_revision)?;
                 let made = self.plan_copy(&source, copy)?;
                 let made = self.stack_set(made, row)?;
@@ -85,13 +77,7 @@ impl Group<'_> {
     /// tombstones of names that come back do not hide them.
     fn stack_set(&mut self, mut header: Dataset, row: &SetRow) -> Result<Dataset, IndexError> {
         self.freeze(&mut header)?;
-        header.stack.insert(
-            1,
-            StackEntry {
-                layer: row.layer,
-                metadata_void: false,
-            },
-        );
+        header.stack.insert(1, StackEntry { layer: row.layer, metadata_void: false });
         header.file_count += row.files;
         header.file_bytes += row.bytes;
         self.restacked.push(header.id);

@@ -14,10 +14,7 @@ fn what_was_appended_over_several_segments_replays_in_order() {
     }
     let (journal, replayed) = store.reopen();
     assert_eq!(replayed, store.answered);
-    assert_eq!(
-        journal.last_sequence(),
-        store.answered.last().unwrap().sequence
-    );
+    assert_eq!(journal.last_sequence(), store.answered.last().unwrap().sequence);
     assert_eq!(journal.end(), store.journal.end());
     for id in journal.segments().ids() {
         let (found, expected) = (journal.segments(), store.journal.segments());
@@ -114,24 +111,15 @@ fn a_failure_is_final_until_the_journal_is_opened_again() {
         store.append_group();
         store.journal.ensure_space(4 * PAGE_BYTES).unwrap();
         let operations = store.disk.operations();
-        store
-            .disk
-            .fail_once(operations + failing, io::ErrorKind::Other);
+        store.disk.fail_once(operations + failing, io::ErrorKind::Other);
         let records = group(store.journal.last_sequence().next(), 2);
         for attempt in 0..2 {
             let error = store.journal.append(&records).unwrap_err();
-            assert!(
-                matches!(error, AppendError::Failed(_)),
-                "attempt {attempt}: {error}"
-            );
+            assert!(matches!(error, AppendError::Failed(_)), "attempt {attempt}: {error}");
         }
         assert!(store.journal.roll().is_err());
         assert!(store.journal.ensure_space(1).is_err());
-        assert_eq!(
-            store.disk.operations(),
-            operations + failing,
-            "nothing was tried again"
-        );
+        assert_eq!(store.disk.operations(), operations + failing, "nothing was tried again");
     }
 }
 
@@ -140,9 +128,7 @@ fn a_group_that_only_the_cache_holds_is_synced_before_it_is_replayed() {
     let mut store = TestStore::new();
     store.append_group();
     store.journal.ensure_space(4 * PAGE_BYTES).unwrap();
-    store
-        .disk
-        .fail_once(store.disk.operations() + 2, io::ErrorKind::Other);
+    store.disk.fail_once(store.disk.operations() + 2, io::ErrorKind::Other);
     let records = group(store.journal.last_sequence().next(), 2);
     store.journal.append(&records).unwrap_err();
 
@@ -171,19 +157,14 @@ fn a_segment_that_is_rolled_away_can_be_removed_and_its_readers_read_on() {
             true
         })
         .unwrap();
-    let named = store
-        .answered
-        .iter()
-        .flat_map(|record| record.blobs.iter().copied());
+    let named = store.answered.iter().flat_map(|record| record.blobs.iter().copied());
     let inside = |blob: &NewBlob| matches!(blob.place, BlobPlace::Segment { .. });
     assert_eq!(blobs, named.filter(inside).collect::<Vec<_>>());
 
     let file = segments.get(old).unwrap();
     segments.remove(old).unwrap();
     assert!(segments.get(old).is_none());
-    let BlobPlace::Segment { offset, .. } = blobs[0].place else {
-        panic!("{:?}", blobs[0])
-    };
+    let BlobPlace::Segment { offset, .. } = blobs[0].place else { panic!("{:?}", blobs[0]) };
     let mut bytes = vec![0; usize::try_from(blobs[0].length).unwrap()];
     file.read_exact_at(&mut bytes, offset).unwrap();
     assert_eq!(Digest::of(&bytes), blobs[0].digest);
