@@ -76,20 +76,16 @@ pub async fn bootstrap(
     if has_users && !unfinished {
         return Ok(None);
     }
-    let marked = in_background(directory, |directory| {
-        private_file::write(directory, MARKER_FILE, b"")
-    });
+    let marked =
+        in_background(directory, |directory| private_file::write(directory, MARKER_FILE, b""));
     marked.await.context("cannot write to the data directory")?;
     create_licences(engine).await?;
     let (admin, first_start) = create_admin(engine, directory, admin_password).await?;
     let team = create_team(engine, admin).await?;
     create_project(engine, admin, team).await?;
-    let unmarked = in_background(directory, |directory| {
-        private_file::remove(directory, MARKER_FILE)
-    });
-    unmarked
-        .await
-        .context("cannot write to the data directory")?;
+    let unmarked =
+        in_background(directory, |directory| private_file::remove(directory, MARKER_FILE));
+    unmarked.await.context("cannot write to the data directory")?;
     Ok(first_start)
 }
 
@@ -159,11 +155,7 @@ async fn create_admin(
         is_active: true,
     };
     let user = engine.create_user(user).await?;
-    let first_start = FirstStart {
-        username: ADMIN,
-        password,
-        password_file,
-    };
+    let first_start = FirstStart { username: ADMIN, password, password_file };
     Ok((user.id, Some(first_start)))
 }
 
@@ -184,9 +176,7 @@ fn made_up_password() -> io::Result<String> {
     let mut random = [0_u8; PASSWORD_LETTERS];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     // 32 letters divide 256 evenly, so each is as likely as the others.
-    let letters = random
-        .iter()
-        .filter_map(|byte| LETTERS.get(usize::from(byte % 32)));
+    let letters = random.iter().filter_map(|byte| LETTERS.get(usize::from(byte % 32)));
     Ok(letters.copied().map(char::from).collect())
 }
 
@@ -194,10 +184,7 @@ async fn create_team(engine: &Engine, admin: UserId) -> anyhow::Result<TeamId> {
     let team = if let Some(team) = find_team(&engine.snapshot()?)? {
         team
     } else {
-        let team = NewTeam {
-            name: DEFAULT.to_owned(),
-            creator: Some(admin),
-        };
+        let team = NewTeam { name: DEFAULT.to_owned(), creator: Some(admin) };
         engine.create_team(team).await?.id
     };
     if engine.snapshot()?.membership(team, admin)?.is_none() {
@@ -219,11 +206,7 @@ fn find_team(snapshot: &Snapshot) -> Result<Option<TeamId>, ReadError> {
 
 async fn create_project(engine: &Engine, admin: UserId, team: TeamId) -> anyhow::Result<()> {
     if !has_project(&engine.snapshot()?, team)? {
-        let project = NewProject {
-            name: DEFAULT.to_owned(),
-            team,
-            creator: Some(admin),
-        };
+        let project = NewProject { name: DEFAULT.to_owned(), team, creator: Some(admin) };
         engine.create_project(project).await?;
     }
     Ok(())

@@ -79,16 +79,12 @@ pub fn router(state: AppState) -> Router {
         .layer(CatchPanicLayer::custom(error::panicked))
         .with_state(state);
     // Around the whole router, since a layer inside runs before the router adds `Allow`.
-    Router::new()
-        .fallback_service(api)
-        .layer(from_fn(headers::add))
+    Router::new().fallback_service(api).layer(from_fn(headers::add))
 }
 
 /// A path with and without a slash at its end.
 fn both(path: &str, methods: impl Fn() -> MethodRouter<AppState>) -> Router<AppState> {
-    Router::new()
-        .route(path, methods())
-        .route(&format!("{path}/"), methods())
+    Router::new().route(path, methods()).route(&format!("{path}/"), methods())
 }
 
 fn auth_routes() -> Router<AppState> {
@@ -110,40 +106,24 @@ fn dataset_routes() -> Router<AppState> {
         .merge(both("/v1/datasets/create", || post(datasets::create)))
         .merge(both("/v1/datasets/{pk}", one))
         .merge(both("/v1/datasets/{pk}/clear", || delete(datasets::clear)))
-        .merge(both("/v1/datasets/{pk}/merge/{other}", || {
-            post(datasets::merge)
-        }))
-        .merge(both("/v1/datasets/{pk}/download", || {
-            post(download::download)
-        }))
+        .merge(both("/v1/datasets/{pk}/merge/{other}", || post(datasets::merge)))
+        .merge(both("/v1/datasets/{pk}/download", || post(download::download)))
         .merge(both("/v1/datasets/{pk}/copy", || post(datasets::copy)))
-        .merge(both("/v1/datasets/{pk}/hard", || {
-            delete(datasets::hard_delete)
-        }))
-        .merge(both("/v1/datasets/{pk}/reinstate", || {
-            delete(datasets::reinstate)
-        }))
+        .merge(both("/v1/datasets/{pk}/hard", || delete(datasets::hard_delete)))
+        .merge(both("/v1/datasets/{pk}/reinstate", || delete(datasets::reinstate)))
 }
 
 fn file_routes() -> Router<AppState> {
-    let file = || {
-        post(files::add_file)
-            .get(files::get_file)
-            .delete(files::delete_file)
-    };
+    let file = || post(files::add_file).get(files::get_file).delete(files::delete_file);
     let metadata = || post(metadata::set_metadata).get(metadata::get_metadata);
     let handle = || get(files::get_file_by_handle);
     Router::new()
         // The empty name is a name too, and refused as one.
         .route("/v1/datasets/{pk}/files/", file())
         .route("/v1/datasets/{pk}/files/{*filename}", file())
-        .merge(both("/v1/datasets/{pk}/files-multi", || {
-            post(files::add_files)
-        }))
+        .merge(both("/v1/datasets/{pk}/files-multi", || post(files::add_files)))
         .merge(both("/v1/datasets/{pk}/file-handles/{handle}", handle))
-        .merge(both("/v1/datasets/{pk}/metadata", || {
-            get(metadata::get_all_metadata)
-        }))
+        .merge(both("/v1/datasets/{pk}/metadata", || get(metadata::get_all_metadata)))
         .route("/v1/datasets/{pk}/metadata/{*filename}", metadata())
 }
 

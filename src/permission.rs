@@ -59,9 +59,7 @@ pub(crate) fn allow(
     action: Action,
     object: Object<'_>,
 ) -> Result<Allowed, Denied> {
-    let may = Rights::of(snapshot, principal)
-        .may(action, object)
-        .map_err(Denied::Unreadable)?;
+    let may = Rights::of(snapshot, principal).may(action, object).map_err(Denied::Unreadable)?;
     match (may, principal) {
         (true, _) => Ok(Allowed { _proof: () }),
         (false, Principal::Anonymous) => Err(Denied::NotLoggedIn),
@@ -81,12 +79,7 @@ pub(crate) struct Rights<'a> {
 impl<'a> Rights<'a> {
     /// The rights of a principal as a snapshot shows them.
     pub(crate) fn of(snapshot: &'a Snapshot, principal: &'a Principal) -> Self {
-        Self {
-            snapshot,
-            principal,
-            levels: HashMap::new(),
-            teams: HashMap::new(),
-        }
+        Self { snapshot, principal, levels: HashMap::new(), teams: HashMap::new() }
     }
 
     /// Whether the table permits the action; administrators may do everything.

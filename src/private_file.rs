@@ -16,11 +16,7 @@ pub(crate) fn write(directory: &Path, name: &str, content: &[u8]) -> io::Result<
     let staged = directory.join(format!("{name}.new"));
     // A crash may have left one behind, with whatever mode and content.
     remove_if_there(&staged)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&staged)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&staged, directory.join(name))?;

@@ -35,9 +35,7 @@ pub enum PasswordError {
 pub fn hash_password(password: &str) -> Result<String, PasswordError> {
     let hash: PasswordHash = Argon2::default()
         .hash_password(password.as_bytes())
-        .map_err(|error| PasswordError::Hashing {
-            reason: error.to_string(),
-        })?;
+        .map_err(|error| PasswordError::Hashing { reason: error.to_string() })?;
     Ok(hash.to_string())
 }
 
@@ -113,9 +111,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, PasswordError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| PasswordError::Hashing {
-        reason: error.to_string(),
-    })
+    done.map_err(|error| PasswordError::Hashing { reason: error.to_string() })
 }
 
 #[cfg(test)]

@@ -218,25 +218,15 @@ mod tests {
 
         assert_eq!(check(Some(TokenKind::Access), NOW + 299), Ok(UserId(5)));
         assert_eq!(check(None, NOW + 299), Ok(UserId(5)));
-        assert_eq!(
-            check(Some(TokenKind::Refresh), NOW),
-            Err(TokenFault::WrongKind)
-        );
-        assert_eq!(
-            check(Some(TokenKind::Access), NOW + 300),
-            Err(TokenFault::Expired)
-        );
+        assert_eq!(check(Some(TokenKind::Refresh), NOW), Err(TokenFault::WrongKind));
+        assert_eq!(check(Some(TokenKind::Access), NOW + 300), Err(TokenFault::Expired));
     }
 
     #[test]
     fn foreign_tampered_and_unsigned_tokens_are_refused() {
         let token = key().sign(UserId(5), TokenKind::Access, 1, NOW);
         let refused = |key: &TokenKey, token: &str| {
-            assert_eq!(
-                key.verify_at(token, None, NOW),
-                Err(TokenFault::Invalid),
-                "{token}"
-            );
+            assert_eq!(key.verify_at(token, None, NOW), Err(TokenFault::Invalid), "{token}");
         };
         refused(&TokenKey([8; KEY_BYTES]), &token);
         let (signed, signature) = token.rsplit_once('.').unwrap();

@@ -24,18 +24,14 @@ pub(crate) async fn obtain(
     let user = app.snapshot()?.user_by_name(&credentials.username)?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let matches = app.passwords().verify(credentials.password, hash).await?;
-    let user = user
-        .filter(|user| matches && user.is_active)
-        .ok_or_else(ApiError::no_active_account)?;
+    let user =
+        user.filter(|user| matches && user.is_active).ok_or_else(ApiError::no_active_account)?;
     let tokens = Tokens {
         refresh: issue(&app, user.id, TokenKind::Refresh)?,
         access: issue(&app, user.id, TokenKind::Access)?,
     };
     let node = None;
-    app.touch(&Principal::User {
-        user: Box::new(user),
-        node,
-    });
+    app.touch(&Principal::User { user: Box::new(user), node });
     json(StatusCode::OK, &tokens)
 }
 
@@ -48,10 +44,7 @@ pub(crate) async fn refresh(
     let token = read_refresh(incoming.fields(&app).await?)?;
     let verdict = app.tokens().verify(&token, Some(TokenKind::Refresh));
     let user = verdict.map_err(ApiError::bad_token)?;
-    let user = app
-        .snapshot()?
-        .user(user)?
-        .ok_or_else(ApiError::unknown_user)?;
+    let user = app.snapshot()?.user(user)?.ok_or_else(ApiError::unknown_user)?;
     if !user.is_active {
         return Err(ApiError::inactive_user());
     }

@@ -158,9 +158,7 @@ async fn pour_part(request: Request, sink: &mut impl Sink) -> Result<(), ApiErro
     if files == 1 {
         Ok(())
     } else {
-        Err(ApiError::bad_request(
-            "Multipart form parse error - exactly one file is expected",
-        ))
+        Err(ApiError::bad_request("Multipart form parse error - exactly one file is expected"))
     }
 }
 
@@ -180,9 +178,7 @@ async fn form_parts(request: Request) -> Result<Vec<(String, String)>, ApiError>
             value.extend_from_slice(&bytes);
         }
         let Ok(value) = String::from_utf8(value) else {
-            return Err(ApiError::bad_request(
-                "Multipart form parse error - texts must be UTF-8",
-            ));
+            return Err(ApiError::bad_request("Multipart form parse error - texts must be UTF-8"));
         };
         pairs.push((name, value));
     }
@@ -201,10 +197,7 @@ async fn next_part(
 }
 
 fn bad_form(error: &axum::extract::multipart::MultipartError) -> ApiError {
-    ApiError::bad_request(format!(
-        "Multipart form parse error - {}",
-        error.body_text()
-    ))
+    ApiError::bad_request(format!("Multipart form parse error - {}", error.body_text()))
 }
 
 fn cut_off(error: &axum::Error) -> ApiError {

@@ -33,10 +33,8 @@ impl FromRequestParts<AppState> for Principal {
             Some(token) => Some(user_of(app, &snapshot, token)?),
         };
         let node = node_of(&snapshot, headers)?;
-        let principal = user.map_or(Self::Anonymous, |user| Self::User {
-            user: Box::new(user),
-            node,
-        });
+        let principal =
+            user.map_or(Self::Anonymous, |user| Self::User { user: Box::new(user), node });
         app.touch(&principal);
         Ok(principal)
     }
@@ -78,11 +76,7 @@ fn user_of(app: &AppState, snapshot: &Snapshot, token: &str) -> Result<User, Api
     let verdict = app.tokens().verify(token, Some(TokenKind::Access));
     let user = verdict.map_err(ApiError::bad_access_token)?;
     let user = snapshot.user(user)?.ok_or_else(ApiError::unknown_user)?;
-    if user.is_active {
-        Ok(user)
-    } else {
-        Err(ApiError::inactive_user())
-    }
+    if user.is_active { Ok(user) } else { Err(ApiError::inactive_user()) }
 }
 
 fn node_of(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Option<NodeId>, ApiError> {

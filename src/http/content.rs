@@ -47,11 +47,7 @@ pub(crate) async fn respond(
         Wanted::Outside => return Err(ApiError::range_not_satisfiable(length)),
     };
     let sent = range.end - range.start;
-    let content_range = format!(
-        "bytes {}-{}/{length}",
-        range.start,
-        range.end.saturating_sub(1)
-    );
+    let content_range = format!("bytes {}-{}/{length}", range.start, range.end.saturating_sub(1));
     let body = match *method {
         Method::HEAD => Body::empty(),
         _ => body(blob.stream(range), sent).await?,

@@ -33,11 +33,7 @@ pub(crate) fn open(
     let snapshot = app.snapshot()?;
     let dataset = read_dataset(&snapshot, id)?;
     let allowed = allow(&snapshot, principal, action, Object::Dataset(&dataset))?;
-    Ok(Opened {
-        snapshot,
-        dataset,
-        allowed,
-    })
+    Ok(Opened { snapshot, dataset, allowed })
 }
 
 /// Whether the answer is to hold the map of files; `?files=false` leaves it out.
@@ -84,10 +80,8 @@ pub(crate) async fn create(
     let (new, allowed) = {
         let snapshot = app.snapshot()?;
         let body = DatasetBody::read(fields, &snapshot, Need::Required, None)?;
-        let object = body
-            .project
-            .as_ref()
-            .map_or(Object::Server, |project| Object::Team(project.team));
+        let object =
+            body.project.as_ref().map_or(Object::Server, |project| Object::Team(project.team));
         let allowed = allow(&snapshot, &principal, Action::CreateDataset, object)?;
         (body.dataset(principal.user_id()), allowed)
     };
@@ -102,17 +96,8 @@ pub(crate) async fn retrieve(
     principal: Principal,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let opened = open(
-        &app,
-        &principal,
-        Action::RetrieveDataset,
-        path::dataset(&uri)?,
-    )?;
-    let Opened {
-        snapshot,
-        dataset: shown,
-        ..
-    } = opened;
+    let opened = open(&app, &principal, Action::RetrieveDataset, path::dataset(&uri)?)?;
+    let Opened { snapshot, dataset: shown, .. } = opened;
     dataset(&app, StatusCode::OK, snapshot, shown, with_files(&uri)).await
 }
 
@@ -144,9 +129,7 @@ async fn change(
     need: Need,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(uri)?;
-    let Opened {
-        dataset, allowed, ..
-    } = open(app, principal, Action::UpdateDataset, id)?;
+    let Opened { dataset, allowed, .. } = open(app, principal, Action::UpdateDataset, id)?;
     let fields = incoming.fields(app).await?;
     let patch = {
         let snapshot = app.snapshot()?;
@@ -201,19 +184,11 @@ pub(crate) async fn merge(
         let into = read_dataset(&snapshot, target)?;
         let from = read_dataset(&snapshot, source)?;
         let action = Action::MergeDatasets;
-        drop(allow(
-            &snapshot,
-            &principal,
-            action,
-            Object::Dataset(&from),
-        )?);
+        drop(allow(&snapshot, &principal, action, Object::Dataset(&from))?);
         allow(&snapshot, &principal, action, Object::Dataset(&into))?
     };
     let after = read_merge(incoming.json(&app).await?.value)?;
-    let merged = app
-        .engine(&allowed)
-        .merge_datasets(target, source, after)
-        .await?;
+    let merged = app.engine(&allowed).merge_datasets(target, source, after).await?;
     changed_dataset(&app, StatusCode::OK, merged, with_files(&uri)).await
 }
 
@@ -227,25 +202,12 @@ pub(crate) async fn copy(
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::CopyDataset, id)?;
     let body = incoming.json(&app).await?;
-    let CopyBody {
-        new_name,
-        only_files,
-    } = CopyBody::read(body.value)?;
+    let CopyBody { new_name, only_files } = CopyBody::read(body.value)?;
     let (name, creator) = (new_name.clone(), principal.user_id());
-    let copy = app
-        .engine(&allowed)
-        .copy_dataset(id, new_name, only_files, creator);
+    let copy = app.engine(&allowed).copy_dataset(id, new_name, only_files, creator);
     let copied = match (copy.await, name) {
-        (
-            Err(MutationError::Taken {
-                rule: UniqueRule::DatasetName,
-            }),
-            Some(name),
-        ) => {
-            return Err(ApiError::bad_name(
-                &name,
-                "New dataset name is already taken",
-            ));
+        (Err(MutationError::Taken { rule: UniqueRule::DatasetName }), Some(name)) => {
+            return Err(ApiError::bad_name(&name, "New dataset name is already taken"));
         }
         (copied, _) => copied?,
     };
@@ -259,12 +221,7 @@ pub(crate) async fn hard_delete(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let snapshot = app.snapshot()?;
-    let allowed = allow(
-        &snapshot,
-        &principal,
-        Action::HardDeleteDataset,
-        Object::Server,
-    )?;
+    let allowed = allow(&snapshot, &principal, Action::HardDeleteDataset, Object::Server)?;
     let id = path::dataset(&uri)?;
     let shown = read_dataset(&snapshot, id)?;
     let response = dataset(&app, StatusCode::OK, snapshot, shown, with_files(&uri)).await?;

@@ -20,11 +20,7 @@ use super::wire::datasets::read_download;
 use crate::permission::{Action, Principal};
 
 /// Letters that RFC 5987 leaves as they are.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Media types of which an archive is one.
 const TYPES: [&str; 6] = [
@@ -99,10 +95,7 @@ fn disposition(dataset: &Dataset, format: ArchiveFormat) -> String {
         ArchiveFormat::Zip => "zip",
         ArchiveFormat::TarGz => "tar.gz",
     };
-    attachment(&format!(
-        "{}.v{}.{extension}",
-        dataset.name, dataset.version
-    ))
+    attachment(&format!("{}.v{}.{extension}", dataset.name, dataset.version))
 }
 
 fn attachment(name: &str) -> String {
@@ -126,10 +119,7 @@ mod tests {
 
     #[test]
     fn a_name_cannot_break_its_header() {
-        assert_eq!(
-            attachment("cats.v1.zip"),
-            "attachment; filename=\"cats.v1.zip\""
-        );
+        assert_eq!(attachment("cats.v1.zip"), "attachment; filename=\"cats.v1.zip\"");
         assert_eq!(
             attachment("a\"b\r\nX: é.v1.zip"),
             "attachment; filename=\"a_b__X: _.v1.zip\"; \

@@ -34,16 +34,9 @@ struct Answer {
 
 impl ApiError {
     fn new(status: StatusCode, body: Value) -> Self {
-        let header = (status == StatusCode::UNAUTHORIZED).then_some((
-            WWW_AUTHENTICATE,
-            HeaderValue::from_static(r#"Bearer realm="api""#),
-        ));
-        Self(Box::new(Answer {
-            status,
-            body,
-            header,
-            cause: None,
-        }))
+        let header = (status == StatusCode::UNAUTHORIZED)
+            .then_some((WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="api""#)));
+        Self(Box::new(Answer { status, body, header, cause: None }))
     }
 
     fn detail(status: StatusCode, text: impl Into<String>) -> Self {
@@ -51,10 +44,7 @@ impl ApiError {
     }
 
     fn coded(text: &str, code: &str) -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            json!({ "detail": text, "code": code }),
-        )
+        Self::new(StatusCode::UNAUTHORIZED, json!({ "detail": text, "code": code }))
     }
 
     fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -64,10 +54,7 @@ impl ApiError {
 
     /// 401: the action needs a login.
     pub(crate) fn not_logged_in() -> Self {
-        Self::detail(
-            StatusCode::UNAUTHORIZED,
-            "Authentication credentials were not provided.",
-        )
+        Self::detail(StatusCode::UNAUTHORIZED, "Authentication credentials were not provided.")
     }
 
     /// 401: the `Authorization` header is no pair of a scheme and a token.
@@ -117,10 +104,7 @@ impl ApiError {
 
     /// 401: no login for this name and password, whichever of them is wrong.
     pub(crate) fn no_active_account() -> Self {
-        Self::detail(
-            StatusCode::UNAUTHORIZED,
-            "No active account found with the given credentials",
-        )
+        Self::detail(StatusCode::UNAUTHORIZED, "No active account found with the given credentials")
     }
 
     /// 400: the `Node-Id` header names no node.
@@ -130,26 +114,17 @@ impl ApiError {
 
     /// 403: logged in, and not allowed.
     pub(crate) fn forbidden() -> Self {
-        Self::detail(
-            StatusCode::FORBIDDEN,
-            "You do not have permission to perform this action.",
-        )
+        Self::detail(StatusCode::FORBIDDEN, "You do not have permission to perform this action.")
     }
 
     /// 404: there is no such record.
     pub(crate) fn no_record(kind: &str) -> Self {
-        Self::detail(
-            StatusCode::NOT_FOUND,
-            format!("No {kind} matches the given query."),
-        )
+        Self::detail(StatusCode::NOT_FOUND, format!("No {kind} matches the given query."))
     }
 
     /// 404: the dataset has no file of this name.
     pub(crate) fn no_file(name: &str) -> Self {
-        Self::detail(
-            StatusCode::NOT_FOUND,
-            format!("Bad name '{name}': Doesn't exist"),
-        )
+        Self::detail(StatusCode::NOT_FOUND, format!("Bad name '{name}': Doesn't exist"))
     }
 
     /// 404: nothing is served at this path.
@@ -159,10 +134,7 @@ impl ApiError {
 
     /// 405; the router adds `Allow`.
     pub(crate) fn method_not_allowed(method: &Method) -> Self {
-        Self::detail(
-            StatusCode::METHOD_NOT_ALLOWED,
-            format!("Method \"{method}\" not allowed."),
-        )
+        Self::detail(StatusCode::METHOD_NOT_ALLOWED, format!("Method \"{method}\" not allowed."))
     }
 
     /// 400 with a text.
@@ -177,9 +149,7 @@ impl ApiError {
 
     /// 400: fields and what is wrong with each.
     pub(crate) fn fields(wrong: Vec<(&'static str, Vec<String>)>) -> Self {
-        let fields = wrong
-            .into_iter()
-            .map(|(field, texts)| (field.to_owned(), Value::from(texts)));
+        let fields = wrong.into_iter().map(|(field, texts)| (field.to_owned(), Value::from(texts)));
         Self::new(StatusCode::BAD_REQUEST, Value::Object(fields.collect()))
     }
 
@@ -195,10 +165,7 @@ impl ApiError {
 
     /// 422: keys of a body that mean nothing.
     pub(crate) fn unknown_parameters(parameters: &str) -> Self {
-        Self::detail(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            format!("Unknown parameters: {parameters}"),
-        )
+        Self::detail(StatusCode::UNPROCESSABLE_ENTITY, format!("Unknown parameters: {parameters}"))
     }
 
     /// 415: a body of a type that is not understood here.
@@ -211,10 +178,7 @@ impl ApiError {
 
     /// 406: the answer is of none of the types that the client takes.
     pub(crate) fn not_acceptable() -> Self {
-        Self::detail(
-            StatusCode::NOT_ACCEPTABLE,
-            "Could not satisfy the request Accept header.",
-        )
+        Self::detail(StatusCode::NOT_ACCEPTABLE, "Could not satisfy the request Accept header.")
     }
 
     /// 413: a body beyond its bound.
@@ -253,12 +217,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Answer {
-            status,
-            mut body,
-            header,
-            cause,
-        } = *self.0;
+        let Answer { status, mut body, header, cause } = *self.0;
         if let Some(cause) = cause {
             body = fault_body(&*cause);
         }
@@ -378,10 +337,9 @@ fn taken(rule: UniqueRule) -> ApiError {
         UniqueRule::LicenceName => {
             ApiError::field("name", "licence with this name already exists.")
         }
-        UniqueRule::NodeAddress => ApiError::field(
-            "non_field_errors",
-            "The fields ip, index must make a unique set.",
-        ),
+        UniqueRule::NodeAddress => {
+            ApiError::field("non_field_errors", "The fields ip, index must make a unique set.")
+        }
     }
 }
 
@@ -430,4 +388,40 @@ fn sentence(error: &impl std::fmt::Display) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_ascii_uppercase());
     first.into_iter().chain(letters).chain(['.']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_tells_its_id_and_nothing_else() {
+        for response in [
+            panicked(Box::new("a secret".to_owned())),
+            ApiError::internal("a secret").into_response(),
+        ] {
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["detail"], "Internal server error.");
+            assert_eq!(body["id"].as_str().unwrap().len(), 16);
+            assert_eq!(body.as_object().unwrap().len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_refusal_for_load_says_when_to_come_back() {
+        let busy = MutationError::Busy { what: "the dataset", waiting: 9 };
+        let response = ApiError::from(busy).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers().get(RETRY_AFTER), Some(&RETRY_AFTER_SECONDS));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        let response = ApiError::from(MutationError::OutOfSpace).into_response();
+        assert_eq!(response.status(), StatusCode::INSUFFICIENT_STORAGE);
+    }
 }

@@ -33,27 +33,17 @@ pub(crate) struct Text {
 impl Text {
     /// A text that says something, without blanks around it.
     pub(crate) const fn upto(letters_max: usize) -> Self {
-        Self {
-            letters_max,
-            blank: false,
-            trim: true,
-        }
+        Self { letters_max, blank: false, trim: true }
     }
 
     /// The same, or nothing at all.
     pub(crate) const fn or_blank(self) -> Self {
-        Self {
-            blank: true,
-            ..self
-        }
+        Self { blank: true, ..self }
     }
 
     /// The same, blanks kept.
     pub(crate) const fn untrimmed(self) -> Self {
-        Self {
-            trim: false,
-            ..self
-        }
+        Self { trim: false, ..self }
     }
 }
 
@@ -80,11 +70,7 @@ impl Fields {
         let kind = kind_of(&value);
         let text = match value {
             Value::Object(values) => {
-                return Ok(Self {
-                    values,
-                    is_form: false,
-                    wrong: Vec::new(),
-                });
+                return Ok(Self { values, is_form: false, wrong: Vec::new() });
             }
             Value::Null => "No data provided".to_owned(),
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -116,11 +102,7 @@ impl Fields {
     /// # Errors
     /// All wrong fields.
     pub(crate) fn check(self) -> Result<(), ApiError> {
-        if self.wrong.is_empty() {
-            Ok(())
-        } else {
-            Err(ApiError::fields(self.wrong))
-        }
+        if self.wrong.is_empty() { Ok(()) } else { Err(ApiError::fields(self.wrong)) }
     }
 
     /// A field that is there and not null.
@@ -300,17 +282,11 @@ mod tests {
         assert_eq!(
             wrong(fields),
             [
-                (
-                    "name",
-                    texts(&["Ensure this field has no more than 5 characters."])
-                ),
+                ("name", texts(&["Ensure this field has no more than 5 characters."])),
                 ("tags", texts(&["Not a valid string."])),
                 ("title", texts(&["This field is required."])),
                 ("flag", texts(&["Must be a valid boolean."])),
-                (
-                    "owner",
-                    texts(&["Incorrect type. Expected pk value, received str."])
-                ),
+                ("owner", texts(&["Incorrect type. Expected pk value, received str."])),
             ]
         );
     }
@@ -328,14 +304,8 @@ mod tests {
         assert_eq!(read("e", rule), None);
         assert_eq!(read("f", rule.untrimmed()).as_deref(), Some(" y "));
         let wrong = wrong(fields);
-        assert_eq!(
-            wrong[0],
-            ("d", vec!["This field may not be blank.".to_owned()])
-        );
-        assert_eq!(
-            wrong[1],
-            ("e", vec!["Null characters are not allowed.".to_owned()])
-        );
+        assert_eq!(wrong[0], ("d", vec!["This field may not be blank.".to_owned()]));
+        assert_eq!(wrong[1], ("e", vec!["Null characters are not allowed.".to_owned()]));
     }
 
     #[test]
@@ -357,10 +327,7 @@ mod tests {
         for field in ["a", "b", "c", "d", "e"] {
             assert_eq!(fields.pk(field, Need::Required), None, "{field}");
         }
-        let texts: Vec<String> = wrong(fields)
-            .into_iter()
-            .flat_map(|(_, texts)| texts)
-            .collect();
+        let texts: Vec<String> = wrong(fields).into_iter().flat_map(|(_, texts)| texts).collect();
         assert_eq!(
             texts,
             [

@@ -86,11 +86,7 @@ pub(crate) async fn get_file_by_handle(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
-    let Opened {
-        snapshot,
-        dataset,
-        allowed,
-    } = open(&app, &principal, Action::GetFile, id)?;
+    let Opened { snapshot, dataset, allowed } = open(&app, &principal, Action::GetFile, id)?;
     let name = path::name(&uri)?;
     let handle = name.strip_suffix('/').unwrap_or(&name);
     let digest: Option<Digest> = handle.parse().ok();
@@ -98,9 +94,8 @@ pub(crate) async fn get_file_by_handle(
     // A scan of the dataset's files, so not in this task.
     let find = move || snapshot.file_by_digest(&dataset, &digest);
     let found = tokio::task::spawn_blocking(find).await;
-    let (filename, _) = found
-        .map_err(ApiError::internal)??
-        .ok_or_else(|| ApiError::no_file(handle))?;
+    let (filename, _) =
+        found.map_err(ApiError::internal)??.ok_or_else(|| ApiError::no_file(handle))?;
     let blob = app.engine(&allowed).open_blob(&digest)?;
     let blob = blob.ok_or_else(|| ApiError::no_file(handle))?;
     let guess_from = wants_guess(&uri).then_some(filename.as_str());

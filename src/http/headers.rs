@@ -24,17 +24,11 @@ const ALWAYS: [(HeaderName, &str); 4] = [
 /// Any page may ask: nothing here is proved by a cookie that a browser would add by itself.
 const CROSS_ORIGIN: [(HeaderName, &str); 2] = [
     (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-    (
-        ACCESS_CONTROL_EXPOSE_HEADERS,
-        "content-disposition, content-range, etag",
-    ),
+    (ACCESS_CONTROL_EXPOSE_HEADERS, "content-disposition, content-range, etag"),
 ];
 
 const PREFLIGHT: [(HeaderName, &str); 3] = [
-    (
-        ACCESS_CONTROL_ALLOW_METHODS,
-        "DELETE, GET, OPTIONS, PATCH, POST, PUT",
-    ),
+    (ACCESS_CONTROL_ALLOW_METHODS, "DELETE, GET, OPTIONS, PATCH, POST, PUT"),
     (
         ACCESS_CONTROL_ALLOW_HEADERS,
         "accept, authorization, content-disposition, content-type, if-none-match, if-range, \
@@ -48,9 +42,7 @@ pub(crate) async fn add(request: Request, next: Next) -> Response {
     let cross_origin = request.headers().contains_key(ORIGIN);
     let preflight = cross_origin
         && request.method() == Method::OPTIONS
-        && request
-            .headers()
-            .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     put(headers, &ALWAYS);

@@ -40,12 +40,7 @@ pub(crate) async fn create(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let licence = read_licence(incoming.fields(&app).await?)?;
-    let allowed = allow(
-        &app.snapshot()?,
-        &principal,
-        Action::CreateLicence,
-        Object::Server,
-    )?;
+    let allowed = allow(&app.snapshot()?, &principal, Action::CreateLicence, Object::Server)?;
     let created = app.engine(&allowed).create_licence(licence).await?;
     json(StatusCode::CREATED, &LicenceShape::from(&created))
 }
@@ -59,11 +54,6 @@ pub(crate) async fn retrieve(
     let snapshot = app.snapshot()?;
     let licence = snapshot.licence(path::licence(&uri)?)?;
     let licence = licence.ok_or_else(|| ApiError::no_record("Licence"))?;
-    drop(allow(
-        &snapshot,
-        &principal,
-        Action::RetrieveLicence,
-        Object::Server,
-    )?);
+    drop(allow(&snapshot, &principal, Action::RetrieveLicence, Object::Server)?);
     json(StatusCode::OK, &LicenceShape::from(&licence))
 }

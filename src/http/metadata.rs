@@ -26,12 +26,7 @@ pub(crate) async fn set_metadata(
     let metadata = read_metadata(incoming.json(&app).await?.value)?;
     let engine = app.engine(&allowed);
     engine.set_metadata(id, &filename, metadata.clone()).await?;
-    json(
-        StatusCode::OK,
-        &Metadata {
-            metadata: &metadata,
-        },
-    )
+    json(StatusCode::OK, &Metadata { metadata: &metadata })
 }
 
 /// `GET /datasets/{pk}/metadata/{*filename}`.
@@ -45,12 +40,7 @@ pub(crate) async fn get_metadata(
     let filename = path::name(&uri)?;
     let metadata = opened.snapshot.metadata(&opened.dataset, &filename)?;
     let metadata = metadata.ok_or_else(|| ApiError::no_file(&filename))?;
-    json(
-        StatusCode::OK,
-        &Metadata {
-            metadata: &metadata,
-        },
-    )
+    json(StatusCode::OK, &Metadata { metadata: &metadata })
 }
 
 /// `GET /datasets/{pk}/metadata`.
@@ -60,11 +50,6 @@ pub(crate) async fn get_all_metadata(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
-    let Opened {
-        snapshot, dataset, ..
-    } = open(&app, &principal, Action::GetAllMetadata, id)?;
-    spooled(&app, StatusCode::OK, move |out| {
-        write_all_metadata(out, &snapshot, &dataset)
-    })
-    .await
+    let Opened { snapshot, dataset, .. } = open(&app, &principal, Action::GetAllMetadata, id)?;
+    spooled(&app, StatusCode::OK, move |out| write_all_metadata(out, &snapshot, &dataset)).await
 }

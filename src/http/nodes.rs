@@ -40,12 +40,7 @@ pub(crate) async fn create(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let node = read_node(incoming.fields(&app).await?)?;
-    let allowed = allow(
-        &app.snapshot()?,
-        &principal,
-        Action::CreateNode,
-        Object::Server,
-    )?;
+    let allowed = allow(&app.snapshot()?, &principal, Action::CreateNode, Object::Server)?;
     let created = app.engine(&allowed).create_node(node).await?;
     json(StatusCode::CREATED, &NodeShape::from(&created))
 }
@@ -59,11 +54,6 @@ pub(crate) async fn retrieve(
     let snapshot = app.snapshot()?;
     let node = snapshot.node(path::node(&uri)?)?;
     let node = node.ok_or_else(|| ApiError::no_record("Node"))?;
-    drop(allow(
-        &snapshot,
-        &principal,
-        Action::RetrieveNode,
-        Object::Server,
-    )?);
+    drop(allow(&snapshot, &principal, Action::RetrieveNode, Object::Server)?);
     json(StatusCode::OK, &NodeShape::from(&node))
 }

@@ -56,10 +56,7 @@ pub(crate) fn username(uri: &Uri) -> Result<String, ApiError> {
 
 /// The value of a parameter in the query, undecoded.
 pub(crate) fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
-    let mut pairs = uri
-        .query()?
-        .split('&')
-        .filter_map(|pair| pair.split_once('='));
+    let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
@@ -76,11 +73,7 @@ pub(crate) fn parse_pk(text: &str) -> Option<u64> {
 }
 
 fn rest(uri: &Uri, place: usize) -> Result<String, ApiError> {
-    let raw = uri
-        .path()
-        .splitn(place + 1, '/')
-        .nth(place)
-        .unwrap_or_default();
+    let raw = uri.path().splitn(place + 1, '/').nth(place).unwrap_or_default();
     match percent_decode_str(raw).decode_utf8() {
         Ok(name) => Ok(name.into_owned()),
         Err(_) => Err(ApiError::bad_name(raw, "Must be valid UTF-8")),

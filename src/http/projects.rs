@@ -66,11 +66,6 @@ pub(crate) async fn retrieve(
     let project = snapshot.project(path::project(&uri)?)?;
     let project = project.ok_or_else(|| ApiError::no_record("Project"))?;
     let owner = Object::Team(project.team);
-    drop(allow(
-        &snapshot,
-        &principal,
-        Action::RetrieveProject,
-        owner,
-    )?);
+    drop(allow(&snapshot, &principal, Action::RetrieveProject, owner)?);
     json(StatusCode::OK, &ProjectShape::from(&project))
 }

@@ -36,11 +36,7 @@ fn parse(header: &str, length: u64) -> Option<Wanted> {
             first..last.saturating_add(1).min(length)
         }
     };
-    Some(if range.start < range.end {
-        Wanted::Part(range)
-    } else {
-        Wanted::Outside
-    })
+    Some(if range.start < range.end { Wanted::Part(range) } else { Wanted::Outside })
 }
 
 /// A number of bytes; one beyond 64 bits is beyond every content too.
@@ -70,23 +66,11 @@ mod tests {
 
     #[test]
     fn what_lies_outside_is_told_and_what_is_strange_is_ignored() {
-        for header in [
-            "bytes=10-",
-            "bytes=10-12",
-            "bytes=-0",
-            "bytes=99999999999999999999-",
-        ] {
+        for header in ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=99999999999999999999-"] {
             assert_eq!(wanted(header, 10), Wanted::Outside, "{header}");
         }
         assert_eq!(wanted("bytes=0-", 0), Wanted::Outside);
-        for header in [
-            "bytes=4-2",
-            "bytes=0-1,3-4",
-            "bytes=-",
-            "bytes=a-b",
-            "lines=1-2",
-            "bytes",
-        ] {
+        for header in ["bytes=4-2", "bytes=0-1,3-4", "bytes=-", "bytes=a-b", "lines=1-2", "bytes"] {
             assert_eq!(wanted(header, 10), Wanted::Whole, "{header}");
         }
     }

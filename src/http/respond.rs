@@ -110,9 +110,7 @@ fn render(
 ) -> Result<Spooled, ApiError> {
     let mut out = BufWriter::with_capacity(SPOOL_WRITE_BYTES, spool);
     write(&mut out)?;
-    let spool = out
-        .into_inner()
-        .map_err(|error| ApiError::internal(error.into_error()))?;
+    let spool = out.into_inner().map_err(|error| ApiError::internal(error.into_error()))?;
     spool.finish().map_err(ApiError::internal)
 }
 

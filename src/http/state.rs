@@ -89,8 +89,8 @@ async fn turn(turns: &Arc<Semaphore>, wait: Duration) -> Result<OwnedSemaphorePe
     match tokio::time::timeout(wait, Arc::clone(turns).acquire_owned()).await {
         Ok(Ok(turn)) => Ok(turn),
         // The semaphores are never closed, so only time can run out.
-        Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(
-            "Too many requests of this kind are under way.",
-        )),
+        Ok(Err(_)) | Err(_) => {
+            Err(ApiError::unavailable("Too many requests of this kind are under way."))
+        }
     }
 }

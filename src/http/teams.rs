@@ -45,17 +45,9 @@ pub(crate) async fn create(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let team = read_team(incoming.fields(&app).await?, principal.user_id())?;
-    let allowed = allow(
-        &app.snapshot()?,
-        &principal,
-        Action::CreateTeam,
-        Object::Server,
-    )?;
+    let allowed = allow(&app.snapshot()?, &principal, Action::CreateTeam, Object::Server)?;
     let created = app.engine(&allowed).create_team(team).await?;
-    json(
-        StatusCode::CREATED,
-        &TeamShape::of(&created, &app.snapshot()?)?,
-    )
+    json(StatusCode::CREATED, &TeamShape::of(&created, &app.snapshot()?)?)
 }
 
 /// `GET /teams/{pk}`.
@@ -67,11 +59,6 @@ pub(crate) async fn retrieve(
     let snapshot = app.snapshot()?;
     let team = snapshot.team(path::team(&uri)?)?;
     let team = team.ok_or_else(|| ApiError::no_record("Team"))?;
-    drop(allow(
-        &snapshot,
-        &principal,
-        Action::RetrieveTeam,
-        Object::Team(team.id),
-    )?);
+    drop(allow(&snapshot, &principal, Action::RetrieveTeam, Object::Team(team.id))?);
     json(StatusCode::OK, &TeamShape::of(&team, &snapshot)?)
 }

@@ -44,12 +44,7 @@ pub(crate) async fn create(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let mut body = UserBody::read(incoming.fields(&app).await?)?;
-    let allowed = allow(
-        &app.snapshot()?,
-        &principal,
-        Action::CreateUser,
-        Object::Server,
-    )?;
+    let allowed = allow(&app.snapshot()?, &principal, Action::CreateUser, Object::Server)?;
     let password = std::mem::take(&mut body.password);
     let hash = app.passwords().hash(password).await?;
     let created = app.engine(&allowed).create_user(body.user(hash)).await?;
@@ -82,12 +77,7 @@ fn by_pk(
         None => None,
     };
     let user = user.ok_or_else(|| ApiError::no_record("User"))?;
-    drop(allow(
-        &snapshot,
-        principal,
-        Action::RetrieveUser,
-        Object::User(user.id),
-    )?);
+    drop(allow(&snapshot, principal, Action::RetrieveUser, Object::User(user.id))?);
     json(StatusCode::OK, &UserShape::from(&user))
 }
 
@@ -95,9 +85,7 @@ fn by_pk(
 fn by_name(app: &AppState, principal: &Principal, name: &str) -> Result<Response, ApiError> {
     let snapshot = app.snapshot()?;
     let user = snapshot.user_by_name(name)?;
-    let object = user
-        .as_ref()
-        .map_or(Object::Server, |user| Object::User(user.id));
+    let object = user.as_ref().map_or(Object::Server, |user| Object::User(user.id));
     drop(allow(&snapshot, principal, Action::RetrieveUser, object)?);
     let users: Vec<UserShape<'_>> = user.iter().map(UserShape::from).collect();
     json(StatusCode::OK, &users)

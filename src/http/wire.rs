@@ -51,10 +51,7 @@ pub(crate) struct File<'a> {
 
 impl<'a> From<&'a StoredFile> for File<'a> {
     fn from(file: &'a StoredFile) -> Self {
-        Self {
-            filename: file.filename.as_str(),
-            handle: Handle(file.digest),
-        }
+        Self { filename: file.filename.as_str(), handle: Handle(file.digest) }
     }
 }
 

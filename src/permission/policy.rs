@@ -72,10 +72,7 @@ pub(super) enum Condition {
 const CHANGERS: &[Condition] = &[Member(Write), MemberWithNode(Execute)];
 
 /// The conditions of which one must hold.
-#[expect(
-    clippy::match_same_arms,
-    reason = "rows stand where the API's documents have them"
-)]
+#[expect(clippy::match_same_arms, reason = "rows stand where the API's documents have them")]
 pub(super) fn conditions(action: Action) -> &'static [Condition] {
     match action {
         Action::ListDatasets => &[Anyone],

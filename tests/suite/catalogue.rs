@@ -20,18 +20,9 @@ async fn a_user_is_shown_without_the_password() {
         "is_active": true, "date_joined": joined,
     });
     assert_eq!(user, expected);
-    assert_eq!(
-        joined.as_str().unwrap().len(),
-        "2000-01-01T00:00:00.000000Z".len()
-    );
-    assert_eq!(
-        admin.get(&format!("/v1/users/{pk}/")).await.json(200),
-        expected
-    );
-    assert_eq!(
-        admin.get("/v1/users/ann").await.json(200),
-        json!([expected])
-    );
+    assert_eq!(joined.as_str().unwrap().len(), "2000-01-01T00:00:00.000000Z".len());
+    assert_eq!(admin.get(&format!("/v1/users/{pk}/")).await.json(200), expected);
+    assert_eq!(admin.get("/v1/users/ann").await.json(200), json!([expected]));
     assert_eq!(admin.get("/v1/users/nobody").await.json(200), json!([]));
 }
 
@@ -65,14 +56,8 @@ async fn lists_show_what_the_caller_may_see() {
     let all = json!({});
     let projects = pks(ann.post("/v1/projects/list", &all).await.json(200));
     assert_eq!(projects, [server.project]);
-    assert_eq!(
-        pks(ann.post("/v1/teams/list", &all).await.json(200)),
-        [server.team]
-    );
-    assert_eq!(
-        pks(ann.post("/v1/licences/list", &all).await.json(200)).len(),
-        14
-    );
+    assert_eq!(pks(ann.post("/v1/teams/list", &all).await.json(200)), [server.team]);
+    assert_eq!(pks(ann.post("/v1/licences/list", &all).await.json(200)).len(), 14);
     ann.post("/v1/nodes/list", &all).await.is(200);
     ann.post("/v1/users/list", &all).await.is(403);
     ann.get(&format!("/v1/projects/{foreign}")).await.is(403);
@@ -93,10 +78,7 @@ async fn inactive_users_are_listed_on_request() {
     let idle = json!({"username": "idle", "password": PASSWORD, "is_active": false});
     admin.post("/v1/users/create", &idle).await.is(201);
     let names = |list: Value| list.as_array().unwrap().len();
-    assert_eq!(
-        names(admin.post("/v1/users/list", &json!({})).await.json(200)),
-        1
-    );
+    assert_eq!(names(admin.post("/v1/users/list", &json!({})).await.json(200)), 1);
     let all = json!({"include_inactive": true});
     assert_eq!(names(admin.post("/v1/users/list", &all).await.json(200)), 2);
 }
@@ -120,25 +102,15 @@ async fn a_project_belongs_to_a_team_that_is_there() {
     let (team, _) = server.add_foreign_project("foreign").await;
     let foreign = json!({"name": "q", "team": team});
     ann.post("/v1/projects/create", &foreign).await.is(403);
-    server
-        .anonymous()
-        .post("/v1/projects/create", &project)
-        .await
-        .is(401);
+    server.anonymous().post("/v1/projects/create", &project).await.is(401);
 }
 
 #[tokio::test]
 async fn team_names_are_unique() {
     let server = Server::start().await;
     let admin = server.admin().await;
-    let wrong = admin
-        .post("/v1/teams/create", &json!({"name": "default"}))
-        .await
-        .json(400);
-    assert_eq!(
-        wrong,
-        json!({"name": ["team with this name already exists."]})
-    );
+    let wrong = admin.post("/v1/teams/create", &json!({"name": "default"})).await.json(400);
+    assert_eq!(wrong, json!({"name": ["team with this name already exists."]}));
 }
 
 #[tokio::test]
@@ -168,10 +140,7 @@ async fn a_node_is_unique_by_address_and_index() {
     let wrong = ann.post("/v1/nodes/create", &body).await.json(400);
     let text = "The fields ip, index must make a unique set.";
     assert_eq!(wrong, json!({"non_field_errors": [text]}));
-    let wrong = ann
-        .post("/v1/nodes/create", &json!({"index": 1e30, "ip": "x"}))
-        .await
-        .json(400);
+    let wrong = ann.post("/v1/nodes/create", &json!({"index": 1e30, "ip": "x"})).await.json(400);
     assert_eq!(wrong["index"], json!(["A valid integer is required."]));
     assert_eq!(wrong["cpu_mem"], json!(["This field is required."]));
 }
@@ -189,14 +158,8 @@ async fn what_is_not_there_is_told_by_its_kind() {
     ] {
         for pk in ["999", "18446744073709551616", "0"] {
             // Even for the anonymous: the object is looked for before the right.
-            let answer = server
-                .anonymous()
-                .get(&format!("/v1/{resource}/{pk}"))
-                .await;
-            assert_eq!(
-                answer.detail(404),
-                format!("No {kind} matches the given query.")
-            );
+            let answer = server.anonymous().get(&format!("/v1/{resource}/{pk}")).await;
+            assert_eq!(answer.detail(404), format!("No {kind} matches the given query."));
         }
     }
 }

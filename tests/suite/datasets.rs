@@ -46,37 +46,22 @@ async fn wrong_fields_are_told_all_at_once() {
         "tags": ["Not a valid string."],
         "is_public": ["Must be a valid boolean."],
     });
-    assert_eq!(
-        admin.post("/v1/datasets/create", &body).await.json(400),
-        expected
-    );
+    assert_eq!(admin.post("/v1/datasets/create", &body).await.json(400), expected);
     // The body comes first, whoever sends it.
     let nobody = server.anonymous();
-    assert_eq!(
-        nobody.post("/v1/datasets/create", &body).await.json(400),
-        expected
-    );
+    assert_eq!(nobody.post("/v1/datasets/create", &body).await.json(400), expected);
 
     let required = json!(["This field is required."]);
     let expected =
         json!({"name": required, "project": required, "licence": required, "tags": required});
-    assert_eq!(
-        admin
-            .post("/v1/datasets/create", &json!({}))
-            .await
-            .json(400),
-        expected
-    );
+    assert_eq!(admin.post("/v1/datasets/create", &json!({})).await.json(400), expected);
     let mut body = server.dataset_body(" ");
     body["licence"] = json!(null);
     let expected = json!({
         "name": ["This field may not be blank."],
         "licence": ["This field may not be null."],
     });
-    assert_eq!(
-        admin.post("/v1/datasets/create", &body).await.json(400),
-        expected
-    );
+    assert_eq!(admin.post("/v1/datasets/create", &body).await.json(400), expected);
 }
 
 #[tokio::test]
@@ -84,14 +69,8 @@ async fn bodies_of_the_wrong_kind_are_refused_by_kind() {
     let server = Server::start().await;
     let admin = server.admin().await;
     for (body, text) in [
-        (
-            json!([1]),
-            "Invalid data. Expected a dictionary, but got list.",
-        ),
-        (
-            json!("x"),
-            "Invalid data. Expected a dictionary, but got str.",
-        ),
+        (json!([1]), "Invalid data. Expected a dictionary, but got list."),
+        (json!("x"), "Invalid data. Expected a dictionary, but got str."),
         (json!(null), "No data provided"),
     ] {
         let answer = admin.post("/v1/datasets/create", &body).await;
@@ -103,23 +82,14 @@ async fn bodies_of_the_wrong_kind_are_refused_by_kind() {
 async fn a_form_makes_a_dataset_too() {
     let server = Server::start().await;
     let project = server.project;
-    let form = server
-        .admin()
-        .await
-        .with("Content-Type", "application/x-www-form-urlencoded");
+    let form = server.admin().await.with("Content-Type", "application/x-www-form-urlencoded");
     let body = format!("name=a+b&project={project}&licence=2&tags=&is_public=true");
-    let fields = form
-        .send("POST", "/v1/datasets/create", body)
-        .await
-        .json(201);
+    let fields = form.send("POST", "/v1/datasets/create", body).await.json(201);
     assert_eq!(fields["name"], "a b");
     assert_eq!(fields["licence"], 2);
     assert_eq!(fields["is_public"], true);
 
-    let form = server
-        .admin()
-        .await
-        .with("Content-Type", "multipart/form-data; boundary=X");
+    let form = server.admin().await.with("Content-Type", "multipart/form-data; boundary=X");
     let part = |name: &str, value: &str| {
         format!("--X\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
     };
@@ -130,10 +100,7 @@ async fn a_form_makes_a_dataset_too() {
         part("tags", "t"),
         "--X--\r\n".to_owned(),
     ];
-    let fields = form
-        .send("POST", "/v1/datasets/create/", body.concat())
-        .await
-        .json(201);
+    let fields = form.send("POST", "/v1/datasets/create/", body.concat()).await.json(201);
     assert_eq!(fields["tags"], "t");
 }
 
@@ -147,17 +114,12 @@ async fn a_name_is_taken_once_in_a_project() {
     assert!(detail.starts_with("UNIQUE constraint failed: "), "{detail}");
 
     let other = server.add_dataset("dogs").await;
-    let taken = client
-        .patch(&other.path(""), &json!({"name": "cats"}))
-        .await;
+    let taken = client.patch(&other.path(""), &json!({"name": "cats"})).await;
     assert!(taken.detail(400).starts_with("UNIQUE constraint failed: "));
     assert_eq!(other.fields().await["name"], "dogs");
 
     client.delete(&dataset.path("")).await.is(204);
-    client
-        .patch(&other.path(""), &json!({"name": "cats"}))
-        .await
-        .is(200);
+    client.patch(&other.path(""), &json!({"name": "cats"})).await.is(200);
     let detail = client.delete(&dataset.path("/reinstate")).await.detail(400);
     assert!(detail.starts_with("UNIQUE constraint failed: "), "{detail}");
 }
@@ -171,10 +133,7 @@ async fn an_update_leaves_alone_what_it_does_not_name() {
     client.patch(&dataset.path(""), &described).await.is(200);
     let before = dataset.fields().await;
 
-    assert_eq!(
-        client.patch(&dataset.path(""), &json!({})).await.json(200),
-        before
-    );
+    assert_eq!(client.patch(&dataset.path(""), &json!({})).await.json(200), before);
 
     let project = server.add_project("other").await;
     let body = json!({"name": "dogs", "project": project, "licence": 3, "tags": "t"});
@@ -186,15 +145,9 @@ async fn an_update_leaves_alone_what_it_does_not_name() {
     assert_eq!(after, expected);
     assert_eq!(dataset.fields().await, expected);
 
-    let missing = client
-        .put(&dataset.path(""), &json!({"name": "x"}))
-        .await
-        .json(400);
+    let missing = client.put(&dataset.path(""), &json!({"name": "x"})).await.json(400);
     let required = json!(["This field is required."]);
-    assert_eq!(
-        missing,
-        json!({"project": required, "licence": required, "tags": required})
-    );
+    assert_eq!(missing, json!({"project": required, "licence": required, "tags": required}));
 }
 
 #[tokio::test]
@@ -215,17 +168,11 @@ async fn a_destroyed_dataset_is_hidden_and_still_there() {
     let listed = client.post("/v1/datasets/list", &all).await.json(200);
     assert_eq!(pks(&listed), [dataset.pk]);
     dataset.add("late", "x").await.is(200);
-    client
-        .patch(&dataset.path(""), &json!({"tags": "t"}))
-        .await
-        .is(200);
+    client.patch(&dataset.path(""), &json!({"tags": "t"})).await.is(200);
 
     let back = client.delete(&dataset.path("/reinstate")).await.json(200);
     assert_eq!(back["deletion_time"], Value::Null);
-    assert_eq!(
-        client.delete(&dataset.path("/reinstate/")).await.json(200),
-        back
-    );
+    assert_eq!(client.delete(&dataset.path("/reinstate/")).await.json(200), back);
 }
 
 #[tokio::test]
@@ -255,10 +202,7 @@ async fn lists_show_the_public_to_all_and_the_rest_to_members() {
     let open = server.add_dataset("open").await;
     let closed = server.add_dataset("closed").await;
     let admin = &open.client;
-    admin
-        .patch(&open.path(""), &json!({"is_public": true}))
-        .await
-        .is(200);
+    admin.patch(&open.path(""), &json!({"is_public": true})).await.is(200);
     let member = server.member("ann", Read).await;
     let stranger = server.stranger("bob").await;
     let nobody = server.anonymous();
@@ -271,10 +215,7 @@ async fn lists_show_the_public_to_all_and_the_rest_to_members() {
         let listed = client.post("/v1/datasets/list", &json!({})).await.json(200);
         assert_eq!(pks(&listed), expected);
         // No body at all is no filter.
-        let listed = client
-            .send("POST", "/v1/datasets/list/", "")
-            .await
-            .json(200);
+        let listed = client.send("POST", "/v1/datasets/list/", "").await.json(200);
         assert_eq!(pks(&listed), expected);
     }
     admin.delete(&open.path("")).await.is(204);
@@ -301,10 +242,7 @@ async fn a_filter_that_is_not_evaluated_is_refused() {
         json!(null),
     ] {
         let detail = nobody.post("/v1/datasets/list", &body).await.detail(400);
-        assert!(
-            detail.starts_with("Unable to parse JSON: "),
-            "{body}: {detail}"
-        );
+        assert!(detail.starts_with("Unable to parse JSON: "), "{body}: {detail}");
     }
     let empty = json!({"expressions": [], "order_by": [], "include_inactive": false});
     nobody.post("/v1/datasets/list", &empty).await.is(200);
@@ -321,56 +259,24 @@ async fn the_map_of_files_can_be_left_out() {
         assert_eq!(fields["pk"], dataset.pk);
     };
     without(client.get(&dataset.path("?files=false")).await.json(200));
-    without(
-        client
-            .patch(&dataset.path("?files=false"), &json!({}))
-            .await
-            .json(200),
-    );
-    without(
-        client
-            .delete(&dataset.path("/clear?files=false"))
-            .await
-            .json(200),
-    );
-    without(
-        client
-            .delete(&dataset.path("/reinstate?files=false"))
-            .await
-            .json(200),
-    );
-    let listed = client
-        .post("/v1/datasets/list?files=false", &json!({}))
-        .await
-        .json(200);
+    without(client.patch(&dataset.path("?files=false"), &json!({})).await.json(200));
+    without(client.delete(&dataset.path("/clear?files=false")).await.json(200));
+    without(client.delete(&dataset.path("/reinstate?files=false")).await.json(200));
+    let listed = client.post("/v1/datasets/list?files=false", &json!({})).await.json(200);
     without(listed[0].clone());
-    without(
-        client
-            .delete(&dataset.path("/hard?files=false"))
-            .await
-            .json(200),
-    );
+    without(client.delete(&dataset.path("/hard?files=false")).await.json(200));
 }
 
 #[tokio::test]
 async fn a_map_of_many_files_is_whole_and_has_its_length() {
     let server = Server::start().await;
     let dataset = server.add_dataset("many").await;
-    let names: Vec<String> = (0..2000)
-        .map(|number| format!("file-{number:04}"))
-        .collect();
+    let names: Vec<String> = (0..2000).map(|number| format!("file-{number:04}")).collect();
     let members: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
     let archive = crate::support::zip_of(&members);
-    dataset
-        .client
-        .upload(&dataset.path("/files-multi"), archive)
-        .await
-        .is(200);
+    dataset.client.upload(&dataset.path("/files-multi"), archive).await.is(200);
     let answer = dataset.client.get(&dataset.path("")).await.is(200);
-    assert_eq!(
-        answer.header("content-length"),
-        answer.body.len().to_string()
-    );
+    assert_eq!(answer.header("content-length"), answer.body.len().to_string());
     assert_eq!(dataset.names().await, names);
 }
 
@@ -380,11 +286,7 @@ async fn clear_empties_metadata_and_leaves_files() {
     let dataset = server.add_dataset("cats").await;
     dataset.add("a", "1").await.is(200);
     dataset.set_metadata("a", "label").await.is(200);
-    let cleared = dataset
-        .client
-        .delete(&dataset.path("/clear"))
-        .await
-        .json(200);
+    let cleared = dataset.client.delete(&dataset.path("/clear")).await.json(200);
     assert_eq!(cleared, dataset.fields().await);
     assert_eq!(dataset.metadata("a").await, "");
     assert_eq!(dataset.names().await, ["a"]);
@@ -398,14 +300,8 @@ async fn a_merge_keeps_what_is_equal_and_renames_what_differs() {
     let target = server.add_dataset("target").await;
     let source = server.add_dataset("source").await;
     for (dataset, files) in [
-        (
-            &target,
-            [("same", "1"), ("t.tar.gz", "old"), (".dot", "old")],
-        ),
-        (
-            &source,
-            [("same", "1"), ("t.tar.gz", "new"), (".dot", "new")],
-        ),
+        (&target, [("same", "1"), ("t.tar.gz", "old"), (".dot", "old")]),
+        (&source, [("same", "1"), ("t.tar.gz", "new"), (".dot", "new")]),
     ] {
         for (name, content) in files {
             dataset.add(name, content).await.is(200);
@@ -417,22 +313,11 @@ async fn a_merge_keeps_what_is_equal_and_renames_what_differs() {
     target.set_metadata("same", "kept").await.is(200);
 
     let path = target.path(&format!("/merge/{}", source.pk));
-    let merged = target
-        .client
-        .post(&path, &json!({"delete": false}))
-        .await
-        .json(200);
+    let merged = target.client.post(&path, &json!({"delete": false})).await.json(200);
     assert_eq!(merged, target.fields().await);
     assert_eq!(
         target.names().await,
-        [
-            ".dot",
-            ".dot-0001",
-            "dir/free",
-            "same",
-            "t.tar-0001.gz",
-            "t.tar.gz"
-        ]
+        [".dot", ".dot-0001", "dir/free", "same", "t.tar-0001.gz", "t.tar.gz"]
     );
     assert_eq!(target.content("t.tar-0001.gz").await.body, "new");
     assert_eq!(target.content("t.tar.gz").await.body, "old");
@@ -440,19 +325,11 @@ async fn a_merge_keeps_what_is_equal_and_renames_what_differs() {
     assert_eq!(target.metadata("same").await, "kept");
     assert_eq!(source.fields().await["deletion_time"], Value::Null);
 
-    target
-        .client
-        .post(&path, &json!({"delete": true}))
-        .await
-        .is(200);
+    target.client.post(&path, &json!({"delete": true})).await.is(200);
     assert!(target.names().await.contains(&"t.tar-0002.gz".to_owned()));
     assert!(source.fields().await["deletion_time"].is_string());
 
-    target
-        .client
-        .post(&path, &json!({"delete": true, "hard": true}))
-        .await
-        .is(200);
+    target.client.post(&path, &json!({"delete": true, "hard": true})).await.is(200);
     source.client.get(&source.path("")).await.is(404);
 }
 
@@ -494,10 +371,7 @@ async fn a_copy_without_a_name_is_the_next_version() {
     dataset.add("a", "1").await.is(200);
     dataset.set_metadata("a", "label").await.is(200);
     let client = &dataset.client;
-    let fields = client
-        .post(&dataset.path("/copy"), &json!({}))
-        .await
-        .json(200);
+    let fields = client.post(&dataset.path("/copy"), &json!({})).await.json(200);
     let mut expected = dataset.fields().await;
     for field in ["pk", "creation_time"] {
         assert_ne!(fields[field], expected[field]);
@@ -509,10 +383,7 @@ async fn a_copy_without_a_name_is_the_next_version() {
     let copy = dataset.shown(&fields);
     assert_eq!(copy.metadata("a").await, "label");
 
-    let third = client
-        .post(&dataset.path("/copy"), &json!({"new_name": null}))
-        .await
-        .json(200);
+    let third = client.post(&dataset.path("/copy"), &json!({"new_name": null})).await.json(200);
     assert_eq!(third["version"], 3);
     assert_eq!(third["previous_version"], 1);
 
@@ -528,10 +399,7 @@ async fn a_copy_by_a_reader_is_the_readers() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;
     let ann = server.member("ann", Read).await;
-    let copy = ann
-        .post(&dataset.path("/copy"), &json!({"new_name": "mine"}))
-        .await
-        .json(200);
+    let copy = ann.post(&dataset.path("/copy"), &json!({"new_name": "mine"})).await.json(200);
     assert_eq!(copy["version"], 1);
     assert_eq!(copy["previous_version"], -1);
     assert_eq!(copy["project"], server.project);
@@ -552,11 +420,7 @@ async fn a_copy_takes_the_files_that_are_named() {
         (json!(null), vec!["a", "b", "c"]),
     ] {
         let body = json!({"only_files": only_files});
-        let fields = dataset
-            .client
-            .post(&dataset.path("/copy"), &body)
-            .await
-            .json(200);
+        let fields = dataset.client.post(&dataset.path("/copy"), &body).await.json(200);
         let copy = dataset.shown(&fields);
         assert_eq!(copy.names().await, expected, "{only_files}");
         if expected.contains(&"c") {
@@ -571,15 +435,9 @@ async fn a_copy_refuses_what_it_does_not_understand() {
     let dataset = server.add_dataset("cats").await;
     let path = dataset.path("/copy");
     let client = &dataset.client;
-    let detail = client
-        .post(&path, &json!({"new_name": "cats"}))
-        .await
-        .detail(400);
+    let detail = client.post(&path, &json!({"new_name": "cats"})).await.detail(400);
     assert_eq!(detail, "Bad name 'cats': New dataset name is already taken");
-    let detail = client
-        .post(&path, &json!({"creator": "x"}))
-        .await
-        .detail(422);
+    let detail = client.post(&path, &json!({"creator": "x"})).await.detail(422);
     assert_eq!(detail, "Unknown parameters: creator=x");
     for body in [
         json!({"new_name": 1}),

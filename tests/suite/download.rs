@@ -63,11 +63,7 @@ async fn an_empty_dataset_is_an_empty_archive() {
     assert_eq!(unzipped(&download(&dataset, "zip").await), []);
     assert_eq!(untarred(&download(&dataset, "tar.gz").await), []);
     // A zip is what comes if nothing is asked for.
-    let answer = dataset
-        .client
-        .send("POST", &dataset.path("/download/"), "")
-        .await
-        .is(200);
+    let answer = dataset.client.send("POST", &dataset.path("/download/"), "").await.is(200);
     assert_eq!(unzipped(&answer), []);
 }
 

@@ -30,10 +30,7 @@ async fn what_was_added_is_read_back() {
     let handle = added["handle"].as_str().unwrap();
     assert_eq!(added, json!({"filename": "dir/a.txt", "handle": handle}));
     assert_eq!(handle.len(), 64);
-    assert_eq!(
-        dataset.fields().await["files"],
-        json!({"dir/a.txt": handle})
-    );
+    assert_eq!(dataset.fields().await["files"], json!({"dir/a.txt": handle}));
     let answer = dataset.content("dir/a.txt").await.is(200);
     assert_eq!(answer.body, "content");
     assert_eq!(answer.header("content-type"), "application/data");
@@ -57,11 +54,7 @@ async fn empty_large_and_chunked_contents_are_kept() {
     let chunks: Vec<_> = large.chunks(70_000).map(Bytes::copy_from_slice).collect();
     let chunks = stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>));
     let path = dataset.path("/files/large");
-    dataset
-        .client
-        .upload(&path, Body::from_stream(chunks))
-        .await
-        .is(200);
+    dataset.client.upload(&path, Body::from_stream(chunks)).await.is(200);
     let answer = dataset.content("large").await.is(200);
     assert_eq!(answer.header("content-length"), large.len().to_string());
     assert!(answer.body == large);
@@ -89,10 +82,7 @@ async fn names_are_normalised_when_added() {
     ] {
         assert_eq!(added_as(&dataset, raw).await, name, "{raw}");
     }
-    assert_eq!(
-        dataset.content("%23%3F%25%3B%26%22'%5C").await.is(200).body,
-        "x"
-    );
+    assert_eq!(dataset.content("%23%3F%25%3B%26%22'%5C").await.is(200).body, "x");
     assert_eq!(dataset.content("100%2525").await.is(200).body, "x");
 }
 
@@ -103,17 +93,7 @@ async fn names_that_cannot_be_are_refused() {
     let text = refused(&dataset, "../x").await;
     let beyond = "Cannot extend beyond top-level directory (start with ..)";
     assert_eq!(text, format!("Bad name '../x': {beyond}"));
-    for raw in [
-        "..foo",
-        "...",
-        "a/../../b",
-        ".",
-        "x/..",
-        "",
-        "./",
-        "a%00b",
-        "%FF",
-    ] {
+    for raw in ["..foo", "...", "a/../../b", ".", "x/..", "", "./", "a%00b", "%FF"] {
         let text = refused(&dataset, raw).await;
         assert!(text.starts_with("Bad name '"), "{raw}: {text}");
     }
@@ -130,15 +110,9 @@ async fn files_and_directories_do_not_share_names() {
     assert_eq!(refused(&dataset, "a.txt").await, in_use);
     assert_eq!(dataset.add("a.txt", "1").await.detail(400), in_use);
     let text = refused(&dataset, "dir").await;
-    assert_eq!(
-        text,
-        "Bad name 'dir': Filename is already a directory prefix"
-    );
+    assert_eq!(text, "Bad name 'dir': Filename is already a directory prefix");
     let text = refused(&dataset, "a.txt/below").await;
-    assert_eq!(
-        text,
-        "Bad name 'a.txt/below': Directory prefix is already a filename"
-    );
+    assert_eq!(text, "Bad name 'a.txt/below': Directory prefix is already a filename");
     refused(&dataset, "a.txt/").await;
     assert_eq!(added_as(&dataset, "DIR").await, "DIR");
     assert_eq!(dataset.names().await, ["DIR", "a.txt", "dir/b"]);
@@ -149,9 +123,7 @@ async fn look_ups_are_not_normalised() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;
     dataset.add("dir/a", "1").await.is(200);
-    for raw in [
-        "dir//a", "./dir/a", "/dir/a", "%2Fdir/a", "dir/a/", "dir", "Dir/a", "", "%00",
-    ] {
+    for raw in ["dir//a", "./dir/a", "/dir/a", "%2Fdir/a", "dir/a/", "dir", "Dir/a", "", "%00"] {
         dataset.content(raw).await.is(404);
         let path = dataset.path(&format!("/files/{raw}"));
         dataset.client.delete(&path).await.is(404);
@@ -178,29 +150,15 @@ async fn a_deleted_file_is_gone_and_its_name_free() {
 async fn a_form_with_one_file_is_understood_as_that_file() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;
-    let form = dataset
-        .client
-        .with("Content-Type", "multipart/form-data; boundary=X");
+    let form = dataset.client.with("Content-Type", "multipart/form-data; boundary=X");
     let one = part_of_a_form("ignored.png", "content") + "--X--\r\n";
-    form.send("POST", &dataset.path("/files/a"), one)
-        .await
-        .is(200);
+    form.send("POST", &dataset.path("/files/a"), one).await.is(200);
     assert_eq!(dataset.content("a").await.body, "content");
 
     let two = part_of_a_form("1", "1") + &part_of_a_form("2", "2") + "--X--\r\n";
-    form.send("POST", &dataset.path("/files/b"), two)
-        .await
-        .is(400);
-    form.send("POST", &dataset.path("/files/b"), "--X--\r\n")
-        .await
-        .is(400);
-    form.send(
-        "POST",
-        &dataset.path("/files/b"),
-        part_of_a_form("1", "cut"),
-    )
-    .await
-    .is(400);
+    form.send("POST", &dataset.path("/files/b"), two).await.is(400);
+    form.send("POST", &dataset.path("/files/b"), "--X--\r\n").await.is(400);
+    form.send("POST", &dataset.path("/files/b"), part_of_a_form("1", "cut")).await.is(400);
     assert_eq!(dataset.names().await, ["a"]);
 }
 
@@ -208,13 +166,8 @@ async fn a_form_with_one_file_is_understood_as_that_file() {
 async fn a_content_disposition_is_accepted_and_not_used() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;
-    let client = dataset
-        .client
-        .with("Content-Disposition", "attachment; filename=other name");
-    let added = client
-        .upload(&dataset.path("/files/a"), "1")
-        .await
-        .json(200);
+    let client = dataset.client.with("Content-Disposition", "attachment; filename=other name");
+    let added = client.upload(&dataset.path("/files/a"), "1").await.json(200);
     assert_eq!(added["filename"], "a");
 }
 
@@ -226,11 +179,7 @@ async fn an_upload_that_is_cut_off_leaves_nothing() {
         let broken = std::io::Error::other("the client went away");
         let chunks = [Ok(Bytes::from_static(b"half")), Err(broken)];
         let body = Body::from_stream(stream::iter(chunks));
-        dataset
-            .client
-            .upload(&dataset.path(path), body)
-            .await
-            .is(400);
+        dataset.client.upload(&dataset.path(path), body).await.is(400);
     }
     assert_eq!(dataset.names().await, [""; 0]);
     dataset.add("a", "whole").await.is(200);
@@ -268,11 +217,7 @@ async fn head_says_what_get_would() {
         assert_eq!(head.header(name), get.header(name), "{name}");
         assert!(!get.header(name).is_empty(), "{name}");
     }
-    dataset
-        .client
-        .send("HEAD", &dataset.path("/files/b"), "")
-        .await
-        .is(404);
+    dataset.client.send("HEAD", &dataset.path("/files/b"), "").await.is(404);
 }
 
 #[tokio::test]
@@ -284,12 +229,7 @@ async fn what_the_client_has_is_not_sent_again() {
     let handle = dataset.fields().await["files"]["a"].clone();
     assert_eq!(etag, format!("\"{}\"", handle.as_str().unwrap()));
     let path = dataset.path("/files/a");
-    for known in [
-        etag.clone(),
-        format!("W/{etag}"),
-        format!("\"x\", {etag}"),
-        "*".to_owned(),
-    ] {
+    for known in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
         let client = dataset.client.with("If-None-Match", known);
         let answer = client.get(&path).await.is(304);
         assert!(answer.body.is_empty());
@@ -316,12 +256,7 @@ async fn a_range_is_that_part() {
         assert_eq!(answer.header("content-range"), content_range);
         assert_eq!(answer.header("content-length"), body.len().to_string());
     }
-    let answer = dataset
-        .client
-        .with("Range", "bytes=10-")
-        .get(&path)
-        .await
-        .is(416);
+    let answer = dataset.client.with("Range", "bytes=10-").get(&path).await.is(416);
     assert_eq!(answer.header("content-range"), "bytes */10");
     for range in ["bytes=0-1,4-5", "lines=1-2", "bytes=5-2"] {
         let answer = dataset.client.with("Range", range).get(&path).await.is(200);
@@ -331,11 +266,7 @@ async fn a_range_is_that_part() {
     let etag = dataset.content("a").await.header("etag").to_owned();
     let ranged = dataset.client.with("Range", "bytes=4-");
     ranged.with("If-Range", etag).get(&path).await.is(206);
-    let answer = ranged
-        .with("If-Range", "\"older\"")
-        .get(&path)
-        .await
-        .is(200);
+    let answer = ranged.with("If-Range", "\"older\"").get(&path).await.is(200);
     assert_eq!(answer.body, "0123456789");
 }
 
@@ -368,11 +299,7 @@ async fn a_file_is_found_by_its_handle_in_its_dataset_only() {
 
     let other = server.add_dataset("dogs").await;
     other.add("b", "other").await.is(200);
-    other
-        .client
-        .get(&other.path(&format!("/file-handles/{handle}")))
-        .await
-        .is(404);
+    other.client.get(&other.path(&format!("/file-handles/{handle}"))).await.is(404);
     for bad in [handle.to_uppercase(), "x".to_owned()] {
         let path = dataset.path(&format!("/file-handles/{bad}"));
         dataset.client.get(&path).await.is(404);
@@ -384,17 +311,8 @@ async fn a_zip_adds_its_files_in_order_without_directories() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;
     let archive = zip_of(&[("z", "1"), ("dir/", ""), ("dir/a", "2"), ("./m", "")]);
-    let added = dataset
-        .client
-        .upload(&dataset.path("/files-multi/"), archive)
-        .await
-        .json(200);
-    let names: Vec<&Value> = added
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| &row["filename"])
-        .collect();
+    let added = dataset.client.upload(&dataset.path("/files-multi/"), archive).await.json(200);
+    let names: Vec<&Value> = added.as_array().unwrap().iter().map(|row| &row["filename"]).collect();
     assert_eq!(names, ["z", "dir/a", "m"]);
     assert_eq!(dataset.names().await, ["dir/a", "m", "z"]);
     assert_eq!(dataset.content("dir/a").await.body, "2");
@@ -415,11 +333,7 @@ async fn a_zip_with_one_bad_member_adds_nothing() {
         [("good", "1"), ("good/below", "2")],
         [("good", "1"), ("./good", "2")],
     ] {
-        let detail = dataset
-            .client
-            .upload(&path, zip_of(&members))
-            .await
-            .detail(400);
+        let detail = dataset.client.upload(&path, zip_of(&members)).await.detail(400);
         assert!(detail.starts_with("Bad name '"), "{members:?}: {detail}");
     }
     assert_eq!(dataset.names().await, ["taken"]);
@@ -435,12 +349,7 @@ async fn what_is_no_zip_is_400_and_adds_nothing() {
     let at = good.windows(7).position(|bytes| bytes == b"content");
     // Stored or deflated, a changed byte breaks the content or its checksum.
     rotten[at.unwrap_or(40)] ^= 1;
-    for bad in [
-        Vec::new(),
-        b"no zip".to_vec(),
-        good[..good.len() / 2].to_vec(),
-        rotten,
-    ] {
+    for bad in [Vec::new(), b"no zip".to_vec(), good[..good.len() / 2].to_vec(), rotten] {
         dataset.client.upload(&path, bad).await.is(400);
     }
     assert_eq!(dataset.names().await, [""; 0]);

@@ -8,12 +8,7 @@ async fn metadata_is_empty_at_first_and_kept_exactly() {
     let dataset = server.add_dataset("cats").await;
     dataset.add("dir/a%20b", "1").await.is(200);
     assert_eq!(dataset.metadata("dir/a%20b").await, "");
-    for text in [
-        "  {\"label\": \"cat\"}\n ",
-        "",
-        "é 🐈 \\ \"",
-        &"x".repeat(100_000),
-    ] {
+    for text in ["  {\"label\": \"cat\"}\n ", "", "é 🐈 \\ \"", &"x".repeat(100_000)] {
         let answer = dataset.set_metadata("dir/a%20b", text).await;
         assert_eq!(answer.json(200), json!({"metadata": text}));
         assert_eq!(dataset.metadata("dir/a%20b").await, text);
@@ -34,11 +29,7 @@ async fn all_metadata_is_a_map_of_all_files() {
         assert_eq!(map, json!({"a": "", "b": "label"}));
     }
     // A file that is added again starts without.
-    dataset
-        .client
-        .delete(&dataset.path("/files/b"))
-        .await
-        .is(200);
+    dataset.client.delete(&dataset.path("/files/b")).await.is(200);
     dataset.add("b", "2").await.is(200);
     let map = dataset.client.get(&all).await.json(200);
     assert_eq!(map, json!({"a": "", "b": ""}));
@@ -76,9 +67,6 @@ async fn metadata_beyond_its_bound_is_413() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;
     dataset.add("a", "1").await.is(200);
-    dataset
-        .set_metadata("a", &"x".repeat((1 << 20) + 1))
-        .await
-        .is(413);
+    dataset.set_metadata("a", &"x".repeat((1 << 20) + 1)).await.is(413);
     assert_eq!(dataset.metadata("a").await, "");
 }

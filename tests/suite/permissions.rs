@@ -28,28 +28,13 @@ fn actions(dataset: &Dataset) -> Vec<(&'static str, String, Value, Right)> {
         ("PUT", path(""), json!({}), Right::Change),
         ("PATCH", path(""), json!({}), Right::Change),
         ("DELETE", path("/clear"), Value::Null, Right::Change),
-        (
-            "POST",
-            path(&format!("/merge/{}", dataset.pk)),
-            bad.clone(),
-            Right::Change,
-        ),
-        (
-            "POST",
-            path("/download"),
-            json!({"filetype": 1}),
-            Right::Read,
-        ),
+        ("POST", path(&format!("/merge/{}", dataset.pk)), bad.clone(), Right::Change),
+        ("POST", path("/download"), json!({"filetype": 1}), Right::Read),
         ("POST", path("/copy"), bad.clone(), Right::Read),
         ("POST", path("/files/.."), Value::Null, Right::Change),
         ("POST", path("/files-multi"), Value::Null, Right::Change),
         ("GET", path("/files/nothing"), Value::Null, Right::Read),
-        (
-            "GET",
-            path("/file-handles/nothing"),
-            Value::Null,
-            Right::Read,
-        ),
+        ("GET", path("/file-handles/nothing"), Value::Null, Right::Read),
         ("DELETE", path("/files/nothing"), Value::Null, Right::Change),
         ("POST", path("/metadata/nothing"), bad, Right::Change),
         ("GET", path("/metadata/nothing"), Value::Null, Right::Read),
@@ -70,23 +55,13 @@ async fn callers(server: &Server) -> Vec<Caller> {
     use Right::{Administer, Change, Read as Look, See, Write as Rule};
     let node = server.add_node().await.to_string();
     let on_node = |client: &Client| client.with("Node-Id", node.clone());
-    let caller = |name, client: Client, rights| Caller {
-        name,
-        client,
-        logged_in: true,
-        rights,
-    };
+    let caller = |name, client: Client, rights| Caller { name, client, logged_in: true, rights };
     let reader = server.member("reader", Read).await;
     let executor = server.member("executor", Execute).await;
     let writer = server.member("writer", Write).await;
     let leader = server.member("leader", Admin).await;
     let stranger = server.stranger("stranger").await;
-    let anonymous = |name, client| Caller {
-        name,
-        client,
-        logged_in: false,
-        rights: &[],
-    };
+    let anonymous = |name, client| Caller { name, client, logged_in: false, rights: &[] };
     vec![
         anonymous("anonymous", server.anonymous()),
         anonymous("anonymous on a node", on_node(&server.anonymous())),
@@ -94,24 +69,12 @@ async fn callers(server: &Server) -> Vec<Caller> {
         caller("stranger", stranger, &[]),
         caller("reader on a node", on_node(&reader), &[See, Look]),
         caller("reader", reader, &[See, Look]),
-        caller(
-            "executor on a node",
-            on_node(&executor),
-            &[See, Look, Change],
-        ),
+        caller("executor on a node", on_node(&executor), &[See, Look, Change]),
         caller("executor", executor, &[See, Look]),
-        caller(
-            "writer on a node",
-            on_node(&writer),
-            &[See, Look, Change, Rule],
-        ),
+        caller("writer on a node", on_node(&writer), &[See, Look, Change, Rule]),
         caller("writer", writer, &[See, Look, Change, Rule]),
         caller("leader", leader, &[See, Look, Change, Rule]),
-        caller(
-            "administrator",
-            server.admin().await,
-            &[See, Look, Change, Rule, Administer],
-        ),
+        caller("administrator", server.admin().await, &[See, Look, Change, Rule, Administer]),
     ]
 }
 
@@ -125,22 +88,12 @@ async fn every_action_is_open_to_whom_the_document_says() {
     let callers = callers(&server).await;
     for (dataset, is_public) in [(&closed, false), (&open, true)] {
         for (method, path, body, right) in actions(dataset) {
-            for Caller {
-                name,
-                client,
-                logged_in,
-                rights,
-            } in &callers
-            {
+            for Caller { name, client, logged_in, rights } in &callers {
                 let client = match &body {
                     Value::Null => client.clone(),
                     _ => client.with("Content-Type", "application/json"),
                 };
-                let text = if body.is_null() {
-                    String::new()
-                } else {
-                    body.to_string()
-                };
+                let text = if body.is_null() { String::new() } else { body.to_string() };
                 let answer = client.send(method, &path, text).await;
                 let status = answer.status.as_u16();
                 let allowed = rights.contains(&right) || (is_public && right == Right::See);
@@ -159,18 +112,8 @@ async fn every_action_is_open_to_whom_the_document_says() {
 async fn a_dataset_is_made_where_its_maker_may_write() {
     let server = Server::start().await;
     let body = server.dataset_body("new");
-    for Caller {
-        name,
-        client,
-        logged_in,
-        rights,
-    } in callers(&server).await
-    {
-        let status = client
-            .post("/v1/datasets/create", &body)
-            .await
-            .status
-            .as_u16();
+    for Caller { name, client, logged_in, rights } in callers(&server).await {
+        let status = client.post("/v1/datasets/create", &body).await.status.as_u16();
         match (rights.contains(&Right::Write), logged_in) {
             // The first one makes it, the others find the name taken.
             (true, _) => assert!([201, 400].contains(&status), "{name}: {status}"),
@@ -240,9 +183,7 @@ async fn people_see_themselves_and_their_teams() {
     let (team, project) = server.add_foreign_project("foreign").await;
     ann.get(&format!("/v1/teams/{team}")).await.is(403);
     ann.get(&format!("/v1/projects/{project}")).await.is(403);
-    ann.get(&format!("/v1/projects/{}", server.project))
-        .await
-        .is(200);
+    ann.get(&format!("/v1/projects/{}", server.project)).await.is(200);
     for resource in ["users", "teams", "licences"] {
         let body = json!({
             "username": "x", "password": "x", "name": "x", "url": "https://example.org",

@@ -14,6 +14,12 @@ use tower::ServiceExt;
 /// Password of the administrator and of every other user.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
+/// An empty store.
+pub(crate) fn new_store(directory: &TempDir) -> Engine {
+    let options = EngineOptions { segment_bytes: 4 << 20, arbiters: 1, ..EngineOptions::default() };
+    Engine::open(directory.path().to_owned(), &options).unwrap()
+}
+
 /// A server with its first start done: user `admin`, team and project `default`.
 pub(crate) struct Server {
     router: Router,
@@ -28,16 +34,14 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let options = EngineOptions {
-            segment_bytes: 4 << 20,
-            arbiters: 1,
-            ..EngineOptions::default()
-        };
-        let engine = Engine::open(directory.path().join("store"), &options).unwrap();
+        let engine = new_store(&directory);
         let password = Some(PASSWORD.to_owned());
-        bootstrap(&engine, directory.path(), password)
-            .await
-            .unwrap();
+        bootstrap(&engine, directory.path(), password).await.unwrap();
+        Self::over(engine, directory)
+    }
+
+    /// A server over a store that is there and usable.
+    pub(crate) fn over(engine: Engine, directory: TempDir) -> Self {
         let key = granary::auth::load_or_create_key(directory.path()).unwrap();
         let router = router(AppState::new(engine.clone(), key).unwrap());
         let (project, team) = {
@@ -45,28 +49,18 @@ impl Server {
             let project = snapshot.projects().unwrap().next().unwrap().unwrap();
             (project.id.0, project.team.0)
         };
-        Self {
-            router,
-            engine,
-            directory,
-            project,
-            team,
-        }
+        Self { router, engine, directory, project, team }
     }
 
     /// Somebody without a login.
     pub(crate) fn anonymous(&self) -> Client {
-        Client {
-            router: self.router.clone(),
-            headers: Vec::new(),
-        }
+        Client { router: self.router.clone(), headers: Vec::new() }
     }
 
     /// Somebody logged in.
     pub(crate) async fn login(&self, username: &str) -> Client {
         let tokens = self.tokens(username).await;
-        self.anonymous()
-            .with("Authorization", bearer(&tokens["access"]))
+        self.anonymous().with("Authorization", bearer(&tokens["access"]))
     }
 
     /// The tokens of a fresh login.
@@ -100,36 +94,24 @@ impl Server {
     }
 
     pub(crate) async fn join(&self, user: u64, team: u64, level: PermissionLevel) {
-        let joined = self
-            .engine
-            .add_member(TeamId(team), UserId(user), level, None);
+        let joined = self.engine.add_member(TeamId(team), UserId(user), level, None);
         joined.await.unwrap();
     }
 
     /// Makes a project in the team `default`.
     pub(crate) async fn add_project(&self, name: &str) -> u64 {
         let project = json!({"name": name, "team": self.team});
-        let answer = self
-            .admin()
-            .await
-            .post("/v1/projects/create", &project)
-            .await;
+        let answer = self.admin().await.post("/v1/projects/create", &project).await;
         answer.json(201)["pk"].as_u64().unwrap()
     }
 
     /// Makes a team and a project in it that nobody belongs to.
     pub(crate) async fn add_foreign_project(&self, name: &str) -> (u64, u64) {
         let admin = self.admin().await;
-        let team = admin
-            .post("/v1/teams/create", &json!({"name": name}))
-            .await
-            .json(201);
+        let team = admin.post("/v1/teams/create", &json!({"name": name})).await.json(201);
         let project = json!({"name": name, "team": team["pk"]});
         let project = admin.post("/v1/projects/create", &project).await.json(201);
-        (
-            team["pk"].as_u64().unwrap(),
-            project["pk"].as_u64().unwrap(),
-        )
+        (team["pk"].as_u64().unwrap(), project["pk"].as_u64().unwrap())
     }
 
     /// Makes a node.
@@ -147,13 +129,8 @@ impl Server {
     /// Makes a dataset in the project `default`.
     pub(crate) async fn add_dataset(&self, name: &str) -> Dataset {
         let admin = self.admin().await;
-        let answer = admin
-            .post("/v1/datasets/create", &self.dataset_body(name))
-            .await;
-        Dataset {
-            pk: answer.json(201)["pk"].as_u64().unwrap(),
-            client: admin,
-        }
+        let answer = admin.post("/v1/datasets/create", &self.dataset_body(name)).await;
+        Dataset { pk: answer.json(201)["pk"].as_u64().unwrap(), client: admin }
     }
 }
 
@@ -284,9 +261,7 @@ impl Dataset {
 
     pub(crate) async fn set_metadata(&self, name: &str, metadata: &str) -> Answer {
         let path = self.path(&format!("/metadata/{name}"));
-        self.client
-            .post(&path, &json!({"metadata": metadata}))
-            .await
+        self.client.post(&path, &json!({"metadata": metadata})).await
     }
 
     pub(crate) async fn metadata(&self, name: &str) -> String {
@@ -302,20 +277,12 @@ impl Dataset {
     /// The names of the files.
     pub(crate) async fn names(&self) -> Vec<String> {
         let fields = self.fields().await;
-        fields["files"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect()
+        fields["files"].as_object().unwrap().keys().cloned().collect()
     }
 
     /// The dataset that an answer shows, worked on by the same client.
     pub(crate) fn shown(&self, fields: &Value) -> Self {
-        Self {
-            pk: fields["pk"].as_u64().unwrap(),
-            client: self.client.clone(),
-        }
+        Self { pk: fields["pk"].as_u64().unwrap(), client: self.client.clone() }
     }
 }
 

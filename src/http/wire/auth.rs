@@ -20,10 +20,7 @@ impl Credentials {
         let username = fields.text("username", Need::Required, Text::upto(4096));
         let password = fields.text("password", Need::Required, SECRET);
         fields.check()?;
-        Ok(Self {
-            username: username.unwrap_or_default(),
-            password: password.unwrap_or_default(),
-        })
+        Ok(Self { username: username.unwrap_or_default(), password: password.unwrap_or_default() })
     }
 }
 

@@ -65,10 +65,7 @@ impl UserBody {
         let first_name = fields.text("first_name", Need::Optional, short);
         let last_name = fields.text("last_name", Need::Optional, short);
         let email = fields.text("email", Need::Optional, Text::upto(254).or_blank());
-        if email
-            .as_deref()
-            .is_some_and(|email| !email.is_empty() && !is_email(email))
-        {
+        if email.as_deref().is_some_and(|email| !email.is_empty() && !is_email(email)) {
             fields.refuse("email", "Enter a valid email address.");
         }
         let is_staff = fields.boolean("is_staff", Need::Optional);
@@ -84,18 +81,12 @@ impl UserBody {
             is_staff: is_staff.unwrap_or(false),
             is_active: is_active.unwrap_or(true),
         };
-        Ok(Self {
-            user,
-            password: password.unwrap_or_default(),
-        })
+        Ok(Self { user, password: password.unwrap_or_default() })
     }
 
     /// The user, with the hash of the password.
     pub(crate) fn user(self, password_hash: String) -> NewUser {
-        NewUser {
-            password_hash,
-            ..self.user
-        }
+        NewUser { password_hash, ..self.user }
     }
 }
 
@@ -147,10 +138,7 @@ impl<'a> TeamShape<'a> {
                 continue;
             }
             if let Some(user) = snapshot.user(membership.user)? {
-                members.push(Member {
-                    pk: user.id.0,
-                    username: user.username,
-                });
+                members.push(Member { pk: user.id.0, username: user.username });
             }
         }
         Ok(Self {
@@ -168,10 +156,7 @@ impl<'a> TeamShape<'a> {
 pub(crate) fn read_team(mut fields: Fields, creator: Option<UserId>) -> Result<NewTeam, ApiError> {
     let name = fields.text("name", Need::Required, Text::upto(200));
     fields.check()?;
-    Ok(NewTeam {
-        name: name.unwrap_or_default(),
-        creator,
-    })
+    Ok(NewTeam { name: name.unwrap_or_default(), creator })
 }
 
 /// A project.
@@ -207,9 +192,7 @@ pub(crate) fn read_project(
     let name = fields.text("name", Need::Required, Text::upto(200));
     let team = fields.pk("team", Need::Required).map(TeamId);
     if let Some(team) = team
-        && snapshot
-            .team(team)?
-            .is_none_or(|team| team.deletion_time.is_some())
+        && snapshot.team(team)?.is_none_or(|team| team.deletion_time.is_some())
     {
         fields.refuse("team", no_object(team));
     }
@@ -271,9 +254,7 @@ fn is_url(text: &str) -> bool {
         return false;
     };
     matches!(url.scheme_str(), Some("http" | "https" | "ftp" | "ftps"))
-        && url
-            .host()
-            .is_some_and(|host| host.contains('.') || host == "localhost")
+        && url.host().is_some_and(|host| host.contains('.') || host == "localhost")
 }
 
 /// A node.
@@ -341,13 +322,7 @@ mod tests {
         for good in ["https://example.org/x?y", "http://localhost:8000"] {
             assert!(is_url(good), "{good}");
         }
-        for bad in [
-            "example.org",
-            "javascript:alert(1)",
-            "http://",
-            "http://x",
-            "https://a b",
-        ] {
+        for bad in ["example.org", "javascript:alert(1)", "http://", "http://x", "https://a b"] {
             assert!(!is_url(bad), "{bad}");
         }
     }

@@ -33,11 +33,7 @@ pub(crate) fn write_dataset(
     with_files: bool,
 ) -> Result<(), ApiError> {
     let fault = Cell::new(None);
-    let files = with_files.then_some(Files {
-        snapshot,
-        dataset,
-        fault: &fault,
-    });
+    let files = with_files.then_some(Files { snapshot, dataset, fault: &fault });
     let written = serde_json::to_writer(out, &Shape::of(dataset, files));
     settle(written, &fault)
 }
@@ -54,11 +50,7 @@ pub(crate) fn write_all_metadata(
     dataset: &Dataset,
 ) -> Result<(), ApiError> {
     let fault = Cell::new(None);
-    let map = AllMetadata {
-        snapshot,
-        dataset,
-        fault: &fault,
-    };
+    let map = AllMetadata { snapshot, dataset, fault: &fault };
     let written = serde_json::to_writer(out, &map);
     settle(written, &fault)
 }
@@ -289,10 +281,7 @@ fn read_new_name(value: Value) -> Result<String, ApiError> {
         return Err(ApiError::bad_name(&name, "This field may not be blank."));
     }
     if trimmed.contains('\0') {
-        return Err(ApiError::bad_name(
-            &name,
-            "Null characters are not allowed.",
-        ));
+        return Err(ApiError::bad_name(&name, "Null characters are not allowed."));
     }
     let max = NAME.letters_max;
     if trimmed.chars().nth(max).is_some() {
@@ -352,18 +341,9 @@ mod tests {
     #[test]
     fn a_merge_takes_nothing_but_booleans() {
         let read = |body| read_merge(body).ok();
-        assert_eq!(
-            read(json!({"delete": false, "hard": true})),
-            Some(SourceAfterMerge::Keep)
-        );
-        assert_eq!(
-            read(json!({"delete": true})),
-            Some(SourceAfterMerge::Destroy)
-        );
-        assert_eq!(
-            read(json!({"delete": true, "hard": true})),
-            Some(SourceAfterMerge::HardDelete)
-        );
+        assert_eq!(read(json!({"delete": false, "hard": true})), Some(SourceAfterMerge::Keep));
+        assert_eq!(read(json!({"delete": true})), Some(SourceAfterMerge::Destroy));
+        assert_eq!(read(json!({"delete": true, "hard": true})), Some(SourceAfterMerge::HardDelete));
         for body in [
             json!({}),
             json!({"delete": 1}),
@@ -381,14 +361,8 @@ mod tests {
     fn a_copy_refuses_what_is_no_name() {
         let name = |body| CopyBody::read(body).ok().map(|body| body.new_name);
         assert_eq!(name(json!({})), Some(None));
-        assert_eq!(
-            name(json!({"new_name": null, "only_files": null})),
-            Some(None)
-        );
-        assert_eq!(
-            name(json!({"new_name": "x".repeat(200)})),
-            Some(Some("x".repeat(200)))
-        );
+        assert_eq!(name(json!({"new_name": null, "only_files": null})), Some(None));
+        assert_eq!(name(json!({"new_name": "x".repeat(200)})), Some(Some("x".repeat(200))));
         for body in [
             json!({"new_name": " "}),
             json!({"new_name": 1}),
@@ -405,14 +379,8 @@ mod tests {
     #[test]
     fn a_download_knows_two_kinds() {
         let read = |body| read_download(body).ok();
-        assert_eq!(
-            read(json!({"params": {}, "more": 1})),
-            Some(ArchiveFormat::Zip)
-        );
-        assert_eq!(
-            read(json!({"filetype": "tar.gz"})),
-            Some(ArchiveFormat::TarGz)
-        );
+        assert_eq!(read(json!({"params": {}, "more": 1})), Some(ArchiveFormat::Zip));
+        assert_eq!(read(json!({"filetype": "tar.gz"})), Some(ArchiveFormat::TarGz));
         for body in [
             json!({"filetype": "rar"}),
             json!({"filetype": 1}),

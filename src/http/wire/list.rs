@@ -39,10 +39,7 @@ mod tests {
     fn only_what_is_evaluated_is_accepted() {
         let read = |body| ListBody::read(body).map(|body| body.include_inactive).ok();
         assert_eq!(read(json!({})), Some(false));
-        assert_eq!(
-            read(json!({"expressions": [], "include_inactive": true})),
-            Some(true)
-        );
+        assert_eq!(read(json!({"expressions": [], "include_inactive": true})), Some(true));
         for body in [
             json!([1]),
             json!("x"),
