@@ -12,7 +12,8 @@ use super::fields::Need;
 use super::path;
 use super::respond::{Rows, changed_dataset, dataset, empty, read_dataset, spooled};
 use super::state::AppState;
-use super::wire::datasets::{CopyBody, DatasetBody, read_merge, write_dataset};
+use super::wire::bodies::{CopyBody, DatasetBody, read_merge};
+use super::wire::datasets::write_dataset;
 use super::wire::list::ListBody;
 use crate::permission::{Action, Allowed, Object, Principal, Rights, allow};
 

@@ -16,7 +16,7 @@ use super::datasets::{Opened, open};
 use super::error::ApiError;
 use super::path;
 use super::state::AppState;
-use super::wire::datasets::read_download;
+use super::wire::bodies::read_download;
 use crate::permission::{Action, Principal};
 
 /// Letters that RFC 5987 leaves as they are.

@@ -10,7 +10,8 @@ use super::error::ApiError;
 use super::path;
 use super::respond::{json, spooled};
 use super::state::AppState;
-use super::wire::datasets::{Metadata, read_metadata, write_all_metadata};
+use super::wire::bodies::read_metadata;
+use super::wire::datasets::{Metadata, write_all_metadata};
 use crate::permission::{Action, Principal};
 
 /// `POST /datasets/{pk}/metadata/{*filename}`.
