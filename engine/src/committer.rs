@@ -143,7 +143,7 @@ impl Committer {
     /// durable. For crash tests, whose disk has stopped already.
     #[cfg(feature = "simulation")]
     pub(crate) fn abandon(&self) {
-        self.queue.fail(Arc::new(io::Error::other("abandoned")));
+        self.queue.fail(&Arc::new(io::Error::other("abandoned")));
         self.stop();
     }
 }

@@ -34,10 +34,12 @@ pub struct Space {
     pub available: u64,
 }
 
-/// A data directory.
+/// A data directory. Every call's errors are the disk's own; nothing may be assumed about what a
+/// failed call did.
 ///
 /// A name that was made, renamed or removed is durable only after [`Disk::sync_dir`] of the
 /// directory that holds it; the top directory is `""`.
+#[expect(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait Disk: Debug + Send + Sync + 'static {
     /// Opens a file for reading and writing.
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
@@ -70,7 +72,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn display(&self) -> String;
 }
 
-/// An open file. All calls may be made from many threads at once.
+/// An open file. All calls may be made from many threads at once; their errors are the disk's own.
+#[expect(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait DiskFile: Debug + Send + Sync {
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;

@@ -96,6 +96,7 @@ impl Engine {
     ///
     /// # Errors
     /// See [`OpenError`].
+    #[expect(clippy::needless_pass_by_value, reason = "the engine keeps the disk")]
     pub fn open_on(disk: Arc<dyn Disk>, options: &EngineOptions) -> Result<Self, OpenError> {
         let io = |source: io::Error| OpenError::Io { path: disk.display().into(), source };
         let sizes = Sizes::on(&*disk, options).map_err(io)?;

@@ -90,15 +90,15 @@ impl From<IndexError> for MutationError {
 }
 
 impl IndexError {
-    /// The same as an I/O error, for those who only need to know that the disk failed.
-    pub(crate) fn into_io(self) -> std::io::Error {
-        match self {
-            Self::Redb(error) => match *error {
-                redb::Error::Io(error) => error,
-                other => std::io::Error::other(other.to_string()),
-            },
-            other => std::io::Error::other(other.to_string()),
+    /// The error with all its causes.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
         }
+        text
     }
 }
 

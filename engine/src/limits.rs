@@ -56,7 +56,7 @@ pub const MERGE_ATTEMPTS_MAX: u32 = 3;
 pub const HOLD_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How long an idle actor stays.
-pub const ACTOR_IDLE_MAX: Duration = Duration::from_secs(60);
+pub const ACTOR_IDLE_MAX: Duration = Duration::from_mins(1);
 
 /// Journal bytes after which the index is checkpointed; bounds replay to about half a second.
 pub const CHECKPOINT_JOURNAL_BYTES: u64 = 256 << 20;
@@ -84,7 +84,7 @@ pub const READ_CHUNK_BYTES: usize = 256 << 10;
 
 /// How long a lease keeps bytes that died after it began; a download that takes longer may find
 /// that a file of it has gone.
-pub const LEASE_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+pub const LEASE_MAX: Duration = Duration::from_hours(6);
 
 /// Files in one intake archive.
 pub const INTAKE_FILES_MAX: usize = 1_000_000;
@@ -97,7 +97,8 @@ pub const SEGMENT_LIVE_PERCENT_MIN: u64 = 50;
 
 /// How long a dataset stands still for a change that was planned on it; one that takes longer is
 /// refused by the expectations that it states.
-pub const HOLD_MAX: Duration = Duration::from_secs(600);
+pub const HOLD_MAX: Duration = Duration::from_mins(10);
+
 /// Bytes that an upload of unknown length holds at first, and the least that a staging file is
 /// written in: small enough that thousands of them fit the budget, large enough for most files.
 pub const UPLOAD_FIRST_BYTES: usize = 64 << 10;
@@ -113,6 +114,7 @@ pub const SPOOL_READ_BYTES: usize = 64 << 10;
 /// How long a member of an archive waits for upload memory before it goes to a file of its own:
 /// a little longer than a group of the journal takes, which gives memory back.
 pub const INTAKE_MEMORY_WAIT_MAX: Duration = Duration::from_millis(100);
+
 /// Files of an archive's list that stay in memory; a longer list goes through a spool. At the
 /// names that people give, about half a megabyte.
 pub const MANIFEST_FILES_IN_MEMORY_MAX: usize = 4096;
@@ -147,7 +149,7 @@ pub const INTAKE_DICTIONARY_BYTES_MAX: u32 = 64 << 20;
 /// Parts of a large set that are on their way to the journal while the next one is read.
 pub const STAGED_PARTS_AHEAD_MAX: usize = 3;
 
-/// Bytes of a small file system's share for one journal segment, and of the common segment.
+/// Bytes of one journal segment where the file system is large enough; a dead one frees as much.
 pub const SEGMENT_BYTES: u64 = 256 << 20;
 
 /// Archives that are built at once; each keeps a thread of the blocking pool.
@@ -157,7 +159,7 @@ pub const ARCHIVES_MAX: usize = 64;
 pub const BULK_CHANGES_MAX: usize = 8;
 
 /// How often what was remembered in memory is written.
-pub const TOUCHES_WRITTEN_EVERY: Duration = Duration::from_secs(60);
+pub const TOUCHES_WRITTEN_EVERY: Duration = Duration::from_mins(1);
 
 /// How often the store looks for segments worth compacting.
 pub const COMPACTION_PERIOD: Duration = Duration::from_secs(5);

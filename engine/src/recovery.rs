@@ -61,9 +61,12 @@ pub(crate) fn open(
     options: JournalOptions,
     index_cache_bytes: usize,
 ) -> Result<Recovered, OpenError> {
-    let lock = disk.lock().map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::Locked { path: disk.display().into() },
-        _ => io_error(&**disk)(error),
+    let lock = disk.lock().map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            OpenError::Locked { path: disk.display().into() }
+        } else {
+            io_error(&**disk)(error)
+        }
     })?;
     let names = disk.list("").map_err(io_error(&**disk))?;
     let is_new = !names.iter().any(|name| name == IDENTITY_PATH);
@@ -82,14 +85,9 @@ fn io_error(disk: &dyn Disk) -> impl Fn(io::Error) -> OpenError + '_ {
     move |source| OpenError::Io { path: disk.display().into(), source }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a conversion, for map_err")]
 fn damaged_index(error: IndexError) -> OpenError {
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        reason = format!("{reason}: {cause}");
-        source = cause.source();
-    }
-    OpenError::IndexDamaged { reason }
+    OpenError::IndexDamaged { reason: error.to_text() }
 }
 
 /// Makes an empty store. The identity gets its name last: without it, making starts again.

@@ -1,6 +1,5 @@
 //! What reads stand on: the index, the journal's segments, the blobs, the open leases.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::blobs::{Blob, Blobs};
@@ -22,12 +21,11 @@ const LOOKS_MAX: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct SharedIndex {
     index: RwLock<Arc<Index>>,
-    failed: AtomicBool,
 }
 
 impl SharedIndex {
     pub(crate) fn new(index: Index) -> Self {
-        Self { index: RwLock::new(Arc::new(index)), failed: AtomicBool::new(false) }
+        Self { index: RwLock::new(Arc::new(index)) }
     }
 
     /// The current index.
@@ -38,17 +36,6 @@ impl SharedIndex {
     /// Puts another index in its place: the one opened for reading after a failure (I7).
     pub(crate) fn replace(&self, index: Index) {
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
-        self.failed.store(false, Ordering::Release);
-    }
-
-    /// The index has failed, and reads of it too until it is replaced.
-    pub(crate) fn fail(&self) {
-        self.failed.store(true, Ordering::Release);
-    }
-
-    /// Whether reads fail.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
     }
 }
 

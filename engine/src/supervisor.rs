@@ -87,7 +87,7 @@ impl Supervisor {
     pub(crate) async fn hold(&self, dataset: DatasetId) -> Result<Hold, MutationError> {
         let (granted, granting) = oneshot::channel();
         let (release, released) = oneshot::channel();
-        let (_, ticket) = self.ask(dataset, HoldDataset { granted, released }).await?;
+        let ((), ticket) = self.ask(dataset, HoldDataset { granted, released }).await?;
         drop(ticket);
         match tokio::time::timeout(HOLD_WAIT_MAX, granting).await {
             Ok(Ok(())) => Ok(Hold { _release: release }),

@@ -41,12 +41,15 @@ impl Touches {
     }
 
     /// What is to be written; counts as written from now on.
-    pub(crate) fn take(&self) -> (Vec<(UserId, Timestamp)>, Vec<(NodeId, Timestamp)>) {
+    pub(crate) fn take(&self) -> (Times<UserId>, Times<NodeId>) {
         (take(&self.logins), take(&self.sightings))
     }
 }
 
-fn take<K: Copy + Eq + std::hash::Hash + Ord>(touches: &DashMap<K, Touch>) -> Vec<(K, Timestamp)> {
+/// When each was last seen.
+type Times<K> = Vec<(K, Timestamp)>;
+
+fn take<K: Copy + Eq + std::hash::Hash + Ord>(touches: &DashMap<K, Touch>) -> Times<K> {
     let mut taken = Vec::new();
     for mut touch in touches.iter_mut() {
         if !touch.written {

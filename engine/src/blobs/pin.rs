@@ -113,11 +113,6 @@ pub(crate) struct Pin {
 }
 
 impl Pin {
-    /// The content that is pinned.
-    pub(crate) fn digest(&self) -> Digest {
-        self.digest
-    }
-
     /// Whether the content's row was about to be removed when this pin was taken: then it counts
     /// as absent, even if a snapshot still shows the row.
     pub(crate) fn is_doomed(&self) -> bool {

@@ -107,16 +107,14 @@ impl Planner {
         let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut files = Vec::new();
         let mut bytes = 0;
-        let mut visited = 0;
         let mut last = None;
         self.done = true;
-        for row in tree.rows_from(from).map_err(ReadError::from)? {
+        for (visited, row) in tree.rows_from(from).map_err(ReadError::from)?.enumerate() {
             let row = row.map_err(ReadError::from)?;
             if visited >= CHANGE_FILES_MAX || bytes >= CHANGE_BYTES_MAX {
                 self.done = false;
                 break;
             }
-            visited += 1;
             if let FileRow::File(record) = row.row {
                 let metadata = tree.metadata_at(row.depth, &row.name).map_err(ReadError::from)?;
                 let metadata = metadata.unwrap_or_default();

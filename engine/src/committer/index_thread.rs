@@ -135,9 +135,8 @@ impl IndexThread {
     /// Runs until the journal thread has gone and everything it sent is applied.
     pub(crate) fn run(mut self) {
         if let Err(error) = self.work_until_closed() {
-            let cause = Arc::new(error.into_io());
-            self.queue.fail(Arc::clone(&cause));
-            self.index.fail();
+            let cause = Arc::new(std::io::Error::other(error.to_text()));
+            self.queue.fail(&cause);
             self.refuse_the_rest(&cause);
         }
     }
@@ -188,7 +187,7 @@ impl IndexThread {
             }
             Err(error) => {
                 // Durable in the journal and not visible: replay decides (I7).
-                let cause = Arc::new(std::io::Error::other(error.to_string()));
+                let cause = Arc::new(std::io::Error::other(error.to_text()));
                 for record in group.records {
                     let cause = Arc::clone(&cause);
                     record.reply.answer(Err(MutationError::OutcomeUnknown { cause }));

@@ -1,6 +1,6 @@
 //! Appends groups and syncs them, one sync for whatever is queued.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -147,7 +147,7 @@ impl JournalThread {
     /// I7: nothing more is taken, and replay decides about this group.
     fn fail(&self, group: Vec<Submission>, error: std::io::Error) {
         let cause = Arc::new(error);
-        self.queue.fail(Arc::clone(&cause));
+        self.queue.fail(&cause);
         for Submission { contents, reply, .. } in group {
             // Replay may find the record, so its large files must stay (I2); if it does not, the
             // next start's sweep takes them.
@@ -159,7 +159,7 @@ impl JournalThread {
     /// The group's records: each content once, however many of the group's changes bring it.
     fn records(&self, group: &[Submission], changes: Vec<Vec<u8>>) -> Vec<NewRecord> {
         let mut sequence = self.journal.last_sequence();
-        let mut in_group: HashMap<Digest, ()> = HashMap::new();
+        let mut in_group: HashSet<Digest> = HashSet::new();
         let mut records = Vec::with_capacity(group.len());
         for (submission, change) in group.iter().zip(changes) {
             sequence = sequence.next();
@@ -167,17 +167,17 @@ impl JournalThread {
             let mut blobs = Vec::new();
             for content in &submission.contents {
                 let known = self.in_flight.contains_key(&content.digest())
-                    || in_group.contains_key(&content.digest());
+                    || in_group.contains(&content.digest());
                 let (digest, crc32) = (content.digest(), content.crc32());
                 match content.body() {
                     StagedBody::Known => {}
                     StagedBody::Memory(_) if known && !relocates => {}
                     StagedBody::Memory(bytes) => {
-                        in_group.insert(digest, ());
+                        in_group.insert(digest);
                         blobs.push(RecordBlob::Payload { digest, crc32, bytes: bytes.clone() });
                     }
                     StagedBody::Large(file) => {
-                        in_group.insert(digest, ());
+                        in_group.insert(digest);
                         let length = content.length();
                         blobs.push(RecordBlob::Large { digest, length, crc32, file: *file });
                     }

@@ -80,17 +80,17 @@ impl Queue {
     }
 
     /// Ends the store for changes (I7): what is queued is refused, it never reached the journal.
-    pub(crate) fn fail(&self, cause: Arc<io::Error>) {
+    pub(crate) fn fail(&self, cause: &Arc<io::Error>) {
         let mut state = self.state();
         if state.failure.is_none() {
             tracing::error!(error = %cause, "the store is read-only from now on");
-            state.failure = Some(Arc::clone(&cause));
+            state.failure = Some(Arc::clone(cause));
         }
         let refused: Vec<Submission> = state.submissions.drain(..).collect();
         drop(state);
         self.filled.notify_all();
         for submission in refused {
-            submission.reply.answer(Err(MutationError::ReadOnly { cause: Arc::clone(&cause) }));
+            submission.reply.answer(Err(MutationError::ReadOnly { cause: Arc::clone(cause) }));
         }
     }
 

@@ -108,7 +108,7 @@ impl Actor for DatasetActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(crate::limits::DATASET_QUEUE_MAX);
-        ctx.run_interval(ACTOR_IDLE_MAX, |actor, ctx| actor.stop_if_idle(ctx));
+        ctx.run_interval(ACTOR_IDLE_MAX, Self::stop_if_idle);
         // A successor plans nothing until its predecessor's changes have settled: they are in
         // flight and in nobody's overlay.
         let entry = Arc::clone(&self.entry);

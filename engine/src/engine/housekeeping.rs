@@ -67,7 +67,7 @@ fn sweep(store: &Store) {
         Ok(0) => {}
         Ok(files) => tracing::info!(files, "removed what interrupted uploads left"),
         Err(error) => {
-            tracing::warn!(%error, "what interrupted uploads left stays until the next start")
+            tracing::warn!(%error, "what interrupted uploads left stays until the next start");
         }
     }
 }

@@ -335,20 +335,17 @@ impl<'txn> Group<'txn> {
     /// copy; others are entered dead, since a later record may count on them (I2).
     fn bury_fresh(&mut self) -> Result<(), IndexError> {
         for blob in std::mem::take(&mut self.fresh).into_values() {
-            match self.blob(&blob.digest)? {
-                Some(row) => {
-                    if let BlobPlace::Large(file) = blob.place
-                        && row.place != blob.place
-                    {
-                        let mut removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
-                        removals.insert((blob.digest.as_bytes(), file.start, file.number), ())?;
-                    }
-                }
-                None => {
-                    self.insert_blob(&blob, 0)?;
-                    let mut dead = self.txn.open_table(tables::DEAD_BLOBS)?;
-                    dead.insert((self.sequence.0, blob.digest.as_bytes()), ())?;
-                }
+            let Some(row) = self.blob(&blob.digest)? else {
+                self.insert_blob(&blob, 0)?;
+                let mut dead = self.txn.open_table(tables::DEAD_BLOBS)?;
+                dead.insert((self.sequence.0, blob.digest.as_bytes()), ())?;
+                continue;
+            };
+            if let BlobPlace::Large(file) = blob.place
+                && row.place != blob.place
+            {
+                let mut removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
+                removals.insert((blob.digest.as_bytes(), file.start, file.number), ())?;
             }
         }
         Ok(())

@@ -98,11 +98,8 @@ where
     /// Whether any file lies in this directory.
     pub(crate) fn has_directory(&self, directory: &str) -> Result<bool, IndexError> {
         let prefix = format!("{directory}/");
-        for file in self.files_from(Bound::Included(&prefix))? {
-            let (name, _) = file?;
-            return Ok(name.starts_with(&prefix));
-        }
-        Ok(false)
+        let first = self.files_from(Bound::Included(&prefix))?.next().transpose()?;
+        Ok(first.is_some_and(|(name, _)| name.starts_with(&prefix)))
     }
 
     /// Metadata of the row that [`Rows`] found at `depth`.

@@ -130,9 +130,11 @@ impl Group<'_> {
     /// Does a bounded part of a fold.
     pub(crate) fn continue_fold(&mut self, mut job: FoldJob) -> Result<FoldOutcome, IndexError> {
         job.next = match job.next {
-            Step::Rows { after } => self.fold_rows(&job.run, job.to_bottom, job.set, after)?,
+            Step::Rows { after } => {
+                self.fold_rows(&job.run, job.to_bottom, job.set, after.as_deref())?
+            }
             Step::Metadata { layer, after } => {
-                self.fold_metadata(&job.run, job.set, layer, after)?
+                self.fold_metadata(&job.run, job.set, layer, after.as_deref())?
             }
             Step::Swap => {
                 self.swap_folded(&job)?;
@@ -147,12 +149,12 @@ impl Group<'_> {
         run: &[StackEntry],
         to_bottom: bool,
         set: SetId,
-        after: Option<String>,
+        after: Option<&str>,
     ) -> Result<Step, IndexError> {
         let mut batch = Vec::new();
         {
             let tree = self.fold_tree(run);
-            let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
             for row in tree.rows_from(from)?.take(BACKGROUND_ROWS_MAX) {
                 let row = row?;
                 let metadata = match row.row {
@@ -183,14 +185,14 @@ impl Group<'_> {
         run: &[StackEntry],
         set: SetId,
         layer: usize,
-        after: Option<String>,
+        after: Option<&str>,
     ) -> Result<Step, IndexError> {
         let Some(entry) = run.get(layer).filter(|entry| !entry.metadata_void) else {
             return Ok(Step::Swap);
         };
         let mut names = Vec::new();
         {
-            let from = after.as_deref().map_or(Bound::Included((entry.layer.0, "")), |name| {
+            let from = after.map_or(Bound::Included((entry.layer.0, "")), |name| {
                 Bound::Excluded((entry.layer.0, name))
             });
             let upper = Bound::Excluded((entry.layer.0 + 1, ""));

@@ -78,12 +78,11 @@ impl Group<'_> {
         source: &Dataset,
         copy: &CopyTarget,
     ) -> Result<Dataset, Stop> {
-        let (name, version, previous_version) = match &copy.new_name {
-            Some(name) => (name.clone(), 1, None),
-            None => {
-                let highest = self.highest_version(source.project, &source.name)?;
-                (source.name.clone(), highest + 1, Some(source.version))
-            }
+        let (name, version, previous_version) = if let Some(name) = &copy.new_name {
+            (name.clone(), 1, None)
+        } else {
+            let highest = self.highest_version(source.project, &source.name)?;
+            (source.name.clone(), highest + 1, Some(source.version))
         };
         self.expect_active_project(source.project)?;
         if copy.new_name.is_some() && self.highest_version(source.project, &name)? > 0 {
