@@ -1,1 +1,18 @@
-//! x
+//! granary's server: the HTTP edge over the storage engine.
+//!
+//! All that knows axum, JSON, a status code or a permission is here; the engine below knows none
+//! of them. [`router`] gives the whole API as one axum router, so that a test mounts what the
+//! server serves; [`bootstrap()`] makes a new store usable.
+
+pub mod auth;
+
+mod bootstrap;
+
+mod http;
+
+mod permission;
+
+mod private_file;
+
+pub use bootstrap::{FirstStart, bootstrap};
+pub use http::{AppState, router};

@@ -72,6 +72,10 @@ impl Supervisor {
                 }
             }
         }
+        // A stopped store has no threads for actors: that is no fault of the message.
+        if let Some(stopping @ MutationError::Stopping) = self.committer.refusal() {
+            return Err(stopping);
+        }
         tracing::error!(%dataset, "a request broke its dataset's actor");
         Err(MutationError::Panicked)
     }

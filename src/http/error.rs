@@ -1,0 +1,279 @@
+//! `ApiError`: the one place where a failure becomes a status, a body and headers.
+//!
+//! What the engine refuses is mapped in `mapping.rs`. Server faults answer with a fixed body and an id, and are logged here,
+//! once, with their chain of causes; nothing else of them leaves the server.
+
+mod mapping;
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use axum::http::header::{CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::auth::TokenFault;
+
+/// Seconds after which a refused request is worth another try.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// Why a request was not answered with what it asked for.
+#[derive(Debug)]
+pub(crate) struct ApiError(Box<Answer>);
+
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    body: Value,
+    header: Option<(HeaderName, HeaderValue)>,
+    /// What the log gets of a server's fault.
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, body: Value) -> Self {
+        let header = (status == StatusCode::UNAUTHORIZED)
+            .then_some((WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="api""#)));
+        Self(Box::new(Answer { status, body, header, cause: None }))
+    }
+
+    fn detail(status: StatusCode, text: impl Into<String>) -> Self {
+        Self::new(status, json!({ "detail": text.into() }))
+    }
+
+    fn coded(text: &str, code: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, json!({ "detail": text, "code": code }))
+    }
+
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.header = Some((name, value));
+        self
+    }
+
+    /// 401: the action needs a login.
+    pub(crate) fn not_logged_in() -> Self {
+        Self::detail(StatusCode::UNAUTHORIZED, "Authentication credentials were not provided.")
+    }
+
+    /// 401: the `Authorization` header is no pair of a scheme and a token.
+    pub(crate) fn bad_authorization_header() -> Self {
+        Self::coded(
+            "Authorization header must contain two space-delimited values",
+            "bad_authorization_header",
+        )
+    }
+
+    /// 401: the access token of a request is not one.
+    pub(crate) fn bad_access_token(fault: TokenFault) -> Self {
+        let body = json!({
+            "detail": "Given token not valid for any token type",
+            "code": "token_not_valid",
+            "messages": [{
+                "token_class": "AccessToken",
+                "token_type": "access",
+                "message": match fault {
+                    TokenFault::Invalid => "Token is invalid",
+                    TokenFault::Expired => "Token is expired",
+                    TokenFault::WrongKind => "Token has wrong type",
+                },
+            }],
+        });
+        Self::new(StatusCode::UNAUTHORIZED, body)
+    }
+
+    /// 401: the token that is to be refreshed or verified is not one.
+    pub(crate) fn bad_token(fault: TokenFault) -> Self {
+        let text = match fault {
+            TokenFault::Invalid | TokenFault::Expired => "Token is invalid",
+            TokenFault::WrongKind => "Token has wrong type",
+        };
+        Self::coded(text, "token_not_valid")
+    }
+
+    /// 401: a good token of somebody who is not there.
+    pub(crate) fn unknown_user() -> Self {
+        Self::coded("User not found", "user_not_found")
+    }
+
+    /// 401: a good token of somebody who was deactivated.
+    pub(crate) fn inactive_user() -> Self {
+        Self::coded("User is inactive", "user_inactive")
+    }
+
+    /// 401: no login for this name and password, whichever of them is wrong.
+    pub(crate) fn no_active_account() -> Self {
+        Self::detail(StatusCode::UNAUTHORIZED, "No active account found with the given credentials")
+    }
+
+    /// 400: the `Node-Id` header names no node.
+    pub(crate) fn bad_node_id(text: &str, reason: &str) -> Self {
+        Self::bad_request(format!("Bad Node-Id header '{text}': {reason}"))
+    }
+
+    /// 403: logged in, and not allowed.
+    pub(crate) fn forbidden() -> Self {
+        Self::detail(StatusCode::FORBIDDEN, "You do not have permission to perform this action.")
+    }
+
+    /// 404: there is no such record.
+    pub(crate) fn no_record(kind: &str) -> Self {
+        Self::detail(StatusCode::NOT_FOUND, format!("No {kind} matches the given query."))
+    }
+
+    /// 404: the dataset has no file of this name.
+    pub(crate) fn no_file(name: &str) -> Self {
+        Self::detail(StatusCode::NOT_FOUND, format!("Bad name '{name}': Doesn't exist"))
+    }
+
+    /// 404: nothing is served at this path.
+    pub(crate) fn no_route() -> Self {
+        Self::detail(StatusCode::NOT_FOUND, "Not found.")
+    }
+
+    /// 405; the router adds `Allow`.
+    pub(crate) fn method_not_allowed(method: &Method) -> Self {
+        Self::detail(StatusCode::METHOD_NOT_ALLOWED, format!("Method \"{method}\" not allowed."))
+    }
+
+    /// 400 with a text.
+    pub(crate) fn bad_request(text: impl Into<String>) -> Self {
+        Self::detail(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// 400: a name that cannot be used.
+    pub(crate) fn bad_name(name: &str, reason: impl std::fmt::Display) -> Self {
+        Self::bad_request(format!("Bad name '{name}': {reason}"))
+    }
+
+    /// 400: fields and what is wrong with each.
+    pub(crate) fn fields(wrong: Vec<(&'static str, Vec<String>)>) -> Self {
+        let fields = wrong.into_iter().map(|(field, texts)| (field.to_owned(), Value::from(texts)));
+        Self::new(StatusCode::BAD_REQUEST, Value::Object(fields.collect()))
+    }
+
+    /// 400: one field and what is wrong with it.
+    fn field(field: &'static str, text: impl Into<String>) -> Self {
+        Self::fields(vec![(field, vec![text.into()])])
+    }
+
+    /// 400: a primary key in a body that names nothing.
+    fn no_object(field: &'static str, pk: impl std::fmt::Display) -> Self {
+        Self::field(field, super::fields::no_object(pk))
+    }
+
+    /// 422: keys of a body that mean nothing.
+    pub(crate) fn unknown_parameters(parameters: &str) -> Self {
+        Self::detail(StatusCode::UNPROCESSABLE_ENTITY, format!("Unknown parameters: {parameters}"))
+    }
+
+    /// 415: a body of a type that is not understood here.
+    pub(crate) fn unsupported_media_type(content_type: &str) -> Self {
+        Self::detail(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("Unsupported media type \"{content_type}\" in request."),
+        )
+    }
+
+    /// 406: the answer is of none of the types that the client takes.
+    pub(crate) fn not_acceptable() -> Self {
+        Self::detail(StatusCode::NOT_ACCEPTABLE, "Could not satisfy the request Accept header.")
+    }
+
+    /// 413: a body beyond its bound.
+    pub(crate) fn body_too_large(limit: usize) -> Self {
+        Self::detail(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("Request body is larger than {limit} bytes."),
+        )
+    }
+
+    /// 416: a range that lies outside the content.
+    pub(crate) fn range_not_satisfiable(length: u64) -> Self {
+        let error = Self::detail(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            format!("The content has {length} bytes."),
+        );
+        match HeaderValue::try_from(format!("bytes */{length}")) {
+            Ok(value) => error.with_header(CONTENT_RANGE, value),
+            Err(_) => error,
+        }
+    }
+
+    /// 503: nothing was done, or its outcome is unknown; another try makes sense.
+    pub(crate) fn unavailable(text: impl Into<String>) -> Self {
+        Self::detail(StatusCode::SERVICE_UNAVAILABLE, text)
+            .with_header(RETRY_AFTER, RETRY_AFTER_SECONDS)
+    }
+
+    /// 500: our fault; the cause goes to the log only.
+    pub(crate) fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let mut error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, Value::Null);
+        error.0.cause = Some(cause.into());
+        error
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Answer { status, mut body, header, cause } = *self.0;
+        if let Some(cause) = cause {
+            body = fault_body(&*cause);
+        }
+        let mut response = (status, axum::Json(body)).into_response();
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// Logs a fault of the server; its body has an id by which the log line can be found.
+fn fault_body(cause: &(dyn Error + 'static)) -> Value {
+    let mut id = [0; 8];
+    // Without randomness the id is zeros: the answer matters more than its uniqueness.
+    getrandom::fill(&mut id).unwrap_or_default();
+    let id = format!("{:016x}", u64::from_ne_bytes(id));
+    let mut chain = cause.to_string();
+    let mut next = cause.source();
+    while let Some(source) = next {
+        // Writing to a string cannot fail.
+        write!(chain, ": {source}").unwrap_or_default();
+        next = source.source();
+    }
+    tracing::error!(%id, error = %chain, "request failed");
+    json!({ "detail": "Internal server error.", "id": id })
+}
+
+/// The answer to a request whose handler panicked; the panic's text is in the log already.
+#[expect(clippy::needless_pass_by_value, reason = "the layer calls it so")]
+pub(crate) fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a text");
+    ApiError::internal(format!("the handler panicked: {text}")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_tells_its_id_and_nothing_else() {
+        for response in [
+            panicked(Box::new("a secret".to_owned())),
+            ApiError::internal("a secret").into_response(),
+        ] {
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["detail"], "Internal server error.");
+            assert_eq!(body["id"].as_str().unwrap().len(), 16);
+            assert_eq!(body.as_object().unwrap().len(), 2);
+        }
+    }
+}

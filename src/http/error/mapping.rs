@@ -1,0 +1,166 @@
+//! From the errors of the engine, the permissions and the passwords to answers.
+//!
+//! The matches have no wildcard, so that a new variant does not compile until it has a status.
+
+use axum::http::StatusCode;
+use granary_engine::{IntakeError, MutationError, ReadError, UniqueRule};
+
+use super::ApiError;
+use crate::auth::PasswordError;
+use crate::permission::Denied;
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::NotLoggedIn => Self::not_logged_in(),
+            Denied::Forbidden => Self::forbidden(),
+            Denied::Unreadable(error) => error.into(),
+        }
+    }
+}
+
+impl From<PasswordError> for ApiError {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => Self::unavailable("Too many logins are under way."),
+            PasswordError::Hashing { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<MutationError> for ApiError {
+    fn from(error: MutationError) -> Self {
+        match error {
+            MutationError::DatasetNotFound { .. } => Self::no_record("Dataset"),
+            MutationError::UserNotFound { .. } => Self::no_record("User"),
+            MutationError::FileNotFound { filename, .. } => Self::no_file(&filename),
+            MutationError::BadFilename { filename, reason } => Self::bad_name(&filename, reason),
+            MutationError::FilenameTaken { filename } => {
+                Self::bad_name(&filename, "Filename already in use")
+            }
+            MutationError::FilenameIsDirectory { filename } => {
+                Self::bad_name(&filename, "Filename is already a directory prefix")
+            }
+            MutationError::DirectoryIsFile { filename } => {
+                Self::bad_name(&filename, "Directory prefix is already a filename")
+            }
+            MutationError::Taken { rule } => taken(rule),
+            MutationError::ProjectNotFound { project } => Self::no_object("project", project),
+            MutationError::LicenceNotFound { licence } => Self::no_object("licence", licence),
+            MutationError::TeamNotFound { team } => Self::no_object("team", team),
+            MutationError::MemberAlready { .. } => {
+                Self::bad_request("User is already a member of this team")
+            }
+            MutationError::MergeIntoItself { .. } => {
+                Self::bad_request("Cannot merge a dataset into itself")
+            }
+            MutationError::TooLarge { .. } => {
+                Self::detail(StatusCode::PAYLOAD_TOO_LARGE, sentence(&error))
+            }
+            MutationError::OutOfSpace => {
+                Self::detail(StatusCode::INSUFFICIENT_STORAGE, sentence(&error))
+            }
+            MutationError::Moved { .. }
+            | MutationError::Busy { .. }
+            | MutationError::ReadOnly { .. }
+            | MutationError::OutcomeUnknown { .. }
+            | MutationError::Stopping => Self::unavailable(sentence(&error)),
+            MutationError::Read(cause) => {
+                read_error(&cause).unwrap_or_else(|| Self::internal(cause))
+            }
+            MutationError::Panicked | MutationError::Staging { .. } => Self::internal(error),
+        }
+    }
+}
+
+/// The original's words for each thing that may be there only once.
+fn taken(rule: UniqueRule) -> ApiError {
+    match rule {
+        UniqueRule::DatasetName => ApiError::bad_request(
+            "UNIQUE constraint failed: dataset.name, dataset.version, dataset.project",
+        ),
+        UniqueRule::ProjectName => {
+            ApiError::bad_request("UNIQUE constraint failed: project.name, project.team")
+        }
+        UniqueRule::Username => {
+            ApiError::field("username", "A user with that username already exists.")
+        }
+        UniqueRule::TeamName => ApiError::field("name", "team with this name already exists."),
+        UniqueRule::LicenceName => {
+            ApiError::field("name", "licence with this name already exists.")
+        }
+        UniqueRule::NodeAddress => {
+            ApiError::field("non_field_errors", "The fields ip, index must make a unique set.")
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        read_error(&error).unwrap_or_else(|| Self::internal(error))
+    }
+}
+
+/// The answer to a failed read, if it is not the server's fault.
+fn read_error(error: &ReadError) -> Option<ApiError> {
+    match error {
+        ReadError::Gone { .. } => Some(ApiError::no_route()),
+        // Nothing else is read until the store is opened again (I7).
+        ReadError::IndexFailed { .. } | ReadError::Busy => {
+            Some(ApiError::unavailable(sentence(error)))
+        }
+        ReadError::Corrupt { .. } | ReadError::Io { .. } => None,
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::NotAnArchive { .. } | IntakeError::BadMember { .. } => {
+                Self::bad_request(sentence(&error))
+            }
+            IntakeError::BadFilename { filename, reason } => Self::bad_name(&filename, reason),
+            IntakeError::DuplicateFilename { filename } => {
+                Self::bad_name(&filename, "Filename already in use")
+            }
+            IntakeError::FileAndDirectory { filename } => {
+                Self::bad_name(&filename, "Filename is already a directory prefix")
+            }
+            IntakeError::TooLarge { .. } => {
+                Self::detail(StatusCode::PAYLOAD_TOO_LARGE, sentence(&error))
+            }
+            IntakeError::Mutation(error) => error.into(),
+        }
+    }
+}
+
+/// An error's message as a sentence for people.
+fn sentence(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::RETRY_AFTER;
+    use axum::response::IntoResponse as _;
+
+    use super::super::RETRY_AFTER_SECONDS;
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_load_says_when_to_come_back() {
+        let busy = MutationError::Busy { what: "the dataset", waiting: 9 };
+        let response = ApiError::from(busy).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers().get(RETRY_AFTER), Some(&RETRY_AFTER_SECONDS));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        let response = ApiError::from(MutationError::OutOfSpace).into_response();
+        assert_eq!(response.status(), StatusCode::INSUFFICIENT_STORAGE);
+    }
+}

@@ -1,0 +1,220 @@
+use serde_json::{Value, json};
+
+use crate::support::{PASSWORD, Server, bearer, new_store};
+
+#[tokio::test]
+async fn a_login_gives_tokens_that_open_and_renew() {
+    let server = Server::start().await;
+    let tokens = server.tokens("admin").await;
+    let nobody = server.anonymous();
+
+    let user = nobody.with("Authorization", bearer(&tokens["access"]));
+    user.post("/v1/users/list", &json!({})).await.is(200);
+
+    let renewed = nobody.post("/v1/auth/refresh", &json!({"refresh": tokens["refresh"]})).await;
+    let renewed = renewed.json(200);
+    assert_eq!(renewed.as_object().unwrap().keys().collect::<Vec<_>>(), ["access"]);
+    let user = nobody.with("Authorization", bearer(&renewed["access"]));
+    user.post("/v1/users/list", &json!({})).await.is(200);
+
+    for token in ["access", "refresh"] {
+        let verified = nobody.post("/v1/auth/verify", &json!({"token": tokens[token]})).await;
+        assert_eq!(verified.json(200), json!({}));
+    }
+}
+
+#[tokio::test]
+async fn a_login_works_with_a_form_and_with_a_slash() {
+    let server = Server::start().await;
+    let form = server.anonymous().with("Content-Type", "application/x-www-form-urlencoded");
+    let body = format!("username=admin&password={}", PASSWORD.replace(' ', "+"));
+    form.send("POST", "/v1/auth/obtain/", body).await.is(200);
+}
+
+#[tokio::test]
+async fn wrong_unknown_and_inactive_look_alike() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let idle = json!({"username": "idle", "password": PASSWORD, "is_active": false});
+    admin.post("/v1/users/create", &idle).await.is(201);
+
+    for (username, password) in [("admin", "wrong"), ("nobody", PASSWORD), ("idle", PASSWORD)] {
+        let credentials = json!({"username": username, "password": password});
+        let answer = server.anonymous().post("/v1/auth/obtain", &credentials).await;
+        assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"api\"");
+        let text = "No active account found with the given credentials";
+        assert_eq!(answer.json(401), json!({"detail": text}), "{username}");
+    }
+}
+
+#[tokio::test]
+async fn missing_fields_are_told_all_at_once() {
+    let server = Server::start().await;
+    let nobody = server.anonymous();
+    let required = json!(["This field is required."]);
+    for (path, expected) in [
+        ("obtain", json!({"username": required, "password": required})),
+        ("refresh", json!({"refresh": required})),
+        ("verify", json!({"token": required})),
+    ] {
+        let answer = nobody.post(&format!("/v1/auth/{path}"), &json!({})).await;
+        assert_eq!(answer.json(400), expected);
+    }
+    let list = nobody.post("/v1/auth/obtain", &json!([1])).await.json(400);
+    let text = "Invalid data. Expected a dictionary, but got list.";
+    assert_eq!(list, json!({"non_field_errors": [text]}));
+}
+
+#[tokio::test]
+async fn bad_tokens_are_401_also_where_the_anonymous_may_go() {
+    let server = Server::start().await;
+    let tokens = server.tokens("admin").await;
+    let refresh = bearer(&tokens["refresh"]);
+    let mut tampered = bearer(&tokens["access"]);
+    let last = if tampered.pop() == Some('A') { 'Q' } else { 'A' };
+    tampered.push(last);
+    let none = "Bearer eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJ1cGsiOiIxIn0.".to_owned();
+    for header in ["Bearer junk".to_owned(), tampered, none, refresh] {
+        let client = server.anonymous().with("Authorization", header.as_str());
+        let answer = client.post("/v1/datasets/list", &json!({})).await;
+        assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"api\"");
+        let body: Value = answer.json(401);
+        assert_eq!(body["code"], "token_not_valid", "{header}");
+        assert_eq!(body["detail"], "Given token not valid for any token type");
+        assert_eq!(body["messages"][0]["token_class"], "AccessToken");
+        assert_eq!(body["messages"][0]["token_type"], "access");
+    }
+}
+
+#[tokio::test]
+async fn malformed_headers_are_told_and_other_schemes_ignored() {
+    let server = Server::start().await;
+    for header in ["Bearer", "Bearer a b"] {
+        let client = server.anonymous().with("Authorization", header);
+        let body = client.post("/v1/datasets/list", &json!({})).await.json(401);
+        assert_eq!(body["code"], "bad_authorization_header", "{header}");
+    }
+    for header in ["Basic YTpi", "bearer junk", ""] {
+        let client = server.anonymous().with("Authorization", header);
+        client.post("/v1/datasets/list", &json!({})).await.is(200);
+    }
+}
+
+#[tokio::test]
+async fn the_other_kind_of_token_does_not_refresh() {
+    let server = Server::start().await;
+    let tokens = server.tokens("admin").await;
+    let nobody = server.anonymous();
+    let wrong = nobody.post("/v1/auth/refresh", &json!({"refresh": tokens["access"]})).await;
+    let text = "Token has wrong type";
+    assert_eq!(wrong.json(401), json!({"detail": text, "code": "token_not_valid"}));
+    for path in ["refresh", "verify"] {
+        let body = json!({"refresh": "junk", "token": "junk"});
+        let junk = nobody.post(&format!("/v1/auth/{path}"), &body).await;
+        let text = "Token is invalid";
+        assert_eq!(junk.json(401), json!({"detail": text, "code": "token_not_valid"}));
+    }
+}
+
+#[tokio::test]
+async fn a_get_is_not_allowed_and_says_what_is() {
+    let server = Server::start().await;
+    for path in ["obtain", "refresh", "verify"] {
+        let answer = server.anonymous().get(&format!("/v1/auth/{path}")).await;
+        assert_eq!(answer.header("allow"), "POST, OPTIONS");
+        assert_eq!(answer.detail(405), "Method \"GET\" not allowed.");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_node_is_400_on_every_action() {
+    let server = Server::start().await;
+    let node = server.add_node().await;
+    let admin = server.admin().await;
+    for text in ["x", "", "99", "-1", "18446744073709551616"] {
+        let client = admin.with("Node-Id", text);
+        let detail = client.get("/v1/licences/1").await.detail(400);
+        assert!(detail.starts_with(&format!("Bad Node-Id header '{text}': ")), "{detail}");
+        // Before the object is looked for, and before the login is asked for.
+        client.get("/v1/datasets/999").await.is(400);
+        let nobody = server.anonymous().with("Node-Id", text);
+        nobody.post("/v1/datasets/list", &json!({})).await.is(400);
+    }
+    let client = admin.with("Node-Id", node.to_string());
+    client.get("/v1/licences/1").await.is(200);
+    let seen = client.get(&format!("/v1/nodes/{node}")).await.json(200);
+    assert!(seen["last_seen"].is_string(), "{seen}");
+}
+
+#[tokio::test]
+async fn a_request_is_remembered_as_the_last_login() {
+    let server = Server::start().await;
+    let ann = server.add_user("ann").await;
+    let admin = server.admin().await;
+    let path = format!("/v1/users/{ann}");
+    assert_eq!(admin.get(&path).await.json(200)["last_login"], Value::Null);
+    server.login("ann").await.post("/v1/licences/list", &json!({})).await.is(200);
+    assert!(admin.get(&path).await.json(200)["last_login"].is_string());
+}
+
+#[tokio::test]
+async fn the_first_start_happens_once_and_writes_no_chosen_password_down() {
+    let server = Server::start().await;
+    let again = granary::bootstrap(&server.engine, server.directory.path(), None).await.unwrap();
+    assert!(again.is_none());
+    assert!(!server.directory.path().join("admin-password").exists());
+    let admin = server.admin().await;
+    let licences = admin.post("/v1/licences/list", &json!({})).await.json(200);
+    assert_eq!(licences.as_array().unwrap().len(), 14);
+    assert_eq!(licences[13]["pk"], 14);
+    let team = admin.get(&format!("/v1/teams/{}", server.team)).await.json(200);
+    assert_eq!(team["name"], "default");
+    assert_eq!(team["members"], json!([{"pk": 1, "username": "admin"}]));
+}
+
+#[tokio::test]
+async fn a_made_up_password_is_written_down_and_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = new_store(&directory);
+    let first = granary::bootstrap(&engine, directory.path(), None).await.unwrap().unwrap();
+    let file = first.password_file.unwrap();
+    assert_eq!(file, directory.path().join("admin-password"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), first.password);
+    assert!(first.password.len() >= 20);
+
+    let server = Server::over(engine, directory);
+    let credentials = json!({"username": first.username, "password": first.password});
+    server.anonymous().post("/v1/auth/obtain", &credentials).await.is(200);
+}
+
+#[tokio::test]
+async fn a_first_start_that_a_crash_ended_goes_on() {
+    // Cut off after the user: the marker is there, team, project and licences are not.
+    let cut_off = tempfile::tempdir().unwrap();
+    let engine = new_store(&cut_off);
+    let user = granary_engine::model::NewUser {
+        username: "admin".to_owned(),
+        password_hash: granary::auth::hash_password(PASSWORD).unwrap(),
+        first_name: String::new(),
+        last_name: String::new(),
+        email: String::new(),
+        is_superuser: true,
+        is_staff: true,
+        is_active: true,
+    };
+    engine.create_user(user).await.unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(cut_off.path().join("first-start"))
+        .unwrap();
+    let again = granary::bootstrap(&engine, cut_off.path(), None).await.unwrap();
+    assert!(again.is_none(), "the user was there, so there is nothing to tell");
+    assert!(!cut_off.path().join("first-start").exists());
+
+    let server = Server::over(engine, cut_off);
+    server.add_dataset("cats").await;
+    let admin = server.admin().await;
+    let licences = admin.post("/v1/licences/list", &json!({})).await.json(200);
+    assert_eq!(licences.as_array().unwrap().len(), 14);
+}

@@ -1,0 +1,142 @@
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+#[tokio::test]
+async fn every_answer_has_the_headers_of_care() {
+    let server = Server::start().await;
+    let nobody = server.anonymous();
+    for (method, path) in [
+        ("POST", "/v1/datasets/list"),
+        ("GET", "/v1/datasets/999"),
+        ("GET", "/nowhere"),
+        ("GET", "/v1/datasets/list"),
+        ("GET", "/livez"),
+    ] {
+        let answer = nobody.send(method, path, "").await;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("x-frame-options"), "DENY");
+        assert_eq!(answer.header("referrer-policy"), "same-origin");
+        assert_eq!(answer.header("vary"), "Accept, Origin");
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.header("access-control-allow-origin"), "");
+    }
+}
+
+#[tokio::test]
+async fn unknown_routes_are_404_in_json() {
+    let server = Server::start().await;
+    for path in ["/", "/v1", "/v1/datasets", "/v1/datasets/1/files", "/v2/datasets/list"] {
+        let answer = server.anonymous().get(path).await;
+        assert_eq!(answer.json(404), json!({"detail": "Not found."}), "{path}");
+    }
+    let admin = server.admin().await;
+    for path in ["/v1/datasets/letters", "/v1/datasets/-1", "/v1/datasets/1.0"] {
+        admin.get(path).await.is(404);
+    }
+}
+
+#[tokio::test]
+async fn wrong_methods_are_405_and_options_200() {
+    let server = Server::start().await;
+    let nobody = server.anonymous();
+    for (method, path, allow) in [
+        ("GET", "/v1/datasets/list", "POST, OPTIONS"),
+        ("POST", "/v1/datasets/1", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
+        ("PUT", "/v1/datasets/1/files/a", "POST, GET, HEAD, DELETE, OPTIONS"),
+        ("GET", "/v1/datasets/1/hard/", "DELETE, OPTIONS"),
+        ("DELETE", "/v1/datasets/1/metadata", "GET, HEAD, OPTIONS"),
+    ] {
+        let answer = nobody.send(method, path, "").await;
+        assert_eq!(answer.header("allow"), allow, "{path}");
+        assert_eq!(answer.detail(405), format!("Method \"{method}\" not allowed."));
+        let answer = nobody.send("OPTIONS", path, "").await.is(200);
+        assert_eq!(answer.header("allow"), allow, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn browsers_of_other_origins_may_ask() {
+    let server = Server::start().await;
+    let page = server.anonymous().with("Origin", "https://example.org");
+    let answer = page.post("/v1/datasets/list", &json!({})).await.is(200);
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    let preflight = page.with("Access-Control-Request-Method", "POST");
+    let answer = preflight.send("OPTIONS", "/v1/datasets/1/files/a", "").await.is(200);
+    assert!(answer.header("access-control-allow-methods").contains("PATCH"));
+    assert!(answer.header("access-control-allow-headers").contains("authorization"));
+}
+
+#[tokio::test]
+async fn malformed_json_is_told_as_such() {
+    let server = Server::start().await;
+    let admin = server.admin().await.with("Content-Type", "application/json");
+    let deep = "[".repeat(100_000);
+    for body in [
+        "{".as_bytes(),
+        b"{\"name\": NaN}",
+        b"\xEF\xBB\xBF{}",
+        b"{\"name\": \"\xFF\"}",
+        b"{\"name\": \"\\ud800\"}",
+        b"{} {}",
+        b"{\"a\": 1e999}",
+        deep.as_bytes(),
+    ] {
+        for path in ["/v1/datasets/create", "/v1/datasets/list", "/v1/auth/obtain"] {
+            let detail = admin.send("POST", path, body.to_vec()).await.detail(400);
+            assert!(detail.starts_with("JSON parse error - "), "{detail}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn media_types_that_are_not_understood_are_415() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let admin = &dataset.client;
+    let copy = dataset.path("/copy");
+    for (content_type, path) in [
+        ("text/plain", "/v1/datasets/list"),
+        ("text/plain; charset=utf-8", "/v1/datasets/create"),
+        ("application/x-www-form-urlencoded", copy.as_str()),
+    ] {
+        let client = admin.with("Content-Type", content_type);
+        let detail = client.send("POST", path, "{}").await.detail(415);
+        let text = format!("Unsupported media type \"{content_type}\" in request.");
+        assert_eq!(detail, text);
+        // Nothing at all is nothing of any type.
+        assert_ne!(client.send("POST", path, "").await.status.as_u16(), 415);
+    }
+    let client = admin.with("Content-Type", "application/json; charset=utf-8");
+    client.send("POST", "/v1/datasets/list", "{}").await.is(200);
+}
+
+#[tokio::test]
+async fn large_bodies_are_read_up_to_their_bound() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let body = json!({"only_files": vec!["x".repeat(1000); 3000]});
+    dataset.client.post(&dataset.path("/copy"), &body).await.is(200);
+    let body = Value::from("x".repeat(17 << 20));
+    dataset.client.post(&dataset.path("/copy"), &body).await.is(413);
+}
+
+#[tokio::test]
+async fn health_is_for_everyone() {
+    let server = Server::start().await;
+    let nobody = server.anonymous();
+    assert_eq!(nobody.get("/livez").await.json(200), json!({"status": "alive"}));
+    assert_eq!(nobody.get("/readyz").await.json(200), json!({"status": "ready"}));
+    server.engine.shutdown().await;
+    nobody.get("/livez").await.is(200);
+    assert_eq!(nobody.get("/readyz").await.json(503), json!({"status": "stopping"}));
+}
+
+#[tokio::test]
+async fn a_stopping_server_tells_to_come_back() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    server.engine.shutdown().await;
+    let answer = dataset.client.patch(&dataset.path(""), &json!({"tags": "t"})).await.is(503);
+    assert_eq!(answer.header("retry-after"), "1");
+}
