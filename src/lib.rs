@@ -1,47 +1,18 @@
-//! Stand-in for the HTTP edge, which another branch holds.
+//! granary's server: the HTTP edge over the storage engine.
+//!
+//! All that knows axum, JSON, a status code or a permission is here; the engine below knows none
+//! of them. [`router`] gives the whole API as one axum router, so that a test mounts what the
+//! server serves; [`bootstrap`] makes a new store usable.
 
-use std::fmt;
-use std::path::Path;
+pub mod auth;
 
-use granary_engine::Engine;
+pub mod bootstrap;
 
-/// State.
-#[derive(Debug, Clone)]
-pub struct AppState;
-impl AppState {
-    /// New.
-    pub fn new(_: Engine, _: auth::TokenKey) -> anyhow::Result<Self> {
-        Ok(Self)
-    }
-}
-/// Router.
-pub fn router(_: AppState) -> axum::Router {
-    axum::Router::new()
-}
-/// First.
-#[derive(Debug)]
-pub struct FirstStart;
-impl fmt::Display for FirstStart {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
-    }
-}
-/// Bootstrap.
-pub async fn bootstrap(
-    _: &Engine,
-    _: &Path,
-    _: Option<String>,
-) -> anyhow::Result<Option<FirstStart>> {
-    Ok(None)
-}
+mod http;
 
-/// Auth.
-pub mod auth {
-    /// Key.
-    #[derive(Debug)]
-    pub struct TokenKey;
-    /// Load.
-    pub fn load_or_create_key(_: &std::path::Path) -> std::io::Result<TokenKey> {
-        Ok(TokenKey)
-    }
-}
+mod permission;
+
+mod private_file;
+
+pub use bootstrap::{FirstStart, bootstrap};
+pub use http::{AppState, router};

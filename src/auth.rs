@@ -1,0 +1,13 @@
+//! Who somebody is: signed tokens and hashed passwords.
+//!
+//! Knows nothing of HTTP. The handlers of `http/auth.rs` and the extractor in `http/caller.rs`
+//! are its users, and so is the command line where it makes the first account.
+
+mod password;
+
+mod token;
+
+pub(crate) use password::Passwords;
+pub use password::{PasswordError, hash_password};
+pub(crate) use token::{TokenFault, TokenKind};
+pub use token::{TokenKey, load_or_create_key};

@@ -1,0 +1,138 @@
+//! Passwords: argon2 hashes, made and checked on the blocking pool, a few at a time.
+//!
+//! A hash costs 19 MiB and some 20 ms of a core, which is its purpose; the semaphore keeps a storm
+//! of logins from taking the memory and the cores of everybody else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How long a login waits for its turn before it is told to come back.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Why a password was neither accepted nor refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// Too many are being checked; the same call may be repeated.
+    #[error("too many passwords are being checked")]
+    Busy,
+    /// Hashing itself is impossible.
+    #[error("cannot hash a password: {reason}")]
+    Hashing {
+        /// What argon2 said.
+        reason: String,
+    },
+}
+
+/// Hashes a password with a fresh salt, in PHC form. Blocks for some 20 ms.
+///
+/// # Errors
+/// The system has no randomness for the salt.
+pub fn hash_password(password: &str) -> Result<String, PasswordError> {
+    let hash: PasswordHash = Argon2::default()
+        .hash_password(password.as_bytes())
+        .map_err(|error| PasswordError::Hashing {
+            reason: error.to_string(),
+        })?;
+    Ok(hash.to_string())
+}
+
+/// Hashes and checks passwords, no more at a time than there are cores.
+#[derive(Debug, Clone)]
+pub(crate) struct Passwords {
+    turns: Arc<Semaphore>,
+    /// Hash of nobody's password: checking an unknown user takes as long as checking a known one.
+    nobodys: Arc<str>,
+}
+
+impl Passwords {
+    /// Prepares the checker; hashes once, so it blocks for some 20 ms.
+    ///
+    /// # Errors
+    /// See [`hash_password`].
+    pub(crate) fn new() -> Result<Self, PasswordError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            turns: Arc::new(Semaphore::new(cores)),
+            nobodys: hash_password("nobody's")?.into(),
+        })
+    }
+
+    /// Hashes a password, see [`hash_password`].
+    ///
+    /// # Errors
+    /// See [`PasswordError`].
+    pub(crate) async fn hash(&self, password: String) -> Result<String, PasswordError> {
+        let turn = self.turn().await?;
+        blocking(move || {
+            let _turn = turn;
+            hash_password(&password)
+        })
+        .await?
+    }
+
+    /// Whether the password belongs to this hash; with none, no, after the same time.
+    ///
+    /// # Errors
+    /// See [`PasswordError`].
+    pub(crate) async fn verify(
+        &self,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<bool, PasswordError> {
+        let turn = self.turn().await?;
+        let nobodys = Arc::clone(&self.nobodys);
+        blocking(move || {
+            let _turn = turn;
+            let known = hash.is_some();
+            let hash = hash.as_deref().unwrap_or(&nobodys);
+            let matches = PasswordHash::new(hash).is_ok_and(|hash| {
+                let verdict = Argon2::default().verify_password(password.as_bytes(), &hash);
+                verdict.is_ok()
+            });
+            known && matches
+        })
+        .await
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        match tokio::time::timeout(TURN_WAIT_MAX, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            // The semaphore is never closed, so only time can run out.
+            Ok(Err(_)) | Err(_) => Err(PasswordError::Busy),
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PasswordError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| PasswordError::Hashing {
+        reason: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_password_of_a_known_user_is_accepted() {
+        let passwords = Passwords::new().unwrap();
+        let hash = passwords.hash("correct horse".to_owned()).await.unwrap();
+        let check = async |password: &str, hash: Option<&str>| {
+            let hash = hash.map(str::to_owned);
+            passwords.verify(password.to_owned(), hash).await.unwrap()
+        };
+        assert!(check("correct horse", Some(&hash)).await);
+        assert!(!check("wrong", Some(&hash)).await);
+        assert!(!check("correct horse", Some("no hash at all")).await);
+        assert!(!check("nobody's", None).await);
+    }
+}

@@ -1,0 +1,274 @@
+//! Signed tokens: HS256 JSON web tokens as the API's published clients know them.
+//!
+//! Made and checked by hand, since one algorithm, one header and five claims are all there is:
+//! whatever says another algorithm, or is signed with another key, is no token of ours.
+
+use std::io;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use granary_engine::model::UserId;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Deserialize;
+use sha2::Sha256;
+
+use crate::private_file;
+
+/// File in the data directory that holds the signing key.
+const KEY_FILE: &str = "token-key";
+
+/// Bytes of the signing key: what SHA-256 can make use of.
+const KEY_BYTES: usize = 32;
+
+/// Bytes of the longest token that is looked at; ours have about 250.
+const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Life of an access token; the API's own figure.
+const ACCESS_SECONDS: u64 = 5 * 60;
+
+/// Life of a refresh token; the API's own figure.
+const REFRESH_SECONDS: u64 = 8 * 60 * 60;
+
+/// What a token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TokenKind {
+    /// Proves who asks.
+    Access,
+    /// Obtains access tokens, and nothing else.
+    Refresh,
+}
+
+/// Why a text is not the token that was wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenFault {
+    /// Not made by us, or not a token at all.
+    Invalid,
+    /// Ours, and its time is over.
+    Expired,
+    /// Ours, and of the other kind.
+    WrongKind,
+}
+
+/// Signs and checks tokens; whoever has it can be anybody.
+#[derive(Clone)]
+pub struct TokenKey([u8; KEY_BYTES]);
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("TokenKey(..)")
+    }
+}
+
+/// Loads the data directory's signing key, or makes one on the first start. Blocks.
+///
+/// # Durability
+/// A key that was made is on disk when this returns, so that no token outlives it by a crash.
+///
+/// # Errors
+/// The file system's, and `InvalidData` for a file that is no key.
+pub fn load_or_create_key(directory: &Path) -> io::Result<TokenKey> {
+    let path = directory.join(KEY_FILE);
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let key = <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|error| {
+                let text = format!(
+                    "{path:?} is not a key of {KEY_BYTES} bytes ({error}); removing it makes \
+                     a new one and ends every login"
+                );
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            })?;
+            Ok(TokenKey(key))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut key = [0; KEY_BYTES];
+            getrandom::fill(&mut key).map_err(io::Error::other)?;
+            private_file::write(directory, KEY_FILE, &key)?;
+            Ok(TokenKey(key))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a token says.
+#[derive(Deserialize)]
+struct Claims {
+    jtt: TokenKind,
+    exp: u64,
+    upk: UserKey,
+}
+
+/// A user's primary key; a text in our tokens, a number in some of the original's.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum UserKey {
+    Text(String),
+    Number(u64),
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+}
+
+impl TokenKey {
+    /// Makes a token for a user.
+    ///
+    /// # Errors
+    /// The system has no randomness to give.
+    pub(crate) fn issue(&self, user: UserId, kind: TokenKind) -> io::Result<String> {
+        let mut number = [0; 16];
+        getrandom::fill(&mut number).map_err(io::Error::other)?;
+        let number = u128::from_ne_bytes(number);
+        Ok(self.sign(user, kind, number, seconds_now()))
+    }
+
+    fn sign(&self, user: UserId, kind: TokenKind, number: u128, now: u64) -> String {
+        let (name, life) = match kind {
+            TokenKind::Access => ("access", ACCESS_SECONDS),
+            TokenKind::Refresh => ("refresh", REFRESH_SECONDS),
+        };
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
+        let claims = URL_SAFE_NO_PAD.encode(format!(
+            r#"{{"jtt":"{name}","exp":{},"iat":{now},"jti":"{number:032x}","upk":"{user}"}}"#,
+            now + life
+        ));
+        let signed = format!("{header}.{claims}");
+        let signature = self.mac(&signed).finalize().into_bytes();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// Whose token this is, if it is of this kind, or of any if none is named.
+    ///
+    /// # Errors
+    /// It is not such a token, or no longer.
+    pub(crate) fn verify(
+        &self,
+        token: &str,
+        wanted: Option<TokenKind>,
+    ) -> Result<UserId, TokenFault> {
+        self.verify_at(token, wanted, seconds_now())
+    }
+
+    fn verify_at(
+        &self,
+        token: &str,
+        wanted: Option<TokenKind>,
+        now: u64,
+    ) -> Result<UserId, TokenFault> {
+        let claims = self.claims(token).ok_or(TokenFault::Invalid)?;
+        let user = match claims.upk {
+            UserKey::Number(number) => number,
+            UserKey::Text(text) => text.parse().ok().ok_or(TokenFault::Invalid)?,
+        };
+        if claims.exp <= now {
+            Err(TokenFault::Expired)
+        } else if wanted.is_some_and(|wanted| wanted != claims.jtt) {
+            Err(TokenFault::WrongKind)
+        } else {
+            Ok(UserId(user))
+        }
+    }
+
+    /// The claims of a token that bears our signature. The signature is compared in constant time.
+    fn claims(&self, token: &str) -> Option<Claims> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        self.mac(signed).verify_slice(&signature).ok()?;
+        let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+        if header.alg != "HS256" {
+            return None;
+        }
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+    }
+
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    fn mac(&self, signed: &str) -> Hmac<Sha256> {
+        let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length is taken");
+        mac.chain_update(signed)
+    }
+}
+
+fn seconds_now() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn key() -> TokenKey {
+        TokenKey([7; KEY_BYTES])
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_kind_until_its_time_is_over() {
+        let token = key().sign(UserId(5), TokenKind::Access, 1, NOW);
+        let check = |kind, now| key().verify_at(&token, kind, now);
+
+        assert_eq!(check(Some(TokenKind::Access), NOW + 299), Ok(UserId(5)));
+        assert_eq!(check(None, NOW + 299), Ok(UserId(5)));
+        assert_eq!(
+            check(Some(TokenKind::Refresh), NOW),
+            Err(TokenFault::WrongKind)
+        );
+        assert_eq!(
+            check(Some(TokenKind::Access), NOW + 300),
+            Err(TokenFault::Expired)
+        );
+    }
+
+    #[test]
+    fn foreign_tampered_and_unsigned_tokens_are_refused() {
+        let token = key().sign(UserId(5), TokenKind::Access, 1, NOW);
+        let refused = |key: &TokenKey, token: &str| {
+            assert_eq!(
+                key.verify_at(token, None, NOW),
+                Err(TokenFault::Invalid),
+                "{token}"
+            );
+        };
+        refused(&TokenKey([8; KEY_BYTES]), &token);
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        refused(&key(), &format!("{signed}."));
+        refused(&key(), signed);
+        let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+        let (_, claims) = signed.split_once('.').unwrap();
+        refused(&key(), &format!("{none}.{claims}."));
+        refused(&key(), &format!("{none}.{claims}.{signature}"));
+        refused(&key(), "");
+        refused(&key(), &"a".repeat(TOKEN_BYTES_MAX + 1));
+    }
+
+    #[test]
+    fn a_numeric_user_key_is_understood() {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"typ":"JWT","alg":"HS256"}"#);
+        let claims =
+            URL_SAFE_NO_PAD.encode(format!(r#"{{"jtt":"access","exp":{},"upk":9}}"#, NOW + 1));
+        let signed = format!("{header}.{claims}");
+        let signature = URL_SAFE_NO_PAD.encode(key().mac(&signed).finalize().into_bytes());
+        let token = format!("{signed}.{signature}");
+        assert_eq!(key().verify_at(&token, None, NOW), Ok(UserId(9)));
+    }
+
+    #[test]
+    fn the_key_survives_a_restart_and_a_bad_one_is_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = load_or_create_key(directory.path()).unwrap();
+        let second = load_or_create_key(directory.path()).unwrap();
+        assert_eq!(first.0, second.0);
+
+        private_file::write(directory.path(), KEY_FILE, b"short").unwrap();
+        let error = load_or_create_key(directory.path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+}

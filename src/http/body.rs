@@ -1,0 +1,249 @@
+//! Bodies on their way in: JSON and forms read whole within bounds, contents poured on by frames.
+//!
+//! Handlers take [`Incoming`], which reads nothing by itself: the order of checks wants the right
+//! looked at before the body.
+
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use bytes::BytesMut;
+use granary_engine::{MutationError, SpoolUpload, Upload};
+use http_body_util::BodyExt as _;
+use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::error::ApiError;
+use super::fields::Fields;
+use super::limits::{BODY_BYTES_MAX, BODY_BYTES_SMALL, LARGE_BODY_TIME_MAX};
+use super::state::AppState;
+
+/// A request whose body was not read yet.
+#[derive(Debug)]
+pub(crate) struct Incoming(Request);
+
+impl<S: Sync> FromRequest<S> for Incoming {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(request))
+    }
+}
+
+/// A JSON value and, if it is a large one, the turn that lets it be in memory.
+#[derive(Debug)]
+pub(crate) struct Json {
+    pub(crate) value: Value,
+    pub(crate) _turn: Option<OwnedSemaphorePermit>,
+}
+
+/// Where the bytes of a content go.
+pub(crate) trait Sink {
+    /// Takes the next bytes.
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), MutationError>;
+}
+
+impl Sink for Upload {
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), MutationError> {
+        self.write(bytes).await
+    }
+}
+
+impl Sink for SpoolUpload {
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), MutationError> {
+        self.write(bytes).await
+    }
+}
+
+impl Incoming {
+    fn header(&self, name: axum::http::HeaderName) -> Option<&str> {
+        self.0.headers().get(name)?.to_str().ok()
+    }
+
+    /// The media type without its parameters, in lower case.
+    fn media_type(&self) -> Option<String> {
+        let text = self.header(CONTENT_TYPE)?;
+        let media_type = text.split(';').next().unwrap_or_default().trim();
+        (!media_type.is_empty()).then(|| media_type.to_ascii_lowercase())
+    }
+
+    fn is_multipart(&self) -> bool {
+        self.media_type().as_deref() == Some("multipart/form-data")
+    }
+
+    /// Bytes of the content, if the client said so. A multipart body's own length is only near.
+    pub(crate) fn length(&self) -> Option<u64> {
+        let length = self.header(CONTENT_LENGTH)?.parse().ok()?;
+        (!self.is_multipart()).then_some(length)
+    }
+
+    /// Reads a JSON body; none at all counts as an empty object.
+    ///
+    /// # Errors
+    /// It is too large, of another media type, or no JSON.
+    pub(crate) async fn json(self, app: &AppState) -> Result<Json, ApiError> {
+        let unsupported = self.unsupported_unless(&["application/json"]);
+        let (bytes, turn) = read_whole(self.0.into_body(), app).await?;
+        let value = if bytes.is_empty() {
+            Value::Object(Map::new())
+        } else if let Some(error) = unsupported {
+            return Err(error);
+        } else {
+            parse_json(&bytes)?
+        };
+        Ok(Json { value, _turn: turn })
+    }
+
+    /// Reads the fields of a record, from JSON or from a form.
+    ///
+    /// # Errors
+    /// As [`Self::json`], and if it is no object.
+    pub(crate) async fn fields(self, app: &AppState) -> Result<Fields, ApiError> {
+        match self.media_type().as_deref() {
+            Some("application/x-www-form-urlencoded") => {
+                let (bytes, _turn) = read_whole(self.0.into_body(), app).await?;
+                let pairs = form_urlencoded::parse(&bytes).into_owned();
+                Ok(Fields::of_form(pairs))
+            }
+            Some("multipart/form-data") => {
+                let pairs = form_parts(self.0).await?;
+                Ok(Fields::of_form(pairs.into_iter()))
+            }
+            Some(_) | None => Fields::of_json(self.json(app).await?.value),
+        }
+    }
+
+    fn unsupported_unless(&self, known: &[&str]) -> Option<ApiError> {
+        let media_type = self.media_type()?;
+        let text = self.header(CONTENT_TYPE).unwrap_or_default();
+        (!known.contains(&media_type.as_str())).then(|| ApiError::unsupported_media_type(text))
+    }
+
+    /// Pours the body into a sink as it arrives; a multipart form's one file is that file.
+    ///
+    /// # Errors
+    /// The client went away, or the sink refused; then the sink is to be dropped.
+    pub(crate) async fn pour(self, sink: &mut impl Sink) -> Result<(), ApiError> {
+        if self.is_multipart() {
+            return pour_part(self.0, sink).await;
+        }
+        let mut body = self.0.into_body();
+        while let Some(frame) = body.frame().await {
+            // Trailers say nothing that we look at.
+            if let Ok(bytes) = frame.map_err(|_| cut_off())?.into_data() {
+                sink.take(&bytes).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file of a multipart form that holds exactly one.
+async fn pour_part(request: Request, sink: &mut impl Sink) -> Result<(), ApiError> {
+    let mut form = multipart(request).await?;
+    let mut files = 0;
+    while let Some(mut part) = next_part(&mut form).await? {
+        if part.file_name().is_none() {
+            continue;
+        }
+        files += 1;
+        if files > 1 {
+            break;
+        }
+        while let Some(bytes) = part.chunk().await.map_err(|error| bad_form(&error))? {
+            sink.take(&bytes).await?;
+        }
+    }
+    if files == 1 {
+        Ok(())
+    } else {
+        Err(ApiError::bad_request(
+            "Multipart form parse error - exactly one file is expected",
+        ))
+    }
+}
+
+/// The texts of a multipart form.
+async fn form_parts(request: Request) -> Result<Vec<(String, String)>, ApiError> {
+    let mut form = multipart(request).await?;
+    let mut pairs = Vec::new();
+    let mut bytes_read = 0;
+    while let Some(mut part) = next_part(&mut form).await? {
+        let name = part.name().unwrap_or_default().to_owned();
+        let mut value = Vec::new();
+        while let Some(bytes) = part.chunk().await.map_err(|error| bad_form(&error))? {
+            bytes_read += bytes.len();
+            if bytes_read > BODY_BYTES_SMALL {
+                return Err(ApiError::body_too_large(BODY_BYTES_SMALL));
+            }
+            value.extend_from_slice(&bytes);
+        }
+        let Ok(value) = String::from_utf8(value) else {
+            return Err(ApiError::bad_request(
+                "Multipart form parse error - texts must be UTF-8",
+            ));
+        };
+        pairs.push((name, value));
+    }
+    Ok(pairs)
+}
+
+async fn multipart(request: Request) -> Result<Multipart, ApiError> {
+    let form = Multipart::from_request(request, &()).await;
+    form.map_err(|error| ApiError::bad_request(format!("Multipart form parse error - {error}")))
+}
+
+async fn next_part(
+    form: &mut Multipart,
+) -> Result<Option<axum::extract::multipart::Field<'_>>, ApiError> {
+    form.next_field().await.map_err(|error| bad_form(&error))
+}
+
+fn bad_form(error: &axum::extract::multipart::MultipartError) -> ApiError {
+    ApiError::bad_request(format!(
+        "Multipart form parse error - {}",
+        error.body_text()
+    ))
+}
+
+fn cut_off() -> ApiError {
+    ApiError::bad_request("The request's body ended early.")
+}
+
+/// Reads a body within the bounds; beyond the small one it takes a turn, which comes with it.
+async fn read_whole(
+    mut body: Body,
+    app: &AppState,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+    let mut bytes = BytesMut::new();
+    if read_up_to(&mut body, &mut bytes, BODY_BYTES_SMALL).await? {
+        return Ok((bytes.freeze(), None));
+    }
+    let turn = app.large_body_turn().await?;
+    let rest = read_up_to(&mut body, &mut bytes, BODY_BYTES_MAX);
+    match tokio::time::timeout(LARGE_BODY_TIME_MAX, rest).await {
+        Ok(Ok(true)) => Ok((bytes.freeze(), Some(turn))),
+        Ok(Ok(false)) => Err(ApiError::body_too_large(BODY_BYTES_MAX)),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(ApiError::bad_request("The request's body came too slowly.")),
+    }
+}
+
+/// Reads until the body ends (true) or more than `limit` bytes have come (false).
+async fn read_up_to(body: &mut Body, bytes: &mut BytesMut, limit: usize) -> Result<bool, ApiError> {
+    while bytes.len() <= limit {
+        let Some(frame) = body.frame().await else {
+            return Ok(true);
+        };
+        if let Ok(data) = frame.map_err(|_| cut_off())?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(false)
+}
+
+fn parse_json(bytes: &[u8]) -> Result<Value, ApiError> {
+    let value = serde_json::from_slice(bytes);
+    value.map_err(|error| ApiError::bad_request(format!("JSON parse error - {error}")))
+}

@@ -1,0 +1,128 @@
+//! A file's content as an answer: whole, a range of it, or nothing where the client has it.
+//!
+//! The digest is a strong `ETag`, since equal digests are equal bytes.
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    IF_NONE_MATCH, IF_RANGE, RANGE,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use futures_util::stream;
+use granary_engine::{Blob, BlobStream, ReadError};
+
+use super::error::ApiError;
+use super::range::{Wanted, wanted};
+use super::respond;
+
+/// The API's own type for contents.
+pub(crate) const DATA: HeaderValue = HeaderValue::from_static("application/data");
+
+/// What the type of a content is guessed from, if the client asked for a guess.
+pub(crate) type GuessFrom<'a> = Option<&'a str>;
+
+/// Answers with a content as the request's headers want it.
+pub(crate) async fn respond(
+    blob: &Blob,
+    method: &Method,
+    headers: &HeaderMap,
+    guess_from: GuessFrom<'_>,
+) -> Result<Response, ApiError> {
+    let etag = format!("\"{}\"", blob.digest());
+    let etag_value = HeaderValue::try_from(&etag).map_err(ApiError::internal)?;
+    if has_it_already(headers, &etag) {
+        let mut response = respond::empty(StatusCode::NOT_MODIFIED);
+        response.headers_mut().insert(ETAG, etag_value);
+        return Ok(response);
+    }
+    let length = blob.length();
+    let wanted = match text(headers, RANGE) {
+        Some(range) if range_applies(headers, &etag) => wanted(range, length),
+        Some(_) | None => Wanted::Whole,
+    };
+    let (status, range) = match wanted {
+        Wanted::Whole => (StatusCode::OK, 0..length),
+        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Wanted::Outside => return Err(ApiError::range_not_satisfiable(length)),
+    };
+    let sent = range.end - range.start;
+    let content_range = format!(
+        "bytes {}-{}/{length}",
+        range.start,
+        range.end.saturating_sub(1)
+    );
+    let body = match *method {
+        Method::HEAD => Body::empty(),
+        _ => body(blob.stream(range), sent).await?,
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let answer = response.headers_mut();
+    answer.insert(ETAG, etag_value);
+    answer.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    answer.insert(CONTENT_LENGTH, sent.into());
+    if status == StatusCode::PARTIAL_CONTENT {
+        let value = HeaderValue::try_from(content_range).map_err(ApiError::internal)?;
+        answer.insert(CONTENT_RANGE, value);
+    }
+    describe(answer, guess_from)?;
+    Ok(response)
+}
+
+/// Says what the content is, and if that is a guess, keeps a browser from running it.
+fn describe(answer: &mut HeaderMap, guess_from: GuessFrom<'_>) -> Result<(), ApiError> {
+    let Some(filename) = guess_from else {
+        answer.insert(CONTENT_TYPE, DATA);
+        return Ok(());
+    };
+    let guess = mime_guess::from_path(filename).first_or_octet_stream();
+    let guess = HeaderValue::try_from(guess.as_ref()).map_err(ApiError::internal)?;
+    answer.insert(CONTENT_TYPE, guess);
+    let sandbox =
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");
+    answer.insert(CONTENT_SECURITY_POLICY, sandbox);
+    Ok(())
+}
+
+/// The content as a body. The first chunk is read here, so that a content that cannot be read is
+/// an error and not a broken connection; one chunk is most files' whole content.
+async fn body(mut chunks: BlobStream, length: u64) -> Result<Body, ApiError> {
+    let Some(first) = chunks.next().await.transpose()? else {
+        return Ok(Body::empty());
+    };
+    if u64::try_from(first.len()).is_ok_and(|bytes| bytes >= length) {
+        return Ok(Body::from(first));
+    }
+    let start = (Some(first), Some(chunks));
+    Ok(Body::from_stream(stream::unfold(start, |state| async {
+        match state {
+            (Some(first), chunks) => Some((Ok::<Bytes, ReadError>(first), (None, chunks))),
+            (None, chunks) => {
+                let mut chunks = chunks?;
+                // After an error there is nothing more: the connection breaks.
+                let chunk = chunks.next().await?;
+                let chunks = chunk.is_ok().then_some(chunks);
+                Some((chunk, (None, chunks)))
+            }
+        }
+    })))
+}
+
+fn text(headers: &HeaderMap, name: axum::http::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn has_it_already(headers: &HeaderMap, etag: &str) -> bool {
+    let known = headers.get_all(IF_NONE_MATCH).iter();
+    known
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|tag| tag.trim())
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+/// A range is of what the client has the beginning of, or the whole is sent.
+fn range_applies(headers: &HeaderMap, etag: &str) -> bool {
+    headers.get(IF_RANGE).is_none_or(|value| value == etag)
+}

@@ -1,0 +1,289 @@
+//! Actions on datasets as a whole.
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use granary_engine::model::{Dataset, DatasetId};
+use granary_engine::{MutationError, Snapshot, UniqueRule};
+
+use super::body::Incoming;
+use super::error::ApiError;
+use super::fields::Need;
+use super::path;
+use super::respond::{Rows, changed_dataset, dataset, empty, read_dataset, spooled};
+use super::state::AppState;
+use super::wire::datasets::{CopyBody, DatasetBody, read_merge, write_dataset};
+use super::wire::list::ListBody;
+use crate::permission::{Action, Allowed, Object, Principal, Rights, allow};
+
+/// A dataset that an action is permitted on, in the state that said so.
+pub(crate) struct Opened {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) dataset: Dataset,
+    pub(crate) allowed: Allowed,
+}
+
+/// Finds a dataset (404, even for the anonymous), then asks for the permission (401, 403).
+pub(crate) fn open(
+    app: &AppState,
+    principal: &Principal,
+    action: Action,
+    id: DatasetId,
+) -> Result<Opened, ApiError> {
+    let snapshot = app.snapshot()?;
+    let dataset = read_dataset(&snapshot, id)?;
+    let allowed = allow(&snapshot, principal, action, Object::Dataset(&dataset))?;
+    Ok(Opened {
+        snapshot,
+        dataset,
+        allowed,
+    })
+}
+
+/// Whether the answer is to hold the map of files; `?files=false` leaves it out.
+fn with_files(uri: &Uri) -> bool {
+    path::query(uri, "files") != Some("false")
+}
+
+/// `POST /datasets/list`.
+pub(crate) async fn list(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let list = ListBody::read(incoming.json(&app).await?.value)?;
+    let snapshot = app.snapshot()?;
+    let with_files = with_files(&uri);
+    spooled(&app, StatusCode::OK, move |out| {
+        let mut rights = Rights::of(&snapshot, &principal);
+        let mut rows = Rows::begin(out);
+        for dataset in snapshot.datasets()? {
+            let dataset = dataset?;
+            let active = dataset.deletion_time.is_none() || list.include_inactive;
+            let seen = active && rights.may(Action::RetrieveDataset, Object::Dataset(&dataset))?;
+            if seen {
+                write_dataset(rows.next()?, &snapshot, &dataset, with_files)?;
+            }
+        }
+        rows.end()
+    })
+    .await
+}
+
+/// `POST /datasets/create`. The body is looked at first, whoever sends it.
+pub(crate) async fn create(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let fields = incoming.fields(&app).await?;
+    let (new, allowed) = {
+        let snapshot = app.snapshot()?;
+        let body = DatasetBody::read(fields, &snapshot, Need::Required, None)?;
+        let object = body
+            .project
+            .as_ref()
+            .map_or(Object::Server, |project| Object::Team(project.team));
+        let allowed = allow(&snapshot, &principal, Action::CreateDataset, object)?;
+        (body.dataset(principal.user_id()), allowed)
+    };
+    let new = new.ok_or_else(|| ApiError::internal("a complete body gave no dataset"))?;
+    let created = app.engine(&allowed).create_dataset(new).await?;
+    changed_dataset(&app, StatusCode::CREATED, created, with_files(&uri)).await
+}
+
+/// `GET /datasets/{pk}`.
+pub(crate) async fn retrieve(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let opened = open(
+        &app,
+        &principal,
+        Action::RetrieveDataset,
+        path::dataset(&uri)?,
+    )?;
+    let Opened {
+        snapshot,
+        dataset: shown,
+        ..
+    } = opened;
+    dataset(&app, StatusCode::OK, snapshot, shown, with_files(&uri)).await
+}
+
+/// `PUT /datasets/{pk}`.
+pub(crate) async fn update(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    change(&app, &principal, &uri, incoming, Need::Required).await
+}
+
+/// `PATCH /datasets/{pk}`.
+pub(crate) async fn partial_update(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    change(&app, &principal, &uri, incoming, Need::Optional).await
+}
+
+async fn change(
+    app: &AppState,
+    principal: &Principal,
+    uri: &Uri,
+    incoming: Incoming,
+    need: Need,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(uri)?;
+    let Opened {
+        dataset, allowed, ..
+    } = open(app, principal, Action::UpdateDataset, id)?;
+    let fields = incoming.fields(app).await?;
+    let patch = {
+        let snapshot = app.snapshot()?;
+        let body = DatasetBody::read(fields, &snapshot, need, Some(dataset.project))?;
+        // Who moves a dataset must be one who could have made it where it goes.
+        if let Some(project) = &body.project
+            && project.id != dataset.project
+        {
+            let there = Object::Team(project.team);
+            drop(allow(&snapshot, principal, Action::CreateDataset, there)?);
+        }
+        body.patch()
+    };
+    let changed = app.engine(&allowed).update_dataset(id, patch).await?;
+    changed_dataset(app, StatusCode::OK, changed, with_files(uri)).await
+}
+
+/// `DELETE /datasets/{pk}`.
+pub(crate) async fn destroy(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let Opened { allowed, .. } = open(&app, &principal, Action::DestroyDataset, id)?;
+    app.engine(&allowed).destroy_dataset(id).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `DELETE /datasets/{pk}/clear`.
+pub(crate) async fn clear(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let Opened { allowed, .. } = open(&app, &principal, Action::ClearDataset, id)?;
+    let cleared = app.engine(&allowed).clear_dataset(id).await?;
+    changed_dataset(&app, StatusCode::OK, cleared, with_files(&uri)).await
+}
+
+/// `POST /datasets/{pk}/merge/{other}`. The right is needed on both.
+pub(crate) async fn merge(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let (target, source) = (path::dataset(&uri)?, path::other_dataset(&uri)?);
+    let allowed = {
+        let snapshot = app.snapshot()?;
+        let into = read_dataset(&snapshot, target)?;
+        let from = read_dataset(&snapshot, source)?;
+        let action = Action::MergeDatasets;
+        drop(allow(
+            &snapshot,
+            &principal,
+            action,
+            Object::Dataset(&from),
+        )?);
+        allow(&snapshot, &principal, action, Object::Dataset(&into))?
+    };
+    let after = read_merge(incoming.json(&app).await?.value)?;
+    let merged = app
+        .engine(&allowed)
+        .merge_datasets(target, source, after)
+        .await?;
+    changed_dataset(&app, StatusCode::OK, merged, with_files(&uri)).await
+}
+
+/// `POST /datasets/{pk}/copy`.
+pub(crate) async fn copy(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let Opened { allowed, .. } = open(&app, &principal, Action::CopyDataset, id)?;
+    let body = incoming.json(&app).await?;
+    let CopyBody {
+        new_name,
+        only_files,
+    } = CopyBody::read(body.value)?;
+    let (name, creator) = (new_name.clone(), principal.user_id());
+    let copy = app
+        .engine(&allowed)
+        .copy_dataset(id, new_name, only_files, creator);
+    let copied = match (copy.await, name) {
+        (
+            Err(MutationError::Taken {
+                rule: UniqueRule::DatasetName,
+            }),
+            Some(name),
+        ) => {
+            return Err(ApiError::bad_name(
+                &name,
+                "New dataset name is already taken",
+            ));
+        }
+        (copied, _) => copied?,
+    };
+    changed_dataset(&app, StatusCode::OK, copied, with_files(&uri)).await
+}
+
+/// `DELETE /datasets/{pk}/hard`. The right is looked at first; the answer shows what was there.
+pub(crate) async fn hard_delete(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let snapshot = app.snapshot()?;
+    let allowed = allow(
+        &snapshot,
+        &principal,
+        Action::HardDeleteDataset,
+        Object::Server,
+    )?;
+    let id = path::dataset(&uri)?;
+    let shown = read_dataset(&snapshot, id)?;
+    let response = dataset(&app, StatusCode::OK, snapshot, shown, with_files(&uri)).await?;
+    app.engine(&allowed).hard_delete_dataset(id).await?;
+    Ok(response)
+}
+
+/// `DELETE /datasets/{pk}/reinstate`. The right is looked at first.
+pub(crate) async fn reinstate(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let (id, allowed) = {
+        let snapshot = app.snapshot()?;
+        let action = Action::ReinstateDataset;
+        let allowed = allow(&snapshot, &principal, action, Object::Server)?;
+        let id = path::dataset(&uri)?;
+        read_dataset(&snapshot, id)?;
+        (id, allowed)
+    };
+    let reinstated = app.engine(&allowed).reinstate_dataset(id).await?;
+    changed_dataset(&app, StatusCode::OK, reinstated, with_files(&uri)).await
+}

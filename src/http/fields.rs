@@ -1,0 +1,375 @@
+//! Fields of a record in a body: every wrong one is found and told at once, in the wire's words.
+//!
+//! Read a record field by field, then call [`Fields::check`]; a field that is wrong or not there
+//! reads as `None`. What is not read is ignored, as the API does with read-only fields.
+
+use std::fmt::Display;
+
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::path::parse_pk;
+
+/// Whether a field must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Its absence is an error.
+    Required,
+    /// Its absence says nothing.
+    Optional,
+}
+
+/// The rule of a text field.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Text {
+    /// Letters at most.
+    pub(crate) letters_max: usize,
+    /// Whether nothing (or only blanks) will do.
+    pub(crate) blank: bool,
+    /// Whether blanks at both ends are cut.
+    pub(crate) trim: bool,
+}
+
+impl Text {
+    /// A text that says something, without blanks around it.
+    pub(crate) const fn upto(letters_max: usize) -> Self {
+        Self {
+            letters_max,
+            blank: false,
+            trim: true,
+        }
+    }
+
+    /// The same, or nothing at all.
+    pub(crate) const fn or_blank(self) -> Self {
+        Self {
+            blank: true,
+            ..self
+        }
+    }
+
+    /// The same, blanks kept.
+    pub(crate) const fn untrimmed(self) -> Self {
+        Self {
+            trim: false,
+            ..self
+        }
+    }
+}
+
+/// The fields of a body and what was found wrong with them so far.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    values: Map<String, Value>,
+    /// Forms have nothing but texts.
+    is_form: bool,
+    wrong: Vec<(&'static str, Vec<String>)>,
+}
+
+/// The text for a primary key that names nothing.
+pub(crate) fn no_object(pk: impl Display) -> String {
+    format!("Invalid pk \"{pk}\" - object does not exist.")
+}
+
+impl Fields {
+    /// The fields of a JSON body.
+    ///
+    /// # Errors
+    /// It is no object.
+    pub(crate) fn of_json(value: Value) -> Result<Self, ApiError> {
+        let kind = kind_of(&value);
+        let text = match value {
+            Value::Object(values) => {
+                return Ok(Self {
+                    values,
+                    is_form: false,
+                    wrong: Vec::new(),
+                });
+            }
+            Value::Null => "No data provided".to_owned(),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                format!("Invalid data. Expected a dictionary, but got {kind}.")
+            }
+        };
+        Err(ApiError::fields(vec![("non_field_errors", vec![text])]))
+    }
+
+    /// The fields of a form; of several values of one field the last counts.
+    pub(crate) fn of_form(pairs: impl Iterator<Item = (String, String)>) -> Self {
+        Self {
+            values: pairs.map(|(key, value)| (key, value.into())).collect(),
+            is_form: true,
+            wrong: Vec::new(),
+        }
+    }
+
+    /// Says that a field is wrong.
+    pub(crate) fn refuse(&mut self, field: &'static str, text: impl Into<String>) {
+        match self.wrong.iter_mut().find(|(name, _)| *name == field) {
+            Some((_, texts)) => texts.push(text.into()),
+            None => self.wrong.push((field, vec![text.into()])),
+        }
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// All wrong fields.
+    pub(crate) fn check(self) -> Result<(), ApiError> {
+        if self.wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::fields(self.wrong))
+        }
+    }
+
+    /// A field that is there and not null.
+    fn value(&mut self, field: &'static str, need: Need) -> Option<Value> {
+        match self.values.remove(field) {
+            None => {
+                if need == Need::Required {
+                    self.refuse(field, "This field is required.");
+                }
+                None
+            }
+            Some(Value::Null) => {
+                self.refuse(field, "This field may not be null.");
+                None
+            }
+            Some(value) => Some(value),
+        }
+    }
+
+    /// A field that may be null; null reads as absent.
+    fn forget_null(&mut self, field: &'static str) {
+        let null = match self.values.get(field) {
+            Some(Value::Null) => true,
+            Some(Value::String(text)) => self.is_form && text.is_empty(),
+            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) | None => {
+                false
+            }
+        };
+        if null {
+            self.values.remove(field);
+        }
+    }
+
+    /// A text; a number counts as its digits.
+    pub(crate) fn text(&mut self, field: &'static str, need: Need, rule: Text) -> Option<String> {
+        let text = match self.value(field, need)? {
+            Value::String(text) => text,
+            Value::Number(number) => number.to_string(),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                self.refuse(field, "Not a valid string.");
+                return None;
+            }
+        };
+        let text = if rule.trim { text.trim() } else { &text };
+        if text.is_empty() {
+            if rule.blank {
+                return Some(String::new());
+            }
+            self.refuse(field, "This field may not be blank.");
+            return None;
+        }
+        let mut good = true;
+        if text.contains('\0') {
+            self.refuse(field, "Null characters are not allowed.");
+            good = false;
+        }
+        if text.chars().nth(rule.letters_max).is_some() {
+            let max = rule.letters_max;
+            let text = format!("Ensure this field has no more than {max} characters.");
+            self.refuse(field, text);
+            good = false;
+        }
+        good.then(|| text.to_owned())
+    }
+
+    /// A text or null.
+    pub(crate) fn nullable_text(&mut self, field: &'static str, rule: Text) -> Option<String> {
+        self.forget_null(field);
+        self.text(field, Need::Optional, rule)
+    }
+
+    /// Yes or no; only JSON's own words, or a form's.
+    pub(crate) fn boolean(&mut self, field: &'static str, need: Need) -> Option<bool> {
+        let known = match self.value(field, need)? {
+            Value::Bool(known) => Some(known),
+            Value::String(text) if self.is_form => match text.to_ascii_lowercase().as_str() {
+                "true" | "1" | "on" | "yes" => Some(true),
+                "false" | "0" | "off" | "no" => Some(false),
+                _ => None,
+            },
+            Value::Null
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => None,
+        };
+        if known.is_none() {
+            self.refuse(field, "Must be a valid boolean.");
+        }
+        known
+    }
+
+    /// A whole number.
+    pub(crate) fn integer(&mut self, field: &'static str, need: Need) -> Option<i64> {
+        let number = match self.value(field, need)? {
+            Value::Number(number) => number.as_i64(),
+            Value::String(text) => text.trim().parse().ok(),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        };
+        if number.is_none() {
+            self.refuse(field, "A valid integer is required.");
+        }
+        number
+    }
+
+    /// A whole number or null.
+    pub(crate) fn nullable_integer(&mut self, field: &'static str) -> Option<i64> {
+        self.forget_null(field);
+        self.integer(field, Need::Optional)
+    }
+
+    /// A primary key; whether it names something is for the caller to see, and to refuse with
+    /// [`no_object`].
+    pub(crate) fn pk(&mut self, field: &'static str, need: Need) -> Option<u64> {
+        let value = self.value(field, need)?;
+        let kind = kind_of(&value);
+        let (pk, shown) = match value {
+            // `1.0` and beyond 64 bits are floats here, and no primary keys.
+            Value::Number(number) if !number.is_f64() => (number.as_u64(), number.to_string()),
+            Value::String(text) if parse_digits(&text) => (parse_pk(&text), text),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => {
+                let text = format!("Incorrect type. Expected pk value, received {kind}.");
+                self.refuse(field, text);
+                return None;
+            }
+        };
+        if pk.is_none() {
+            self.refuse(field, no_object(shown));
+        }
+        pk
+    }
+}
+
+fn parse_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit())
+}
+
+/// What the original, being Python, calls a value's type.
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float",
+        Value::Number(_) => "int",
+        Value::String(_) => "str",
+        Value::Array(_) => "list",
+        Value::Object(_) => "dict",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn wrong(fields: Fields) -> Vec<(&'static str, Vec<String>)> {
+        fields.wrong
+    }
+
+    #[test]
+    fn all_wrong_fields_are_told_at_once() {
+        let body = json!({"name": "x".repeat(6), "tags": ["a"], "flag": "true", "owner": "bob"});
+        let mut fields = Fields::of_json(body).unwrap();
+        assert_eq!(fields.text("name", Need::Required, Text::upto(5)), None);
+        assert_eq!(fields.text("tags", Need::Required, Text::upto(5)), None);
+        assert_eq!(fields.text("title", Need::Required, Text::upto(5)), None);
+        assert_eq!(fields.text("note", Need::Optional, Text::upto(5)), None);
+        assert_eq!(fields.boolean("flag", Need::Required), None);
+        assert_eq!(fields.pk("owner", Need::Required), None);
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            wrong(fields),
+            [
+                (
+                    "name",
+                    texts(&["Ensure this field has no more than 5 characters."])
+                ),
+                ("tags", texts(&["Not a valid string."])),
+                ("title", texts(&["This field is required."])),
+                ("flag", texts(&["Must be a valid boolean."])),
+                (
+                    "owner",
+                    texts(&["Incorrect type. Expected pk value, received str."])
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn texts_are_trimmed_and_numbers_become_texts() {
+        let body = json!({"a": "  x ", "b": 12, "c": " ", "d": " ", "e": "a\u{0}b", "f": " y "});
+        let mut fields = Fields::of_json(body).unwrap();
+        let rule = Text::upto(3);
+        let mut read = |field, rule| fields.text(field, Need::Required, rule);
+        assert_eq!(read("a", rule).as_deref(), Some("x"));
+        assert_eq!(read("b", rule).as_deref(), Some("12"));
+        assert_eq!(read("c", rule.or_blank()).as_deref(), Some(""));
+        assert_eq!(read("d", rule), None);
+        assert_eq!(read("e", rule), None);
+        assert_eq!(read("f", rule.untrimmed()).as_deref(), Some(" y "));
+        let wrong = wrong(fields);
+        assert_eq!(
+            wrong[0],
+            ("d", vec!["This field may not be blank.".to_owned()])
+        );
+        assert_eq!(
+            wrong[1],
+            ("e", vec!["Null characters are not allowed.".to_owned()])
+        );
+    }
+
+    #[test]
+    fn forms_spell_booleans_and_numbers_as_texts() {
+        let pairs = [("yes", "True"), ("no", "0"), ("number", "7"), ("pk", "8")];
+        let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let mut fields = Fields::of_form(pairs.into_iter());
+        assert_eq!(fields.boolean("yes", Need::Required), Some(true));
+        assert_eq!(fields.boolean("no", Need::Required), Some(false));
+        assert_eq!(fields.integer("number", Need::Required), Some(7));
+        assert_eq!(fields.pk("pk", Need::Required), Some(8));
+        fields.check().unwrap();
+    }
+
+    #[test]
+    fn numbers_that_name_nothing_are_told_as_such() {
+        let body = json!({"a": -1, "b": 1.5, "c": true, "d": "99999999999999999999", "e": null});
+        let mut fields = Fields::of_json(body).unwrap();
+        for field in ["a", "b", "c", "d", "e"] {
+            assert_eq!(fields.pk(field, Need::Required), None, "{field}");
+        }
+        let texts: Vec<String> = wrong(fields)
+            .into_iter()
+            .flat_map(|(_, texts)| texts)
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                "Invalid pk \"-1\" - object does not exist.",
+                "Incorrect type. Expected pk value, received float.",
+                "Incorrect type. Expected pk value, received bool.",
+                "Invalid pk \"99999999999999999999\" - object does not exist.",
+                "This field may not be null.",
+            ]
+        );
+    }
+}

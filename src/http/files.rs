@@ -1,0 +1,146 @@
+//! The files of a dataset: add one, add many, get by name or handle, delete.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::Response;
+use granary_engine::Blob;
+use granary_engine::model::{DatasetId, Digest, FileRecord};
+
+use super::body::Incoming;
+use super::content;
+use super::datasets::{Opened, open};
+use super::error::ApiError;
+use super::path;
+use super::respond::{Rows, json, spooled};
+use super::state::AppState;
+use super::wire::File;
+use crate::permission::{Action, Principal};
+
+/// How often a file is looked up again when its content went between the look-up and the opening.
+const OPEN_ATTEMPTS: u32 = 3;
+
+/// `POST /datasets/{pk}/files/{*filename}`.
+pub(crate) async fn add_file(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let Opened { allowed, .. } = open(&app, &principal, Action::AddFile, id)?;
+    let filename = path::name(&uri)?;
+    let engine = app.engine(&allowed);
+    // Dropped before it is finished, the upload leaves nothing: so an interrupted body ends here.
+    let mut upload = engine.begin_upload(incoming.length()).await?;
+    incoming.pour(&mut upload).await?;
+    let content = upload.finish().await?;
+    let added = engine.add_file(id, &filename, content).await?;
+    json(StatusCode::OK, &File::from(&added))
+}
+
+/// `POST /datasets/{pk}/files-multi`: a zip, all of it or nothing.
+pub(crate) async fn add_files(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let Opened { allowed, .. } = open(&app, &principal, Action::AddFiles, id)?;
+    let engine = app.engine(&allowed);
+    let mut spool = engine.begin_spool_upload();
+    incoming.pour(&mut spool).await?;
+    let archive = spool.finish().await?;
+    let added = engine.add_files(id, archive).await?;
+    spooled(&app, StatusCode::OK, move |out| {
+        let mut rows = Rows::begin(out);
+        for file in &added {
+            rows.push(&File::from(file))?;
+        }
+        rows.end()
+    })
+    .await
+}
+
+/// `GET /datasets/{pk}/files/{*filename}`, and HEAD.
+pub(crate) async fn get_file(
+    State(app): State<AppState>,
+    principal: Principal,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let blob = open_file(&app, &principal, id, || path::name(&uri))?;
+    let filename = path::name(&uri)?;
+    let guess_from = wants_guess(&uri).then_some(filename.as_str());
+    content::respond(&blob, &method, &headers, guess_from).await
+}
+
+/// `GET /datasets/{pk}/file-handles/{handle}`, and HEAD.
+pub(crate) async fn get_file_by_handle(
+    State(app): State<AppState>,
+    principal: Principal,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let Opened {
+        snapshot,
+        dataset,
+        allowed,
+    } = open(&app, &principal, Action::GetFile, id)?;
+    let name = path::name(&uri)?;
+    let handle = name.strip_suffix('/').unwrap_or(&name);
+    let digest: Digest = handle.parse().map_err(|_| ApiError::no_file(handle))?;
+    // A scan of the dataset's files, so not in this task.
+    let find = move || snapshot.file_by_digest(&dataset, &digest);
+    let found = tokio::task::spawn_blocking(find).await;
+    let (filename, _) = found
+        .map_err(ApiError::internal)??
+        .ok_or_else(|| ApiError::no_file(handle))?;
+    let blob = app.engine(&allowed).open_blob(&digest)?;
+    let blob = blob.ok_or_else(|| ApiError::no_file(handle))?;
+    let guess_from = wants_guess(&uri).then_some(filename.as_str());
+    content::respond(&blob, &method, &headers, guess_from).await
+}
+
+/// `DELETE /datasets/{pk}/files/{*filename}`.
+pub(crate) async fn delete_file(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let Opened { allowed, .. } = open(&app, &principal, Action::DeleteFile, id)?;
+    let filename = path::name(&uri)?;
+    let removed = app.engine(&allowed).delete_file(id, &filename).await?;
+    json(StatusCode::OK, &File::from(&removed))
+}
+
+/// Opens a file's content; `filename` is read after the permission is there.
+fn open_file(
+    app: &AppState,
+    principal: &Principal,
+    id: DatasetId,
+    filename: impl Fn() -> Result<String, ApiError>,
+) -> Result<Blob, ApiError> {
+    for _ in 0..OPEN_ATTEMPTS {
+        let opened = open(app, principal, Action::GetFile, id)?;
+        let filename = filename()?;
+        let Some(FileRecord { digest, .. }) = opened.snapshot.file(&opened.dataset, &filename)?
+        else {
+            return Err(ApiError::no_file(&filename));
+        };
+        // The file may be deleted meanwhile, or deleted and added with another content.
+        if let Some(blob) = app.engine(&opened.allowed).open_blob(&digest)? {
+            return Ok(blob);
+        }
+    }
+    Err(ApiError::no_file(&filename()?))
+}
+
+fn wants_guess(uri: &Uri) -> bool {
+    path::query(uri, "content_type") == Some("guess")
+}

@@ -1,0 +1,97 @@
+//! Headers that every answer has, whatever made it: what browsers may do with it, and what is
+//! allowed where something was not.
+
+use axum::extract::Request;
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
+    ORIGIN, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::error::ApiError;
+use super::respond::empty;
+
+const ALWAYS: [(HeaderName, &str); 4] = [
+    (VARY, "Accept, Origin"),
+    (X_FRAME_OPTIONS, "DENY"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "same-origin"),
+];
+
+/// Any page may ask: nothing here is proved by a cookie that a browser would add by itself.
+const CROSS_ORIGIN: [(HeaderName, &str); 2] = [
+    (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    (
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        "content-disposition, content-range, etag",
+    ),
+];
+
+const PREFLIGHT: [(HeaderName, &str); 3] = [
+    (
+        ACCESS_CONTROL_ALLOW_METHODS,
+        "DELETE, GET, OPTIONS, PATCH, POST, PUT",
+    ),
+    (
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        "accept, authorization, content-disposition, content-type, if-none-match, if-range, \
+         node-id, range, user-agent, x-requested-with",
+    ),
+    (ACCESS_CONTROL_MAX_AGE, "86400"),
+];
+
+/// Adds the headers.
+pub(crate) async fn add(request: Request, next: Next) -> Response {
+    let cross_origin = request.headers().contains_key(ORIGIN);
+    let preflight = cross_origin
+        && request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    put(headers, &ALWAYS);
+    if cross_origin {
+        put(headers, &CROSS_ORIGIN);
+    }
+    if preflight {
+        put(headers, &PREFLIGHT);
+    }
+    spell_out_allow(headers);
+    response
+}
+
+fn put(headers: &mut HeaderMap, values: &[(HeaderName, &'static str)]) {
+    for (name, value) in values {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// The router's own `Allow` knows nothing of OPTIONS, and has no spaces.
+fn spell_out_allow(headers: &mut HeaderMap) {
+    let Some(allow) = headers.get(ALLOW).and_then(|allow| allow.to_str().ok()) else {
+        return;
+    };
+    let allow = format!("{}, OPTIONS", allow.replace(',', ", "));
+    if let Ok(allow) = HeaderValue::try_from(allow) {
+        headers.insert(ALLOW, allow);
+    }
+}
+
+/// What a known path answers to a method that it does not have; OPTIONS is one that all have.
+/// The router adds `Allow` to either.
+pub(crate) async fn other_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        empty(StatusCode::OK)
+    } else {
+        ApiError::method_not_allowed(&method).into_response()
+    }
+}
+
+/// What an unknown path answers.
+pub(crate) async fn no_route() -> ApiError {
+    ApiError::no_route()
+}

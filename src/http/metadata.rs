@@ -1,0 +1,70 @@
+//! The metadata of a dataset's files.
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+
+use super::body::Incoming;
+use super::datasets::{Opened, open};
+use super::error::ApiError;
+use super::path;
+use super::respond::{json, spooled};
+use super::state::AppState;
+use super::wire::datasets::{Metadata, read_metadata, write_all_metadata};
+use crate::permission::{Action, Principal};
+
+/// `POST /datasets/{pk}/metadata/{*filename}`.
+pub(crate) async fn set_metadata(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let Opened { allowed, .. } = open(&app, &principal, Action::SetMetadata, id)?;
+    let filename = path::name(&uri)?;
+    let metadata = read_metadata(incoming.json(&app).await?.value)?;
+    let engine = app.engine(&allowed);
+    engine.set_metadata(id, &filename, metadata.clone()).await?;
+    json(
+        StatusCode::OK,
+        &Metadata {
+            metadata: &metadata,
+        },
+    )
+}
+
+/// `GET /datasets/{pk}/metadata/{*filename}`.
+pub(crate) async fn get_metadata(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let opened = open(&app, &principal, Action::GetMetadata, id)?;
+    let filename = path::name(&uri)?;
+    let metadata = opened.snapshot.metadata(&opened.dataset, &filename)?;
+    let metadata = metadata.ok_or_else(|| ApiError::no_file(&filename))?;
+    json(
+        StatusCode::OK,
+        &Metadata {
+            metadata: &metadata,
+        },
+    )
+}
+
+/// `GET /datasets/{pk}/metadata`.
+pub(crate) async fn get_all_metadata(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let Opened {
+        snapshot, dataset, ..
+    } = open(&app, &principal, Action::GetAllMetadata, id)?;
+    spooled(&app, StatusCode::OK, move |out| {
+        write_all_metadata(out, &snapshot, &dataset)
+    })
+    .await
+}

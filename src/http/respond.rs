@@ -1,0 +1,171 @@
+//! Answers on their way out: small JSON in one piece, unbounded JSON through a spool, streams that
+//! break the connection when they fail.
+
+use std::io::{self, BufWriter, Write};
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use futures_util::stream;
+use granary_engine::model::{Dataset, DatasetId};
+use granary_engine::{Snapshot, Spool, Spooled};
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::error::ApiError;
+use super::limits::{INLINE_ANSWER_BYTES_MAX, INLINE_FILES_MAX};
+use super::state::AppState;
+use super::wire;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Bytes that go to a spool at a time.
+const SPOOL_WRITE_BYTES: usize = 32 << 10;
+
+/// An answer that is small by its nature.
+pub(crate) fn json(status: StatusCode, shape: &impl Serialize) -> Result<Response, ApiError> {
+    let text = serde_json::to_vec(shape).map_err(ApiError::internal)?;
+    Ok(json_response(status, text.into()))
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// The fields of a dataset as one snapshot shows them, with or without the map of its files.
+pub(crate) async fn dataset(
+    app: &AppState,
+    status: StatusCode,
+    snapshot: Snapshot,
+    dataset: Dataset,
+    with_files: bool,
+) -> Result<Response, ApiError> {
+    let small = !with_files || dataset.file_count <= INLINE_FILES_MAX;
+    let write = move |out: &mut dyn Write| {
+        wire::datasets::write_dataset(out, &snapshot, &dataset, with_files)
+    };
+    if small {
+        let mut text = Vec::new();
+        write(&mut text)?;
+        return Ok(json_response(status, text.into()));
+    }
+    spooled(app, status, write).await
+}
+
+/// The fields of a dataset after a change, from a state that holds the change.
+pub(crate) async fn changed_dataset(
+    app: &AppState,
+    status: StatusCode,
+    changed: Dataset,
+    with_files: bool,
+) -> Result<Response, ApiError> {
+    if !with_files {
+        return json(status, &wire::datasets::dataset_without_files(&changed));
+    }
+    let snapshot = app.snapshot()?;
+    let shown = read_dataset(&snapshot, changed.id)?;
+    dataset(app, status, snapshot, shown, with_files).await
+}
+
+/// The dataset in a snapshot, or 404.
+pub(crate) fn read_dataset(snapshot: &Snapshot, id: DatasetId) -> Result<Dataset, ApiError> {
+    let dataset = snapshot.dataset(id)?;
+    dataset.ok_or_else(|| ApiError::no_record("Dataset"))
+}
+
+/// Renders an answer of unbounded size on the blocking pool, then sends it.
+///
+/// The whole answer is rendered before its first byte goes, so that a failed read is an error and
+/// no broken answer, and the snapshot lives no longer than the rendering. Its turn is given back
+/// when the last byte is sent.
+pub(crate) async fn spooled(
+    app: &AppState,
+    status: StatusCode,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ApiError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let turn = app.spooled_answer_turn().await?;
+    let spool = app.spool();
+    let rendered = tokio::task::spawn_blocking(move || render(spool, write)).await;
+    let spooled = rendered.map_err(ApiError::internal)??;
+    let length = spooled.len();
+    if length <= INLINE_ANSWER_BYTES_MAX {
+        let text = spooled.chunk(0).await.map_err(ApiError::internal)?;
+        return Ok(json_response(status, text));
+    }
+    let mut response = Response::new(spooled_body(spooled, turn));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(CONTENT_LENGTH, length.into());
+    Ok(response)
+}
+
+fn render(
+    spool: Spool,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ApiError>,
+) -> Result<Spooled, ApiError> {
+    let mut out = BufWriter::with_capacity(SPOOL_WRITE_BYTES, spool);
+    write(&mut out)?;
+    let spool = out
+        .into_inner()
+        .map_err(|error| ApiError::internal(error.into_error()))?;
+    spool.finish().map_err(ApiError::internal)
+}
+
+fn spooled_body(spooled: Spooled, turn: OwnedSemaphorePermit) -> Body {
+    let start = Some((spooled, 0_u64, turn));
+    Body::from_stream(stream::unfold(start, |state| async {
+        let (spooled, at, turn) = state?;
+        match spooled.chunk(at).await {
+            Ok(bytes) if bytes.is_empty() => None,
+            Ok(bytes) => {
+                let next = at + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                Some((Ok(bytes), Some((spooled, next, turn))))
+            }
+            Err(error) => Some((Err::<Bytes, io::Error>(error), None)),
+        }
+    }))
+}
+
+fn json_response(status: StatusCode, text: Bytes) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// A JSON array that is written row by row.
+pub(crate) struct Rows<'a> {
+    out: &'a mut dyn Write,
+    begun: bool,
+}
+
+impl<'a> Rows<'a> {
+    /// Begins an array.
+    pub(crate) fn begin(out: &'a mut dyn Write) -> Self {
+        Self { out, begun: false }
+    }
+
+    /// Begins a row; the caller writes it.
+    pub(crate) fn next(&mut self) -> Result<&mut dyn Write, ApiError> {
+        let before = if self.begun { b"," } else { b"[" };
+        self.begun = true;
+        self.out.write_all(before).map_err(ApiError::internal)?;
+        Ok(self.out)
+    }
+
+    /// Writes a row.
+    pub(crate) fn push(&mut self, shape: &impl Serialize) -> Result<(), ApiError> {
+        serde_json::to_writer(self.next()?, shape).map_err(ApiError::internal)
+    }
+
+    /// Ends the array.
+    pub(crate) fn end(self) -> Result<(), ApiError> {
+        let end: &[u8] = if self.begun { b"]" } else { b"[]" };
+        self.out.write_all(end).map_err(ApiError::internal)
+    }
+}

@@ -1,0 +1,96 @@
+//! `AppState`: what every handler may use, and the one way to the engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use granary_engine::{Engine, Health, ReadError, Snapshot, Spool};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::ApiError;
+use super::limits::{LARGE_BODIES_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX};
+use crate::auth::{PasswordError, Passwords, TokenKey};
+use crate::permission::{Allowed, Principal};
+
+/// The engine, the keys and the bounds of the HTTP edge; clones are handles to the same.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    engine: Engine,
+    tokens: TokenKey,
+    passwords: Passwords,
+    /// Answers of unbounded size that are under way.
+    spooled_answers: Arc<Semaphore>,
+    /// Large bodies that are in memory.
+    large_bodies: Arc<Semaphore>,
+}
+
+impl AppState {
+    /// Puts a state together. Blocks for some 20 ms, as it hashes a password.
+    ///
+    /// # Errors
+    /// Passwords cannot be hashed on this system.
+    pub fn new(engine: Engine, tokens: TokenKey) -> Result<Self, PasswordError> {
+        Ok(Self {
+            engine,
+            tokens,
+            passwords: Passwords::new()?,
+            spooled_answers: Arc::new(Semaphore::new(SPOOLED_ANSWERS_MAX)),
+            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES_MAX)),
+        })
+    }
+
+    /// The engine, for who has a permission.
+    pub(crate) fn engine(&self, _permission: &Allowed) -> &Engine {
+        &self.engine
+    }
+
+    /// One committed state; what of it a caller may see is for the permissions to say.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, ReadError> {
+        self.engine.snapshot()
+    }
+
+    pub(crate) fn tokens(&self) -> &TokenKey {
+        &self.tokens
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.engine.health()
+    }
+
+    pub(crate) fn spool(&self) -> Spool {
+        self.engine.spool()
+    }
+
+    /// Remembers when a principal was here last.
+    pub(crate) fn touch(&self, principal: &Principal) {
+        if let Some(user) = principal.user_id() {
+            self.engine.touch_login(user);
+        }
+        if let Some(node) = principal.node() {
+            self.engine.touch_node(node);
+        }
+    }
+
+    /// Waits for leave to render an answer of unbounded size.
+    pub(crate) async fn spooled_answer_turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        turn(&self.spooled_answers, TURN_WAIT_MAX).await
+    }
+
+    /// Waits for leave to hold a large body in memory.
+    pub(crate) async fn large_body_turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        turn(&self.large_bodies, TURN_WAIT_MAX).await
+    }
+}
+
+async fn turn(turns: &Arc<Semaphore>, wait: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
+    match tokio::time::timeout(wait, Arc::clone(turns).acquire_owned()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        // The semaphores are never closed, so only time can run out.
+        Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(
+            "Too many requests of this kind are under way.",
+        )),
+    }
+}

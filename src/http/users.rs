@@ -1,0 +1,104 @@
+//! Users: list, create, retrieve by primary key or by name.
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use granary_engine::model::UserId;
+
+use super::body::Incoming;
+use super::error::ApiError;
+use super::path;
+use super::respond::{Rows, json, spooled};
+use super::state::AppState;
+use super::wire::catalogue::{UserBody, UserShape};
+use super::wire::list::ListBody;
+use crate::permission::{Action, Object, Principal, allow};
+
+/// `POST /users/list`.
+pub(crate) async fn list(
+    State(app): State<AppState>,
+    principal: Principal,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let action = Action::ListUsers;
+    drop(allow(&app.snapshot()?, &principal, action, Object::Server)?);
+    let list = ListBody::read(incoming.json(&app).await?.value)?;
+    let snapshot = app.snapshot()?;
+    spooled(&app, StatusCode::OK, move |out| {
+        let mut rows = Rows::begin(out);
+        for user in snapshot.users()? {
+            let user = user?;
+            if user.is_active || list.include_inactive {
+                rows.push(&UserShape::from(&user))?;
+            }
+        }
+        rows.end()
+    })
+    .await
+}
+
+/// `POST /users/create`. The body is looked at first, the uniqueness of the name last.
+pub(crate) async fn create(
+    State(app): State<AppState>,
+    principal: Principal,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let mut body = UserBody::read(incoming.fields(&app).await?)?;
+    let allowed = allow(
+        &app.snapshot()?,
+        &principal,
+        Action::CreateUser,
+        Object::Server,
+    )?;
+    let password = std::mem::take(&mut body.password);
+    let hash = app.passwords().hash(password).await?;
+    let created = app.engine(&allowed).create_user(body.user(hash)).await?;
+    json(StatusCode::CREATED, &UserShape::from(&created))
+}
+
+/// `GET /users/{pk}` gives a user, `GET /users/{*username}` a list of one or none.
+pub(crate) async fn retrieve(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let name = path::username(&uri)?;
+    let digits = name.strip_suffix('/').unwrap_or(&name);
+    if !digits.is_empty() && digits.bytes().all(|letter| letter.is_ascii_digit()) {
+        by_pk(&app, &principal, path::parse_pk(digits).map(UserId))
+    } else {
+        by_name(&app, &principal, &name)
+    }
+}
+
+fn by_pk(
+    app: &AppState,
+    principal: &Principal,
+    user: Option<UserId>,
+) -> Result<Response, ApiError> {
+    let snapshot = app.snapshot()?;
+    let user = match user {
+        Some(user) => snapshot.user(user)?,
+        None => None,
+    };
+    let user = user.ok_or_else(|| ApiError::no_record("User"))?;
+    drop(allow(
+        &snapshot,
+        principal,
+        Action::RetrieveUser,
+        Object::User(user.id),
+    )?);
+    json(StatusCode::OK, &UserShape::from(&user))
+}
+
+/// The right is looked at first: whether a name is taken is for administrators to know.
+fn by_name(app: &AppState, principal: &Principal, name: &str) -> Result<Response, ApiError> {
+    let snapshot = app.snapshot()?;
+    let user = snapshot.user_by_name(name)?;
+    let object = user
+        .as_ref()
+        .map_or(Object::Server, |user| Object::User(user.id));
+    drop(allow(&snapshot, principal, Action::RetrieveUser, object)?);
+    let users: Vec<UserShape<'_>> = user.iter().map(UserShape::from).collect();
+    json(StatusCode::OK, &users)
+}

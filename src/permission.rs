@@ -1,0 +1,156 @@
+//! May this principal do this action to this object?
+//!
+//! [`allow`] answers with an [`Allowed`], which nothing else can make and without which the
+//! handlers do not get at the engine (`AppState::engine`). The rules themselves are one table,
+//! `policy.rs`; this module only looks up what the table asks for: memberships, mostly.
+
+mod policy;
+
+mod principal;
+
+use std::collections::HashMap;
+
+use granary_engine::model::{Dataset, PermissionLevel, ProjectId, TeamId, UserId};
+use granary_engine::{ReadError, Snapshot};
+
+pub(crate) use policy::Action;
+use policy::{Condition, conditions};
+pub(crate) use principal::Principal;
+
+/// What an action is done to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Object<'a> {
+    /// Nothing in particular.
+    Server,
+    /// A dataset; its rights are those of the team that owns its project.
+    Dataset(&'a Dataset),
+    /// A team, or something that this team owns.
+    Team(TeamId),
+    /// A person.
+    User(UserId),
+}
+
+/// Proof that an action was permitted.
+#[derive(Debug)]
+#[must_use = "the permission is the way to the engine"]
+pub(crate) struct Allowed {
+    /// Private, so that only this module makes one.
+    _proof: (),
+}
+
+/// Why there is no proof.
+#[derive(Debug)]
+pub(crate) enum Denied {
+    /// Somebody might be allowed; nobody is logged in.
+    NotLoggedIn,
+    /// This user is not allowed.
+    Forbidden,
+    /// The rights could not be read.
+    Unreadable(ReadError),
+}
+
+/// Permits an action, or says why not.
+///
+/// # Errors
+/// See [`Denied`].
+pub(crate) fn allow(
+    snapshot: &Snapshot,
+    principal: &Principal,
+    action: Action,
+    object: Object<'_>,
+) -> Result<Allowed, Denied> {
+    let may = Rights::of(snapshot, principal)
+        .may(action, object)
+        .map_err(Denied::Unreadable)?;
+    match (may, principal) {
+        (true, _) => Ok(Allowed { _proof: () }),
+        (false, Principal::Anonymous) => Err(Denied::NotLoggedIn),
+        (false, Principal::User { .. }) => Err(Denied::Forbidden),
+    }
+}
+
+/// One principal's rights in one state of the store; remembers what it looked up, for lists.
+#[derive(Debug)]
+pub(crate) struct Rights<'a> {
+    snapshot: &'a Snapshot,
+    principal: &'a Principal,
+    levels: HashMap<TeamId, Option<PermissionLevel>>,
+    teams: HashMap<ProjectId, Option<TeamId>>,
+}
+
+impl<'a> Rights<'a> {
+    /// The rights of a principal as a snapshot shows them.
+    pub(crate) fn of(snapshot: &'a Snapshot, principal: &'a Principal) -> Self {
+        Self {
+            snapshot,
+            principal,
+            levels: HashMap::new(),
+            teams: HashMap::new(),
+        }
+    }
+
+    /// Whether the table permits the action; administrators may do everything.
+    ///
+    /// # Errors
+    /// The memberships could not be read.
+    pub(crate) fn may(&mut self, action: Action, object: Object<'_>) -> Result<bool, ReadError> {
+        if self.principal.is_administrator() {
+            return Ok(true);
+        }
+        for condition in conditions(action) {
+            if self.holds(*condition, object)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn holds(&mut self, condition: Condition, object: Object<'_>) -> Result<bool, ReadError> {
+        Ok(match condition {
+            Condition::Anyone => true,
+            Condition::LoggedIn => self.principal.user_id().is_some(),
+            Condition::Oneself => match object {
+                Object::User(user) => self.principal.user_id() == Some(user),
+                Object::Server | Object::Dataset(_) | Object::Team(_) => false,
+            },
+            Condition::Public => match object {
+                Object::Dataset(dataset) => dataset.is_public,
+                Object::Server | Object::Team(_) | Object::User(_) => false,
+            },
+            Condition::Member(needed) => self.level(object)? >= Some(needed),
+            Condition::MemberWithNode(needed) => {
+                self.principal.node().is_some() && self.level(object)? >= Some(needed)
+            }
+        })
+    }
+
+    /// The principal's level in the team that the object belongs to.
+    fn level(&mut self, object: Object<'_>) -> Result<Option<PermissionLevel>, ReadError> {
+        let team = match object {
+            Object::Server | Object::User(_) => None,
+            Object::Team(team) => Some(team),
+            Object::Dataset(dataset) => self.team_of(dataset.project)?,
+        };
+        let (Some(team), Some(user)) = (team, self.principal.user_id()) else {
+            return Ok(None);
+        };
+        if let Some(level) = self.levels.get(&team) {
+            return Ok(*level);
+        }
+        let membership = self.snapshot.membership(team, user)?;
+        let level = membership
+            .filter(|membership| membership.deletion_time.is_none())
+            .map(|membership| membership.permissions);
+        self.levels.insert(team, level);
+        Ok(level)
+    }
+
+    fn team_of(&mut self, project: ProjectId) -> Result<Option<TeamId>, ReadError> {
+        if let Some(team) = self.teams.get(&project) {
+            return Ok(*team);
+        }
+        let team = self.snapshot.project(project)?.map(|project| project.team);
+        self.teams.insert(project, team);
+        Ok(team)
+    }
+}

@@ -1,0 +1,111 @@
+//! The policy: one table from action to the conditions under which it is permitted.
+//!
+//! It mirrors the "Permissions" sections of the API's documents line by line. Any one condition
+//! suffices; administrators need none, so an empty row says "administrators only".
+
+use granary_engine::model::PermissionLevel;
+
+use Condition::{Anyone, LoggedIn, Member, MemberWithNode, Oneself, Public};
+use PermissionLevel::{Execute, Read, Write};
+
+/// Everything that may be asked of the server, by the API's own names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the API's own")]
+pub(crate) enum Action {
+    ListDatasets,
+    CreateDataset,
+    RetrieveDataset,
+    UpdateDataset,
+    DestroyDataset,
+    ClearDataset,
+    MergeDatasets,
+    DownloadDataset,
+    CopyDataset,
+    AddFile,
+    AddFiles,
+    GetFile,
+    DeleteFile,
+    SetMetadata,
+    GetMetadata,
+    GetAllMetadata,
+    HardDeleteDataset,
+    ReinstateDataset,
+
+    ListUsers,
+    CreateUser,
+    RetrieveUser,
+
+    ListTeams,
+    CreateTeam,
+    RetrieveTeam,
+
+    ListProjects,
+    CreateProject,
+    RetrieveProject,
+
+    ListLicences,
+    CreateLicence,
+    RetrieveLicence,
+
+    ListNodes,
+    CreateNode,
+    RetrieveNode,
+}
+
+/// A circumstance that permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// There is none.
+    Anyone,
+    /// Any active user asks.
+    LoggedIn,
+    /// The object is the asking user.
+    Oneself,
+    /// The dataset is public.
+    Public,
+    /// A member of the owning team asks, of this level or above.
+    Member(PermissionLevel),
+    /// As `Member`, and the request comes from a node.
+    MemberWithNode(PermissionLevel),
+}
+
+/// Members who may change content: writers, and those who may execute, when on a node.
+const CHANGERS: &[Condition] = &[Member(Write), MemberWithNode(Execute)];
+
+/// The conditions of which one must hold.
+pub(super) fn conditions(action: Action) -> &'static [Condition] {
+    match action {
+        Action::ListDatasets => &[Anyone],
+        Action::RetrieveDataset => &[Member(Read), Public],
+        Action::CreateDataset | Action::DestroyDataset => &[Member(Write)],
+        Action::UpdateDataset
+        | Action::ClearDataset
+        | Action::MergeDatasets
+        | Action::AddFile
+        | Action::AddFiles
+        | Action::DeleteFile
+        | Action::SetMetadata => CHANGERS,
+        Action::DownloadDataset
+        | Action::CopyDataset
+        | Action::GetFile
+        | Action::GetMetadata
+        | Action::GetAllMetadata => &[Member(Read)],
+        Action::HardDeleteDataset | Action::ReinstateDataset => &[],
+
+        Action::ListUsers | Action::CreateUser => &[],
+        Action::RetrieveUser => &[Oneself],
+
+        Action::ListTeams => &[LoggedIn],
+        Action::CreateTeam => &[],
+        Action::RetrieveTeam => &[Member(Read)],
+
+        Action::ListProjects => &[LoggedIn],
+        Action::CreateProject => &[Member(Write)],
+        Action::RetrieveProject => &[Member(Read)],
+
+        Action::ListLicences | Action::RetrieveLicence => &[LoggedIn],
+        Action::CreateLicence => &[],
+
+        Action::ListNodes | Action::CreateNode | Action::RetrieveNode => &[LoggedIn],
+    }
+}
