@@ -21,7 +21,7 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// How long sent bytes may stay unconfirmed, and a silent peer unanswered, until the connection
 /// counts as broken. The only time limit on a request, which may be an hour of upload.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// Letters of a server's own words that are passed on.
 const DETAIL_LETTERS_MAX: usize = 500;

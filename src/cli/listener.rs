@@ -147,7 +147,7 @@ mod tests {
         let router = Router::new().route("/", get(slow));
         let (listener, address) = listener().await;
         let (tell, stop) = watch::channel(false);
-        let server = tokio::spawn(serve(listener, router, stop, Duration::from_secs(60)));
+        let server = tokio::spawn(serve(listener, router, stop, Duration::from_mins(1)));
 
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut busy = TcpStream::connect(address).await.unwrap();

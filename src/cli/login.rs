@@ -14,9 +14,9 @@ use super::{Ending, ServerOptions, say};
 /// Log in at a server and remember the session.
 ///
 /// The password is asked for on a terminal, and read from the first line of standard input
-/// elsewhere. The session is kept in granary/tokens.json in $XDG_CONFIG_HOME (or ~/.config),
-/// readable by you only. Scripts may set GRANARY_USERNAME and GRANARY_PASSWORD instead, which
-/// every command prefers.
+/// elsewhere. The session is kept in `~/.config/granary/tokens.json` (`$XDG_CONFIG_HOME` in place
+/// of `~/.config` if it is set), readable by you only. Scripts may set `GRANARY_USERNAME` and
+/// `GRANARY_PASSWORD` instead, which every command prefers.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]

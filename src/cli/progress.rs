@@ -92,28 +92,32 @@ impl Figures {
     }
 
     fn line(&self) -> String {
-        let mut line = HumanCount(self.files_done).to_string();
-        if self.files_total > 0 {
-            line.push_str(&format!(" of {}", HumanCount(self.files_total)));
-        }
-        line.push_str(&format!(" files, {}", HumanBytes(self.bytes_done)));
-        if self.bytes_total > 0 {
-            line.push_str(&format!(" of {}", HumanBytes(self.bytes_total)));
-        }
+        let of_total = |total: u64, text: String| match total {
+            0 => String::new(),
+            _ => format!(" of {text}"),
+        };
+        let files = HumanCount(self.files_done);
+        let of_files = of_total(self.files_total, HumanCount(self.files_total).to_string());
+        let bytes = HumanBytes(self.bytes_done);
+        let of_bytes = of_total(self.bytes_total, HumanBytes(self.bytes_total).to_string());
         let milliseconds = self.elapsed.as_millis().max(1);
         let rate = u128::from(self.bytes_done) * 1000 / milliseconds;
-        let rate = u64::try_from(rate).unwrap_or(u64::MAX);
-        line.push_str(&format!(", {}/s", HumanBytes(rate)));
+        let rate = HumanBytes(u64::try_from(rate).unwrap_or(u64::MAX));
+        let mut parts = vec![
+            format!("{files}{of_files} files"),
+            format!("{bytes}{of_bytes}"),
+            format!("{rate}/s"),
+        ];
         let (done, total) = self.share();
         if done > 0 && total > done {
             let left = milliseconds * u128::from(total - done) / u128::from(done);
             let left = Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX));
-            line.push_str(&format!(", {} left", HumanDuration(left)));
+            parts.push(format!("{} left", HumanDuration(left)));
         }
         if self.waiting > 0 {
-            line.push_str(&format!(", {} waiting to try again", self.waiting));
+            parts.push(format!("{} waiting to try again", self.waiting));
         }
-        line
+        parts.join(", ")
     }
 }
 

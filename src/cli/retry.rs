@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::failure::Failure;
 
-/// Seconds of a `Retry-After` that are honoured at most; more is a server that is gone.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
+/// Longest `Retry-After` that is honoured; a longer one is a server that is gone.
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(2);
 
 /// Waits between attempts: each twice as long as the one before, between half of it and all of it
 /// by chance, so that clients that failed together do not come back together.
@@ -23,7 +23,7 @@ impl Patience {
     /// About two minutes in nine attempts: a server that restarts is back by then.
     pub(crate) const USUAL: Self = Self {
         first_wait: Duration::from_millis(500),
-        wait_max: Duration::from_secs(60),
+        wait_max: Duration::from_mins(1),
         tries_max: 9,
     };
 

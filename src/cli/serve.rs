@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use granary::auth::load_or_create_key;
-use granary::{AppState, bootstrap, router};
+use granary::{AppState, FirstStart, bootstrap, router};
 use granary_engine::{Engine, EngineOptions};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -28,10 +28,10 @@ const STATUS_INTERRUPTED: i32 = 130;
 /// Run the server.
 ///
 /// The first start makes the user `admin`, and a team and a project `default`. Its password is
-/// GRANARY_ADMIN_PASSWORD if that is set, otherwise a random one, which is printed once and
-/// written to the file admin-password in the data directory. SIGTERM and SIGINT end the server
+/// `GRANARY_ADMIN_PASSWORD` if that is set, otherwise a random one, which is printed once and
+/// written to the file `admin-password` in the data directory. SIGTERM and SIGINT end the server
 /// when the requests under way are answered; a second one ends it at once. What was answered is
-/// safe either way. RUST_LOG chooses what is logged.
+/// safe either way. `RUST_LOG` chooses what is logged.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Directory that holds everything; made if there is none.
@@ -70,7 +70,7 @@ async fn serve(options: &Options, engine: &Engine) -> anyhow::Result<()> {
     // No flag: a command line is there for everybody on the machine to read.
     let password = env::var("GRANARY_ADMIN_PASSWORD").ok();
     if let Some(first) = bootstrap(engine, &options.data, password).await? {
-        say(first)?;
+        say(told_once(&first))?;
     }
     let app = state(engine, &options.data).await?;
     let listener = TcpListener::bind(options.listen).await;
@@ -91,6 +91,21 @@ async fn serve(options: &Options, engine: &Engine) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// What the first start says, and no other.
+fn told_once(first: &FirstStart) -> String {
+    let username = first.username;
+    match &first.password_file {
+        Some(file) => format!(
+            "first start: user {username}, password {} (also in {})",
+            first.password,
+            file.display()
+        ),
+        None => {
+            format!("first start: user {username}, password as GRANARY_ADMIN_PASSWORD has it")
+        }
+    }
 }
 
 async fn state(engine: &Engine, directory: &Path) -> anyhow::Result<AppState> {

@@ -20,7 +20,7 @@ use super::token_file::TokenFile;
 
 /// Age at which an access token is renewed unasked. It lives five minutes, and an upload that
 /// is refused for a worn one has sent its bytes in vain.
-const ACCESS_AGE_MAX: Duration = Duration::from_secs(4 * 60);
+const ACCESS_AGE_MAX: Duration = Duration::from_mins(4);
 
 /// Name of the user that a server's first start makes.
 const FIRST_USER: &str = "admin";

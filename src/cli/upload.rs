@@ -180,10 +180,12 @@ impl Uploader {
         let response = self.client.send(self.client.http.head(address)).await?;
         let tag = response.headers().get(ETAG);
         let tag = tag.and_then(|tag| tag.to_str().ok()).unwrap_or_default();
-        tag.trim_matches('"').parse().map_err(|_| Failure::Strange {
-            url: self.client.url.clone(),
-            reason: format!("no digest of {name:?}"),
-        })
+        tag.trim_matches('"')
+            .parse()
+            .map_err(|error| Failure::Strange {
+                url: self.client.url.clone(),
+                reason: format!("the tag of {name:?} is {error}"),
+            })
     }
 }
 
@@ -253,11 +255,10 @@ async fn compared(file: &LocalFile, there: Digest, equal: Outcome) -> Result<Out
 }
 
 fn is_name_in_use(failure: &Failure) -> bool {
-    match failure {
-        Failure::Refused { status, detail } => {
-            *status == StatusCode::BAD_REQUEST && detail.contains(NAME_IN_USE)
-        }
-        _ => false,
+    if let Failure::Refused { status, detail } = failure {
+        *status == StatusCode::BAD_REQUEST && detail.contains(NAME_IN_USE)
+    } else {
+        false
     }
 }
 

@@ -3,7 +3,7 @@
 //! Names are those that the dataset will have: relative to the folder, parts joined by `/`. What
 //! cannot have such a name, or is no regular file, is reported and not silently left out.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ pub(crate) fn start(root: PathBuf) -> mpsc::Receiver<Found> {
     let (sender, receiver) = mpsc::channel(FOUND_AHEAD_MAX);
     tokio::task::spawn_blocking(move || {
         // An error is the receiver having gone: nobody wants the rest.
-        walk(&root, |found| sender.blocking_send(found).is_ok())
+        walk(&root, |found| sender.blocking_send(found).is_ok());
     });
     receiver
 }
@@ -85,7 +85,7 @@ fn walk(root: &Path, mut take: impl FnMut(Found) -> bool) {
         }
     };
     if !metadata.is_dir() {
-        let name = root.file_name().unwrap_or_default().to_owned();
+        let name = root.file_name().unwrap_or_default();
         take(classified(&[], name, root.to_path_buf(), Ok(metadata)));
         return;
     }
@@ -108,7 +108,7 @@ fn walk(root: &Path, mut take: impl FnMut(Found) -> bool) {
                         directories.push((entry.path(), below));
                         continue;
                     }
-                    classified(&parents, name, entry.path(), entry.metadata())
+                    classified(&parents, &name, entry.path(), entry.metadata())
                 }
                 Err(error) => unusable(&directory, &error),
             };
@@ -121,7 +121,7 @@ fn walk(root: &Path, mut take: impl FnMut(Found) -> bool) {
 
 fn classified(
     parents: &[OsString],
-    name: OsString,
+    name: &OsStr,
     path: PathBuf,
     metadata: io::Result<fs::Metadata>,
 ) -> Found {
@@ -146,8 +146,9 @@ fn classified(
     }
     let parts: Option<Vec<&str>> = parents
         .iter()
-        .chain([&name])
-        .map(|part| part.to_str())
+        .map(OsString::as_os_str)
+        .chain([name])
+        .map(OsStr::to_str)
         .collect();
     let Some(parts) = parts else {
         let reason = "its name is not UTF-8; rename it".to_owned();
@@ -172,7 +173,6 @@ fn classified(
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
     use std::fs::OpenOptions;
     use std::io::Write;
     use std::os::unix::ffi::OsStrExt;
