@@ -71,15 +71,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the server.
+    // Each is described by the doc comment of its options, which is what `--help` shows.
     Serve(serve::Options),
-    /// Upload a file or a folder into a dataset.
     Push(push::Options),
-    /// Download a dataset into a folder.
     Pull(pull::Options),
-    /// List the datasets, or the files of one.
     Ls(ls::Options),
-    /// Log in at a server and remember the session.
     Login(login::Options),
 }
 
@@ -115,7 +111,12 @@ pub(crate) fn main() -> ExitCode {
         .enable_all()
         .build();
     let ending = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli.command)),
+        Ok(runtime) => {
+            let ending = runtime.block_on(run(cli.command));
+            // Work that nobody waits for any longer, such as counting files, is not waited for.
+            runtime.shutdown_background();
+            ending
+        }
         Err(error) => Err(anyhow::Error::new(error).context("cannot start the program's threads")),
     };
     match ending {

@@ -177,7 +177,13 @@ impl Uploader {
     /// The handle of a file of the dataset as it is now.
     async fn handle_of(&self, name: &str) -> Result<Digest, Failure> {
         let address = self.client.url.file(self.dataset, name);
-        let response = self.client.send(self.client.http.head(address)).await?;
+        let response = self.client.send(self.client.http.head(address)).await;
+        let response = response.map_err(|failure| match failure {
+            Failure::Refused { .. } => Failure::Altered {
+                reason: "another client took and freed the name meanwhile",
+            },
+            other => other,
+        })?;
         let tag = response.headers().get(ETAG);
         let tag = tag.and_then(|tag| tag.to_str().ok()).unwrap_or_default();
         tag.trim_matches('"')
