@@ -137,6 +137,8 @@ check "a second server on the same data is refused" \
     fails_saying "in use" "$granary" serve --data data --listen 127.0.0.1:0
 check "without a login the next step is named" \
     fails_saying "granary login --url $url" "$granary" ls --url "$url"
+check "beside its data directory no login is needed" \
+    env GRANARY_DATA="$work/data" "$granary" ls --url "$url"
 login() {
     printf '%s\n' "$1" | "$granary" login --url "$url"
 }
@@ -173,8 +175,7 @@ mkfifo sent
 pusher=$!
 exec 4<sent
 kill_during_push 40
-kill -9 "$pusher"
-wait "$pusher" 2>/dev/null
+{ kill -9 "$pusher" && wait "$pusher"; } 2>/dev/null
 cat <&4 >>answered.lines
 exec 4<&-
 # The last line may be cut off in the middle of a name.

@@ -178,7 +178,7 @@ impl Progress {
 fn new_bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
     // A template that does not parse leaves the library's own.
-    if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {wide_msg}") {
+    if let Ok(style) = ProgressStyle::with_template("[{wide_bar}]\n{wide_msg}") {
         bar.set_style(style.progress_chars("=> "));
     }
     bar
