@@ -29,32 +29,22 @@ fn config() -> impl bincode::config::Config {
 /// The value is longer than the limit, which bounds elsewhere prevent.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = vec![FORMAT_VERSION];
-    bincode::serde::encode_into_std_write(value, &mut bytes, config()).map_err(|error| {
-        CodecError {
-            reason: error.to_string(),
-        }
-    })?;
+    bincode::serde::encode_into_std_write(value, &mut bytes, config())
+        .map_err(|error| CodecError { reason: error.to_string() })?;
     Ok(bytes)
 }
 
 /// Decodes a value that takes all of the bytes.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let error = |reason: String| CodecError { reason };
-    let (&version, encoded) = bytes
-        .split_first()
-        .ok_or_else(|| error("no bytes".into()))?;
+    let (&version, encoded) = bytes.split_first().ok_or_else(|| error("no bytes".into()))?;
     if version != FORMAT_VERSION {
-        return Err(error(format!(
-            "encoding version {version}, known is {FORMAT_VERSION}"
-        )));
+        return Err(error(format!("encoding version {version}, known is {FORMAT_VERSION}")));
     }
     let (value, used) = bincode::serde::decode_from_slice(encoded, config())
         .map_err(|cause| error(cause.to_string()))?;
     if used != encoded.len() {
-        return Err(error(format!(
-            "{} bytes are left over",
-            encoded.len() - used
-        )));
+        return Err(error(format!("{} bytes are left over", encoded.len() - used)));
     }
     Ok(value)
 }

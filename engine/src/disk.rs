@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 mod real;
 
-#[cfg(feature = "simulation")]
+#[cfg(any(test, feature = "simulation"))]
 mod simulated;
 
 pub use real::RealDisk;
-#[cfg(feature = "simulation")]
+#[cfg(any(test, feature = "simulation"))]
 pub use simulated::{Reached, SimulatedDisk};
 
 /// How [`Disk::open`] treats a missing or present file.

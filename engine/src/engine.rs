@@ -1,210 +1,229 @@
-//! `Engine`: everything that callers may ask of the store (skeleton: signatures are final).
-use crate::error::*;
-use crate::model::change::SourceAfterMerge;
-use crate::model::*;
-use crate::stubs::*;
+//! `Engine`: everything that callers may ask of the store.
+
+mod housekeeping;
+
+mod mutations;
+
+mod reads;
+
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use crate::blobs::Blobs;
+use crate::bulk::{Bulk, SetNumbers};
+use crate::committer::{Committer, CommitterParts};
+use crate::disk::{Disk, RealDisk};
+use crate::error::{MutationError, OpenError};
+use crate::journal::JournalOptions;
+use crate::leases::Leases;
+use crate::limits::{ARCHIVES_MAX, BULK_CHANGES_MAX, SEGMENT_BYTES};
+use crate::recovery;
+use crate::store::{SharedIndex, Store};
+use crate::supervisor::Supervisor;
+use crate::touches::Touches;
+use housekeeping::Housekeeping;
+pub use mutations::Upload;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
     /// Bytes that redb may use to cache the index.
     pub index_cache_bytes: usize,
-    /// Bytes of one journal segment.
+    /// Bytes of one journal segment; less on a small file system.
     pub segment_bytes: u64,
     /// Threads that run dataset actors.
     pub arbiters: usize,
 }
+
 impl Default for EngineOptions {
     fn default() -> Self {
-        unimplemented!()
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { index_cache_bytes: 256 << 20, segment_bytes: SEGMENT_BYTES, arbiters: cores.min(4) }
     }
 }
 
 /// Whether the store takes changes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// It does.
     Ready,
-    /// It does not until it is opened again (I7); the text says why.
-    ReadOnly { reason: String },
+    /// It does not until it is opened again (I7).
+    ReadOnly {
+        /// What failed.
+        reason: String,
+    },
     /// It is being shut down.
     Stopping,
 }
 
 /// The store; clones are handles to the same one.
+///
+/// The last handle's end stops the store as [`Engine::shutdown`] does.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
 }
 
-#[expect(
-    clippy::unused_async,
-    clippy::missing_errors_doc,
-    unused_variables,
-    reason = "skeleton"
-)]
+#[derive(Debug)]
+struct Inner {
+    store: Arc<Store>,
+    committer: Arc<Committer>,
+    supervisor: Arc<Supervisor>,
+    bulk: Bulk,
+    bulk_permits: tokio::sync::Semaphore,
+    archive_permits: Arc<tokio::sync::Semaphore>,
+    housekeeping: Housekeeping,
+    is_new: bool,
+    stopped: std::sync::Once,
+    /// Held until everything else has ended (I10).
+    _lock: Box<dyn std::fmt::Debug + Send + Sync>,
+}
+
 impl Engine {
-    /// Opens (or creates, if absent or empty) the store in a directory. Blocks; spawns threads.
-    pub fn open(directory: PathBuf, options: EngineOptions) -> Result<Self, OpenError> {
-        unimplemented!()
+    /// Opens the store in a directory, or makes one if the directory is empty or absent. Blocks
+    /// while the journal since the last checkpoint is replayed, and starts threads.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(directory: PathBuf, options: &EngineOptions) -> Result<Self, OpenError> {
+        let disk = RealDisk::new(directory.clone());
+        let disk = disk.map_err(|source| OpenError::Io { path: directory, source })?;
+        Self::open_on(Arc::new(disk), options)
     }
-    /// Whether this open created the store.
+
+    /// As [`Engine::open`], on any disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_on(disk: Arc<dyn Disk>, options: &EngineOptions) -> Result<Self, OpenError> {
+        let io = |source: io::Error| OpenError::Io { path: disk.display().into(), source };
+        let sizes = Sizes::on(&*disk, options).map_err(io)?;
+        let recovered = recovery::open(&disk, sizes.journal, options.index_cache_bytes)?;
+        if recovered.replayed_changes > 0 {
+            tracing::info!(changes = recovered.replayed_changes, "replayed the journal");
+        }
+        let store = Arc::new(Store {
+            disk: Arc::clone(&disk),
+            index: Arc::new(SharedIndex::new(recovered.index)),
+            segments: recovered.journal.segments(),
+            blobs: Blobs::new(Arc::clone(&disk), recovered.applied.start),
+            leases: Arc::new(Leases::default()),
+            touches: Arc::new(Touches::default()),
+        });
+        let committer = Committer::start(CommitterParts {
+            disk: Arc::clone(&disk),
+            journal: recovered.journal,
+            index: Arc::clone(&store.index),
+            blobs: Arc::clone(&store.blobs),
+            leases: Arc::clone(&store.leases),
+            applied: recovered.applied,
+            reserve_bytes: sizes.reserve_bytes,
+        });
+        let committer = Arc::new(committer.map_err(io)?);
+        let (reads, writes) = (Arc::clone(&store), Arc::clone(&committer));
+        let supervisor = Arc::new(Supervisor::start(reads, writes, options.arbiters).map_err(io)?);
+        let bulk = Bulk {
+            store: Arc::clone(&store),
+            committer: Arc::clone(&committer),
+            supervisor: Arc::clone(&supervisor),
+            sets: Arc::new(SetNumbers::new(recovered.applied.start)),
+        };
+        let housekeeping = Housekeeping::start(&store, &committer).map_err(io)?;
+        let inner = Inner {
+            store,
+            committer,
+            supervisor,
+            bulk,
+            bulk_permits: tokio::sync::Semaphore::new(BULK_CHANGES_MAX),
+            archive_permits: Arc::new(tokio::sync::Semaphore::new(ARCHIVES_MAX)),
+            housekeeping,
+            is_new: recovered.is_new,
+            stopped: std::sync::Once::new(),
+            _lock: recovered.lock,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether this opening made the store.
     pub fn is_new(&self) -> bool {
-        unimplemented!()
+        self.inner.is_new
     }
-    /// Refuses further changes, finishes what is accepted, checkpoints, stops all threads.
-    pub async fn shutdown(&self) -> Result<(), MutationError> {
-        unimplemented!()
+
+    /// Takes no more changes, finishes those that were accepted, checkpoints, ends all threads.
+    pub async fn shutdown(&self) {
+        let inner = Arc::clone(&self.inner);
+        if tokio::task::spawn_blocking(move || inner.stop()).await.is_err() {
+            tracing::error!("stopping the store panicked");
+        }
     }
+
+    /// Ends all threads as a power cut would. For crash tests, whose disk has stopped already.
+    #[cfg(feature = "simulation")]
+    pub fn abandon(&self) {
+        self.inner.stopped.call_once(|| {
+            self.inner.housekeeping.stop();
+            self.inner.committer.abandon();
+            self.inner.supervisor.stop();
+        });
+    }
+
+    /// Whether the store takes changes, and why not.
     pub fn health(&self) -> Health {
-        unimplemented!()
+        match self.inner.committer.refusal() {
+            None => Health::Ready,
+            Some(MutationError::ReadOnly { cause }) => {
+                Health::ReadOnly { reason: cause.to_string() }
+            }
+            Some(_) => Health::Stopping,
+        }
     }
 
-    /// One committed state, for reading. Microseconds; hold it at most a few seconds; reading may
-    /// touch the disk on cache misses.
-    pub fn snapshot(&self) -> Result<Snapshot, ReadError> {
-        unimplemented!()
+    /// Dataset actors that are alive.
+    pub fn actor_count(&self) -> usize {
+        self.inner.supervisor.actor_count()
     }
 
-    /// `length`: Content-Length if the client gave one. Waits (bounded) for memory budget.
-    pub async fn begin_upload(&self, length: Option<u64>) -> Result<Upload, MutationError> {
-        unimplemented!()
+    /// Makes the index durable now instead of soon; opening then has less to replay.
+    ///
+    /// # Errors
+    /// The store takes no changes.
+    pub async fn checkpoint(&self) -> Result<(), MutationError> {
+        self.inner.committer.checkpoint().await
     }
-    pub async fn add_file(
-        &self,
-        dataset: DatasetId,
-        filename: &str,
-        content: StagedBlob,
-    ) -> Result<StoredFile, MutationError> {
-        unimplemented!()
-    }
-    /// All or nothing; the body is a zip.
-    pub async fn add_files(
-        &self,
-        dataset: DatasetId,
-        archive: Spooled,
-    ) -> Result<Vec<StoredFile>, IntakeError> {
-        unimplemented!()
-    }
-    pub async fn delete_file(
-        &self,
-        dataset: DatasetId,
-        filename: &str,
-    ) -> Result<StoredFile, MutationError> {
-        unimplemented!()
-    }
-    pub async fn set_metadata(
-        &self,
-        dataset: DatasetId,
-        filename: &str,
-        metadata: String,
-    ) -> Result<(), MutationError> {
-        unimplemented!()
-    }
+}
 
-    pub async fn create_dataset(&self, dataset: NewDataset) -> Result<Dataset, MutationError> {
-        unimplemented!()
+impl Inner {
+    fn stop(&self) {
+        self.stopped.call_once(|| {
+            self.housekeeping.stop();
+            // First the writer: what actors planned is finished and answered.
+            self.committer.stop();
+            self.supervisor.stop();
+        });
     }
-    pub async fn update_dataset(
-        &self,
-        dataset: DatasetId,
-        patch: DatasetPatch,
-    ) -> Result<Dataset, MutationError> {
-        unimplemented!()
-    }
-    pub async fn destroy_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
-        unimplemented!()
-    }
-    pub async fn reinstate_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
-        unimplemented!()
-    }
-    pub async fn hard_delete_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
-        unimplemented!()
-    }
-    pub async fn clear_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
-        unimplemented!()
-    }
-    /// `only_files: None` copies all; unknown names are passed over.
-    pub async fn copy_dataset(
-        &self,
-        source: DatasetId,
-        new_name: Option<String>,
-        only_files: Option<Vec<String>>,
-        creator: Option<UserId>,
-    ) -> Result<Dataset, MutationError> {
-        unimplemented!()
-    }
-    pub async fn merge_datasets(
-        &self,
-        target: DatasetId,
-        source: DatasetId,
-        after: SourceAfterMerge,
-    ) -> Result<Dataset, MutationError> {
-        unimplemented!()
-    }
+}
 
-    pub async fn create_user(&self, user: NewUser) -> Result<User, MutationError> {
-        unimplemented!()
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
     }
-    pub async fn set_password(
-        &self,
-        user: UserId,
-        password_hash: String,
-    ) -> Result<User, MutationError> {
-        unimplemented!()
-    }
-    pub async fn create_team(&self, team: NewTeam) -> Result<Team, MutationError> {
-        unimplemented!()
-    }
-    pub async fn add_member(
-        &self,
-        team: TeamId,
-        user: UserId,
-        permissions: PermissionLevel,
-        creator: Option<UserId>,
-    ) -> Result<Membership, MutationError> {
-        unimplemented!()
-    }
-    pub async fn create_project(&self, project: NewProject) -> Result<Project, MutationError> {
-        unimplemented!()
-    }
-    pub async fn create_licence(&self, licence: NewLicence) -> Result<Licence, MutationError> {
-        unimplemented!()
-    }
-    pub async fn create_node(&self, node: NewNode) -> Result<Node, MutationError> {
-        unimplemented!()
-    }
-    /// Remembered in memory, written at most once a minute. Reads through a snapshot show it.
-    pub fn touch_login(&self, user: UserId) {
-        unimplemented!()
-    }
-    /// As `touch_login`, for a node's `last_seen`.
-    pub fn touch_node(&self, node: NodeId) {
-        unimplemented!()
-    }
+}
 
-    /// Opens a content for reading; `Ok(None)` if no row names it any longer.
-    pub fn open_blob(&self, digest: &Digest) -> Result<Option<Blob>, ReadError> {
-        unimplemented!()
-    }
+/// Sizes that depend on the file system.
+struct Sizes {
+    journal: JournalOptions,
+    reserve_bytes: u64,
+}
 
-    /// A whole dataset as an archive; describes one committed state. `Ok(None)`: no such dataset.
-    pub async fn archive(
-        &self,
-        dataset: DatasetId,
-        format: ArchiveFormat,
-    ) -> Result<Option<Archive>, ReadError> {
-        unimplemented!()
-    }
-
-    /// A place for a response or intake of any size: memory first, then a nameless file.
-    pub fn spool(&self) -> Spool {
-        unimplemented!()
-    }
-    /// As `spool`, for bytes that arrive from the network.
-    pub fn begin_spool_upload(&self) -> SpoolUpload {
-        unimplemented!()
+impl Sizes {
+    /// A small file system gets small segments, so that dead ones can go early, and a small
+    /// reserve (I7).
+    fn on(disk: &dyn Disk, options: &EngineOptions) -> io::Result<Self> {
+        let total = disk.space()?.total;
+        let segment_bytes = options.segment_bytes.min((total / 16).max(4 << 20));
+        let allocate_bytes = (segment_bytes / 8).clamp(64 << 10, 32 << 20);
+        let reserve_bytes = (total / 20).clamp(4 << 20, 64 << 20);
+        Ok(Self { journal: JournalOptions { segment_bytes, allocate_bytes }, reserve_bytes })
     }
 }

@@ -7,10 +7,7 @@ use std::sync::Arc;
 use crate::model::{DatasetId, FilenameError, LicenceId, ProjectId, TeamId, UserId};
 
 /// Why a store did not open. Nothing was changed unless the variant says so.
-#[expect(
-    missing_docs,
-    reason = "the message documents a variant and its fields"
-)]
+#[expect(missing_docs, reason = "the message documents a variant and its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(
@@ -32,11 +29,7 @@ pub enum OpenError {
     #[error(
         "journal segment {segment} is damaged at byte {offset}: {reason}; nothing was changed, restore the file from a copy"
     )]
-    JournalDamaged {
-        segment: u64,
-        offset: u64,
-        reason: String,
-    },
+    JournalDamaged { segment: u64, offset: u64, reason: String },
     #[error("the index is damaged: {reason}")]
     IndexDamaged { reason: String },
 }
@@ -44,24 +37,15 @@ pub enum OpenError {
 /// Why a mutation was not acknowledged.
 ///
 /// Nothing was changed, except that after `OutcomeUnknown` only reopening can tell.
-#[expect(
-    missing_docs,
-    reason = "the message documents a variant and its fields"
-)]
+#[expect(missing_docs, reason = "the message documents a variant and its fields")]
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum MutationError {
     #[error("there is no dataset {dataset}")]
     DatasetNotFound { dataset: DatasetId },
     #[error("dataset {dataset} has no file {filename:?}")]
-    FileNotFound {
-        dataset: DatasetId,
-        filename: String,
-    },
+    FileNotFound { dataset: DatasetId, filename: String },
     #[error("bad file name {filename:?}: {reason}")]
-    BadFilename {
-        filename: String,
-        reason: FilenameError,
-    },
+    BadFilename { filename: String, reason: FilenameError },
     #[error("file name {filename:?} is in use")]
     FilenameTaken { filename: String },
     #[error("{filename:?} is a directory that holds files")]
@@ -84,11 +68,7 @@ pub enum MutationError {
     #[error("dataset {dataset} cannot be merged into itself")]
     MergeIntoItself { dataset: DatasetId },
     #[error("{what} is too large: {actual} bytes, and {limit} are allowed")]
-    TooLarge {
-        what: &'static str,
-        actual: u64,
-        limit: u64,
-    },
+    TooLarge { what: &'static str, actual: u64, limit: u64 },
     /// A dataset that the change was planned on changed meanwhile, again and again.
     #[error("dataset {dataset} changed while the change was planned")]
     Moved { dataset: DatasetId },
@@ -124,6 +104,12 @@ pub enum MutationError {
     Read(#[source] Arc<ReadError>),
 }
 
+impl From<ReadError> for MutationError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(Arc::new(error))
+    }
+}
+
 /// What may be there only once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UniqueRule {
@@ -155,10 +141,7 @@ impl std::fmt::Display for UniqueRule {
 }
 
 /// Why a read gave no answer.
-#[expect(
-    missing_docs,
-    reason = "the message documents a variant and its fields"
-)]
+#[expect(missing_docs, reason = "the message documents a variant and its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The bytes are not what was stored (I9); they are kept as they are.
@@ -183,10 +166,7 @@ pub enum ReadError {
 }
 
 /// Why an archive of files was not taken in. Nothing of it was added.
-#[expect(
-    missing_docs,
-    reason = "the message documents a variant and its fields"
-)]
+#[expect(missing_docs, reason = "the message documents a variant and its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
     #[error("the body is not a zip archive: {reason}")]
@@ -194,20 +174,13 @@ pub enum IntakeError {
     #[error("member {member:?} of the archive cannot be read: {reason}")]
     BadMember { member: String, reason: String },
     #[error("bad file name {filename:?}: {reason}")]
-    BadFilename {
-        filename: String,
-        reason: FilenameError,
-    },
+    BadFilename { filename: String, reason: FilenameError },
     #[error("the archive has two members that are named {filename:?}")]
     DuplicateFilename { filename: String },
     #[error("the archive holds both a file {filename:?} and files below it")]
     FileAndDirectory { filename: String },
     #[error("the archive is too large: {what} is {actual}, and {limit} is allowed")]
-    TooLarge {
-        what: &'static str,
-        actual: u64,
-        limit: u64,
-    },
+    TooLarge { what: &'static str, actual: u64, limit: u64 },
     #[error(transparent)]
     Mutation(#[from] MutationError),
 }

@@ -1,17 +1,81 @@
-//! The storage engine of granary (skeleton).
-pub mod codec;
-pub mod disk;
-mod engine;
-pub mod error;
-pub mod limits;
-pub mod model;
-mod stubs;
+//! The storage engine of granary: durable datasets of named, deduplicated files.
+//!
+//! One actor per dataset puts its mutations in one order; a write-ahead journal makes them
+//! durable, many per sync; redb indexes them; contents are named by their BLAKE3 digest and kept
+//! once. [`Engine`] is the whole of it for callers; it knows nothing of HTTP, JSON or permissions.
+//!
+//! The modules stand in the order in which a write passes through them. What they promise each
+//! other are the invariants I1 to I10 of `ARCHITECTURE.md`, cited by number.
 
-pub use engine::{Engine, EngineOptions, Health};
+/// What callers may ask of the store.
+mod engine;
+
+/// The public errors.
+mod error;
+
+/// Every bound, with its unit and reason.
+pub mod limits;
+
+/// Plain values and pure rules.
+pub mod model;
+
+/// Dataset id to live actor.
+mod supervisor;
+
+/// One dataset's actor: plans, in order.
+mod dataset;
+
+/// Changes that are planned with the actor standing still: merges, bulk uploads, partial copies.
+mod bulk;
+
+/// The only writer.
+mod committer;
+
+/// The write-ahead journal.
+mod journal;
+
+/// Rows and counts in redb.
+mod index;
+
+/// Contents: arriving, pinned, published, read.
+mod blobs;
+
+/// Bytes of any length on their way somewhere.
+mod spool;
+
+/// Datasets as archives, and archives as files.
+mod archive;
+
+/// What reads stand on.
+mod store;
+
+/// What long reads stand on.
+mod leases;
+
+/// What is remembered in memory and written now and then.
+mod touches;
+
+/// What opening repairs, in which order, and why that is enough.
+mod recovery;
+
+/// Moves live contents out of mostly dead segments.
+mod compaction;
+
+/// Recomputes the invariants from disk.
+mod check;
+
+/// Values as bytes.
+mod codec;
+
+/// The port to the disk.
+pub mod disk;
+
+pub use archive::{Archive, ArchiveFormat};
+pub use blobs::{Blob, BlobStream, StagedBlob};
+pub use check::Finding;
+pub use engine::{Engine, EngineOptions, Health, Upload};
 pub use error::{IntakeError, MutationError, OpenError, ReadError, UniqueRule};
+pub use index::snapshot::Snapshot;
 pub use model::change::SourceAfterMerge;
 pub use model::digest::DigestHasher;
-pub use stubs::{
-    Archive, ArchiveFormat, Blob, BlobStream, Snapshot, Spool, SpoolUpload, Spooled, StagedBlob,
-    Upload,
-};
+pub use spool::{Spool, SpoolUpload, Spooled};

@@ -94,3 +94,70 @@ pub const FILE_BYTES_MAX: u64 = 1 << 40;
 
 /// Share of a segment, in percent, that must be live; below it the rest is moved away.
 pub const SEGMENT_LIVE_PERCENT_MIN: u64 = 50;
+
+/// How long a dataset stands still for a change that was planned on it; one that takes longer is
+/// refused by the expectations that it states.
+pub const HOLD_MAX: Duration = Duration::from_secs(600);
+/// Bytes that an upload of unknown length holds at first, and the least that a staging file is
+/// written in: small enough that thousands of them fit the budget, large enough for most files.
+pub const UPLOAD_FIRST_BYTES: usize = 64 << 10;
+
+/// Bytes at the start of a content that are looked at to tell whether it compresses; a histogram
+/// of them costs a few microseconds.
+pub const COMPRESSIBLE_SAMPLE_BYTES: usize = 4 << 10;
+
+/// Bytes that a blocking reader of a spool reads at a time; the members of an archive and its
+/// directory are mostly smaller.
+pub const SPOOL_READ_BYTES: usize = 64 << 10;
+
+/// How long a member of an archive waits for upload memory before it goes to a file of its own:
+/// a little longer than a group of the journal takes, which gives memory back.
+pub const INTAKE_MEMORY_WAIT_MAX: Duration = Duration::from_millis(100);
+/// Files of an archive's list that stay in memory; a longer list goes through a spool. At the
+/// names that people give, about half a megabyte.
+pub const MANIFEST_FILES_IN_MEMORY_MAX: usize = 4096;
+
+/// Chunks of an archive that wait for a slow client; with the two in the producer's hands they
+/// bound an archive to about 1.5 MiB.
+pub const ARCHIVE_CHUNKS_MAX: usize = 4;
+
+/// Bytes of an archive's first chunk. Chunks grow from here to [`READ_CHUNK_BYTES`], so that the
+/// first byte does not wait for hundreds of small files.
+pub const ARCHIVE_FIRST_CHUNK_BYTES: usize = 4 << 10;
+
+/// Bytes that are compressed at a time. Each piece starts without history, which costs a percent
+/// or two of the size at this length and lets pieces be compressed side by side.
+pub const DEFLATE_PIECE_BYTES: usize = 1 << 20;
+
+/// Bytes of all files in one intake archive together.
+pub const INTAKE_BYTES_MAX: u64 = 1 << 40;
+
+/// Declared bytes of an intake archive's files per byte of the archive. Deflate cannot do more
+/// than 1,032; whoever declares more has written a bomb (or holds nothing but zeros).
+pub const INTAKE_RATIO_MAX: u64 = 1100;
+
+/// Declared bytes of an intake archive's files up to which no ratio is asked for; they can hurt
+/// nobody, and bzip2 and lzma shrink a small monotonous file more than that.
+pub const INTAKE_RATIO_FREE_BYTES: u64 = 64 << 20;
+
+/// Bytes of the dictionary that an lzma member may ask for; it is memory of ours. The presets of
+/// the common tools go up to this.
+pub const INTAKE_DICTIONARY_BYTES_MAX: u32 = 64 << 20;
+
+/// Parts of a large set that are on their way to the journal while the next one is read.
+pub const STAGED_PARTS_AHEAD_MAX: usize = 3;
+
+/// Bytes of a small file system's share for one journal segment, and of the common segment.
+pub const SEGMENT_BYTES: u64 = 256 << 20;
+
+/// Archives that are built at once; each keeps a thread of the blocking pool.
+pub const ARCHIVES_MAX: usize = 64;
+
+/// Bulk changes that are planned at once; each keeps a thread of the blocking pool.
+pub const BULK_CHANGES_MAX: usize = 8;
+
+/// How often what was remembered in memory is written.
+pub const TOUCHES_WRITTEN_EVERY: Duration = Duration::from_secs(60);
+
+/// How often the store looks for segments worth compacting.
+pub const COMPACTION_PERIOD: Duration = Duration::from_secs(5);

@@ -1,4 +1,298 @@
-//! skeleton
-/// skeleton
+//! The disk port on a directory of the file system.
+//!
+//! Directories are made with mode 700 and files with mode 600: contents and password hashes are
+//! nobody else's business. Every call is the system call of its name, tried again only when a
+//! signal broke it; nothing is buffered here.
+
+use std::fmt::Debug;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev, retry_on_intr};
+
+use super::{Disk, DiskFile, OpenMode, Space};
+
+/// Pieces that one `pwritev` takes (`IOV_MAX` of Linux).
+const PIECES_MAX: usize = 1024;
+
+/// Name of the file that carries the lock of the data directory (I10).
+const LOCK_FILE: &str = "LOCK";
+
+/// A data directory of the file system.
 #[derive(Debug)]
-pub struct RealDisk;
+pub struct RealDisk {
+    directory: PathBuf,
+}
+
+impl RealDisk {
+    /// Takes a directory, which is made, durably, if it is absent.
+    ///
+    /// # Errors
+    /// The directory cannot be made, or something else has its name.
+    pub fn new(directory: PathBuf) -> io::Result<Self> {
+        make_directories(&directory)?;
+        Ok(Self { directory })
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.directory.join(path)
+    }
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(mode == OpenMode::CreateNew)
+            .mode(0o600)
+            .open(self.path(path))?;
+        Ok(Arc::new(RealFile { file }))
+    }
+
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in self.path(directory).read_dir()? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                // A name that is no text is none of ours.
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        Ok(names)
+    }
+
+    fn create_dir(&self, directory: &str) -> io::Result<()> {
+        make_directory(&self.path(directory))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path(path))
+    }
+
+    fn sync_dir(&self, directory: &str) -> io::Result<()> {
+        sync_directory(&self.path(directory))
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let figures = statvfs(&self.directory)?;
+        Ok(Space {
+            total: figures.f_blocks.saturating_mul(figures.f_frsize),
+            available: figures.f_bavail.saturating_mul(figures.f_frsize),
+        })
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Debug + Send + Sync>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.path(LOCK_FILE))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn display(&self) -> String {
+        self.directory.display().to_string()
+    }
+}
+
+/// An open file of the file system; closed when it is dropped.
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+}
+
+impl DiskFile for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn read_exact_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+        let length = buffer.len();
+        let mut pieces = [IoSliceMut::new(buffer)];
+        let read =
+            retry_on_intr(|| preadv2(&self.file, &mut pieces, offset, ReadWriteFlags::NOWAIT));
+        match read {
+            // Fewer bytes: the rest is not in the page cache, or the file ends, which the
+            // waiting read finds out.
+            Ok(bytes) => Ok(bytes == length),
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn write_all_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut pieces = pieces.to_vec();
+        let mut rest = pieces.as_mut_slice();
+        let mut offset = offset;
+        // Passes over leading pieces that are empty.
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            let next = rest.get(..PIECES_MAX).unwrap_or(rest);
+            let written = retry_on_intr(|| pwritev(&self.file, next, offset))?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            offset += u64::try_from(written).map_err(io::Error::other)?;
+            IoSlice::advance_slices(&mut rest, written);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn allocate(&self, offset: u64, length: u64) -> io::Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        let allocated =
+            retry_on_intr(|| fallocate(&self.file, FallocateFlags::empty(), offset, length));
+        match allocated {
+            Ok(()) => Ok(()),
+            // The file system cannot reserve: the file is extended all the same, and a write may
+            // then run out of space.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                let end = offset.saturating_add(length);
+                if self.len()? < end {
+                    self.file.set_len(end)?;
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// Makes a directory and what is missing above it, each name durable.
+fn make_directories(directory: &Path) -> io::Result<()> {
+    let parent = match directory.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    if directory.is_dir() {
+        return Ok(());
+    }
+    make_directories(parent)?;
+    make_directory(directory)?;
+    sync_directory(parent)
+}
+
+fn make_directory(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    OpenOptions::new().read(true).open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn disk() -> (tempfile::TempDir, RealDisk) {
+        let temporary = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(temporary.path().join("a/b")).unwrap();
+        (temporary, disk)
+    }
+
+    #[test]
+    fn directories_and_files_are_the_owners_alone() {
+        let (temporary, disk) = disk();
+        disk.create_dir("names").unwrap();
+        disk.create_dir("names").unwrap();
+        disk.open("names/file", OpenMode::CreateNew).unwrap();
+
+        for (path, expected) in [("a/b", 0o700), ("a/b/names", 0o700), ("a/b/names/file", 0o600)] {
+            let mode = temporary.path().join(path).metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, expected, "{path}");
+        }
+        assert_eq!(disk.list("names").unwrap(), ["file"]);
+        assert_eq!(disk.list("").unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn many_pieces_are_written_one_after_the_other() {
+        let (_temporary, disk) = disk();
+        let file = disk.open("file", OpenMode::CreateNew).unwrap();
+        let texts: Vec<String> = (0..PIECES_MAX + 7).map(|number| number.to_string()).collect();
+        let mut pieces = vec![IoSlice::new(&[])];
+        pieces.extend(texts.iter().map(|text| IoSlice::new(text.as_bytes())));
+
+        file.write_all_at(&pieces, 3).unwrap();
+        file.write_all_at(&[IoSlice::new(&[])], 3).unwrap();
+
+        let expected = texts.concat();
+        let mut found = vec![0; expected.len()];
+        file.read_exact_at(&mut found, 3).unwrap();
+        assert_eq!(found, expected.as_bytes());
+        file.sync_data().unwrap();
+        disk.sync_dir("").unwrap();
+    }
+
+    #[test]
+    fn a_read_beyond_the_end_is_an_error_and_never_a_guess() {
+        let (_temporary, disk) = disk();
+        let file = disk.open("file", OpenMode::CreateNew).unwrap();
+        file.allocate(0, 10).unwrap();
+        assert_eq!(file.len().unwrap(), 10);
+
+        let mut buffer = [1; 11];
+        assert!(!file.read_exact_at_nowait(&mut buffer, 0).unwrap());
+        let error = file.read_exact_at(&mut buffer, 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_second_lock_is_refused_until_the_first_is_dropped() {
+        let (_temporary, disk) = disk();
+        let first = disk.lock().unwrap();
+        assert_eq!(disk.lock().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(first);
+        disk.lock().unwrap();
+    }
+
+    #[test]
+    fn a_removed_file_stays_readable_while_it_is_open() {
+        let (_temporary, disk) = disk();
+        let file = disk.open("old", OpenMode::CreateNew).unwrap();
+        file.write_all_at(&[IoSlice::new(b"bytes")], 0).unwrap();
+        disk.rename("old", "new").unwrap();
+        disk.remove("new").unwrap();
+
+        let mut found = [0; 5];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert_eq!(&found, b"bytes");
+        let missing = disk.open("new", OpenMode::Existing).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+}

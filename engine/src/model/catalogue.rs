@@ -27,9 +27,7 @@ impl std::fmt::Debug for User {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Without the password's hash and the person's details, so that no log ever holds them.
         let mut text = formatter.debug_struct("User");
-        text.field("id", &self.id)
-            .field("username", &self.username)
-            .finish_non_exhaustive()
+        text.field("id", &self.id).field("username", &self.username).finish_non_exhaustive()
     }
 }
 
@@ -49,10 +47,7 @@ pub struct NewUser {
 
 impl std::fmt::Debug for NewUser {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("NewUser")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
+        formatter.debug_struct("NewUser").field("username", &self.username).finish_non_exhaustive()
     }
 }
 

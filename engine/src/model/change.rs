@@ -15,32 +15,17 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Change {
     /// Adds files whose names must be free.
-    AddFiles {
-        dataset: DatasetId,
-        files: Vec<NewFile>,
-    },
+    AddFiles { dataset: DatasetId, files: Vec<NewFile> },
     /// Removes a file that must hold this content.
-    DeleteFile {
-        dataset: DatasetId,
-        filename: Filename,
-        expects: Digest,
-    },
+    DeleteFile { dataset: DatasetId, filename: Filename, expects: Digest },
     /// Sets the metadata of a file that must hold this content.
-    SetMetadata {
-        dataset: DatasetId,
-        filename: Filename,
-        expects: Digest,
-        metadata: String,
-    },
+    SetMetadata { dataset: DatasetId, filename: Filename, expects: Digest, metadata: String },
     /// Makes all metadata of a dataset empty.
     ClearDataset { dataset: DatasetId },
     /// Makes an empty dataset, version 1.
     CreateDataset { dataset: NewDataset, at: Timestamp },
     /// Changes header fields.
-    UpdateDataset {
-        dataset: DatasetId,
-        patch: DatasetPatch,
-    },
+    UpdateDataset { dataset: DatasetId, patch: DatasetPatch },
     /// Soft-deletes.
     DestroyDataset { dataset: DatasetId, at: Timestamp },
     /// Takes a soft deletion back.
@@ -50,32 +35,15 @@ pub(crate) enum Change {
     /// Makes a dataset with the same files by sharing layers.
     CopyDataset { source: DatasetId, copy: CopyTarget },
     /// Makes a dataset with these files of the source, which must not have moved.
-    CopyFiles {
-        source: DatasetId,
-        source_revision: u64,
-        copy: CopyTarget,
-        files: Vec<NewFile>,
-    },
+    CopyFiles { source: DatasetId, source_revision: u64, copy: CopyTarget, files: Vec<NewFile> },
     /// Gives an empty target the source's files by sharing layers.
-    MergeShared {
-        target: DatasetId,
-        source: DatasetId,
-        after: SourceAfterMerge,
-        at: Timestamp,
-    },
+    MergeShared { target: DatasetId, source: DatasetId, after: SourceAfterMerge, at: Timestamp },
     /// Adds what a plan took from the source, which must not have moved.
-    MergeFiles {
-        merge: MergePlan,
-        files: Vec<NewFile>,
-    },
+    MergeFiles { merge: MergePlan, files: Vec<NewFile> },
     /// A part of a large set: its files go to a layer that nobody sees yet.
     StageFiles { set: SetId, files: Vec<NewFile> },
     /// Makes a large set visible.
-    CommitSet {
-        set: SetId,
-        files: u64,
-        purpose: SetPurpose,
-    },
+    CommitSet { set: SetId, files: u64, purpose: SetPurpose },
     /// Gives up a large set.
     AbortSet { set: SetId },
     /// A content was copied to the journal's head; the index follows if it still points at the
@@ -118,6 +86,7 @@ pub enum SourceAfterMerge {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MergePlan {
     pub(crate) target: DatasetId,
+    pub(crate) target_revision: u64,
     pub(crate) source: DatasetId,
     pub(crate) source_revision: u64,
     pub(crate) after: SourceAfterMerge,
@@ -127,8 +96,10 @@ pub(crate) struct MergePlan {
 /// What a large set is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SetPurpose {
+    /// Adds the set's files to a dataset that must not have moved since its names were looked at.
     AddFiles {
         dataset: DatasetId,
+        revision: u64,
     },
     Merge(MergePlan),
     Copy {

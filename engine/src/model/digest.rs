@@ -63,9 +63,7 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let lower_case = text
-            .bytes()
-            .all(|letter| matches!(letter, b'0'..=b'9' | b'a'..=b'f'));
+        let lower_case = text.bytes().all(|letter| matches!(letter, b'0'..=b'9' | b'a'..=b'f'));
         let hash = blake3::Hash::from_hex(text).ok().filter(|_| lower_case);
         hash.map(|hash| Self(*hash.as_bytes())).ok_or(DigestError)
     }

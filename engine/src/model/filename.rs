@@ -131,11 +131,7 @@ impl RequestedFilename {
             return Err(FilenameError::BeyondTop);
         }
         let filename = Filename(normal.into());
-        if name.ends_with('/') {
-            Ok(Self::Numbered(filename))
-        } else {
-            Ok(Self::Named(filename))
-        }
+        if name.ends_with('/') { Ok(Self::Numbered(filename)) } else { Ok(Self::Named(filename)) }
     }
 }
 
@@ -163,22 +159,14 @@ mod tests {
     #[test]
     fn names_that_leave_the_dataset_are_refused() {
         for name in ["../x", "..foo", "...", "a/../../x", ".."] {
-            assert_eq!(
-                RequestedFilename::parse(name),
-                Err(FilenameError::BeyondTop),
-                "{name}"
-            );
+            assert_eq!(RequestedFilename::parse(name), Err(FilenameError::BeyondTop), "{name}");
         }
     }
 
     #[test]
     fn names_of_which_nothing_is_left_are_refused() {
         for name in ["", ".", "./", "/", "x/..", "x/../", "//"] {
-            assert_eq!(
-                RequestedFilename::parse(name),
-                Err(FilenameError::Empty),
-                "{name}"
-            );
+            assert_eq!(RequestedFilename::parse(name), Err(FilenameError::Empty), "{name}");
         }
         assert_eq!(RequestedFilename::parse("a\0b"), Err(FilenameError::Null));
         let long = "x".repeat(FILENAME_BYTES_MAX + 1);

@@ -67,3 +67,15 @@ impl Sequence {
         Self(self.0 + 1)
     }
 }
+
+impl SetId {
+    /// The n-th set of uploaded files of a process.
+    pub(crate) fn of_upload(start: u64, number: u64) -> Self {
+        Self(start << 32 | number << 1)
+    }
+
+    /// The n-th fold of a process.
+    pub(crate) fn of_fold(start: u64, number: u64) -> Self {
+        Self(start << 32 | number << 1 | 1)
+    }
+}

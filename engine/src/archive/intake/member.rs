@@ -1,0 +1,215 @@
+//! One member's content: unpacked as far as it was declared, and checked.
+
+use std::fmt;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Take};
+
+use bzip2::bufread::BzDecoder;
+use flate2::bufread::DeflateDecoder;
+use lzma_rust2::LzmaReader;
+
+use super::directory::Fields;
+use super::{IntakeMember, our_failure};
+use crate::error::IntakeError;
+use crate::limits::INTAKE_DICTIONARY_BYTES_MAX;
+
+const LOCAL_HEADER_BYTES: usize = 30;
+const LOCAL_HEADER_MAGIC: u32 = 0x0403_4b50;
+
+/// Bytes of packed content that are read at a time.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// How a member is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Stored,
+    Deflate,
+    Bzip2,
+    Lzma,
+}
+
+impl Method {
+    /// The method of this number, if it is one that we unpack.
+    pub(super) fn of(number: u16) -> Option<Self> {
+        match number {
+            0 => Some(Self::Stored),
+            8 => Some(Self::Deflate),
+            12 => Some(Self::Bzip2),
+            14 => Some(Self::Lzma),
+            _ => None,
+        }
+    }
+}
+
+/// Opens a member of the archive that `reader` holds.
+///
+/// # Errors
+/// The archive is cut or damaged there; errors while reading on are told by
+/// [`IntakeMember::unreadable`].
+pub(crate) fn open_member<'r, R: Read + Seek>(
+    reader: &'r mut R,
+    member: &IntakeMember,
+) -> Result<MemberReader<'r, R>, IntakeError> {
+    reader.seek(SeekFrom::Start(member.header_offset)).map_err(our_failure)?;
+    open(Source(reader), member).map_err(|error| member.unreadable(error))
+}
+
+fn open<'r, R: Read + Seek>(
+    mut source: Source<'r, R>,
+    member: &IntakeMember,
+) -> io::Result<MemberReader<'r, R>> {
+    let mut header = [0; LOCAL_HEADER_BYTES];
+    source.read_exact(&mut header)?;
+    let name_and_extra_bytes =
+        parse_local_header(&header).ok_or_else(|| damaged("its local header is damaged"))?;
+    source.0.seek_relative(name_and_extra_bytes).map_err(failed)?;
+    let mut packed = BufReader::with_capacity(BUFFER_BYTES, source.take(member.packed_length));
+    let unpacked = match member.method {
+        Method::Stored => Unpacked::Stored(packed),
+        Method::Deflate => Unpacked::Deflate(DeflateDecoder::new(packed)),
+        Method::Bzip2 => Unpacked::Bzip2(BzDecoder::new(packed)),
+        Method::Lzma => {
+            let (properties, dictionary_bytes) = lzma_properties(&mut packed)?;
+            // A dictionary is never larger than what it is a part of.
+            let needed = member.length.min(dictionary_bytes.into());
+            if needed > INTAKE_DICTIONARY_BYTES_MAX.into() {
+                return Err(damaged("its dictionary is too large"));
+            }
+            Unpacked::Lzma(Box::new(LzmaReader::new_with_props(
+                packed,
+                member.length,
+                properties,
+                dictionary_bytes,
+                None,
+            )?))
+        }
+    };
+    let mut reader = MemberReader {
+        unpacked,
+        crc32: crc32fast::Hasher::new(),
+        crc32_declared: member.crc32,
+        left: member.length,
+    };
+    if reader.left == 0 {
+        reader.check_end()?;
+    }
+    Ok(reader)
+}
+
+/// Bytes of name and extra fields, which lie between a local header and its content.
+fn parse_local_header(header: &[u8]) -> Option<i64> {
+    let mut fields = Fields(header);
+    fields.magic(LOCAL_HEADER_MAGIC)?;
+    // All else is said by the directory, and that is what was checked.
+    fields.bytes(22)?;
+    Some(i64::from(fields.u16()?) + i64::from(fields.u16()?))
+}
+
+/// The properties byte and the dictionary's length, from what stands before an lzma content.
+fn lzma_properties(packed: &mut impl Read) -> io::Result<(u8, u32)> {
+    let mut head = [0; 9];
+    packed.read_exact(&mut head)?;
+    let [_, _, 5, 0, properties, dictionary @ ..] = head else {
+        return Err(damaged("its lzma properties are damaged"));
+    };
+    Ok((properties, u32::from_le_bytes(dictionary)))
+}
+
+/// Reads a member's content: just as many bytes as were declared, or an error.
+///
+/// The last of them come only if the CRC-32 of all is right, so whoever has read the declared
+/// length has read what was packed.
+pub(crate) struct MemberReader<'r, R: Read> {
+    unpacked: Unpacked<'r, R>,
+    crc32: crc32fast::Hasher,
+    crc32_declared: u32,
+    /// Bytes that are still to come.
+    left: u64,
+}
+
+type Packed<'r, R> = BufReader<Take<Source<'r, R>>>;
+
+enum Unpacked<'r, R: Read> {
+    Stored(Packed<'r, R>),
+    Deflate(DeflateDecoder<Packed<'r, R>>),
+    Bzip2(BzDecoder<Packed<'r, R>>),
+    Lzma(Box<LzmaReader<Packed<'r, R>>>),
+}
+
+impl<R: Read> fmt::Debug for MemberReader<'_, R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("MemberReader").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl<R: Read> Read for MemberReader<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let Some(room) = buffer.get_mut(..room).filter(|room| !room.is_empty()) else {
+            return Ok(0);
+        };
+        let count = self.unpacked.read(room)?;
+        let Some(bytes) = room.get(..count).filter(|bytes| !bytes.is_empty()) else {
+            return Err(damaged("it is shorter than it says"));
+        };
+        self.crc32.update(bytes);
+        let left = self.left - u64::try_from(count).unwrap_or(self.left);
+        if left == 0 {
+            self.check_end()?;
+        }
+        self.left = left;
+        Ok(count)
+    }
+}
+
+impl<R: Read> MemberReader<'_, R> {
+    /// Checks that nothing follows and that what came was right.
+    fn check_end(&mut self) -> io::Result<()> {
+        if self.unpacked.read(&mut [0])? != 0 {
+            return Err(damaged("it is longer than it says"));
+        }
+        if self.crc32.clone().finalize() != self.crc32_declared {
+            return Err(damaged("its CRC-32 is wrong"));
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Unpacked<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Stored(reader) => reader.read(buffer),
+            Self::Deflate(reader) => reader.read(buffer),
+            Self::Bzip2(reader) => reader.read(buffer),
+            Self::Lzma(reader) => reader.read(buffer),
+        }
+    }
+}
+
+/// The archive as we put it down ourselves; marks errors that are no fault of the archive's.
+struct Source<'r, R>(&'r mut R);
+
+impl<R: Read> Read for Source<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(failed)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the archive cannot be read back")]
+struct SourceFailed(#[source] io::Error);
+
+fn failed(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::Interrupted {
+        return error;
+    }
+    io::Error::new(error.kind(), SourceFailed(error))
+}
+
+/// The failure of our own disk, or else the error as it was.
+pub(super) fn failure_of_source(error: io::Error) -> Result<io::Error, io::Error> {
+    error.downcast::<SourceFailed>().map(|SourceFailed(cause)| cause)
+}
+
+fn damaged(reason: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}

@@ -1,0 +1,267 @@
+//! Contents of files: taken in, kept from removal, published, read, swept.
+//!
+//! An [`Upload`] becomes a [`StagedBlob`], whose bytes are in memory (the journal will carry
+//! them), in a published file of their own (I2), or known already and dropped. A [`Pin`] keeps a
+//! content's row from being removed meanwhile (I3). [`Blob`] reads what the index names. Nothing
+//! here knows the index: whether a content is known or named is asked through a closure.
+//!
+//! Two directories belong to this module. `staging` holds what is on its way and means nothing
+//! after a restart; `blobs` holds one file for each large content, named by digest, start number
+//! of the process and a running number.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::error::{MutationError, ReadError};
+use crate::limits::{UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX};
+use crate::model::Digest;
+use crate::model::change::LargeFileId;
+
+mod budget;
+
+mod compressible;
+
+mod from_reader;
+
+mod large;
+
+mod pin;
+
+mod read;
+
+mod stage;
+
+mod upload;
+
+#[cfg(test)]
+pub(crate) mod memory_disk;
+
+#[cfg(test)]
+pub(crate) mod test_runtime;
+
+pub(crate) use from_reader::StageError;
+pub(crate) use pin::{Pin, Pins};
+pub use read::{Blob, BlobStream};
+pub use stage::StagedBlob;
+pub(crate) use stage::StagedBody;
+pub(crate) use upload::Upload;
+
+use budget::Budget;
+
+/// Directory of what is on its way.
+pub(crate) const STAGING: &str = "staging";
+
+/// Directory of the large contents.
+pub(crate) const BLOBS: &str = "blobs";
+
+/// How the names of spools' files in [`STAGING`] begin; each lives for an instant only.
+pub(crate) const SPOOL_PREFIX: &str = "spool-";
+
+/// The contents' side of the store: one of it in a process.
+#[derive(Debug)]
+pub(crate) struct Blobs {
+    disk: Arc<dyn Disk>,
+    pins: Pins,
+    /// Bounds the memory of all uploads in flight.
+    budget: Budget,
+    /// Number of this process's start; larger than that of every start before (I10).
+    start: u64,
+    /// Number of the next staging file; unique within the start.
+    next_number: AtomicU64,
+}
+
+impl Blobs {
+    /// Makes the contents' side over a disk that [`Blobs::prepare`] has seen.
+    pub(crate) fn new(disk: Arc<dyn Disk>, start: u64) -> Arc<Self> {
+        Self::with_budget(disk, start, Budget::new(UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX))
+    }
+
+    fn with_budget(disk: Arc<dyn Disk>, start: u64, budget: Budget) -> Arc<Self> {
+        Arc::new(Self { disk, pins: Pins::new(), budget, start, next_number: AtomicU64::new(0) })
+    }
+
+    /// Makes the directories, durably.
+    pub(crate) fn prepare(disk: &dyn Disk) -> io::Result<()> {
+        disk.create_dir(BLOBS)?;
+        disk.create_dir(STAGING)?;
+        disk.sync_dir("")
+    }
+
+    /// The pins of all contents.
+    pub(crate) fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// Opens the file of a large content.
+    pub(crate) fn open_large(
+        &self,
+        digest: &Digest,
+        file: LargeFileId,
+    ) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(&large::blob_path(digest, file), OpenMode::Existing)
+    }
+
+    /// Removes the file of a large content; readers that have it open keep the bytes.
+    ///
+    /// # Durability
+    /// None: a name that comes back after a crash is named by no row, and the sweep takes it.
+    pub(crate) fn remove_large(&self, digest: &Digest, file: LargeFileId) -> io::Result<()> {
+        remove_if_there(&*self.disk, &large::blob_path(digest, file))
+    }
+
+    /// Removes what earlier starts left: everything staged, and the large files that `referenced`
+    /// denies. Returns how many files went.
+    ///
+    /// Runs beside live writers and readers: files of this start are never touched. `referenced`
+    /// must say yes for a file that no row names any longer but that is still to be kept for a
+    /// reader (I3); its removal is the matter of whoever keeps it. Files whose names are not ours
+    /// stay.
+    pub(crate) fn sweep(
+        &self,
+        referenced: &dyn Fn(&Digest, LargeFileId) -> Result<bool, ReadError>,
+    ) -> Result<usize, ReadError> {
+        let mut removed = 0;
+        for name in self.list(STAGING)? {
+            let is_of_this_start =
+                large::parse_staging_name(&name).map(|id| id.start == self.start);
+            // A spool of this start that loses its name a moment early does not miss it.
+            if is_of_this_start == Some(false) || name.starts_with(SPOOL_PREFIX) {
+                self.sweep_file(&format!("{STAGING}/{name}"))?;
+                removed += 1;
+            }
+        }
+        for name in self.list(BLOBS)? {
+            let Some((digest, id)) = large::parse_blob_name(&name) else {
+                tracing::warn!(name, "a file among the large contents is not ours; it stays");
+                continue;
+            };
+            if id.start < self.start && !referenced(&digest, id)? {
+                self.sweep_file(&format!("{BLOBS}/{name}"))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn list(&self, directory: &'static str) -> Result<Vec<String>, ReadError> {
+        let listed = self.disk.list(directory);
+        listed.map_err(|source| ReadError::Io { what: directory, source })
+    }
+
+    fn sweep_file(&self, path: &str) -> Result<(), ReadError> {
+        remove_if_there(&*self.disk, path)
+            .map_err(|source| ReadError::Io { what: "a leftover file, to remove it", source })
+    }
+
+    fn next_id(&self) -> LargeFileId {
+        LargeFileId { start: self.start, number: self.next_number.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+/// Removes a file's name; that it is gone already is what the caller wants.
+pub(crate) fn remove_if_there(disk: &dyn Disk, path: &str) -> io::Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// What a caller is told when bytes on their way in could not be kept.
+pub(crate) fn staging_error(error: io::Error) -> MutationError {
+    if error.kind() == io::ErrorKind::StorageFull {
+        MutationError::OutOfSpace
+    } else {
+        MutationError::Staging { cause: Arc::new(error) }
+    }
+}
+
+/// What a caller is told who goes on with an upload after an error or a dropped future.
+pub(crate) fn abandoned() -> MutationError {
+    staging_error(io::Error::other("the upload was given up before"))
+}
+
+/// Runs a step of an upload on the blocking pool.
+pub(crate) async fn on_blocking_pool<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, MutationError> + Send + 'static,
+) -> Result<T, MutationError> {
+    let outcome = tokio::task::spawn_blocking(step).await;
+    outcome.map_err(|error| staging_error(io::Error::other(error)))?
+}
+
+/// A length in memory as a length on disk.
+pub(crate) fn byte_count(length: usize) -> u64 {
+    // Saturates where `usize` is wider than 64 bits, which no platform's is.
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// A length on disk as a length in memory, at most `limit`.
+pub(crate) fn capped(length: u64, limit: usize) -> usize {
+    usize::try_from(length).map_or(limit, |length| length.min(limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::memory_disk::MemoryDisk;
+    use super::*;
+
+    fn put(disk: &MemoryDisk, path: &str) {
+        disk.open(path, OpenMode::CreateNew).unwrap();
+    }
+
+    fn id(start: u64, number: u64) -> LargeFileId {
+        LargeFileId { start, number }
+    }
+
+    #[test]
+    fn sweep_takes_what_earlier_starts_left_and_nothing_else() {
+        let disk = MemoryDisk::prepared();
+        let (named, dead) = (Digest::of(b"named"), Digest::of(b"dead"));
+        let kept = [
+            large::blob_path(&named, id(4, 1)),
+            large::blob_path(&dead, id(5, 0)),
+            large::staging_path(id(5, 1)),
+            "blobs/notes.txt".to_owned(),
+            "staging/notes.txt".to_owned(),
+        ];
+        let leftovers = [
+            large::blob_path(&named, id(4, 2)),
+            large::blob_path(&dead, id(4, 1)),
+            large::staging_path(id(4, 7)),
+            "staging/spool-12".to_owned(),
+        ];
+        for path in kept.iter().chain(&leftovers) {
+            put(&disk, path);
+        }
+        let blobs = Blobs::new(disk.clone(), 5);
+
+        let removed = blobs.sweep(&|digest, file| Ok(*digest == named && file == id(4, 1)));
+
+        assert_eq!(removed.unwrap(), leftovers.len());
+        let mut expected = kept.to_vec();
+        expected.sort();
+        assert_eq!(disk.paths(), expected);
+    }
+
+    #[test]
+    fn sweep_that_cannot_ask_removes_no_large_file() {
+        let disk = MemoryDisk::prepared();
+        put(&disk, &large::blob_path(&Digest::of(b"x"), id(1, 1)));
+        let blobs = Blobs::new(disk.clone(), 2);
+        assert!(blobs.sweep(&|_, _| Err(ReadError::Busy)).is_err());
+        assert_eq!(disk.paths().len(), 1);
+    }
+
+    #[test]
+    fn removing_a_large_file_twice_is_no_error() {
+        let disk = MemoryDisk::prepared();
+        let digest = Digest::of(b"x");
+        put(&disk, &large::blob_path(&digest, id(1, 1)));
+        let blobs = Blobs::new(disk.clone(), 1);
+        blobs.open_large(&digest, id(1, 1)).unwrap();
+        blobs.remove_large(&digest, id(1, 1)).unwrap();
+        blobs.remove_large(&digest, id(1, 1)).unwrap();
+        assert!(blobs.open_large(&digest, id(1, 1)).is_err());
+    }
+}

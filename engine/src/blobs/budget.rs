@@ -1,0 +1,208 @@
+//! The memory of all uploads in flight, counted in KiB.
+//!
+//! Nobody waits for long while holding a share: an upload waits once, before its first byte, and
+//! later only tries; an archive's intake, which may hold the members before, waits for an instant
+//! and then does without. So uploads cannot wait for each other, however small the budget is.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::MutationError;
+
+/// Bytes of one unit; a semaphore counts in `u32`, and a small file needs no finer measure.
+const UNIT_BYTES: usize = 1 << 10;
+
+/// Bounds the bytes that uploads hold in memory.
+#[derive(Debug)]
+pub(super) struct Budget {
+    semaphore: Arc<Semaphore>,
+    /// Units of the whole budget; nobody can be granted more.
+    units: u32,
+    wait_max: Duration,
+    /// Uploads that wait; told to those who waited in vain.
+    waiting: AtomicUsize,
+}
+
+impl Budget {
+    /// Makes a budget of so many bytes, for which an upload waits no longer than `wait_max`.
+    pub(super) fn new(bytes: usize, wait_max: Duration) -> Self {
+        let units = units_of(bytes);
+        Self {
+            semaphore: Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX))),
+            units,
+            wait_max,
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits for a share of so many bytes, or of the whole budget where that is smaller.
+    ///
+    /// # Errors
+    /// [`MutationError::Busy`] after `wait_max`.
+    pub(super) async fn acquire(&self, bytes: usize) -> Result<Share, MutationError> {
+        let units = units_of(bytes).min(self.units);
+        if let Some(share) = self.try_acquire_units(units) {
+            return Ok(share);
+        }
+        let waiting = Waiting::enter(&self.waiting);
+        let permit = Arc::clone(&self.semaphore).acquire_many_owned(units);
+        match tokio::time::timeout(self.wait_max, permit).await {
+            Ok(Ok(permit)) => Ok(Share(Some(permit))),
+            Ok(Err(_)) | Err(_) => {
+                Err(MutationError::Busy { what: "upload memory", waiting: waiting.ahead })
+            }
+        }
+    }
+
+    /// Takes a share of so many bytes if that much is free now.
+    pub(super) fn try_acquire(&self, bytes: usize) -> Option<Share> {
+        self.try_acquire_units(units_of(bytes))
+    }
+
+    /// Takes a share of so many bytes, or none if it is not free within `wait_max`. Blocks.
+    ///
+    /// Parks the thread itself, since callers need not be threads of a runtime.
+    pub(super) fn acquire_blocking(&self, bytes: usize, wait_max: Duration) -> Option<Share> {
+        let wait_max = wait_max.min(self.wait_max);
+        let start = Instant::now();
+        let permit = Arc::clone(&self.semaphore).acquire_many_owned(units_of(bytes));
+        let mut permit = pin!(permit);
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        loop {
+            if let Poll::Ready(permit) = permit.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return permit.ok().map(|permit| Share(Some(permit)));
+            }
+            let left = wait_max.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return None;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    fn try_acquire_units(&self, units: u32) -> Option<Share> {
+        let permit = Arc::clone(&self.semaphore).try_acquire_many_owned(units);
+        permit.ok().map(|permit| Share(Some(permit)))
+    }
+
+    /// Bytes that are free now.
+    #[cfg(test)]
+    pub(super) fn available(&self) -> usize {
+        self.semaphore.available_permits() * UNIT_BYTES
+    }
+}
+
+fn units_of(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+}
+
+/// One upload's part of the budget; given back on drop. The default is no part at all.
+#[derive(Debug, Default)]
+pub(super) struct Share(Option<OwnedSemaphorePermit>);
+
+impl Share {
+    /// Bytes that this share allows.
+    pub(super) fn bytes(&self) -> usize {
+        let units = self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        units.saturating_mul(UNIT_BYTES)
+    }
+
+    /// Adds another share of the same budget.
+    pub(super) fn merge(&mut self, other: Self) {
+        match (&mut self.0, other.0) {
+            (Some(permit), Some(more)) => permit.merge(more),
+            (none, other) => *none = none.take().or(other),
+        }
+    }
+
+    /// Gives back what so many bytes do not need.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.0 {
+            let excess = permit.num_permits().saturating_sub(bytes.div_ceil(UNIT_BYTES));
+            drop(permit.split(excess));
+        }
+    }
+}
+
+/// Wakes a parked thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Counts an upload among those that wait, also if it is dropped while it does.
+struct Waiting<'budget> {
+    count: &'budget AtomicUsize,
+    ahead: usize,
+}
+
+impl<'budget> Waiting<'budget> {
+    fn enter(count: &'budget AtomicUsize) -> Self {
+        Self { count, ahead: count.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_share_is_never_larger_than_the_budget() {
+        let budget = Budget::new(4 << 10, Duration::ZERO);
+        let share = budget.acquire(1 << 20).await.unwrap();
+        assert_eq!(share.bytes(), 4 << 10);
+        assert!(budget.try_acquire(1).is_none());
+    }
+
+    #[tokio::test]
+    async fn who_waits_in_vain_is_told_to_come_back() {
+        let budget = Budget::new(1 << 10, Duration::ZERO);
+        let _all = budget.acquire(1).await.unwrap();
+        let refused = budget.acquire(1).await;
+        assert!(matches!(refused, Err(MutationError::Busy { .. })));
+        assert_eq!(budget.waiting.load(Ordering::Relaxed), 0);
+        // No bytes need no memory.
+        budget.acquire(0).await.unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_waits_gets_what_comes_back() {
+        let budget = Budget::new(2 << 10, Duration::MAX);
+        assert!(budget.acquire_blocking(3 << 10, Duration::ZERO).is_none());
+        let share = budget.acquire_blocking(2 << 10, Duration::ZERO).unwrap();
+        assert!(budget.acquire_blocking(1, Duration::ZERO).is_none());
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| budget.acquire_blocking(1 << 10, Duration::from_mins(10)));
+            drop(share);
+            assert_eq!(waiting.join().unwrap().unwrap().bytes(), 1 << 10);
+        });
+    }
+
+    #[tokio::test]
+    async fn shares_grow_shrink_and_come_back() {
+        let budget = Budget::new(8 << 10, Duration::ZERO);
+        let mut share = Share::default();
+        share.merge(budget.try_acquire(2 << 10).unwrap());
+        share.merge(budget.try_acquire(4 << 10).unwrap());
+        assert_eq!((share.bytes(), budget.available()), (6 << 10, 2 << 10));
+        share.shrink_to(1025);
+        assert_eq!((share.bytes(), budget.available()), (2 << 10, 6 << 10));
+        drop(share);
+        assert_eq!(budget.available(), 8 << 10);
+    }
+}

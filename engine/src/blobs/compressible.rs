@@ -1,0 +1,120 @@
+//! Whether a content is worth compressing: an estimate from its first bytes.
+//!
+//! Wrong guesses cost time or space, never bytes. Compressing a JPEG again costs 20 CPU seconds a
+//! gigabyte and saves nothing, so what looks compressed is stored as it is.
+
+use crate::limits::COMPRESSIBLE_SAMPLE_BYTES;
+
+/// Bits a byte above which a sample counts as compressed or encrypted. Text has 4 to 5, machine
+/// code and raw tensors of small range 5 to 7, 4 KiB of random bytes 7.95.
+const ENTROPY_BITS_MAX: f64 = 7.4;
+
+/// How formats that are compressed in themselves begin: bytes, and where they stand.
+const COMPRESSED_MAGICS: &[(usize, &[u8])] = &[
+    (0, b"\xFF\xD8\xFF"),             // JPEG
+    (0, b"\x89PNG\r\n\x1A\n"),        // PNG
+    (0, b"GIF8"),                     // GIF
+    (8, b"WEBP"),                     // WebP, in RIFF
+    (0, b"\x1F\x8B"),                 // gzip
+    (0, b"PK\x03\x04"),               // zip, and what is one: docx, npz, jar
+    (0, b"\x28\xB5\x2F\xFD"),         // zstd
+    (0, b"\xFD7zXZ\0"),               // xz
+    (0, b"BZh"),                      // bzip2
+    (0, b"7z\xBC\xAF\x27\x1C"),       // 7z
+    (0, b"\x04\x22\x4D\x18"),         // lz4
+    (0, b"Rar!\x1A\x07"),             // rar
+    (4, b"ftyp"),                     // mp4, mov, heic, avif
+    (0, b"\x1A\x45\xDF\xA3"),         // webm, mkv
+    (0, b"OggS"),                     // ogg, opus
+    (0, b"fLaC"),                     // flac
+    (0, b"ID3"),                      // mp3 with a tag
+    (0, b"\xFF\xFB"),                 // mp3
+    (0, b"\xFF\xF3"),                 // mp3, low rate
+    (0, b"\xFF\xF1"),                 // aac
+    (0, b"\0\0\0\x0CJXL \r\n\x87\n"), // JPEG XL
+    (0, b"\0\0\0\x0CjP  \r\n\x87\n"), // JPEG 2000
+    (0, b"wOF2"),                     // web font
+];
+
+/// Whether compressing a content that begins like this is worth the time.
+pub(super) fn is_compressible(start: &[u8]) -> bool {
+    let sample = start.get(..COMPRESSIBLE_SAMPLE_BYTES).unwrap_or(start);
+    let is_compressed = COMPRESSED_MAGICS.iter().any(|(offset, magic)| {
+        let rest = sample.get(*offset..);
+        rest.is_some_and(|rest| rest.starts_with(magic))
+    });
+    !is_compressed && entropy_bits(sample) <= ENTROPY_BITS_MAX
+}
+
+/// Shannon entropy of the sample's bytes, in bits a byte.
+#[expect(clippy::indexing_slicing, reason = "a byte is below the length of an array of 256")]
+fn entropy_bits(sample: &[u8]) -> f64 {
+    let mut counts = [0_u32; 256];
+    for byte in sample {
+        counts[usize::from(*byte)] += 1;
+    }
+    let total = f64::from(counts.iter().sum::<u32>());
+    let of_count = |count: u32| f64::from(count) * f64::from(count).log2();
+    let used = counts.into_iter().filter(|count| *count > 1);
+    if total == 0.0 { 0.0 } else { total.log2() - used.map(of_count).sum::<f64>() / total }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random(length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    fn with_magic(offset: usize, magic: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; 4096];
+        bytes[offset..offset + magic.len()].copy_from_slice(magic);
+        bytes
+    }
+
+    #[test]
+    fn text_tables_and_zeros_are_worth_it() {
+        let text = "the quick brown fox jumps over the lazy dog\n".repeat(200);
+        let table: Vec<u8> = (0..2000u32).flat_map(u32::to_le_bytes).collect();
+        assert!(is_compressible(text.as_bytes()));
+        assert!(is_compressible(&table));
+        assert!(is_compressible(&[0; 10_000]));
+        assert!(is_compressible(b""));
+        assert!(is_compressible(b"P"));
+    }
+
+    #[test]
+    fn what_looks_random_is_not() {
+        assert!(!is_compressible(&random(4096)));
+        assert!(!is_compressible(&random(1 << 20)));
+        assert!(!is_compressible(&random(512)));
+    }
+
+    #[test]
+    fn compressed_formats_are_known_by_how_they_begin() {
+        for (offset, magic) in COMPRESSED_MAGICS {
+            assert!(!is_compressible(&with_magic(*offset, magic)), "{magic:?}");
+            // A sample that ends within the magic is just a short text.
+            let cut = &with_magic(*offset, magic)[..offset + magic.len() - 1];
+            assert!(is_compressible(cut), "{magic:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_sample_is_looked_at() {
+        let mut bytes = vec![b'a'; COMPRESSIBLE_SAMPLE_BYTES];
+        bytes.extend(random(1 << 16));
+        assert!(is_compressible(&bytes));
+    }
+
+    #[test]
+    fn entropy_is_that_of_the_textbook() {
+        assert!(entropy_bits(&[7; 100]).abs() < 1e-9);
+        assert!((entropy_bits(b"abababab") - 1.0).abs() < 1e-9);
+        let all: Vec<u8> = (0..=255).collect();
+        assert!((entropy_bits(&all) - 8.0).abs() < 1e-9);
+    }
+}

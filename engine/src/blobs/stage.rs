@@ -1,0 +1,318 @@
+//! A content between its first byte and the change that names it.
+//!
+//! An [`Arrival`] collects bytes in one buffer that its share of the budget covers. What fits
+//! there stays in memory and is hashed once, in one piece; what does not goes to a staging file,
+//! a buffer at a time, and is hashed on the way. At its end the digest is pinned, then looked up,
+//! and the [`StagedBlob`] holds nothing (known), the bytes (small) or a published file (large).
+//! Synchronous: [`super::upload`] calls what may block on the blocking pool.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::{MutationError, ReadError};
+use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_FIRST_BYTES};
+use crate::model::Digest;
+use crate::model::change::LargeFileId;
+
+use super::budget::Share;
+use super::compressible::is_compressible;
+use super::large::{PublishedFile, StagingFile};
+use super::{Blobs, Pin, byte_count, staging_error};
+
+/// Bytes of the largest buffer.
+const BUFFER_BYTES_MAX: usize = 1 << 20;
+
+// What fits the buffer travels in the journal, and nothing else does.
+const _: () = assert!(INLINE_BYTES_MAX == 1 << 20);
+
+/// A content that has arrived whole and is kept until it is dropped or named by a file.
+///
+/// Its digest is pinned. Dropped, it leaves nothing behind: its memory goes back to the budget
+/// and its file, if it has one, is removed.
+pub struct StagedBlob {
+    digest: Digest,
+    length: u64,
+    crc32: u32,
+    compressible: bool,
+    pin: Pin,
+    body: StagedBody,
+    /// The file of a large content, as long as no record names it.
+    file: Option<PublishedFile>,
+}
+
+/// Where the bytes of a staged content are.
+#[derive(Debug, Clone)]
+pub(crate) enum StagedBody {
+    /// The index holds the content.
+    Known,
+    /// Here; they count against the upload budget until the last clone is dropped.
+    Memory(Bytes),
+    /// In a published file (I2).
+    Large(LargeFileId),
+}
+
+impl StagedBlob {
+    /// Name of the content.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// CRC-32 (IEEE) of the content.
+    pub(crate) fn crc32(&self) -> u32 {
+        self.crc32
+    }
+
+    /// Whether compressing the content is worth the time, by an estimate.
+    pub(crate) fn compressible(&self) -> bool {
+        self.compressible
+    }
+
+    /// Where the bytes are.
+    pub(crate) fn body(&self) -> &StagedBody {
+        &self.body
+    }
+
+    /// Leaves the content to the journal, once a record with it was handed to the disk, whether
+    /// that succeeded or not. The pin is to be held until the change is applied (I3).
+    ///
+    /// A large file is then removed only where the change is refused, or loses to another file of
+    /// the same content, when it is applied ([`Blobs::remove_large`]). Where the outcome is unknown
+    /// it stays: replay may find the record, and otherwise the next start's sweep takes the file.
+    pub(crate) fn into_pin(self) -> Pin {
+        if let Some(file) = self.file {
+            file.keep();
+        }
+        self.pin
+    }
+}
+
+impl fmt::Debug for StagedBlob {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = match &self.body {
+            StagedBody::Known => "known",
+            StagedBody::Memory(_) => "in memory",
+            StagedBody::Large(_) => "in a file",
+        };
+        formatter
+            .debug_struct("StagedBlob")
+            .field("digest", &self.digest)
+            .field("length", &self.length)
+            .field("body", &body)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A content that arrives.
+pub(super) struct Arrival {
+    blobs: Arc<Blobs>,
+    /// Covers `capacity` bytes, but for the least buffer of a staging file.
+    share: Share,
+    /// Bytes that the buffer may hold now.
+    capacity: usize,
+    /// What has not been written to the file.
+    buffer: Vec<u8>,
+    /// Bytes that have arrived.
+    length: u64,
+    spilled: Option<Spilled>,
+}
+
+/// The part of an arrival that has left the buffer.
+struct Spilled {
+    file: StagingFile,
+    /// Estimated from the first bytes that left.
+    compressible: bool,
+}
+
+impl Arrival {
+    /// Starts a content with so many bytes of memory, as far as the share covers them.
+    pub(super) fn new(blobs: Arc<Blobs>, share: Share, capacity: usize) -> Self {
+        Self {
+            blobs,
+            capacity: capacity.min(share.bytes()).min(BUFFER_BYTES_MAX),
+            share,
+            buffer: Vec::new(),
+            length: 0,
+            spilled: None,
+        }
+    }
+
+    /// Bytes that have arrived.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether all bytes are in the buffer, so that no call but [`Arrival::spill`] blocks.
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.spilled.is_none()
+    }
+
+    /// Whether the next byte needs more memory or a file.
+    pub(super) fn is_full(&self) -> bool {
+        self.buffer.len() >= self.capacity
+    }
+
+    /// Refuses bytes that would make the content too large.
+    pub(super) fn check_length(&self, more: usize) -> Result<(), MutationError> {
+        let actual = self.length.saturating_add(byte_count(more));
+        if actual > FILE_BYTES_MAX {
+            return Err(too_large(actual));
+        }
+        Ok(())
+    }
+
+    /// Copies as many of the bytes as there is memory for, and returns the others. Where any are
+    /// returned, [`Arrival::spill`] makes room.
+    pub(super) fn push<'bytes>(&mut self, bytes: &'bytes [u8]) -> &'bytes [u8] {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = self.room();
+            if room == 0 {
+                break;
+            }
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.buffer.extend_from_slice(now);
+            self.length += byte_count(now.len());
+            rest = later;
+        }
+        rest
+    }
+
+    /// Fills the buffer from a reader, with at most so many bytes; `false` at the reader's end.
+    pub(super) fn fill_from(&mut self, reader: &mut dyn Read, bytes_max: u64) -> io::Result<bool> {
+        let wanted = bytes_max.min(byte_count(self.room()));
+        let mut piece = reader.take(wanted);
+        let outcome = piece.read_to_end(&mut self.buffer);
+        let read = wanted - piece.limit();
+        self.length += read;
+        outcome?;
+        Ok(read == wanted)
+    }
+
+    /// Bytes that fit the buffer, after it has grown if it was full and the budget let it.
+    fn room(&mut self) -> usize {
+        if self.is_full() && self.spilled.is_none() && self.capacity < BUFFER_BYTES_MAX {
+            let doubled = (self.capacity * 2).clamp(UPLOAD_FIRST_BYTES, BUFFER_BYTES_MAX);
+            let more = doubled - self.capacity;
+            if let Some(share) = self.blobs.budget.try_acquire(more) {
+                self.share.merge(share);
+                self.capacity = doubled;
+            }
+        }
+        let room = self.capacity.saturating_sub(self.buffer.len());
+        if self.buffer.capacity() < self.capacity {
+            self.buffer.reserve_exact(room);
+        }
+        room
+    }
+
+    /// Moves the buffer's bytes to the staging file, which is made if it is not there. Blocks.
+    fn append_to_file(&mut self) -> Result<(), MutationError> {
+        let spilled = match &mut self.spilled {
+            Some(spilled) => spilled,
+            none => {
+                let id = self.blobs.next_id();
+                let file = StagingFile::create(&self.blobs.disk, id).map_err(staging_error)?;
+                let compressible = is_compressible(&self.buffer);
+                none.insert(Spilled { file, compressible })
+            }
+        };
+        spilled.file.append(&self.buffer).map_err(staging_error)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Makes room for more bytes by moving those in the buffer to the staging file. Blocks.
+    pub(super) fn spill(&mut self) -> Result<(), MutationError> {
+        if !self.buffer.is_empty() {
+            self.append_to_file()?;
+        }
+        // Without this, a content that found the budget empty would be written in tiny pieces.
+        self.capacity = self.capacity.max(UPLOAD_FIRST_BYTES);
+        Ok(())
+    }
+
+    /// Ends the content: hashes, pins, asks whether it is known, and publishes it if it is large
+    /// and not known. Blocks unless [`Arrival::is_in_memory`].
+    pub(super) fn finish(
+        mut self,
+        known: impl FnOnce(&Digest) -> Result<bool, ReadError>,
+    ) -> Result<StagedBlob, MutationError> {
+        if self.spilled.is_some() && !self.buffer.is_empty() {
+            self.append_to_file()?;
+        }
+        let (digest, crc32, compressible) = match &self.spilled {
+            Some(Spilled { file, compressible }) => {
+                let (digest, crc32) = file.hashes();
+                (digest, crc32, *compressible)
+            }
+            None => (
+                Digest::of(&self.buffer),
+                crc32fast::hash(&self.buffer),
+                is_compressible(&self.buffer),
+            ),
+        };
+        // I3: pinned first, then looked up; a row that is about to go does not count.
+        let pin = self.blobs.pins.pin(digest);
+        let is_known = !pin.is_doomed() && look_up(known, &digest)?;
+        let length = self.length;
+        let file = match self.spilled.take() {
+            Some(spilled) if !is_known => Some(spilled.file.publish().map_err(staging_error)?),
+            _ => None,
+        };
+        let body = match &file {
+            Some(file) => StagedBody::Large(file.id()),
+            None if is_known => StagedBody::Known,
+            None => StagedBody::Memory(self.into_bytes()),
+        };
+        Ok(StagedBlob { digest, length, crc32, compressible, pin, body, file })
+    }
+
+    /// The buffer as bytes that hold their share of the budget, and no more, until they go.
+    fn into_bytes(mut self) -> Bytes {
+        self.buffer.shrink_to_fit();
+        self.share.shrink_to(self.buffer.len());
+        Bytes::from_owner(Held { bytes: self.buffer, _share: self.share })
+    }
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Arrival")
+            .field("length", &self.length)
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes and the memory they are counted as.
+struct Held {
+    bytes: Vec<u8>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+fn look_up(
+    known: impl FnOnce(&Digest) -> Result<bool, ReadError>,
+    digest: &Digest,
+) -> Result<bool, MutationError> {
+    known(digest).map_err(|error| MutationError::Read(Arc::new(error)))
+}
+
+/// What a caller is told whose content is beyond [`FILE_BYTES_MAX`].
+pub(super) fn too_large(actual: u64) -> MutationError {
+    MutationError::TooLarge { what: "a file", actual, limit: FILE_BYTES_MAX }
+}

@@ -1,0 +1,328 @@
+//! A content that comes from the network, chunk by chunk.
+//!
+//! Memory is bounded by the upload budget. An upload waits for its first share of it, at most a
+//! while and holding nothing; from then on it only tries, and goes to a file where it is refused.
+//! So uploads never wait for each other.
+
+use std::sync::Arc;
+
+use crate::error::{MutationError, ReadError};
+use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_FIRST_BYTES};
+use crate::model::Digest;
+
+use super::stage::{Arrival, StagedBlob, too_large};
+use super::{Blobs, abandoned, capped, on_blocking_pool};
+
+/// A content on its way in. Dropping it at any time leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// Gone after an error, or after a future of [`Upload::write`] was dropped half way.
+    arrival: Option<Arrival>,
+}
+
+impl Upload {
+    /// Takes the next bytes of the content.
+    ///
+    /// # Errors
+    /// [`MutationError::TooLarge`], [`MutationError::OutOfSpace`] or [`MutationError::Staging`];
+    /// the upload is over then, and nothing of it remains.
+    ///
+    /// # Cancellation
+    /// An upload whose write was dropped half way is over, as after an error.
+    pub(crate) async fn write(&mut self, chunk: &[u8]) -> Result<(), MutationError> {
+        let mut arrival = self.arrival.take().ok_or_else(abandoned)?;
+        arrival.check_length(chunk.len())?;
+        let mut rest = arrival.push(chunk);
+        while !rest.is_empty() {
+            // The arrival goes along, so that a dropped future leaves no memory uncounted.
+            arrival = on_blocking_pool(move || {
+                arrival.spill()?;
+                Ok(arrival)
+            })
+            .await?;
+            rest = arrival.push(rest);
+        }
+        self.arrival = Some(arrival);
+        Ok(())
+    }
+
+    /// Ends the content. `known` is asked once, after the digest was pinned (I3), whether the
+    /// index holds it; its snapshot must be taken when it is asked, not before. For a large
+    /// content it is asked on the blocking pool.
+    ///
+    /// # Durability
+    /// A large content is on disk under its name (I2); a small one only in memory.
+    ///
+    /// # Cancellation
+    /// Leaves nothing behind.
+    pub(crate) async fn finish<F>(self, known: F) -> Result<StagedBlob, MutationError>
+    where
+        F: FnOnce(&Digest) -> Result<bool, ReadError> + Send + 'static,
+    {
+        let arrival = self.arrival.ok_or_else(abandoned)?;
+        if arrival.is_in_memory() {
+            arrival.finish(known)
+        } else {
+            on_blocking_pool(move || arrival.finish(known)).await
+        }
+    }
+}
+
+impl Blobs {
+    /// Begins an upload; `length` is what the client announced, if it did. Waits for memory.
+    ///
+    /// # Errors
+    /// [`MutationError::TooLarge`], or [`MutationError::Busy`] if there is no memory for a while.
+    pub(crate) async fn begin_upload(
+        self: &Arc<Self>,
+        length: Option<u64>,
+    ) -> Result<Upload, MutationError> {
+        if let Some(length) = length.filter(|length| *length > FILE_BYTES_MAX) {
+            return Err(too_large(length));
+        }
+        // A larger content passes through a buffer of this size.
+        let buffer_max = capped(INLINE_BYTES_MAX, usize::MAX);
+        let capacity = length.map_or(UPLOAD_FIRST_BYTES, |length| capped(length, buffer_max));
+        let share = self.budget.acquire(capacity).await?;
+        Ok(Upload { arrival: Some(Arrival::new(Arc::clone(self), share, capacity)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::super::budget::Budget;
+    use super::super::memory_disk::MemoryDisk;
+    use super::super::test_runtime::{block_on, drop_half_way, settle};
+    use super::super::{Pins, StagedBody, byte_count};
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    /// Contents with a budget of so many bytes, for which nobody waits.
+    fn blobs(disk: &Arc<MemoryDisk>, budget_bytes: usize) -> Arc<Blobs> {
+        let budget = Budget::new(budget_bytes, Duration::ZERO);
+        Blobs::with_budget(disk.clone(), 7, budget)
+    }
+
+    fn content(length: usize) -> Vec<u8> {
+        (0..=250).cycle().take(length).collect()
+    }
+
+    async fn write(upload: &mut Upload, content: &[u8]) -> Result<(), MutationError> {
+        for chunk in content.chunks(50_000) {
+            upload.write(chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// Uploads a content that nobody knows yet.
+    async fn staged(blobs: &Arc<Blobs>, length: Option<u64>, content: &[u8]) -> StagedBlob {
+        let mut upload = blobs.begin_upload(length).await.unwrap();
+        write(&mut upload, content).await.unwrap();
+        upload.finish(|_| Ok(false)).await.unwrap()
+    }
+
+    fn may_doom(pins: &Pins, digest: &Digest) -> bool {
+        pins.doom(std::iter::once(*digest)).contains(digest)
+    }
+
+    #[tokio::test]
+    async fn contents_up_to_a_mebibyte_stay_in_memory_and_longer_ones_get_files() {
+        for length in [0, 1, 65_536, 65_537, MIB, MIB + 1, 3 * MIB] {
+            for announced in [None, Some(byte_count(length))] {
+                let disk = MemoryDisk::prepared();
+                let blobs = blobs(&disk, 8 * MIB);
+                let content = content(length);
+                let blob = staged(&blobs, announced, &content).await;
+
+                assert_eq!(blob.digest(), Digest::of(&content));
+                assert_eq!(blob.length(), byte_count(length));
+                assert_eq!(blob.crc32(), crc32fast::hash(&content));
+                let digest = blob.digest();
+                let stored = match blob.body() {
+                    StagedBody::Memory(bytes) => {
+                        assert!(length <= MIB);
+                        assert!(disk.paths().is_empty());
+                        bytes.to_vec()
+                    }
+                    StagedBody::Large(id) => {
+                        assert!(length > MIB);
+                        let path = super::super::large::blob_path(&digest, *id);
+                        assert_eq!(disk.paths(), [path.as_str()]);
+                        disk.content(&path)
+                    }
+                    StagedBody::Known => panic!("nobody knows it"),
+                };
+                assert!(stored == content, "{length} bytes, announced {announced:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_staged_content_holds_the_memory_of_its_bytes_until_the_last_clone_goes() {
+        let disk = MemoryDisk::prepared();
+        let blobs = blobs(&disk, MIB);
+        let blob = staged(&blobs, None, &content(2_000)).await;
+        assert_eq!(blobs.budget.available(), MIB - 2_048);
+        let body = blob.body().clone();
+        drop(blob.into_pin());
+        assert_eq!(blobs.budget.available(), MIB - 2_048);
+        drop(body);
+        assert_eq!(blobs.budget.available(), MIB);
+    }
+
+    #[test]
+    fn a_known_content_is_dropped_and_only_its_pin_stays() {
+        block_on(async {
+            for length in [2_000, 3 * MIB] {
+                let disk = MemoryDisk::prepared();
+                let blobs = blobs(&disk, 2 * MIB);
+                let mut upload = blobs.begin_upload(None).await.unwrap();
+                write(&mut upload, &content(length)).await.unwrap();
+                let pins = blobs.pins().clone();
+                // I3: when it is looked up it is pinned already.
+                let asked = move |digest: &Digest| Ok(!may_doom(&pins, digest));
+                let blob = upload.finish(asked).await.unwrap();
+                settle().await;
+
+                assert_eq!(disk.paths(), [""; 0]);
+                assert_eq!(blobs.budget.available(), 2 * MIB);
+                let digest = blob.digest();
+                assert!(matches!(blob.body(), StagedBody::Known));
+                let pin = blob.into_pin();
+                assert!(!may_doom(blobs.pins(), &digest));
+                drop(pin);
+                assert!(may_doom(blobs.pins(), &digest));
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn a_content_whose_row_is_being_removed_counts_as_unknown() {
+        let disk = MemoryDisk::prepared();
+        let blobs = blobs(&disk, MIB);
+        let doomed = blobs.pins().doom([Digest::of(b"x")].into_iter());
+        let mut upload = blobs.begin_upload(Some(1)).await.unwrap();
+        upload.write(b"x").await.unwrap();
+        let blob = upload.finish(|_| Ok(true)).await.unwrap();
+        assert!(matches!(blob.body(), StagedBody::Memory(_)));
+        drop(doomed);
+    }
+
+    #[test]
+    fn dropped_uploads_and_staged_contents_leave_nothing() {
+        block_on(async {
+            let disk = MemoryDisk::prepared();
+            let blobs = blobs(&disk, 8 * MIB);
+            let content = content(3 * MIB);
+
+            let mut upload = blobs.begin_upload(None).await.unwrap();
+            write(&mut upload, &content).await.unwrap();
+            assert_eq!(disk.paths().len(), 1);
+            drop(upload);
+            settle().await;
+            assert_eq!(disk.paths(), [""; 0]);
+
+            drop(staged(&blobs, None, &content).await);
+            settle().await;
+            assert_eq!(disk.paths(), [""; 0]);
+
+            // What the journal has is not ours to remove.
+            drop(staged(&blobs, None, &content).await.into_pin());
+            settle().await;
+            assert_eq!(disk.paths().len(), 1);
+            assert_eq!(blobs.budget.available(), 8 * MIB);
+        });
+    }
+
+    #[test]
+    fn futures_dropped_half_way_leave_nothing() {
+        block_on(async {
+            let disk = MemoryDisk::prepared();
+            let blobs = blobs(&disk, 8 * MIB);
+            let content = content(3 * MIB);
+
+            let mut upload = blobs.begin_upload(None).await.unwrap();
+            drop_half_way(upload.write(&content)).await;
+            settle().await;
+            assert_eq!(disk.paths(), [""; 0]);
+            // It is over, also for a caller who did not notice.
+            assert!(upload.write(b"more").await.is_err());
+            assert!(upload.finish(|_| Ok(false)).await.is_err());
+
+            let mut upload = blobs.begin_upload(None).await.unwrap();
+            write(&mut upload, &content).await.unwrap();
+            drop_half_way(upload.finish(|_| Ok(false))).await;
+            settle().await;
+            assert_eq!(disk.paths(), [""; 0]);
+            assert_eq!(blobs.budget.available(), 8 * MIB);
+        });
+    }
+
+    #[tokio::test]
+    async fn uploads_under_a_budget_of_a_few_kibibytes_all_get_through() {
+        let disk = MemoryDisk::prepared();
+        let budget = Budget::new(4 << 10, Duration::from_mins(10));
+        let blobs = Blobs::with_budget(disk.clone(), 7, budget);
+        let uploads: Vec<_> = (0..8)
+            .map(|number| {
+                let blobs = blobs.clone();
+                tokio::spawn(async move {
+                    let announced = (number % 2 == 0).then_some(300_000);
+                    let content = content(300_000 + number);
+                    staged(&blobs, announced, &content).await.digest() == Digest::of(&content)
+                })
+            })
+            .collect();
+        for upload in uploads {
+            assert!(upload.await.unwrap());
+        }
+        assert_eq!(blobs.budget.available(), 4 << 10);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_or_finds_no_memory_is_refused_at_once() {
+        let disk = MemoryDisk::prepared();
+        let blobs = blobs(&disk, 1 << 10);
+        let refused = blobs.begin_upload(Some(FILE_BYTES_MAX + 1)).await;
+        assert!(matches!(refused, Err(MutationError::TooLarge { .. })));
+        let _first = blobs.begin_upload(Some(1)).await.unwrap();
+        let refused = blobs.begin_upload(None).await;
+        assert!(matches!(refused, Err(MutationError::Busy { .. })));
+    }
+
+    #[test]
+    fn failures_of_the_disk_end_the_upload_and_leave_nothing() {
+        block_on(async {
+            for step in ["open staging", "write", "sync staging", "rename", "sync_dir"] {
+                for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+                    let disk = MemoryDisk::prepared();
+                    let blobs = blobs(&disk, 8 * MIB);
+                    disk.fail_with(step, kind);
+                    let outcome = async {
+                        let mut upload = blobs.begin_upload(None).await?;
+                        write(&mut upload, &content(3 * MIB)).await?;
+                        upload.finish(|_| Ok(false)).await
+                    };
+                    let refused = outcome.await.unwrap_err();
+                    let is_full = matches!(refused, MutationError::OutOfSpace);
+                    assert_eq!(is_full, kind == io::ErrorKind::StorageFull, "{step}");
+                    settle().await;
+                    assert_eq!(disk.paths(), [""; 0], "{step}");
+                    assert_eq!(blobs.budget.available(), 8 * MIB);
+                }
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn an_index_that_cannot_be_asked_ends_the_upload() {
+        let blobs = blobs(&MemoryDisk::prepared(), MIB);
+        let upload = blobs.begin_upload(None).await.unwrap();
+        let refused = upload.finish(|_| Err(ReadError::Busy)).await;
+        assert!(matches!(refused, Err(MutationError::Read(_))));
+    }
+}

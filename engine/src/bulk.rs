@@ -1,0 +1,153 @@
+//! Changes that read much before they write: merges, bulk uploads, copies of some files.
+//!
+//! Each is planned on the blocking pool, page by page in short snapshots, on datasets whose
+//! revision must still be the same when the change is applied. The target's actor stands still
+//! meanwhile; a source that moves sends the plan back to its start, and the last attempt makes
+//! the source stand still too, so a merge never starves and never loses a file (I5). A small plan
+//! is one change; a large one travels in parts, and one small change makes it visible (I6).
+
+mod copy;
+
+mod intake;
+
+mod merge;
+
+use std::sync::Arc;
+
+use crate::blobs::StagedBlob;
+use crate::committer::{Committer, Reply, Submission, Ticket, Verdict};
+use crate::error::MutationError;
+use crate::index::snapshot::Snapshot;
+use crate::limits::{CHANGE_FILES_MAX, STAGED_PARTS_AHEAD_MAX};
+use crate::model::change::{Change, NewFile, SetPurpose};
+use crate::model::{Dataset, DatasetId, SetId};
+use crate::store::Store;
+use crate::supervisor::Supervisor;
+
+pub(crate) use copy::copy_files;
+pub(crate) use intake::add_files;
+pub(crate) use merge::merge_datasets;
+
+/// What bulk changes work with.
+#[derive(Debug, Clone)]
+pub(crate) struct Bulk {
+    pub(crate) store: Arc<Store>,
+    pub(crate) committer: Arc<Committer>,
+    pub(crate) supervisor: Arc<Supervisor>,
+    /// Numbers the large sets of this process.
+    pub(crate) sets: Arc<SetNumbers>,
+}
+
+/// Gives out ids of large sets.
+#[derive(Debug)]
+pub(crate) struct SetNumbers {
+    start: u64,
+    next: std::sync::atomic::AtomicU64,
+}
+
+impl SetNumbers {
+    pub(crate) fn new(start: u64) -> Self {
+        Self { start, next: std::sync::atomic::AtomicU64::new(1) }
+    }
+
+    fn next(&self) -> SetId {
+        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        SetId::of_upload(self.start, number)
+    }
+}
+
+/// Runs a plan on the blocking pool; it ends even if the caller goes away.
+async fn on_blocking_pool<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<MutationError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(MutationError::Panicked.into()),
+    }
+}
+
+/// A header that must be there.
+fn header(snapshot: &Snapshot, dataset: DatasetId) -> Result<Dataset, MutationError> {
+    snapshot.dataset(dataset)?.ok_or(MutationError::DatasetNotFound { dataset })
+}
+
+/// A large set on its way: its parts are journaled while later ones are still planned.
+///
+/// Dropped before its commit it is given up, and nothing of it is ever visible.
+#[derive(Debug)]
+struct LargeSet {
+    committer: Arc<Committer>,
+    id: SetId,
+    files: u64,
+    under_way: std::collections::VecDeque<Ticket>,
+    is_committed: bool,
+}
+
+impl LargeSet {
+    fn begin(bulk: &Bulk) -> Self {
+        Self {
+            committer: Arc::clone(&bulk.committer),
+            id: bulk.sets.next(),
+            files: 0,
+            under_way: std::collections::VecDeque::new(),
+            is_committed: false,
+        }
+    }
+
+    /// Queues a part. Blocks while too many of its predecessors are on their way.
+    fn stage(
+        &mut self,
+        files: Vec<NewFile>,
+        contents: Vec<StagedBlob>,
+    ) -> Result<(), MutationError> {
+        debug_assert!(files.len() <= CHANGE_FILES_MAX, "a part is bounded");
+        self.files += u64::try_from(files.len()).unwrap_or(u64::MAX);
+        let change = Change::StageFiles { set: self.id, files };
+        let (reply, ticket) = Reply::new(None);
+        self.committer.submit(Submission { change, contents, reply })?;
+        self.under_way.push_back(ticket);
+        if self.under_way.len() > STAGED_PARTS_AHEAD_MAX {
+            self.settle_one()?;
+        }
+        Ok(())
+    }
+
+    fn settle_one(&mut self) -> Result<(), MutationError> {
+        match self.under_way.pop_front() {
+            Some(ticket) => ticket.redeem_blocking().map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the set visible whole, or not at all.
+    fn commit(mut self, purpose: SetPurpose) -> Verdict {
+        while !self.under_way.is_empty() {
+            self.settle_one()?;
+        }
+        self.is_committed = true;
+        let change = Change::CommitSet { set: self.id, files: self.files, purpose };
+        submit_blocking(&self.committer, change)
+    }
+}
+
+impl Drop for LargeSet {
+    fn drop(&mut self) {
+        if !self.is_committed && self.files > 0 {
+            let (reply, ticket) = Reply::new(None);
+            let change = Change::AbortSet { set: self.id };
+            // Where even this is refused, opening drops the set.
+            drop(self.committer.submit(Submission { change, contents: Vec::new(), reply }));
+            drop(ticket);
+        }
+    }
+}
+
+fn submit_blocking(committer: &Committer, change: Change) -> Verdict {
+    let (reply, ticket) = Reply::new(None);
+    committer.submit(Submission { change, contents: Vec::new(), reply })?;
+    ticket.redeem_blocking()
+}

@@ -1,0 +1,227 @@
+//! Merging: what of a source comes along, under which name.
+//!
+//! A name that is free comes along with its metadata; the same name and content stays the
+//! target's own; the same name and another content comes under the next free suffix. What would
+//! make a file of a directory or the reverse is refused.
+
+use std::collections::HashMap;
+use std::ops::Bound;
+
+use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
+use crate::committer::Verdict;
+use crate::error::{MutationError, ReadError};
+use crate::index::file_tree::FileTree;
+use crate::index::rows::FileRow;
+use crate::index::snapshot::Snapshot;
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, MERGE_ATTEMPTS_MAX};
+use crate::model::change::{Change, MergePlan, NewFile, SetPurpose, SourceAfterMerge};
+use crate::model::{Dataset, DatasetId, Digest, FileRecord, Filename, Timestamp};
+
+/// Merges `source` into `target`.
+pub(crate) async fn merge_datasets(
+    bulk: &Bulk,
+    target: DatasetId,
+    source: DatasetId,
+    after: SourceAfterMerge,
+) -> Verdict {
+    if target == source {
+        return Err(MutationError::MergeIntoItself { dataset: target });
+    }
+    let mut attempt = 1;
+    loop {
+        let last = attempt >= MERGE_ATTEMPTS_MAX;
+        // Both in order of id, so that two merges never wait for each other.
+        let (first, second) = (target.min(source), target.max(source));
+        let _holds = if last {
+            (bulk.supervisor.hold(first).await?, Some(bulk.supervisor.hold(second).await?))
+        } else {
+            (bulk.supervisor.hold(target).await?, None)
+        };
+        let planning = bulk.clone();
+        let verdict = on_blocking_pool(move || attempt_merge(&planning, target, source, after));
+        match verdict.await {
+            Err(MutationError::Moved { .. }) if !last => attempt += 1,
+            verdict => return verdict,
+        }
+    }
+}
+
+fn attempt_merge(
+    bulk: &Bulk,
+    target: DatasetId,
+    source: DatasetId,
+    after: SourceAfterMerge,
+) -> Verdict {
+    let at = Timestamp::now();
+    let snapshot = bulk.store.snapshot()?;
+    let (into, from) = (header(&snapshot, target)?, header(&snapshot, source)?);
+    drop(snapshot);
+    if into.file_count == 0 {
+        let change = Change::MergeShared { target, source, after, at };
+        return submit_blocking(&bulk.committer, change);
+    }
+    let merge = MergePlan {
+        target,
+        target_revision: into.revision,
+        source,
+        source_revision: from.revision,
+        after,
+        at,
+    };
+    let mut planner = Planner::default();
+    let mut page = planner.next_page(bulk, &merge)?;
+    if planner.is_done() {
+        let change = Change::MergeFiles { merge, files: page };
+        return submit_blocking(&bulk.committer, change);
+    }
+    let mut set = LargeSet::begin(bulk);
+    loop {
+        set.stage(page, Vec::new())?;
+        if planner.is_done() {
+            return set.commit(SetPurpose::Merge(merge));
+        }
+        page = planner.next_page(bulk, &merge)?;
+    }
+}
+
+/// Walks a source in order of name.
+#[derive(Debug, Default)]
+struct Planner {
+    after: Option<String>,
+    done: bool,
+    /// Names that earlier files of this merge took by a suffix; the target does not show them.
+    suffixed: HashMap<Filename, Digest>,
+}
+
+impl Planner {
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The files that one part takes, planned on the revisions that the merge expects.
+    fn next_page(&mut self, bulk: &Bulk, merge: &MergePlan) -> Result<Vec<NewFile>, MutationError> {
+        let snapshot = bulk.store.snapshot()?;
+        let target = expected(&snapshot, merge.target, merge.target_revision)?;
+        let source = expected(&snapshot, merge.source, merge.source_revision)?;
+        let tree = snapshot.tree(&source);
+        let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut files = Vec::new();
+        let mut bytes = 0;
+        let mut visited = 0;
+        let mut last = None;
+        self.done = true;
+        for row in tree.rows_from(from).map_err(ReadError::from)? {
+            let row = row.map_err(ReadError::from)?;
+            if visited >= CHANGE_FILES_MAX || bytes >= CHANGE_BYTES_MAX {
+                self.done = false;
+                break;
+            }
+            visited += 1;
+            if let FileRow::File(record) = row.row {
+                let metadata = tree.metadata_at(row.depth, &row.name).map_err(ReadError::from)?;
+                let metadata = metadata.unwrap_or_default();
+                bytes += u64::try_from(metadata.len() + row.name.len()).unwrap_or(u64::MAX);
+                let both = Both { snapshot: &snapshot, target: &target, source: &source };
+                if let Some(filename) = self.place(&both, &row.name, &record)? {
+                    files.push(NewFile { filename, record, metadata });
+                }
+            }
+            last = Some(row.name);
+        }
+        self.after = last.or(self.after.take());
+        Ok(files)
+    }
+
+    /// The name under which a file comes along; `None` if the target has it.
+    fn place(
+        &mut self,
+        both: &Both<'_>,
+        name: &str,
+        record: &FileRecord,
+    ) -> Result<Option<Filename>, MutationError> {
+        let damaged = || ReadError::Corrupt { what: "a file's name", place: format!("{name:?}") };
+        let filename = Filename::exact(name).ok_or_else(damaged)?;
+        let there = match self.suffixed.get(&filename) {
+            Some(digest) => Some(*digest),
+            None => both.in_target(name)?,
+        };
+        match there {
+            Some(digest) if digest == record.digest => Ok(None),
+            Some(_) => self.suffix(both, &filename, record).map(Some),
+            None => {
+                self.expect_no_clash(both, &filename)?;
+                Ok(Some(filename))
+            }
+        }
+    }
+
+    fn suffix(
+        &mut self,
+        both: &Both<'_>,
+        filename: &Filename,
+        record: &FileRecord,
+    ) -> Result<Filename, MutationError> {
+        let mut number = 1;
+        loop {
+            let candidate = filename.suffixed(number);
+            let in_use = self.suffixed.contains_key(&candidate)
+                || both.in_target(candidate.as_str())?.is_some()
+                || both.is_directory(candidate.as_str())?;
+            if !in_use {
+                self.suffixed.insert(candidate.clone(), record.digest);
+                return Ok(candidate);
+            }
+            number += 1;
+        }
+    }
+
+    fn expect_no_clash(&self, both: &Both<'_>, filename: &Filename) -> Result<(), MutationError> {
+        if both.target_tree().has_directory(filename.as_str()).map_err(ReadError::from)? {
+            return Err(MutationError::FilenameIsDirectory { filename: filename.to_string() });
+        }
+        for directory in filename.directories() {
+            if self.suffixed.contains_key(directory) || both.in_target(directory)?.is_some() {
+                return Err(MutationError::DirectoryIsFile { filename: filename.to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The two datasets of a merge in one state.
+struct Both<'a> {
+    snapshot: &'a Snapshot,
+    target: &'a Dataset,
+    source: &'a Dataset,
+}
+
+type Tree<'a> = FileTree<
+    'a,
+    redb::ReadOnlyTable<(u64, &'static str), &'static [u8]>,
+    redb::ReadOnlyTable<(u64, &'static str), &'static [u8]>,
+>;
+
+impl<'a> Both<'a> {
+    fn target_tree(&self) -> Tree<'a> {
+        self.snapshot.tree(self.target)
+    }
+
+    fn in_target(&self, name: &str) -> Result<Option<Digest>, MutationError> {
+        Ok(self.snapshot.file(self.target, name)?.map(|record| record.digest))
+    }
+
+    fn is_directory(&self, name: &str) -> Result<bool, MutationError> {
+        let in_target = self.target_tree().has_directory(name).map_err(ReadError::from)?;
+        Ok(in_target
+            || self.snapshot.tree(self.source).has_directory(name).map_err(ReadError::from)?)
+    }
+}
+
+pub(super) fn expected(
+    snapshot: &Snapshot,
+    dataset: DatasetId,
+    revision: u64,
+) -> Result<Dataset, MutationError> {
+    let header = header(snapshot, dataset)?;
+    if header.revision == revision { Ok(header) } else { Err(MutationError::Moved { dataset }) }
+}

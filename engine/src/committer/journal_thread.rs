@@ -1,0 +1,232 @@
+//! Appends groups and syncs them, one sync for whatever is queued.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+
+use super::index_thread::{IndexWork, Journaled, JournaledGroup};
+use super::queue::{Queue, payload_bytes};
+use super::submission::Submission;
+use crate::blobs::{StagedBlob, StagedBody};
+use crate::codec;
+use crate::disk::Disk;
+use crate::error::MutationError;
+use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
+use crate::limits::ENCODED_BYTES_MAX;
+use crate::model::change::{CatalogueChange, Change, SegmentId};
+use crate::model::{Digest, Sequence};
+
+/// Bytes kept allocated in the journal for changes that free space.
+const SLACK_BYTES: u64 = 256 << 10;
+
+/// Bytes of a segment below which giving it up frees too little.
+const GIVEN_UP_BYTES_MIN: u64 = 1 << 20;
+
+/// Bytes of a record beside its contents, generously.
+const RECORD_BYTES: u64 = 64 << 10;
+
+/// The journal thread's state.
+#[derive(Debug)]
+pub(crate) struct JournalThread {
+    disk: Arc<dyn Disk>,
+    journal: Journal,
+    queue: Arc<Queue>,
+    index: SyncSender<IndexWork>,
+    reserve_bytes: u64,
+    /// Contents that were journaled and may not be in the index yet, with their change: another
+    /// upload of the same content that missed them there names them without bytes of its own.
+    in_flight: HashMap<Digest, Sequence>,
+    /// The last change that the index thread applied.
+    applied: Arc<AtomicU64>,
+    /// The segment that was begun for want of space.
+    given_up: Option<SegmentId>,
+}
+
+impl JournalThread {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        journal: Journal,
+        queue: Arc<Queue>,
+        index: SyncSender<IndexWork>,
+        reserve_bytes: u64,
+    ) -> Self {
+        let applied = Arc::default();
+        let in_flight = HashMap::new();
+        Self { disk, journal, queue, index, reserve_bytes, in_flight, applied, given_up: None }
+    }
+
+    /// Runs until the queue is closed and empty, or the disk fails.
+    pub(crate) fn run(mut self) {
+        while let Some(group) = self.queue.take_group() {
+            let group = self.refuse_growth_without_space(group);
+            if !group.is_empty() && self.commit(group).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// I7: without space what grows the store is refused, and what frees space goes on.
+    fn refuse_growth_without_space(&mut self, group: Vec<Submission>) -> Vec<Submission> {
+        let bytes: u64 = group.iter().map(payload_bytes).sum();
+        let records = u64::try_from(group.len()).unwrap_or(u64::MAX).saturating_mul(512);
+        let wanted = bytes + records + RECORD_BYTES + SLACK_BYTES;
+        let space = self.disk.space().map_or(u64::MAX, |space| space.available);
+        if space >= self.reserve_bytes.saturating_add(bytes)
+            && self.journal.ensure_space(wanted).is_ok()
+        {
+            return group;
+        }
+        let (growing, shrinking): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|submission| grows(&submission.change));
+        if !growing.is_empty() {
+            tracing::warn!(available_bytes = space, refused = growing.len(), "no space left");
+        }
+        if !growing.is_empty() {
+            self.give_up_segment();
+        }
+        for submission in growing {
+            submission.reply.answer(Err(MutationError::OutOfSpace));
+        }
+        shrinking
+    }
+
+    /// Begins a new segment, once for each that fills a disk, so that what is dead in the old one
+    /// can be reclaimed.
+    fn give_up_segment(&mut self) {
+        let head = self.journal.end();
+        if self.given_up != Some(head.segment) && head.offset > GIVEN_UP_BYTES_MIN {
+            match self.journal.roll() {
+                Ok(()) => self.given_up = Some(self.journal.end().segment),
+                Err(error) => tracing::warn!(%error, "the segment stays the journal's head"),
+            }
+        }
+    }
+
+    /// Appends one group, syncs, hands it to the index thread. `Err` ends the thread.
+    fn commit(&mut self, group: Vec<Submission>) -> Result<(), ()> {
+        let (group, changes) = encoded(group);
+        // First: what is applied may be reclaimed by now, and must be brought again.
+        let applied = self.applied.load(Ordering::Acquire);
+        self.in_flight.retain(|_, sequence| sequence.0 > applied);
+        let records = self.records(&group, changes);
+        let sequences: Vec<Sequence> = records.iter().map(|record| record.sequence).collect();
+        let appended = match self.journal.append(&records) {
+            Ok(appended) => appended,
+            Err(AppendError::OutOfSpace) => {
+                for submission in group {
+                    submission.reply.answer(Err(MutationError::OutOfSpace));
+                }
+                return Ok(());
+            }
+            Err(AppendError::Failed(error)) => {
+                self.fail(group, error);
+                return Err(());
+            }
+        };
+        let mut journaled = Vec::with_capacity(group.len());
+        let parts = sequences.into_iter().zip(appended.blobs);
+        for (submission, (sequence, blobs)) in group.into_iter().zip(parts) {
+            for blob in &blobs {
+                self.in_flight.entry(blob.digest).or_insert(sequence);
+            }
+            let Submission { change, contents, reply } = submission;
+            // From here the journal owns the bytes; only the pins are still needed.
+            let pins = contents.into_iter().map(StagedBlob::into_pin).collect();
+            journaled.push(Journaled { sequence, change, blobs, pins, reply });
+        }
+        let group = JournaledGroup {
+            records: journaled,
+            end: appended.end,
+            bytes: appended.bytes,
+            applied: Arc::clone(&self.applied),
+        };
+        self.index.send(IndexWork::Group(group)).map_err(drop)
+    }
+
+    /// I7: nothing more is taken, and replay decides about this group.
+    fn fail(&self, group: Vec<Submission>, error: std::io::Error) {
+        let cause = Arc::new(error);
+        self.queue.fail(Arc::clone(&cause));
+        for Submission { contents, reply, .. } in group {
+            // Replay may find the record, so its large files must stay (I2); if it does not, the
+            // next start's sweep takes them.
+            contents.into_iter().map(StagedBlob::into_pin).for_each(drop);
+            reply.answer(Err(MutationError::OutcomeUnknown { cause: Arc::clone(&cause) }));
+        }
+    }
+
+    /// The group's records: each content once, however many of the group's changes bring it.
+    fn records(&self, group: &[Submission], changes: Vec<Vec<u8>>) -> Vec<NewRecord> {
+        let mut sequence = self.journal.last_sequence();
+        let mut in_group: HashMap<Digest, ()> = HashMap::new();
+        let mut records = Vec::with_capacity(group.len());
+        for (submission, change) in group.iter().zip(changes) {
+            sequence = sequence.next();
+            let relocates = matches!(submission.change, Change::Relocate { .. });
+            let mut blobs = Vec::new();
+            for content in &submission.contents {
+                let known = self.in_flight.contains_key(&content.digest())
+                    || in_group.contains_key(&content.digest());
+                let (digest, crc32) = (content.digest(), content.crc32());
+                match content.body() {
+                    StagedBody::Known => {}
+                    StagedBody::Memory(_) if known && !relocates => {}
+                    StagedBody::Memory(bytes) => {
+                        in_group.insert(digest, ());
+                        blobs.push(RecordBlob::Payload { digest, crc32, bytes: bytes.clone() });
+                    }
+                    StagedBody::Large(file) => {
+                        in_group.insert(digest, ());
+                        let length = content.length();
+                        blobs.push(RecordBlob::Large { digest, length, crc32, file: *file });
+                    }
+                }
+            }
+            records.push(NewRecord { sequence, change, blobs });
+        }
+        records
+    }
+}
+
+/// The changes' bytes; a change beyond the codec's limit is refused.
+fn encoded(group: Vec<Submission>) -> (Vec<Submission>, Vec<Vec<u8>>) {
+    let mut accepted = Vec::with_capacity(group.len());
+    let mut changes = Vec::with_capacity(group.len());
+    for submission in group {
+        if let Ok(change) = codec::encode(&submission.change) {
+            changes.push(change);
+            accepted.push(submission);
+        } else {
+            let limit = u64::try_from(ENCODED_BYTES_MAX).unwrap_or(u64::MAX);
+            let refusal = MutationError::TooLarge { what: "the change", actual: limit, limit };
+            submission.reply.answer(Err(refusal));
+        }
+    }
+    (accepted, changes)
+}
+
+/// Whether a change makes the store larger.
+fn grows(change: &Change) -> bool {
+    match change {
+        Change::AddFiles { .. }
+        | Change::SetMetadata { .. }
+        | Change::CreateDataset { .. }
+        | Change::UpdateDataset { .. }
+        | Change::CopyDataset { .. }
+        | Change::CopyFiles { .. }
+        | Change::MergeShared { .. }
+        | Change::MergeFiles { .. }
+        | Change::StageFiles { .. } => true,
+        Change::Catalogue(change) => !matches!(change, CatalogueChange::Touch { .. }),
+        Change::DeleteFile { .. }
+        | Change::ClearDataset { .. }
+        | Change::DestroyDataset { .. }
+        | Change::ReinstateDataset { .. }
+        | Change::HardDeleteDataset { .. }
+        | Change::CommitSet { .. }
+        | Change::AbortSet { .. }
+        // Moving live bytes away is what frees a segment; the reserve is there for it.
+        | Change::Relocate { .. } => false,
+    }
+}

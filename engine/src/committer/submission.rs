@@ -1,0 +1,76 @@
+//! A change on its way to the journal, and the answer on its way back.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::blobs::StagedBlob;
+use crate::error::MutationError;
+use crate::index::apply::Applied;
+use crate::model::change::Change;
+use crate::supervisor::Slot;
+
+/// What became of a change.
+pub(crate) type Verdict = Result<Applied, MutationError>;
+
+/// A change, the contents it brings, and who awaits it.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) change: Change,
+    pub(crate) contents: Vec<StagedBlob>,
+    pub(crate) reply: Reply,
+}
+
+/// The promise of an answer: given exactly once, if only to say that the outcome is unknown.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    sender: Option<oneshot::Sender<Verdict>>,
+    /// The change's place among its dataset's changes in flight.
+    slot: Option<Slot>,
+}
+
+impl Reply {
+    /// A reply and the ticket that awaits it.
+    pub(crate) fn new(slot: Option<Slot>) -> (Self, Ticket) {
+        let (sender, receiver) = oneshot::channel();
+        (Self { sender: Some(sender), slot }, Ticket { receiver })
+    }
+
+    /// Answers. The change is settled first, so that whoever reads the answer may rely on it.
+    pub(crate) fn answer(mut self, verdict: Verdict) {
+        drop(self.slot.take());
+        if let Some(sender) = self.sender.take() {
+            // The caller may have hung up; the change is durable either way.
+            drop(sender.send(verdict));
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(sender) = self.sender.take() {
+            let cause = Arc::new(std::io::Error::other("the store stopped on the way"));
+            drop(sender.send(Err(MutationError::OutcomeUnknown { cause })));
+        }
+    }
+}
+
+/// Redeemed once the change is durable and visible, or refused.
+#[derive(Debug)]
+#[must_use = "whoever drops a ticket never learns what became of the change"]
+pub(crate) struct Ticket {
+    receiver: oneshot::Receiver<Verdict>,
+}
+
+impl Ticket {
+    /// Awaits the answer. Dropping the future changes nothing about the change itself.
+    pub(crate) async fn redeem(self) -> Verdict {
+        // A reply always answers; only a process that is going down drops it unanswered.
+        self.receiver.await.unwrap_or(Err(MutationError::Stopping))
+    }
+
+    /// As [`Ticket::redeem`], for threads that may block.
+    pub(crate) fn redeem_blocking(self) -> Verdict {
+        self.receiver.blocking_recv().unwrap_or(Err(MutationError::Stopping))
+    }
+}

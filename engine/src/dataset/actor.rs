@@ -1,0 +1,224 @@
+//! The actor of one dataset: plan, submit, return a ticket; no other logic.
+
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+
+use super::committed::CommittedFiles;
+use super::message::{
+    AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, Envelope, HardDeleteDataset,
+    HoldDataset, Planned, ReinstateDataset, SetMetadata, UpdateDataset,
+};
+use super::overlay::{InFlight, Overlay};
+use super::plan::{View, plan_add_file, plan_existing};
+use crate::committer::{Committer, Reply, Submission, Ticket};
+use crate::error::MutationError;
+use crate::limits::{ACTOR_IDLE_MAX, HOLD_MAX};
+use crate::model::change::{Change, NewFile};
+use crate::model::{DatasetId, FileRecord, StoredFile, Timestamp};
+use crate::store::Store;
+use crate::supervisor::{Entry, Registry, Slot};
+
+/// Serialises the mutations of one dataset.
+#[derive(Debug)]
+pub(crate) struct DatasetActor {
+    dataset: DatasetId,
+    store: Arc<Store>,
+    committer: Arc<Committer>,
+    registry: Arc<Registry>,
+    entry: Arc<Entry>,
+    overlay: Overlay,
+    /// Whether a message came since the last look.
+    used: bool,
+}
+
+impl DatasetActor {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        committer: Arc<Committer>,
+        registry: Arc<Registry>,
+        entry: Arc<Entry>,
+    ) -> Self {
+        let dataset = entry.dataset();
+        let overlay = Overlay::default();
+        Self { dataset, store, committer, registry, entry, overlay, used: true }
+    }
+
+    /// Plans on what is committed and what is in flight. The overlay is tidied before the
+    /// snapshot is taken, so nothing settled falls between the two.
+    fn plan<T>(
+        &mut self,
+        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<T, MutationError>,
+    ) -> Result<T, MutationError> {
+        self.used = true;
+        self.overlay.forget_settled();
+        let dataset = self.dataset;
+        let snapshot = self.store.snapshot()?;
+        let header = snapshot.dataset(dataset)?;
+        let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
+        let committed = CommittedFiles { snapshot: &snapshot, header: &header };
+        rule(&View { dataset, committed, overlay: &self.overlay })
+    }
+
+    /// Queues a change in mailbox order; only the answer is awaited, and not by us.
+    fn submit(&mut self, submission: Submission) -> Result<(), MutationError> {
+        self.used = true;
+        self.committer.submit(submission)
+    }
+
+    fn submit_intention(&mut self, change: Change, slot: Slot) -> Planned<()> {
+        slot.submitted();
+        let (reply, ticket) = Reply::new(Some(slot));
+        self.submit(Submission { change, contents: Vec::new(), reply })?;
+        Ok(((), ticket))
+    }
+
+    /// Queues a change of one file and remembers what it leaves of the name.
+    fn submit_file_change(
+        &mut self,
+        submission: PlannedFileChange,
+        slot: Slot,
+    ) -> Result<Ticket, MutationError> {
+        let PlannedFileChange { file, left, change, contents } = submission;
+        let settled = slot.submitted();
+        let (reply, ticket) = Reply::new(Some(slot));
+        self.submit(Submission { change, contents, reply })?;
+        self.overlay.insert(file.filename.clone(), left, settled);
+        Ok(ticket)
+    }
+
+    /// Ends an actor that nobody uses; costs nothing to start again.
+    fn stop_if_idle(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::take(&mut self.used) && self.registry.retire(&self.entry) {
+            ctx.stop();
+        }
+    }
+}
+
+/// A change of one file, ready for the committer.
+struct PlannedFileChange {
+    file: StoredFile,
+    left: InFlight,
+    change: Change,
+    contents: Vec<crate::blobs::StagedBlob>,
+}
+
+impl Actor for DatasetActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(crate::limits::DATASET_QUEUE_MAX);
+        ctx.run_interval(ACTOR_IDLE_MAX, |actor, ctx| actor.stop_if_idle(ctx));
+        // A successor plans nothing until its predecessor's changes have settled: they are in
+        // flight and in nobody's overlay.
+        let entry = Arc::clone(&self.entry);
+        ctx.wait(async move { entry.all_settled().await }.into_actor(self));
+    }
+}
+
+impl Handler<Envelope<AddFile>> for DatasetActor {
+    type Result = Planned<StoredFile>;
+
+    fn handle(&mut self, envelope: Envelope<AddFile>, _: &mut Self::Context) -> Self::Result {
+        let (AddFile { filename, content }, slot) = opened(&envelope)?;
+        let filename = self.plan(|view| plan_add_file(view, filename))?;
+        let digest = content.digest();
+        let record = FileRecord {
+            digest,
+            length: content.length(),
+            crc32: content.crc32(),
+            creation_time: Timestamp::now(),
+            compressible: content.compressible(),
+        };
+        let file = StoredFile { filename: filename.clone(), digest };
+        let files = vec![NewFile { filename, record, metadata: String::new() }];
+        let change = Change::AddFiles { dataset: self.dataset, files };
+        let left = InFlight::File(digest);
+        let planned =
+            PlannedFileChange { file: file.clone(), left, change, contents: vec![content] };
+        let ticket = self.submit_file_change(planned, slot)?;
+        Ok((file, ticket))
+    }
+}
+
+impl Handler<Envelope<DeleteFile>> for DatasetActor {
+    type Result = Planned<StoredFile>;
+
+    fn handle(&mut self, envelope: Envelope<DeleteFile>, _: &mut Self::Context) -> Self::Result {
+        let (DeleteFile { filename }, slot) = opened(&envelope)?;
+        let (filename, digest) = self.plan(|view| plan_existing(view, &filename))?;
+        let file = StoredFile { filename: filename.clone(), digest };
+        let change = Change::DeleteFile { dataset: self.dataset, filename, expects: digest };
+        let planned = PlannedFileChange {
+            file: file.clone(),
+            left: InFlight::Absent,
+            change,
+            contents: Vec::new(),
+        };
+        let ticket = self.submit_file_change(planned, slot)?;
+        Ok((file, ticket))
+    }
+}
+
+impl Handler<Envelope<SetMetadata>> for DatasetActor {
+    type Result = Planned<()>;
+
+    fn handle(&mut self, envelope: Envelope<SetMetadata>, _: &mut Self::Context) -> Self::Result {
+        let (SetMetadata { filename, metadata }, slot) = opened(&envelope)?;
+        let (filename, expects) = self.plan(|view| plan_existing(view, &filename))?;
+        let change = Change::SetMetadata { dataset: self.dataset, filename, expects, metadata };
+        self.submit_intention(change, slot)
+    }
+}
+
+/// Handlers of messages that need no look at the files: the whole rule is applied with the change.
+macro_rules! intentions {
+    ($($message:ident, |$dataset:ident, $request:pat_param| $change:expr;)*) => {$(
+        impl Handler<Envelope<$message>> for DatasetActor {
+            type Result = Planned<()>;
+
+            fn handle(&mut self, envelope: Envelope<$message>, _: &mut Self::Context) -> Self::Result {
+                let ($request, slot) = opened(&envelope)?;
+                let $dataset = self.dataset;
+                self.submit_intention($change, slot)
+            }
+        }
+    )*};
+}
+
+intentions! {
+    ClearDataset, |dataset, ClearDataset| Change::ClearDataset { dataset };
+    UpdateDataset, |dataset, UpdateDataset { patch }| Change::UpdateDataset { dataset, patch };
+    DestroyDataset, |dataset, DestroyDataset|
+        Change::DestroyDataset { dataset, at: Timestamp::now() };
+    ReinstateDataset, |dataset, ReinstateDataset| Change::ReinstateDataset { dataset };
+    HardDeleteDataset, |dataset, HardDeleteDataset| Change::HardDeleteDataset { dataset };
+    CopyDataset, |dataset, CopyDataset { copy }| Change::CopyDataset { source: dataset, copy };
+}
+
+impl Handler<Envelope<HoldDataset>> for DatasetActor {
+    type Result = Planned<()>;
+
+    fn handle(&mut self, envelope: Envelope<HoldDataset>, ctx: &mut Self::Context) -> Self::Result {
+        let (HoldDataset { granted, released }, slot) = opened(&envelope)?;
+        self.used = true;
+        let entry = Arc::clone(&self.entry);
+        let stand_still = async move {
+            entry.all_settled().await;
+            if granted.send(()).is_ok() {
+                // Released, dropped, or out of time: the holder's change states what it expects.
+                drop(tokio::time::timeout(HOLD_MAX, released).await);
+            }
+            drop(slot);
+        };
+        ctx.wait(stand_still.into_actor(self).map(|(), _, _| ()));
+        let (reply, ticket) = Reply::new(None);
+        drop(reply);
+        Ok(((), ticket))
+    }
+}
+
+fn opened<M>(envelope: &Envelope<M>) -> Result<(M, Slot), MutationError> {
+    // Only a message that was sent twice could be missing, and then its first handler panicked.
+    envelope.open().ok_or(MutationError::Panicked)
+}

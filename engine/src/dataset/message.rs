@@ -1,0 +1,133 @@
+//! Every message to a dataset's actor, one struct each, with its promise.
+//!
+//! A message travels in an [`Envelope`]: the actor takes it out when it begins, so a sender whose
+//! actor died knows whether its message was the one that was being handled or merely queued.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix::Message;
+use tokio::sync::oneshot;
+
+use crate::blobs::StagedBlob;
+use crate::committer::Ticket;
+use crate::error::MutationError;
+use crate::model::change::CopyTarget;
+use crate::model::{DatasetPatch, RequestedFilename, StoredFile};
+use crate::supervisor::Slot;
+
+/// A message and its place in the dataset's queue.
+#[derive(Debug)]
+pub(crate) struct Envelope<M> {
+    letter: Arc<Mutex<Option<(M, Slot)>>>,
+}
+
+impl<M> Envelope<M> {
+    pub(crate) fn new(message: M, slot: Slot) -> Self {
+        Self { letter: Arc::new(Mutex::new(Some((message, slot)))) }
+    }
+
+    /// Another envelope for the same message: whichever is opened first holds it.
+    pub(crate) fn again(&self) -> Self {
+        Self { letter: Arc::clone(&self.letter) }
+    }
+
+    /// Takes the message out; `None` if that was done before.
+    pub(crate) fn open(&self) -> Option<(M, Slot)> {
+        self.letter.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether the message is still in it: no actor began to handle it.
+    pub(crate) fn is_unopened(&self) -> bool {
+        self.letter.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+/// What a handler answers: a refusal, or what it planned with a ticket for the rest.
+pub(crate) type Planned<T> = Result<(T, Ticket), MutationError>;
+
+impl<M: Request> Message for Envelope<M> {
+    type Result = Planned<M::Planned>;
+}
+
+/// A message and what its plan already tells.
+pub(crate) trait Request: Send + 'static {
+    /// Known as soon as the change is planned.
+    type Planned: Send + 'static;
+}
+
+/// Adds one file; the ticket is redeemed once it is durable (I1).
+#[derive(Debug)]
+pub(crate) struct AddFile {
+    pub(crate) filename: RequestedFilename,
+    pub(crate) content: StagedBlob,
+}
+
+/// Removes one file; the ticket is redeemed once the removal is durable (I1).
+#[derive(Debug)]
+pub(crate) struct DeleteFile {
+    pub(crate) filename: String,
+}
+
+/// Sets one file's metadata; the ticket is redeemed once it is durable (I1).
+#[derive(Debug)]
+pub(crate) struct SetMetadata {
+    pub(crate) filename: String,
+    pub(crate) metadata: String,
+}
+
+/// Makes all metadata empty.
+#[derive(Debug)]
+pub(crate) struct ClearDataset;
+
+/// Changes header fields.
+#[derive(Debug)]
+pub(crate) struct UpdateDataset {
+    pub(crate) patch: DatasetPatch,
+}
+
+/// Soft-deletes the dataset.
+#[derive(Debug)]
+pub(crate) struct DestroyDataset;
+
+/// Takes a soft deletion back.
+#[derive(Debug)]
+pub(crate) struct ReinstateDataset;
+
+/// Removes the dataset for good.
+#[derive(Debug)]
+pub(crate) struct HardDeleteDataset;
+
+/// Copies the dataset with all files that are in it when the copy's turn comes.
+#[derive(Debug)]
+pub(crate) struct CopyDataset {
+    pub(crate) copy: CopyTarget,
+}
+
+/// Makes the actor stand still once all it planned has settled, until `released` is dropped or
+/// sent, or its time is up.
+#[derive(Debug)]
+pub(crate) struct HoldDataset {
+    pub(crate) granted: oneshot::Sender<()>,
+    pub(crate) released: oneshot::Receiver<()>,
+}
+
+macro_rules! requests {
+    ($($message:ty => $planned:ty),* $(,)?) => {$(
+        impl Request for $message {
+            type Planned = $planned;
+        }
+    )*};
+}
+
+requests! {
+    AddFile => StoredFile,
+    DeleteFile => StoredFile,
+    SetMetadata => (),
+    ClearDataset => (),
+    UpdateDataset => (),
+    DestroyDataset => (),
+    ReinstateDataset => (),
+    HardDeleteDataset => (),
+    CopyDataset => (),
+    HoldDataset => (),
+}

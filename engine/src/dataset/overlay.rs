@@ -1,0 +1,97 @@
+//! What is planned and not yet committed, by name: later plans stand on it (I5).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+
+use crate::model::{Digest, Filename};
+use crate::supervisor::Settled;
+
+/// What a change in flight leaves of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InFlight {
+    /// A file with this content.
+    File(Digest),
+    /// No file.
+    Absent,
+}
+
+/// The changes in flight of one dataset.
+#[derive(Debug, Default)]
+pub(crate) struct Overlay {
+    names: BTreeMap<Filename, (InFlight, u64)>,
+    /// In the order of planning; a name's entry belongs to the last change that wrote it.
+    changes: VecDeque<(u64, Filename, Settled)>,
+    planned: u64,
+}
+
+impl Overlay {
+    /// Notes a change that was handed to the committer.
+    pub(crate) fn insert(&mut self, filename: Filename, left: InFlight, settled: Settled) {
+        self.planned += 1;
+        self.names.insert(filename.clone(), (left, self.planned));
+        self.changes.push_back((self.planned, filename, settled));
+    }
+
+    /// Forgets what is committed or refused by now.
+    ///
+    /// To be called *before* the snapshot is taken that a plan looks through: what is forgotten
+    /// is then in the snapshot.
+    pub(crate) fn forget_settled(&mut self) {
+        while let Some((number, filename, _)) =
+            self.changes.pop_front_if(|(_, _, settled)| settled.is_settled())
+        {
+            if self.names.get(&filename).is_some_and(|(_, last)| *last == number) {
+                self.names.remove(&filename);
+            }
+        }
+    }
+
+    /// What is in flight of a name.
+    pub(crate) fn get(&self, name: &str) -> Option<InFlight> {
+        self.names.get(name).map(|(left, _)| *left)
+    }
+
+    /// Whether a file in flight lies in this directory.
+    pub(crate) fn has_directory(&self, directory: &str) -> bool {
+        let prefix = format!("{directory}/");
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let below = self.names.range::<str, _>(from);
+        below
+            .take_while(|(name, _)| name.as_str().starts_with(&prefix))
+            .any(|(_, (left, _))| matches!(left, InFlight::File(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> Filename {
+        Filename::exact(name).unwrap()
+    }
+
+    #[test]
+    fn a_name_shows_the_last_change_until_that_one_settles() {
+        let mut overlay = Overlay::default();
+        let (first, second) = (Settled::default(), Settled::default());
+        let content = InFlight::File(Digest([1; 32]));
+        overlay.insert(name("a"), content, first.clone());
+        overlay.insert(name("a"), InFlight::Absent, second.clone());
+        first.settle();
+        overlay.forget_settled();
+        assert_eq!(overlay.get("a"), Some(InFlight::Absent));
+        second.settle();
+        overlay.forget_settled();
+        assert_eq!(overlay.get("a"), None);
+    }
+
+    #[test]
+    fn directories_are_seen_through_names_in_flight() {
+        let mut overlay = Overlay::default();
+        overlay.insert(name("d/x"), InFlight::File(Digest([1; 32])), Settled::default());
+        overlay.insert(name("e/x"), InFlight::Absent, Settled::default());
+        assert!(overlay.has_directory("d"));
+        assert!(!overlay.has_directory("e"));
+        assert!(!overlay.has_directory("d/x"));
+    }
+}

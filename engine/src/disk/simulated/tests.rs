@@ -1,0 +1,170 @@
+//! What the simulation promises: what lasts, what may, and what stops.
+
+use super::*;
+
+const PATTERNS: [Reached; 5] = [
+    Reached::Nothing,
+    Reached::Everything,
+    Reached::Random(1),
+    Reached::Random(2),
+    Reached::Random(3),
+];
+
+fn write(file: &Arc<dyn DiskFile>, bytes: &[u8], offset: u64) {
+    file.write_all_at(&[IoSlice::new(bytes)], offset).unwrap();
+}
+
+fn content(disk: &SimulatedDisk, path: &str) -> Option<Vec<u8>> {
+    let file = disk.open(path, OpenMode::Existing).ok()?;
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    Some(bytes)
+}
+
+#[test]
+fn a_content_lasts_after_its_sync_and_a_name_after_its_directorys() {
+    let disk = SimulatedDisk::new();
+    disk.create_dir("sub").unwrap();
+    disk.create_dir("sub").unwrap();
+    disk.sync_dir("").unwrap();
+    let file = disk.open("sub/file", OpenMode::CreateNew).unwrap();
+    write(&file, b"synced", 0);
+    file.sync_data().unwrap();
+    assert_eq!(content(&disk.image(Reached::Nothing), "sub/file"), None);
+    assert_eq!(content(&disk.image(Reached::Everything), "sub/file").unwrap(), b"synced");
+
+    disk.sync_dir("sub").unwrap();
+    write(&file, b"S", 0);
+    assert_eq!(content(&disk, "sub/file").unwrap(), b"Synced");
+    assert_eq!(content(&disk.image(Reached::Nothing), "sub/file").unwrap(), b"synced");
+    assert_eq!(content(&disk.image(Reached::Everything), "sub/file").unwrap(), b"Synced");
+}
+
+#[test]
+fn a_pending_write_reaches_the_platter_by_whole_sectors() {
+    let disk = SimulatedDisk::new();
+    let file = disk.open("file", OpenMode::CreateNew).unwrap();
+    file.allocate(0, 8192).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir("").unwrap();
+    write(&file, &[7; 4096], 100);
+
+    let mut mixed = 0;
+    for seed in 0..64 {
+        let found = content(&disk.image(Reached::Random(seed)), "file").unwrap();
+        assert_eq!(found, content(&disk.image(Reached::Random(seed)), "file").unwrap());
+        assert_eq!(found.len(), 8192);
+        let there = |range: std::ops::Range<usize>| found[range].contains(&7);
+        for sector in 0..9 {
+            let range = (sector * 512).max(100)..((sector + 1) * 512).min(4196);
+            let whole = found[range.clone()].iter().all(|&byte| byte == 7);
+            assert_eq!(whole, there(range), "seed {seed}, sector {sector}");
+        }
+        mixed += u32::from(there(0..8192) && found[100..4196].contains(&0));
+    }
+    assert!(mixed > 10, "torn in {mixed} of 64 images");
+}
+
+#[test]
+fn a_file_that_moves_is_never_without_a_name() {
+    for synced in ["", "from", "to"] {
+        let disk = SimulatedDisk::new();
+        disk.create_dir("from").unwrap();
+        disk.create_dir("to").unwrap();
+        disk.sync_dir("").unwrap();
+        let file = disk.open("from/file", OpenMode::CreateNew).unwrap();
+        write(&file, b"bytes", 0);
+        file.sync_data().unwrap();
+        disk.sync_dir("from").unwrap();
+        disk.rename("from/file", "to/file").unwrap();
+        disk.sync_dir(synced).unwrap();
+        assert_eq!(disk.list("from").unwrap(), [""; 0]);
+
+        for reached in PATTERNS {
+            let image = disk.image(reached);
+            let old = content(&image, "from/file");
+            let new = content(&image, "to/file");
+            assert!(old.is_some() || new.is_some(), "{synced:?} {reached:?}");
+            assert!(synced != "to" || new.is_some(), "{synced:?} {reached:?}");
+            assert_eq!(old.or(new).unwrap(), b"bytes");
+        }
+        disk.sync_dir("to").unwrap();
+        disk.sync_dir("from").unwrap();
+        assert_eq!(disk.image(Reached::Nothing).list("from").unwrap(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_rename_over_a_file_leaves_the_old_or_the_new_content() {
+    let disk = SimulatedDisk::new();
+    for (name, bytes) in [("one", b"1"), ("two", b"2")] {
+        let file = disk.open(name, OpenMode::CreateNew).unwrap();
+        write(&file, bytes, 0);
+        file.sync_data().unwrap();
+    }
+    disk.sync_dir("").unwrap();
+    disk.rename("two", "one").unwrap();
+    for reached in PATTERNS {
+        let image = disk.image(reached);
+        let renamed = content(&image, "two").is_none();
+        assert_eq!(content(&image, "one").unwrap(), if renamed { b"2" } else { b"1" });
+    }
+}
+
+#[test]
+fn a_stopped_disk_stays_stopped_and_its_last_operation_is_pending() {
+    let disk = SimulatedDisk::new();
+    let file = disk.open("file", OpenMode::CreateNew).unwrap();
+    disk.sync_dir("").unwrap();
+    disk.stop_at(3);
+    assert!(file.write_all_at(&[IoSlice::new(b"bytes")], 0).is_err());
+    assert!(file.sync_data().is_err());
+    assert!(file.read_exact_at(&mut [0], 0).is_err());
+    assert!(disk.list("").is_err());
+    assert!(disk.open("file", OpenMode::Existing).is_err());
+    assert_eq!(disk.operations(), 3);
+
+    assert_eq!(content(&disk.image(Reached::Nothing), "file").unwrap(), b"");
+    assert_eq!(content(&disk.image(Reached::Everything), "file").unwrap(), b"bytes");
+}
+
+#[test]
+fn an_operation_that_fails_once_has_no_effect_and_the_next_one_works() {
+    let disk = SimulatedDisk::new();
+    disk.fail_once(2, io::ErrorKind::StorageFull);
+    let file = disk.open("file", OpenMode::CreateNew).unwrap();
+    let error = file.allocate(0, 10).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(file.len().unwrap(), 0);
+    file.allocate(0, 10).unwrap();
+    assert_eq!(file.len().unwrap(), 10);
+}
+
+#[test]
+fn growing_beyond_the_space_is_refused_and_what_goes_gives_space_back() {
+    let disk = SimulatedDisk::new();
+    disk.set_space(100, 10);
+    let file = disk.open("file", OpenMode::CreateNew).unwrap();
+    file.allocate(0, 8).unwrap();
+    let error = file.write_all_at(&[IoSlice::new(b"longer")], 6).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(disk.space().unwrap(), Space { total: 100, available: 2 });
+
+    file.set_len(4).unwrap();
+    assert_eq!(disk.space().unwrap().available, 6);
+    disk.remove("file").unwrap();
+    disk.sync_dir("").unwrap();
+    write(&file, b"open", 0);
+    drop(file);
+    assert_eq!(disk.space().unwrap().available, 10);
+}
+
+#[test]
+fn one_lock_at_a_time_and_none_after_a_power_loss() {
+    let disk = SimulatedDisk::new();
+    let lock = disk.lock().unwrap();
+    assert_eq!(disk.lock().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    disk.image(Reached::Nothing).lock().unwrap();
+    drop(lock);
+    disk.lock().unwrap();
+}

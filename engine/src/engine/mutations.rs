@@ -1,0 +1,337 @@
+//! Changing: each call returns once its change is durable and visible (I1), or refused.
+//!
+//! # Cancellation
+//! A caller that drops the future of a change that was sent changes nothing about the change:
+//! it is made, or refused, whole.
+
+use std::sync::Arc;
+
+use super::Engine;
+use crate::blobs::{self, StagedBlob};
+use crate::bulk;
+use crate::committer::Verdict;
+use crate::dataset::message::{
+    AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, HardDeleteDataset,
+    ReinstateDataset, SetMetadata, UpdateDataset,
+};
+use crate::error::{IntakeError, MutationError};
+use crate::index::apply::Applied;
+use crate::limits::METADATA_BYTES_MAX;
+use crate::model::change::{CatalogueChange, Change, CopyTarget, SourceAfterMerge};
+use crate::model::{
+    Dataset, DatasetId, DatasetPatch, Licence, Membership, NewDataset, NewLicence, NewNode,
+    NewProject, NewTeam, NewUser, Node, NodeId, PermissionLevel, Project, RequestedFilename,
+    StoredFile, Team, TeamId, Timestamp, User, UserId,
+};
+use crate::spool::Spooled;
+use crate::store::Store;
+
+/// A content on its way in. Dropping it at any time leaves nothing behind.
+#[derive(Debug)]
+pub struct Upload {
+    upload: blobs::Upload,
+    store: Arc<Store>,
+}
+
+impl Upload {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// There is no space or memory for them, or the content is too long; nothing remains of it.
+    pub async fn write(&mut self, chunk: &[u8]) -> Result<(), MutationError> {
+        self.upload.write(chunk).await
+    }
+
+    /// Ends the content. It is pinned, and kept until it is dropped or a file names it.
+    ///
+    /// # Errors
+    /// As for [`Upload::write`].
+    pub async fn finish(self) -> Result<StagedBlob, MutationError> {
+        let store = self.store;
+        self.upload.finish(move |digest| store.knows(digest)).await
+    }
+}
+
+/// Takes what a change made out of its verdict; the committer answers each change in kind.
+macro_rules! made {
+    ($verdict:expr, $kind:ident) => {
+        match $verdict? {
+            Applied::$kind(made) => Ok(*made),
+            other => {
+                tracing::error!(answer = ?other, "a change was answered with another's result");
+                Err(MutationError::Panicked)
+            }
+        }
+    };
+}
+
+impl Engine {
+    /// Begins an upload; `length` is what the client announced, if it did. Waits for memory, but
+    /// not for long.
+    ///
+    /// # Errors
+    /// `TooLarge`, or `Busy` if there is no memory for it.
+    pub async fn begin_upload(&self, length: Option<u64>) -> Result<Upload, MutationError> {
+        if let Some(refusal) = self.inner.committer.refusal() {
+            return Err(refusal);
+        }
+        let upload = self.inner.store.blobs.begin_upload(length).await?;
+        Ok(Upload { upload, store: Arc::clone(&self.inner.store) })
+    }
+
+    /// Adds a file under a name as the wire gives it; one that ends in a slash asks for a number.
+    ///
+    /// # Errors
+    /// See [`MutationError`]; nothing was added.
+    pub async fn add_file(
+        &self,
+        dataset: DatasetId,
+        filename: &str,
+        content: StagedBlob,
+    ) -> Result<StoredFile, MutationError> {
+        let requested = RequestedFilename::parse(filename).map_err(|reason| {
+            MutationError::BadFilename { filename: filename.to_owned(), reason }
+        })?;
+        let message = AddFile { filename: requested, content };
+        let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
+        ticket.redeem().await?;
+        Ok(file)
+    }
+
+    /// Adds all files of a zip archive, or none (I6).
+    ///
+    /// # Errors
+    /// See [`IntakeError`]; nothing was added.
+    pub async fn add_files(
+        &self,
+        dataset: DatasetId,
+        archive: Spooled,
+    ) -> Result<Vec<StoredFile>, IntakeError> {
+        let _permit = self.bulk_permit().await?;
+        bulk::add_files(&self.inner.bulk, dataset, archive).await
+    }
+
+    /// Removes a file by its exact name.
+    ///
+    /// # Errors
+    /// See [`MutationError`]; nothing was removed.
+    pub async fn delete_file(
+        &self,
+        dataset: DatasetId,
+        filename: &str,
+    ) -> Result<StoredFile, MutationError> {
+        let message = DeleteFile { filename: filename.to_owned() };
+        let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
+        ticket.redeem().await?;
+        Ok(file)
+    }
+
+    /// Sets a file's metadata by its exact name.
+    ///
+    /// # Errors
+    /// See [`MutationError`]; nothing was set.
+    pub async fn set_metadata(
+        &self,
+        dataset: DatasetId,
+        filename: &str,
+        metadata: String,
+    ) -> Result<(), MutationError> {
+        if metadata.len() > METADATA_BYTES_MAX {
+            let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+            let (actual, limit) = (bytes(metadata.len()), bytes(METADATA_BYTES_MAX));
+            return Err(MutationError::TooLarge { what: "the metadata", actual, limit });
+        }
+        let message = SetMetadata { filename: filename.to_owned(), metadata };
+        let ((), ticket) = self.inner.supervisor.ask(dataset, message).await?;
+        ticket.redeem().await.map(drop)
+    }
+
+    /// Makes an empty dataset, version 1.
+    ///
+    /// # Errors
+    /// `Taken`, `ProjectNotFound`, `LicenceNotFound`, or the store takes no changes.
+    pub async fn create_dataset(&self, dataset: NewDataset) -> Result<Dataset, MutationError> {
+        let change = Change::CreateDataset { dataset, at: Timestamp::now() };
+        made!(self.inner.committer.commit(change).await, Dataset)
+    }
+
+    /// Changes header fields; `None` leaves a field as it is.
+    ///
+    /// # Errors
+    /// `DatasetNotFound`, `Taken`, `ProjectNotFound`, `LicenceNotFound`, or the store takes no
+    /// changes.
+    pub async fn update_dataset(
+        &self,
+        dataset: DatasetId,
+        patch: DatasetPatch,
+    ) -> Result<Dataset, MutationError> {
+        let ((), ticket) = self.inner.supervisor.ask(dataset, UpdateDataset { patch }).await?;
+        made!(ticket.redeem().await, Dataset)
+    }
+
+    /// Soft-deletes; once more changes nothing.
+    ///
+    /// # Errors
+    /// `DatasetNotFound`, or the store takes no changes.
+    pub async fn destroy_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
+        let ((), ticket) = self.inner.supervisor.ask(dataset, DestroyDataset).await?;
+        made!(ticket.redeem().await, Dataset)
+    }
+
+    /// Takes a soft deletion back; one that is not deleted stays as it is.
+    ///
+    /// # Errors
+    /// `DatasetNotFound`, `Taken`, or the store takes no changes.
+    pub async fn reinstate_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
+        let ((), ticket) = self.inner.supervisor.ask(dataset, ReinstateDataset).await?;
+        made!(ticket.redeem().await, Dataset)
+    }
+
+    /// Removes a dataset for good; gives its last header.
+    ///
+    /// # Errors
+    /// `DatasetNotFound`, or the store takes no changes.
+    pub async fn hard_delete_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
+        let ((), ticket) = self.inner.supervisor.ask(dataset, HardDeleteDataset).await?;
+        made!(ticket.redeem().await, Dataset)
+    }
+
+    /// Makes all metadata of a dataset empty.
+    ///
+    /// # Errors
+    /// `DatasetNotFound`, or the store takes no changes.
+    pub async fn clear_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
+        let ((), ticket) = self.inner.supervisor.ask(dataset, ClearDataset).await?;
+        made!(ticket.redeem().await, Dataset)
+    }
+
+    /// Copies a dataset: under a new name, or as its next version. With `only_files` those of
+    /// them that are there, otherwise all, which costs the same however many they are.
+    ///
+    /// # Errors
+    /// `DatasetNotFound`, `Taken`, or the store takes no changes.
+    pub async fn copy_dataset(
+        &self,
+        source: DatasetId,
+        new_name: Option<String>,
+        only_files: Option<Vec<String>>,
+        creator: Option<UserId>,
+    ) -> Result<Dataset, MutationError> {
+        let copy = CopyTarget { new_name, creator, at: Timestamp::now() };
+        let verdict = match only_files {
+            None => {
+                let ((), ticket) = self.inner.supervisor.ask(source, CopyDataset { copy }).await?;
+                ticket.redeem().await
+            }
+            Some(names) => {
+                let _permit = self.bulk_permit().await?;
+                bulk::copy_files(&self.inner.bulk, source, copy, names).await
+            }
+        };
+        made!(verdict, Dataset)
+    }
+
+    /// Merges the files of `source` into `target`, which it gives; `after` says what becomes of
+    /// the source, in the same change.
+    ///
+    /// # Errors
+    /// See [`MutationError`]; neither dataset was changed.
+    pub async fn merge_datasets(
+        &self,
+        target: DatasetId,
+        source: DatasetId,
+        after: SourceAfterMerge,
+    ) -> Result<Dataset, MutationError> {
+        let _permit = self.bulk_permit().await?;
+        made!(bulk::merge_datasets(&self.inner.bulk, target, source, after).await, Dataset)
+    }
+
+    async fn bulk_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, MutationError> {
+        self.inner.bulk_permits.acquire().await.map_err(|_closed| MutationError::Stopping)
+    }
+
+    async fn catalogue(&self, change: CatalogueChange) -> Verdict {
+        self.inner.committer.commit(Change::Catalogue(change)).await
+    }
+
+    /// Makes a user.
+    ///
+    /// # Errors
+    /// `Taken`, or the store takes no changes.
+    pub async fn create_user(&self, user: NewUser) -> Result<User, MutationError> {
+        let at = Timestamp::now();
+        made!(self.catalogue(CatalogueChange::CreateUser { user, at }).await, User)
+    }
+
+    /// Replaces a user's password hash.
+    ///
+    /// # Errors
+    /// `UserNotFound`, or the store takes no changes.
+    pub async fn set_password(
+        &self,
+        user: UserId,
+        password_hash: String,
+    ) -> Result<User, MutationError> {
+        made!(self.catalogue(CatalogueChange::SetPassword { user, password_hash }).await, User)
+    }
+
+    /// Makes a team without members.
+    ///
+    /// # Errors
+    /// `Taken`, or the store takes no changes.
+    pub async fn create_team(&self, team: NewTeam) -> Result<Team, MutationError> {
+        let at = Timestamp::now();
+        made!(self.catalogue(CatalogueChange::CreateTeam { team, at }).await, Team)
+    }
+
+    /// Makes a user a member of a team.
+    ///
+    /// # Errors
+    /// `TeamNotFound`, `UserNotFound`, `MemberAlready`, or the store takes no changes.
+    pub async fn add_member(
+        &self,
+        team: TeamId,
+        user: UserId,
+        permissions: PermissionLevel,
+        creator: Option<UserId>,
+    ) -> Result<Membership, MutationError> {
+        let at = Timestamp::now();
+        let change = CatalogueChange::AddMember { team, user, permissions, creator, at };
+        made!(self.catalogue(change).await, Membership)
+    }
+
+    /// Makes a project.
+    ///
+    /// # Errors
+    /// `Taken`, `TeamNotFound`, or the store takes no changes.
+    pub async fn create_project(&self, project: NewProject) -> Result<Project, MutationError> {
+        let at = Timestamp::now();
+        made!(self.catalogue(CatalogueChange::CreateProject { project, at }).await, Project)
+    }
+
+    /// Makes a licence.
+    ///
+    /// # Errors
+    /// `Taken`, or the store takes no changes.
+    pub async fn create_licence(&self, licence: NewLicence) -> Result<Licence, MutationError> {
+        made!(self.catalogue(CatalogueChange::CreateLicence { licence }).await, Licence)
+    }
+
+    /// Registers a node.
+    ///
+    /// # Errors
+    /// `Taken`, or the store takes no changes.
+    pub async fn create_node(&self, node: NewNode) -> Result<Node, MutationError> {
+        made!(self.catalogue(CatalogueChange::CreateNode { node }).await, Node)
+    }
+
+    /// Remembers that a user made a request. Shown at once, written within a minute.
+    pub fn touch_login(&self, user: UserId) {
+        self.inner.store.touches.touch_login(user);
+    }
+
+    /// Remembers that a node made a request. Shown at once, written within a minute.
+    pub fn touch_node(&self, node: NodeId) {
+        self.inner.store.touches.touch_node(node);
+    }
+}

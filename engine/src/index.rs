@@ -1,0 +1,211 @@
+//! The index: what is where, in redb. The only owner of the redb database.
+//!
+//! Everybody may take a [`Snapshot`]; only the committer's index thread begins a transaction, and
+//! applies groups in it without a sync of their own ([`Index::apply`]), so the file on disk stays
+//! at the last [`Index::checkpoint`] and replaying the journal from there gives the rest.
+
+pub(crate) mod tables;
+
+pub(crate) mod rows;
+
+pub(crate) mod file_tree;
+
+pub(crate) mod snapshot;
+
+pub(crate) mod apply;
+
+pub(crate) mod fold;
+
+pub(crate) mod reclaim;
+
+mod backend;
+
+use std::sync::Arc;
+
+use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
+
+use crate::codec::{self, CodecError};
+use crate::disk::{Disk, OpenMode};
+use crate::error::{MutationError, ReadError};
+use rows::AppliedRow;
+use tables::{APPLIED, STATE};
+
+/// File of the index in the data directory.
+pub(crate) const INDEX_PATH: &str = "index.redb";
+
+/// Why the index gave no answer or took no change.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IndexError {
+    /// redb or its disk failed; final (I7).
+    #[error("the index failed")]
+    Redb(#[source] Box<redb::Error>),
+    /// A row is not what it should be.
+    #[error("a row of the index is damaged")]
+    Row(#[source] CodecError),
+    /// Rows contradict each other.
+    #[error("the index is damaged: {0}")]
+    Contradiction(String),
+}
+
+macro_rules! from_redb {
+    ($($error:ty),*) => {$(
+        impl From<$error> for IndexError {
+            fn from(error: $error) -> Self {
+                Self::Redb(Box::new(error.into()))
+            }
+        }
+    )*};
+}
+from_redb!(
+    redb::StorageError,
+    redb::TableError,
+    redb::TransactionError,
+    redb::CommitError,
+    redb::DatabaseError,
+    redb::SetDurabilityError
+);
+
+impl From<CodecError> for IndexError {
+    fn from(error: CodecError) -> Self {
+        Self::Row(error)
+    }
+}
+
+impl From<IndexError> for ReadError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Redb(source) => Self::IndexFailed { source },
+            IndexError::Row(error) => {
+                Self::Corrupt { what: "a row of the index", place: error.to_string() }
+            }
+            IndexError::Contradiction(place) => Self::Corrupt { what: "the index", place },
+        }
+    }
+}
+
+impl From<IndexError> for MutationError {
+    fn from(error: IndexError) -> Self {
+        ReadError::from(error).into()
+    }
+}
+
+impl IndexError {
+    /// The same as an I/O error, for those who only need to know that the disk failed.
+    pub(crate) fn into_io(self) -> std::io::Error {
+        match self {
+            Self::Redb(error) => match *error {
+                redb::Error::Io(error) => error,
+                other => std::io::Error::other(other.to_string()),
+            },
+            other => std::io::Error::other(other.to_string()),
+        }
+    }
+}
+
+/// The open index.
+#[derive(Debug)]
+pub(crate) struct Index {
+    database: Database,
+}
+
+impl Index {
+    /// Opens the index's file; makes it if `mode` says so.
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        mode: OpenMode,
+        cache_bytes: usize,
+    ) -> Result<Self, IndexError> {
+        let file = disk.open(INDEX_PATH, mode).map_err(redb::StorageError::Io)?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache_bytes);
+        let database = builder.create_with_backend(backend::DiskBackend::new(file))?;
+        Ok(Self { database })
+    }
+
+    /// How far the index reaches; `None` before the first commit of a new store.
+    pub(crate) fn applied(&self) -> Result<Option<AppliedRow>, IndexError> {
+        let txn = self.database.begin_read()?;
+        let table = match txn.open_table(STATE) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let row = table.get(APPLIED)?;
+        Ok(row.map(|row| codec::decode(row.value())).transpose()?)
+    }
+
+    /// A read transaction: one committed state (I8).
+    pub(crate) fn read(&self) -> Result<redb::ReadTransaction, IndexError> {
+        Ok(self.database.begin_read()?)
+    }
+
+    /// Runs `work` in a transaction and makes it visible to readers at once; it reaches the disk
+    /// with the next checkpoint.
+    pub(crate) fn apply<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        self.commit(Durability::None, work)
+    }
+
+    /// Makes everything applied so far durable, together with what `work` adds.
+    ///
+    /// # Durability
+    /// When this returns, opening finds this state; quick-repair lets it open without a walk
+    /// through the file.
+    pub(crate) fn checkpoint<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        self.commit(Durability::Immediate, work)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place; called by the index thread only")]
+    fn commit<T>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        let mut txn = self.database.begin_write()?;
+        txn.set_durability(durability)?;
+        txn.set_quick_repair(matches!(durability, Durability::Immediate));
+        let result = work(&txn)?;
+        txn.commit()?;
+        Ok(result)
+    }
+}
+
+/// Writes how far the index reaches, in the same transaction as the rows.
+pub(crate) fn write_applied(txn: &WriteTransaction, row: &AppliedRow) -> Result<(), IndexError> {
+    txn.open_table(STATE)?.insert(APPLIED, codec::encode(row)?.as_slice())?;
+    Ok(())
+}
+
+/// Makes every table, so that readers of an empty store find them.
+pub(crate) fn create_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
+    txn.open_table(tables::DATASETS)?;
+    txn.open_table(tables::DATASET_NAMES)?;
+    txn.open_table(tables::LAYERS)?;
+    txn.open_table(tables::FILES)?;
+    txn.open_table(tables::METADATA)?;
+    txn.open_table(tables::BLOBS)?;
+    txn.open_table(tables::DEAD_BLOBS)?;
+    txn.open_table(tables::SEGMENTS)?;
+    txn.open_table(tables::LARGE_REMOVALS)?;
+    txn.open_table(tables::DROPPED_LAYERS)?;
+    txn.open_table(tables::SETS)?;
+    txn.open_table(tables::USERS)?;
+    txn.open_table(tables::USERNAMES)?;
+    txn.open_table(tables::TEAMS)?;
+    txn.open_table(tables::TEAM_NAMES)?;
+    txn.open_table(tables::MEMBERSHIPS)?;
+    txn.open_table(tables::PROJECTS)?;
+    txn.open_table(tables::PROJECT_NAMES)?;
+    txn.open_table(tables::LICENCES)?;
+    txn.open_table(tables::LICENCE_NAMES)?;
+    txn.open_table(tables::NODES)?;
+    txn.open_table(tables::NODE_ADDRESSES)?;
+    txn.open_table(tables::NUMBERS)?;
+    txn.open_table(STATE)?;
+    Ok(())
+}

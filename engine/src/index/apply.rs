@@ -1,0 +1,451 @@
+//! A change set to rows and counts, inside the transaction of its group.
+//!
+//! Every change first looks at all that it expects and only then writes, so a refusal touches
+//! nothing (I6). Everything is resolved from the rows alone, in the order of the journal, so
+//! replay gives the same store.
+
+mod catalogue;
+
+mod copies;
+
+mod files;
+
+mod folding;
+
+mod headers;
+
+mod sets;
+
+pub(crate) use folding::Folding;
+
+use std::collections::HashMap;
+
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use serde::Serialize;
+
+use super::IndexError;
+use super::file_tree::FileTree;
+use super::rows::{BlobRow, LayerRow};
+use super::tables;
+use crate::codec;
+use crate::error::MutationError;
+use crate::model::change::{BlobPlace, Change, NewBlob, Relocation, SegmentId};
+use crate::model::dataset::StackEntry;
+use crate::model::{
+    Dataset, DatasetId, Digest, LayerId, Licence, Membership, Node, Project, Sequence, Team, User,
+};
+
+type Bytes = &'static [u8];
+type FileTable<'txn> = Table<'txn, (u64, &'static str), Bytes>;
+
+/// What a change did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Applied {
+    Done,
+    Dataset(Box<Dataset>),
+    User(Box<User>),
+    Team(Box<Team>),
+    Membership(Box<Membership>),
+    Project(Box<Project>),
+    Licence(Box<Licence>),
+    Node(Box<Node>),
+}
+
+/// Why a change was not applied.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// An expectation failed; nothing was touched.
+    Refused(MutationError),
+    /// The index failed; the transaction must not be committed.
+    Failed(IndexError),
+}
+
+impl From<MutationError> for Stop {
+    fn from(error: MutationError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl<E: Into<IndexError>> From<E> for Stop
+where
+    E: NotARefusal,
+{
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Errors that end the index rather than refuse a change.
+pub(crate) trait NotARefusal {}
+
+impl NotARefusal for IndexError {}
+impl NotARefusal for redb::StorageError {}
+impl NotARefusal for redb::TableError {}
+impl NotARefusal for codec::CodecError {}
+
+/// A row that is read once, changed in memory and written when the group ends.
+#[derive(Debug)]
+struct Cached<T> {
+    value: T,
+    dirty: bool,
+}
+
+/// The transaction of one group: its tables, and the rows that many changes of a group share.
+pub(crate) struct Group<'txn> {
+    txn: &'txn WriteTransaction,
+    files: FileTable<'txn>,
+    metadata: FileTable<'txn>,
+    blobs: Table<'txn, &'static [u8; 32], Bytes>,
+    datasets: Table<'txn, u64, Bytes>,
+    headers: HashMap<DatasetId, Cached<Option<Dataset>>>,
+    layers: HashMap<LayerId, Cached<LayerRow>>,
+    /// Change of each segment's live bytes.
+    live_bytes: HashMap<SegmentId, i64>,
+    /// Contents that the change under way brings and that no row names yet.
+    fresh: HashMap<Digest, NewBlob>,
+    sequence: Sequence,
+    /// Datasets whose stacks changed: the background may want to fold them.
+    restacked: Vec<DatasetId>,
+}
+
+impl std::fmt::Debug for Group<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Group").field("sequence", &self.sequence).finish_non_exhaustive()
+    }
+}
+
+impl<'txn> Group<'txn> {
+    /// Opens the tables that every group needs.
+    pub(crate) fn begin(txn: &'txn WriteTransaction) -> Result<Self, IndexError> {
+        Ok(Self {
+            txn,
+            files: txn.open_table(tables::FILES)?,
+            metadata: txn.open_table(tables::METADATA)?,
+            blobs: txn.open_table(tables::BLOBS)?,
+            datasets: txn.open_table(tables::DATASETS)?,
+            headers: HashMap::new(),
+            layers: HashMap::new(),
+            live_bytes: HashMap::new(),
+            fresh: HashMap::new(),
+            sequence: Sequence::ZERO,
+            restacked: Vec::new(),
+        })
+    }
+
+    /// Applies one change whole, or refuses it and touches nothing but what it brought: contents
+    /// that came with a refused change are kept, dead, until they are reclaimed.
+    ///
+    /// # Errors
+    /// The index failed; the transaction must be dropped.
+    pub(crate) fn apply(
+        &mut self,
+        sequence: Sequence,
+        change: &Change,
+        blobs: &[NewBlob],
+    ) -> Result<Result<Applied, MutationError>, IndexError> {
+        self.sequence = sequence;
+        if let Change::Relocate { moves } = change {
+            self.relocate(moves, blobs)?;
+            return Ok(Ok(Applied::Done));
+        }
+        self.fresh = blobs.iter().map(|blob| (blob.digest, *blob)).collect();
+        let verdict = match self.dispatch(change) {
+            Ok(applied) => Ok(applied),
+            Err(Stop::Refused(refusal)) => Err(refusal),
+            Err(Stop::Failed(error)) => return Err(error),
+        };
+        self.bury_fresh()?;
+        Ok(verdict)
+    }
+
+    fn dispatch(&mut self, change: &Change) -> Result<Applied, Stop> {
+        match change {
+            Change::AddFiles { dataset, files } => self.add_files(*dataset, files),
+            Change::DeleteFile { dataset, filename, expects } => {
+                self.delete_file(*dataset, filename.as_str(), expects)
+            }
+            Change::SetMetadata { dataset, filename, expects, metadata } => {
+                self.set_metadata(*dataset, filename.as_str(), expects, metadata)
+            }
+            Change::ClearDataset { dataset } => self.clear_dataset(*dataset),
+            Change::CreateDataset { dataset, at } => self.create_dataset(dataset, *at),
+            Change::UpdateDataset { dataset, patch } => self.update_dataset(*dataset, patch),
+            Change::DestroyDataset { dataset, at } => self.destroy_dataset(*dataset, *at),
+            Change::ReinstateDataset { dataset } => self.reinstate_dataset(*dataset),
+            Change::HardDeleteDataset { dataset } => self.hard_delete_dataset(*dataset),
+            Change::CopyDataset { source, copy } => self.copy_dataset(*source, copy),
+            Change::CopyFiles { source, source_revision, copy, files } => {
+                self.copy_files(*source, *source_revision, copy, files)
+            }
+            Change::MergeShared { target, source, after, at } => {
+                self.merge_shared(*target, *source, *after, *at)
+            }
+            Change::MergeFiles { merge, files } => self.merge_files(merge, files),
+            Change::StageFiles { set, files } => self.stage_files(*set, files),
+            Change::CommitSet { set, files, purpose } => self.commit_set(*set, *files, purpose),
+            Change::AbortSet { set } => self.abort_set(*set),
+            // Handled by the caller, which must not treat its contents as new ones.
+            Change::Relocate { .. } => Ok(Applied::Done),
+            Change::Catalogue(change) => self.catalogue(change),
+        }
+    }
+
+    /// Writes the shared rows; tells which datasets' stacks changed.
+    pub(crate) fn finish(mut self) -> Result<Vec<DatasetId>, IndexError> {
+        for (id, header) in &self.headers {
+            if header.dirty {
+                match &header.value {
+                    Some(dataset) => {
+                        self.datasets.insert(id.0, codec::encode(dataset)?.as_slice())?;
+                    }
+                    None => {
+                        self.datasets.remove(id.0)?;
+                    }
+                }
+            }
+        }
+        let mut layers = self.txn.open_table(tables::LAYERS)?;
+        for (id, layer) in &self.layers {
+            if layer.dirty {
+                layers.insert(id.0, codec::encode(&layer.value)?.as_slice())?;
+            }
+        }
+        write_live_bytes(self.txn, &self.live_bytes)?;
+        Ok(self.restacked)
+    }
+
+    /// Gives out the next number of a kind.
+    fn next_number(&mut self, kind: &str) -> Result<u64, IndexError> {
+        next_number(self.txn, kind)
+    }
+
+    /// A dataset's header as the changes so far left it.
+    fn header(&mut self, id: DatasetId) -> Result<Dataset, Stop> {
+        if !self.headers.contains_key(&id) {
+            let value = match self.datasets.get(id.0)? {
+                Some(row) => Some(codec::decode(row.value())?),
+                None => None,
+            };
+            self.headers.insert(id, Cached { value, dirty: false });
+        }
+        let header = self.headers.get(&id).and_then(|header| header.value.clone());
+        header.ok_or(Stop::Refused(MutationError::DatasetNotFound { dataset: id }))
+    }
+
+    /// Replaces a header; its revision grows.
+    fn put_header(&mut self, mut dataset: Dataset) -> Dataset {
+        dataset.revision += 1;
+        let cached = Cached { value: Some(dataset.clone()), dirty: true };
+        self.headers.insert(dataset.id, cached);
+        dataset
+    }
+
+    /// Replaces a header of which only the layers changed, not what they show: no plan that was
+    /// made on it is wrong, so its revision stays.
+    fn restack_header(&mut self, dataset: Dataset) {
+        self.headers.insert(dataset.id, Cached { value: Some(dataset), dirty: true });
+    }
+
+    fn remove_header(&mut self, id: DatasetId) {
+        self.headers.insert(id, Cached { value: None, dirty: true });
+    }
+
+    fn tree<'a>(
+        &'a self,
+        stack: &'a [StackEntry],
+    ) -> FileTree<'a, FileTable<'txn>, FileTable<'txn>> {
+        FileTree::new(&self.files, &self.metadata, stack)
+    }
+
+    /// A layer's counts, to be changed in place.
+    fn layer_mut(&mut self, id: LayerId) -> Result<&mut LayerRow, IndexError> {
+        if !self.layers.contains_key(&id) {
+            let table = self.txn.open_table(tables::LAYERS)?;
+            let row = table.get(id.0)?;
+            let value = row.map(|row| codec::decode(row.value())).transpose()?.unwrap_or_default();
+            self.layers.insert(id, Cached { value, dirty: false });
+        }
+        match self.layers.get_mut(&id) {
+            Some(layer) => {
+                layer.dirty = true;
+                Ok(&mut layer.value)
+            }
+            None => Err(IndexError::Contradiction(format!("layer {id} is not cached"))),
+        }
+    }
+
+    /// A new, empty layer that one stack names.
+    fn new_layer(&mut self) -> Result<LayerId, IndexError> {
+        let id = LayerId(self.next_number("layer")?);
+        let value = LayerRow { stacks: 1, ..LayerRow::default() };
+        self.layers.insert(id, Cached { value, dirty: true });
+        Ok(id)
+    }
+
+    /// A stack names the layer no longer; with none left its rows are removed in the background.
+    fn release_layer(&mut self, id: LayerId) -> Result<(), IndexError> {
+        let layer = self.layer_mut(id)?;
+        layer.stacks = layer.stacks.saturating_sub(1);
+        if layer.stacks == 0 {
+            self.txn.open_table(tables::DROPPED_LAYERS)?.insert(id.0, ())?;
+        }
+        Ok(())
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<Option<BlobRow>, IndexError> {
+        let row = self.blobs.get(digest.as_bytes())?;
+        Ok(row.map(|row| codec::decode(row.value())).transpose()?)
+    }
+
+    fn put_blob(&mut self, digest: &Digest, row: &BlobRow) -> Result<(), IndexError> {
+        self.blobs.insert(digest.as_bytes(), codec::encode(row)?.as_slice())?;
+        Ok(())
+    }
+
+    /// One more row names the content (I4).
+    fn count_up(&mut self, digest: &Digest) -> Result<(), IndexError> {
+        if let Some(mut row) = self.blob(digest)? {
+            row.count += 1;
+            return self.put_blob(digest, &row);
+        }
+        let Some(blob) = self.fresh.remove(digest) else {
+            // I2 is broken: the journal named bytes that are nowhere.
+            return Err(IndexError::Contradiction(format!("no bytes are known of {digest}")));
+        };
+        self.insert_blob(&blob, 1)
+    }
+
+    fn insert_blob(&mut self, blob: &NewBlob, count: u64) -> Result<(), IndexError> {
+        let NewBlob { digest, length, crc32, place } = *blob;
+        self.add_live_bytes(place, length, 1);
+        let row = BlobRow { place, length, crc32, count, died: self.sequence };
+        self.put_blob(&digest, &row)
+    }
+
+    /// One row less names the content; at none it is dead from this change on.
+    fn count_down(&mut self, digest: &Digest) -> Result<(), IndexError> {
+        count_down(self.txn, &mut self.blobs, digest, self.sequence)
+    }
+
+    fn add_live_bytes(&mut self, place: BlobPlace, length: u64, sign: i64) {
+        add_live_bytes(&mut self.live_bytes, place, length, sign);
+    }
+
+    /// What the change brought and did not use: contents that were there already lose the second
+    /// copy; others are entered dead, since a later record may count on them (I2).
+    fn bury_fresh(&mut self) -> Result<(), IndexError> {
+        for blob in std::mem::take(&mut self.fresh).into_values() {
+            match self.blob(&blob.digest)? {
+                Some(row) => {
+                    if let BlobPlace::Large(file) = blob.place
+                        && row.place != blob.place
+                    {
+                        let mut removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
+                        removals.insert((blob.digest.as_bytes(), file.start, file.number), ())?;
+                    }
+                }
+                None => {
+                    self.insert_blob(&blob, 0)?;
+                    let mut dead = self.txn.open_table(tables::DEAD_BLOBS)?;
+                    dead.insert((self.sequence.0, blob.digest.as_bytes()), ())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows contents to the journal's head, where the index still points at the old place.
+    fn relocate(&mut self, moves: &[Relocation], blobs: &[NewBlob]) -> Result<(), IndexError> {
+        for Relocation { digest, from } in moves {
+            let Some(blob) = blobs.iter().find(|blob| blob.digest == *digest) else {
+                continue;
+            };
+            let Some(mut row) = self.blob(digest)? else {
+                continue;
+            };
+            if row.place == *from {
+                self.add_live_bytes(row.place, row.length, -1);
+                self.add_live_bytes(blob.place, row.length, 1);
+                row.place = blob.place;
+                self.put_blob(digest, &row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Inserts a row under a new id.
+    fn put_record<T: Serialize>(
+        &self,
+        table: TableDefinition<'static, u64, Bytes>,
+        id: u64,
+        record: &T,
+    ) -> Result<(), IndexError> {
+        self.txn.open_table(table)?.insert(id, codec::encode(record)?.as_slice())?;
+        Ok(())
+    }
+}
+
+/// Gives out the next number of a kind; none is used twice.
+pub(crate) fn next_number(txn: &WriteTransaction, kind: &str) -> Result<u64, IndexError> {
+    let mut numbers = txn.open_table(tables::NUMBERS)?;
+    let next = numbers.get(kind)?.map_or(0, |last| last.value()) + 1;
+    numbers.insert(kind, next)?;
+    Ok(next)
+}
+
+/// One row less names the content; at none it is dead from `sequence` on (I4).
+pub(crate) fn count_down(
+    txn: &WriteTransaction,
+    blobs: &mut Table<'_, &'static [u8; 32], Bytes>,
+    digest: &Digest,
+    sequence: Sequence,
+) -> Result<(), IndexError> {
+    let row: Option<BlobRow> = match blobs.get(digest.as_bytes())? {
+        Some(row) => Some(codec::decode(row.value())?),
+        None => None,
+    };
+    let Some(mut row) = row.filter(|row| row.count > 0) else {
+        return Err(IndexError::Contradiction(format!(
+            "{digest} is named by a row and not counted"
+        )));
+    };
+    row.count -= 1;
+    if row.count == 0 {
+        row.died = sequence;
+        let mut dead = txn.open_table(tables::DEAD_BLOBS)?;
+        dead.insert((sequence.0, digest.as_bytes()), ())?;
+    }
+    blobs.insert(digest.as_bytes(), codec::encode(&row)?.as_slice())?;
+    Ok(())
+}
+
+/// Counts bytes of a place in or out (`sign` 1 or -1).
+pub(crate) fn add_live_bytes(
+    live_bytes: &mut HashMap<SegmentId, i64>,
+    place: BlobPlace,
+    length: u64,
+    sign: i64,
+) {
+    if let BlobPlace::Segment { segment, .. } = place {
+        *live_bytes.entry(segment).or_default() += sign * i64::try_from(length).unwrap_or(i64::MAX);
+    }
+}
+
+/// Adds the changes of live bytes to their rows.
+pub(crate) fn write_live_bytes(
+    txn: &WriteTransaction,
+    live_bytes: &HashMap<SegmentId, i64>,
+) -> Result<(), IndexError> {
+    if live_bytes.is_empty() {
+        return Ok(());
+    }
+    let mut segments = txn.open_table(tables::SEGMENTS)?;
+    for (segment, change) in live_bytes {
+        let before = segments.get(segment.0)?.map_or(0, |row| row.value());
+        let after = before.checked_add_signed(*change).ok_or_else(|| {
+            IndexError::Contradiction(format!("segment {} has live bytes below zero", segment.0))
+        })?;
+        segments.insert(segment.0, after)?;
+    }
+    Ok(())
+}

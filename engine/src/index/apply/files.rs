@@ -1,0 +1,161 @@
+//! Rows of files and their metadata.
+
+use super::{Applied, Group, Stop};
+use crate::codec;
+use crate::error::MutationError;
+use crate::index::IndexError;
+use crate::index::rows::FileRow;
+use crate::model::change::NewFile;
+use crate::model::{Dataset, DatasetId, Digest, LayerId};
+
+/// Rows of a top layer at which the background looks whether deletions have hidden too much.
+const TOMBSTONES_NOTICED: u64 = 1024;
+
+impl Group<'_> {
+    pub(super) fn add_files(
+        &mut self,
+        dataset: DatasetId,
+        files: &[NewFile],
+    ) -> Result<Applied, Stop> {
+        let header = self.header(dataset)?;
+        self.expect_free(&header, files)?;
+        let header = self.put_files(header, files)?;
+        self.put_header(header);
+        Ok(Applied::Done)
+    }
+
+    /// Refuses files whose names are in use.
+    pub(super) fn expect_free(&self, header: &Dataset, files: &[NewFile]) -> Result<(), Stop> {
+        let tree = self.tree(&header.stack);
+        for file in files {
+            if tree.get(file.filename.as_str())?.is_some() {
+                let filename = file.filename.to_string();
+                return Err(MutationError::FilenameTaken { filename }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes files, whose names are free, to the top layer and counts them in the header.
+    pub(super) fn put_files(
+        &mut self,
+        mut header: Dataset,
+        files: &[NewFile],
+    ) -> Result<Dataset, IndexError> {
+        let top = top_layer(&header)?;
+        for file in files {
+            self.put_file(top, file)?;
+            header.file_count += 1;
+            header.file_bytes += file.record.length;
+        }
+        Ok(header)
+    }
+
+    /// Writes one file row, whose layer holds no file of that name, and counts its content.
+    pub(super) fn put_file(&mut self, layer: LayerId, file: &NewFile) -> Result<(), IndexError> {
+        let key = (layer.0, file.filename.as_str());
+        self.count_up(&file.record.digest)?;
+        let row = codec::encode(&FileRow::File(file.record))?;
+        let replaced_tombstone = self.files.insert(key, row.as_slice())?.is_some();
+        if !replaced_tombstone {
+            self.layer_mut(layer)?.rows += 1;
+        }
+        if !file.metadata.is_empty() {
+            self.put_metadata(layer, file.filename.as_str(), &file.metadata)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_metadata(
+        &mut self,
+        layer: LayerId,
+        name: &str,
+        text: &str,
+    ) -> Result<(), IndexError> {
+        let row = codec::encode(&text)?;
+        if self.metadata.insert((layer.0, name), row.as_slice())?.is_none() {
+            self.layer_mut(layer)?.metadata_rows += 1;
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_file(
+        &mut self,
+        dataset: DatasetId,
+        name: &str,
+        expects: &Digest,
+    ) -> Result<Applied, Stop> {
+        let mut header = self.header(dataset)?;
+        let (depth, record) = self.expect_file(&header, name, expects)?;
+        let top = top_layer(&header)?;
+        let below = header.stack.get(1..).unwrap_or_default();
+        let shows_through = depth > 0 || self.tree(below).get(name)?.is_some();
+        if depth == 0 {
+            self.files.remove((top.0, name))?;
+            self.layer_mut(top)?.rows -= 1;
+            self.count_down(expects)?;
+        }
+        if shows_through {
+            let row = codec::encode(&FileRow::Tombstone)?;
+            self.files.insert((top.0, name), row.as_slice())?;
+            let top_row = self.layer_mut(top)?;
+            top_row.rows += 1;
+            if top_row.rows.is_multiple_of(TOMBSTONES_NOTICED) {
+                self.restacked.push(dataset);
+            }
+        }
+        if self.metadata.remove((top.0, name))?.is_some() {
+            self.layer_mut(top)?.metadata_rows -= 1;
+        }
+        header.file_count -= 1;
+        header.file_bytes -= record.length;
+        self.put_header(header);
+        Ok(Applied::Done)
+    }
+
+    pub(super) fn set_metadata(
+        &mut self,
+        dataset: DatasetId,
+        name: &str,
+        expects: &Digest,
+        metadata: &str,
+    ) -> Result<Applied, Stop> {
+        let header = self.header(dataset)?;
+        self.expect_file(&header, name, expects)?;
+        self.put_metadata(top_layer(&header)?, name, metadata)?;
+        self.put_header(header);
+        Ok(Applied::Done)
+    }
+
+    fn expect_file(
+        &self,
+        header: &Dataset,
+        name: &str,
+        expects: &Digest,
+    ) -> Result<(usize, crate::model::FileRecord), Stop> {
+        match self.tree(&header.stack).nearest(name)? {
+            Some((depth, FileRow::File(record))) if record.digest == *expects => {
+                Ok((depth, record))
+            }
+            Some((_, FileRow::File(_) | FileRow::Tombstone)) | None => {
+                let filename = name.to_owned();
+                Err(MutationError::FileNotFound { dataset: header.id, filename }.into())
+            }
+        }
+    }
+
+    pub(super) fn clear_dataset(&mut self, dataset: DatasetId) -> Result<Applied, Stop> {
+        let mut header = self.header(dataset)?;
+        self.freeze(&mut header)?;
+        for entry in header.stack.iter_mut().skip(1) {
+            entry.metadata_void = true;
+        }
+        Ok(Applied::Dataset(Box::new(self.put_header(header))))
+    }
+}
+
+/// The layer of a dataset's own, which alone may change.
+pub(super) fn top_layer(header: &Dataset) -> Result<LayerId, IndexError> {
+    let top = header.stack.first().map(|entry| entry.layer);
+    top.ok_or_else(|| IndexError::Contradiction(format!("dataset {} has no layer", header.id)))
+}

@@ -1,0 +1,106 @@
+//! The rows that folding writes; the rules are in [`crate::index::fold`].
+
+use redb::ReadableTable;
+
+use super::{FileTable, Group, Stop};
+use crate::codec;
+use crate::index::file_tree::FileTree;
+use crate::index::rows::{FileRow, LayerRow, SetRow};
+use crate::index::{IndexError, tables};
+use crate::model::dataset::StackEntry;
+use crate::model::{Dataset, DatasetId, LayerId, SetId};
+
+/// What a folded layer says of a name.
+#[derive(Debug)]
+pub(crate) struct Folding {
+    pub(crate) row: Option<FileRow>,
+    pub(crate) metadata: Option<String>,
+}
+
+impl<'txn> Group<'txn> {
+    pub(crate) fn header_if_any(&mut self, id: DatasetId) -> Result<Option<Dataset>, IndexError> {
+        match self.header(id) {
+            Ok(header) => Ok(Some(header)),
+            Err(Stop::Refused(_)) => Ok(None),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    pub(crate) fn layer_row(&mut self, id: LayerId) -> Result<LayerRow, IndexError> {
+        self.layer_mut(id).copied()
+    }
+
+    pub(crate) fn fold_tree<'a>(
+        &'a self,
+        run: &'a [StackEntry],
+    ) -> FileTree<'a, FileTable<'txn>, FileTable<'txn>> {
+        self.tree(run)
+    }
+
+    pub(crate) fn metadata_table(&self) -> &FileTable<'txn> {
+        &self.metadata
+    }
+
+    pub(crate) fn freeze_top(&mut self, header: &mut Dataset) -> Result<(), IndexError> {
+        self.freeze(header)?;
+        self.restack_header(header.clone());
+        Ok(())
+    }
+
+    /// A detached layer, entered among the sets so that opening drops it after a crash.
+    pub(crate) fn begin_folding(&mut self, set: SetId) -> Result<LayerId, IndexError> {
+        let layer = self.new_layer()?;
+        self.put_record(tables::SETS, set.0, &SetRow { layer, files: 0, bytes: 0 })?;
+        Ok(layer)
+    }
+
+    fn folding_layer(&self, set: SetId) -> Result<LayerId, IndexError> {
+        let table = self.txn.open_table(tables::SETS)?;
+        match table.get(set.0)? {
+            Some(row) => Ok(codec::decode::<SetRow>(row.value())?.layer),
+            None => Err(IndexError::Contradiction(format!("fold {set} has lost its layer"))),
+        }
+    }
+
+    pub(crate) fn write_folded(
+        &mut self,
+        set: SetId,
+        name: &str,
+        folding: Folding,
+    ) -> Result<(), IndexError> {
+        let layer = self.folding_layer(set)?;
+        if let Some(row) = folding.row {
+            if let FileRow::File(record) = row {
+                self.count_up(&record.digest)?;
+            }
+            self.files.insert((layer.0, name), codec::encode(&row)?.as_slice())?;
+            self.layer_mut(layer)?.rows += 1;
+        }
+        if let Some(metadata) = folding.metadata {
+            self.put_metadata(layer, name, &metadata)?;
+        }
+        Ok(())
+    }
+
+    /// The new layer takes the run's place; the run's layers lose this stack.
+    pub(crate) fn finish_folding(
+        &mut self,
+        set: SetId,
+        header: Dataset,
+        run: &[StackEntry],
+    ) -> Result<(), IndexError> {
+        self.txn.open_table(tables::SETS)?.remove(set.0)?;
+        for entry in run {
+            self.release_layer(entry.layer)?;
+        }
+        self.restacked.push(header.id);
+        self.restack_header(header);
+        Ok(())
+    }
+
+    pub(crate) fn abandon_folding(&mut self, set: SetId) -> Result<(), IndexError> {
+        let layer = self.folding_layer(set)?;
+        self.txn.open_table(tables::SETS)?.remove(set.0)?;
+        self.release_layer(layer)
+    }
+}

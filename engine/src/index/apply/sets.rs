@@ -1,0 +1,121 @@
+//! Large sets: parts go to a layer that no stack names; one small change puts it on the stack.
+
+use redb::ReadableTable;
+
+use super::{Applied, Group, Stop};
+use crate::codec;
+use crate::index::rows::SetRow;
+use crate::index::{IndexError, tables};
+use crate::model::change::{NewFile, SetPurpose};
+use crate::model::dataset::StackEntry;
+use crate::model::{Dataset, SetId};
+
+impl Group<'_> {
+    pub(super) fn stage_files(&mut self, set: SetId, files: &[NewFile]) -> Result<Applied, Stop> {
+        let mut row = match self.set(set)? {
+            Some(row) => row,
+            None => SetRow { layer: self.new_layer()?, files: 0, bytes: 0 },
+        };
+        for file in files {
+            self.put_file(row.layer, file)?;
+            row.files += 1;
+            row.bytes += file.record.length;
+        }
+        self.put_set(set, &row)?;
+        Ok(Applied::Done)
+    }
+
+    /// Makes a set visible whole, or drops it.
+    pub(super) fn commit_set(
+        &mut self,
+        set: SetId,
+        files: u64,
+        purpose: &SetPurpose,
+    ) -> Result<Applied, Stop> {
+        let Some(row) = self.set(set)?.filter(|row| row.files == files) else {
+            let reason = format!("large set {set} is committed and not complete");
+            return Err(Stop::Failed(IndexError::Contradiction(reason)));
+        };
+        match self.put_set_to_use(&row, purpose) {
+            Ok(applied) => {
+                self.txn.open_table(tables::SETS)?.remove(set.0)?;
+                Ok(applied)
+            }
+            Err(Stop::Refused(refusal)) => {
+                self.drop_set(set, &row)?;
+                Err(Stop::Refused(refusal))
+            }
+            Err(Stop::Failed(error)) => Err(Stop::Failed(error)),
+        }
+    }
+
+    fn put_set_to_use(&mut self, row: &SetRow, purpose: &SetPurpose) -> Result<Applied, Stop> {
+        match purpose {
+            SetPurpose::AddFiles { dataset, revision } => {
+                let target = self.expect_revision(*dataset, *revision)?;
+                let target = self.stack_set(target, row)?;
+                self.put_header(target);
+                Ok(Applied::Done)
+            }
+            SetPurpose::Merge(merge) => {
+                let source = self.expect_revision(merge.source, merge.source_revision)?;
+                let target = self.expect_revision(merge.target, merge.target_revision)?;
+                let target = self.stack_set(target, row)?;
+                self.after_merge(source, merge.after, merge.at)?;
+                Ok(Applied::Dataset(Box::new(self.put_header(target))))
+            }
+            SetPurpose::Copy { source, source_revision, copy } => {
+                let source = self.expect_revision(*source, *source_revision)?;
+                let made = self.plan_copy(&source, copy)?;
+                let made = self.stack_set(made, row)?;
+                Ok(self.enter_copy(made)?)
+            }
+        }
+    }
+
+    /// Puts the set's layer right below a new top: above all that was there, so that the
+    /// tombstones of names that come back do not hide them.
+    fn stack_set(&mut self, mut header: Dataset, row: &SetRow) -> Result<Dataset, IndexError> {
+        self.freeze(&mut header)?;
+        header.stack.insert(1, StackEntry { layer: row.layer, metadata_void: false });
+        header.file_count += row.files;
+        header.file_bytes += row.bytes;
+        self.restacked.push(header.id);
+        Ok(header)
+    }
+
+    pub(super) fn abort_set(&mut self, set: SetId) -> Result<Applied, Stop> {
+        if let Some(row) = self.set(set)? {
+            self.drop_set(set, &row)?;
+        }
+        Ok(Applied::Done)
+    }
+
+    /// Drops every set whose commit has not come; after a crash none will.
+    pub(crate) fn drop_unfinished_sets(&mut self) -> Result<u64, IndexError> {
+        let mut sets = Vec::new();
+        for entry in self.txn.open_table(tables::SETS)?.iter()? {
+            let (id, row) = entry?;
+            sets.push((SetId(id.value()), codec::decode::<SetRow>(row.value())?));
+        }
+        for (set, row) in &sets {
+            self.drop_set(*set, row)?;
+        }
+        Ok(u64::try_from(sets.len()).unwrap_or(u64::MAX))
+    }
+
+    fn drop_set(&mut self, set: SetId, row: &SetRow) -> Result<(), IndexError> {
+        self.txn.open_table(tables::SETS)?.remove(set.0)?;
+        self.release_layer(row.layer)
+    }
+
+    fn set(&self, set: SetId) -> Result<Option<SetRow>, IndexError> {
+        let table = self.txn.open_table(tables::SETS)?;
+        let row = table.get(set.0)?;
+        Ok(row.map(|row| codec::decode(row.value())).transpose()?)
+    }
+
+    fn put_set(&self, set: SetId, row: &SetRow) -> Result<(), IndexError> {
+        self.put_record(tables::SETS, set.0, row)
+    }
+}

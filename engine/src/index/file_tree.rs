@@ -1,0 +1,218 @@
+//! Layers as one tree of files: the nearest layer's row wins. Nobody else knows layers.
+//!
+//! Works over the tables of a snapshot and over those of the transaction that applies a group.
+
+use std::ops::Bound;
+
+use redb::{Range, ReadableTable};
+
+use crate::codec;
+use crate::index::IndexError;
+use crate::index::rows::FileRow;
+use crate::model::FileRecord;
+use crate::model::dataset::StackEntry;
+
+type Key = (u64, &'static str);
+type Value = &'static [u8];
+
+/// The files of one dataset, or of a part of its stack.
+#[derive(Debug)]
+pub(crate) struct FileTree<'a, F, M> {
+    files: &'a F,
+    metadata: &'a M,
+    stack: &'a [StackEntry],
+}
+
+impl<'a, F, M> FileTree<'a, F, M>
+where
+    F: ReadableTable<Key, Value>,
+    M: ReadableTable<Key, Value>,
+{
+    /// The tree of a stack, the top layer first.
+    pub(crate) fn new(files: &'a F, metadata: &'a M, stack: &'a [StackEntry]) -> Self {
+        Self { files, metadata, stack }
+    }
+
+    /// The nearest row of a name and how many layers lie above it.
+    pub(crate) fn nearest(&self, name: &str) -> Result<Option<(usize, FileRow)>, IndexError> {
+        for (depth, entry) in self.stack.iter().enumerate() {
+            if let Some(row) = self.files.get((entry.layer.0, name))? {
+                return Ok(Some((depth, codec::decode(row.value())?)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The file of a name.
+    pub(crate) fn get(&self, name: &str) -> Result<Option<FileRecord>, IndexError> {
+        Ok(match self.nearest(name)? {
+            Some((_, FileRow::File(record))) => Some(record),
+            Some((_, FileRow::Tombstone)) | None => None,
+        })
+    }
+
+    /// A file's metadata; `None` if there is no such file.
+    pub(crate) fn metadata(&self, name: &str) -> Result<Option<String>, IndexError> {
+        Ok(match self.nearest(name)? {
+            Some((depth, FileRow::File(_))) => {
+                Some(self.metadata_down_to(depth, name)?.unwrap_or_default())
+            }
+            Some((_, FileRow::Tombstone)) | None => None,
+        })
+    }
+
+    /// The nearest metadata row of a name in the layers from the top to `depth`.
+    fn metadata_down_to(&self, depth: usize, name: &str) -> Result<Option<String>, IndexError> {
+        for entry in self.stack.iter().take(depth + 1) {
+            if entry.metadata_void {
+                break;
+            }
+            if let Some(row) = self.metadata.get((entry.layer.0, name))? {
+                return Ok(Some(codec::decode(row.value())?));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Files whose names come at or after `from`, in order of name.
+    pub(crate) fn files_from(&self, from: Bound<&str>) -> Result<Files<'a>, IndexError> {
+        Ok(Files { rows: self.rows_from(from)? })
+    }
+
+    /// The nearest rows of names at or after `from`, tombstones included.
+    pub(crate) fn rows_from(&self, from: Bound<&str>) -> Result<Rows<'a>, IndexError> {
+        let mut layers = Vec::with_capacity(self.stack.len());
+        for entry in self.stack {
+            let lower = match from {
+                Bound::Included(name) => Bound::Included((entry.layer.0, name)),
+                Bound::Excluded(name) => Bound::Excluded((entry.layer.0, name)),
+                Bound::Unbounded => Bound::Included((entry.layer.0, "")),
+            };
+            let upper = Bound::Excluded((entry.layer.0 + 1, ""));
+            let range = self.files.range::<(u64, &str)>((lower, upper))?;
+            layers.push(LayerCursor { range, head: None, started: false });
+        }
+        Ok(Rows { layers })
+    }
+
+    /// Whether any file lies in this directory.
+    pub(crate) fn has_directory(&self, directory: &str) -> Result<bool, IndexError> {
+        let prefix = format!("{directory}/");
+        for file in self.files_from(Bound::Included(&prefix))? {
+            let (name, _) = file?;
+            return Ok(name.starts_with(&prefix));
+        }
+        Ok(false)
+    }
+
+    /// Metadata of the row that [`Rows`] found at `depth`.
+    pub(crate) fn metadata_at(
+        &self,
+        depth: usize,
+        name: &str,
+    ) -> Result<Option<String>, IndexError> {
+        self.metadata_down_to(depth, name)
+    }
+}
+
+#[derive(Debug)]
+struct Head {
+    name: String,
+    row: FileRow,
+}
+
+struct LayerCursor<'a> {
+    range: Range<'a, Key, Value>,
+    head: Option<Head>,
+    started: bool,
+}
+
+impl LayerCursor<'_> {
+    fn advance(&mut self) -> Result<(), IndexError> {
+        self.started = true;
+        self.head = match self.range.next() {
+            None => None,
+            Some(entry) => {
+                let (key, value) = entry?;
+                let name = key.value().1.to_owned();
+                Some(Head { name, row: codec::decode(value.value())? })
+            }
+        };
+        Ok(())
+    }
+}
+
+/// The nearest rows of a stack in order of name, with their depth.
+pub(crate) struct Rows<'a> {
+    layers: Vec<LayerCursor<'a>>,
+}
+
+impl std::fmt::Debug for Rows<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Rows").field("layers", &self.layers.len()).finish_non_exhaustive()
+    }
+}
+
+/// One step of [`Rows`].
+#[derive(Debug)]
+pub(crate) struct NearestRow {
+    pub(crate) name: String,
+    pub(crate) row: FileRow,
+    /// Layers above the one that holds the row.
+    pub(crate) depth: usize,
+}
+
+impl Rows<'_> {
+    fn step(&mut self) -> Result<Option<NearestRow>, IndexError> {
+        for layer in &mut self.layers {
+            if !layer.started {
+                layer.advance()?;
+            }
+        }
+        let heads = self.layers.iter().enumerate();
+        let heads = heads.filter_map(|(depth, layer)| Some((depth, layer.head.as_ref()?)));
+        // The first of equals is the nearest.
+        let Some((depth, _)) = heads.min_by(|(_, a), (_, b)| a.name.cmp(&b.name)) else {
+            return Ok(None);
+        };
+        let Some(head) = self.layers.get_mut(depth).and_then(|layer| layer.head.take()) else {
+            return Ok(None);
+        };
+        for (at, layer) in self.layers.iter_mut().enumerate() {
+            if at == depth || layer.head.as_ref().is_some_and(|other| other.name == head.name) {
+                layer.advance()?;
+            }
+        }
+        Ok(Some(NearestRow { name: head.name, row: head.row, depth }))
+    }
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<NearestRow, IndexError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}
+
+/// The files of a stack in order of name.
+#[derive(Debug)]
+pub(crate) struct Files<'a> {
+    rows: Rows<'a>,
+}
+
+impl Iterator for Files<'_> {
+    type Item = Result<(String, FileRecord), IndexError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.rows.next()? {
+                Err(error) => return Some(Err(error)),
+                Ok(NearestRow { name, row: FileRow::File(record), .. }) => {
+                    return Some(Ok((name, record)));
+                }
+                Ok(NearestRow { row: FileRow::Tombstone, .. }) => {}
+            }
+        }
+    }
+}

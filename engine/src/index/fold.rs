@@ -1,0 +1,272 @@
+//! Keeps stacks shallow: neighbouring layers become one, in bounded steps.
+//!
+//! The result is built as a detached layer that no stack names; one small transaction puts it in
+//! the place of the layers it was built from, if they are still there. What readers see does not
+//! change, so none of it is journaled and no revision grows; after a crash the detached layer is
+//! dropped with the unfinished sets.
+
+use std::ops::Bound;
+
+use redb::ReadableTable;
+
+use super::IndexError;
+use super::apply::{Folding, Group};
+use super::file_tree::FileTree;
+use super::rows::{FileRow, LayerRow};
+use crate::limits::{BACKGROUND_ROWS_MAX, STACK_LAYERS_MAX};
+use crate::model::dataset::StackEntry;
+use crate::model::{Dataset, DatasetId, LayerId, SetId};
+
+/// Hidden rows that are not worth folding away.
+const HIDDEN_ROWS_ALLOWED: u64 = 1024;
+
+/// A fold under way.
+#[derive(Debug)]
+pub(crate) struct FoldJob {
+    dataset: DatasetId,
+    set: SetId,
+    /// Neighbours in the dataset's stack, the upper first; all of them frozen.
+    run: Vec<StackEntry>,
+    /// Whether nothing lies below, so that tombstones hide nothing.
+    to_bottom: bool,
+    target: LayerId,
+    next: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// Nearest rows after this name.
+    Rows { after: Option<String> },
+    /// Metadata of files below the run, of this layer of the run, after this name.
+    Metadata { layer: usize, after: Option<String> },
+    /// Put the new layer in place.
+    Swap,
+}
+
+/// What is left of a fold after a step.
+#[derive(Debug)]
+pub(crate) enum FoldOutcome {
+    More(FoldJob),
+    Done,
+}
+
+/// Which frozen layers of a stack should become one: a range of `rows`, the frozen layers' counts
+/// from top to bottom. `top` counts too where hidden rows are concerned.
+pub(crate) fn choose_run(
+    rows: &[LayerRow],
+    top: LayerRow,
+    file_count: u64,
+) -> Option<std::ops::Range<usize>> {
+    let all: u64 = rows.iter().map(|layer| layer.rows).sum::<u64>() + top.rows;
+    if !rows.is_empty() && all > 2 * file_count + HIDDEN_ROWS_ALLOWED {
+        return Some(0..rows.len());
+    }
+    let pairs = || rows.iter().zip(rows.iter().skip(1)).enumerate();
+    let own_and_similar = pairs().find(|(_, (upper, lower))| {
+        let similar = upper.rows * 4 >= lower.rows || upper.rows + lower.rows <= 256;
+        upper.stacks <= 1 && lower.stacks <= 1 && similar
+    });
+    if let Some((at, _)) = own_and_similar {
+        return Some(at..at + 2);
+    }
+    if rows.len() < STACK_LAYERS_MAX {
+        return None;
+    }
+    let smallest = pairs().min_by_key(|(_, (upper, lower))| upper.rows + lower.rows);
+    smallest.map(|(at, _)| at..at + 2)
+}
+
+impl Group<'_> {
+    /// Begins a fold if the dataset's stack wants one.
+    pub(crate) fn begin_fold(
+        &mut self,
+        dataset: DatasetId,
+        set: SetId,
+    ) -> Result<Option<FoldJob>, IndexError> {
+        let Some(mut header) = self.header_if_any(dataset)? else {
+            return Ok(None);
+        };
+        let mut rows = Vec::with_capacity(header.stack.len());
+        for entry in &header.stack {
+            rows.push(self.layer_row(entry.layer)?);
+        }
+        let Some((top, frozen)) = rows.split_first() else {
+            return Ok(None);
+        };
+        let Some(range) = choose_run(frozen, *top, header.file_count) else {
+            return Ok(None);
+        };
+        let whole = range.len() == frozen.len();
+        let range = if whole && !top.is_empty() {
+            self.freeze_for_fold(&mut header, &rows, range)?
+        } else {
+            range.start + 1..range.end + 1
+        };
+        let run = header.stack.get(range.clone()).unwrap_or_default().to_vec();
+        if run.len() < 2 {
+            return Ok(None);
+        }
+        let to_bottom = range.end == header.stack.len();
+        let target = self.begin_folding(set)?;
+        let next = Step::Rows { after: None };
+        Ok(Some(FoldJob { dataset, set, run, to_bottom, target, next }))
+    }
+
+    /// Takes the top layer into the run where hidden rows are the reason.
+    fn freeze_for_fold(
+        &mut self,
+        header: &mut Dataset,
+        rows: &[LayerRow],
+        range: std::ops::Range<usize>,
+    ) -> Result<std::ops::Range<usize>, IndexError> {
+        let all: u64 = rows.iter().map(|layer| layer.rows).sum();
+        if all <= 2 * header.file_count + HIDDEN_ROWS_ALLOWED {
+            return Ok(range.start + 1..range.end + 1);
+        }
+        self.freeze_top(header)?;
+        Ok(1..header.stack.len())
+    }
+
+    /// Does a bounded part of a fold.
+    pub(crate) fn continue_fold(&mut self, mut job: FoldJob) -> Result<FoldOutcome, IndexError> {
+        job.next = match job.next {
+            Step::Rows { after } => self.fold_rows(&job.run, job.to_bottom, job.set, after)?,
+            Step::Metadata { layer, after } => {
+                self.fold_metadata(&job.run, job.set, layer, after)?
+            }
+            Step::Swap => {
+                self.swap_folded(&job)?;
+                return Ok(FoldOutcome::Done);
+            }
+        };
+        Ok(FoldOutcome::More(job))
+    }
+
+    fn fold_rows(
+        &mut self,
+        run: &[StackEntry],
+        to_bottom: bool,
+        set: SetId,
+        after: Option<String>,
+    ) -> Result<Step, IndexError> {
+        let mut batch = Vec::new();
+        {
+            let tree = self.fold_tree(run);
+            let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            for row in tree.rows_from(from)?.take(BACKGROUND_ROWS_MAX) {
+                let row = row?;
+                let metadata = match row.row {
+                    FileRow::File(_) => tree.metadata_at(row.depth, &row.name)?,
+                    FileRow::Tombstone => None,
+                };
+                batch.push((row, metadata));
+            }
+        }
+        let last = batch.last().map(|(row, _)| row.name.clone());
+        let ended = batch.len() < BACKGROUND_ROWS_MAX;
+        for (row, metadata) in batch {
+            if to_bottom && row.row == FileRow::Tombstone {
+                continue;
+            }
+            self.write_folded(set, &row.name, Folding { row: Some(row.row), metadata })?;
+        }
+        Ok(match (ended, to_bottom) {
+            (false, _) => Step::Rows { after: last },
+            (true, true) => Step::Swap,
+            (true, false) => Step::Metadata { layer: 0, after: None },
+        })
+    }
+
+    /// Metadata that upper layers of the run hold for files whose rows lie below the run.
+    fn fold_metadata(
+        &mut self,
+        run: &[StackEntry],
+        set: SetId,
+        layer: usize,
+        after: Option<String>,
+    ) -> Result<Step, IndexError> {
+        let Some(entry) = run.get(layer).filter(|entry| !entry.metadata_void) else {
+            return Ok(Step::Swap);
+        };
+        let mut names = Vec::new();
+        {
+            let from = after.as_deref().map_or(Bound::Included((entry.layer.0, "")), |name| {
+                Bound::Excluded((entry.layer.0, name))
+            });
+            let upper = Bound::Excluded((entry.layer.0 + 1, ""));
+            let rows = self.metadata_table().range::<(u64, &str)>((from, upper))?;
+            for row in rows.take(BACKGROUND_ROWS_MAX) {
+                names.push(row?.0.value().1.to_owned());
+            }
+        }
+        for name in &names {
+            let tree: FileTree<'_, _, _> = self.fold_tree(run);
+            if tree.nearest(name)?.is_none() {
+                let metadata = tree.metadata_at(run.len(), name)?;
+                self.write_folded(set, name, Folding { row: None, metadata })?;
+            }
+        }
+        Ok(match names.pop() {
+            Some(last) if names.len() + 1 == BACKGROUND_ROWS_MAX => {
+                Step::Metadata { layer, after: Some(last) }
+            }
+            Some(_) | None => Step::Metadata { layer: layer + 1, after: None },
+        })
+    }
+
+    fn swap_folded(&mut self, job: &FoldJob) -> Result<(), IndexError> {
+        let header = self.header_if_any(job.dataset)?;
+        let place = header.as_ref().and_then(|header| {
+            let stack = header.stack.as_slice();
+            stack.windows(job.run.len()).position(|window| window == job.run.as_slice())
+        });
+        let (Some(mut header), Some(at)) = (header, place) else {
+            return self.abandon_folding(job.set);
+        };
+        let end = at + job.run.len();
+        if job.to_bottom != (end == header.stack.len()) {
+            return self.abandon_folding(job.set);
+        }
+        let metadata_void = job.run.first().is_some_and(|entry| entry.metadata_void);
+        let entry = StackEntry { layer: job.target, metadata_void };
+        header.stack.splice(at..end, [entry]);
+        self.finish_folding(job.set, header, &job.run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(stacks: u64, rows: u64) -> LayerRow {
+        LayerRow { stacks, rows, metadata_rows: 0 }
+    }
+
+    #[test]
+    fn a_shallow_stack_of_shared_layers_is_left_alone() {
+        let rows = [layer(2, 10), layer(2, 1_000_000)];
+        assert_eq!(choose_run(&rows, layer(1, 5), 1_000_015), None);
+    }
+
+    #[test]
+    fn neighbours_of_its_own_become_one_if_that_is_cheap() {
+        let rows = [layer(1, 100), layer(1, 100), layer(2, 1_000_000)];
+        assert_eq!(choose_run(&rows, layer(1, 0), 1_000_200), Some(0..2));
+        let rows = [layer(1, 1_000), layer(1, 1_000_000)];
+        assert_eq!(choose_run(&rows, layer(1, 0), 1_001_000), None);
+    }
+
+    #[test]
+    fn a_deep_stack_folds_its_smallest_neighbours() {
+        let mut rows = vec![layer(2, 1_000); STACK_LAYERS_MAX];
+        rows[3].rows = 1;
+        rows[4].rows = 2;
+        assert_eq!(choose_run(&rows, layer(1, 0), 1_000_000), Some(3..5));
+    }
+
+    #[test]
+    fn hidden_rows_fold_the_whole_stack() {
+        let rows = [layer(2, 10_000), layer(2, 10_000)];
+        assert_eq!(choose_run(&rows, layer(1, 0), 100), Some(0..2));
+    }
+}

@@ -1,0 +1,206 @@
+//! What no row names any longer: rows of dropped layers and of dead blobs, in bounded steps.
+//!
+//! None of it is journaled. After a crash the index is as at the last checkpoint, and the same
+//! rows are met again; bytes go only after a checkpoint that contains their row's removal.
+
+use std::collections::HashMap;
+
+use redb::{ReadableTable, WriteTransaction};
+
+use super::apply::{add_live_bytes, count_down, write_live_bytes};
+use super::rows::{BlobRow, FileRow};
+use super::{Index, IndexError, tables};
+use crate::blobs::Pins;
+use crate::codec;
+use crate::limits::BACKGROUND_ROWS_MAX;
+use crate::model::change::{BlobPlace, LargeFileId, SegmentId};
+use crate::model::{Digest, Sequence};
+
+/// Removes rows of dead blobs that nobody pins and no lease wants (I3).
+///
+/// `oldest_lease` is the state that the oldest open lease describes; what died later stays.
+/// Tells whether there is more to do at once.
+///
+/// # Errors
+/// The index failed.
+pub(crate) fn reclaim_blobs(
+    index: &Index,
+    pins: &Pins,
+    oldest_lease: Option<Sequence>,
+) -> Result<bool, IndexError> {
+    let dead = dead_blobs(index, oldest_lease)?;
+    if dead.is_empty() {
+        return Ok(false);
+    }
+    // Marked under the pin shards, and until the removal is visible: whoever pins one of these
+    // from now on treats it as absent and brings its bytes again.
+    let doomed = pins.doom(dead.iter().map(|(_, digest)| *digest));
+    let removed = index.apply(|txn| {
+        let mut removed = 0;
+        for (died, digest) in &dead {
+            let unpinned = doomed.contains(digest);
+            removed += usize::from(remove_dead(txn, *died, digest, unpinned)?);
+        }
+        Ok(removed)
+    })?;
+    Ok(removed > 0 && dead.len() >= BACKGROUND_ROWS_MAX)
+}
+
+fn dead_blobs(
+    index: &Index,
+    oldest_lease: Option<Sequence>,
+) -> Result<Vec<(Sequence, Digest)>, IndexError> {
+    let table = index.read()?.open_table(tables::DEAD_BLOBS)?;
+    let mut dead = Vec::new();
+    for entry in table.iter()?.take(BACKGROUND_ROWS_MAX) {
+        let (key, ()) = entry.map(|(key, _)| (key, ()))?;
+        let (died, digest) = key.value();
+        if oldest_lease.is_some_and(|state| Sequence(died) > state) {
+            break;
+        }
+        dead.push((Sequence(died), Digest(*digest)));
+    }
+    Ok(dead)
+}
+
+/// Settles one entry of the dead; `false` if it must wait for a pin.
+fn remove_dead(
+    txn: &WriteTransaction,
+    died: Sequence,
+    digest: &Digest,
+    unpinned: bool,
+) -> Result<bool, IndexError> {
+    let mut blobs = txn.open_table(tables::BLOBS)?;
+    let row: Option<BlobRow> = match blobs.get(digest.as_bytes())? {
+        Some(row) => Some(codec::decode(row.value())?),
+        None => None,
+    };
+    // One that lives again, or died again later, is not this entry's business.
+    if let Some(row) = row.filter(|row| row.count == 0 && row.died == died) {
+        if !unpinned {
+            return Ok(false);
+        }
+        blobs.remove(digest.as_bytes())?;
+        if let BlobPlace::Large(file) = row.place {
+            let mut removals = txn.open_table(tables::LARGE_REMOVALS)?;
+            removals.insert((digest.as_bytes(), file.start, file.number), ())?;
+        }
+        let mut live_bytes = HashMap::new();
+        add_live_bytes(&mut live_bytes, row.place, row.length, -1);
+        write_live_bytes(txn, &live_bytes)?;
+    }
+    txn.open_table(tables::DEAD_BLOBS)?.remove((died.0, digest.as_bytes()))?;
+    Ok(true)
+}
+
+/// Removes some rows of a layer that no stack names. Tells whether there is more to do.
+///
+/// # Errors
+/// The index failed.
+pub(crate) fn drop_layer_rows(index: &Index, applied: Sequence) -> Result<bool, IndexError> {
+    let first = {
+        let table = index.read()?.open_table(tables::DROPPED_LAYERS)?;
+        table.first()?.map(|(layer, _)| layer.value())
+    };
+    let Some(layer) = first else { return Ok(false) };
+    index.apply(|txn| {
+        let mut left = BACKGROUND_ROWS_MAX;
+        left -= drop_file_rows(txn, layer, applied, left)?;
+        left -= drop_metadata_rows(txn, layer, left)?;
+        if left > 0 {
+            txn.open_table(tables::LAYERS)?.remove(layer)?;
+            txn.open_table(tables::DROPPED_LAYERS)?.remove(layer)?;
+        }
+        Ok(true)
+    })
+}
+
+fn drop_file_rows(
+    txn: &WriteTransaction,
+    layer: u64,
+    applied: Sequence,
+    rows_max: usize,
+) -> Result<usize, IndexError> {
+    let mut files = txn.open_table(tables::FILES)?;
+    let mut rows = Vec::new();
+    for entry in files.range::<(u64, &str)>((layer, "")..(layer + 1, ""))?.take(rows_max) {
+        let (key, row) = entry?;
+        rows.push((key.value().1.to_owned(), codec::decode::<FileRow>(row.value())?));
+    }
+    let mut blobs = txn.open_table(tables::BLOBS)?;
+    for (name, row) in &rows {
+        files.remove((layer, name.as_str()))?;
+        if let FileRow::File(record) = row {
+            count_down(txn, &mut blobs, &record.digest, applied)?;
+        }
+    }
+    Ok(rows.len())
+}
+
+fn drop_metadata_rows(
+    txn: &WriteTransaction,
+    layer: u64,
+    rows_max: usize,
+) -> Result<usize, IndexError> {
+    let mut metadata = txn.open_table(tables::METADATA)?;
+    let mut names = Vec::new();
+    for entry in metadata.range::<(u64, &str)>((layer, "")..(layer + 1, ""))?.take(rows_max) {
+        names.push(entry?.0.value().1.to_owned());
+    }
+    for name in &names {
+        metadata.remove((layer, name.as_str()))?;
+    }
+    Ok(names.len())
+}
+
+/// Bytes that may go now that a checkpoint holds their rows' removal.
+#[derive(Debug, Default)]
+pub(crate) struct Removable {
+    /// Large files.
+    pub(crate) large: Vec<(Digest, LargeFileId)>,
+    /// Segments before the checkpoint that hold no live content.
+    pub(crate) segments: Vec<SegmentId>,
+}
+
+/// What the state just checkpointed lets go of; `segments` are those before its position.
+///
+/// # Errors
+/// The index failed.
+pub(crate) fn removable(index: &Index, segments: &[SegmentId]) -> Result<Removable, IndexError> {
+    let txn = index.read()?;
+    let mut removable = Removable::default();
+    let removals = txn.open_table(tables::LARGE_REMOVALS)?;
+    for entry in removals.iter()?.take(BACKGROUND_ROWS_MAX) {
+        let (key, _) = entry?;
+        let (digest, start, number) = key.value();
+        removable.large.push((Digest(*digest), LargeFileId { start, number }));
+    }
+    let live = txn.open_table(tables::SEGMENTS)?;
+    for segment in segments {
+        if live.get(segment.0)?.is_none_or(|row| row.value() == 0) {
+            removable.segments.push(*segment);
+        }
+    }
+    Ok(removable)
+}
+
+/// Forgets what was removed.
+///
+/// # Errors
+/// The index failed.
+pub(crate) fn forget_removed(index: &Index, removed: &Removable) -> Result<(), IndexError> {
+    if removed.large.is_empty() && removed.segments.is_empty() {
+        return Ok(());
+    }
+    index.apply(|txn| {
+        let mut removals = txn.open_table(tables::LARGE_REMOVALS)?;
+        for (digest, file) in &removed.large {
+            removals.remove((digest.as_bytes(), file.start, file.number))?;
+        }
+        let mut segments = txn.open_table(tables::SEGMENTS)?;
+        for segment in &removed.segments {
+            segments.remove(segment.0)?;
+        }
+        Ok(())
+    })
+}

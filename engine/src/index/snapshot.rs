@@ -1,0 +1,357 @@
+//! All reads: one committed state, answered without a mailbox.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, Value};
+use serde::de::DeserializeOwned;
+
+use super::file_tree::{FileTree, Files, Rows};
+use super::rows::{AppliedRow, BlobRow, FileRow};
+use super::tables;
+use super::{Index, IndexError};
+use crate::codec;
+use crate::error::ReadError;
+use crate::model::change::{BlobPlace, LargeFileId, SegmentId};
+use crate::model::{
+    Dataset, DatasetId, Digest, FileRecord, Licence, LicenceId, Membership, Node, NodeId, Project,
+    ProjectId, Sequence, Team, TeamId, User, UserId,
+};
+use crate::touches::Touches;
+
+type Bytes = &'static [u8];
+
+/// One committed state of the store (I8).
+///
+/// Costs microseconds to take. Reading may wait for the disk where the index is not cached. Hold
+/// it a few seconds at most: while it lives, the index cannot use its old pages again.
+#[derive(Debug)]
+pub struct Snapshot {
+    txn: ReadTransaction,
+    files: ReadOnlyTable<(u64, &'static str), Bytes>,
+    metadata: ReadOnlyTable<(u64, &'static str), Bytes>,
+    touches: Arc<Touches>,
+}
+
+type Tree<'a> = FileTree<
+    'a,
+    ReadOnlyTable<(u64, &'static str), Bytes>,
+    ReadOnlyTable<(u64, &'static str), Bytes>,
+>;
+
+impl Snapshot {
+    pub(crate) fn take(index: &Index, touches: Arc<Touches>) -> Result<Self, IndexError> {
+        let txn = index.read()?;
+        let files = txn.open_table(tables::FILES)?;
+        let metadata = txn.open_table(tables::METADATA)?;
+        Ok(Self { txn, files, metadata, touches })
+    }
+
+    fn by_id<T: DeserializeOwned>(
+        &self,
+        table: TableDefinition<'static, u64, Bytes>,
+        id: u64,
+    ) -> Result<Option<T>, IndexError> {
+        let row = self.txn.open_table(table)?.get(id)?;
+        Ok(row.map(|row| codec::decode(row.value())).transpose()?)
+    }
+
+    fn all<T: DeserializeOwned>(
+        &self,
+        table: TableDefinition<'static, u64, Bytes>,
+    ) -> Result<impl Iterator<Item = Result<T, ReadError>> + use<T>, IndexError> {
+        let rows = self.txn.open_table(table)?.range_owned::<u64>(..)?;
+        Ok(rows.map(|entry| {
+            let (_, row) = entry.map_err(IndexError::from)?;
+            codec::decode(row.value()).map_err(|error| IndexError::from(error).into())
+        }))
+    }
+
+    /// The files of a dataset as a tree.
+    pub(crate) fn tree<'a>(&'a self, dataset: &'a Dataset) -> Tree<'a> {
+        FileTree::new(&self.files, &self.metadata, &dataset.stack)
+    }
+
+    /// A dataset's header, soft-deleted or not.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn dataset(&self, id: DatasetId) -> Result<Option<Dataset>, ReadError> {
+        Ok(self.by_id(tables::DATASETS, id.0)?)
+    }
+
+    /// All headers in order of id, the soft-deleted ones too.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn datasets(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Dataset, ReadError>> + use<>, ReadError> {
+        Ok(self.all(tables::DATASETS)?)
+    }
+
+    /// A file by its exact name.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn file(&self, dataset: &Dataset, filename: &str) -> Result<Option<FileRecord>, ReadError> {
+        Ok(self.tree(dataset).get(filename)?)
+    }
+
+    /// A dataset's files in order of name, compared byte by byte.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn files<'a>(
+        &'a self,
+        dataset: &'a Dataset,
+    ) -> Result<impl Iterator<Item = Result<(String, FileRecord), ReadError>> + 'a, ReadError> {
+        let files: Files<'a> = self.tree(dataset).files_from(Bound::Unbounded)?;
+        Ok(files.map(|file| Ok(file?)))
+    }
+
+    /// A file's metadata, empty if none was set; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn metadata(&self, dataset: &Dataset, name: &str) -> Result<Option<String>, ReadError> {
+        Ok(self.tree(dataset).metadata(name)?)
+    }
+
+    /// Every file's name and metadata in order of name.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn all_metadata<'a>(
+        &'a self,
+        dataset: &'a Dataset,
+    ) -> Result<impl Iterator<Item = Result<(String, String), ReadError>> + 'a, ReadError> {
+        let files = self.files_with_metadata(dataset)?;
+        Ok(files.map(|file| file.map(|(name, _, metadata)| (name, metadata))))
+    }
+
+    /// Every file with its metadata in order of name.
+    pub(crate) fn files_with_metadata<'a>(
+        &'a self,
+        dataset: &'a Dataset,
+    ) -> Result<impl Iterator<Item = Result<(String, FileRecord, String), ReadError>> + 'a, ReadError>
+    {
+        let tree = self.tree(dataset);
+        let rows: Rows<'a> = tree.rows_from(Bound::Unbounded)?;
+        Ok(rows.filter_map(move |row| {
+            let row = match row {
+                Ok(row) => row,
+                Err(error) => return Some(Err(error.into())),
+            };
+            let FileRow::File(record) = row.row else {
+                return None;
+            };
+            let metadata = match tree.metadata_at(row.depth, &row.name) {
+                Ok(metadata) => metadata.unwrap_or_default(),
+                Err(error) => return Some(Err(error.into())),
+            };
+            Some(Ok((row.name, record, metadata)))
+        }))
+    }
+
+    /// The first file, in order of name, that holds this content; visits them all if none does.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn file_by_digest(
+        &self,
+        dataset: &Dataset,
+        digest: &Digest,
+    ) -> Result<Option<(String, FileRecord)>, ReadError> {
+        if self.blob(digest)?.is_none_or(|row| row.count == 0) {
+            return Ok(None);
+        }
+        for file in self.files(dataset)? {
+            let (name, record) = file?;
+            if record.digest == *digest {
+                return Ok(Some((name, record)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a content is, whether or not any row names it.
+    pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<BlobRow>, IndexError> {
+        let row = self.txn.open_table(tables::BLOBS)?.get(digest.as_bytes())?;
+        Ok(row.map(|row| codec::decode(row.value())).transpose()?)
+    }
+
+    /// Whether a large file is one that the index points at or will remove itself.
+    pub(crate) fn names_large_file(
+        &self,
+        digest: &Digest,
+        file: LargeFileId,
+    ) -> Result<bool, IndexError> {
+        let removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
+        if removals.get((digest.as_bytes(), file.start, file.number))?.is_some() {
+            return Ok(true);
+        }
+        Ok(self.blob(digest)?.is_some_and(|row| row.place == BlobPlace::Large(file)))
+    }
+
+    fn applied(&self) -> Result<Option<AppliedRow>, IndexError> {
+        let row = self.txn.open_table(tables::STATE)?.get(tables::APPLIED)?;
+        Ok(row.map(|row| codec::decode(row.value())).transpose()?)
+    }
+
+    /// The last change that this state contains.
+    pub(crate) fn sequence(&self) -> Result<Sequence, IndexError> {
+        Ok(self.applied()?.map_or(Sequence::ZERO, |row| row.sequence))
+    }
+
+    /// The journal segment that this state reaches into.
+    pub(crate) fn applied_position(&self) -> Result<Option<SegmentId>, IndexError> {
+        Ok(self.applied()?.map(|row| row.position.segment))
+    }
+
+    /// A read-only table, for those who visit all of it.
+    pub(crate) fn table<K: redb::Key, V: Value>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<ReadOnlyTable<K, V>, IndexError> {
+        Ok(self.txn.open_table(table)?)
+    }
+
+    /// A user.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn user(&self, id: UserId) -> Result<Option<User>, ReadError> {
+        let user: Option<User> = self.by_id(tables::USERS, id.0)?;
+        Ok(user.map(|user| self.with_login(user)))
+    }
+
+    fn with_login(&self, mut user: User) -> User {
+        user.last_login = user.last_login.max(self.touches.login(user.id));
+        user
+    }
+
+    /// A user by name, exactly as written.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn user_by_name(&self, username: &str) -> Result<Option<User>, ReadError> {
+        let names = self.txn.open_table(tables::USERNAMES).map_err(IndexError::from)?;
+        match names.get(username).map_err(IndexError::from)? {
+            Some(id) => self.user(UserId(id.value())),
+            None => Ok(None),
+        }
+    }
+
+    /// All users in order of id.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn users(&self) -> Result<impl Iterator<Item = Result<User, ReadError>> + '_, ReadError> {
+        let users = self.all::<User>(tables::USERS)?;
+        Ok(users.map(|user| user.map(|user| self.with_login(user))))
+    }
+
+    /// A team, deleted or not.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn team(&self, id: TeamId) -> Result<Option<Team>, ReadError> {
+        Ok(self.by_id(tables::TEAMS, id.0)?)
+    }
+
+    /// All teams in order of id.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn teams(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Team, ReadError>> + use<>, ReadError> {
+        Ok(self.all(tables::TEAMS)?)
+    }
+
+    /// A user's place in a team, ended or not.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn membership(&self, team: TeamId, user: UserId) -> Result<Option<Membership>, ReadError> {
+        let table = self.txn.open_table(tables::MEMBERSHIPS).map_err(IndexError::from)?;
+        let row = table.get((team.0, user.0)).map_err(IndexError::from)?;
+        Ok(row.map(|row| codec::decode(row.value())).transpose().map_err(IndexError::from)?)
+    }
+
+    /// All places in a team, ended ones too, in order of user id.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn memberships(
+        &self,
+        team: TeamId,
+    ) -> Result<impl Iterator<Item = Result<Membership, ReadError>> + use<>, ReadError> {
+        let table = self.txn.open_table(tables::MEMBERSHIPS).map_err(IndexError::from)?;
+        let rows = table.range_owned((team.0, 0)..=(team.0, u64::MAX)).map_err(IndexError::from)?;
+        Ok(rows.map(|entry| {
+            let (_, row) = entry.map_err(IndexError::from)?;
+            codec::decode(row.value()).map_err(|error| IndexError::from(error).into())
+        }))
+    }
+
+    /// A project, deleted or not.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn project(&self, id: ProjectId) -> Result<Option<Project>, ReadError> {
+        Ok(self.by_id(tables::PROJECTS, id.0)?)
+    }
+
+    /// All projects in order of id.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn projects(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Project, ReadError>> + use<>, ReadError> {
+        Ok(self.all(tables::PROJECTS)?)
+    }
+
+    /// A licence.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn licence(&self, id: LicenceId) -> Result<Option<Licence>, ReadError> {
+        Ok(self.by_id(tables::LICENCES, id.0)?)
+    }
+
+    /// All licences in order of id.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn licences(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Licence, ReadError>> + use<>, ReadError> {
+        Ok(self.all(tables::LICENCES)?)
+    }
+
+    /// A node.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn node(&self, id: NodeId) -> Result<Option<Node>, ReadError> {
+        let node: Option<Node> = self.by_id(tables::NODES, id.0)?;
+        Ok(node.map(|node| self.with_sighting(node)))
+    }
+
+    fn with_sighting(&self, mut node: Node) -> Node {
+        node.last_seen = node.last_seen.max(self.touches.sighting(node.id));
+        node
+    }
+
+    /// All nodes in order of id.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn nodes(&self) -> Result<impl Iterator<Item = Result<Node, ReadError>> + '_, ReadError> {
+        let nodes = self.all::<Node>(tables::NODES)?;
+        Ok(nodes.map(|node| node.map(|node| self.with_sighting(node))))
+    }
+}

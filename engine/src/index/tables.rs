@@ -1,0 +1,97 @@
+//! Every table of the index: key, value, order, meaning. Nothing else names a table.
+//!
+//! Keys are integers, texts and byte arrays; values are bytes of [`crate::codec`] or an integer.
+//! Written by the index thread only. A change of a key or a value's meaning needs a new name.
+
+use redb::TableDefinition;
+
+type Table<K> = TableDefinition<'static, K, &'static [u8]>;
+
+/// Dataset id to `Dataset`.
+pub(crate) const DATASETS: Table<u64> = Table::new("datasets.v1");
+
+/// `(project, name, version)` to dataset id, for the datasets that are not soft-deleted: the
+/// unique rule, and the order in which versions are counted.
+pub(crate) const DATASET_NAMES: TableDefinition<'static, (u64, &str, u64), u64> =
+    TableDefinition::new("dataset_names.v1");
+
+/// Layer id to `LayerRow`.
+pub(crate) const LAYERS: Table<u64> = Table::new("layers.v1");
+
+/// `(layer, filename)` to `FileRow`. Key order is the API's listing order, so that listing a
+/// layer is one range; the digest in a row always has a row in [`BLOBS`] (I4).
+pub(crate) const FILES: Table<(u64, &str)> = Table::new("files.v1");
+
+/// `(layer, filename)` to the file's metadata, a text. Counts from the top of a stack down to
+/// the layer that holds the file's row.
+pub(crate) const METADATA: Table<(u64, &str)> = Table::new("metadata.v1");
+
+/// Digest to `BlobRow`; the one table with random keys, hence the costly one.
+pub(crate) const BLOBS: Table<&[u8; 32]> = Table::new("blobs.v1");
+
+/// `(sequence of death, digest)` of blobs that no row names, oldest first; a blob that came back
+/// to life keeps its entry until the background meets it.
+pub(crate) const DEAD_BLOBS: TableDefinition<'static, (u64, &[u8; 32]), ()> =
+    TableDefinition::new("dead_blobs.v1");
+
+/// Segment id to the bytes in it that [`BLOBS`] points at.
+pub(crate) const SEGMENTS: TableDefinition<'static, u64, u64> = TableDefinition::new("segments.v1");
+
+/// `(digest, start, number)` of large files to be removed after the next checkpoint.
+pub(crate) const LARGE_REMOVALS: TableDefinition<'static, (&[u8; 32], u64, u64), ()> =
+    TableDefinition::new("large_removals.v1");
+
+/// Layers that no stack names; the background removes their rows.
+pub(crate) const DROPPED_LAYERS: TableDefinition<'static, u64, ()> =
+    TableDefinition::new("dropped_layers.v1");
+
+/// Set id to `SetRow`: large sets whose parts have come and whose commit has not, and the layers
+/// that folding builds.
+pub(crate) const SETS: Table<u64> = Table::new("sets.v1");
+
+/// User id to `User`.
+pub(crate) const USERS: Table<u64> = Table::new("users.v1");
+
+/// Username to user id.
+pub(crate) const USERNAMES: TableDefinition<'static, &str, u64> =
+    TableDefinition::new("usernames.v1");
+
+/// Team id to `Team`.
+pub(crate) const TEAMS: Table<u64> = Table::new("teams.v1");
+
+/// Name to team id, for the teams that are not deleted.
+pub(crate) const TEAM_NAMES: TableDefinition<'static, &str, u64> =
+    TableDefinition::new("team_names.v1");
+
+/// `(team, user)` to `Membership`.
+pub(crate) const MEMBERSHIPS: Table<(u64, u64)> = Table::new("memberships.v1");
+
+/// Project id to `Project`.
+pub(crate) const PROJECTS: Table<u64> = Table::new("projects.v1");
+
+/// `(team, name)` to project id, for the projects that are not deleted.
+pub(crate) const PROJECT_NAMES: TableDefinition<'static, (u64, &str), u64> =
+    TableDefinition::new("project_names.v1");
+
+/// Licence id to `Licence`.
+pub(crate) const LICENCES: Table<u64> = Table::new("licences.v1");
+
+/// Name to licence id.
+pub(crate) const LICENCE_NAMES: TableDefinition<'static, &str, u64> =
+    TableDefinition::new("licence_names.v1");
+
+/// Node id to `Node`.
+pub(crate) const NODES: Table<u64> = Table::new("nodes.v1");
+
+/// `(ip, index)` to node id.
+pub(crate) const NODE_ADDRESSES: TableDefinition<'static, (&str, i64), u64> =
+    TableDefinition::new("node_addresses.v1");
+
+/// Kind to the last number given out, so that no primary key is used twice.
+pub(crate) const NUMBERS: TableDefinition<'static, &str, u64> = TableDefinition::new("numbers.v1");
+
+/// One row, `"applied"` to `AppliedRow`: how far into the journal the index reaches.
+pub(crate) const STATE: Table<&str> = Table::new("state.v1");
+
+/// Key of the one row of [`STATE`].
+pub(crate) const APPLIED: &str = "applied";

@@ -1,0 +1,144 @@
+//! The segments of the journal, shared with everybody who reads contents from them.
+//!
+//! A reader takes the open file and needs nothing further: a removed segment's bytes stay as long
+//! as somebody holds it.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use crate::disk::{Disk, DiskFile};
+use crate::model::change::{BlobPlace, NewBlob, SegmentId};
+
+use super::frame::{Header, PAGE_BYTES, StoreKey};
+use super::reader::SegmentReader;
+
+/// Directory of the segments' files.
+pub(super) const DIRECTORY: &str = "journal";
+
+/// All segments that hold groups or will.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    disk: Arc<dyn Disk>,
+    key: StoreKey,
+    /// Held for a look-up or a change of the map, never while the disk is asked.
+    open: RwLock<BTreeMap<SegmentId, Segment>>,
+}
+
+/// One open segment.
+#[derive(Debug, Clone)]
+struct Segment {
+    file: Arc<dyn DiskFile>,
+    generation: u64,
+    /// Bytes up to the end of the last group; the writer keeps it true.
+    end: u64,
+}
+
+impl Segments {
+    pub(super) fn new(disk: Arc<dyn Disk>, key: StoreKey) -> Self {
+        Self { disk, key, open: RwLock::new(BTreeMap::new()) }
+    }
+
+    /// The file of a segment, for reading; `None` if there is no such segment any longer.
+    pub(crate) fn get(&self, id: SegmentId) -> Option<Arc<dyn DiskFile>> {
+        self.open().get(&id).map(|segment| Arc::clone(&segment.file))
+    }
+
+    /// All segments, the oldest first; the last one is being written.
+    pub(crate) fn ids(&self) -> Vec<SegmentId> {
+        self.open().keys().copied().collect()
+    }
+
+    /// Bytes of a segment up to the end of its last group; 0 if there is no such segment.
+    pub(crate) fn length(&self, id: SegmentId) -> u64 {
+        self.open().get(&id).map_or(0, |segment| segment.end)
+    }
+
+    /// Removes a segment, durably. Whoever holds its file may read on.
+    ///
+    /// The caller sees to it that the last immediate commit of the index needs nothing of it (I3).
+    pub(crate) fn remove(&self, id: SegmentId) -> io::Result<()> {
+        self.disk.remove(&path(id))?;
+        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.disk.sync_dir(DIRECTORY)
+    }
+
+    /// Visits the contents that a sealed segment holds, in the order of their places, until
+    /// `visit` says `false`. Reads headers and records, not the contents.
+    ///
+    /// # Errors
+    /// The segment cannot be read, is not there, or is damaged ([`io::ErrorKind::InvalidData`]).
+    /// Contents before the damage were visited.
+    pub(crate) fn blobs_of(
+        &self,
+        id: SegmentId,
+        mut visit: impl FnMut(NewBlob) -> bool,
+    ) -> io::Result<()> {
+        let Segment { file, generation, end } =
+            self.open().get(&id).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let mut reader = SegmentReader::new(file, self.key, id)?;
+        reader.generation = Some(generation);
+        reader.length = reader.length.min(end);
+        let damaged = |offset: u64| {
+            let text = format!("journal segment {} is damaged at byte {offset}", id.0);
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        };
+        let mut offset = PAGE_BYTES;
+        while offset < end {
+            let header = match reader.group_header(offset)? {
+                Header::Valid(header) => header,
+                // The zeros that were reserved and not used, unless a group was lost here.
+                Header::Absent if reader.tail(offset)?.nonzero_end == offset => return Ok(()),
+                Header::Absent | Header::Newer(_) => return Err(damaged(offset)),
+            };
+            let records = reader.records(&header)?.ok_or_else(|| damaged(offset))?;
+            for blob in records.iter().flat_map(|record| &record.blobs) {
+                if matches!(blob.place, BlobPlace::Segment { .. }) && !visit(*blob) {
+                    return Ok(());
+                }
+            }
+            offset = header.end().offset;
+        }
+        Ok(())
+    }
+
+    /// Adds a segment whose header is durable.
+    pub(super) fn add(&self, id: SegmentId, file: Arc<dyn DiskFile>, generation: u64, end: u64) {
+        let segment = Segment { file, generation, end };
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id, segment);
+    }
+
+    /// Tells where a segment's last group ends.
+    pub(super) fn set_end(&self, id: SegmentId, end: u64) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = open.get_mut(&id) {
+            segment.end = end;
+        }
+    }
+
+    fn open(&self) -> RwLockReadGuard<'_, BTreeMap<SegmentId, Segment>> {
+        // Every change of the map is one call, so a panic elsewhere leaves it whole.
+        self.open.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Path of a segment's file.
+pub(super) fn path(id: SegmentId) -> String {
+    format!("{DIRECTORY}/{:016x}.seg", id.0)
+}
+
+/// The segments that have a file, the oldest first; other files are nobody's business here.
+pub(super) fn list(disk: &dyn Disk) -> io::Result<Vec<SegmentId>> {
+    let names = disk.list(DIRECTORY)?;
+    let mut ids: Vec<SegmentId> = names.iter().filter_map(|name| id_of(name)).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+fn id_of(name: &str) -> Option<SegmentId> {
+    let digits = name.strip_suffix(".seg").filter(|digits| digits.len() == 16)?;
+    let id = SegmentId(u64::from_str_radix(digits, 16).ok()?);
+    // Only the one spelling that `path` makes.
+    (path(id) == format!("{DIRECTORY}/{name}")).then_some(id)
+}

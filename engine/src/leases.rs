@@ -1,0 +1,100 @@
+//! Leases: what a long read stands on instead of a long transaction.
+//!
+//! A lease remembers which state a reader copied its names from. Contents that died later keep
+//! their rows and bytes until the lease is dropped or expires. Taking one writes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::Sequence;
+
+/// The open leases.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    open: BTreeMap<u64, (Sequence, Instant)>,
+}
+
+impl Leases {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a state and a lease on it in one step: `take` runs while no reclamation can look for
+    /// the oldest lease, and gives the state's last change.
+    ///
+    /// # Errors
+    /// Those of `take`; there is no lease then.
+    pub(crate) fn lease<T, E>(
+        self: &Arc<Self>,
+        duration_max: Duration,
+        take: impl FnOnce() -> Result<(T, Sequence), E>,
+    ) -> Result<(T, Lease), E> {
+        let mut state = self.state();
+        let (taken, sequence) = take()?;
+        state.next += 1;
+        let id = state.next;
+        state.open.insert(id, (sequence, Instant::now() + duration_max));
+        drop(state);
+        Ok((taken, Lease { id, leases: Arc::clone(self) }))
+    }
+
+    /// The last change of the oldest state that somebody still reads.
+    pub(crate) fn oldest(&self) -> Option<Sequence> {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.open.retain(|_, (_, expires)| *expires > now);
+        state.open.values().map(|(sequence, _)| *sequence).min()
+    }
+}
+
+/// Keeps the contents of one state until it is dropped.
+#[derive(Debug)]
+#[must_use = "the contents may go as soon as the lease is dropped"]
+pub(crate) struct Lease {
+    id: u64,
+    leases: Arc<Leases>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.leases.state().open.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease_at(leases: &Arc<Leases>, sequence: u64, duration: Duration) -> Lease {
+        let taken = leases.lease(duration, || Ok::<_, ()>(((), Sequence(sequence))));
+        taken.unwrap().1
+    }
+
+    #[test]
+    fn the_oldest_lease_counts_until_it_is_dropped() {
+        let leases = Arc::new(Leases::default());
+        let hour = Duration::from_secs(3600);
+        assert_eq!(leases.oldest(), None);
+        let old = lease_at(&leases, 5, hour);
+        let young = lease_at(&leases, 9, hour);
+        assert_eq!(leases.oldest(), Some(Sequence(5)));
+        drop(old);
+        assert_eq!(leases.oldest(), Some(Sequence(9)));
+        drop(young);
+        assert_eq!(leases.oldest(), None);
+    }
+
+    #[test]
+    fn an_expired_lease_holds_nothing_back() {
+        let leases = Arc::new(Leases::default());
+        let _lease = lease_at(&leases, 5, Duration::ZERO);
+        assert_eq!(leases.oldest(), None);
+    }
+}

@@ -1,0 +1,252 @@
+//! What opening repairs, in which order, and why that is enough.
+//!
+//! | crash | on disk | what opening does |
+//! |---|---|---|
+//! | while a store is made | the mark `store.new`, parts of the rest | removes the parts, makes it again |
+//! | while an upload arrives | a staging file | sweeps it |
+//! | after a large file is published, before its record | a file that no row names | sweeps it, as it is of an earlier start |
+//! | after a group is appended, before its sync returned | a torn or a whole last group | cuts the torn one; applies the whole one, which nobody was told about |
+//! | after the sync, before the index is checkpointed | the group in the journal, the index at its last checkpoint | applies it again from there |
+//! | between two parts of a large set, or a fold | a detached layer and its row among the sets | drops the layer |
+//! | inside a checkpoint | redb's old or new root, each with its own journal position | replays from whichever it is |
+//! | after a checkpoint, before removed bytes went | segments or files that the index does not want | meets their rows again, removes them |
+//! | inside opening itself | as before, or a checkpoint further | the same again |
+//!
+//! The order: lock, identity, index at its checkpoint, journal from that checkpoint's position,
+//! unfinished sets, a checkpoint with the new start number, and then, in the background, the
+//! sweep. Only the journal since the last checkpoint is read, whatever is stored.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use crate::disk::{Disk, OpenMode};
+use crate::error::OpenError;
+use crate::index::apply::Group;
+use crate::index::rows::AppliedRow;
+use crate::index::{INDEX_PATH, Index, IndexError, write_applied};
+use crate::journal::{Journal, JournalOpenError, JournalOptions, ReplayedGroup};
+use crate::model::Sequence;
+use crate::model::change::Change;
+use crate::{blobs::Blobs, codec};
+
+/// Version of the store's layout on disk; 1 is the first.
+const FORMAT_VERSION: u32 = 1;
+
+/// File that names the store's format and identity; its presence means that making it was done.
+const IDENTITY_PATH: &str = "store";
+
+/// The same while the store is being made.
+const MAKING_PATH: &str = "store.new";
+
+/// Files of others that may lie in a fresh data directory.
+const HARMLESS: [&str; 3] = ["LOCK", "lost+found", MAKING_PATH];
+
+/// An opened store, ready for its threads.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) lock: Box<dyn std::fmt::Debug + Send + Sync>,
+    pub(crate) journal: Journal,
+    pub(crate) index: Index,
+    pub(crate) applied: AppliedRow,
+    pub(crate) is_new: bool,
+    pub(crate) replayed_changes: u64,
+}
+
+/// Opens a store, or makes one in a directory that is empty.
+///
+/// # Errors
+/// See [`OpenError`]; nothing was changed where bytes are damaged.
+pub(crate) fn open(
+    disk: &Arc<dyn Disk>,
+    options: JournalOptions,
+    index_cache_bytes: usize,
+) -> Result<Recovered, OpenError> {
+    let lock = disk.lock().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked { path: disk.display().into() },
+        _ => io_error(&**disk)(error),
+    })?;
+    let names = disk.list("").map_err(io_error(&**disk))?;
+    let is_new = !names.iter().any(|name| name == IDENTITY_PATH);
+    if is_new {
+        make(disk, &names, options, index_cache_bytes)?;
+    }
+    let key = read_identity(&**disk)?;
+    let index = Index::open(disk, OpenMode::Existing, index_cache_bytes).map_err(damaged_index)?;
+    let mut recovered = replay(disk, index, key, options)?;
+    finish(&mut recovered).map_err(damaged_index)?;
+    let Replayed { journal, index, applied, changes } = recovered;
+    Ok(Recovered { lock, journal, index, applied, is_new, replayed_changes: changes })
+}
+
+fn io_error(disk: &dyn Disk) -> impl Fn(io::Error) -> OpenError + '_ {
+    move |source| OpenError::Io { path: disk.display().into(), source }
+}
+
+fn damaged_index(error: IndexError) -> OpenError {
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        reason = format!("{reason}: {cause}");
+        source = cause.source();
+    }
+    OpenError::IndexDamaged { reason }
+}
+
+/// Makes an empty store. The identity gets its name last: without it, making starts again.
+fn make(
+    disk: &Arc<dyn Disk>,
+    names: &[String],
+    options: JournalOptions,
+    index_cache_bytes: usize,
+) -> Result<(), OpenError> {
+    let io = io_error(&**disk);
+    if names.iter().any(|name| name == MAKING_PATH) {
+        remove_parts(&**disk, names).map_err(&io)?;
+    } else if let Some(foreign) = names.iter().find(|name| !HARMLESS.contains(&name.as_str())) {
+        let reason = format!("it holds {foreign:?}");
+        return Err(OpenError::NotAStore { path: disk.display().into(), reason });
+    }
+    let key = write_identity(&**disk).map_err(&io)?;
+    Blobs::prepare(&**disk).map_err(&io)?;
+    let (_, position) = Journal::create(Arc::clone(disk), key, options).map_err(&io)?;
+    let index = Index::open(disk, OpenMode::CreateNew, index_cache_bytes).map_err(damaged_index)?;
+    let applied = AppliedRow { position, sequence: Sequence::ZERO, start: 0 };
+    index
+        .checkpoint(|txn| {
+            crate::index::create_tables(txn)?;
+            write_applied(txn, &applied)
+        })
+        .map_err(damaged_index)?;
+    drop(index);
+    disk.sync_dir("").map_err(&io)?;
+    disk.rename(MAKING_PATH, IDENTITY_PATH).map_err(&io)?;
+    disk.sync_dir("").map_err(&io)
+}
+
+/// Removes what an interrupted making left; nothing in it was ever answered.
+fn remove_parts(disk: &dyn Disk, names: &[String]) -> io::Result<()> {
+    for directory in ["journal", "blobs", "staging"] {
+        if names.iter().any(|name| name == directory) {
+            for name in disk.list(directory)? {
+                disk.remove(&format!("{directory}/{name}"))?;
+            }
+            disk.sync_dir(directory)?;
+        }
+    }
+    for file in [INDEX_PATH, MAKING_PATH] {
+        if names.iter().any(|name| name == file) {
+            disk.remove(file)?;
+        }
+    }
+    disk.sync_dir("")
+}
+
+/// Writes a fresh identity under its provisional name; gives the store's key.
+fn write_identity(disk: &dyn Disk) -> io::Result<[u8; 32]> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
+    let hex = blake3::Hash::from_bytes(key).to_hex();
+    let text = format!("granary store\nformat {FORMAT_VERSION}\nkey {hex}\n");
+    let file = disk.open(MAKING_PATH, OpenMode::CreateNew)?;
+    file.write_all_at(&[IoSlice::new(text.as_bytes())], 0)?;
+    file.sync_data()?;
+    disk.sync_dir("")?;
+    Ok(key)
+}
+
+/// Reads the format and the key, which makes the journal's checksums the store's own.
+fn read_identity(disk: &dyn Disk) -> Result<[u8; 32], OpenError> {
+    let io = io_error(disk);
+    let file = disk.open(IDENTITY_PATH, OpenMode::Existing).map_err(&io)?;
+    let length = usize::try_from(file.len().map_err(&io)?.min(4096)).unwrap_or(0);
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0).map_err(&io)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let unknown = || OpenError::NotAStore {
+        path: disk.display().into(),
+        reason: format!("its file {IDENTITY_PATH:?} is not one of ours"),
+    };
+    let mut lines = text.lines();
+    if lines.next() != Some("granary store") {
+        return Err(unknown());
+    }
+    let format = lines.next().and_then(|line| line.strip_prefix("format "));
+    let found: u32 = format.and_then(|format| format.parse().ok()).ok_or_else(unknown)?;
+    if found > FORMAT_VERSION {
+        return Err(OpenError::NewerFormat { found, known: FORMAT_VERSION });
+    }
+    let key = lines.next().and_then(|line| line.strip_prefix("key "));
+    let key = key.and_then(|key| blake3::Hash::from_hex(key).ok()).ok_or_else(unknown)?;
+    Ok(*key.as_bytes())
+}
+
+struct Replayed {
+    journal: Journal,
+    index: Index,
+    applied: AppliedRow,
+    changes: u64,
+}
+
+/// Applies what the journal holds beyond the index's checkpoint.
+fn replay(
+    disk: &Arc<dyn Disk>,
+    index: Index,
+    key: [u8; 32],
+    options: JournalOptions,
+) -> Result<Replayed, OpenError> {
+    let applied = index.applied().map_err(damaged_index)?;
+    let Some(mut applied) = applied else {
+        return Err(OpenError::IndexDamaged {
+            reason: "it does not say how far it reaches".into(),
+        });
+    };
+    let (position, sequence) = (applied.position, applied.sequence);
+    let mut changes = 0;
+    let journal = Journal::open(Arc::clone(disk), key, options, position, sequence, |group| {
+        changes += u64::try_from(group.records.len()).unwrap_or(u64::MAX);
+        apply_replayed(&index, &mut applied, &group)
+    });
+    match journal {
+        Ok(journal) => Ok(Replayed { journal, index, applied, changes }),
+        Err(JournalOpenError::Io(error)) => Err(io_error(&**disk)(error)),
+        Err(JournalOpenError::Damaged { segment, offset, reason }) => {
+            Err(OpenError::JournalDamaged { segment: segment.0, offset, reason })
+        }
+        Err(JournalOpenError::NewerFormat { found, known }) => {
+            Err(OpenError::NewerFormat { found, known })
+        }
+        Err(JournalOpenError::Apply(error)) => Err(damaged_index(error)),
+    }
+}
+
+fn apply_replayed(
+    index: &Index,
+    applied: &mut AppliedRow,
+    group: &ReplayedGroup,
+) -> Result<(), IndexError> {
+    index.apply(|txn| {
+        let mut rows = Group::begin(txn)?;
+        for record in &group.records {
+            let change: Change = codec::decode(&record.change)?;
+            // A refusal was one before the crash too; it was answered then, or never.
+            drop(rows.apply(record.sequence, &change, &record.blobs)?);
+            applied.sequence = record.sequence;
+        }
+        applied.position = group.end;
+        rows.finish()?;
+        write_applied(txn, applied)
+    })
+}
+
+/// Drops what can no longer be finished and makes the recovered state durable under a new start
+/// number, before anything new is written.
+fn finish(replayed: &mut Replayed) -> Result<(), IndexError> {
+    replayed.applied.start += 1;
+    let applied = replayed.applied;
+    replayed.index.checkpoint(|txn| {
+        let mut rows = Group::begin(txn)?;
+        rows.drop_unfinished_sets()?;
+        rows.finish()?;
+        write_applied(txn, &applied)
+    })
+}

@@ -1,0 +1,112 @@
+//! What reads stand on: the index, the journal's segments, the blobs, the open leases.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::blobs::{Blob, Blobs};
+use crate::disk::Disk;
+use crate::error::ReadError;
+use crate::index::snapshot::Snapshot;
+use crate::index::{Index, IndexError};
+use crate::journal::Segments;
+use crate::leases::{Lease, Leases};
+use crate::limits::LEASE_MAX;
+use crate::model::Digest;
+use crate::model::change::BlobPlace;
+use crate::touches::Touches;
+
+/// Times that a read looks again where a content was moved under its hands.
+const LOOKS_MAX: u32 = 4;
+
+/// The index that readers use; the index thread alone may replace it.
+#[derive(Debug)]
+pub(crate) struct SharedIndex {
+    index: RwLock<Arc<Index>>,
+    failed: AtomicBool,
+}
+
+impl SharedIndex {
+    pub(crate) fn new(index: Index) -> Self {
+        Self { index: RwLock::new(Arc::new(index)), failed: AtomicBool::new(false) }
+    }
+
+    /// The current index.
+    pub(crate) fn get(&self) -> Arc<Index> {
+        Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another index in its place: the one opened for reading after a failure (I7).
+    pub(crate) fn replace(&self, index: Index) {
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
+        self.failed.store(false, Ordering::Release);
+    }
+
+    /// The index has failed, and reads of it too until it is replaced.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// Whether reads fail.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+}
+
+/// Everything that reads need.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) index: Arc<SharedIndex>,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) blobs: Arc<Blobs>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) touches: Arc<Touches>,
+}
+
+impl Store {
+    /// The latest committed state.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, IndexError> {
+        Snapshot::take(&self.index.get(), Arc::clone(&self.touches))
+    }
+
+    /// The latest committed state, and a lease on its contents.
+    pub(crate) fn leased_snapshot(&self) -> Result<(Snapshot, Lease), IndexError> {
+        self.leases.lease(LEASE_MAX, || {
+            let snapshot = self.snapshot()?;
+            let sequence = snapshot.sequence()?;
+            Ok((snapshot, sequence))
+        })
+    }
+
+    /// Whether the index holds a content, named by a row or not.
+    pub(crate) fn knows(&self, digest: &Digest) -> Result<bool, ReadError> {
+        Ok(self.snapshot()?.blob(digest)?.is_some())
+    }
+
+    /// Opens a content for reading; `None` if the index does not hold it.
+    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Option<Blob>, ReadError> {
+        for _ in 0..LOOKS_MAX {
+            let Some(row) = self.snapshot()?.blob(digest)? else {
+                return Ok(None);
+            };
+            let (file, offset) = match row.place {
+                BlobPlace::Segment { segment, offset } => (self.segments.get(segment), offset),
+                BlobPlace::Large(id) => match self.blobs.open_large(digest, id) {
+                    Ok(file) => (Some(file), 0),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => (None, 0),
+                    Err(source) => {
+                        return Err(ReadError::Io { what: "a large file", source });
+                    }
+                },
+            };
+            // Without a file it went between the look and the grasp; the index knows better now.
+            if let Some(file) = file {
+                return Ok(Some(Blob::new(*digest, row.length, file, offset)));
+            }
+        }
+        Err(ReadError::Corrupt {
+            what: "a content",
+            place: format!("the file of {digest} is missing"),
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! Dataset id to live actor: starts, finds, restarts and ends them.
+//!
+//! actix bounds a mailbox by its senders and restarts nobody, so both are done here. A dataset's
+//! entry holds our own counter of changes that are queued or in flight, taken before a message is
+//! sent. An actor whose handler panicked is forgotten; its successor plans nothing until what the
+//! dead one planned has settled, gets the messages that were merely queued, and whoever sent the
+//! one that broke it is told.
+
+mod arbiters;
+
+mod entry;
+
+use std::io;
+use std::sync::Arc;
+
+use actix::{Actor, Addr, Handler, MailboxError};
+use tokio::sync::oneshot;
+
+use crate::committer::Committer;
+use crate::dataset::actor::DatasetActor;
+use crate::dataset::message::{Envelope, HoldDataset, Planned, Request};
+use crate::error::MutationError;
+use crate::limits::HOLD_WAIT_MAX;
+use crate::model::DatasetId;
+use crate::store::Store;
+use arbiters::Arbiters;
+pub(crate) use entry::{Entry, Registry, Settled, Slot};
+
+/// Routes changes to the actors of their datasets.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    store: Arc<Store>,
+    committer: Arc<Committer>,
+    registry: Arc<Registry>,
+    arbiters: Arbiters,
+}
+
+impl Supervisor {
+    /// Starts the threads that run actors.
+    pub(crate) fn start(
+        store: Arc<Store>,
+        committer: Arc<Committer>,
+        arbiters: usize,
+    ) -> io::Result<Self> {
+        let arbiters = Arbiters::start(arbiters)?;
+        Ok(Self { store, committer, registry: Arc::default(), arbiters })
+    }
+
+    /// Sends a message to a dataset's actor, which is started if it is not there, and awaits
+    /// what it planned.
+    ///
+    /// # Errors
+    /// The actor's refusal; `Busy` before anything was queued; `Panicked` if the message broke it.
+    pub(crate) async fn ask<M>(&self, dataset: DatasetId, message: M) -> Planned<M::Planned>
+    where
+        M: Request,
+        DatasetActor: Handler<Envelope<M>, Result = Planned<M::Planned>>,
+    {
+        let slot = self.registry.claim(dataset)?;
+        let entry = Arc::clone(slot.entry());
+        let envelope = Envelope::new(message, slot);
+        // Once more after an actor died with our message unopened in its mailbox.
+        for _ in 0..2 {
+            let address = self.address(&entry);
+            match address.send(envelope.again()).await {
+                Ok(planned) => return planned,
+                Err(MailboxError::Closed | MailboxError::Timeout) => {
+                    entry.forget(&address);
+                    if !envelope.is_unopened() {
+                        break;
+                    }
+                }
+            }
+        }
+        tracing::error!(%dataset, "a request broke its dataset's actor");
+        Err(MutationError::Panicked)
+    }
+
+    /// Makes a dataset stand still, with nothing in flight, until the hold is dropped.
+    ///
+    /// # Errors
+    /// `Busy` if it does not come to that in time.
+    pub(crate) async fn hold(&self, dataset: DatasetId) -> Result<Hold, MutationError> {
+        let (granted, granting) = oneshot::channel();
+        let (release, released) = oneshot::channel();
+        let (_, ticket) = self.ask(dataset, HoldDataset { granted, released }).await?;
+        drop(ticket);
+        match tokio::time::timeout(HOLD_WAIT_MAX, granting).await {
+            Ok(Ok(())) => Ok(Hold { _release: release }),
+            Ok(Err(_)) => Err(MutationError::Panicked),
+            Err(_) => Err(MutationError::Busy { what: "the dataset", waiting: 1 }),
+        }
+    }
+
+    fn address(&self, entry: &Arc<Entry>) -> Addr<DatasetActor> {
+        entry.address_or_start(|| {
+            let store = Arc::clone(&self.store);
+            let committer = Arc::clone(&self.committer);
+            let registry = Arc::clone(&self.registry);
+            let entry = Arc::clone(entry);
+            DatasetActor::start_in_arbiter(self.arbiters.next(), move |_| {
+                DatasetActor::new(store, committer, registry, entry)
+            })
+        })
+    }
+
+    /// Actors that are alive.
+    pub(crate) fn actor_count(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Ends all actors and their threads; nothing may be asked afterwards. Blocks.
+    pub(crate) fn stop(&self) {
+        self.arbiters.stop();
+    }
+}
+
+/// Keeps a dataset's actor from planning.
+#[derive(Debug)]
+#[must_use = "the dataset goes on as soon as the hold is dropped"]
+pub(crate) struct Hold {
+    _release: oneshot::Sender<()>,
+}
