@@ -100,16 +100,11 @@ enum Ending {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     // There is no other provider in the program, so this can only fail by being called twice.
-    if rustls::crypto::ring::default_provider()
-        .install_default()
-        .is_err()
-    {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
         complain("the TLS library was set up twice; please report this");
         return ExitCode::FAILURE;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ending = match runtime {
         Ok(runtime) => {
             let ending = runtime.block_on(run(cli.command));

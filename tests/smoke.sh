@@ -174,7 +174,7 @@ mkfifo sent
 "$granary" push many --dataset two --url "$url" --jobs 4 --verbose >sent 2>push.log &
 pusher=$!
 exec 4<sent
-kill_during_push 40
+kill_during_push 700
 { kill -9 "$pusher" && wait "$pusher"; } 2>/dev/null
 cat <&4 >>answered.lines
 exec 4<&-
@@ -196,7 +196,7 @@ rm sent && mkfifo sent
 "$granary" push many --dataset three --url "$url" --jobs 4 --verbose >sent 2>push.log &
 pusher=$!
 exec 4<sent
-kill_during_push 40
+kill_during_push 700
 start_server "$listen"
 cat <&4 >/dev/null
 exec 4<&-

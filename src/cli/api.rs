@@ -146,9 +146,7 @@ impl Client {
     async fn make(&self, project: &Project, name: &str) -> anyhow::Result<Dataset> {
         let request = self.http.post(self.url.action("licences/list"));
         let licences: Vec<Licence> = self.ask(request).await?;
-        let preferred = licences
-            .iter()
-            .find(|licence| licence.name == LICENCE_OF_NEW);
+        let preferred = licences.iter().find(|licence| licence.name == LICENCE_OF_NEW);
         let licence = preferred
             .or_else(|| licences.iter().min_by_key(|licence| licence.pk))
             .context("the server has no licence that a new dataset could have; create one")?;

@@ -42,12 +42,7 @@ impl Client {
     pub(crate) fn new(url: &ServerUrl) -> anyhow::Result<Self> {
         let http = http_client(url)?;
         let session = Session::find(http.clone(), url.clone())?;
-        Ok(Self {
-            http,
-            url: url.clone(),
-            session,
-            patience: Patience::USUAL,
-        })
+        Ok(Self { http, url: url.clone(), session, patience: Patience::USUAL })
     }
 
     /// Sends a request; a worn login is renewed once, and the request repeated if its body can be.
@@ -114,10 +109,8 @@ pub(crate) async fn answer_of<T: DeserializeOwned>(
     let response = successful(url, response).await?;
     let text = response.bytes().await;
     let text = text.map_err(|error| Failure::on_the_way(url, &error))?;
-    serde_json::from_slice(&text).map_err(|error| Failure::Strange {
-        url: url.clone(),
-        reason: error.to_string(),
-    })
+    serde_json::from_slice(&text)
+        .map_err(|error| Failure::Strange { url: url.clone(), reason: error.to_string() })
 }
 
 async fn successful(url: &ServerUrl, response: Response) -> Result<Response, Failure> {
@@ -132,31 +125,21 @@ async fn successful(url: &ServerUrl, response: Response) -> Result<Response, Fai
     let detail = detail(&body);
     let url = url.clone();
     Err(match status {
-        StatusCode::UNAUTHORIZED => Failure::NotLoggedIn {
-            next_step: format!("run: granary login --url {url}"),
-            url,
-        },
+        StatusCode::UNAUTHORIZED => {
+            Failure::NotLoggedIn { next_step: format!("run: granary login --url {url}"), url }
+        }
         StatusCode::FORBIDDEN => Failure::Forbidden { url, detail },
         StatusCode::NOT_IMPLEMENTED | StatusCode::INSUFFICIENT_STORAGE => {
             Failure::Refused { status, detail }
         }
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Failure::Busy {
-            url,
-            status,
-            detail,
-            retry_after: seconds.map(Duration::from_secs),
-        },
-        _ if status.is_server_error() => Failure::Busy {
-            url,
-            status,
-            detail,
-            retry_after: seconds.map(Duration::from_secs),
-        },
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            Failure::Busy { url, status, detail, retry_after: seconds.map(Duration::from_secs) }
+        }
+        _ if status.is_server_error() => {
+            Failure::Busy { url, status, detail, retry_after: seconds.map(Duration::from_secs) }
+        }
         _ if status.is_client_error() => Failure::Refused { status, detail },
-        _ => Failure::Strange {
-            url,
-            reason: format!("status {status}"),
-        },
+        _ => Failure::Strange { url, reason: format!("status {status}") },
     })
 }
 

@@ -49,8 +49,5 @@ pub(crate) async fn on_blocking_pool<T: Send + 'static>(
 
 /// A failure of the local file system.
 pub(crate) fn local(path: &Path, source: io::Error) -> Failure {
-    Failure::Local {
-        path: path.to_path_buf(),
-        source,
-    }
+    Failure::Local { path: path.to_path_buf(), source }
 }

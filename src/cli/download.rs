@@ -216,11 +216,7 @@ mod tests {
         let downloader = downloader(client, folder.path());
         let result = downloader.transfer("d/name", Digest::of(content)).await;
         downloader.partial.close().unwrap();
-        Pulled {
-            folder,
-            server,
-            result,
-        }
+        Pulled { folder, server, result }
     }
 
     fn downloader(client: Client, target: &Path) -> Downloader {
@@ -243,10 +239,7 @@ mod tests {
         let content: Vec<u8> = (0..=u8::MAX).cycle().take(300_000).collect();
         let faults = [Fault::CutAfter(100_000), Fault::Busy];
         let pulled = pulled(&faults, &content, None).await;
-        assert_eq!(
-            pulled.result.as_ref().unwrap(),
-            &Outcome::Transferred { bytes: 300_000 }
-        );
+        assert_eq!(pulled.result.as_ref().unwrap(), &Outcome::Transferred { bytes: 300_000 });
         assert_eq!(content_of(&pulled).unwrap(), content);
         assert!(pulled.server.ranges() > 0);
     }

@@ -19,12 +19,7 @@ pub(crate) enum Failure {
     Unreachable { url: ServerUrl, reason: String },
     /// Refused for load or a passing fault; the server asks to come back.
     #[error("the server at {url} is busy ({status}: {detail}); try again later")]
-    Busy {
-        url: ServerUrl,
-        status: StatusCode,
-        detail: String,
-        retry_after: Option<Duration>,
-    },
+    Busy { url: ServerUrl, status: StatusCode, detail: String, retry_after: Option<Duration> },
     /// The body of the request was used up by an attempt whose login had worn out.
     #[error("the login wore out during the request; try again")]
     LoginRenewed,
@@ -63,15 +58,9 @@ impl Failure {
         let reason = root_cause(error);
         // A connection that breaks off counts as "decode" too; texts are parsed elsewhere.
         if error.is_builder() || error.is_redirect() {
-            return Self::Strange {
-                url: url.clone(),
-                reason,
-            };
+            return Self::Strange { url: url.clone(), reason };
         }
-        Self::Unreachable {
-            url: url.clone(),
-            reason,
-        }
+        Self::Unreachable { url: url.clone(), reason }
     }
 
     /// The message with its cause, on one line.
@@ -84,10 +73,7 @@ impl Failure {
 
     /// Whether the same request may succeed later.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. } | Self::Busy { .. } | Self::LoginRenewed
-        )
+        matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::LoginRenewed)
     }
 
     /// Whether every further request would fail for the same reason.
@@ -111,11 +97,7 @@ impl Failure {
 
     /// How long the server asked to be left alone.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        if let Self::Busy { retry_after, .. } = self {
-            *retry_after
-        } else {
-            None
-        }
+        if let Self::Busy { retry_after, .. } = self { *retry_after } else { None }
     }
 }
 

@@ -102,10 +102,7 @@ pub(crate) async fn read(url: &ServerUrl, mut response: Response) -> Result<File
         }
     }
     drop(pieces);
-    let strange = |reason: String| Failure::Strange {
-        url: url.clone(),
-        reason,
-    };
+    let strange = |reason: String| Failure::Strange { url: url.clone(), reason };
     let parsed = parser.await.map_err(|error| strange(error.to_string()))?;
     let dataset = parsed.map_err(|error| strange(error.to_string()))?;
     Ok(dataset.files)
@@ -119,10 +116,7 @@ struct Pieces {
 
 impl Pieces {
     fn new(receiver: mpsc::Receiver<Bytes>) -> Self {
-        Self {
-            receiver,
-            current: Bytes::new(),
-        }
+        Self { receiver, current: Bytes::new() }
     }
 }
 

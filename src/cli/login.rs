@@ -22,12 +22,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     server: ServerOptions,
     /// Name of the user.
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "GRANARY_USERNAME",
-        default_value = "admin"
-    )]
+    #[arg(long, value_name = "NAME", env = "GRANARY_USERNAME", default_value = "admin")]
     username: String,
 }
 
@@ -40,10 +35,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         username: options.username,
     };
     let tokens = obtain(&http_client(url)?, url, &credentials).await?;
-    let session = StoredSession {
-        username: credentials.username.clone(),
-        refresh: tokens.refresh,
-    };
+    let session = StoredSession { username: credentials.username.clone(), refresh: tokens.refresh };
     file.store(url, session)?;
     say(format_args!(
         "logged in at {url} as {}; the session is kept in {}",

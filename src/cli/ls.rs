@@ -46,9 +46,7 @@ async fn list_files(
     let project = client.project(project.unwrap_or("default")).await?;
     let dataset = client.existing(&project, dataset).await?;
     let files = client.files(&dataset).await?;
-    let lines = files
-        .iter()
-        .map(|(name, digest)| format!("{digest}  {}", shown(name)));
+    let lines = files.iter().map(|(name, digest)| format!("{digest}  {}", shown(name)));
     Ok(write_lines(lines))
 }
 
@@ -57,10 +55,8 @@ async fn list_datasets(client: &Client, project: Option<&str>) -> anyhow::Result
         Some(name) => vec![client.project(name).await?],
         None => client.projects().await?,
     };
-    let names: BTreeMap<u64, String> = projects
-        .into_iter()
-        .map(|project| (project.pk, project.name))
-        .collect();
+    let names: BTreeMap<u64, String> =
+        projects.into_iter().map(|project| (project.pk, project.name)).collect();
     let mut datasets = client.datasets().await?;
     // Without a project's name also public datasets of projects that the user may not see.
     datasets.retain(|dataset| project.is_none() || names.contains_key(&dataset.project));

@@ -46,11 +46,7 @@ impl Partial {
             fs::remove_file(&leftover)
                 .with_context(|| format!("cannot remove {}", leftover.display()))?;
         }
-        Ok(Self {
-            path,
-            next: AtomicU64::new(0),
-            _lock: lock,
-        })
+        Ok(Self { path, next: AtomicU64::new(0), _lock: lock })
     }
 
     /// A path in the folder that no other download has.
@@ -80,11 +76,7 @@ mod tests {
         fs::create_dir(target.path().join(DIRECTORY)).unwrap();
         let mut options = OpenOptions::new();
         let leftover = target.path().join(DIRECTORY).join("7");
-        options
-            .write(true)
-            .create_new(true)
-            .open(&leftover)
-            .unwrap();
+        options.write(true).create_new(true).open(&leftover).unwrap();
 
         let partial = Partial::open(target.path()).unwrap();
         assert!(!leftover.exists());
@@ -98,10 +90,7 @@ mod tests {
         let target = tempfile::tempdir().unwrap();
         let first = Partial::open(target.path()).unwrap();
         let error = Partial::open(target.path()).unwrap_err();
-        assert!(
-            error.to_string().contains("another granary pull"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("another granary pull"), "{error}");
         first.close().unwrap();
     }
 }

@@ -135,11 +135,7 @@ impl Progress {
         let bar = io::stderr().is_terminal().then(new_bar);
         let shown_bar = bar.clone();
         let ticker = tokio::spawn(async move {
-            let interval = if shown_bar.is_some() {
-                BAR_INTERVAL
-            } else {
-                LINE_INTERVAL
-            };
+            let interval = if shown_bar.is_some() { BAR_INTERVAL } else { LINE_INTERVAL };
             let mut ticks = tokio::time::interval_at((started + interval).into(), interval);
             loop {
                 ticks.tick().await;

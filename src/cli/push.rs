@@ -60,12 +60,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     ));
 
     let counters = Arc::new(Counters::default());
-    let uploader = Uploader {
-        client,
-        dataset: dataset.pk,
-        present,
-        counters: Arc::clone(&counters),
-    };
+    let uploader =
+        Uploader { client, dataset: dataset.pk, present, counters: Arc::clone(&counters) };
     let report = push(&options, Arc::new(uploader), counters).await?;
     say(&report)?;
     if report.has_differences() {

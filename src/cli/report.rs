@@ -106,11 +106,7 @@ impl Report {
 
     /// Whether everything is where it should be.
     pub(crate) fn ending(&self) -> Ending {
-        if self.differ == 0 && self.failed == 0 {
-            Ending::Complete
-        } else {
-            Ending::Incomplete
-        }
+        if self.differ == 0 && self.failed == 0 { Ending::Complete } else { Ending::Incomplete }
     }
 
     fn name(&mut self, what: &str, name: &str, reason: &str) {
@@ -183,10 +179,7 @@ mod tests {
 
     #[test]
     fn only_a_failure_that_concerns_all_stops() {
-        let refused = |status| Failure::Refused {
-            status,
-            detail: "no".to_owned(),
-        };
+        let refused = |status| Failure::Refused { status, detail: "no".to_owned() };
         let mut report = Report::new("sent");
         report.take("a", Err(refused(StatusCode::BAD_REQUEST)));
         assert!(!report.is_stopped());

@@ -30,10 +30,7 @@ impl Patience {
     /// The wait after attempt number `tried` (from 1) failed; `chance` lies in 0..=65535.
     fn wait(&self, tried: u32, chance: u16, asked: Option<Duration>) -> Duration {
         let doublings = tried.saturating_sub(1).min(16);
-        let longest = self
-            .first_wait
-            .saturating_mul(1 << doublings)
-            .min(self.wait_max);
+        let longest = self.first_wait.saturating_mul(1 << doublings).min(self.wait_max);
         let half = longest / 2;
         let wait = half + half * u32::from(chance) / u32::from(u16::MAX);
         wait.max(asked.unwrap_or_default().min(RETRY_AFTER_MAX))
@@ -85,10 +82,7 @@ mod tests {
     use super::*;
 
     fn refused(status: StatusCode) -> Failure {
-        Failure::Refused {
-            status,
-            detail: String::new(),
-        }
+        Failure::Refused { status, detail: String::new() }
     }
 
     fn busy(retry_after: Option<Duration>) -> Failure {
@@ -104,14 +98,10 @@ mod tests {
     fn waits_double_up_to_the_longest_one() {
         let patience = Patience::USUAL;
         let longest = |tried| patience.wait(tried, u16::MAX, None).as_millis();
-        assert_eq!(
-            [1, 2, 3, 7, 8, 9].map(longest),
-            [500, 1000, 2000, 32_000, 60_000, 60_000]
-        );
+        assert_eq!([1, 2, 3, 7, 8, 9].map(longest), [500, 1000, 2000, 32_000, 60_000, 60_000]);
         assert_eq!(patience.wait(2, 0, None), Duration::from_millis(500));
-        let total: Duration = (1..patience.tries_max)
-            .map(|tried| patience.wait(tried, u16::MAX, None))
-            .sum();
+        let total: Duration =
+            (1..patience.tries_max).map(|tried| patience.wait(tried, u16::MAX, None)).sum();
         assert!(total <= Duration::from_secs(125), "{total:?}");
     }
 
@@ -129,10 +119,6 @@ mod tests {
         let patience = Patience::USUAL;
         assert!(patience.after(1, &busy(None)).is_some());
         assert!(patience.after(patience.tries_max, &busy(None)).is_none());
-        assert!(
-            patience
-                .after(1, &refused(StatusCode::BAD_REQUEST))
-                .is_none()
-        );
+        assert!(patience.after(1, &refused(StatusCode::BAD_REQUEST)).is_none());
     }
 }

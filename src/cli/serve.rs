@@ -1,6 +1,7 @@
 //! `granary serve`: opens the store, serves the API, and ends in order.
 
 use std::env;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,20 +36,10 @@ const STATUS_INTERRUPTED: i32 = 130;
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Directory that holds everything; made if there is none.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "GRANARY_DATA",
-        default_value = "./granary-data"
-    )]
+    #[arg(long, value_name = "DIR", env = "GRANARY_DATA", default_value = "./granary-data")]
     data: PathBuf,
     /// Address and port to listen on; port 0 takes a free one.
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "GRANARY_LISTEN",
-        default_value = "127.0.0.1:8000"
-    )]
+    #[arg(long, value_name = "ADDR", env = "GRANARY_LISTEN", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
 }
 
@@ -74,20 +65,14 @@ async fn serve(options: &Options, engine: &Engine) -> anyhow::Result<()> {
     let app = state(engine, &options.data).await?;
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.with_context(|| {
-        format!(
-            "cannot listen on {}; choose another address with --listen",
-            options.listen
-        )
+        format!("cannot listen on {}; choose another address with --listen", options.listen)
     })?;
     let address = listener.local_addr().context("cannot tell the address")?;
     let stop = stop_on_signals()?;
     say(format_args!("granary listening on http://{address}"))?;
     let cut = listener::serve(listener, router(app), stop, GRACE).await;
     if cut > 0 {
-        warn!(
-            connections = cut,
-            "connections were cut that had not ended in time"
-        );
+        warn!(connections = cut, "connections were cut that had not ended in time");
     }
     Ok(())
 }
@@ -114,17 +99,14 @@ async fn state(engine: &Engine, directory: &Path) -> anyhow::Result<AppState> {
             .with_context(|| format!("cannot use the token key in {}", directory.display()))?;
         AppState::new(engine, key).context("cannot set up the hashing of passwords")
     });
-    made.await
-        .context("starting the API broke; please report this")?
+    made.await.context("starting the API broke; please report this")?
 }
 
 async fn open(directory: &Path) -> anyhow::Result<Engine> {
     let path = directory.to_path_buf();
     // Recovery reads the journal, so it has a thread to block.
     let opened = tokio::task::spawn_blocking(move || Engine::open(path, &EngineOptions::default()));
-    let engine = opened
-        .await
-        .context("opening the store broke; please report this")?;
+    let engine = opened.await.context("opening the store broke; please report this")?;
     Ok(engine?)
 }
 
@@ -156,9 +138,10 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
 fn start_log() {
     let chosen = EnvFilter::try_from_default_env();
     let filter = chosen.unwrap_or_else(|_| EnvFilter::new("granary=info,granary_engine=info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let colours = io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
     // Fails only if a log was started before, which then serves as well.
-    log.with_writer(std::io::stderr).try_init().ok();
+    log.with_writer(io::stderr).try_init().ok();
 }
 
 /// Takes as many open files as the system grants: the usual 1,024 end at a thousand clients.

@@ -8,11 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 
 /// Everything but what a URL takes as itself anywhere; the rest of a part is escaped.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Where a server is: scheme, host, port and perhaps a path, without a slash at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +33,8 @@ impl ServerUrl {
     /// The address of a file of a dataset.
     pub(crate) fn file(&self, dataset: u64, name: &str) -> String {
         let parts = name.split('/');
-        let escaped: Vec<String> = parts
-            .map(|part| utf8_percent_encode(part, ESCAPED).to_string())
-            .collect();
+        let escaped: Vec<String> =
+            parts.map(|part| utf8_percent_encode(part, ESCAPED).to_string()).collect();
         self.action(&format!("datasets/{dataset}/files/{}", escaped.join("/")))
     }
 
@@ -106,10 +101,7 @@ mod tests {
     fn names_arrive_as_they_are() {
         let url = url("http://h");
         let address = url.file(7, "a b/ü%2F?#;\\.txt");
-        assert_eq!(
-            address,
-            "http://h/v1/datasets/7/files/a%20b/%C3%BC%252F%3F%23%3B%5C.txt"
-        );
+        assert_eq!(address, "http://h/v1/datasets/7/files/a%20b/%C3%BC%252F%3F%23%3B%5C.txt");
         assert_eq!(Url::parse(&address).unwrap().as_str(), address);
     }
 

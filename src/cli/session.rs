@@ -55,10 +55,7 @@ impl Credentials {
     fn from_first_start(directory: &Path) -> Option<Self> {
         let text = fs::read_to_string(directory.join("admin-password")).ok()?;
         let password = text.trim_end_matches(['\r', '\n']).to_owned();
-        Some(Self {
-            username: FIRST_USER.to_owned(),
-            password,
-        })
+        Some(Self { username: FIRST_USER.to_owned(), password })
     }
 }
 
@@ -110,27 +107,14 @@ impl Session {
                 credentials = Credentials::from_first_start(&data_directory());
             }
         }
-        let state = State {
-            access: None,
-            refresh,
-        };
-        Ok(Self {
-            http,
-            url,
-            credentials,
-            state: Mutex::new(state),
-        })
+        let state = State { access: None, refresh };
+        Ok(Self { http, url, credentials, state: Mutex::new(state) })
     }
 
     /// A session of a user whose password is known.
     #[cfg(test)]
     pub(crate) fn with(http: reqwest::Client, url: ServerUrl, credentials: Credentials) -> Self {
-        Self {
-            http,
-            url,
-            credentials: Some(credentials),
-            state: Mutex::default(),
-        }
+        Self { http, url, credentials: Some(credentials), state: Mutex::default() }
     }
 
     /// A token that should be accepted now.
@@ -186,10 +170,7 @@ impl Session {
                  file admin-password in its data directory)",
             );
         }
-        Failure::NotLoggedIn {
-            url: self.url.clone(),
-            next_step,
-        }
+        Failure::NotLoggedIn { url: self.url.clone(), next_step }
     }
 }
 

@@ -57,9 +57,7 @@ impl StandIn {
     /// Starts a server that meets these faults in turn, and a client of it.
     pub(crate) async fn start(faults: &[Fault]) -> (Self, Client) {
         // Another test of the same process may have been first.
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
+        rustls::crypto::ring::default_provider().install_default().ok();
         let stand_in = Self::default();
         lock(&stand_in.0.faults).extend(faults);
         let router = Router::new()
@@ -73,10 +71,8 @@ impl StandIn {
 
         let url = url.parse().unwrap();
         let http = http_client(&url).unwrap();
-        let credentials = Credentials {
-            username: "admin".to_owned(),
-            password: "secret".to_owned(),
-        };
+        let credentials =
+            Credentials { username: "admin".to_owned(), password: "secret".to_owned() };
         let client = Client {
             session: Session::with(http.clone(), url.clone(), credentials),
             http,
@@ -175,9 +171,7 @@ async fn fetch(
         stand_in.0.ranges.fetch_add(1, Ordering::Relaxed);
         content = content.slice(from..);
         let place = format!("bytes {from}-{}/{whole}", whole - 1);
-        answer = answer
-            .status(StatusCode::PARTIAL_CONTENT)
-            .header(header::CONTENT_RANGE, place);
+        answer = answer.status(StatusCode::PARTIAL_CONTENT).header(header::CONTENT_RANGE, place);
     }
     let body = match stand_in.next_fault() {
         Some(Fault::Busy) => return busy(),

@@ -74,8 +74,7 @@ impl TokenFile {
         let mut sessions = self.read()?;
         sessions.insert(url.as_str().to_owned(), session);
         let text = serde_json::to_vec_pretty(&sessions)?;
-        self.replace(&text)
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        self.replace(&text).with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     fn read(&self) -> anyhow::Result<BTreeMap<String, StoredSession>> {
@@ -87,19 +86,13 @@ impl TokenFile {
             }
         };
         serde_json::from_slice(&text).with_context(|| {
-            format!(
-                "{} is damaged; remove it and log in again",
-                self.path.display()
-            )
+            format!("{} is damaged; remove it and log in again", self.path.display())
         })
     }
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let new = directory.join(format!("tokens.json.{}", std::process::id()));
         let written = write_private(&new, text).and_then(|()| fs::rename(&new, &self.path));
         if written.is_err() {
@@ -117,11 +110,7 @@ fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
     {
         return Err(error);
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text)?;
     file.sync_all()
 }
@@ -133,10 +122,7 @@ mod tests {
     use super::*;
 
     fn session(username: &str) -> StoredSession {
-        StoredSession {
-            username: username.to_owned(),
-            refresh: format!("refresh of {username}"),
-        }
+        StoredSession { username: username.to_owned(), refresh: format!("refresh of {username}") }
     }
 
     #[test]
@@ -158,8 +144,7 @@ mod tests {
     fn only_the_owner_reads_the_file_and_nothing_lies_beside_it() {
         let directory = tempfile::tempdir().unwrap();
         let file = TokenFile::at(directory.path().join("granary/tokens.json"));
-        file.store(&"http://h".parse().unwrap(), session("a"))
-            .unwrap();
+        file.store(&"http://h".parse().unwrap(), session("a")).unwrap();
 
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(file.path()), 0o600);

@@ -91,11 +91,7 @@ impl Uploader {
         let there = self.client.patience.persist(ask).await?;
         self.counters.bytes_done(file.length);
         let bytes = file.length;
-        let equal = if tried > 1 {
-            Outcome::Transferred { bytes }
-        } else {
-            Outcome::AlreadyThere
-        };
+        let equal = if tried > 1 { Outcome::Transferred { bytes } } else { Outcome::AlreadyThere };
         compared(file, there, equal).await
     }
 
@@ -179,19 +175,17 @@ impl Uploader {
         let address = self.client.url.file(self.dataset, name);
         let response = self.client.send(self.client.http.head(address)).await;
         let response = response.map_err(|failure| match failure {
-            Failure::Refused { .. } => Failure::Altered {
-                reason: "another client took and freed the name meanwhile",
-            },
+            Failure::Refused { .. } => {
+                Failure::Altered { reason: "another client took and freed the name meanwhile" }
+            }
             other => other,
         })?;
         let tag = response.headers().get(ETAG);
         let tag = tag.and_then(|tag| tag.to_str().ok()).unwrap_or_default();
-        tag.trim_matches('"')
-            .parse()
-            .map_err(|error| Failure::Strange {
-                url: self.client.url.clone(),
-                reason: format!("the tag of {name:?} is {error}"),
-            })
+        tag.trim_matches('"').parse().map_err(|error| Failure::Strange {
+            url: self.client.url.clone(),
+            reason: format!("the tag of {name:?} is {error}"),
+        })
     }
 }
 
@@ -231,10 +225,7 @@ impl Pieces {
 
     async fn read(&mut self) -> io::Result<Bytes> {
         let mut piece = BytesMut::with_capacity(PIECE_BYTES);
-        let read = (&mut self.file)
-            .take(self.left)
-            .read_buf(&mut piece)
-            .await?;
+        let read = (&mut self.file).take(self.left).read_buf(&mut piece).await?;
         if read == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -253,11 +244,7 @@ impl Pieces {
 }
 
 async fn compared(file: &LocalFile, there: Digest, equal: Outcome) -> Result<Outcome, Failure> {
-    if digest_of(&file.path).await? == there {
-        Ok(equal)
-    } else {
-        Ok(Outcome::Differs)
-    }
+    if digest_of(&file.path).await? == there { Ok(equal) } else { Ok(Outcome::Differs) }
 }
 
 fn is_name_in_use(failure: &Failure) -> bool {

@@ -144,12 +144,8 @@ fn classified(
         let reason = reason.to_owned();
         return Found::Skipped { shown, reason };
     }
-    let parts: Option<Vec<&str>> = parents
-        .iter()
-        .map(OsString::as_os_str)
-        .chain([name])
-        .map(OsStr::to_str)
-        .collect();
+    let parts: Option<Vec<&str>> =
+        parents.iter().map(OsString::as_os_str).chain([name]).map(OsStr::to_str).collect();
     let Some(parts) = parts else {
         let reason = "its name is not UTF-8; rename it".to_owned();
         return Found::Unusable { shown, reason };
@@ -197,12 +193,10 @@ mod tests {
     }
 
     fn names_below(root: &Path) -> Vec<String> {
-        let files = found_below(root)
-            .into_iter()
-            .filter_map(|found| match found {
-                Found::File(file) => Some(file.name),
-                Found::Skipped { .. } | Found::Unusable { .. } => None,
-            });
+        let files = found_below(root).into_iter().filter_map(|found| match found {
+            Found::File(file) => Some(file.name),
+            Found::Skipped { .. } | Found::Unusable { .. } => None,
+        });
         let mut names: Vec<_> = files.collect();
         names.sort();
         names
