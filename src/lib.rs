@@ -2,7 +2,7 @@
 //!
 //! All that knows axum, JSON, a status code or a permission is here; the engine below knows none
 //! of them. [`router`] gives the whole API as one axum router, so that a test mounts what the
-//! server serves; [`bootstrap`] makes a new store usable.
+//! server serves; [`bootstrap()`] makes a new store usable.
 
 pub mod auth;
 
