@@ -77,4 +77,5 @@ pub use engine::{Engine, EngineOptions, Health, Upload};
 pub use error::{IntakeError, MutationError, OpenError, ReadError, UniqueRule};
 pub use index::snapshot::Snapshot;
 pub use model::change::SourceAfterMerge;
+pub use model::digest::DigestHasher;
 pub use spool::{Spool, SpoolUpload, Spooled};

@@ -22,7 +22,7 @@ pub use catalogue::{
     Project, Team, User,
 };
 pub use dataset::{Dataset, DatasetPatch, FileRecord, NewDataset, StoredFile};
-pub use digest::Digest;
+pub use digest::{Digest, DigestHasher};
 pub use filename::{Filename, FilenameError, RequestedFilename};
 pub use ids::{DatasetId, LayerId, LicenceId, NodeId, ProjectId, Sequence, SetId, TeamId, UserId};
 pub use time::Timestamp;

@@ -33,6 +33,27 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// A digest of a content that arrives in pieces.
+#[derive(Debug, Clone, Default)]
+pub struct DigestHasher(blake3::Hasher);
+
+impl DigestHasher {
+    /// Starts with the empty content.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next piece of the content.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all pieces so far.
+    pub fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}
+
 /// A text that is not 64 hexadecimal letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a digest: 64 hexadecimal letters are expected")]
@@ -56,6 +77,14 @@ mod tests {
     fn a_digest_reads_back_from_its_text() {
         let digest = Digest::of(b"granary");
         assert_eq!(digest.to_string().parse(), Ok(digest));
+    }
+
+    #[test]
+    fn pieces_have_the_digest_of_the_whole() {
+        let mut hasher = DigestHasher::new();
+        hasher.update(b"gran");
+        hasher.update(b"ary");
+        assert_eq!(hasher.finish(), Digest::of(b"granary"));
     }
 
     #[test]

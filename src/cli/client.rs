@@ -1,0 +1,173 @@
+//! Requests to a server: with a login, and with every failure put into words.
+
+use std::time::Duration;
+
+use reqwest::header::RETRY_AFTER;
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::failure::Failure;
+use super::retry::Patience;
+use super::server_url::ServerUrl;
+use super::session::Session;
+
+/// How long a connection may take to come about.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long an idle connection is kept; shorter than the server keeps it, so that a request is
+/// not sent into a connection that is just being closed.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// How long sent bytes may stay unconfirmed, and a silent peer unanswered, until the connection
+/// counts as broken. The only time limit on a request, which may be an hour of upload.
+const SILENCE_MAX: Duration = Duration::from_mins(1);
+
+/// Letters of a server's own words that are passed on.
+const DETAIL_LETTERS_MAX: usize = 500;
+
+/// One command's way to one server.
+pub(crate) struct Client {
+    pub(crate) http: reqwest::Client,
+    pub(crate) url: ServerUrl,
+    pub(crate) session: Session,
+    pub(crate) patience: Patience,
+}
+
+impl Client {
+    /// The way to a server, with the login that is at hand; nothing is sent yet.
+    ///
+    /// # Errors
+    /// The stored login cannot be read, or the system's certificates.
+    pub(crate) fn new(url: &ServerUrl) -> anyhow::Result<Self> {
+        let http = http_client(url)?;
+        let session = Session::find(http.clone(), url.clone())?;
+        Ok(Self { http, url: url.clone(), session, patience: Patience::USUAL })
+    }
+
+    /// Sends a request; a worn login is renewed once, and the request repeated if its body can be.
+    ///
+    /// # Errors
+    /// Any [`Failure`]; the answer has a status of success otherwise.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let token = self.session.access().await?;
+        let again = request.try_clone();
+        let response = self.send_with(request, &token).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return successful(&self.url, response).await;
+        }
+        let token = self.session.replace(&token).await?;
+        let again = again.ok_or(Failure::LoginRenewed)?;
+        successful(&self.url, self.send_with(again, &token).await?).await
+    }
+
+    /// Sends a request and reads its answer as JSON.
+    ///
+    /// # Errors
+    /// Any [`Failure`].
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<T, Failure> {
+        answer_of(&self.url, self.send(request).await?).await
+    }
+
+    async fn send_with(&self, request: RequestBuilder, token: &str) -> Result<Response, Failure> {
+        let sent = request.bearer_auth(token).send().await;
+        sent.map_err(|error| Failure::on_the_way(&self.url, &error))
+    }
+}
+
+/// The HTTP library, set up for a server.
+///
+/// # Errors
+/// The system's certificates cannot be used.
+pub(crate) fn http_client(url: &ServerUrl) -> anyhow::Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("granary/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIME_MAX)
+        .pool_idle_timeout(IDLE_TIME_MAX)
+        .tcp_nodelay(true)
+        .tcp_keepalive(SILENCE_MAX / 2)
+        .tcp_user_timeout(SILENCE_MAX)
+        // The API has no redirects, and a body that was streamed could not follow one.
+        .redirect(reqwest::redirect::Policy::none());
+    if url.is_loopback() {
+        builder = builder.no_proxy();
+    }
+    Ok(builder.build()?)
+}
+
+/// Reads a successful answer as JSON.
+///
+/// # Errors
+/// The answer is no success, or not what was expected.
+pub(crate) async fn answer_of<T: DeserializeOwned>(
+    url: &ServerUrl,
+    response: Response,
+) -> Result<T, Failure> {
+    let response = successful(url, response).await?;
+    let text = response.bytes().await;
+    let text = text.map_err(|error| Failure::on_the_way(url, &error))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Failure::Strange { url: url.clone(), reason: error.to_string() })
+}
+
+async fn successful(url: &ServerUrl, response: Response) -> Result<Response, Failure> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let retry_after = response.headers().get(RETRY_AFTER);
+    let seconds = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let body = response.text().await;
+    let body = body.map_err(|error| Failure::on_the_way(url, &error))?;
+    let detail = detail(&body);
+    let url = url.clone();
+    Err(match status {
+        StatusCode::UNAUTHORIZED => {
+            Failure::NotLoggedIn { next_step: format!("run: granary login --url {url}"), url }
+        }
+        StatusCode::FORBIDDEN => Failure::Forbidden { url, detail },
+        StatusCode::NOT_IMPLEMENTED | StatusCode::INSUFFICIENT_STORAGE => {
+            Failure::Refused { status, detail }
+        }
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            Failure::Busy { url, status, detail, retry_after: seconds.map(Duration::from_secs) }
+        }
+        _ if status.is_server_error() => {
+            Failure::Busy { url, status, detail, retry_after: seconds.map(Duration::from_secs) }
+        }
+        _ if status.is_client_error() => Failure::Refused { status, detail },
+        _ => Failure::Strange { url, reason: format!("status {status}") },
+    })
+}
+
+/// The server's words in an error's body: its `detail`, or the body itself, cut to one line.
+fn detail(body: &str) -> String {
+    #[derive(Deserialize)]
+    struct Detailed {
+        detail: String,
+    }
+    let detailed: Result<Detailed, _> = serde_json::from_str(body);
+    let text = detailed.map_or_else(|_| body.to_owned(), |detailed| detailed.detail);
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.is_empty() {
+        return "no reason given".to_owned();
+    }
+    line.chars().take(DETAIL_LETTERS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_words_are_passed_on_as_one_line() {
+        assert_eq!(detail(r#"{"detail": "Bad name 'x'"}"#), "Bad name 'x'");
+        assert_eq!(detail("<html>\n <b>Bad\tgateway"), "<html> <b>Bad gateway");
+        assert_eq!(detail(r#"{"name": ["taken"]}"#), r#"{"name": ["taken"]}"#);
+        assert_eq!(detail(""), "no reason given");
+        assert_eq!(detail(&"x".repeat(10_000)).len(), DETAIL_LETTERS_MAX);
+    }
+}

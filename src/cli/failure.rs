@@ -1,0 +1,112 @@
+//! Why a request of the client came to nothing, and whether it may be repeated.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use super::server_url::ServerUrl;
+
+/// Why a request came to nothing; the message ends with the next step where there is one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The request may or may not have reached the server; uploads are safe to repeat.
+    #[error(
+        "no answer from the server at {url} ({reason}); check that it runs and that --url is right"
+    )]
+    Unreachable { url: ServerUrl, reason: String },
+    /// Refused for load or a passing fault; the server asks to come back.
+    #[error("the server at {url} is busy ({status}: {detail}); try again later")]
+    Busy { url: ServerUrl, status: StatusCode, detail: String, retry_after: Option<Duration> },
+    /// The body of the request was used up by an attempt whose login had worn out.
+    #[error("the login wore out during the request; try again")]
+    LoginRenewed,
+    #[error("not logged in at {url}; {next_step}")]
+    NotLoggedIn { url: ServerUrl, next_step: String },
+    #[error(
+        "the server at {url} does not accept this user name and password ({username}); check them \
+         and run: granary login --url {url} --username {username}"
+    )]
+    WrongPassword { url: ServerUrl, username: String },
+    #[error(
+        "the user has no right to do this at {url} ({detail}); ask for write permission in the \
+         project's team, or log in as another user"
+    )]
+    Forbidden { url: ServerUrl, detail: String },
+    #[error("the server refused: {detail} ({status})")]
+    Refused { status: StatusCode, detail: String },
+    #[error(
+        "the server at {url} gave an answer that granary does not understand ({reason}); check \
+         that --url names a granary server"
+    )]
+    Strange { url: ServerUrl, reason: String },
+    #[error("{reason}; push or pull again")]
+    Altered { reason: &'static str },
+    #[error("{}", path.display())]
+    Local {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    /// What went wrong on the way to or from the server.
+    pub(crate) fn on_the_way(url: &ServerUrl, error: &reqwest::Error) -> Self {
+        let reason = root_cause(error);
+        // A connection that breaks off counts as "decode" too; texts are parsed elsewhere.
+        if error.is_builder() || error.is_redirect() {
+            return Self::Strange { url: url.clone(), reason };
+        }
+        Self::Unreachable { url: url.clone(), reason }
+    }
+
+    /// The message with its cause, on one line.
+    pub(crate) fn chain(&self) -> String {
+        match self.source() {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::LoginRenewed)
+    }
+
+    /// Whether every further request would fail for the same reason.
+    pub(crate) fn concerns_all(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Busy { .. }
+            | Self::LoginRenewed
+            | Self::NotLoggedIn { .. }
+            | Self::WrongPassword { .. }
+            | Self::Forbidden { .. }
+            | Self::Strange { .. } => true,
+            Self::Refused { status, detail } => {
+                let file_is_missing = detail.starts_with("Bad name");
+                *status == StatusCode::INSUFFICIENT_STORAGE
+                    || (*status == StatusCode::NOT_FOUND && !file_is_missing)
+            }
+            Self::Local { .. } | Self::Altered { .. } => false,
+        }
+    }
+
+    /// How long the server asked to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        if let Self::Busy { retry_after, .. } = self { *retry_after } else { None }
+    }
+}
+
+/// The innermost cause, which names the fact (`Connection refused`); the outer ones only repeat
+/// the address.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
