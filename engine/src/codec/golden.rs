@@ -42,7 +42,7 @@ impl Book {
         T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
     {
         let bytes = encode(value).unwrap();
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         if self.lines.get(kind) != Some(&hex.as_str()) {
             self.differing.push(format!("{kind} {hex}"));
         }
