@@ -1,6 +1,6 @@
 //! The index: what is where, in redb. The only owner of the redb database.
 //!
-//! Everybody may take a [`Snapshot`]; only the committer's index thread begins a transaction, and
+//! Everybody may take a snapshot; only the committer's index thread begins a transaction, and
 //! applies groups in it without a sync of their own ([`Index::apply`]), so the file on disk stays
 //! at the last [`Index::checkpoint`] and replaying the journal from there gives the rest.
 

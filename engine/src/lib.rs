@@ -7,67 +7,67 @@
 //! The modules stand in the order in which a write passes through them. What they promise each
 //! other are the invariants I1 to I10 of `ARCHITECTURE.md`, cited by number.
 
-/// What callers may ask of the store.
+// What callers may ask of the store.
 mod engine;
 
-/// The public errors.
+// The public errors.
 mod error;
 
-/// Every bound, with its unit and reason.
+// Every bound, with its unit and reason.
 pub mod limits;
 
-/// Plain values and pure rules.
+// Plain values and pure rules.
 pub mod model;
 
-/// Dataset id to live actor.
+// Dataset id to live actor.
 mod supervisor;
 
-/// One dataset's actor: plans, in order.
+// One dataset's actor: plans, in order.
 mod dataset;
 
-/// Changes that are planned with the actor standing still: merges, bulk uploads, partial copies.
+// Changes that are planned with the actor standing still: merges, bulk uploads, partial copies.
 mod bulk;
 
-/// The only writer.
+// The only writer.
 mod committer;
 
-/// The write-ahead journal.
+// The write-ahead journal.
 mod journal;
 
-/// Rows and counts in redb.
+// Rows and counts in redb.
 mod index;
 
-/// Contents: arriving, pinned, published, read.
+// Contents: arriving, pinned, published, read.
 mod blobs;
 
-/// Bytes of any length on their way somewhere.
+// Bytes of any length on their way somewhere.
 mod spool;
 
-/// Datasets as archives, and archives as files.
+// Datasets as archives, and archives as files.
 mod archive;
 
-/// What reads stand on.
+// What reads stand on.
 mod store;
 
-/// What long reads stand on.
+// What long reads stand on.
 mod leases;
 
-/// What is remembered in memory and written now and then.
+// What is remembered in memory and written now and then.
 mod touches;
 
-/// What opening repairs, in which order, and why that is enough.
+// What opening repairs, in which order, and why that is enough.
 mod recovery;
 
-/// Moves live contents out of mostly dead segments.
+// Moves live contents out of mostly dead segments.
 mod compaction;
 
-/// Recomputes the invariants from disk.
+// Recomputes the invariants from disk.
 mod check;
 
-/// Values as bytes.
+// Values as bytes.
 mod codec;
 
-/// The port to the disk.
+// The port to the disk.
 pub mod disk;
 
 pub use archive::{Archive, ArchiveFormat};

@@ -6,6 +6,9 @@
 //! dead one planned has settled, gets the messages that were merely queued, and whoever sent the
 //! one that broke it is told.
 
+#[cfg(test)]
+mod actix_facts;
+
 mod arbiters;
 
 mod entry;

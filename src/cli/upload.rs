@@ -174,11 +174,12 @@ impl Uploader {
     async fn handle_of(&self, name: &str) -> Result<Digest, Failure> {
         let address = self.client.url.file(self.dataset, name);
         let response = self.client.send(self.client.http.head(address)).await;
-        let response = response.map_err(|failure| match failure {
-            Failure::Refused { .. } => {
+        let response = response.map_err(|failure| {
+            if matches!(failure, Failure::Refused { .. }) {
                 Failure::Altered { reason: "another client took and freed the name meanwhile" }
+            } else {
+                failure
             }
-            other => other,
         })?;
         let tag = response.headers().get(ETAG);
         let tag = tag.and_then(|tag| tag.to_str().ok()).unwrap_or_default();

@@ -89,9 +89,10 @@ async fn every_action_is_open_to_whom_the_document_says() {
     for (dataset, is_public) in [(&closed, false), (&open, true)] {
         for (method, path, body, right) in actions(dataset) {
             for Caller { name, client, logged_in, rights } in &callers {
-                let client = match &body {
-                    Value::Null => client.clone(),
-                    _ => client.with("Content-Type", "application/json"),
+                let client = if body.is_null() {
+                    client.clone()
+                } else {
+                    client.with("Content-Type", "application/json")
                 };
                 let text = if body.is_null() { String::new() } else { body.to_string() };
                 let answer = client.send(method, &path, text).await;

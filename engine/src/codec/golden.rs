@@ -1,0 +1,308 @@
+//! The bytes of every kind of value, as they were when the kind was first written.
+//!
+//! Stores of users hold these bytes. A line that fails says that a change of a type changed the
+//! format: give the value a new version instead, and keep the reader of the old one.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{decode, encode};
+use crate::index::rows::{AppliedRow, BlobRow, FileRow, LayerRow, SetRow};
+use crate::journal::Position;
+use crate::model::change::{
+    BlobPlace, CatalogueChange, Change, CopyTarget, LargeFileId, MergePlan, NewFile, Relocation,
+    SegmentId, SetPurpose, SourceAfterMerge,
+};
+use crate::model::dataset::StackEntry;
+use crate::model::{
+    Dataset, DatasetId, DatasetPatch, Digest, FileRecord, Filename, LayerId, Licence, LicenceId,
+    Membership, NewDataset, NewLicence, NewNode, NewProject, NewTeam, NewUser, Node, NodeId,
+    PermissionLevel, Project, ProjectId, Sequence, SetId, Team, TeamId, Timestamp, User, UserId,
+};
+
+const GOLDEN: &str = include_str!("golden.txt");
+
+/// Compares values with their lines.
+struct Book {
+    lines: BTreeMap<&'static str, &'static str>,
+    seen: Vec<String>,
+    differing: Vec<String>,
+}
+
+impl Book {
+    fn open() -> Self {
+        let lines = GOLDEN.lines().filter_map(|line| line.split_once(' ')).collect();
+        Self { lines, seen: Vec::new(), differing: Vec::new() }
+    }
+
+    fn holds<T>(&mut self, kind: &str, value: &T)
+    where
+        T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+    {
+        let bytes = encode(value).unwrap();
+        let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        if self.lines.get(kind) != Some(&hex.as_str()) {
+            self.differing.push(format!("{kind} {hex}"));
+        }
+        assert_eq!(&decode::<T>(&bytes).unwrap(), value, "{kind} reads back");
+        self.seen.push(kind.to_owned());
+    }
+
+    fn close(self) {
+        let differing = self.differing.join("\n");
+        assert!(differing.is_empty(), "the format of these changed:\n{differing}");
+        for kind in self.lines.keys() {
+            assert!(self.seen.iter().any(|seen| seen == kind), "nobody shows {kind}");
+        }
+    }
+}
+
+const AT: Timestamp = Timestamp(1_795_000_000_123_456);
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+fn digest() -> Digest {
+    Digest(std::array::from_fn(|at| u8::try_from(at).unwrap()))
+}
+
+fn record() -> FileRecord {
+    FileRecord {
+        digest: digest(),
+        length: 20_480,
+        crc32: 0xdead_beef,
+        creation_time: AT,
+        compressible: true,
+    }
+}
+
+fn files() -> Vec<NewFile> {
+    let filename = Filename::exact("d/é.png").unwrap();
+    vec![NewFile { filename, record: record(), metadata: text("{}") }]
+}
+
+fn copy() -> CopyTarget {
+    CopyTarget { new_name: Some(text("copy")), creator: Some(UserId(3)), at: AT }
+}
+
+fn merge() -> MergePlan {
+    MergePlan {
+        target: DatasetId(1),
+        target_revision: 5,
+        source: DatasetId(2),
+        source_revision: 300,
+        after: SourceAfterMerge::Destroy,
+        at: AT,
+    }
+}
+
+const IN_SEGMENT: BlobPlace = BlobPlace::Segment { segment: SegmentId(7), offset: 70_000 };
+const IN_FILE: BlobPlace = BlobPlace::Large(LargeFileId { start: 4, number: 9 });
+
+#[test]
+fn changes_keep_their_bytes() {
+    let mut book = Book::open();
+    let dataset = DatasetId(1);
+    let filename = Filename::exact("a").unwrap();
+    show_file_changes(&mut book, dataset, &filename);
+    let new = NewDataset {
+        name: text("n"),
+        description: text("d"),
+        project: ProjectId(2),
+        licence: LicenceId(3),
+        tags: text("t"),
+        is_public: true,
+        creator: None,
+    };
+    book.holds("create_dataset", &Change::CreateDataset { dataset: new, at: AT });
+    let patch = DatasetPatch { tags: Some(text("t")), ..DatasetPatch::default() };
+    book.holds("update_dataset", &Change::UpdateDataset { dataset, patch });
+    book.holds("destroy_dataset", &Change::DestroyDataset { dataset, at: AT });
+    book.holds("reinstate_dataset", &Change::ReinstateDataset { dataset });
+    book.holds("hard_delete_dataset", &Change::HardDeleteDataset { dataset });
+    book.holds("copy_dataset", &Change::CopyDataset { source: dataset, copy: copy() });
+    let (source, source_revision) = (dataset, 9);
+    let partial = Change::CopyFiles { source, source_revision, copy: copy(), files: files() };
+    book.holds("copy_files", &partial);
+    let after = SourceAfterMerge::HardDelete;
+    let shared = Change::MergeShared { target: dataset, source: DatasetId(2), after, at: AT };
+    book.holds("merge_shared", &shared);
+    book.holds("merge_files", &Change::MergeFiles { merge: merge(), files: files() });
+    show_sets(&mut book);
+    show_catalogue_changes(&mut book);
+    show_rows(&mut book);
+    show_records(&mut book);
+    book.close();
+}
+
+fn show_file_changes(book: &mut Book, dataset: DatasetId, filename: &Filename) {
+    let filename = || filename.clone();
+    book.holds("add_files", &Change::AddFiles { dataset, files: files() });
+    let delete = Change::DeleteFile { dataset, filename: filename(), expects: digest() };
+    book.holds("delete_file", &delete);
+    let metadata = text("m");
+    let expects = digest();
+    let set = Change::SetMetadata { dataset, filename: filename(), expects, metadata };
+    book.holds("set_metadata", &set);
+    book.holds("clear_dataset", &Change::ClearDataset { dataset });
+    let moves = vec![Relocation { digest: digest(), from: IN_SEGMENT }];
+    book.holds("relocate", &Change::Relocate { moves });
+}
+
+fn show_sets(book: &mut Book) {
+    let set = SetId(8);
+    book.holds("stage_files", &Change::StageFiles { set, files: files() });
+    let purposes = [
+        ("commit_set_add", SetPurpose::AddFiles { dataset: DatasetId(1), revision: 4 }),
+        ("commit_set_merge", SetPurpose::Merge(merge())),
+        (
+            "commit_set_copy",
+            SetPurpose::Copy { source: DatasetId(1), source_revision: 9, copy: copy() },
+        ),
+    ];
+    for (kind, purpose) in purposes {
+        book.holds(kind, &Change::CommitSet { set, files: 1, purpose });
+    }
+    book.holds("abort_set", &Change::AbortSet { set });
+}
+
+fn show_catalogue_changes(book: &mut Book) {
+    let mut holds = |kind: &str, change| book.holds(kind, &Change::Catalogue(change));
+    let user = NewUser {
+        username: text("u"),
+        password_hash: text("h"),
+        first_name: text("f"),
+        last_name: text("l"),
+        email: text("e"),
+        is_superuser: false,
+        is_staff: true,
+        is_active: true,
+    };
+    holds("create_user", CatalogueChange::CreateUser { user, at: AT });
+    let password_hash = text("h");
+    holds("set_password", CatalogueChange::SetPassword { user: UserId(1), password_hash });
+    let team = NewTeam { name: text("t"), creator: Some(UserId(1)) };
+    holds("create_team", CatalogueChange::CreateTeam { team, at: AT });
+    let add_member = CatalogueChange::AddMember {
+        team: TeamId(1),
+        user: UserId(2),
+        permissions: PermissionLevel::Execute,
+        creator: None,
+        at: AT,
+    };
+    holds("add_member", add_member);
+    let project = NewProject { name: text("p"), team: TeamId(1), creator: None };
+    holds("create_project", CatalogueChange::CreateProject { project, at: AT });
+    let licence = NewLicence {
+        name: text("l"),
+        url: text("u"),
+        permissions: vec![text("p")],
+        conditions: vec![text("c")],
+        limitations: vec![text("l")],
+        domains: vec![text("d")],
+    };
+    holds("create_licence", CatalogueChange::CreateLicence { licence });
+    let node = NewNode {
+        ip: text("127.0.0.1"),
+        index: -1,
+        driver_version: Some(text("v")),
+        hardware_generation: Some(2),
+        gpu_mem: None,
+        cpu_mem: 16,
+        current_job: None,
+    };
+    holds("create_node", CatalogueChange::CreateNode { node });
+    let (logins, nodes) = (vec![(UserId(1), AT)], vec![(NodeId(2), AT)]);
+    holds("touch", CatalogueChange::Touch { logins, nodes });
+}
+
+fn show_rows(book: &mut Book) {
+    book.holds("file_row", &FileRow::File(record()));
+    book.holds("tombstone_row", &FileRow::Tombstone);
+    book.holds("layer_row", &LayerRow { stacks: 2, rows: 1_000_000, metadata_rows: 3 });
+    let (length, crc32, died) = (20_480, 0xdead_beef, Sequence(11));
+    let blob = |place| BlobRow { place, length, crc32, count: 2, died };
+    book.holds("blob_row_segment", &blob(IN_SEGMENT));
+    book.holds("blob_row_large", &blob(IN_FILE));
+    book.holds("set_row", &SetRow { layer: LayerId(4), files: 5, bytes: 6 });
+    let position = Position { segment: SegmentId(7), generation: u64::MAX, offset: 8192 };
+    book.holds("applied_row", &AppliedRow { position, sequence: Sequence(12), start: 3 });
+    let dataset = Dataset {
+        id: DatasetId(1),
+        name: text("n"),
+        description: text("d"),
+        version: 2,
+        previous_version: Some(1),
+        project: ProjectId(2),
+        licence: LicenceId(3),
+        tags: text("t"),
+        is_public: false,
+        creator: Some(UserId(4)),
+        creation_time: AT,
+        deletion_time: Some(AT),
+        file_count: 10,
+        file_bytes: 1 << 40,
+        revision: 77,
+        stack: vec![StackEntry { layer: LayerId(9), metadata_void: true }],
+    };
+    book.holds("dataset_row", &dataset);
+}
+
+fn show_records(book: &mut Book) {
+    let user = User {
+        id: UserId(1),
+        username: text("u"),
+        password_hash: text("h"),
+        first_name: text("f"),
+        last_name: text("l"),
+        email: text("e"),
+        is_superuser: true,
+        is_staff: false,
+        is_active: true,
+        date_joined: AT,
+        last_login: Some(AT),
+    };
+    book.holds("user_row", &user);
+    let (creation_time, deletion_time) = (AT, None);
+    let name = || text("n");
+    let creator = Some(UserId(1));
+    book.holds(
+        "team_row",
+        &Team { id: TeamId(1), name: name(), creator, creation_time, deletion_time },
+    );
+    let (team, user, permissions) = (TeamId(1), UserId(2), PermissionLevel::Admin);
+    let membership =
+        Membership { team, user, permissions, creator, creation_time, deletion_time: Some(AT) };
+    book.holds("membership_row", &membership);
+    let id = ProjectId(1);
+    book.holds(
+        "project_row",
+        &Project { id, name: name(), team, creator, creation_time, deletion_time },
+    );
+    let list = || vec![text("x")];
+    let licence = Licence {
+        id: LicenceId(1),
+        name: name(),
+        url: text("u"),
+        permissions: list(),
+        conditions: list(),
+        limitations: list(),
+        domains: list(),
+    };
+    book.holds("licence_row", &licence);
+    let node = Node {
+        id: NodeId(1),
+        ip: text("::1"),
+        index: 0,
+        driver_version: None,
+        hardware_generation: None,
+        gpu_mem: Some(8),
+        cpu_mem: 16,
+        last_seen: Some(AT),
+        current_job: Some(3),
+    };
+    book.holds("node_row", &node);
+}
