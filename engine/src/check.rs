@@ -6,6 +6,7 @@ use redb::ReadableTable;
 
 use crate::codec;
 use crate::error::ReadError;
+use crate::index::apply::live_bytes_of;
 use crate::index::rows::{BlobRow, FileRow, LayerRow, SetRow};
 use crate::index::snapshot::Snapshot;
 use crate::index::{IndexError, tables};
@@ -156,7 +157,7 @@ fn check_blobs(
             note(findings, "I4", format!("{digest} counts {}, {counted} rows name it", row.count));
         }
         if let BlobPlace::Segment { segment, .. } = row.place {
-            *live.entry(segment.0).or_default() += row.length;
+            *live.entry(segment.0).or_default() += live_bytes_of(row.length);
         }
         known.insert(digest);
         if counted > 0 {

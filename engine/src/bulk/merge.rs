@@ -162,7 +162,11 @@ impl Planner {
         let mut number = 1;
         loop {
             let candidate = filename.suffixed(number);
-            let in_use = self.suffixed.contains_key(&candidate)
+            // A name before this one has been placed already, and is not in the snapshot.
+            let brought_before =
+                candidate < *filename && both.in_source(candidate.as_str())?.is_some();
+            let in_use = brought_before
+                || self.suffixed.contains_key(&candidate)
                 || both.in_target(candidate.as_str())?.is_some()
                 || both.is_directory(candidate.as_str())?;
             if !in_use {
@@ -206,6 +210,10 @@ impl<'a> Both<'a> {
 
     fn in_target(&self, name: &str) -> Result<Option<Digest>, MutationError> {
         Ok(self.snapshot.file(self.target, name)?.map(|record| record.digest))
+    }
+
+    fn in_source(&self, name: &str) -> Result<Option<Digest>, MutationError> {
+        Ok(self.snapshot.file(self.source, name)?.map(|record| record.digest))
     }
 
     fn is_directory(&self, name: &str) -> Result<bool, MutationError> {

@@ -75,8 +75,8 @@ impl IndexThread {
         let reclaimed = reclaim::reclaim_blobs(&index, self.store.blobs.pins(), oldest_lease)?;
         let dropped = reclaim::drop_layer_rows(&index, self.applied.sequence)?;
         let folded = self.fold_step(&index)?;
-        self.background.wanted = reclaimed || dropped || folded;
-        if self.background.wanted {
+        self.background.wanted = reclaimed.more || dropped || folded;
+        if reclaimed.any || dropped || folded {
             self.since_checkpoint.note(0, 0);
         }
         Ok(())

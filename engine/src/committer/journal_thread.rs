@@ -129,10 +129,13 @@ impl JournalThread {
         let mut journaled = Vec::with_capacity(group.len());
         let parts = sequences.into_iter().zip(appended.blobs);
         for (submission, (sequence, blobs)) in group.into_iter().zip(parts) {
-            for blob in &blobs {
-                self.in_flight.entry(blob.digest).or_insert(sequence);
-            }
             let Submission { change, contents, reply } = submission;
+            // A relocation enters no content that the index does not hold, so nobody may rely on it.
+            if !matches!(change, Change::Relocate { .. }) {
+                for blob in &blobs {
+                    self.in_flight.entry(blob.digest).or_insert(sequence);
+                }
+            }
             // From here the journal owns the bytes; only the pins are still needed.
             let pins = contents.into_iter().map(StagedBlob::into_pin).collect();
             journaled.push(Journaled { sequence, change, blobs, pins, reply });

@@ -67,6 +67,7 @@ impl SimulatedDisk {
             operations: 0,
             syncs: 0,
             stop_at: u64::MAX,
+            stop_at_sync: u64::MAX,
             failures: BTreeMap::new(),
             total: SPACE_BYTES,
             locked: false,
@@ -88,6 +89,11 @@ impl SimulatedDisk {
     /// later calls, reads too, are errors. What it would have changed is pending like the rest.
     pub fn stop_at(&self, operation: u64) {
         self.shared.state().stop_at = operation;
+    }
+
+    /// As [`SimulatedDisk::stop_at`], at the sync with this number, the first being 1.
+    pub fn stop_at_sync(&self, sync: u64) {
+        self.shared.state().stop_at_sync = sync;
     }
 
     /// Fails the operation with this number, which then has no effect; later ones work.
@@ -160,8 +166,7 @@ impl Disk for SimulatedDisk {
 
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
         let mut state = self.shared.state();
-        state.syncs += 1;
-        state.begin()?.go()?;
+        state.begin_sync()?.go()?;
         state.names.sync(directory)
     }
 
@@ -230,8 +235,7 @@ impl DiskFile for SimulatedFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.shared.state();
-        state.syncs += 1;
-        state.begin()?.go()?;
+        state.begin_sync()?.go()?;
         self.content.sync();
         Ok(())
     }
@@ -273,6 +277,7 @@ struct State {
     operations: u64,
     syncs: u64,
     stop_at: u64,
+    stop_at_sync: u64,
     failures: BTreeMap<u64, io::ErrorKind>,
     total: u64,
     locked: bool,
@@ -291,6 +296,16 @@ impl State {
             Some(kind) => Err(io::Error::new(kind, "the simulated disk failed once")),
             None => Ok(Step { stops: self.operations >= self.stop_at }),
         }
+    }
+
+    /// Numbers a sync, as an operation and as a sync.
+    fn begin_sync(&mut self) -> io::Result<Step> {
+        self.check_running()?;
+        self.syncs += 1;
+        if self.syncs == self.stop_at_sync {
+            self.stop_at = self.operations + 1;
+        }
+        self.begin()
     }
 
     /// Makes a change, which is pending even if the disk stops at it.

@@ -416,6 +416,12 @@ pub(crate) fn count_down(
     Ok(())
 }
 
+/// Bytes that a content keeps of its segment. An empty one counts as one byte, since its segment
+/// must not go without it.
+pub(crate) fn live_bytes_of(length: u64) -> u64 {
+    length.max(1)
+}
+
 /// Counts bytes of a place in or out (`sign` 1 or -1).
 pub(crate) fn add_live_bytes(
     live_bytes: &mut HashMap<SegmentId, i64>,
@@ -424,7 +430,8 @@ pub(crate) fn add_live_bytes(
     sign: i64,
 ) {
     if let BlobPlace::Segment { segment, .. } = place {
-        *live_bytes.entry(segment).or_default() += sign * i64::try_from(length).unwrap_or(i64::MAX);
+        let bytes = i64::try_from(live_bytes_of(length)).unwrap_or(i64::MAX);
+        *live_bytes.entry(segment).or_default() += sign * bytes;
     }
 }
 

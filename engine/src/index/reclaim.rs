@@ -16,10 +16,19 @@ use crate::limits::BACKGROUND_ROWS_MAX;
 use crate::model::change::{BlobPlace, LargeFileId, SegmentId};
 use crate::model::{Digest, Sequence};
 
+/// What a step of [`reclaim_blobs`] did.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reclaimed {
+    /// Whether any row was removed: the next checkpoint must then be a real one, since it lets go
+    /// of bytes (I3).
+    pub(crate) any: bool,
+    /// Whether there is more to do at once.
+    pub(crate) more: bool,
+}
+
 /// Removes rows of dead blobs that nobody pins and no lease wants (I3).
 ///
 /// `oldest_lease` is the state that the oldest open lease describes; what died later stays.
-/// Tells whether there is more to do at once.
 ///
 /// # Errors
 /// The index failed.
@@ -27,10 +36,10 @@ pub(crate) fn reclaim_blobs(
     index: &Index,
     pins: &Pins,
     oldest_lease: Option<Sequence>,
-) -> Result<bool, IndexError> {
+) -> Result<Reclaimed, IndexError> {
     let dead = dead_blobs(index, oldest_lease)?;
     if dead.is_empty() {
-        return Ok(false);
+        return Ok(Reclaimed { any: false, more: false });
     }
     // Marked under the pin shards, and until the removal is visible: whoever pins one of these
     // from now on treats it as absent and brings its bytes again.
@@ -43,7 +52,7 @@ pub(crate) fn reclaim_blobs(
         }
         Ok(removed)
     })?;
-    Ok(removed > 0 && dead.len() >= BACKGROUND_ROWS_MAX)
+    Ok(Reclaimed { any: removed > 0, more: removed > 0 && dead.len() >= BACKGROUND_ROWS_MAX })
 }
 
 fn dead_blobs(

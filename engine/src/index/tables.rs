@@ -34,7 +34,7 @@ pub(crate) const BLOBS: Table<&[u8; 32]> = Table::new("blobs.v1");
 pub(crate) const DEAD_BLOBS: TableDefinition<'static, (u64, &[u8; 32]), ()> =
     TableDefinition::new("dead_blobs.v1");
 
-/// Segment id to the bytes in it that [`BLOBS`] points at.
+/// Segment id to the bytes in it that [`BLOBS`] points at, each content counted as one at least.
 pub(crate) const SEGMENTS: TableDefinition<'static, u64, u64> = TableDefinition::new("segments.v1");
 
 /// `(digest, start, number)` of large files to be removed after the next checkpoint.

@@ -10,5 +10,20 @@
     reason = "a test that cannot go on has failed"
 )]
 
+/// Datasets and files through one engine, and through its next opening.
 mod basics;
+
+/// Power cuts at every operation of the disk.
+mod crash;
+
+/// Random operations against plain maps.
+mod model;
+
+/// The reference's operations on an engine.
+mod driver;
+
+/// The store as plain maps.
+mod reference;
+
+/// What tests need before they can begin.
 mod support;

@@ -1,7 +1,7 @@
 //! What tests need before they can begin: an engine with a project and a dataset.
 
 use granary_engine::model::{
-    Dataset, DatasetId, LicenceId, NewDataset, NewLicence, NewProject, NewTeam, ProjectId,
+    Dataset, DatasetId, Digest, LicenceId, NewDataset, NewLicence, NewProject, NewTeam, ProjectId,
 };
 use granary_engine::{Engine, EngineOptions, MutationError, StagedBlob};
 
@@ -10,21 +10,39 @@ pub fn options() -> EngineOptions {
     EngineOptions { index_cache_bytes: 4 << 20, segment_bytes: 1 << 20, arbiters: 1 }
 }
 
-/// Makes a licence, a team and a project.
+/// The licence, team and project that all tests use; makes those that are not there.
 pub async fn project(engine: &Engine) -> Result<(ProjectId, LicenceId), MutationError> {
-    let licence = NewLicence {
-        name: "CC0".into(),
+    let (licence, team, project) = {
+        let snapshot = engine.snapshot()?;
+        let licence = snapshot.licences()?.next().transpose()?.map(|licence| licence.id);
+        let team = snapshot.teams()?.next().transpose()?.map(|team| team.id);
+        (licence, team, snapshot.projects()?.next().transpose()?.map(|project| project.id))
+    };
+    let licence = match licence {
+        Some(licence) => licence,
+        None => engine.create_licence(licence_named("CC0")).await?.id,
+    };
+    let team = match team {
+        Some(team) => team,
+        None => engine.create_team(NewTeam { name: "team".into(), creator: None }).await?.id,
+    };
+    let new = NewProject { name: "project".into(), team, creator: None };
+    let project = match project {
+        Some(project) => project,
+        None => engine.create_project(new).await?.id,
+    };
+    Ok((project, licence))
+}
+
+fn licence_named(name: &str) -> NewLicence {
+    NewLicence {
+        name: name.into(),
         url: "https://creativecommons.org/publicdomain/zero/1.0/".into(),
         permissions: vec![],
         conditions: vec![],
         limitations: vec![],
         domains: vec![],
-    };
-    let licence = engine.create_licence(licence).await?;
-    let team = engine.create_team(NewTeam { name: "team".into(), creator: None }).await?;
-    let project = NewProject { name: "project".into(), team: team.id, creator: None };
-    let project = engine.create_project(project).await?;
-    Ok((project.id, licence.id))
+    }
 }
 
 /// Makes an empty dataset.
@@ -70,13 +88,18 @@ pub async fn read(engine: &Engine, dataset: DatasetId, name: &str) -> Option<Vec
         let header = snapshot.dataset(dataset).unwrap()?;
         snapshot.file(&header, name).unwrap()?
     };
-    let blob = engine.open_blob(&record.digest).unwrap().expect("a named content is there");
+    Some(read_content(engine, &record.digest).await)
+}
+
+/// Reads a content whole.
+pub async fn read_content(engine: &Engine, digest: &Digest) -> Vec<u8> {
+    let blob = engine.open_blob(digest).unwrap().expect("a named content is there");
     let mut stream = blob.stream(0..blob.length());
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
         bytes.extend_from_slice(&chunk.unwrap());
     }
-    Some(bytes)
+    bytes
 }
 
 /// Names of a dataset's files.
@@ -84,4 +107,15 @@ pub fn names(engine: &Engine, dataset: DatasetId) -> Vec<String> {
     let snapshot = engine.snapshot().unwrap();
     let header = snapshot.dataset(dataset).unwrap().unwrap();
     snapshot.files(&header).unwrap().map(|file| file.unwrap().0).collect()
+}
+
+/// As [`options`], with segments so small that most groups begin one.
+pub fn small_segments() -> EngineOptions {
+    EngineOptions { segment_bytes: 64 << 10, ..options() }
+}
+
+/// Runs a test's story on a thread of its own runtime.
+pub fn block_on<T>(story: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(story)
 }

@@ -1,0 +1,181 @@
+//! Runs the reference's operations on an engine, and reads an engine back as the reference
+//! describes it.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+
+use granary_engine::model::{DatasetId, DatasetPatch, Digest, LicenceId, ProjectId};
+use granary_engine::{Engine, IntakeError, MutationError, UniqueRule};
+
+use crate::reference::{Content, File, Op, Reference, Refusal, Set, Sets};
+use crate::support::{content, dataset, read_content};
+
+/// What became of an operation.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was answered, with the keys of what it made.
+    Done(Option<u64>),
+    /// It was refused; nothing changed.
+    Refused(Refusal),
+    /// The store does not take it; nothing changed.
+    NotTaken(MutationError),
+    /// Nobody knows before the store is opened again.
+    Unknown,
+}
+
+impl From<MutationError> for Outcome {
+    fn from(error: MutationError) -> Self {
+        match error {
+            MutationError::DatasetNotFound { .. } => Self::Refused(Refusal::DatasetNotFound),
+            MutationError::FileNotFound { .. } => Self::Refused(Refusal::FileNotFound),
+            MutationError::FilenameTaken { .. } => Self::Refused(Refusal::FilenameTaken),
+            MutationError::FilenameIsDirectory { .. } => {
+                Self::Refused(Refusal::FilenameIsDirectory)
+            }
+            MutationError::DirectoryIsFile { .. } => Self::Refused(Refusal::DirectoryIsFile),
+            MutationError::Taken { rule: UniqueRule::DatasetName } => {
+                Self::Refused(Refusal::NameTaken)
+            }
+            MutationError::MergeIntoItself { .. } => Self::Refused(Refusal::MergeIntoItself),
+            MutationError::OutcomeUnknown { .. } => Self::Unknown,
+            other => Self::NotTaken(other),
+        }
+    }
+}
+
+type Within = (ProjectId, LicenceId);
+
+/// Runs one operation.
+pub async fn run(engine: &Engine, within: Within, op: &Op) -> Outcome {
+    match ask(engine, within, op).await {
+        Ok(made) => Outcome::Done(made),
+        Err(error) => error.into(),
+    }
+}
+
+async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, MutationError> {
+    let id = |set: &u64| DatasetId(*set);
+    match op {
+        Op::Create { name } => return Ok(Some(dataset(engine, within, name).await?.id.0)),
+        Op::Rename { set, name } => {
+            let patch = DatasetPatch { name: Some(name.clone()), ..DatasetPatch::default() };
+            engine.update_dataset(id(set), patch).await?;
+        }
+        Op::Add { set, name, content: bytes } => {
+            let staged = content(engine, &bytes.0).await?;
+            engine.add_file(id(set), name, staged).await?;
+        }
+        Op::AddZip { set, members } => {
+            let mut upload = engine.begin_spool_upload();
+            upload.write(&zip_of(members)).await?;
+            let archive = upload.finish().await?;
+            match engine.add_files(id(set), archive).await {
+                Ok(stored) => assert_eq!(stored.len(), members.len()),
+                Err(IntakeError::Mutation(error)) => return Err(error),
+                Err(other) => panic!("a sound archive was not taken: {other}"),
+            }
+        }
+        Op::Delete { set, name } => drop(engine.delete_file(id(set), name).await?),
+        Op::SetMetadata { set, name, text } => {
+            engine.set_metadata(id(set), name, text.clone()).await?;
+        }
+        Op::Clear { set } => drop(engine.clear_dataset(id(set)).await?),
+        Op::Copy { set, new_name, only } => {
+            let copy = engine.copy_dataset(id(set), new_name.clone(), only.clone(), None).await?;
+            return Ok(Some(copy.id.0));
+        }
+        Op::Merge { target, source, after } => {
+            engine.merge_datasets(id(target), id(source), *after).await?;
+        }
+        Op::Destroy { set } => drop(engine.destroy_dataset(id(set)).await?),
+        Op::Reinstate { set } => drop(engine.reinstate_dataset(id(set)).await?),
+        Op::HardDelete { set } => drop(engine.hard_delete_dataset(id(set)).await?),
+    }
+    Ok(None)
+}
+
+/// A zip archive of these members, stored.
+pub fn zip_of(members: &[(String, Content)]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Stored);
+    for (name, content) in members {
+        zip.start_file(name.as_str(), options).unwrap();
+        zip.write_all(&content.0).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// Runs an operation on both, which must agree on what becomes of it.
+pub async fn run_on_both(engine: &Engine, within: Within, reference: &mut Reference, op: &Op) {
+    let expected = reference.apply(op);
+    let made = reference.made;
+    match (run(engine, within, op).await, expected) {
+        (Outcome::Done(key), Ok(())) => {
+            assert!(key.is_none_or(|key| key == made), "{op:?} made {key:?}, not {made}");
+        }
+        (Outcome::Refused(refusal), Err(expected)) => assert_eq!(refusal, expected, "{op:?}"),
+        (outcome, expected) => panic!("{op:?} came to {outcome:?}, not to {expected:?}"),
+    }
+}
+
+/// Everything that an engine holds; contents are read whole, counts are compared with the files.
+pub async fn observe(engine: &Engine) -> Sets {
+    let mut found: Vec<(u64, Set, Vec<(String, Digest, String)>)> = Vec::new();
+    {
+        let snapshot = engine.snapshot().unwrap();
+        for header in snapshot.datasets().unwrap() {
+            let header = header.unwrap();
+            let mut metadata = snapshot.all_metadata(&header).unwrap();
+            let mut files = Vec::new();
+            let mut bytes = 0;
+            for file in snapshot.files(&header).unwrap() {
+                let (name, record) = file.unwrap();
+                let (described, text) = metadata.next().unwrap().unwrap();
+                assert_eq!(name, described);
+                assert_eq!(snapshot.metadata(&header, &name).unwrap().as_ref(), Some(&text));
+                bytes += record.length;
+                files.push((name, record.digest, text));
+            }
+            assert_eq!((header.file_count, header.file_bytes), (files.len() as u64, bytes));
+            let set = Set {
+                name: header.name.clone(),
+                version: header.version,
+                previous: header.previous_version,
+                is_deleted: header.deletion_time.is_some(),
+                files: std::collections::BTreeMap::new(),
+            };
+            found.push((header.id.0, set, files));
+        }
+    }
+    let mut contents: HashMap<Digest, Content> = HashMap::new();
+    let mut sets = Sets::new();
+    for (id, mut set, files) in found {
+        for (name, digest, metadata) in files {
+            if !contents.contains_key(&digest) {
+                let bytes = read_content(engine, &digest).await;
+                assert_eq!(Digest::of(&bytes), digest);
+                contents.insert(digest, Content::of(&bytes));
+            }
+            let content = contents[&digest].clone();
+            set.files.insert(name, File { content, metadata });
+        }
+        sets.insert(id, set);
+    }
+    sets
+}
+
+/// The store is as the reference says, and its invariants hold.
+pub async fn assert_agrees(engine: &Engine, reference: &Reference, when: &str) {
+    assert_same(&observe(engine).await, &reference.sets, when);
+    assert_eq!(engine.check(true).unwrap(), [], "{when}");
+}
+
+/// Compares dataset by dataset, so that a difference can be read.
+pub fn assert_same(observed: &Sets, expected: &Sets, when: &str) {
+    let keys = |sets: &Sets| sets.keys().copied().collect::<Vec<_>>();
+    assert_eq!(keys(observed), keys(expected), "{when}");
+    for (id, set) in expected {
+        assert_eq!(&observed[id], set, "dataset {id}, {when}");
+    }
+}

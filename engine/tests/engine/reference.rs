@@ -1,0 +1,280 @@
+//! The store as it should be: plain maps that do what the engine promises, one operation at a
+//! time. Tests run the same operations on both and compare.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use granary_engine::SourceAfterMerge;
+
+/// Bytes of a file; shown by length and beginning.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Content(pub Arc<[u8]>);
+
+impl Content {
+    /// Bytes that are told from those of any other number.
+    pub fn numbered(number: u64, length: usize) -> Self {
+        let mut bytes = number.to_le_bytes().repeat(length.div_ceil(8));
+        bytes.truncate(length);
+        Self(bytes.into())
+    }
+
+    /// These bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = &self.0[..self.0.len().min(8)];
+        write!(formatter, "{} bytes {start:02x?}", self.0.len())
+    }
+}
+
+/// A file of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    pub content: Content,
+    pub metadata: String,
+}
+
+/// A dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    pub name: String,
+    pub version: u64,
+    pub previous: Option<u64>,
+    pub is_deleted: bool,
+    pub files: BTreeMap<String, File>,
+}
+
+/// All datasets by primary key.
+pub type Sets = BTreeMap<u64, Set>;
+
+/// An operation on the store.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the names are the engine's")]
+pub enum Op {
+    Create { name: String },
+    Rename { set: u64, name: String },
+    Add { set: u64, name: String, content: Content },
+    AddZip { set: u64, members: Vec<(String, Content)> },
+    Delete { set: u64, name: String },
+    SetMetadata { set: u64, name: String, text: String },
+    Clear { set: u64 },
+    Copy { set: u64, new_name: Option<String>, only: Option<Vec<String>> },
+    Merge { target: u64, source: u64, after: SourceAfterMerge },
+    Destroy { set: u64 },
+    Reinstate { set: u64 },
+    HardDelete { set: u64 },
+}
+
+/// Why an operation changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the engine's")]
+pub enum Refusal {
+    DatasetNotFound,
+    FileNotFound,
+    FilenameTaken,
+    FilenameIsDirectory,
+    DirectoryIsFile,
+    NameTaken,
+    MergeIntoItself,
+}
+
+/// The model.
+#[derive(Debug, Clone, Default)]
+pub struct Reference {
+    pub sets: Sets,
+    /// Datasets that were ever made; primary keys are not used twice.
+    pub made: u64,
+}
+
+impl Set {
+    fn has_directory(&self, name: &str) -> bool {
+        let prefix = format!("{name}/");
+        let mut from = self.files.range(prefix.clone()..);
+        from.next().is_some_and(|(name, _)| name.starts_with(&prefix))
+    }
+
+    fn lies_below_a_file(&self, name: &str) -> bool {
+        name.match_indices('/').any(|(at, _)| self.files.contains_key(&name[..at]))
+    }
+
+    /// The name under which a file may be added.
+    fn free_name(&self, requested: &str) -> Result<String, Refusal> {
+        let name = match requested.strip_suffix('/') {
+            None => {
+                if self.files.contains_key(requested) {
+                    return Err(Refusal::FilenameTaken);
+                }
+                if self.has_directory(requested) {
+                    return Err(Refusal::FilenameIsDirectory);
+                }
+                requested.to_owned()
+            }
+            Some(directory) => {
+                let mut numbers = (1..).map(|number| format!("{directory}/{number}"));
+                let in_use = |name: &String| {
+                    self.files.contains_key(name.as_str()) || self.has_directory(name)
+                };
+                numbers.find(|name| !in_use(name)).unwrap()
+            }
+        };
+        if self.lies_below_a_file(&name) {
+            return Err(Refusal::DirectoryIsFile);
+        }
+        Ok(name)
+    }
+
+    fn file(&mut self, name: &str) -> Result<&mut File, Refusal> {
+        self.files.get_mut(name).ok_or(Refusal::FileNotFound)
+    }
+}
+
+impl Reference {
+    fn set(&mut self, set: u64) -> Result<&mut Set, Refusal> {
+        self.sets.get_mut(&set).ok_or(Refusal::DatasetNotFound)
+    }
+
+    fn active(&self, name: &str) -> impl Iterator<Item = &Set> {
+        self.sets.values().filter(move |set| !set.is_deleted && set.name == name)
+    }
+
+    fn expect_free(&self, name: &str, version: u64) -> Result<(), Refusal> {
+        let taken = self.active(name).any(|set| set.version == version);
+        if taken { Err(Refusal::NameTaken) } else { Ok(()) }
+    }
+
+    fn make(&mut self, set: Set) {
+        self.made += 1;
+        self.sets.insert(self.made, set);
+    }
+
+    /// Does what the operation does, or nothing.
+    pub fn apply(&mut self, op: &Op) -> Result<(), Refusal> {
+        match op {
+            Op::Create { name } => {
+                self.expect_free(name, 1)?;
+                let (name, files) = (name.clone(), BTreeMap::new());
+                self.make(Set { name, version: 1, previous: None, is_deleted: false, files });
+            }
+            Op::Rename { set, name } => self.rename(*set, name)?,
+            Op::Add { set, name, content } => {
+                let set = self.set(*set)?;
+                let name = set.free_name(name)?;
+                let file = File { content: content.clone(), metadata: String::new() };
+                set.files.insert(name, file);
+            }
+            Op::AddZip { set, members } => {
+                let set = self.set(*set)?;
+                for (name, _) in members {
+                    set.free_name(name)?;
+                }
+                for (name, content) in members {
+                    let file = File { content: content.clone(), metadata: String::new() };
+                    set.files.insert(name.clone(), file);
+                }
+            }
+            Op::Delete { set, name } => {
+                self.set(*set)?.files.remove(name).ok_or(Refusal::FileNotFound)?;
+            }
+            Op::SetMetadata { set, name, text } => {
+                self.set(*set)?.file(name)?.metadata.clone_from(text);
+            }
+            Op::Clear { set } => {
+                self.set(*set)?.files.values_mut().for_each(|file| file.metadata.clear());
+            }
+            Op::Copy { set, new_name, only } => {
+                self.copy(*set, new_name.as_deref(), only.as_deref())?;
+            }
+            Op::Merge { target, source, after } => self.merge(*target, *source, *after)?,
+            Op::Destroy { set } => self.set(*set)?.is_deleted = true,
+            Op::Reinstate { set } => {
+                let found = self.set(*set)?.clone();
+                if found.is_deleted {
+                    self.expect_free(&found.name, found.version)?;
+                    self.set(*set)?.is_deleted = false;
+                }
+            }
+            Op::HardDelete { set } => {
+                self.sets.remove(set).ok_or(Refusal::DatasetNotFound)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, set: u64, name: &str) -> Result<(), Refusal> {
+        let found = self.set(set)?.clone();
+        if found.name != name && !found.is_deleted {
+            self.expect_free(name, found.version)?;
+        }
+        name.clone_into(&mut self.set(set)?.name);
+        Ok(())
+    }
+
+    fn copy(
+        &mut self,
+        set: u64,
+        new_name: Option<&str>,
+        only: Option<&[String]>,
+    ) -> Result<(), Refusal> {
+        let mut copy = self.set(set)?.clone();
+        copy.is_deleted = false;
+        if let Some(name) = new_name {
+            if self.active(name).next().is_some() {
+                return Err(Refusal::NameTaken);
+            }
+            (copy.name, copy.version, copy.previous) = (name.to_owned(), 1, None);
+        } else {
+            let highest = self.active(&copy.name).map(|set| set.version).max();
+            copy.previous = Some(copy.version);
+            copy.version = highest.unwrap_or(0) + 1;
+        }
+        if let Some(only) = only {
+            copy.files.retain(|name, _| only.contains(name));
+        }
+        self.make(copy);
+        Ok(())
+    }
+
+    fn merge(&mut self, target: u64, source: u64, after: SourceAfterMerge) -> Result<(), Refusal> {
+        if target == source {
+            return Err(Refusal::MergeIntoItself);
+        }
+        let mut into = self.set(target)?.clone();
+        let from = self.set(source)?.clone();
+        for (name, file) in &from.files {
+            let name = match into.files.get(name) {
+                Some(there) if there.content == file.content => continue,
+                Some(_) => suffixed(&into, &from, name),
+                None if into.has_directory(name) => return Err(Refusal::FilenameIsDirectory),
+                None if into.lies_below_a_file(name) => return Err(Refusal::DirectoryIsFile),
+                None => name.clone(),
+            };
+            into.files.insert(name, file.clone());
+        }
+        self.sets.insert(target, into);
+        match after {
+            SourceAfterMerge::Keep => {}
+            SourceAfterMerge::Destroy => self.set(source)?.is_deleted = true,
+            SourceAfterMerge::HardDelete => drop(self.sets.remove(&source)),
+        }
+        Ok(())
+    }
+}
+
+/// The first free name with a number before its extension.
+fn suffixed(into: &Set, from: &Set, name: &str) -> String {
+    let last_part = name.rfind('/').map_or(0, |slash| slash + 1);
+    let dot = name.rfind('.').filter(|dot| *dot > last_part).unwrap_or(name.len());
+    let (base, extension) = name.split_at(dot);
+    let mut numbers = (1..).map(|number| format!("{base}-{number:04}{extension}"));
+    let in_use = |name: &String| {
+        into.files.contains_key(name.as_str())
+            || into.has_directory(name)
+            || from.has_directory(name)
+    };
+    numbers.find(|name| !in_use(name)).unwrap()
+}
