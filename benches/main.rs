@@ -1,0 +1,39 @@
+//! What the engine costs, each figure beside the floor that the machine sets, in the same run.
+//!
+//! One binary, so that the engine is linked once: `cargo bench --bench engine`, with a part of an
+//! id to run some of it (`-- commit/`). A module for each capability opens with its question.
+//! `BENCHMARKS.md` has the figures and says how to read them.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has nothing to say")]
+
+mod archive;
+
+mod commit;
+
+mod copy;
+
+mod ingest;
+
+mod open;
+
+mod read;
+
+mod support;
+
+use std::rc::Rc;
+
+use criterion::Criterion;
+
+use crate::support::million::{LazyMillion, Million};
+
+fn main() {
+    let mut criterion = Criterion::default().without_plots().configure_from_args();
+    commit::bench(&mut criterion);
+    ingest::bench(&mut criterion);
+    read::bench(&mut criterion);
+    archive::bench(&mut criterion);
+    let million = Rc::new(LazyMillion::new(Million::fill));
+    copy::bench(&mut criterion, &million);
+    open::bench(&mut criterion, &million);
+    criterion.final_summary();
+}

@@ -1,0 +1,189 @@
+//! How soon does a store of a million files serve again?
+//!
+//! `clean` was shut down. `killed` is the data directory as it lay while the engine ran, 200 MB of
+//! small files after its last checkpoint, which is near the most that opening ever replays. Each
+//! with its files in the page cache, as after a process's end, and without, as after a machine's.
+//! The floors open the bare index with redb, and read and hash the bytes that are replayed. The
+//! target is one second. If `clean` grew with what is stored, opening would be walking the index;
+//! if `killed` did, the bound on the journal since the last checkpoint would be too high.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use granary_engine::{Engine, EngineOptions};
+use rustix::fs::{Advice, fadvise};
+use tokio::runtime::Runtime;
+
+use crate::support::contest::{Contest, Contestant};
+use crate::support::floor::length;
+use crate::support::million::{LazyMillion, Million};
+use crate::support::store::add;
+use crate::support::{FILE_BYTES, noise, runtime, spread, unique};
+
+/// Files of 20 KB after the last checkpoint.
+const REPLAYED_FILES: u64 = 10_000;
+
+/// Segments, from the newest down, that the replayed files may lie in; opening changes no other.
+const SEGMENTS_CHANGED: usize = 2;
+
+/// Measures all variants.
+pub(crate) fn bench(criterion: &mut Criterion, million: &Rc<LazyMillion>) {
+    let contest = |name: &str, floor: &str| Contest {
+        capability: "open",
+        variants: [format!("{name}_warm/1M"), format!("{name}_cold/1M"), format!("{floor}/1M")],
+        throughput: Throughput::Elements(1),
+        measured: Duration::from_secs(1),
+    };
+    // The killed one first: the store is still open.
+    let killed = contest("killed", "floor_read_blake3_of_what_is_replayed");
+    killed.run(criterion, || killed_contestants(million));
+    let clean = contest("clean", "floor_bare_redb");
+    clean.run(criterion, || clean_contestants(million));
+}
+
+fn killed_contestants(million: &LazyMillion) -> [Contestant; 3] {
+    let left = Rc::new(leave_behind(million));
+    let open = |cold: bool| -> Contestant {
+        let (left, runtime, work) = (Rc::clone(&left), runtime(), million.store.directory());
+        let fresh = work.join(if cold { "killed-cold" } else { "killed-warm" });
+        Box::new(move || {
+            copy_store(&left, &fresh);
+            let time = open_store(&fresh, cold, &runtime);
+            std::fs::remove_dir_all(&fresh).unwrap();
+            time
+        })
+    };
+    let segments = segments(&left);
+    let floor = move || {
+        let mut buffer = vec![0; 1 << 20];
+        let mut hasher = blake3::Hasher::new();
+        let begun = Instant::now();
+        let mut left = REPLAYED_FILES * length(FILE_BYTES);
+        for segment in segments.iter().rev() {
+            let file = File::open(segment).unwrap();
+            let end = file.metadata().unwrap().len();
+            let mut offset = 0;
+            while left > 0 && offset + length(buffer.len()) <= end {
+                file.read_exact_at(&mut buffer, offset).unwrap();
+                hasher.update(&buffer);
+                offset += length(buffer.len());
+                left = left.saturating_sub(length(buffer.len()));
+            }
+        }
+        std::hint::black_box(hasher.finalize());
+        begun.elapsed()
+    };
+    [open(false), open(true), Box::new(floor)]
+}
+
+/// Adds files and takes the data directory as it lies before the next checkpoint.
+#[expect(clippy::print_stdout, reason = "a figure of a store that was checkpointed is worthless")]
+fn leave_behind(million: &Million) -> PathBuf {
+    let store = &million.store;
+    let dataset = store.dataset("since the last checkpoint");
+    let template: Arc<[u8]> = noise(FILE_BYTES).into();
+    store.runtime.block_on(store.engine.checkpoint()).unwrap();
+    let begun = Instant::now();
+    let engine = store.engine.clone();
+    spread(&store.runtime, 64, REPLAYED_FILES, move |_| {
+        let (engine, template) = (engine.clone(), Arc::clone(&template));
+        let number = unique();
+        let name = format!("files/{number:09}.png");
+        async move { add(&engine, dataset, &name, &template, number).await }
+    });
+    let left = store.directory().join("killed");
+    copy_store(&store.directory().join("data"), &left);
+    let (time, limit) = (begun.elapsed(), granary_engine::limits::CHECKPOINT_AFTER);
+    let verdict = if time < limit { "before" } else { "AFTER" };
+    println!("took the directory {:.1} s in, {verdict} a checkpoint is due", time.as_secs_f64());
+    left
+}
+
+fn clean_contestants(million: &LazyMillion) -> [Contestant; 3] {
+    let store = &million.store;
+    store.runtime.block_on(store.engine.shutdown());
+    let (clean, bare) = (store.directory().join("clean"), store.directory().join("bare"));
+    // The engine's handles keep the lock of the directory itself.
+    copy_store(&store.directory().join("data"), &clean);
+    std::fs::copy(clean.join("index.redb"), &bare).unwrap();
+    File::open(&bare).unwrap().sync_all().unwrap();
+    let open = |cold: bool| -> Contestant {
+        let (clean, runtime) = (clean.clone(), runtime());
+        Box::new(move || open_store(&clean, cold, &runtime))
+    };
+    let floor = move || {
+        let begun = Instant::now();
+        let database = redb::Database::open(&bare).unwrap();
+        let time = begun.elapsed();
+        drop(database);
+        time
+    };
+    [open(false), open(true), Box::new(floor)]
+}
+
+/// Opens a store and shuts it down again; the time until it serves.
+fn open_store(directory: &Path, cold: bool, runtime: &Runtime) -> Duration {
+    if cold {
+        forget_cached(directory);
+    }
+    let begun = Instant::now();
+    let engine = Engine::open(directory.into(), &EngineOptions::default()).unwrap();
+    let snapshot = engine.snapshot().unwrap();
+    let first = snapshot.datasets().unwrap().next().unwrap().unwrap();
+    snapshot.files(&first).unwrap().next().unwrap().unwrap();
+    let time = begun.elapsed();
+    drop(snapshot);
+    runtime.block_on(engine.shutdown());
+    time
+}
+
+/// Copies a data directory, synced; what opening does not change is linked.
+fn copy_store(from: &Path, to: &Path) {
+    for directory in ["", "journal", "blobs", "staging"] {
+        std::fs::create_dir(to.join(directory)).unwrap();
+    }
+    for file in ["store", "index.redb"] {
+        copy_file(&from.join(file), &to.join(file));
+    }
+    let segments = segments(from);
+    let (old, new) = segments.split_at(segments.len().saturating_sub(SEGMENTS_CHANGED));
+    let target = |segment: &Path| to.join("journal").join(segment.file_name().unwrap());
+    for segment in old {
+        std::fs::hard_link(segment, target(segment)).unwrap();
+    }
+    for segment in new {
+        copy_file(segment, &target(segment));
+    }
+}
+
+fn copy_file(from: &Path, to: &Path) {
+    std::fs::copy(from, to).unwrap();
+    File::open(to).unwrap().sync_all().unwrap();
+}
+
+/// The journal's segments, oldest first.
+fn segments(directory: &Path) -> Vec<PathBuf> {
+    let mut segments = files(&directory.join("journal"));
+    segments.sort();
+    segments
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.is_file()).collect()
+}
+
+/// Asks for a store's files to leave the page cache.
+fn forget_cached(directory: &Path) {
+    for file in files(directory).into_iter().chain(segments(directory)) {
+        let file = File::open(file).unwrap();
+        file.sync_all().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    }
+}

@@ -1,0 +1,46 @@
+//! One store with datasets of very different sizes, made once for all who ask.
+
+use std::cell::LazyCell;
+use std::time::Instant;
+
+use granary_engine::model::DatasetId;
+
+use super::store::Store;
+
+/// Sizes of the datasets, each with names and contents of its own.
+pub(crate) const SIZES: [u64; 3] = [1_000_000, 10_000, 10];
+
+/// Files that one archive brings.
+const STEP: u64 = 100_000;
+
+/// The store, made when it is first wanted.
+pub(crate) type LazyMillion = LazyCell<Million>;
+
+/// A store that holds a little more than a million files.
+#[derive(Debug)]
+pub(crate) struct Million {
+    pub(crate) store: Store,
+    /// In the order of [`SIZES`].
+    pub(crate) datasets: [DatasetId; 3],
+}
+
+impl Million {
+    /// Fills a store. Takes a while.
+    #[expect(clippy::print_stdout, reason = "whoever waits wants to know why")]
+    pub(crate) fn fill() -> Self {
+        let begun = Instant::now();
+        let store = Store::new();
+        let mut first = 0;
+        let datasets = SIZES.map(|size| {
+            let dataset = store.dataset(&format!("{size} files"));
+            for begin in (first..first + size).step_by(usize::try_from(STEP).unwrap()) {
+                store.fill(dataset, begin..(begin + STEP).min(first + size));
+            }
+            first += size;
+            dataset
+        });
+        store.runtime.block_on(store.engine.checkpoint()).unwrap();
+        println!("filled a store with {first} files in {:.1} s", begun.elapsed().as_secs_f64());
+        Self { store, datasets }
+    }
+}
