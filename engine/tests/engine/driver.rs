@@ -97,8 +97,8 @@ async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, Mu
 /// A zip archive of these members, stored.
 pub fn zip_of(members: &[(String, Content)]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let options = zip::write::SimpleFileOptions::default()
-        .compression_method(zip::CompressionMethod::Stored);
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (name, content) in members {
         zip.start_file(name.as_str(), options).unwrap();
         zip.write_all(&content.0).unwrap();

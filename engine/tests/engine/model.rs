@@ -152,7 +152,6 @@ fn add(set: u64, name: &str, content: u64) -> Step {
 #[test]
 fn a_merge_gives_no_suffix_that_the_source_brought_before() {
     let merge = Op::Merge { target: 1, source: 2, after: SourceAfterMerge::Keep };
-    let steps =
-        [add(1, "a.txt", 1), add(2, "a-0001.txt", 2), add(2, "a.txt", 3), Step::Op(merge)];
+    let steps = [add(1, "a.txt", 1), add(2, "a-0001.txt", 2), add(2, "a.txt", 3), Step::Op(merge)];
     block_on(run_steps(&steps));
 }
