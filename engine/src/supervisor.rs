@@ -57,7 +57,7 @@ impl Supervisor {
     pub(crate) async fn ask<M>(&self, dataset: DatasetId, message: M) -> Planned<M::Planned>
     where
         M: Request,
-        DatasetActor: Handler<Envelope<M>, Result = Planned<M::Planned>>,
+        DatasetActor: Handler<Envelope<M>>,
     {
         let slot = self.registry.claim(dataset)?;
         let entry = Arc::clone(slot.entry());

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, ActorResponse, AsyncContext, Context, Handler, WrapFuture,
+};
+use tokio::sync::oneshot;
 
-use super::committed::CommittedFiles;
+use super::committed::{CommittedFiles, plan_settled};
 use super::message::{
     AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, Envelope, HardDeleteDataset,
     HoldDataset, Planned, ReinstateDataset, SetMetadata, UpdateDataset,
 };
 use super::overlay::{InFlight, Overlay};
-use super::plan::{View, plan_add_file, plan_existing};
+use super::plan::{NoPlan, View, plan_add_file, plan_existing};
+use crate::blobs::StagedBlob;
 use crate::committer::{Committer, Reply, Submission, Ticket};
 use crate::error::MutationError;
-use crate::limits::{ACTOR_IDLE_MAX, HOLD_MAX};
+use crate::limits::{ACTOR_IDLE_MAX, HOLD_MAX, PLAN_ROWS_MAX};
 use crate::model::change::{Change, NewFile};
-use crate::model::{DatasetId, FileRecord, StoredFile, Timestamp};
+use crate::model::{DatasetId, Digest, FileRecord, Filename, StoredFile, Timestamp};
 use crate::store::Store;
 use crate::supervisor::{Entry, Registry, Slot};
 
@@ -48,16 +52,25 @@ impl DatasetActor {
     /// snapshot is taken, so nothing settled falls between the two.
     fn plan<T>(
         &mut self,
-        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<T, MutationError>,
-    ) -> Result<T, MutationError> {
+        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<T, NoPlan>,
+    ) -> Result<T, NoPlan> {
         self.used = true;
         self.overlay.forget_settled();
         let dataset = self.dataset;
         let snapshot = self.store.snapshot()?;
         let header = snapshot.dataset(dataset)?;
         let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
-        let committed = CommittedFiles { snapshot: &snapshot, header: &header };
+        let rows_max = PLAN_ROWS_MAX;
+        let committed = CommittedFiles { snapshot: &snapshot, header: &header, rows_max };
         rule(&View { dataset, committed, overlay: &self.overlay })
+    }
+
+    /// The content that a change of an existing file expects; one look-up, whatever there is.
+    fn plan_existing(&mut self, name: &str) -> Result<(Filename, Digest), MutationError> {
+        self.plan(|view| plan_existing(view, name)).map_err(|no_plan| match no_plan {
+            NoPlan::Refused(refusal) => refusal,
+            NoPlan::TooLong => MutationError::Panicked,
+        })
     }
 
     /// Queues a change in mailbox order; only the answer is awaited, and not by us.
@@ -100,7 +113,7 @@ struct PlannedFileChange {
     file: StoredFile,
     left: InFlight,
     change: Change,
-    contents: Vec<crate::blobs::StagedBlob>,
+    contents: Vec<StagedBlob>,
 }
 
 impl Actor for DatasetActor {
@@ -117,11 +130,30 @@ impl Actor for DatasetActor {
 }
 
 impl Handler<Envelope<AddFile>> for DatasetActor {
-    type Result = Planned<StoredFile>;
+    type Result = ActorResponse<Self, Planned<StoredFile>>;
 
-    fn handle(&mut self, envelope: Envelope<AddFile>, _: &mut Self::Context) -> Self::Result {
-        let (AddFile { filename, content }, slot) = opened(&envelope)?;
-        let filename = self.plan(|view| plan_add_file(view, filename))?;
+    fn handle(&mut self, envelope: Envelope<AddFile>, ctx: &mut Self::Context) -> Self::Result {
+        let (message, slot) = match opened(&envelope) {
+            Ok(opened) => opened,
+            Err(refusal) => return ActorResponse::reply(Err(refusal)),
+        };
+        match self.plan(|view| plan_add_file(view, message.filename.clone())) {
+            Ok(filename) => {
+                ActorResponse::reply(self.submit_added(filename, message.content, slot))
+            }
+            Err(NoPlan::Refused(refusal)) => ActorResponse::reply(Err(refusal)),
+            Err(NoPlan::TooLong) => self.add_file_standing_still(message, slot, ctx),
+        }
+    }
+}
+
+impl DatasetActor {
+    fn submit_added(
+        &mut self,
+        filename: Filename,
+        content: StagedBlob,
+        slot: Slot,
+    ) -> Planned<StoredFile> {
         let digest = content.digest();
         let record = FileRecord {
             digest,
@@ -134,10 +166,40 @@ impl Handler<Envelope<AddFile>> for DatasetActor {
         let files = vec![NewFile { filename, record, metadata: String::new() }];
         let change = Change::AddFiles { dataset: self.dataset, files };
         let left = InFlight::File(digest);
-        let planned =
-            PlannedFileChange { file: file.clone(), left, change, contents: vec![content] };
+        let contents = vec![content];
+        let planned = PlannedFileChange { file: file.clone(), left, change, contents };
         let ticket = self.submit_file_change(planned, slot)?;
         Ok((file, ticket))
+    }
+
+    /// Plans on the blocking pool, with nothing in flight and no message let in meanwhile: what
+    /// must be visited would hold up the other datasets of this thread.
+    fn add_file_standing_still(
+        &mut self,
+        AddFile { filename, content }: AddFile,
+        slot: Slot,
+        ctx: &mut Context<Self>,
+    ) -> ActorResponse<Self, Planned<StoredFile>> {
+        let (answer, answered) = oneshot::channel();
+        let (entry, store, dataset) =
+            (Arc::clone(&self.entry), Arc::clone(&self.store), self.dataset);
+        let plan = async move {
+            entry.all_settled().await;
+            let plan = tokio::task::spawn_blocking(move || {
+                let snapshot = store.snapshot()?;
+                let header = snapshot.dataset(dataset)?;
+                let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
+                plan_settled(&snapshot, &header, |view| plan_add_file(view, filename))
+            });
+            plan.await.unwrap_or(Err(MutationError::Panicked))
+        };
+        ctx.wait(plan.into_actor(self).map(move |filename, actor, _| {
+            let planned = filename.and_then(|name| actor.submit_added(name, content, slot));
+            // Whoever asked may have gone; what was submitted is done all the same.
+            drop(answer.send(planned));
+        }));
+        let answered = async move { answered.await.unwrap_or(Err(MutationError::Panicked)) };
+        ActorResponse::r#async(answered.into_actor(self))
     }
 }
 
@@ -146,7 +208,7 @@ impl Handler<Envelope<DeleteFile>> for DatasetActor {
 
     fn handle(&mut self, envelope: Envelope<DeleteFile>, _: &mut Self::Context) -> Self::Result {
         let (DeleteFile { filename }, slot) = opened(&envelope)?;
-        let (filename, digest) = self.plan(|view| plan_existing(view, &filename))?;
+        let (filename, digest) = self.plan_existing(&filename)?;
         let file = StoredFile { filename: filename.clone(), digest };
         let change = Change::DeleteFile { dataset: self.dataset, filename, expects: digest };
         let planned = PlannedFileChange {
@@ -165,7 +227,7 @@ impl Handler<Envelope<SetMetadata>> for DatasetActor {
 
     fn handle(&mut self, envelope: Envelope<SetMetadata>, _: &mut Self::Context) -> Self::Result {
         let (SetMetadata { filename, metadata }, slot) = opened(&envelope)?;
-        let (filename, expects) = self.plan(|view| plan_existing(view, &filename))?;
+        let (filename, expects) = self.plan_existing(&filename)?;
         let change = Change::SetMetadata { dataset: self.dataset, filename, expects, metadata };
         self.submit_intention(change, slot)
     }
