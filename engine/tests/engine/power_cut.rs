@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use granary_engine::disk::{Disk as _, Reached, SimulatedDisk};
 use granary_engine::model::{LicenceId, ProjectId};
 use granary_engine::{Engine, Health, MutationError};
-use granary_engine::disk::{Disk as _, Reached, SimulatedDisk};
 
 use crate::driver::{Outcome, assert_same, observe, run, run_on_both};
 use crate::reference::{Content, Op, Reference, Sets};
@@ -137,8 +137,7 @@ async fn run_until_stopped(workload: &[Act], stop: Stop) -> (SimulatedDisk, Vec<
         if let Ok(within) = project(&engine).await {
             for act in workload {
                 let stopped;
-                (acceptable, stopped) =
-                    attempt(&engine, &disk, within, &acceptable[0], act).await;
+                (acceptable, stopped) = attempt(&engine, &disk, within, &acceptable[0], act).await;
                 if stopped {
                     break;
                 }
