@@ -13,10 +13,14 @@ use std::sync::Arc;
 use crate::blobs::Blobs;
 use crate::bulk::{Bulk, SetNumbers};
 use crate::committer::{Committer, CommitterParts, IndexParts};
+#[cfg(feature = "simulation")]
+use crate::dataset::message::BreakActor;
 use crate::disk::{Disk, RealDisk};
 use crate::error::{MutationError, OpenError};
 use crate::journal::JournalOptions;
 use crate::leases::Leases;
+#[cfg(feature = "simulation")]
+use crate::model::DatasetId;
 use crate::limits::{ARCHIVES_MAX, BULK_CHANGES_MAX, SEGMENT_BYTES};
 use crate::recovery;
 use crate::store::{SharedIndex, Store};
@@ -170,6 +174,16 @@ impl Engine {
         let inner = Arc::clone(&self.inner);
         let work = move || crate::compaction::compact(&inner.store, &inner.committer);
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(MutationError::Panicked))
+    }
+
+    /// Panics in a handler of a dataset's actor, as a bug would. For tests.
+    ///
+    /// # Errors
+    /// `Panicked`, whenever the actor got to it.
+    #[cfg(feature = "simulation")]
+    pub async fn break_actor(&self, dataset: DatasetId) -> Result<(), MutationError> {
+        let asked = self.inner.supervisor.ask(dataset, BreakActor).await;
+        asked.map(drop)
     }
 
     /// Ends all threads as a power cut would. For crash tests, whose disk has stopped already.

@@ -167,3 +167,7 @@ pub const TOUCHES_WRITTEN_EVERY: Duration = Duration::from_mins(1);
 
 /// How often the store looks for segments worth compacting.
 pub const COMPACTION_PERIOD: Duration = Duration::from_secs(5);
+
+/// Times that a request is sent to actors of its dataset that die before they begin with it; each
+/// death is another request's, so more than a few mean that no actor of it can live.
+pub const ACTOR_ATTEMPTS_MAX: u32 = 16;

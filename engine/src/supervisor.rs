@@ -23,7 +23,7 @@ use crate::committer::Committer;
 use crate::dataset::actor::{ActorParts, DatasetActor};
 use crate::dataset::message::{Envelope, HoldDataset, Planned, Request};
 use crate::error::MutationError;
-use crate::limits::HOLD_WAIT_MAX;
+use crate::limits::{ACTOR_ATTEMPTS_MAX, HOLD_WAIT_MAX};
 use crate::model::DatasetId;
 use crate::store::Store;
 use arbiters::Arbiters;
@@ -61,8 +61,8 @@ impl Supervisor {
     {
         let (entry, slot) = self.registry.claim(dataset)?;
         let envelope = Envelope::new(message, slot);
-        // Once more after an actor died with our message unopened in its mailbox.
-        for _ in 0..2 {
+        // Once more whenever an actor died with our message unopened in its mailbox.
+        for _ in 0..ACTOR_ATTEMPTS_MAX {
             let address = self.address(&entry);
             match address.send(envelope.again()).await {
                 Ok(planned) => return planned,

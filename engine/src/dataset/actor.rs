@@ -264,6 +264,21 @@ intentions! {
     CopyDataset, |dataset, CopyDataset { copy }| Change::CopyDataset { source: dataset, copy };
 }
 
+#[cfg(feature = "simulation")]
+impl Handler<Envelope<super::message::BreakActor>> for DatasetActor {
+    type Result = Planned<()>;
+
+    #[expect(clippy::panic, reason = "what a bug in a handler does is what tests ask for")]
+    fn handle(
+        &mut self,
+        envelope: Envelope<super::message::BreakActor>,
+        _: &mut Self::Context,
+    ) -> Self::Result {
+        let _opened = opened(&envelope)?;
+        panic!("the actor was asked to break")
+    }
+}
+
 impl Handler<Envelope<HoldDataset>> for DatasetActor {
     type Result = Planned<()>;
 

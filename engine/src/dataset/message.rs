@@ -111,6 +111,16 @@ pub(crate) struct HoldDataset {
     pub(crate) released: oneshot::Receiver<()>,
 }
 
+/// Panics in its handler, as a bug would.
+#[cfg(feature = "simulation")]
+#[derive(Debug)]
+pub(crate) struct BreakActor;
+
+#[cfg(feature = "simulation")]
+impl Request for BreakActor {
+    type Planned = ();
+}
+
 macro_rules! requests {
     ($($message:ty => $planned:ty),* $(,)?) => {$(
         impl Request for $message {

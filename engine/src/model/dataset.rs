@@ -41,6 +41,14 @@ pub struct Dataset {
     pub(crate) stack: Vec<StackEntry>,
 }
 
+#[cfg(feature = "simulation")]
+impl Dataset {
+    /// Layers of its file tree. For tests.
+    pub fn layer_count(&self) -> usize {
+        self.stack.len()
+    }
+}
+
 /// A dataset's view of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StackEntry {

@@ -13,6 +13,15 @@
 /// Datasets and files through one engine, and through its next opening.
 mod basics;
 
+/// What is reclaimed, folded and moved beside the changes.
+mod background;
+
+/// Many clients at once.
+mod concurrency;
+
+/// Disks that fail or are full, stores that are damaged, actors that panic.
+mod faults;
+
 /// Power cuts at every operation of the disk.
 mod crash;
 

@@ -1,0 +1,211 @@
+//! What goes on beside the changes: bytes that nobody names any longer go, and never too early;
+//! stacks become shallow and segments dense without anybody seeing a difference.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use granary_engine::disk::{Disk, Reached, SimulatedDisk};
+use granary_engine::limits::STACK_LAYERS_MAX;
+use granary_engine::model::DatasetId;
+use granary_engine::{ArchiveFormat, Engine};
+
+use crate::driver::{assert_agrees, run_on_both};
+use crate::reference::{Content, Op, Reference};
+use crate::support::{add, content, dataset, names, project, read, small_segments};
+
+fn open(disk: &SimulatedDisk) -> Engine {
+    Engine::open_on(Arc::new(disk.clone()), &small_segments()).unwrap()
+}
+
+fn files_in(disk: &SimulatedDisk, directory: &str) -> usize {
+    disk.list(directory).unwrap().len()
+}
+
+/// Compacts and checkpoints until something holds.
+async fn tidy_until(engine: &Engine, mut holds: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed().as_secs() < 60, "it never came to that");
+        engine.compact().await.unwrap();
+        engine.checkpoint().await.unwrap();
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Bytes of a content that gets a file of its own.
+const LARGE: usize = 3 << 19;
+
+async fn store(disk: &SimulatedDisk) -> (Engine, DatasetId) {
+    let engine = open(disk);
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "set").await.unwrap().id;
+    for number in 0..8 {
+        add(&engine, set, &format!("small/{number}"), &Content::numbered(number, 50_000).0)
+            .await
+            .unwrap();
+    }
+    for number in 10..13 {
+        add(&engine, set, &format!("large/{number}"), &Content::numbered(number, LARGE).0)
+            .await
+            .unwrap();
+    }
+    (engine, set)
+}
+
+#[tokio::test]
+async fn bytes_that_nobody_names_any_longer_go() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = store(&disk).await;
+    let copy = engine.copy_dataset(set, None, None, None).await.unwrap().id;
+    for name in names(&engine, set) {
+        engine.delete_file(set, &name).await.unwrap();
+    }
+    for _ in 0..5 {
+        engine.checkpoint().await.unwrap();
+    }
+    assert_eq!(files_in(&disk, "blobs"), 3, "the copy names them");
+    assert_eq!(engine.check(true).unwrap(), []);
+
+    engine.hard_delete_dataset(copy).await.unwrap();
+    engine.hard_delete_dataset(set).await.unwrap();
+
+    // The head of the journal, and the file that is ready to follow it, stay.
+    let gone = || files_in(&disk, "blobs") == 0 && files_in(&disk, "journal") <= 2;
+    tidy_until(&engine, gone).await;
+    assert_eq!(engine.check(true).unwrap(), []);
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "another").await.unwrap().id;
+    add(&engine, set, "again", &Content::numbered(10, LARGE).0).await.unwrap();
+    assert_eq!(read(&engine, set, "again").await.unwrap(), *Content::numbered(10, LARGE).0);
+}
+
+#[tokio::test]
+async fn an_archive_under_way_keeps_the_bytes_of_its_state() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = store(&disk).await;
+    let mut archive = engine.archive(set, ArchiveFormat::Zip).await.unwrap().unwrap();
+    let mut bytes = archive.next().await.unwrap().unwrap().to_vec();
+    engine.hard_delete_dataset(set).await.unwrap();
+    for _ in 0..50 {
+        engine.compact().await.unwrap();
+        engine.checkpoint().await.unwrap();
+    }
+    assert_eq!(files_in(&disk, "blobs"), 3);
+
+    while let Some(chunk) = archive.next().await {
+        bytes.extend_from_slice(&chunk.unwrap());
+    }
+
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+    assert_eq!(zip.len(), 11);
+    for number in 0..13 {
+        let (name, length) = match number {
+            0..8 => (format!("small/{number}"), 50_000),
+            8..10 => continue,
+            _ => (format!("large/{number}"), LARGE),
+        };
+        let mut held = Vec::new();
+        zip.by_name(&name).unwrap().read_to_end(&mut held).unwrap();
+        assert!(held == *Content::numbered(number, length).0, "{name}");
+    }
+    drop(archive);
+    let gone = || files_in(&disk, "blobs") == 0 && files_in(&disk, "journal") <= 2;
+    tidy_until(&engine, gone).await;
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
+/// One upload was cut off on its way, one had arrived and was never named.
+#[tokio::test]
+async fn what_interrupted_uploads_left_is_swept() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = store(&disk).await;
+    let mut upload = engine.begin_upload(None).await.unwrap();
+    upload.write(&[1; 4 << 20]).await.unwrap();
+    let arrived = content(&engine, &[2; 2 << 20]).await.unwrap();
+    disk.stop_at(disk.operations());
+    let disk = disk.image(Reached::Everything);
+    engine.abandon();
+    drop((upload, arrived));
+    assert_eq!((files_in(&disk, "staging"), files_in(&disk, "blobs")), (1, 4));
+
+    let engine = open(&disk);
+
+    tidy_until(&engine, || files_in(&disk, "staging") == 0 && files_in(&disk, "blobs") == 3).await;
+    assert_eq!(names(&engine, set).len(), 11);
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
+/// Thirty versions, each a little different: metadata, deletions and names that come back lie in
+/// many layers.
+#[tokio::test]
+async fn a_deep_stack_becomes_shallow_and_shows_the_same() {
+    let disk = SimulatedDisk::new();
+    let engine = open(&disk);
+    let within = project(&engine).await.unwrap();
+    let mut reference = Reference::default();
+    let mut ops = vec![Op::Create { name: "set".into() }];
+    for round in 0..30u64 {
+        let set = round + 1;
+        let name = |number: u64| format!("f{}", number % 7);
+        let content = Content::numbered(round, 500);
+        ops.push(Op::Delete { set, name: name(round) });
+        ops.push(Op::Add { set, name: name(round), content: content.clone() });
+        ops.push(Op::Add { set, name: format!("only/{round}"), content });
+        ops.push(Op::SetMetadata { set, name: name(round + 3), text: format!("{round}") });
+        if round % 11 == 10 {
+            ops.push(Op::Clear { set });
+        }
+        ops.push(Op::Delete { set, name: name(round + 5) });
+        ops.push(Op::Copy { set, new_name: None, only: None });
+    }
+    for op in &ops {
+        // Some deletions find nothing; that is refused by both.
+        run_on_both(&engine, within, &mut reference, op).await;
+    }
+    let layers = || {
+        let snapshot = engine.snapshot().unwrap();
+        snapshot.datasets().unwrap().map(|header| header.unwrap().layer_count()).max().unwrap()
+    };
+    tidy_until(&engine, || layers() <= STACK_LAYERS_MAX + 1).await;
+    assert_agrees(&engine, &reference, "folded").await;
+
+    disk.stop_at(disk.operations());
+    engine.abandon();
+    drop(engine);
+    let engine = open(&disk.image(Reached::Nothing));
+    assert_agrees(&engine, &reference, "folded, after a power cut").await;
+}
+
+#[tokio::test]
+async fn compaction_moves_what_lives_and_lets_the_rest_go() {
+    let disk = SimulatedDisk::new();
+    let engine = open(&disk);
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "set").await.unwrap().id;
+    for number in 0..200 {
+        let content = Content::numbered(number, 3000);
+        add(&engine, set, &format!("{number:03}"), &content.0).await.unwrap();
+    }
+    add(&engine, set, "empty", b"").await.unwrap();
+    let full = files_in(&disk, "journal");
+    for number in (0..200).filter(|number| number % 10 != 0) {
+        engine.delete_file(set, &format!("{number:03}")).await.unwrap();
+    }
+
+    // Live contents are less than two segments' worth, deletions take some too.
+    tidy_until(&engine, || files_in(&disk, "journal") <= full / 2).await;
+
+    assert_eq!(engine.check(true).unwrap(), []);
+    disk.stop_at(disk.operations());
+    engine.abandon();
+    drop(engine);
+    for reached in [Reached::Nothing, Reached::Everything, Reached::Random(1)] {
+        let engine = open(&disk.image(reached));
+        for number in (0..200).step_by(10) {
+            let held = read(&engine, set, &format!("{number:03}")).await.unwrap();
+            assert_eq!(held, *Content::numbered(number, 3000).0);
+        }
+        assert_eq!(read(&engine, set, "empty").await.unwrap(), b"");
+        assert_eq!(engine.check(true).unwrap(), [], "{reached:?}");
+    }
+}

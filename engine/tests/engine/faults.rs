@@ -1,0 +1,328 @@
+//! What fails, and what goes on: a disk's errors make the store read-only and lose nothing, a
+//! full disk only refuses what grows (I7), damage stops opening and changes nothing, a broken
+//! actor is one request's matter.
+
+use std::io::{ErrorKind, IoSlice};
+use std::sync::Arc;
+
+use granary_engine::disk::{Disk, OpenMode, Reached, SimulatedDisk};
+use granary_engine::model::DatasetId;
+use granary_engine::{Engine, Health, MutationError, OpenError};
+
+use crate::reference::Content;
+use crate::support::{add, dataset, names, options, project, read};
+
+/// A store with one dataset and a file in it, and nothing left to do in the background.
+async fn store(disk: &SimulatedDisk) -> (Engine, DatasetId) {
+    let engine = open(disk).unwrap();
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "set").await.unwrap();
+    for number in 0..3 {
+        add(&engine, set.id, &format!("kept/{number}"), &[number; 1000]).await.unwrap();
+    }
+    engine.checkpoint().await.unwrap();
+    (engine, set.id)
+}
+
+fn open(disk: &SimulatedDisk) -> Result<Engine, OpenError> {
+    Engine::open_on(Arc::new(disk.clone()), &options())
+}
+
+#[tokio::test]
+async fn a_failure_of_the_journal_makes_the_store_read_only_and_loses_nothing() {
+    let mut unknown = 0;
+    for operation in 1..=3 {
+        let disk = SimulatedDisk::new();
+        let (engine, set) = store(&disk).await;
+        disk.fail_once(disk.operations() + operation, ErrorKind::Other);
+        let mut answered = vec!["kept/0".to_owned(), "kept/1".into(), "kept/2".into()];
+        let mut in_doubt = None;
+        for number in 0..3 {
+            let name = format!("new/{number}");
+            match add(&engine, set, &name, &[number; 2000]).await {
+                Ok(_) => answered.push(name),
+                Err(MutationError::OutcomeUnknown { .. }) => in_doubt = Some(name),
+                Err(MutationError::ReadOnly { .. }) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        unknown += usize::from(in_doubt.is_some());
+        assert!(matches!(engine.health(), Health::ReadOnly { .. }), "operation {operation}");
+        let refused = engine.delete_file(set, "kept/0").await;
+        assert!(matches!(refused, Err(MutationError::ReadOnly { .. })));
+        assert_eq!(names(&engine, set), answered, "nothing unanswered is visible");
+        assert_eq!(read(&engine, set, "kept/2").await.unwrap(), [2; 1000]);
+
+        let image = disk.image(Reached::Random(operation));
+        engine.abandon();
+        let engine = open(&image).unwrap();
+        let found = names(&engine, set);
+        let whole: Vec<String> = answered.iter().cloned().chain(in_doubt).collect();
+        assert!(found == answered || found == whole, "{found:?}");
+        assert_eq!(engine.check(true).unwrap(), []);
+        add(&engine, set, "after", b"after").await.unwrap();
+    }
+    assert!(unknown > 0, "none of the failures met a group on its way");
+}
+
+/// redb fails its reads too after an I/O error; readers then get what the journal says.
+#[tokio::test]
+async fn a_failure_of_the_index_leaves_reads_and_loses_nothing() {
+    let mut failed = 0;
+    for operation in 1..=8 {
+        let disk = SimulatedDisk::new();
+        let (engine, set) = store(&disk).await;
+        add(&engine, set, "journaled", b"not in a checkpoint").await.unwrap();
+        disk.fail_once(disk.operations() + operation, ErrorKind::Other);
+        if engine.checkpoint().await.is_ok() {
+            continue;
+        }
+        failed += 1;
+        wait_until(|| matches!(engine.health(), Health::ReadOnly { .. })).await;
+        // Until the index is open again reads may fail, and never tell anything else.
+        let mut found = None;
+        wait_until(|| {
+            found = names_if_readable(&engine, set);
+            found.is_some()
+        })
+        .await;
+        assert_eq!(found.unwrap(), ["journaled", "kept/0", "kept/1", "kept/2"]);
+        assert_eq!(read(&engine, set, "journaled").await.unwrap(), b"not in a checkpoint");
+        let refused = add(&engine, set, "refused", b"").await;
+        assert!(matches!(refused, Err(MutationError::ReadOnly { .. })));
+
+        let image = disk.image(Reached::Random(operation));
+        engine.abandon();
+        let engine = open(&image).unwrap();
+        assert_eq!(names(&engine, set), ["journaled", "kept/0", "kept/1", "kept/2"]);
+        assert_eq!(engine.check(true).unwrap(), []);
+    }
+    assert!(failed > 1, "a checkpoint writes and syncs");
+}
+
+fn names_if_readable(engine: &Engine, set: DatasetId) -> Option<Vec<String>> {
+    let snapshot = engine.snapshot().ok()?;
+    let header = snapshot.dataset(set).ok()??;
+    let files = snapshot.files(&header).ok()?;
+    files.map(|file| file.ok().map(|(name, _)| name)).collect()
+}
+
+/// Waits for what another thread does.
+async fn wait_until(mut holds: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed().as_secs() < 60, "it never came to that");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A disk that is small, with this much of it free.
+fn small_disk(available: u64) -> SimulatedDisk {
+    let disk = SimulatedDisk::new();
+    disk.set_space(64 << 20, available);
+    disk
+}
+
+/// Adds files until there is no space; gives their number.
+async fn fill(engine: &Engine, set: DatasetId) -> u64 {
+    for number in 0..1000 {
+        let content = Content::numbered(number, 200_000);
+        match add(engine, set, &format!("fill/{number}"), &content.0).await {
+            Ok(_) => {}
+            Err(MutationError::OutOfSpace) => return number,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    panic!("the disk is never full")
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_grows_and_more_space_is_enough() {
+    let disk = small_disk(16 << 20);
+    let (engine, set) = store(&disk).await;
+    let filled = fill(&engine, set).await;
+    assert!(filled > 10, "{filled} files");
+    let large = add(&engine, set, "large", &vec![1; 20 << 20]).await;
+    assert!(matches!(large, Err(MutationError::OutOfSpace)), "{large:?}");
+    assert_eq!(engine.health(), Health::Ready);
+    assert_eq!(read(&engine, set, "fill/0").await.unwrap(), *Content::numbered(0, 200_000).0);
+    for number in 0..5 {
+        engine.delete_file(set, &format!("fill/{number}")).await.unwrap();
+    }
+    engine.clear_dataset(set).await.unwrap();
+
+    disk.set_space(64 << 20, 40 << 20);
+
+    add(&engine, set, "more", &vec![2; 200_000]).await.unwrap();
+    add(&engine, set, "large", &vec![1; 20 << 20]).await.unwrap();
+    assert_eq!(engine.check(true).unwrap(), []);
+    let image = disk.image(Reached::Nothing);
+    engine.abandon();
+    let engine = open(&image).unwrap();
+    assert_eq!(names(&engine, set).len() as u64, 3 + filled - 5 + 2);
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_uploads_again_once_files_were_deleted() {
+    let disk = small_disk(16 << 20);
+    let (engine, set) = store(&disk).await;
+    let filled = fill(&engine, set).await;
+    for number in 0..filled - 1 {
+        engine.delete_file(set, &format!("fill/{number}")).await.unwrap();
+    }
+    let begun = std::time::Instant::now();
+    let mut again = 0;
+    while again < filled / 2 {
+        assert!(begun.elapsed().as_secs() < 60, "the space does not come back");
+        engine.compact().await.unwrap();
+        engine.checkpoint().await.unwrap();
+        let content = Content::numbered(1000 + again, 200_000);
+        match add(&engine, set, &format!("again/{again}"), &content.0).await {
+            Ok(_) => again += 1,
+            Err(MutationError::OutOfSpace) => tokio::task::yield_now().await,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(engine.health(), Health::Ready);
+    let last = format!("fill/{}", filled - 1);
+    let content = Content::numbered(filled - 1, 200_000);
+    assert_eq!(read(&engine, set, &last).await.unwrap(), *content.0);
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
+/// All bytes of a file.
+fn bytes(disk: &SimulatedDisk, path: &str) -> Vec<u8> {
+    let file = disk.open(path, OpenMode::Existing).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+fn overwrite(disk: &SimulatedDisk, path: &str, at: usize, with: &[u8]) {
+    let file = disk.open(path, OpenMode::Existing).unwrap();
+    file.write_all_at(&[IoSlice::new(with)], at as u64).unwrap();
+    file.sync_data().unwrap();
+}
+
+#[tokio::test]
+async fn a_journal_that_is_damaged_before_its_end_stops_opening_and_stays_as_it_is() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = store(&disk).await;
+    for number in 0..4 {
+        add(&engine, set, &format!("{number}"), &Content::numbered(77 + number, 3000).0)
+            .await
+            .unwrap();
+    }
+    let disk = disk.image(Reached::Everything);
+    engine.abandon();
+    let segment = format!("journal/{}", disk.list("journal").unwrap().iter().min().unwrap());
+    let content = Content::numbered(78, 3000).0;
+    let held = bytes(&disk, &segment);
+    let at = held.windows(content.len()).position(|window| *window == *content).unwrap();
+    overwrite(&disk, &segment, at + 1000, b"rot");
+    let damaged = bytes(&disk, &segment);
+
+    match open(&disk) {
+        Err(OpenError::JournalDamaged { segment: 1, offset, .. }) => {
+            assert!(offset <= at as u64, "offset {offset}");
+        }
+        other => panic!("{other:?}"),
+    }
+
+    assert!(bytes(&disk, &segment) == damaged);
+    overwrite(&disk, &segment, at + 1000, &content[1000..1003]);
+    let engine = open(&disk).unwrap();
+    assert_eq!(names(&engine, set).len(), 7);
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_content_that_rotted_is_told_and_others_are_read() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = store(&disk).await;
+    add(&engine, set, "rotten", &Content::numbered(77, 3000).0).await.unwrap();
+    engine.shutdown().await;
+    drop(engine);
+    let segment = format!("journal/{}", disk.list("journal").unwrap().iter().min().unwrap());
+    let content = Content::numbered(77, 3000).0;
+    let held = bytes(&disk, &segment);
+    let at = held.windows(content.len()).position(|window| *window == *content).unwrap();
+    overwrite(&disk, &segment, at + 1000, b"rot");
+
+    let engine = open(&disk).unwrap();
+
+    let findings = engine.check(true).unwrap();
+    assert_eq!(findings.iter().map(|finding| finding.invariant).collect::<Vec<_>>(), ["I9"]);
+    assert_eq!(read(&engine, set, "kept/1").await.unwrap(), [1; 1000]);
+    assert_eq!(engine.check(false).unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_store_in_use_is_not_opened_twice() {
+    let disk = SimulatedDisk::new();
+    let (engine, _) = store(&disk).await;
+    assert!(matches!(open(&disk), Err(OpenError::Locked { .. })));
+    engine.shutdown().await;
+    drop(engine);
+    assert!(open(&disk).is_ok());
+
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::open(directory.path().into(), &options()).unwrap();
+    let second = Engine::open(directory.path().into(), &options());
+    assert!(matches!(second, Err(OpenError::Locked { .. })));
+    drop(engine);
+    assert!(Engine::open(directory.path().into(), &options()).is_ok());
+}
+
+#[tokio::test]
+async fn a_newer_store_and_a_foreign_directory_are_left_alone() {
+    let disk = SimulatedDisk::new();
+    let (engine, _) = store(&disk).await;
+    engine.shutdown().await;
+    drop(engine);
+    let identity = bytes(&disk, "store");
+    let at = identity.windows(8).position(|window| window == b"format 1").unwrap();
+    overwrite(&disk, "store", at, b"format 9");
+    let newer = open(&disk);
+    assert!(matches!(newer, Err(OpenError::NewerFormat { found: 9, known: 1 })), "{newer:?}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let photo = directory.path().join("photo.png");
+    let mut options_for_photo = std::fs::OpenOptions::new();
+    options_for_photo.write(true).create_new(true).open(&photo).unwrap();
+    let foreign = Engine::open(directory.path().into(), &options());
+    assert!(matches!(foreign, Err(OpenError::NotAStore { .. })), "{foreign:?}");
+    assert!(photo.exists());
+}
+
+#[tokio::test]
+async fn a_broken_actor_is_one_requests_matter() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = store(&disk).await;
+    let other = dataset(&engine, project(&engine).await.unwrap(), "other").await.unwrap().id;
+    let mut asked = Vec::new();
+    for number in 0..200u32 {
+        let engine = engine.clone();
+        asked.push(tokio::spawn(async move {
+            match number % 50 {
+                25 => {
+                    let broken = engine.break_actor(set).await;
+                    assert!(matches!(broken, Err(MutationError::Panicked)), "{broken:?}");
+                }
+                _ => {
+                    let dataset = if number % 2 == 0 { set } else { other };
+                    let name = format!("{number}");
+                    add(&engine, dataset, &name, &number.to_le_bytes()).await.unwrap();
+                }
+            }
+        }));
+    }
+    for asked in asked {
+        asked.await.unwrap();
+    }
+    assert_eq!(names(&engine, set).len(), 3 + 100);
+    assert_eq!(names(&engine, other).len(), 96);
+    engine.delete_file(set, "kept/0").await.unwrap();
+    assert_eq!(engine.check(true).unwrap(), []);
+}
