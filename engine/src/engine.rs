@@ -19,9 +19,9 @@ use crate::disk::{Disk, RealDisk};
 use crate::error::{MutationError, OpenError};
 use crate::journal::JournalOptions;
 use crate::leases::Leases;
+use crate::limits::{ARCHIVES_MAX, BULK_CHANGES_MAX, SEGMENT_BYTES};
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
-use crate::limits::{ARCHIVES_MAX, BULK_CHANGES_MAX, SEGMENT_BYTES};
 use crate::recovery;
 use crate::store::{SharedIndex, Store};
 use crate::supervisor::Supervisor;
