@@ -158,6 +158,17 @@ impl Engine {
         }
     }
 
+    /// Moves live contents out of mostly dead segments now instead of soon. For tests.
+    ///
+    /// # Errors
+    /// Reading or committing failed; what was moved stays moved.
+    #[cfg(feature = "simulation")]
+    pub async fn compact(&self) -> Result<(), MutationError> {
+        let inner = Arc::clone(&self.inner);
+        let work = move || crate::compaction::compact(&inner.store, &inner.committer);
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(MutationError::Panicked))
+    }
+
     /// Ends all threads as a power cut would. For crash tests, whose disk has stopped already.
     #[cfg(feature = "simulation")]
     pub fn abandon(&self) {
