@@ -165,7 +165,10 @@ impl Engine {
     #[cfg(feature = "simulation")]
     pub async fn compact(&self) -> Result<(), MutationError> {
         let inner = Arc::clone(&self.inner);
-        let work = move || crate::compaction::compact(&inner.store, &inner.committer);
+        let work = move || {
+            let (store, committer) = (Arc::clone(&inner.store), Arc::clone(&inner.committer));
+            crate::compaction::Compactor::new(store, committer).compact(&|| false)
+        };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(MutationError::Panicked))
     }
 
