@@ -22,6 +22,8 @@ mod login;
 
 mod ls;
 
+mod outflow;
+
 mod partial;
 
 mod progress;

@@ -14,12 +14,17 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::outflow::Outflow;
+
 /// Connections at the same time; the next one waits in the system's queue. Each costs some
 /// kilobytes and an open file.
 const CONNECTIONS_MAX: usize = 16_384;
 
 /// How long a connection may take to send a request's head, silence before it included.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a client may take nothing of an answer that is under way.
+const STALL_MAX: Duration = Duration::from_mins(2);
 
 /// How long nothing is taken after the system could not open another connection.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(100);
@@ -100,7 +105,8 @@ async fn hold(
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIME_MAX);
     let service = TowerToHyperService::new(router);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let stream = TokioIo::new(Outflow::new(stream, STALL_MAX));
+    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = told(&mut stop) => {
