@@ -7,6 +7,7 @@
 //! they are.
 
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
 }
 
 fn contestants() -> [Contestant; 4] {
-    let store = Arc::new(Store::new());
+    let store = Store::new();
     let dataset = store.dataset("set");
     let template: Arc<[u8]> = noise(FILE_BYTES).into();
     let engine = store.engine.clone();
@@ -44,7 +45,7 @@ fn contestants() -> [Contestant; 4] {
     });
     let bytes = contents(&store.directory().join("floor"), FILES, FILE_BYTES);
     let archive = |format: fn() -> ArchiveFormat| -> Contestant {
-        let store = Arc::clone(&store);
+        let store = Rc::clone(&store);
         Box::new(move || {
             store.runtime.block_on(async {
                 let begun = Instant::now();

@@ -6,6 +6,7 @@
 //! as a request's body comes, beside writing and syncing the same bytes; if it fell below half of
 //! that, hashing would have to move to a thread of its own.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
 
 /// The floor goes with what the engine wrote of new contents.
 fn small_contestants() -> [Contestant; 3] {
-    let store = Arc::new(Store::new());
+    let store = Store::new();
     let dataset = store.dataset("set");
     let template: Arc<[u8]> = noise(FILE_BYTES).into();
     let (engine, from) = (store.engine.clone(), Arc::clone(&template));
@@ -63,7 +64,7 @@ fn small_contestants() -> [Contestant; 3] {
         let name = format!("known/{piece}.png");
         async move { add(&engine, dataset, &name, &template, known(piece)).await }
     });
-    let (half_store, half_template) = (Arc::clone(&store), Arc::clone(&template));
+    let (half_store, half_template) = (Rc::clone(&store), Arc::clone(&template));
     let half_known = move || {
         add_many(&half_store, dataset, &half_template, |piece, number| {
             // Clients take every 64th piece, so each has new and known ones by turns.

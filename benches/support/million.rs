@@ -1,6 +1,7 @@
 //! One store with datasets of very different sizes, made once for all who ask.
 
 use std::cell::LazyCell;
+use std::rc::Rc;
 use std::time::Instant;
 
 use granary_engine::model::DatasetId;
@@ -19,7 +20,7 @@ pub(crate) type LazyMillion = LazyCell<Million>;
 /// A store that holds a little more than a million files.
 #[derive(Debug)]
 pub(crate) struct Million {
-    pub(crate) store: Store,
+    pub(crate) store: Rc<Store>,
     /// In the order of [`SIZES`].
     pub(crate) datasets: [DatasetId; 3],
 }

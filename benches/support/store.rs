@@ -2,6 +2,7 @@
 
 use std::io::{Cursor, Write};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use granary_engine::disk::RealDisk;
@@ -30,14 +31,15 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Makes a store with a project, as a server opens it.
-    pub(crate) fn new() -> Self {
+    /// Makes a store with a project, as a server opens it. Shared, so that its directory stays as
+    /// long as anybody uses any of it.
+    pub(crate) fn new() -> Rc<Self> {
         let (directory, runtime, groups) = (directory(), runtime(), Groups::default());
         let disk = RealDisk::new(directory.path().join("data")).unwrap();
         let disk = RecordingDisk::new(disk, Arc::clone(&groups));
         let engine = Engine::open_on(Arc::new(disk), &EngineOptions::default()).unwrap();
         let within = runtime.block_on(project(&engine));
-        Self { engine, runtime, groups, within, directory }
+        Rc::new(Self { engine, runtime, groups, within, directory })
     }
 
     /// The store's own directory, and that of what is measured beside it.

@@ -43,6 +43,10 @@ pub const ENCODED_BYTES_MAX: usize = 64 << 20;
 /// Numbers tried one by one for a name that ends in a slash before larger steps are taken.
 pub const NUMBERS_TRIED_IN_ORDER: u64 = 64;
 
+/// Rows that a plan may visit on an actor's thread, which other datasets share; what needs more is
+/// planned on the blocking pool while the dataset stands still.
+pub const PLAN_ROWS_MAX: usize = 1024;
+
 /// Layers in a dataset's stack before the background makes it shallow again.
 pub const STACK_LAYERS_MAX: usize = 8;
 

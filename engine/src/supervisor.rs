@@ -20,14 +20,14 @@ use actix::{Actor, Addr, Handler, MailboxError};
 use tokio::sync::oneshot;
 
 use crate::committer::Committer;
-use crate::dataset::actor::DatasetActor;
+use crate::dataset::actor::{ActorParts, DatasetActor};
 use crate::dataset::message::{Envelope, HoldDataset, Planned, Request};
 use crate::error::MutationError;
 use crate::limits::HOLD_WAIT_MAX;
 use crate::model::DatasetId;
 use crate::store::Store;
 use arbiters::Arbiters;
-pub(crate) use entry::{Entry, Registry, Settled, Slot};
+use entry::{Entry, Registry};
 
 /// Routes changes to the actors of their datasets.
 #[derive(Debug)]
@@ -57,10 +57,9 @@ impl Supervisor {
     pub(crate) async fn ask<M>(&self, dataset: DatasetId, message: M) -> Planned<M::Planned>
     where
         M: Request,
-        DatasetActor: Handler<Envelope<M>, Result = Planned<M::Planned>>,
+        DatasetActor: Handler<Envelope<M>>,
     {
-        let slot = self.registry.claim(dataset)?;
-        let entry = Arc::clone(slot.entry());
+        let (entry, slot) = self.registry.claim(dataset)?;
         let envelope = Envelope::new(message, slot);
         // Once more after an actor died with our message unopened in its mailbox.
         for _ in 0..2 {
@@ -101,13 +100,17 @@ impl Supervisor {
 
     fn address(&self, entry: &Arc<Entry>) -> Addr<DatasetActor> {
         entry.address_or_start(|| {
-            let store = Arc::clone(&self.store);
-            let committer = Arc::clone(&self.committer);
-            let registry = Arc::clone(&self.registry);
-            let entry = Arc::clone(entry);
-            DatasetActor::start_in_arbiter(self.arbiters.next(), move |_| {
-                DatasetActor::new(store, committer, registry, entry)
-            })
+            let parts = ActorParts {
+                dataset: entry.dataset(),
+                store: Arc::clone(&self.store),
+                committer: Arc::clone(&self.committer),
+                in_flight: Arc::clone(entry.in_flight()),
+                retire: {
+                    let (registry, entry) = (Arc::clone(&self.registry), Arc::clone(entry));
+                    Box::new(move || registry.retire(&entry))
+                },
+            };
+            DatasetActor::start_in_arbiter(self.arbiters.next(), move |_| DatasetActor::new(parts))
         })
     }
 

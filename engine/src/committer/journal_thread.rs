@@ -59,7 +59,7 @@ impl JournalThread {
     /// Runs until the queue is closed and empty, or the disk fails.
     pub(crate) fn run(mut self) {
         while let Some(group) = self.queue.take_group() {
-            let group = self.refuse_growth_without_space(group);
+            let Some(group) = self.refuse_growth_without_space(group) else { break };
             if !group.is_empty() && self.commit(group).is_err() {
                 // Without the index thread nothing can be answered; the first cause stays.
                 self.queue.fail(&Arc::new(std::io::Error::other("the index thread has ended")));
@@ -68,16 +68,22 @@ impl JournalThread {
         }
     }
 
-    /// I7: without space what grows the store is refused, and what frees space goes on.
-    fn refuse_growth_without_space(&mut self, group: Vec<Submission>) -> Vec<Submission> {
+    /// I7: without space what grows the store is refused, and what frees space goes on. `None`
+    /// ends the thread: the journal failed.
+    fn refuse_growth_without_space(&mut self, group: Vec<Submission>) -> Option<Vec<Submission>> {
         let bytes: u64 = group.iter().map(payload_bytes).sum();
         let records = u64::try_from(group.len()).unwrap_or(u64::MAX).saturating_mul(512);
         let wanted = bytes + records + RECORD_BYTES + SLACK_BYTES;
         let space = self.disk.space().map_or(u64::MAX, |space| space.available);
-        if space >= self.reserve_bytes.saturating_add(bytes)
-            && self.journal.ensure_space(wanted).is_ok()
-        {
-            return group;
+        if space >= self.reserve_bytes.saturating_add(bytes) {
+            match self.journal.ensure_space(wanted) {
+                Ok(()) => return Some(group),
+                Err(AppendError::OutOfSpace) => {}
+                Err(AppendError::Failed(error)) => {
+                    self.refuse(group, error);
+                    return None;
+                }
+            }
         }
         let (growing, shrinking): (Vec<_>, Vec<_>) =
             group.into_iter().partition(|submission| grows(&submission.change));
@@ -90,7 +96,17 @@ impl JournalThread {
         for submission in growing {
             submission.reply.answer(Err(MutationError::OutOfSpace));
         }
-        shrinking
+        Some(shrinking)
+    }
+
+    /// I7 for a group of which nothing reached the journal.
+    fn refuse(&self, group: Vec<Submission>, error: std::io::Error) {
+        let cause = Arc::new(error);
+        self.queue.fail(&cause);
+        for submission in group {
+            let cause = Arc::clone(&cause);
+            submission.reply.answer(Err(MutationError::ReadOnly { cause }));
+        }
     }
 
     /// Begins a new segment, once for each that fills a disk, so that what is dead in the old one

@@ -3,8 +3,9 @@
 use std::ops::Bound;
 
 use super::overlay::Overlay;
-use super::plan::{Committed, View, plan_add_file};
+use super::plan::{Committed, NoPlan, View, plan_add_file};
 use crate::error::{MutationError, ReadError};
+use crate::index::file_tree::Below;
 use crate::index::snapshot::Snapshot;
 use crate::model::{Dataset, Digest, Filename, RequestedFilename};
 
@@ -13,6 +14,8 @@ use crate::model::{Dataset, Digest, Filename, RequestedFilename};
 pub(crate) struct CommittedFiles<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) header: &'a Dataset,
+    /// Rows that one look may visit.
+    pub(crate) rows_max: usize,
 }
 
 impl Committed for CommittedFiles<'_> {
@@ -20,10 +23,28 @@ impl Committed for CommittedFiles<'_> {
         Ok(self.snapshot.file(self.header, name)?.map(|record| record.digest))
     }
 
-    fn first_from(&self, from: Bound<&str>) -> Result<Option<String>, ReadError> {
-        let mut files = self.snapshot.tree(self.header).files_from(from)?;
-        Ok(files.next().transpose()?.map(|(name, _)| name))
+    fn first_below(&self, prefix: &str, from: Bound<&str>) -> Result<Below, ReadError> {
+        Ok(self.snapshot.tree(self.header).first_below(prefix, from, self.rows_max)?)
     }
+}
+
+/// Runs a rule on a dataset that has nothing in flight, however much it must visit. For the
+/// blocking pool.
+///
+/// # Errors
+/// The rule's refusal.
+pub(crate) fn plan_settled<T>(
+    snapshot: &Snapshot,
+    header: &Dataset,
+    rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<T, NoPlan>,
+) -> Result<T, MutationError> {
+    let overlay = Overlay::default();
+    let committed = CommittedFiles { snapshot, header, rows_max: usize::MAX };
+    let view = View { dataset: header.id, committed, overlay: &overlay };
+    rule(&view).map_err(|no_plan| match no_plan {
+        NoPlan::Refused(refusal) => refusal,
+        NoPlan::TooLong => MutationError::Busy { what: "the dataset", waiting: usize::MAX },
+    })
 }
 
 /// Whether all these names may be added to a dataset that has nothing in flight.
@@ -35,11 +56,10 @@ pub(crate) fn plan_free_names(
     header: &Dataset,
     names: &[&Filename],
 ) -> Result<(), MutationError> {
-    let overlay = Overlay::default();
-    let committed = CommittedFiles { snapshot, header };
-    let view = View { dataset: header.id, committed, overlay: &overlay };
-    for name in names {
-        plan_add_file(&view, RequestedFilename::Named((*name).clone()))?;
-    }
-    Ok(())
+    plan_settled(snapshot, header, |view| {
+        for name in names {
+            plan_add_file(view, RequestedFilename::Named((*name).clone()))?;
+        }
+        Ok(())
+    })
 }

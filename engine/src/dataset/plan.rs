@@ -2,8 +2,9 @@
 
 use std::ops::Bound;
 
-use super::overlay::{InFlight, Overlay};
+use super::overlay::{Left, Overlay};
 use crate::error::{MutationError, ReadError};
+use crate::index::file_tree::Below;
 use crate::limits::NUMBERS_TRIED_IN_ORDER;
 use crate::model::{DatasetId, Digest, Filename, RequestedFilename};
 
@@ -20,32 +21,50 @@ pub(crate) trait Committed {
     /// Content of a file.
     fn file(&self, name: &str) -> Result<Option<Digest>, ReadError>;
 
-    /// The first file at or after a name.
-    fn first_from(&self, from: Bound<&str>) -> Result<Option<String>, ReadError>;
+    /// The first file from `from` whose name starts with `prefix`.
+    fn first_below(&self, prefix: &str, from: Bound<&str>) -> Result<Below, ReadError>;
+}
+
+/// Why there is no plan.
+#[derive(Debug)]
+pub(crate) enum NoPlan {
+    /// The request is refused.
+    Refused(MutationError),
+    /// More rows must be visited than an actor's thread should wait for.
+    TooLong,
+}
+
+impl<E: Into<MutationError>> From<E> for NoPlan {
+    fn from(error: E) -> Self {
+        Self::Refused(error.into())
+    }
 }
 
 impl<C: Committed> View<'_, C> {
-    fn file(&self, name: &str) -> Result<Option<Digest>, MutationError> {
+    fn file(&self, name: &str) -> Result<Option<Digest>, NoPlan> {
         match self.overlay.get(name) {
-            Some(InFlight::File(digest)) => Ok(Some(digest)),
-            Some(InFlight::Absent) => Ok(None),
+            Some(Left::File(digest)) => Ok(Some(digest)),
+            Some(Left::Absent) => Ok(None),
             None => Ok(self.committed.file(name)?),
         }
     }
 
-    fn has_directory(&self, directory: &str) -> Result<bool, MutationError> {
+    fn has_directory(&self, directory: &str) -> Result<bool, NoPlan> {
         if self.overlay.has_directory(directory) {
             return Ok(true);
         }
         let prefix = format!("{directory}/");
-        let mut next = self.committed.first_from(Bound::Included(&prefix))?;
-        while let Some(name) = next.filter(|name| name.starts_with(&prefix)) {
-            if self.overlay.get(&name) != Some(InFlight::Absent) {
-                return Ok(true);
+        let mut next = self.committed.first_below(&prefix, Bound::Included(&prefix))?;
+        loop {
+            match next {
+                Below::Nothing => return Ok(false),
+                Below::Unknown => return Err(NoPlan::TooLong),
+                Below::File(name) if self.overlay.get(&name) == Some(Left::Absent) => {
+                    next = self.committed.first_below(&prefix, Bound::Excluded(&name))?;
+                }
+                Below::File(_) => return Ok(true),
             }
-            next = self.committed.first_from(Bound::Excluded(&name))?;
         }
-        Ok(false)
     }
 }
 
@@ -56,15 +75,15 @@ impl<C: Committed> View<'_, C> {
 pub(crate) fn plan_add_file<C: Committed>(
     view: &View<'_, C>,
     requested: RequestedFilename,
-) -> Result<Filename, MutationError> {
+) -> Result<Filename, NoPlan> {
     let filename = match requested {
         RequestedFilename::Named(filename) => {
             let taken = filename.to_string();
             if view.file(&taken)?.is_some() {
-                return Err(MutationError::FilenameTaken { filename: taken });
+                return Err(MutationError::FilenameTaken { filename: taken }.into());
             }
             if view.has_directory(&taken)? {
-                return Err(MutationError::FilenameIsDirectory { filename: taken });
+                return Err(MutationError::FilenameIsDirectory { filename: taken }.into());
             }
             filename
         }
@@ -72,7 +91,7 @@ pub(crate) fn plan_add_file<C: Committed>(
     };
     for directory in filename.directories() {
         if view.file(directory)?.is_some() {
-            return Err(MutationError::DirectoryIsFile { filename: filename.to_string() });
+            return Err(MutationError::DirectoryIsFile { filename: filename.to_string() }.into());
         }
     }
     Ok(filename)
@@ -80,11 +99,8 @@ pub(crate) fn plan_add_file<C: Committed>(
 
 /// The next free number in a directory: the lowest if it is among the first few, otherwise one
 /// whose predecessor is in use, found in steps that double and then halve.
-fn plan_number<C: Committed>(
-    view: &View<'_, C>,
-    directory: &Filename,
-) -> Result<Filename, MutationError> {
-    let in_use = |number: u64| -> Result<bool, MutationError> {
+fn plan_number<C: Committed>(view: &View<'_, C>, directory: &Filename) -> Result<Filename, NoPlan> {
+    let in_use = |number: u64| -> Result<bool, NoPlan> {
         let name = directory.numbered(number);
         Ok(view.file(name.as_str())?.is_some() || view.has_directory(name.as_str())?)
     };
@@ -117,14 +133,14 @@ fn plan_number<C: Committed>(
 pub(crate) fn plan_existing<C: Committed>(
     view: &View<'_, C>,
     filename: &str,
-) -> Result<(Filename, Digest), MutationError> {
+) -> Result<(Filename, Digest), NoPlan> {
     let found = match Filename::exact(filename) {
         Some(exact) => view.file(filename)?.map(|digest| (exact, digest)),
         None => None,
     };
     let not_found =
         || MutationError::FileNotFound { dataset: view.dataset, filename: filename.to_owned() };
-    found.ok_or_else(not_found)
+    Ok(found.ok_or_else(not_found)?)
 }
 
 #[cfg(test)]
@@ -132,7 +148,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::supervisor::Settled;
+    use crate::in_flight::Settled;
 
     struct Map(BTreeMap<String, Digest>);
 
@@ -141,12 +157,10 @@ mod tests {
             Ok(self.0.get(name).copied())
         }
 
-        fn first_from(&self, from: Bound<&str>) -> Result<Option<String>, ReadError> {
-            Ok(self
-                .0
-                .range::<str, _>((from, Bound::Unbounded))
-                .next()
-                .map(|(name, _)| name.clone()))
+        fn first_below(&self, prefix: &str, from: Bound<&str>) -> Result<Below, ReadError> {
+            let first = self.0.range::<str, _>((from, Bound::Unbounded)).next();
+            let first = first.filter(|(name, _)| name.starts_with(prefix));
+            Ok(first.map_or(Below::Nothing, |(name, _)| Below::File(name.clone())))
         }
     }
 
@@ -154,10 +168,17 @@ mod tests {
         Map(names.iter().map(|name| ((*name).to_owned(), Digest([0; 32]))).collect())
     }
 
+    fn refused<T>(plan: Result<T, NoPlan>) -> Result<T, MutationError> {
+        plan.map_err(|no_plan| match no_plan {
+            NoPlan::Refused(refusal) => refusal,
+            NoPlan::TooLong => panic!("nothing here is long"),
+        })
+    }
+
     fn add(names: &[&str], overlay: &Overlay, name: &str) -> Result<String, MutationError> {
         let view = View { dataset: DatasetId(1), committed: committed(names), overlay };
         let requested = RequestedFilename::parse(name).unwrap();
-        plan_add_file(&view, requested).map(|filename| filename.to_string())
+        refused(plan_add_file(&view, requested)).map(|filename| filename.to_string())
     }
 
     #[test]
@@ -178,10 +199,10 @@ mod tests {
     #[test]
     fn what_is_in_flight_counts_as_if_it_were_committed() {
         let mut overlay = Overlay::default();
-        let content = InFlight::File(Digest([1; 32]));
+        let content = Left::File(Digest([1; 32]));
         overlay.insert(Filename::exact("new").unwrap(), content, Settled::default());
-        overlay.insert(Filename::exact("gone").unwrap(), InFlight::Absent, Settled::default());
-        overlay.insert(Filename::exact("d/gone").unwrap(), InFlight::Absent, Settled::default());
+        overlay.insert(Filename::exact("gone").unwrap(), Left::Absent, Settled::default());
+        overlay.insert(Filename::exact("d/gone").unwrap(), Left::Absent, Settled::default());
         let names = ["gone", "d/gone"];
         assert!(add(&names, &overlay, "new").is_err());
         assert_eq!(add(&names, &overlay, "gone").unwrap(), "gone");
@@ -206,7 +227,7 @@ mod tests {
             View { dataset: DatasetId(1), committed: committed(&["a/b"]), overlay: &overlay };
         assert!(plan_existing(&view, "a/b").is_ok());
         for name in ["a//b", "/a/b", "a", "a/b/"] {
-            let refusal = plan_existing(&view, name).unwrap_err();
+            let refusal = refused(plan_existing(&view, name)).unwrap_err();
             assert!(matches!(refusal, MutationError::FileNotFound { .. }), "{name}");
         }
     }

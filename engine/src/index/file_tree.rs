@@ -98,8 +98,30 @@ where
     /// Whether any file lies in this directory.
     pub(crate) fn has_directory(&self, directory: &str) -> Result<bool, IndexError> {
         let prefix = format!("{directory}/");
-        let first = self.files_from(Bound::Included(&prefix))?.next().transpose()?;
-        Ok(first.is_some_and(|(name, _)| name.starts_with(&prefix)))
+        let below = self.first_below(&prefix, Bound::Included(&prefix), usize::MAX)?;
+        Ok(matches!(below, Below::File(_)))
+    }
+
+    /// The first file from `from` whose name starts with `prefix`, if at most `rows_max` rows must
+    /// be visited to find it: deletions may have left any number of tombstones there.
+    pub(crate) fn first_below(
+        &self,
+        prefix: &str,
+        from: Bound<&str>,
+        rows_max: usize,
+    ) -> Result<Below, IndexError> {
+        for (visited, row) in self.rows_from(from)?.enumerate() {
+            let NearestRow { name, row, .. } = row?;
+            if !name.starts_with(prefix) {
+                break;
+            }
+            match row {
+                FileRow::File(_) => return Ok(Below::File(name)),
+                FileRow::Tombstone if visited >= rows_max => return Ok(Below::Unknown),
+                FileRow::Tombstone => {}
+            }
+        }
+        Ok(Below::Nothing)
     }
 
     /// Metadata of the row that [`Rows`] found at `depth`.
@@ -110,6 +132,17 @@ where
     ) -> Result<Option<String>, IndexError> {
         self.metadata_down_to(depth, name)
     }
+}
+
+/// What [`FileTree::first_below`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Below {
+    /// The file of this name.
+    File(String),
+    /// No file.
+    Nothing,
+    /// So many tombstones that it stopped looking.
+    Unknown,
 }
 
 #[derive(Debug)]

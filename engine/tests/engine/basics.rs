@@ -128,3 +128,40 @@ async fn uploads_in_flight_share_a_sync_and_keep_their_order() {
     assert_eq!(names(&engine, set.id).len(), 400);
     assert_eq!(engine.check(true).unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_name_whose_directory_held_a_thousand_files_is_planned_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Engine::open(directory.path().into(), &options()).unwrap();
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "set").await.unwrap();
+    let all = |act: fn(Engine, granary_engine::model::DatasetId, String) -> _| {
+        let acts = (0..1200).map(|number| format!("d/{number}"));
+        let acts: Vec<tokio::task::JoinHandle<()>> =
+            acts.map(|name| act(engine.clone(), set.id, name)).collect();
+        acts
+    };
+    let adds = all(|engine, id, name| {
+        tokio::spawn(async move {
+            add(&engine, id, &name, b"x").await.unwrap();
+        })
+    });
+    for added in adds {
+        added.await.unwrap();
+    }
+    // The copy keeps the files, so deleting them here leaves tombstones.
+    let copy = engine.copy_dataset(set.id, None, None, None).await.unwrap();
+    let deletions = all(|engine, id, name| {
+        tokio::spawn(async move {
+            engine.delete_file(id, &name).await.unwrap();
+        })
+    });
+    for deleted in deletions {
+        deleted.await.unwrap();
+    }
+    add(&engine, set.id, "d", b"a file now").await.unwrap();
+    assert_eq!(names(&engine, set.id), ["d"]);
+    let below = add(&engine, copy.id, "d", b"no").await;
+    assert!(matches!(below, Err(MutationError::FilenameIsDirectory { .. })));
+    assert_eq!(engine.check(false).unwrap(), []);
+}

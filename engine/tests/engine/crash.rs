@@ -1,1 +1,155 @@
-//! x
+//! The disk stops at every sync and at its operations in between; on reopening everything that
+//! was answered is there, what was not is there whole or not at all (I1, I6), and counts, bytes
+//! and names fit together (I2 to I4, `check`).
+//!
+//! `GRANARY_CRASH_EVERY=1` stops at every single operation.
+
+use granary_engine::SourceAfterMerge;
+
+use crate::power_cut::{Act, any_reached, one_reached, stop_everywhere};
+use crate::reference::{Content, Op};
+
+fn create(name: &str) -> Op {
+    Op::Create { name: name.into() }
+}
+
+/// Adds bytes that are told from others by `number`.
+fn add(set: u64, name: &str, number: u64, length: usize) -> Op {
+    Op::Add { set, name: name.into(), content: Content::numbered(number, length) }
+}
+
+fn delete(set: u64, name: &str) -> Op {
+    Op::Delete { set, name: name.into() }
+}
+
+fn describe(set: u64, name: &str, text: &str) -> Op {
+    Op::SetMetadata { set, name: name.into(), text: text.into() }
+}
+
+fn copy(set: u64, new_name: Option<&str>, only: Option<&[&str]>) -> Op {
+    let only = only.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+    Op::Copy { set, new_name: new_name.map(str::to_owned), only }
+}
+
+fn merge(target: u64, source: u64, after: SourceAfterMerge) -> Op {
+    Op::Merge { target, source, after }
+}
+
+/// Bytes of a content that gets a file of its own.
+const LARGE: usize = (1 << 20) + 1;
+
+#[test]
+fn what_was_answered_of_single_files_survives_a_power_cut() {
+    let workload = [
+        Act::Do(create("one")),
+        Act::Do(add(1, "a", 1, 100)),
+        Act::Together((2..6).map(|number| add(1, &format!("d/{number}"), number, 9000)).collect()),
+        Act::Do(add(1, "large", 10, LARGE)),
+        Act::Do(add(1, "empty", 0, 0)),
+        Act::Do(add(1, "again", 10, LARGE)),
+        Act::Do(describe(1, "a", "first")),
+        Act::Checkpoint,
+        Act::Do(delete(1, "a")),
+        Act::Do(add(1, "a", 11, 60_000)),
+        Act::Together(vec![add(1, "x", 12, 70_000), add(1, "y", 12, 70_000), delete(1, "d/3")]),
+        Act::Do(describe(1, "a", "second")),
+        Act::Do(delete(1, "large")),
+        Act::Do(delete(1, "again")),
+        Act::Shrink { directory: "blobs", files_max: 0 },
+        Act::Do(add(1, "large", 10, LARGE)),
+        Act::Do(add(1, "another", 13, LARGE + 100)),
+        Act::Do(delete(1, "x")),
+        Act::Do(delete(1, "y")),
+        Act::Do(add(1, "x", 12, 70_000)),
+        Act::Checkpoint,
+        Act::Do(Op::Clear { set: 1 }),
+        Act::Do(delete(1, "another")),
+    ];
+    stop_everywhere(&workload, 8, any_reached);
+}
+
+#[test]
+fn what_was_answered_of_whole_datasets_survives_a_power_cut() {
+    let workload = [
+        Act::Do(create("one")),
+        Act::Do(create("two")),
+        Act::Do(create("three")),
+        Act::Together(vec![
+            add(1, "a.txt", 1, 100),
+            add(1, "b", 2, 3000),
+            add(2, "a.txt", 3, 100),
+            add(2, "own", 4, 50_000),
+        ]),
+        Act::Do(describe(1, "b", "of b")),
+        Act::Do(copy(1, None, None)),
+        Act::Do(delete(4, "b")),
+        Act::Do(add(4, "c", 5, 40_000)),
+        Act::Do(copy(1, Some("part"), Some(&["b", "nowhere"]))),
+        Act::Do(merge(3, 1, SourceAfterMerge::Keep)),
+        Act::Checkpoint,
+        Act::Do(Op::Clear { set: 3 }),
+        Act::Do(merge(2, 4, SourceAfterMerge::Destroy)),
+        Act::Do(merge(5, 3, SourceAfterMerge::HardDelete)),
+        Act::Do(Op::Destroy { set: 1 }),
+        Act::Do(Op::Rename { set: 2, name: "renamed".into() }),
+        Act::Do(Op::AddZip {
+            set: 5,
+            members: (20..26)
+                .map(|number| (format!("zip/{number}"), Content::numbered(number, 5000)))
+                .collect(),
+        }),
+        Act::Do(Op::Reinstate { set: 1 }),
+        Act::Do(Op::HardDelete { set: 5 }),
+        Act::Checkpoint,
+        Act::Do(copy(2, None, None)),
+        Act::Together(vec![Op::HardDelete { set: 2 }, add(1, "last", 30, 10)]),
+    ];
+    stop_everywhere(&workload, 8, any_reached);
+}
+
+/// More files than one change holds: a zip, a merge and a copy that travel in parts.
+#[test]
+fn a_large_set_is_there_whole_or_not_at_all_after_a_power_cut() {
+    let member = |number: u64| (format!("{number:04}"), Content::numbered(number % 7, 20));
+    let names: Vec<String> = (0..1030).map(|number| member(number).0).collect();
+    let workload = [
+        Act::Do(create("one")),
+        Act::Do(create("two")),
+        Act::Do(add(1, "zzz", 1, 10)),
+        Act::Do(add(2, "0007", 2, 10)),
+        Act::Do(Op::AddZip { set: 1, members: (0..1030).map(member).collect() }),
+        Act::Checkpoint,
+        Act::Do(merge(2, 1, SourceAfterMerge::Keep)),
+        Act::Do(Op::Copy { set: 2, new_name: None, only: Some(names) }),
+        Act::Do(Op::HardDelete { set: 2 }),
+    ];
+    stop_everywhere(&workload, 16, one_reached);
+}
+
+/// Deep stacks, hidden rows and dead segments: the background folds, drops and reclaims.
+#[test]
+fn what_the_background_does_survives_a_power_cut() {
+    let mut workload = vec![Act::Do(create("one"))];
+    for round in 0..12 {
+        let current = 1 + round;
+        workload.extend([
+            Act::Do(add(current, &format!("f{round}"), round, 30_000)),
+            Act::Do(describe(current, &format!("f{round}"), "text")),
+            Act::Do(add(current, "turns", 100 + round, 20_000)),
+            Act::Do(copy(current, None, None)),
+            Act::Do(delete(current + 1, "turns")),
+        ]);
+        if round % 3 == 2 {
+            workload.push(Act::Do(Op::HardDelete { set: current - 1 }));
+        }
+        if round % 4 == 3 {
+            workload.push(Act::Checkpoint);
+        }
+    }
+    workload.extend((1..13).filter(|set| set % 3 != 2).map(|set| Act::Do(Op::HardDelete { set })));
+    workload.push(Act::Shrink { directory: "journal", files_max: 14 });
+    workload.push(Act::Do(Op::HardDelete { set: 13 }));
+    // The head and the file that is ready to follow it.
+    workload.push(Act::Shrink { directory: "journal", files_max: 2 });
+    stop_everywhere(&workload, 24, one_reached);
+}

@@ -133,7 +133,9 @@ pub async fn observe(engine: &Engine) -> Sets {
                 let (name, record) = file.unwrap();
                 let (described, text) = metadata.next().unwrap().unwrap();
                 assert_eq!(name, described);
-                assert_eq!(snapshot.metadata(&header, &name).unwrap().as_ref(), Some(&text));
+                if files.len() < 16 {
+                    assert_eq!(snapshot.metadata(&header, &name).unwrap().as_ref(), Some(&text));
+                }
                 bytes += record.length;
                 files.push((name, record.digest, text));
             }

@@ -19,6 +19,9 @@ mod crash;
 /// Random operations against plain maps.
 mod model;
 
+/// Workloads on a disk that stops.
+mod power_cut;
+
 /// The reference's operations on an engine.
 mod driver;
 

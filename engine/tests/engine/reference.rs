@@ -54,7 +54,6 @@ pub type Sets = BTreeMap<u64, Set>;
 
 /// An operation on the store.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the names are the engine's")]
 pub enum Op {
     Create { name: String },
     Rename { set: u64, name: String },
@@ -72,7 +71,6 @@ pub enum Op {
 
 /// Why an operation changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the engine's")]
 pub enum Refusal {
     DatasetNotFound,
     FileNotFound,
