@@ -160,6 +160,11 @@ fn say(line: impl Display) -> io::Result<()> {
     output.flush()
 }
 
+/// A number of files, in words that fit it.
+fn counted(files: usize) -> String {
+    if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
+}
+
 /// A name as it may be shown on a terminal: control characters are escaped.
 fn shown(name: &str) -> String {
     let mut text = String::with_capacity(name.len());

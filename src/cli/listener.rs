@@ -23,6 +23,10 @@ const CONNECTIONS_MAX: usize = 16_384;
 /// How long a connection may take to send a request's head, silence before it included.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// Bytes that a connection buffers of what comes in, and so of a request's head. By itself the
+/// library takes up to 400 KiB each, which a thousand uploads at once would multiply.
+const INPUT_BYTES_MAX: usize = 64 << 10;
+
 /// How long a client may take nothing of an answer that is under way.
 const STALL_MAX: Duration = Duration::from_mins(2);
 
@@ -102,7 +106,9 @@ async fn hold(
         }
     }
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    let mut http1 = builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    http1.max_buf_size(INPUT_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIME_MAX);
     let service = TowerToHyperService::new(router);
     let stream = TokioIo::new(Outflow::new(stream, STALL_MAX));
