@@ -155,7 +155,9 @@ fn what_the_background_does_survives_a_power_cut() {
             workload.push(Act::Checkpoint);
         }
     }
-    workload.extend((1..11).filter(|set| ![2, 5, 8].contains(set)).map(|set| Act::Do(Op::HardDelete { set })));
+    workload.extend(
+        (1..11).filter(|set| ![2, 5, 8].contains(set)).map(|set| Act::Do(Op::HardDelete { set })),
+    );
     workload.extend([Act::Compact, Act::Checkpoint, Act::Compact]);
     workload.push(Act::Do(Op::HardDelete { set: 11 }));
     // All is dead: what stays is the head and the file that is ready to follow it.
