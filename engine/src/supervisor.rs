@@ -23,7 +23,7 @@ use crate::committer::Committer;
 use crate::dataset::actor::{ActorParts, DatasetActor};
 use crate::dataset::message::{Envelope, HoldDataset, Planned, Request};
 use crate::error::MutationError;
-use crate::limits::{ACTOR_ATTEMPTS_MAX, HOLD_WAIT_MAX};
+use crate::limits::{ACTOR_ATTEMPTS_MAX, HOLD_WAIT_MAX, MAILBOX_WAIT_MAX};
 use crate::model::DatasetId;
 use crate::store::Store;
 use arbiters::Arbiters;
@@ -53,7 +53,8 @@ impl Supervisor {
     /// what it planned.
     ///
     /// # Errors
-    /// The actor's refusal; `Busy` before anything was queued; `Panicked` if the message broke it.
+    /// The actor's refusal; `Busy` before anything was queued, or if the dataset stands still for
+    /// too long; `Panicked` if the message broke it.
     pub(crate) async fn ask<M>(&self, dataset: DatasetId, message: M) -> Planned<M::Planned>
     where
         M: Request,
@@ -64,7 +65,17 @@ impl Supervisor {
         // Once more whenever an actor died with our message unopened in its mailbox.
         for _ in 0..ACTOR_ATTEMPTS_MAX {
             let address = self.address(&entry);
-            match address.send(envelope.again()).await {
+            let mut sending = std::pin::pin!(address.send(envelope.again()));
+            let sent = match tokio::time::timeout(MAILBOX_WAIT_MAX, &mut sending).await {
+                Ok(sent) => sent,
+                // Still in the mailbox of a dataset that stands still: taken back, so that what
+                // it holds, upload memory above all, is there for other datasets.
+                Err(_) if envelope.open().is_some() => {
+                    return Err(MutationError::Busy { what: "the dataset", waiting: 1 });
+                }
+                Err(_) => sending.await,
+            };
+            match sent {
                 Ok(planned) => return planned,
                 Err(MailboxError::Closed | MailboxError::Timeout) => {
                     entry.forget(&address);

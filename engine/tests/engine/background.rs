@@ -120,8 +120,8 @@ async fn what_interrupted_uploads_left_is_swept() {
     let disk = SimulatedDisk::new();
     let (engine, set) = store(&disk).await;
     let mut upload = engine.begin_upload(None).await.unwrap();
-    upload.write(&[1; 4 << 20]).await.unwrap();
-    let arrived = content(&engine, &[2; 2 << 20]).await.unwrap();
+    upload.write(&vec![1; 4 << 20]).await.unwrap();
+    let arrived = content(&engine, &vec![2; 2 << 20]).await.unwrap();
     disk.stop_at(disk.operations());
     let disk = disk.image(Reached::Everything);
     engine.abandon();

@@ -203,9 +203,8 @@ async fn clients_of_different_datasets_do_not_notice_each_other() {
                 let [name, bytes] = chance(client, step);
                 let name = format!("{}", name % 8);
                 let bytes = Content::numbered(bytes % 10, 3000);
-                if held.contains_key(&name) {
+                if held.remove(&name).is_some() {
                     engine.delete_file(set, &name).await.unwrap();
-                    held.remove(&name);
                 } else {
                     add(&engine, set, &name, &bytes.0).await.unwrap();
                     held.insert(name, bytes);
@@ -311,7 +310,7 @@ async fn merges_in_a_ring_come_to_an_end() {
     }
     let told = at_once(24, |client| {
         let engine = store.engine.clone();
-        let turn = client as usize;
+        let turn = usize::try_from(client).unwrap();
         let (target, source) = (sets[turn % 6], sets[(turn + 1 + turn / 6) % 6]);
         async move {
             if target == source {

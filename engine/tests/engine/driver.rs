@@ -2,6 +2,7 @@
 //! describes it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::Write as _;
 
 use granary_engine::model::{DatasetId, DatasetPatch, Digest, LicenceId, ProjectId};
@@ -24,6 +25,7 @@ pub enum Outcome {
 }
 
 impl From<MutationError> for Outcome {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever is no refusal was not taken")]
     fn from(error: MutationError) -> Self {
         match error {
             MutationError::DatasetNotFound { .. } => Self::Refused(Refusal::DatasetNotFound),
@@ -119,9 +121,12 @@ pub async fn run_on_both(engine: &Engine, within: Within, reference: &mut Refere
     }
 }
 
+/// A dataset whose contents were not read yet: names, digests, metadata.
+type Listed = (u64, Set, Vec<(String, Digest, String)>);
+
 /// Everything that an engine holds; contents are read whole, counts are compared with the files.
 pub async fn observe(engine: &Engine) -> Sets {
-    let mut found: Vec<(u64, Set, Vec<(String, Digest, String)>)> = Vec::new();
+    let mut found: Vec<Listed> = Vec::new();
     {
         let snapshot = engine.snapshot().unwrap();
         for header in snapshot.datasets().unwrap() {
@@ -154,12 +159,14 @@ pub async fn observe(engine: &Engine) -> Sets {
     let mut sets = Sets::new();
     for (id, mut set, files) in found {
         for (name, digest, metadata) in files {
-            if !contents.contains_key(&digest) {
-                let bytes = read_content(engine, &digest).await;
-                assert_eq!(Digest::of(&bytes), digest);
-                contents.insert(digest, Content::of(&bytes));
-            }
-            let content = contents[&digest].clone();
+            let content = match contents.entry(digest) {
+                Entry::Occupied(read) => read.get().clone(),
+                Entry::Vacant(unread) => {
+                    let bytes = read_content(engine, &digest).await;
+                    assert_eq!(Digest::of(&bytes), digest);
+                    unread.insert(Content::of(&bytes)).clone()
+                }
+            };
             set.files.insert(name, File { content, metadata });
         }
         sets.insert(id, set);

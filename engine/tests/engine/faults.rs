@@ -194,7 +194,7 @@ async fn a_full_disk_takes_uploads_again_once_files_were_deleted() {
 /// All bytes of a file.
 fn bytes(disk: &SimulatedDisk, path: &str) -> Vec<u8> {
     let file = disk.open(path, OpenMode::Existing).unwrap();
-    let mut bytes = vec![0; file.len().unwrap() as usize];
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
     file.read_exact_at(&mut bytes, 0).unwrap();
     bytes
 }
@@ -305,16 +305,12 @@ async fn a_broken_actor_is_one_requests_matter() {
     for number in 0..200u32 {
         let engine = engine.clone();
         asked.push(tokio::spawn(async move {
-            match number % 50 {
-                25 => {
-                    let broken = engine.break_actor(set).await;
-                    assert!(matches!(broken, Err(MutationError::Panicked)), "{broken:?}");
-                }
-                _ => {
-                    let dataset = if number % 2 == 0 { set } else { other };
-                    let name = format!("{number}");
-                    add(&engine, dataset, &name, &number.to_le_bytes()).await.unwrap();
-                }
+            if number % 50 == 25 {
+                let broken = engine.break_actor(set).await;
+                assert!(matches!(broken, Err(MutationError::Panicked)), "{broken:?}");
+            } else {
+                let dataset = if number % 2 == 0 { set } else { other };
+                add(&engine, dataset, &format!("{number}"), &number.to_le_bytes()).await.unwrap();
             }
         }));
     }

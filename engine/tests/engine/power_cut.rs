@@ -5,7 +5,7 @@
 //! points together cover all of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use granary_engine::disk::{Disk as _, Reached, SimulatedDisk};
 use granary_engine::model::{LicenceId, ProjectId};
@@ -56,18 +56,17 @@ impl Stop {
 #[derive(Debug, Clone, Copy)]
 pub struct Thoroughness {
     /// Every how many operations the disk stops too; `GRANARY_CRASH_EVERY` overrides it.
-    pub operations_every: u64,
+    pub operations_every: usize,
     /// Every how many points recovery itself is stopped at each of its operations.
-    pub recovery_every: u64,
+    pub recovery_every: usize,
     /// Whether none, all and some of what was not synced is found at each point, or one of these.
     pub all_images: bool,
 }
 
 impl Thoroughness {
-    fn images(self, point: u64) -> Vec<Reached> {
-        let images = [Reached::Nothing, Reached::Everything, Reached::Random(point)];
-        let one = images.get((point % 3) as usize).copied();
-        if self.all_images { images.to_vec() } else { one.into_iter().collect() }
+    fn images(self, point: usize) -> Vec<Reached> {
+        let images = [Reached::Nothing, Reached::Everything, Reached::Random(point as u64)];
+        if self.all_images { images.to_vec() } else { vec![images[point % images.len()]] }
     }
 }
 
@@ -79,17 +78,16 @@ pub fn stop_everywhere(workload: &[Act], thoroughness: Thoroughness) {
     assert_eq!(acceptable.len(), 1, "a disk that works answers everything");
     let (operations, syncs) = (disk.operations(), disk.syncs());
     let points = (1..=syncs).map(Stop::Sync);
-    let points = points.chain((1..=operations).step_by(every as usize).map(Stop::Operation));
+    let points = points.chain((1..=operations).step_by(every).map(Stop::Operation));
     let points: Vec<Stop> = points.chain([Stop::Never]).collect();
-    println!("{} points of {operations} operations and {syncs} syncs", points.len());
-    let next = AtomicU64::new(0);
+    let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(stop) = points.get(number as usize) else { break };
+                    let Some(stop) = points.get(number) else { break };
                     block_on(stop_once(workload, *stop, number, thoroughness));
                 }
             });
@@ -97,15 +95,19 @@ pub fn stop_everywhere(workload: &[Act], thoroughness: Thoroughness) {
     });
 }
 
-async fn stop_once(workload: &[Act], stop: Stop, number: u64, thoroughness: Thoroughness) {
+async fn stop_once(workload: &[Act], stop: Stop, number: usize, thoroughness: Thoroughness) {
     let (disk, acceptable) = run_until_stopped(workload, stop).await;
     for reached in thoroughness.images(number) {
         let when = format!("{stop:?}, {reached:?}");
         assert_recovers(&disk.image(reached), &acceptable, &when).await;
     }
     if number % thoroughness.recovery_every == thoroughness.recovery_every - 1 {
-        stop_recovery(&disk.image(Reached::Random(number)), &acceptable, &format!("{stop:?}"))
-            .await;
+        stop_recovery(
+            &disk.image(Reached::Random(number as u64)),
+            &acceptable,
+            &format!("{stop:?}"),
+        )
+        .await;
     }
 }
 
@@ -185,7 +187,9 @@ async fn attempt(
     for (op, outcome) in ops.iter().zip(running) {
         match outcome.await.unwrap() {
             Outcome::Done(_) => {
-                acceptable.iter_mut().for_each(|state| state.apply(op).unwrap());
+                for state in &mut acceptable {
+                    state.apply(op).unwrap();
+                }
             }
             Outcome::Refused(refusal) => panic!("{op:?} was refused: {refusal:?}"),
             // A large upload is refused where its own file fails; the store goes on.
@@ -197,7 +201,9 @@ async fn attempt(
             Outcome::Unknown => {
                 stopped = true;
                 let mut done = acceptable.clone();
-                done.iter_mut().for_each(|state| state.apply(op).unwrap());
+                for state in &mut done {
+                    state.apply(op).unwrap();
+                }
                 acceptable.extend(done);
             }
         }
