@@ -11,6 +11,8 @@ use actix::{Arbiter, ArbiterHandle, System};
 #[derive(Debug)]
 pub(crate) struct Arbiters {
     handles: Vec<ArbiterHandle>,
+    /// Joined at the end: with its thread the last actor of an arbiter has gone, and what it held.
+    running: Mutex<Vec<Arbiter>>,
     system: System,
     thread: Mutex<Option<JoinHandle<()>>>,
     next: AtomicUsize,
@@ -23,19 +25,20 @@ impl Arbiters {
         let builder = std::thread::Builder::new().name("granary-actors".into());
         let thread = builder.spawn(move || {
             let runner = System::new();
-            let handles = runner.block_on(async move {
-                (0..count.max(1)).map(|_| Arbiter::new().handle()).collect::<Vec<_>>()
+            let arbiters = runner.block_on(async move {
+                (0..count.max(1)).map(|_| Arbiter::new()).collect::<Vec<_>>()
             });
-            if started.send((System::current(), handles)).is_err() {
+            if started.send((System::current(), arbiters)).is_err() {
                 return;
             }
             if let Err(error) = runner.run() {
                 tracing::error!(%error, "the actors' threads ended badly");
             }
         })?;
-        let (system, handles) = starting.recv().map_err(io::Error::other)?;
-        let thread = Mutex::new(Some(thread));
-        Ok(Self { handles, system, thread, next: AtomicUsize::new(0) })
+        let (system, arbiters) = starting.recv().map_err(io::Error::other)?;
+        let handles = arbiters.iter().map(Arbiter::handle).collect();
+        let (thread, running) = (Mutex::new(Some(thread)), Mutex::new(arbiters));
+        Ok(Self { handles, running, system, thread, next: AtomicUsize::new(0) })
     }
 
     /// The arbiter whose turn it is.
@@ -45,10 +48,14 @@ impl Arbiters {
         &self.handles[turn]
     }
 
-    /// Ends them all. Blocks until their system has ended.
+    /// Ends them all. Blocks until their threads have ended.
     pub(crate) fn stop(&self) {
-        for arbiter in &self.handles {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for arbiter in running.drain(..) {
             arbiter.stop();
+            if arbiter.join().is_err() {
+                tracing::error!("an arbiter's thread panicked");
+            }
         }
         self.system.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
