@@ -155,3 +155,13 @@ fn a_merge_gives_no_suffix_that_the_source_brought_before() {
     let steps = [add(1, "a.txt", 1), add(2, "a-0001.txt", 2), add(2, "a.txt", 3), Step::Op(merge)];
     block_on(run_steps(&steps));
 }
+
+/// An empty content takes no bytes of its segment, which must stay all the same.
+#[test]
+fn an_empty_file_outlives_the_segment_that_it_came_in() {
+    let empty = Op::Add { set: 1, name: "a".into(), content: Content::of(b"") };
+    let next = Op::Add { set: 1, name: "b".into(), content: Content::numbered(10, 60_000) };
+    let power_cut = Step::PowerCut(Reached::Nothing);
+    let steps = [Step::Op(empty), Step::Op(next), Step::Checkpoint, power_cut, Step::Checkpoint];
+    block_on(run_steps(&steps));
+}
