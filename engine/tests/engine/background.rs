@@ -79,6 +79,35 @@ async fn bytes_that_nobody_names_any_longer_go() {
     assert_eq!(read(&engine, set, "again").await.unwrap(), *Content::numbered(10, LARGE).0);
 }
 
+/// The row of a dead content outlives a checkpoint, since an upload still holds it; when it goes,
+/// its bytes wait for a checkpoint of its own (I3): the next start may believe a row it finds.
+#[tokio::test]
+async fn bytes_go_only_once_the_removal_of_their_row_is_durable() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = store(&disk).await;
+    let bytes = Content::numbered(10, LARGE).0;
+    let held = content(&engine, &bytes).await.unwrap();
+    engine.delete_file(set, "large/10").await.unwrap();
+    // Until there is nothing else to make durable.
+    for _ in 0..4 {
+        engine.checkpoint().await.unwrap();
+    }
+    assert_eq!(files_in(&disk, "blobs"), 3);
+    let syncs = disk.syncs();
+    drop(held);
+    tidy_until(&engine, || files_in(&disk, "blobs") == 2).await;
+    assert!(disk.syncs() > syncs, "the file went, and nothing was made durable before");
+    disk.stop_at(disk.operations());
+    engine.abandon();
+    drop(engine);
+
+    let engine = open(&disk.image(Reached::Everything));
+
+    add(&engine, set, "again", &bytes).await.unwrap();
+    assert!(read(&engine, set, "again").await.unwrap() == *bytes);
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
 #[tokio::test]
 async fn an_archive_under_way_keeps_the_bytes_of_its_state() {
     let disk = SimulatedDisk::new();
