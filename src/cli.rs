@@ -22,6 +22,8 @@ mod login;
 
 mod ls;
 
+mod outflow;
+
 mod partial;
 
 mod progress;
@@ -156,6 +158,11 @@ fn say(line: impl Display) -> io::Result<()> {
     let mut output = io::stdout().lock();
     writeln!(output, "{line}")?;
     output.flush()
+}
+
+/// A number of files, in words that fit it.
+fn counted(files: usize) -> String {
+    if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
 }
 
 /// A name as it may be shown on a terminal: control characters are escaped.

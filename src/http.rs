@@ -26,6 +26,8 @@ mod headers;
 
 mod health;
 
+mod inflow;
+
 mod licences;
 
 mod limits;
@@ -79,7 +81,8 @@ pub fn router(state: AppState) -> Router {
         .layer(CatchPanicLayer::custom(error::panicked))
         .with_state(state);
     // Around the whole router, since a layer inside runs before the router adds `Allow`.
-    Router::new().fallback_service(api).layer(from_fn(headers::add))
+    let api = Router::new().fallback_service(api);
+    api.layer(from_fn(headers::add)).layer(from_fn(inflow::watch))
 }
 
 /// A path with and without a slash at its end.

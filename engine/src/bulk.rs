@@ -128,9 +128,11 @@ impl LargeSet {
         while !self.under_way.is_empty() {
             self.settle_one()?;
         }
-        self.is_committed = true;
         let change = Change::CommitSet { set: self.id, files: self.files, purpose };
-        submit_blocking(&self.committer, change)
+        let verdict = submit_blocking(&self.committer, change);
+        // Refused, the set is given up; once more, if it was when the change was applied.
+        self.is_committed = verdict.is_ok();
+        verdict
     }
 }
 

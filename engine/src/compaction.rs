@@ -4,11 +4,13 @@
 //! follows if it still points at the old place. The old segment goes after the checkpoint that
 //! contains the moves. Bytes that are damaged are not moved, and keep their segment (I9).
 
+use std::collections::HashMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
 use crate::blobs::{Blob, StagedBlob};
 use crate::committer::{Committer, Reply, Submission};
+use crate::disk::reserve_bytes;
 use crate::error::{MutationError, ReadError};
 use crate::index::{IndexError, tables};
 use crate::limits::{
@@ -17,81 +19,144 @@ use crate::limits::{
 use crate::model::change::{BlobPlace, Change, NewBlob, Relocation, SegmentId};
 use crate::store::Store;
 
-/// Compacts the segments whose dead share passes the bound.
-///
-/// # Errors
-/// Reading or committing failed; what was moved stays moved.
-pub(crate) fn compact(store: &Arc<Store>, committer: &Committer) -> Result<(), MutationError> {
-    for segment in candidates(store)? {
-        tracing::info!(segment = segment.0, "compacting a segment");
+/// Compacts segments whose dead share passes the bound.
+#[derive(Debug)]
+pub(crate) struct Compactor {
+    store: Arc<Store>,
+    committer: Arc<Committer>,
+    /// Segments that kept live bytes after they were compacted, and how many: nothing is tried
+    /// again before that number changes.
+    fruitless: HashMap<SegmentId, u64>,
+}
+
+/// A segment that is worth compacting.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    segment: SegmentId,
+    live_bytes: u64,
+}
+
+impl Compactor {
+    pub(crate) fn new(store: Arc<Store>, committer: Arc<Committer>) -> Self {
+        Self { store, committer, fruitless: HashMap::new() }
+    }
+
+    /// Compacts what is worth it, the least live first; ends early when `is_stopping` says so.
+    /// Where space is short, one segment a time, since it frees nothing before a checkpoint.
+    ///
+    /// # Errors
+    /// Reading the index or committing failed; what was moved stays moved.
+    pub(crate) fn compact(&mut self, is_stopping: &dyn Fn() -> bool) -> Result<(), MutationError> {
+        for candidate in self.candidates()? {
+            let space = self.store.disk.space();
+            let space =
+                space.map_err(|source| ReadError::Io { what: "the disk's space", source })?;
+            let reserve = reserve_bytes(space);
+            // Half of the reserve stays for the index (I7).
+            if is_stopping() || space.available < candidate.live_bytes + reserve / 2 {
+                break;
+            }
+            let Candidate { segment, live_bytes } = candidate;
+            tracing::info!(segment = segment.0, live_bytes, "compacting a segment");
+            match self.move_live(segment, is_stopping) {
+                Err(error) if !matches!(error, MutationError::Read(_)) => return Err(error),
+                Err(error) => {
+                    let segment = segment.0;
+                    tracing::error!(segment, %error, "what is left of a segment stays");
+                }
+                Ok(()) => {}
+            }
+            self.fruitless.insert(segment, self.live_bytes(segment)?);
+            if space.available < reserve * 2 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Segments before the journal's head that hold live contents, but few.
+    fn candidates(&mut self) -> Result<Vec<Candidate>, MutationError> {
+        let snapshot = self.store.snapshot()?;
+        let head = snapshot.applied_position()?;
+        let segments = self.store.segments.ids();
+        self.fruitless.retain(|segment, _| segments.contains(segment));
+        let mut candidates = Vec::new();
+        for segment in segments.into_iter().filter(|segment| Some(*segment) < head) {
+            let live_bytes = self.live_bytes(segment)?;
+            let bytes = self.store.segments.length(segment);
+            let mostly_dead = live_bytes.saturating_mul(100) < bytes * SEGMENT_LIVE_PERCENT_MIN;
+            let tried = self.fruitless.get(&segment) == Some(&live_bytes);
+            if live_bytes > 0 && mostly_dead && !tried {
+                candidates.push(Candidate { segment, live_bytes });
+            }
+        }
+        candidates.sort_by_key(|candidate| candidate.live_bytes);
+        Ok(candidates)
+    }
+
+    fn live_bytes(&self, segment: SegmentId) -> Result<u64, MutationError> {
+        let table = self.store.snapshot()?.table(tables::SEGMENTS)?;
+        let row = table.get(segment.0).map_err(IndexError::from)?;
+        Ok(row.map_or(0, |row| row.value()))
+    }
+
+    fn move_live(
+        &self,
+        segment: SegmentId,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<(), MutationError> {
         let mut found = Vec::new();
-        let visited = store.segments.blobs_of(segment, |blob| {
+        let visited = self.store.segments.blobs_of(segment, |blob| {
             found.push(blob);
             true
         });
         visited.map_err(|source| ReadError::Io { what: "a segment", source })?;
-        move_live(store, committer, &found)?;
-    }
-    Ok(())
-}
-
-/// Segments before the journal's head that hold live contents, but few.
-fn candidates(store: &Store) -> Result<Vec<SegmentId>, ReadError> {
-    let snapshot = store.snapshot()?;
-    let head = snapshot.applied_position()?;
-    let live = snapshot.table(tables::SEGMENTS)?;
-    let mut candidates = Vec::new();
-    for segment in store.segments.ids() {
-        let row = live.get(segment.0).map_err(IndexError::from)?;
-        let live_bytes = row.map_or(0, |row| row.value());
-        let bytes = store.segments.length(segment);
-        let mostly_dead = live_bytes.saturating_mul(100) < bytes * SEGMENT_LIVE_PERCENT_MIN;
-        if head.is_some_and(|head| segment < head) && live_bytes > 0 && mostly_dead {
-            candidates.push(segment);
+        let mut batch = Batch::default();
+        for blob in &found {
+            if is_stopping() {
+                break;
+            }
+            let Some(content) = self.read(blob)? else { continue };
+            batch.moves.push(Relocation { digest: blob.digest, from: blob.place });
+            batch.contents.push(content);
+            batch.bytes += blob.length;
+            if batch.bytes >= CHANGE_BYTES_MAX || batch.moves.len() >= CHANGE_FILES_MAX {
+                std::mem::take(&mut batch).submit(&self.committer)?;
+            }
         }
+        batch.submit(&self.committer)
     }
-    Ok(candidates)
-}
 
-fn move_live(
-    store: &Arc<Store>,
-    committer: &Committer,
-    found: &[NewBlob],
-) -> Result<(), MutationError> {
-    let mut batch = Batch::default();
-    for blob in found {
-        let row = store.snapshot()?.blob(&blob.digest)?;
-        let Some(row) = row.filter(|row| row.count > 0 && row.place == blob.place) else {
-            continue;
-        };
-        let content = match read(store, blob) {
-            Ok(content) => content,
+    /// A content of the segment, checked and in memory again; `None` if it is to stay or to go.
+    fn read(&self, blob: &NewBlob) -> Result<Option<StagedBlob>, MutationError> {
+        if !self.is_live_at(blob)? {
+            return Ok(None);
+        }
+        let BlobPlace::Segment { segment, offset } = blob.place else { return Ok(None) };
+        let Some(file) = self.store.segments.get(segment) else { return Ok(None) };
+        let bytes = match Blob::new(blob.digest, blob.length, file, offset).read_whole() {
+            Ok(bytes) => bytes,
             Err(error) => {
                 tracing::error!(digest = %blob.digest, %error, "a content stays where it is");
-                continue;
+                return Ok(None);
             }
         };
-        batch.moves.push(Relocation { digest: blob.digest, from: row.place });
-        batch.contents.push(content);
-        batch.bytes += row.length;
-        if batch.bytes >= CHANGE_BYTES_MAX || batch.moves.len() >= CHANGE_FILES_MAX {
-            std::mem::take(&mut batch).submit(committer)?;
-        }
+        let mut bytes = Cursor::new(bytes);
+        let blobs = &self.store.blobs;
+        let content = blobs.stage_reader(&mut bytes, INLINE_BYTES_MAX, &|_| Ok(false));
+        let content = content.map_err(|error| ReadError::Io {
+            what: "a content on its way to the journal's head",
+            source: std::io::Error::other(error.to_string()),
+        })?;
+        // Now that it is pinned, once more: it may have gone in between (I3).
+        let is_kept = !content.is_doomed() && self.is_live_at(blob)?;
+        Ok(is_kept.then_some(content))
     }
-    batch.submit(committer)
-}
 
-/// A content of the segment, checked and in memory again.
-fn read(store: &Arc<Store>, blob: &NewBlob) -> Result<StagedBlob, ReadError> {
-    let BlobPlace::Segment { segment, offset } = blob.place else {
-        return Err(ReadError::Gone { what: blob.digest.to_string() });
-    };
-    let file = store.segments.get(segment);
-    let file = file.ok_or_else(|| ReadError::Gone { what: blob.digest.to_string() })?;
-    let bytes = Blob::new(blob.digest, blob.length, file, offset).read_whole()?;
-    let staged =
-        store.blobs.stage_reader(&mut Cursor::new(bytes), INLINE_BYTES_MAX, &|_| Ok(false));
-    staged.map_err(|error| ReadError::Corrupt { what: "a content", place: error.to_string() })
+    fn is_live_at(&self, blob: &NewBlob) -> Result<bool, MutationError> {
+        let row = self.store.snapshot()?.blob(&blob.digest)?;
+        Ok(row.is_some_and(|row| row.count > 0 && row.place == blob.place))
+    }
 }
 
 #[derive(Debug, Default)]

@@ -72,6 +72,26 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn display(&self) -> String;
 }
 
+/// Bytes of a file system that are left for the index, for a checkpoint and for what frees space.
+///
+/// Half of it takes the live half of a segment, see `segment_bytes` of the engine's options.
+pub(crate) fn reserve_bytes(space: Space) -> u64 {
+    (space.total / 20).clamp(4 << 20, 256 << 20)
+}
+
+/// Whether so many bytes may be written beside the journal: uploads on their way and spools stop
+/// at twice the reserve, so that it is there for the journal and the index (I7).
+///
+/// # Errors
+/// [`io::ErrorKind::StorageFull`] if not, and the disk's own.
+pub(crate) fn expect_room(disk: &dyn Disk, bytes: u64) -> io::Result<()> {
+    let space = disk.space()?;
+    if space.available < (reserve_bytes(space) * 2).saturating_add(bytes) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    Ok(())
+}
+
 /// An open file. All calls may be made from many threads at once; their errors are the disk's own.
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait DiskFile: Debug + Send + Sync {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::blobs::Blobs;
 use crate::bulk::{Bulk, SetNumbers};
 use crate::committer::{Committer, CommitterParts, IndexParts};
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, RealDisk, reserve_bytes};
 use crate::error::{MutationError, OpenError};
 use crate::journal::JournalOptions;
 use crate::leases::Leases;
@@ -71,13 +71,11 @@ struct Inner {
     committer: Arc<Committer>,
     supervisor: Arc<Supervisor>,
     bulk: Bulk,
-    bulk_permits: tokio::sync::Semaphore,
+    bulk_permits: Arc<tokio::sync::Semaphore>,
     archive_permits: Arc<tokio::sync::Semaphore>,
     housekeeping: Housekeeping,
     is_new: bool,
     stopped: std::sync::Once,
-    /// Held until everything else has ended (I10).
-    _lock: Box<dyn std::fmt::Debug + Send + Sync>,
 }
 
 impl Engine {
@@ -138,12 +136,11 @@ impl Engine {
             committer,
             supervisor,
             bulk,
-            bulk_permits: tokio::sync::Semaphore::new(BULK_CHANGES_MAX),
+            bulk_permits: Arc::new(tokio::sync::Semaphore::new(BULK_CHANGES_MAX)),
             archive_permits: Arc::new(tokio::sync::Semaphore::new(ARCHIVES_MAX)),
             housekeeping,
             is_new: recovered.is_new,
             stopped: std::sync::Once::new(),
-            _lock: recovered.lock,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -159,6 +156,20 @@ impl Engine {
         if tokio::task::spawn_blocking(move || inner.stop()).await.is_err() {
             tracing::error!("stopping the store panicked");
         }
+    }
+
+    /// Moves live contents out of mostly dead segments now instead of soon. For tests.
+    ///
+    /// # Errors
+    /// Reading or committing failed; what was moved stays moved.
+    #[cfg(feature = "simulation")]
+    pub async fn compact(&self) -> Result<(), MutationError> {
+        let inner = Arc::clone(&self.inner);
+        let work = move || {
+            let (store, committer) = (Arc::clone(&inner.store), Arc::clone(&inner.committer));
+            crate::compaction::Compactor::new(store, committer).compact(&|| false)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(MutationError::Panicked))
     }
 
     /// Ends all threads as a power cut would. For crash tests, whose disk has stopped already.
@@ -223,10 +234,10 @@ impl Sizes {
     /// A small file system gets small segments, so that dead ones can go early, and a small
     /// reserve (I7).
     fn on(disk: &dyn Disk, options: &EngineOptions) -> io::Result<Self> {
-        let total = disk.space()?.total;
-        let segment_bytes = options.segment_bytes.min((total / 16).max(4 << 20));
+        let space = disk.space()?;
+        let segment_bytes = options.segment_bytes.min((space.total / 32).max(4 << 20));
         let allocate_bytes = (segment_bytes / 8).clamp(64 << 10, 32 << 20);
-        let reserve_bytes = (total / 20).clamp(4 << 20, 64 << 20);
+        let reserve_bytes = reserve_bytes(space);
         Ok(Self { journal: JournalOptions { segment_bytes, allocate_bytes }, reserve_bytes })
     }
 }

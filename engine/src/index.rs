@@ -106,7 +106,12 @@ impl IndexError {
 #[derive(Debug)]
 pub(crate) struct Index {
     database: Database,
+    /// Held until the database is closed, which may write (I10); hence the last field.
+    _lock: Option<Lock>,
 }
+
+/// The lock of the data directory.
+type Lock = Box<dyn std::fmt::Debug + Send + Sync>;
 
 impl Index {
     /// Opens the index's file; makes it if `mode` says so.
@@ -119,7 +124,7 @@ impl Index {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
         let database = builder.create_with_backend(backend::DiskBackend::new(file))?;
-        Ok(Self { database })
+        Ok(Self { database, _lock: None })
     }
 
     /// Opens the index's file as the last checkpoint left it. What is applied to it stays in
@@ -132,7 +137,12 @@ impl Index {
         let backend = backend::MemoryBackend::new(file).map_err(redb::StorageError::Io)?;
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        Ok(Self { database: builder.create_with_backend(backend)? })
+        Ok(Self { database: builder.create_with_backend(backend)?, _lock: None })
+    }
+
+    /// Keeps the lock of the data directory until the index is closed.
+    pub(crate) fn keep(self, lock: Lock) -> Self {
+        Self { _lock: Some(lock), ..self }
     }
 
     /// How far the index reaches; `None` before the first commit of a new store.

@@ -25,6 +25,9 @@ mod supervisor;
 // One dataset's actor: plans, in order.
 mod dataset;
 
+// What is queued or in flight, counted.
+mod in_flight;
+
 // Changes that are planned with the actor standing still: merges, bulk uploads, partial copies.
 mod bulk;
 

@@ -53,8 +53,14 @@ pub const STACK_LAYERS_MAX: usize = 8;
 /// Rows that one step of background work reads or writes; bounds how long a group waits for it.
 pub const BACKGROUND_ROWS_MAX: usize = 1024;
 
+/// Bytes of names and metadata that one step of background work holds in memory.
+pub const BACKGROUND_BYTES_MAX: usize = 4 << 20;
+
 /// Attempts of a merge before it holds its source.
 pub const MERGE_ATTEMPTS_MAX: u32 = 3;
+
+/// How long a message waits in the mailbox of a dataset that stands still before it is taken back.
+pub const MAILBOX_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long a change that touches two datasets waits for the other one to stand still.
 pub const HOLD_WAIT_MAX: Duration = Duration::from_secs(30);

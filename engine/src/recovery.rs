@@ -44,7 +44,6 @@ const HARMLESS: [&str; 3] = ["LOCK", "lost+found", MAKING_PATH];
 /// An opened store, ready for its threads.
 #[derive(Debug)]
 pub(crate) struct Recovered {
-    pub(crate) lock: Box<dyn std::fmt::Debug + Send + Sync>,
     pub(crate) key: [u8; 32],
     pub(crate) journal: Journal,
     pub(crate) index: Index,
@@ -79,7 +78,14 @@ pub(crate) fn open(
     let mut recovered = replay(disk, index, key, options)?;
     finish(&mut recovered).map_err(damaged_index)?;
     let Replayed { journal, index, applied, changes } = recovered;
-    Ok(Recovered { lock, key, journal, index, applied, is_new, replayed_changes: changes })
+    Ok(Recovered {
+        key,
+        journal,
+        index: index.keep(lock),
+        applied,
+        is_new,
+        replayed_changes: changes,
+    })
 }
 
 fn io_error(disk: &dyn Disk) -> impl Fn(io::Error) -> OpenError + '_ {

@@ -15,7 +15,7 @@ use crate::blobs::{
     SPOOL_PREFIX, STAGING, abandoned, byte_count, capped, on_blocking_pool, remove_if_there,
     staging_error,
 };
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, expect_room};
 use crate::error::MutationError;
 use crate::limits::{READ_CHUNK_BYTES, SPOOL_MEMORY_BYTES};
 
@@ -78,6 +78,7 @@ impl Spool {
 
     /// Moves the buffer's bytes to the file, which is made if it is not there. Blocks.
     fn spill(&mut self) -> io::Result<()> {
+        expect_room(&*self.disk, byte_count(self.buffer.len()))?;
         let file = match &self.file {
             Some(file) => file,
             None => self.file.insert(open_nameless(&*self.disk)?),

@@ -20,14 +20,14 @@ use actix::{Actor, Addr, Handler, MailboxError};
 use tokio::sync::oneshot;
 
 use crate::committer::Committer;
-use crate::dataset::actor::DatasetActor;
+use crate::dataset::actor::{ActorParts, DatasetActor};
 use crate::dataset::message::{Envelope, HoldDataset, Planned, Request};
 use crate::error::MutationError;
-use crate::limits::HOLD_WAIT_MAX;
+use crate::limits::{HOLD_WAIT_MAX, MAILBOX_WAIT_MAX};
 use crate::model::DatasetId;
 use crate::store::Store;
 use arbiters::Arbiters;
-pub(crate) use entry::{Entry, Registry, Settled, Slot};
+use entry::{Entry, Registry};
 
 /// Routes changes to the actors of their datasets.
 #[derive(Debug)]
@@ -53,19 +53,29 @@ impl Supervisor {
     /// what it planned.
     ///
     /// # Errors
-    /// The actor's refusal; `Busy` before anything was queued; `Panicked` if the message broke it.
+    /// The actor's refusal; `Busy` before anything was queued, or if the dataset stands still for
+    /// too long; `Panicked` if the message broke it.
     pub(crate) async fn ask<M>(&self, dataset: DatasetId, message: M) -> Planned<M::Planned>
     where
         M: Request,
         DatasetActor: Handler<Envelope<M>>,
     {
-        let slot = self.registry.claim(dataset)?;
-        let entry = Arc::clone(slot.entry());
+        let (entry, slot) = self.registry.claim(dataset)?;
         let envelope = Envelope::new(message, slot);
         // Once more after an actor died with our message unopened in its mailbox.
         for _ in 0..2 {
             let address = self.address(&entry);
-            match address.send(envelope.again()).await {
+            let mut sending = std::pin::pin!(address.send(envelope.again()));
+            let sent = match tokio::time::timeout(MAILBOX_WAIT_MAX, &mut sending).await {
+                Ok(sent) => sent,
+                // Still in the mailbox of a dataset that stands still: taken back, so that what
+                // it holds, upload memory above all, is there for other datasets.
+                Err(_) if envelope.open().is_some() => {
+                    return Err(MutationError::Busy { what: "the dataset", waiting: 1 });
+                }
+                Err(_) => sending.await,
+            };
+            match sent {
                 Ok(planned) => return planned,
                 Err(MailboxError::Closed | MailboxError::Timeout) => {
                     entry.forget(&address);
@@ -101,13 +111,17 @@ impl Supervisor {
 
     fn address(&self, entry: &Arc<Entry>) -> Addr<DatasetActor> {
         entry.address_or_start(|| {
-            let store = Arc::clone(&self.store);
-            let committer = Arc::clone(&self.committer);
-            let registry = Arc::clone(&self.registry);
-            let entry = Arc::clone(entry);
-            DatasetActor::start_in_arbiter(self.arbiters.next(), move |_| {
-                DatasetActor::new(store, committer, registry, entry)
-            })
+            let parts = ActorParts {
+                dataset: entry.dataset(),
+                store: Arc::clone(&self.store),
+                committer: Arc::clone(&self.committer),
+                in_flight: Arc::clone(entry.in_flight()),
+                retire: {
+                    let (registry, entry) = (Arc::clone(&self.registry), Arc::clone(entry));
+                    Box::new(move || registry.retire(&entry))
+                },
+            };
+            DatasetActor::start_in_arbiter(self.arbiters.next(), move |_| DatasetActor::new(parts))
         })
     }
 

@@ -1,5 +1,6 @@
 //! Requests to a server: with a login, and with every failure put into words.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
@@ -122,8 +123,11 @@ async fn successful(url: &ServerUrl, response: Response) -> Result<Response, Fai
     let seconds = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let body = response.text().await;
     let body = body.map_err(|error| Failure::on_the_way(url, &error))?;
-    let detail = detail(&body);
     let url = url.clone();
+    if is_of_another_kind_of_server(status, &body) {
+        return Err(Failure::Strange { url, reason: format!("status {status}, and no JSON") });
+    }
+    let detail = detail(&body);
     Err(match status {
         StatusCode::UNAUTHORIZED => {
             Failure::NotLoggedIn { next_step: format!("run: granary login --url {url}"), url }
@@ -143,14 +147,32 @@ async fn successful(url: &ServerUrl, response: Response) -> Result<Response, Fai
     })
 }
 
-/// The server's words in an error's body: its `detail`, or the body itself, cut to one line.
+/// Whether somebody answers who knows nothing of the API, which says everything in JSON. What a
+/// proxy says of a server that is down, or of a body that is too large, is not meant.
+fn is_of_another_kind_of_server(status: StatusCode, body: &str) -> bool {
+    let unknown =
+        [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
+    unknown.contains(&status) && !body.trim_start().starts_with('{')
+}
+
+/// The server's words in an error's body, cut to one line: its `detail`, or what is wrong with
+/// each field, or the body itself.
 fn detail(body: &str) -> String {
     #[derive(Deserialize)]
-    struct Detailed {
-        detail: String,
+    #[serde(untagged)]
+    enum Words {
+        Detail { detail: String },
+        Fields(BTreeMap<String, Vec<String>>),
     }
-    let detailed: Result<Detailed, _> = serde_json::from_str(body);
-    let text = detailed.map_or_else(|_| body.to_owned(), |detailed| detailed.detail);
+    let text = match serde_json::from_str(body) {
+        Ok(Words::Detail { detail }) => detail,
+        Ok(Words::Fields(fields)) => {
+            let fields =
+                fields.iter().map(|(field, texts)| format!("{field}: {}", texts.join(" ")));
+            fields.collect::<Vec<_>>().join(" ")
+        }
+        Err(_) => body.to_owned(),
+    };
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.is_empty() {
         return "no reason given".to_owned();
@@ -163,10 +185,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn another_kind_of_server_is_told_by_its_words() {
+        let is = is_of_another_kind_of_server;
+        assert!(is(StatusCode::NOT_IMPLEMENTED, "<html>Unsupported method ('POST')"));
+        assert!(is(StatusCode::NOT_FOUND, ""));
+        assert!(!is(StatusCode::NOT_FOUND, r#"{"detail": "Not found."}"#));
+        assert!(!is(StatusCode::BAD_GATEWAY, "<html>"));
+        assert!(!is(StatusCode::PAYLOAD_TOO_LARGE, "<html>"));
+    }
+
+    #[test]
     fn a_servers_words_are_passed_on_as_one_line() {
         assert_eq!(detail(r#"{"detail": "Bad name 'x'"}"#), "Bad name 'x'");
         assert_eq!(detail("<html>\n <b>Bad\tgateway"), "<html> <b>Bad gateway");
-        assert_eq!(detail(r#"{"name": ["taken"]}"#), r#"{"name": ["taken"]}"#);
+        assert_eq!(
+            detail(r#"{"name": ["Is taken.", "Is long."], "tags": ["Is missing."]}"#),
+            "name: Is taken. Is long. tags: Is missing."
+        );
+        assert_eq!(detail(r#"{"name": "?"}"#), r#"{"name": "?"}"#);
         assert_eq!(detail(""), "no reason given");
         assert_eq!(detail(&"x".repeat(10_000)).len(), DETAIL_LETTERS_MAX);
     }

@@ -14,12 +14,21 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::outflow::Outflow;
+
 /// Connections at the same time; the next one waits in the system's queue. Each costs some
 /// kilobytes and an open file.
 const CONNECTIONS_MAX: usize = 16_384;
 
 /// How long a connection may take to send a request's head, silence before it included.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes that a connection buffers of what comes in, and so of a request's head. By itself the
+/// library takes up to 400 KiB each, which a thousand uploads at once would multiply.
+const INPUT_BYTES_MAX: usize = 64 << 10;
+
+/// How long a client may take nothing of an answer that is under way.
+const STALL_MAX: Duration = Duration::from_mins(2);
 
 /// How long nothing is taken after the system could not open another connection.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(100);
@@ -97,10 +106,13 @@ async fn hold(
         }
     }
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    let mut http1 = builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    http1.max_buf_size(INPUT_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIME_MAX);
     let service = TowerToHyperService::new(router);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let stream = TokioIo::new(Outflow::new(stream, STALL_MAX));
+    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = told(&mut stop) => {

@@ -30,7 +30,7 @@ impl Partial {
     /// Another pull uses it, or the disk refuses.
     pub(crate) fn open(target: &Path) -> anyhow::Result<Self> {
         let path = target.join(DIRECTORY);
-        let refused = || format!("cannot write to {}", target.display());
+        let refused = || format!("cannot write to {}; choose another folder", target.display());
         fs::create_dir_all(&path).with_context(refused)?;
         let lock = File::open(&path).with_context(refused)?;
         match lock.try_lock() {

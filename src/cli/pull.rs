@@ -13,7 +13,7 @@ use super::partial::Partial;
 use super::progress::Counters;
 use super::report::Report;
 use super::transfer::Transfers;
-use super::{Ending, ServerOptions, complain, say};
+use super::{Ending, ServerOptions, complain, counted, say};
 
 /// Download a dataset into a folder.
 ///
@@ -49,10 +49,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let dataset = client.existing(&project, &options.dataset).await?;
     let files = client.files(&dataset).await?;
     complain(format_args!(
-        "pulling dataset {:?}, version {}, with {} files to {}",
+        "pulling dataset {:?}, version {}, with {} to {}",
         dataset.name,
         dataset.version,
-        files.len(),
+        counted(files.len()),
         options.path.display()
     ));
 

@@ -12,7 +12,7 @@ use super::report::Report;
 use super::transfer::Transfers;
 use super::upload::Uploader;
 use super::walk::{self, Found};
-use super::{Ending, ServerOptions, complain, say};
+use super::{Ending, ServerOptions, complain, counted, say};
 
 /// Upload a file or a folder into a dataset.
 ///
@@ -51,12 +51,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let (dataset, made) = client.found_or_made(&project, &options.dataset).await?;
     let present = client.files(&dataset).await?;
     complain(format_args!(
-        "pushing {} to {} dataset {:?}, version {}, which holds {} files",
+        "pushing {} to {} dataset {:?}, version {}, which holds {}",
         path.display(),
         if made { "the new" } else { "the" },
         dataset.name,
         dataset.version,
-        present.len()
+        counted(present.len())
     ));
 
     let counters = Arc::new(Counters::default());

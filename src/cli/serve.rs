@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use granary::auth::load_or_create_key;
 use granary::{AppState, FirstStart, bootstrap, router};
-use granary_engine::{Engine, EngineOptions};
+use granary_engine::{Engine, EngineOptions, OpenError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -57,17 +57,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 }
 
 async fn serve(options: &Options, engine: &Engine) -> anyhow::Result<()> {
+    // Before the first start, so that a start without an address leaves nobody's password behind.
+    let listener = TcpListener::bind(options.listen).await;
+    let listener = listener.with_context(|| {
+        format!("cannot listen on {}; choose another address with --listen", options.listen)
+    })?;
+    let address = listener.local_addr().context("cannot tell the address")?;
     // No flag: a command line is there for everybody on the machine to read.
     let password = env::var("GRANARY_ADMIN_PASSWORD").ok();
     if let Some(first) = bootstrap(engine, &options.data, password).await? {
         say(told_once(&first))?;
     }
     let app = state(engine, &options.data).await?;
-    let listener = TcpListener::bind(options.listen).await;
-    let listener = listener.with_context(|| {
-        format!("cannot listen on {}; choose another address with --listen", options.listen)
-    })?;
-    let address = listener.local_addr().context("cannot tell the address")?;
     let stop = stop_on_signals()?;
     say(format_args!("granary listening on http://{address}"))?;
     let cut = listener::serve(listener, router(app), stop, GRACE).await;
@@ -107,7 +108,16 @@ async fn open(directory: &Path) -> anyhow::Result<Engine> {
     // Recovery reads the journal, so it has a thread to block.
     let opened = tokio::task::spawn_blocking(move || Engine::open(path, &EngineOptions::default()));
     let engine = opened.await.context("opening the store broke; please report this")?;
-    Ok(engine?)
+    engine.map_err(|error| match error {
+        OpenError::Io { .. } => anyhow::Error::new(error).context(
+            "the store cannot be opened; choose another directory with --data, or mend it",
+        ),
+        OpenError::Locked { .. }
+        | OpenError::NotAStore { .. }
+        | OpenError::NewerFormat { .. }
+        | OpenError::JournalDamaged { .. }
+        | OpenError::IndexDamaged { .. } => error.into(),
+    })
 }
 
 /// Turns true with the first SIGTERM or SIGINT; the second ends the process.

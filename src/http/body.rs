@@ -4,6 +4,7 @@
 //! looked at before the body.
 
 use std::convert::Infallible;
+use std::error::Error;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Multipart, Request};
@@ -16,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::ApiError;
 use super::fields::Fields;
+use super::inflow::Silence;
 use super::limits::{BODY_BYTES_MAX, BODY_BYTES_SMALL, LARGE_BODY_TIME_MAX};
 use super::state::AppState;
 
@@ -202,6 +204,9 @@ fn bad_form(error: &axum::extract::multipart::MultipartError) -> ApiError {
 
 fn cut_off(error: &axum::Error) -> ApiError {
     tracing::debug!(%error, "a request's body ended early");
+    if error.source().is_some_and(<dyn Error>::is::<Silence>) {
+        return ApiError::too_slow();
+    }
     ApiError::bad_request("The request's body ended early.")
 }
 
@@ -220,7 +225,7 @@ async fn read_whole(
         Ok(Ok(true)) => Ok((bytes.freeze(), Some(turn))),
         Ok(Ok(false)) => Err(ApiError::body_too_large(BODY_BYTES_MAX)),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(ApiError::bad_request("The request's body came too slowly.")),
+        Err(_) => Err(ApiError::too_slow()),
     }
 }
 

@@ -180,6 +180,11 @@ impl ApiError {
         Self::detail(StatusCode::NOT_ACCEPTABLE, "Could not satisfy the request Accept header.")
     }
 
+    /// 408: a body that did not come in time.
+    pub(crate) fn too_slow() -> Self {
+        Self::detail(StatusCode::REQUEST_TIMEOUT, "The request's body came too slowly.")
+    }
+
     /// 413: a body beyond its bound.
     pub(crate) fn body_too_large(limit: usize) -> Self {
         Self::detail(

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
 use granary_engine::Blob;
-use granary_engine::model::{DatasetId, Digest, FileRecord};
+use granary_engine::model::{DatasetId, Digest, FileRecord, RequestedFilename};
 
 use super::body::Incoming;
 use super::content;
@@ -29,6 +29,8 @@ pub(crate) async fn add_file(
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::AddFile, id)?;
     let filename = path::name(&uri)?;
+    // Looked at before the content, which may be long, is asked for.
+    RequestedFilename::parse(&filename).map_err(|reason| ApiError::bad_name(&filename, reason))?;
     let engine = app.engine(&allowed);
     // Dropped before it is finished, the upload leaves nothing: so an interrupted body ends here.
     let mut upload = engine.begin_upload(incoming.length()).await?;

@@ -28,3 +28,11 @@ pub(crate) const INLINE_FILES_MAX: u64 = 64;
 
 /// Bytes of a spooled answer up to which it is sent as one piece, which frees its turn at once.
 pub(crate) const INLINE_ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+/// How long a body may stand still before its sender is given up: it holds upload memory that
+/// others wait for. Far beyond every hiccup of a network that still works.
+pub(crate) const BODY_SILENCE_MAX: Duration = Duration::from_mins(1);
+
+/// How long a body that nobody wants is read, so that its sender comes to read the answer. A
+/// sender that needs longer finds the connection closed.
+pub(crate) const UNREAD_BODY_TIME_MAX: Duration = Duration::from_secs(30);

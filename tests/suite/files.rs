@@ -2,6 +2,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::support::{Dataset, Server, zip_of};
 
@@ -184,6 +185,32 @@ async fn an_upload_that_is_cut_off_leaves_nothing() {
     assert_eq!(dataset.names().await, [""; 0]);
     dataset.add("a", "whole").await.is(200);
     assert_eq!(dataset.content("a").await.body, "whole");
+}
+
+/// Many clients read the answer only when all is sent, and take a closed connection for a fault.
+#[tokio::test]
+async fn a_refused_upload_is_read_out_behind_its_answer() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let strangers = server.anonymous().with("Authorization", "Bearer worn");
+    for (client, path, status) in [
+        (&strangers, dataset.path("/files/a"), 401),
+        (&dataset.client, dataset.path("/files/..a"), 400),
+        (&dataset.client, "/v1/datasets/999/files/a".to_owned(), 404),
+        (&dataset.client, "/v1/nowhere".to_owned(), 404),
+    ] {
+        // Holds one piece, so the next one goes in only if somebody reads.
+        let (sender, receiver) = mpsc::channel::<&str>(1);
+        let pieces = stream::unfold(receiver, async |mut receiver| {
+            let piece = receiver.recv().await?;
+            Some((Ok::<_, std::io::Error>(piece), receiver))
+        });
+        client.upload(&path, Body::from_stream(pieces)).await.is(status);
+        for _ in 0..100 {
+            sender.send("more").await.unwrap();
+        }
+    }
+    assert!(dataset.names().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, expect_room};
 use crate::limits::STAGE_SYNC_BYTES;
 use crate::model::Digest;
 use crate::model::change::LargeFileId;
@@ -77,6 +77,7 @@ impl StagingFile {
 
     /// Adds bytes; syncs now and then, so that the last sync has little left to do.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        expect_room(&*self.name.disk, byte_count(bytes.len()))?;
         self.file.write_all_at(&[io::IoSlice::new(bytes)], self.length)?;
         self.digest.update(bytes);
         self.crc32.update(bytes);

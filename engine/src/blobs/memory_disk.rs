@@ -141,7 +141,7 @@ impl Disk for MemoryDisk {
     }
 
     fn space(&self) -> io::Result<Space> {
-        Err(io::ErrorKind::Unsupported.into())
+        Ok(Space { total: 1 << 40, available: 1 << 40 })
     }
 
     fn lock(&self) -> io::Result<Box<dyn Debug + Send + Sync>> {

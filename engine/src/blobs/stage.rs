@@ -65,6 +65,11 @@ impl StagedBlob {
         self.length
     }
 
+    /// Whether the content's row was about to be removed when the content was pinned.
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.pin.is_doomed()
+    }
+
     /// CRC-32 (IEEE) of the content.
     pub(crate) fn crc32(&self) -> u32 {
         self.crc32

@@ -4,6 +4,7 @@
 //! before the change is made visible. A large archive's contents go to the journal while later
 //! members are still read; nothing of them is visible until the last one has come.
 
+use super::merge::expected;
 use super::{Bulk, LargeSet, header, on_blocking_pool};
 use crate::archive::intake::{IntakeMember, open_member, read_directory};
 use crate::blobs::{StageError, StagedBlob};
@@ -49,11 +50,8 @@ enum StagedPlace {
 
 fn stage(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Staged, IntakeError> {
     let members = read_directory(&mut archive.reader())?;
-    let snapshot = bulk.store.snapshot().map_err(crate::ReadError::from);
-    let snapshot = snapshot.map_err(MutationError::from)?;
     let names: Vec<&Filename> = members.iter().map(|member| &member.filename).collect();
-    plan_free_names(&snapshot, &header(&snapshot, dataset)?, &names)?;
-    drop(snapshot);
+    expect_free(bulk, dataset, &names)?;
     let bytes: u64 = members.iter().map(|member| member.length).sum();
     if members.len() <= CHANGE_FILES_MAX && bytes <= CHANGE_BYTES_MAX {
         let part = stage_part(bulk, archive, &members)?;
@@ -68,6 +66,17 @@ fn stage(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Staged, I
         set.stage(part.files, part.contents)?;
     }
     Ok(Staged { stored, place: StagedPlace::Parts(set) })
+}
+
+/// Whether all these names may be added, in short snapshots of one and the same revision, which it
+/// gives.
+fn expect_free(bulk: &Bulk, dataset: DatasetId, names: &[&Filename]) -> Result<u64, MutationError> {
+    let revision = header(&bulk.store.snapshot()?, dataset)?.revision;
+    for names in names.chunks(CHANGE_FILES_MAX) {
+        let snapshot = bulk.store.snapshot()?;
+        plan_free_names(&snapshot, &expected(&snapshot, dataset, revision)?, names)?;
+    }
+    Ok(revision)
 }
 
 /// Members in runs that one record holds.
@@ -130,12 +139,8 @@ fn stage_part(
 impl Staged {
     /// Makes the files visible. The dataset stands still.
     fn commit(self, bulk: &Bulk, dataset: DatasetId) -> Result<Vec<StoredFile>, MutationError> {
-        let snapshot = bulk.store.snapshot()?;
-        let header = header(&snapshot, dataset)?;
         let names: Vec<&Filename> = self.stored.iter().map(|file| &file.filename).collect();
-        plan_free_names(&snapshot, &header, &names)?;
-        drop(snapshot);
-        let revision = header.revision;
+        let revision = expect_free(bulk, dataset, &names)?;
         match self.place {
             StagedPlace::Whole { files, contents } => {
                 let (reply, ticket) = Reply::new(None);

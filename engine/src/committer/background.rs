@@ -57,6 +57,11 @@ impl Background {
         self.groups_in_a_row >= GROUPS_BEFORE_BACKGROUND
     }
 
+    /// Asks for a step soon.
+    pub(super) fn wake(&mut self) {
+        self.wanted = true;
+    }
+
     pub(super) fn note_restacked(&mut self, datasets: Vec<DatasetId>) {
         for dataset in datasets {
             if self.queued.insert(dataset) {

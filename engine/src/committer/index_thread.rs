@@ -139,6 +139,8 @@ impl IndexThread {
                     }
                 }
                 Ok(IndexWork::Checkpoint(done)) => {
+                    // Whoever asks again and again must not keep the background from its period.
+                    self.background.wake();
                     self.checkpoint()?;
                     drop(done.send(Ok(())));
                 }

@@ -85,13 +85,19 @@ impl JournalThread {
                 }
             }
         }
-        let (growing, shrinking): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|submission| grows(&submission.change));
+        let (growing, shrinking): (Vec<_>, Vec<_>) = group.into_iter().partition(|submission| {
+            // Moving live bytes away is what frees a segment, but half of the reserve stays
+            // for the index.
+            let moves = matches!(submission.change, Change::Relocate { .. });
+            let is_short = space < self.reserve_bytes / 2 + bytes;
+            grows(&submission.change) || (moves && is_short)
+        });
         if !growing.is_empty() {
             tracing::warn!(available_bytes = space, refused = growing.len(), "no space left");
-        }
-        if !growing.is_empty() {
-            self.give_up_segment();
+            if let Err(AppendError::Failed(error)) = self.give_up_segment() {
+                self.refuse(growing.into_iter().chain(shrinking).collect(), error);
+                return None;
+            }
         }
         for submission in growing {
             submission.reply.answer(Err(MutationError::OutOfSpace));
@@ -111,14 +117,13 @@ impl JournalThread {
 
     /// Begins a new segment, once for each that fills a disk, so that what is dead in the old one
     /// can be reclaimed.
-    fn give_up_segment(&mut self) {
+    fn give_up_segment(&mut self) -> Result<(), AppendError> {
         let head = self.journal.end();
         if self.given_up != Some(head.segment) && head.offset > GIVEN_UP_BYTES_MIN {
-            match self.journal.roll() {
-                Ok(()) => self.given_up = Some(self.journal.end().segment),
-                Err(error) => tracing::warn!(%error, "the segment stays the journal's head"),
-            }
+            self.journal.roll()?;
+            self.given_up = Some(self.journal.end().segment);
         }
+        Ok(())
     }
 
     /// Appends one group, syncs, hands it to the index thread. `Err` ends the thread.
@@ -194,11 +199,16 @@ impl JournalThread {
                     StagedBody::Known => {}
                     StagedBody::Memory(_) if known && !relocates => {}
                     StagedBody::Memory(bytes) => {
-                        in_group.insert(digest);
+                        // A relocation enters no content, so no later change may rely on it.
+                        if !relocates {
+                            in_group.insert(digest);
+                        }
                         blobs.push(RecordBlob::Payload { digest, crc32, bytes: bytes.clone() });
                     }
                     StagedBody::Large(file) => {
-                        in_group.insert(digest);
+                        if !relocates {
+                            in_group.insert(digest);
+                        }
                         let length = content.length();
                         blobs.push(RecordBlob::Large { digest, length, crc32, file: *file });
                     }
@@ -247,7 +257,6 @@ fn grows(change: &Change) -> bool {
         | Change::HardDeleteDataset { .. }
         | Change::CommitSet { .. }
         | Change::AbortSet { .. }
-        // Moving live bytes away is what frees a segment; the reserve is there for it.
         | Change::Relocate { .. } => false,
     }
 }

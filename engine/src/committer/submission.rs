@@ -6,9 +6,9 @@ use tokio::sync::oneshot;
 
 use crate::blobs::StagedBlob;
 use crate::error::MutationError;
+use crate::in_flight::Slot;
 use crate::index::apply::Applied;
 use crate::model::change::Change;
-use crate::supervisor::Slot;
 
 /// What became of a change.
 pub(crate) type Verdict = Result<Applied, MutationError>;

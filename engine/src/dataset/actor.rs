@@ -12,40 +12,45 @@ use super::message::{
     AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, Envelope, HardDeleteDataset,
     HoldDataset, Planned, ReinstateDataset, SetMetadata, UpdateDataset,
 };
-use super::overlay::{InFlight, Overlay};
+use super::overlay::{Left, Overlay};
 use super::plan::{NoPlan, View, plan_add_file, plan_existing};
 use crate::blobs::StagedBlob;
 use crate::committer::{Committer, Reply, Submission, Ticket};
 use crate::error::MutationError;
+use crate::in_flight::{InFlight, Slot};
 use crate::limits::{ACTOR_IDLE_MAX, HOLD_MAX, PLAN_ROWS_MAX};
 use crate::model::change::{Change, NewFile};
 use crate::model::{DatasetId, Digest, FileRecord, Filename, StoredFile, Timestamp};
 use crate::store::Store;
-use crate::supervisor::{Entry, Registry, Slot};
+
+/// What an actor is started with.
+pub(crate) struct ActorParts {
+    pub(crate) dataset: DatasetId,
+    pub(crate) store: Arc<Store>,
+    pub(crate) committer: Arc<Committer>,
+    pub(crate) in_flight: Arc<InFlight>,
+    /// Lets the actor go if nobody needs it; nothing is sent to it from then on.
+    pub(crate) retire: Box<dyn Fn() -> bool + Send>,
+}
 
 /// Serialises the mutations of one dataset.
-#[derive(Debug)]
 pub(crate) struct DatasetActor {
-    dataset: DatasetId,
-    store: Arc<Store>,
-    committer: Arc<Committer>,
-    registry: Arc<Registry>,
-    entry: Arc<Entry>,
+    parts: ActorParts,
     overlay: Overlay,
     /// Whether a message came since the last look.
     used: bool,
 }
 
+impl std::fmt::Debug for DatasetActor {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = formatter.debug_struct("DatasetActor");
+        text.field("dataset", &self.parts.dataset).finish_non_exhaustive()
+    }
+}
+
 impl DatasetActor {
-    pub(crate) fn new(
-        store: Arc<Store>,
-        committer: Arc<Committer>,
-        registry: Arc<Registry>,
-        entry: Arc<Entry>,
-    ) -> Self {
-        let dataset = entry.dataset();
-        let overlay = Overlay::default();
-        Self { dataset, store, committer, registry, entry, overlay, used: true }
+    pub(crate) fn new(parts: ActorParts) -> Self {
+        Self { parts, overlay: Overlay::default(), used: true }
     }
 
     /// Plans on what is committed and what is in flight. The overlay is tidied before the
@@ -56,8 +61,8 @@ impl DatasetActor {
     ) -> Result<T, NoPlan> {
         self.used = true;
         self.overlay.forget_settled();
-        let dataset = self.dataset;
-        let snapshot = self.store.snapshot()?;
+        let dataset = self.parts.dataset;
+        let snapshot = self.parts.store.snapshot()?;
         let header = snapshot.dataset(dataset)?;
         let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
         let rows_max = PLAN_ROWS_MAX;
@@ -76,7 +81,7 @@ impl DatasetActor {
     /// Queues a change in mailbox order; only the answer is awaited, and not by us.
     fn submit(&mut self, submission: Submission) -> Result<(), MutationError> {
         self.used = true;
-        self.committer.submit(submission)
+        self.parts.committer.submit(submission)
     }
 
     fn submit_intention(&mut self, change: Change, slot: Slot) -> Planned<()> {
@@ -102,7 +107,7 @@ impl DatasetActor {
 
     /// Ends an actor that nobody uses; costs nothing to start again.
     fn stop_if_idle(&mut self, ctx: &mut Context<Self>) {
-        if !std::mem::take(&mut self.used) && self.registry.retire(&self.entry) {
+        if !std::mem::take(&mut self.used) && (self.parts.retire)() {
             ctx.stop();
         }
     }
@@ -111,7 +116,7 @@ impl DatasetActor {
 /// A change of one file, ready for the committer.
 struct PlannedFileChange {
     file: StoredFile,
-    left: InFlight,
+    left: Left,
     change: Change,
     contents: Vec<StagedBlob>,
 }
@@ -124,8 +129,8 @@ impl Actor for DatasetActor {
         ctx.run_interval(ACTOR_IDLE_MAX, Self::stop_if_idle);
         // A successor plans nothing until its predecessor's changes have settled: they are in
         // flight and in nobody's overlay.
-        let entry = Arc::clone(&self.entry);
-        ctx.wait(async move { entry.all_settled().await }.into_actor(self));
+        let in_flight = Arc::clone(&self.parts.in_flight);
+        ctx.wait(async move { in_flight.all_settled().await }.into_actor(self));
     }
 }
 
@@ -164,8 +169,8 @@ impl DatasetActor {
         };
         let file = StoredFile { filename: filename.clone(), digest };
         let files = vec![NewFile { filename, record, metadata: String::new() }];
-        let change = Change::AddFiles { dataset: self.dataset, files };
-        let left = InFlight::File(digest);
+        let change = Change::AddFiles { dataset: self.parts.dataset, files };
+        let left = Left::File(digest);
         let contents = vec![content];
         let planned = PlannedFileChange { file: file.clone(), left, change, contents };
         let ticket = self.submit_file_change(planned, slot)?;
@@ -181,10 +186,10 @@ impl DatasetActor {
         ctx: &mut Context<Self>,
     ) -> ActorResponse<Self, Planned<StoredFile>> {
         let (answer, answered) = oneshot::channel();
-        let (entry, store, dataset) =
-            (Arc::clone(&self.entry), Arc::clone(&self.store), self.dataset);
+        let (in_flight, store, dataset) =
+            (Arc::clone(&self.parts.in_flight), Arc::clone(&self.parts.store), self.parts.dataset);
         let plan = async move {
-            entry.all_settled().await;
+            in_flight.all_settled().await;
             let plan = tokio::task::spawn_blocking(move || {
                 let snapshot = store.snapshot()?;
                 let header = snapshot.dataset(dataset)?;
@@ -210,10 +215,10 @@ impl Handler<Envelope<DeleteFile>> for DatasetActor {
         let (DeleteFile { filename }, slot) = opened(&envelope)?;
         let (filename, digest) = self.plan_existing(&filename)?;
         let file = StoredFile { filename: filename.clone(), digest };
-        let change = Change::DeleteFile { dataset: self.dataset, filename, expects: digest };
+        let change = Change::DeleteFile { dataset: self.parts.dataset, filename, expects: digest };
         let planned = PlannedFileChange {
             file: file.clone(),
-            left: InFlight::Absent,
+            left: Left::Absent,
             change,
             contents: Vec::new(),
         };
@@ -228,7 +233,8 @@ impl Handler<Envelope<SetMetadata>> for DatasetActor {
     fn handle(&mut self, envelope: Envelope<SetMetadata>, _: &mut Self::Context) -> Self::Result {
         let (SetMetadata { filename, metadata }, slot) = opened(&envelope)?;
         let (filename, expects) = self.plan_existing(&filename)?;
-        let change = Change::SetMetadata { dataset: self.dataset, filename, expects, metadata };
+        let change =
+            Change::SetMetadata { dataset: self.parts.dataset, filename, expects, metadata };
         self.submit_intention(change, slot)
     }
 }
@@ -241,7 +247,7 @@ macro_rules! intentions {
 
             fn handle(&mut self, envelope: Envelope<$message>, _: &mut Self::Context) -> Self::Result {
                 let ($request, slot) = opened(&envelope)?;
-                let $dataset = self.dataset;
+                let $dataset = self.parts.dataset;
                 self.submit_intention($change, slot)
             }
         }
@@ -264,9 +270,9 @@ impl Handler<Envelope<HoldDataset>> for DatasetActor {
     fn handle(&mut self, envelope: Envelope<HoldDataset>, ctx: &mut Self::Context) -> Self::Result {
         let (HoldDataset { granted, released }, slot) = opened(&envelope)?;
         self.used = true;
-        let entry = Arc::clone(&self.entry);
+        let in_flight = Arc::clone(&self.parts.in_flight);
         let stand_still = async move {
-            entry.all_settled().await;
+            in_flight.all_settled().await;
             if granted.send(()).is_ok() {
                 // Released, dropped, or out of time: the holder's change states what it expects.
                 drop(tokio::time::timeout(HOLD_MAX, released).await);

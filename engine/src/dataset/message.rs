@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use crate::blobs::StagedBlob;
 use crate::committer::Ticket;
 use crate::error::MutationError;
+use crate::in_flight::Slot;
 use crate::model::change::CopyTarget;
 use crate::model::{DatasetPatch, RequestedFilename, StoredFile};
-use crate::supervisor::Slot;
 
 /// A message and its place in the dataset's queue.
 #[derive(Debug)]

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
+use crate::in_flight::Settled;
 use crate::model::{Digest, Filename};
-use crate::supervisor::Settled;
 
 /// What a change in flight leaves of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InFlight {
+pub(crate) enum Left {
     /// A file with this content.
     File(Digest),
     /// No file.
@@ -18,7 +18,7 @@ pub(crate) enum InFlight {
 /// The changes in flight of one dataset.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
-    names: BTreeMap<Filename, (InFlight, u64)>,
+    names: BTreeMap<Filename, (Left, u64)>,
     /// In the order of planning; a name's entry belongs to the last change that wrote it.
     changes: VecDeque<(u64, Filename, Settled)>,
     planned: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     /// Notes a change that was handed to the committer.
-    pub(crate) fn insert(&mut self, filename: Filename, left: InFlight, settled: Settled) {
+    pub(crate) fn insert(&mut self, filename: Filename, left: Left, settled: Settled) {
         self.planned += 1;
         self.names.insert(filename.clone(), (left, self.planned));
         self.changes.push_back((self.planned, filename, settled));
@@ -47,7 +47,7 @@ impl Overlay {
     }
 
     /// What is in flight of a name.
-    pub(crate) fn get(&self, name: &str) -> Option<InFlight> {
+    pub(crate) fn get(&self, name: &str) -> Option<Left> {
         self.names.get(name).map(|(left, _)| *left)
     }
 
@@ -58,7 +58,7 @@ impl Overlay {
         let below = self.names.range::<str, _>(from);
         below
             .take_while(|(name, _)| name.as_str().starts_with(&prefix))
-            .any(|(_, (left, _))| matches!(left, InFlight::File(_)))
+            .any(|(_, (left, _))| matches!(left, Left::File(_)))
     }
 }
 
@@ -74,12 +74,12 @@ mod tests {
     fn a_name_shows_the_last_change_until_that_one_settles() {
         let mut overlay = Overlay::default();
         let (first, second) = (Settled::default(), Settled::default());
-        let content = InFlight::File(Digest([1; 32]));
+        let content = Left::File(Digest([1; 32]));
         overlay.insert(name("a"), content, first.clone());
-        overlay.insert(name("a"), InFlight::Absent, second.clone());
+        overlay.insert(name("a"), Left::Absent, second.clone());
         first.settle();
         overlay.forget_settled();
-        assert_eq!(overlay.get("a"), Some(InFlight::Absent));
+        assert_eq!(overlay.get("a"), Some(Left::Absent));
         second.settle();
         overlay.forget_settled();
         assert_eq!(overlay.get("a"), None);
@@ -88,8 +88,8 @@ mod tests {
     #[test]
     fn directories_are_seen_through_names_in_flight() {
         let mut overlay = Overlay::default();
-        overlay.insert(name("d/x"), InFlight::File(Digest([1; 32])), Settled::default());
-        overlay.insert(name("e/x"), InFlight::Absent, Settled::default());
+        overlay.insert(name("d/x"), Left::File(Digest([1; 32])), Settled::default());
+        overlay.insert(name("e/x"), Left::Absent, Settled::default());
         assert!(overlay.has_directory("d"));
         assert!(!overlay.has_directory("e"));
         assert!(!overlay.has_directory("d/x"));

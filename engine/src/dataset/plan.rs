@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use super::overlay::{InFlight, Overlay};
+use super::overlay::{Left, Overlay};
 use crate::error::{MutationError, ReadError};
 use crate::index::file_tree::Below;
 use crate::limits::NUMBERS_TRIED_IN_ORDER;
@@ -43,8 +43,8 @@ impl<E: Into<MutationError>> From<E> for NoPlan {
 impl<C: Committed> View<'_, C> {
     fn file(&self, name: &str) -> Result<Option<Digest>, NoPlan> {
         match self.overlay.get(name) {
-            Some(InFlight::File(digest)) => Ok(Some(digest)),
-            Some(InFlight::Absent) => Ok(None),
+            Some(Left::File(digest)) => Ok(Some(digest)),
+            Some(Left::Absent) => Ok(None),
             None => Ok(self.committed.file(name)?),
         }
     }
@@ -59,7 +59,7 @@ impl<C: Committed> View<'_, C> {
             match next {
                 Below::Nothing => return Ok(false),
                 Below::Unknown => return Err(NoPlan::TooLong),
-                Below::File(name) if self.overlay.get(&name) == Some(InFlight::Absent) => {
+                Below::File(name) if self.overlay.get(&name) == Some(Left::Absent) => {
                     next = self.committed.first_below(&prefix, Bound::Excluded(&name))?;
                 }
                 Below::File(_) => return Ok(true),
@@ -148,7 +148,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::supervisor::Settled;
+    use crate::in_flight::Settled;
 
     struct Map(BTreeMap<String, Digest>);
 
@@ -199,10 +199,10 @@ mod tests {
     #[test]
     fn what_is_in_flight_counts_as_if_it_were_committed() {
         let mut overlay = Overlay::default();
-        let content = InFlight::File(Digest([1; 32]));
+        let content = Left::File(Digest([1; 32]));
         overlay.insert(Filename::exact("new").unwrap(), content, Settled::default());
-        overlay.insert(Filename::exact("gone").unwrap(), InFlight::Absent, Settled::default());
-        overlay.insert(Filename::exact("d/gone").unwrap(), InFlight::Absent, Settled::default());
+        overlay.insert(Filename::exact("gone").unwrap(), Left::Absent, Settled::default());
+        overlay.insert(Filename::exact("d/gone").unwrap(), Left::Absent, Settled::default());
         let names = ["gone", "d/gone"];
         assert!(add(&names, &overlay, "new").is_err());
         assert_eq!(add(&names, &overlay, "gone").unwrap(), "gone");

@@ -2,13 +2,14 @@
 //! segments, writing what was remembered in memory.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::committer::{Committer, Reply, Submission};
-use crate::compaction::compact;
+use crate::compaction::Compactor;
 use crate::error::ReadError;
 use crate::limits::{COMPACTION_PERIOD, TOUCHES_WRITTEN_EVERY};
 use crate::model::change::{CatalogueChange, Change};
@@ -17,6 +18,8 @@ use crate::store::Store;
 /// The housekeeping thread.
 #[derive(Debug)]
 pub(super) struct Housekeeping {
+    is_stopping: Arc<AtomicBool>,
+    /// Its end wakes the thread.
     stopping: Mutex<Option<Sender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -24,14 +27,22 @@ pub(super) struct Housekeeping {
 impl Housekeeping {
     pub(super) fn start(store: &Arc<Store>, committer: &Arc<Committer>) -> io::Result<Self> {
         let (stopping, stopped) = channel();
-        let (store, committer) = (Arc::clone(store), Arc::clone(committer));
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let keeper = Keeper {
+            store: Arc::clone(store),
+            committer: Arc::clone(committer),
+            compactor: Compactor::new(Arc::clone(store), Arc::clone(committer)),
+            is_stopping: Arc::clone(&is_stopping),
+        };
         let builder = std::thread::Builder::new().name("granary-keeper".into());
-        let thread = builder.spawn(move || run(&store, &committer, &stopped))?;
-        Ok(Self { stopping: Mutex::new(Some(stopping)), thread: Mutex::new(Some(thread)) })
+        let thread = builder.spawn(move || keeper.run(&stopped))?;
+        let (stopping, thread) = (Mutex::new(Some(stopping)), Mutex::new(Some(thread)));
+        Ok(Self { is_stopping, stopping, thread })
     }
 
-    /// Ends the thread; what it remembers is written first. Blocks.
+    /// Ends the thread soon; what it remembers is written first. Blocks.
     pub(super) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
         drop(self.stopping.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
@@ -40,34 +51,48 @@ impl Housekeeping {
     }
 }
 
-fn run(store: &Arc<Store>, committer: &Committer, stopped: &Receiver<()>) {
-    sweep(store);
-    let mut touches_written = Instant::now();
-    while matches!(stopped.recv_timeout(COMPACTION_PERIOD), Err(RecvTimeoutError::Timeout)) {
-        if committer.refusal().is_some() {
-            continue;
-        }
-        if let Err(error) = compact(store, committer) {
-            tracing::warn!(%error, "compaction stopped; it starts again later");
-        }
-        if touches_written.elapsed() >= TOUCHES_WRITTEN_EVERY {
-            write_touches(store, committer);
-            touches_written = Instant::now();
-        }
-    }
-    write_touches(store, committer);
+/// What the thread works with.
+#[derive(Debug)]
+struct Keeper {
+    store: Arc<Store>,
+    committer: Arc<Committer>,
+    compactor: Compactor,
+    is_stopping: Arc<AtomicBool>,
 }
 
-/// Removes what uploads of earlier starts left (nothing of it was ever answered).
-fn sweep(store: &Store) {
-    let names = |digest: &_, file| -> Result<bool, ReadError> {
-        Ok(store.snapshot()?.names_large_file(digest, file)?)
-    };
-    match store.blobs.sweep(&names) {
-        Ok(0) => {}
-        Ok(files) => tracing::info!(files, "removed what interrupted uploads left"),
-        Err(error) => {
-            tracing::warn!(%error, "what interrupted uploads left stays until the next start");
+impl Keeper {
+    fn run(mut self, stopped: &Receiver<()>) {
+        self.sweep();
+        let mut touches_written = Instant::now();
+        while matches!(stopped.recv_timeout(COMPACTION_PERIOD), Err(RecvTimeoutError::Timeout)) {
+            if self.committer.refusal().is_some() {
+                continue;
+            }
+            let is_stopping = || self.is_stopping.load(Ordering::Acquire);
+            if let Err(error) = self.compactor.compact(&is_stopping) {
+                tracing::warn!(%error, "compaction stopped; it starts again later");
+            }
+            if touches_written.elapsed() >= TOUCHES_WRITTEN_EVERY {
+                write_touches(&self.store, &self.committer);
+                touches_written = Instant::now();
+            }
+        }
+        write_touches(&self.store, &self.committer);
+    }
+
+    /// Removes what uploads of earlier starts left (nothing of it was ever answered).
+    fn sweep(&self) {
+        let names = |digest: &_, file| -> Result<bool, ReadError> {
+            // What is not looked at before the end stays for the next start.
+            let is_stopping = self.is_stopping.load(Ordering::Acquire);
+            Ok(is_stopping || self.store.snapshot()?.names_large_file(digest, file)?)
+        };
+        match self.store.blobs.sweep(&names) {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "removed what interrupted uploads left"),
+            Err(error) => {
+                tracing::warn!(%error, "what interrupted uploads left stays until the next start");
+            }
         }
     }
 }

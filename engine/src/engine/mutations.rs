@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use crate::blobs::{self, StagedBlob};
-use crate::bulk;
+use crate::bulk::{self, Bulk};
 use crate::committer::Verdict;
 use crate::dataset::message::{
     AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, HardDeleteDataset,
@@ -107,8 +107,8 @@ impl Engine {
         dataset: DatasetId,
         archive: Spooled,
     ) -> Result<Vec<StoredFile>, IntakeError> {
-        let _permit = self.bulk_permit().await?;
-        bulk::add_files(&self.inner.bulk, dataset, archive).await
+        self.to_its_end(move |bulk| async move { bulk::add_files(&bulk, dataset, archive).await })
+            .await
     }
 
     /// Removes a file by its exact name.
@@ -224,8 +224,9 @@ impl Engine {
                 ticket.redeem().await
             }
             Some(names) => {
-                let _permit = self.bulk_permit().await?;
-                bulk::copy_files(&self.inner.bulk, source, copy, names).await
+                let copy =
+                    move |bulk| async move { bulk::copy_files(&bulk, source, copy, names).await };
+                self.to_its_end(copy).await
             }
         };
         made!(verdict, Dataset)
@@ -242,12 +243,30 @@ impl Engine {
         source: DatasetId,
         after: SourceAfterMerge,
     ) -> Result<Dataset, MutationError> {
-        let _permit = self.bulk_permit().await?;
-        made!(bulk::merge_datasets(&self.inner.bulk, target, source, after).await, Dataset)
+        let merge =
+            move |bulk| async move { bulk::merge_datasets(&bulk, target, source, after).await };
+        made!(self.to_its_end(merge).await, Dataset)
     }
 
-    async fn bulk_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, MutationError> {
-        self.inner.bulk_permits.acquire().await.map_err(|_closed| MutationError::Stopping)
+    /// Runs a bulk change to its end even if the caller goes away: its holds and its permit must
+    /// not be let go while its plan is still made.
+    async fn to_its_end<T, E, F>(
+        &self,
+        change: impl FnOnce(Bulk) -> F + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<MutationError> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send,
+    {
+        let permits = Arc::clone(&self.inner.bulk_permits);
+        let permit = permits.acquire_owned().await.map_err(|_closed| MutationError::Stopping)?;
+        let bulk = self.inner.bulk.clone();
+        let under_way = tokio::spawn(async move {
+            let _permit = permit;
+            change(bulk).await
+        });
+        under_way.await.unwrap_or(Err(MutationError::Panicked.into()))
     }
 
     async fn catalogue(&self, change: CatalogueChange) -> Verdict {

@@ -13,7 +13,7 @@ use super::IndexError;
 use super::apply::{Folding, Group};
 use super::file_tree::FileTree;
 use super::rows::{FileRow, LayerRow};
-use crate::limits::{BACKGROUND_ROWS_MAX, STACK_LAYERS_MAX};
+use crate::limits::{BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX, STACK_LAYERS_MAX};
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, DatasetId, LayerId, SetId};
 
@@ -152,20 +152,26 @@ impl Group<'_> {
         after: Option<&str>,
     ) -> Result<Step, IndexError> {
         let mut batch = Vec::new();
+        let mut ended = true;
         {
             let tree = self.fold_tree(run);
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-            for row in tree.rows_from(from)?.take(BACKGROUND_ROWS_MAX) {
+            let mut bytes = 0;
+            for row in tree.rows_from(from)? {
+                if batch.len() >= BACKGROUND_ROWS_MAX || bytes >= BACKGROUND_BYTES_MAX {
+                    ended = false;
+                    break;
+                }
                 let row = row?;
                 let metadata = match row.row {
                     FileRow::File(_) => tree.metadata_at(row.depth, &row.name)?,
                     FileRow::Tombstone => None,
                 };
+                bytes += row.name.len() + metadata.as_ref().map_or(0, String::len);
                 batch.push((row, metadata));
             }
         }
         let last = batch.last().map(|(row, _)| row.name.clone());
-        let ended = batch.len() < BACKGROUND_ROWS_MAX;
         for (row, metadata) in batch {
             if to_bottom && row.row == FileRow::Tombstone {
                 continue;

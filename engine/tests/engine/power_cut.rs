@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use granary_engine::disk::{Disk as _, Reached, SimulatedDisk};
 use granary_engine::model::{LicenceId, ProjectId};
 use granary_engine::{Engine, Health, MutationError};
-use granary_engine::disk::{Disk as _, Reached, SimulatedDisk};
 
 use crate::driver::{Outcome, assert_same, observe, run, run_on_both};
 use crate::reference::{Content, Op, Reference, Sets};
@@ -24,7 +24,9 @@ pub enum Act {
     Together(Vec<Op>),
     /// The index is made durable.
     Checkpoint,
-    /// Checkpoints until so few files are in this directory of the disk; by then the background
+    /// Live contents leave the mostly dead segments.
+    Compact,
+    /// Compacts and checkpoints until so few files are in this directory of the disk; by then the background
     /// has done its work.
     Shrink { directory: &'static str, files_max: usize },
 }
@@ -50,20 +52,29 @@ impl Stop {
     }
 }
 
-/// All that a power cut may leave of what was not synced: none, all, some.
-pub fn any_reached(seed: u64) -> Vec<Reached> {
-    vec![Reached::Nothing, Reached::Everything, Reached::Random(seed)]
+/// How thoroughly a workload is stopped, beside once at each of its syncs.
+#[derive(Debug, Clone, Copy)]
+pub struct Thoroughness {
+    /// Every how many operations the disk stops too; `GRANARY_CRASH_EVERY` overrides it.
+    pub operations_every: u64,
+    /// Every how many points recovery itself is stopped at each of its operations.
+    pub recovery_every: u64,
+    /// Whether none, all and some of what was not synced is found at each point, or one of these.
+    pub all_images: bool,
 }
 
-/// One of these for each point, for workloads that take long to compare.
-pub fn one_reached(seed: u64) -> Vec<Reached> {
-    any_reached(seed).into_iter().cycle().skip((seed % 3) as usize).take(1).collect()
+impl Thoroughness {
+    fn images(self, point: u64) -> Vec<Reached> {
+        let images = [Reached::Nothing, Reached::Everything, Reached::Random(point)];
+        let one = images.get((point % 3) as usize).copied();
+        if self.all_images { images.to_vec() } else { one.into_iter().collect() }
+    }
 }
 
-/// Stops a workload at all its syncs and every `every`-th of all operations (each one, if
-/// `GRANARY_CRASH_EVERY` says 1).
-pub fn stop_everywhere(workload: &[Act], every: u64, reached: fn(u64) -> Vec<Reached>) {
-    let every = std::env::var("GRANARY_CRASH_EVERY").map_or(every, |text| text.parse().unwrap());
+/// Stops a workload at all its syncs and at operations in between.
+pub fn stop_everywhere(workload: &[Act], thoroughness: Thoroughness) {
+    let every = std::env::var("GRANARY_CRASH_EVERY");
+    let every = every.map_or(thoroughness.operations_every, |text| text.parse().unwrap());
     let (disk, acceptable) = block_on(run_until_stopped(workload, Stop::Never));
     assert_eq!(acceptable.len(), 1, "a disk that works answers everything");
     let (operations, syncs) = (disk.operations(), disk.syncs());
@@ -79,23 +90,20 @@ pub fn stop_everywhere(workload: &[Act], every: u64, reached: fn(u64) -> Vec<Rea
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(stop) = points.get(number as usize) else { break };
-                    block_on(stop_once(workload, *stop, number, &reached(number)));
+                    block_on(stop_once(workload, *stop, number, thoroughness));
                 }
             });
         }
     });
 }
 
-/// Every how many points recovery itself is stopped too.
-const RECOVERY_STOPPED_EVERY: u64 = 16;
-
-async fn stop_once(workload: &[Act], stop: Stop, number: u64, images: &[Reached]) {
+async fn stop_once(workload: &[Act], stop: Stop, number: u64, thoroughness: Thoroughness) {
     let (disk, acceptable) = run_until_stopped(workload, stop).await;
-    for reached in images {
+    for reached in thoroughness.images(number) {
         let when = format!("{stop:?}, {reached:?}");
-        assert_recovers(&disk.image(*reached), &acceptable, &when).await;
+        assert_recovers(&disk.image(reached), &acceptable, &when).await;
     }
-    if number.is_multiple_of(RECOVERY_STOPPED_EVERY) {
+    if number % thoroughness.recovery_every == thoroughness.recovery_every - 1 {
         stop_recovery(&disk.image(Reached::Random(number)), &acceptable, &format!("{stop:?}"))
             .await;
     }
@@ -129,8 +137,7 @@ async fn run_until_stopped(workload: &[Act], stop: Stop) -> (SimulatedDisk, Vec<
         if let Ok(within) = project(&engine).await {
             for act in workload {
                 let stopped;
-                (acceptable, stopped) =
-                    attempt(&engine, &disk, within, &acceptable[0], act).await;
+                (acceptable, stopped) = attempt(&engine, &disk, within, &acceptable[0], act).await;
                 if stopped {
                     break;
                 }
@@ -157,6 +164,10 @@ async fn attempt(
         Act::Checkpoint => {
             // Where it fails, the next operation says so.
             engine.checkpoint().await.ok();
+            return (vec![before.clone()], false);
+        }
+        Act::Compact => {
+            engine.compact().await.ok();
             return (vec![before.clone()], false);
         }
         Act::Shrink { directory, files_max } => {
@@ -197,7 +208,7 @@ async fn attempt(
 async fn shrink(engine: &Engine, disk: &SimulatedDisk, directory: &str, files_max: usize) {
     let begun = std::time::Instant::now();
     while disk.list(directory).is_ok_and(|names| names.len() > files_max) {
-        if engine.checkpoint().await.is_err() {
+        if engine.compact().await.is_err() || engine.checkpoint().await.is_err() {
             return;
         }
         assert!(begun.elapsed().as_secs() < 60, "{directory} does not shrink");

@@ -1,0 +1,141 @@
+//! Counts the changes of one dataset that are queued or in flight: the bound that a mailbox is not,
+//! and how anybody knows that a dataset has come to rest.
+//!
+//! A [`Slot`] is taken before a message is sent and travels with it, through the actor's plan and
+//! the committer's queue, until the change is answered or refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::watch;
+
+use crate::error::MutationError;
+use crate::limits::DATASET_QUEUE_MAX;
+
+/// The counters of one dataset.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    /// Changes queued or in flight.
+    waiting: AtomicUsize,
+    /// Changes handed to the committer.
+    submitted: AtomicU64,
+    /// Changes that the committer has answered.
+    settled: watch::Sender<u64>,
+}
+
+impl Default for InFlight {
+    fn default() -> Self {
+        let settled = watch::Sender::new(0);
+        Self { waiting: AtomicUsize::new(0), submitted: AtomicU64::new(0), settled }
+    }
+}
+
+impl InFlight {
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// `Busy`: there is none.
+    pub(crate) fn claim(self: &Arc<Self>) -> Result<Slot, MutationError> {
+        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
+        let counters = Arc::clone(self);
+        let slot =
+            Slot { counters, settled: Settled::default(), submitted: AtomicBool::new(false) };
+        if waiting >= DATASET_QUEUE_MAX {
+            return Err(MutationError::Busy { what: "the dataset", waiting });
+        }
+        Ok(slot)
+    }
+
+    /// Whether nobody waits and nothing is in flight.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits until everything submitted so far is settled.
+    pub(crate) async fn all_settled(&self) {
+        let submitted = self.submitted.load(Ordering::Acquire);
+        let mut settled = self.settled.subscribe();
+        // The sender lives in `self`, so the wait cannot end for want of one.
+        drop(settled.wait_for(|settled| *settled >= submitted).await);
+    }
+}
+
+/// Whether a change in flight has been answered.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settled(Arc<AtomicBool>);
+
+impl Settled {
+    pub(crate) fn is_settled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn settle(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// A place in a dataset's queue, from before its message is sent until its change is answered.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    counters: Arc<InFlight>,
+    settled: Settled,
+    submitted: AtomicBool,
+}
+
+impl Slot {
+    /// Counts the change as in flight; gives the flag that tells when it no longer is.
+    pub(crate) fn submitted(&self) -> Settled {
+        if !self.submitted.swap(true, Ordering::AcqRel) {
+            self.counters.submitted.fetch_add(1, Ordering::AcqRel);
+        }
+        self.settled.clone()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.settled.settle();
+        if *self.submitted.get_mut() {
+            self.counters.settled.send_modify(|settled| *settled += 1);
+        }
+        self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_counts_until_a_slot_is_dropped() {
+        let counters = Arc::new(InFlight::default());
+        let slots: Vec<Slot> = (0..DATASET_QUEUE_MAX).map(|_| counters.claim().unwrap()).collect();
+        assert!(matches!(counters.claim(), Err(MutationError::Busy { .. })));
+        drop(slots);
+        assert!(counters.is_unused());
+        assert!(counters.claim().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_dataset_is_at_rest_once_what_was_submitted_is_settled() {
+        let counters = Arc::new(InFlight::default());
+        counters.all_settled().await;
+        let (merely_queued, in_flight) = (counters.claim().unwrap(), counters.claim().unwrap());
+        let settled = in_flight.submitted();
+        let mut rest = Box::pin(counters.all_settled());
+        assert!(futures_ready(&mut rest).is_none());
+        drop(in_flight);
+        assert!(settled.is_settled());
+        rest.await;
+        drop(merely_queued);
+    }
+
+    /// Polls once.
+    fn futures_ready<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::Pin::new(future).poll(&mut context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
+    }
+}
