@@ -23,10 +23,10 @@ const GROUP_OVERHEAD: usize = 4096;
 /// Measures all variants.
 pub(crate) fn bench(criterion: &mut Criterion) {
     for (variant, datasets, clients, files) in [
-        ("one_dataset", 1, 1, 500),
-        ("one_dataset", 1, 16, 4000),
-        ("one_dataset", 1, 64, 4000),
-        ("64_datasets", 64, 64, 4000),
+        ("one_dataset", 1, 1, 400),
+        ("one_dataset", 1, 16, 2000),
+        ("one_dataset", 1, 64, 2000),
+        ("64_datasets", 64, 64, 2000),
     ] {
         let contest = Contest {
             capability: "commit",

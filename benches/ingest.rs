@@ -19,7 +19,7 @@ use crate::support::store::{Store, add};
 use crate::support::{FILE_BYTES, noise, spread, stamp, unique};
 
 const CLIENTS: u64 = 64;
-const FILES: u64 = 4000;
+const FILES: u64 = 2000;
 
 /// Contents that are known from the start.
 const KNOWN: u64 = 1000;

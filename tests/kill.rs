@@ -19,7 +19,7 @@ struct Server {
     child: Child,
     url: String,
     /// Kept open, so that the server never writes into a closed pipe.
-    _announcements: BufReader<ChildStdout>,
+    announcements: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -28,19 +28,25 @@ impl Server {
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(work.join("data"));
         command.env("GRANARY_ADMIN_PASSWORD", PASSWORD).env("RUST_LOG", "error");
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut announcements = BufReader::new(child.stdout.take().unwrap());
-        loop {
+        let announcements = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Self { child, url: String::new(), announcements };
+        while server.url.is_empty() {
             let mut line = String::new();
-            let read = announcements.read_line(&mut line).unwrap();
+            let read = server.announcements.read_line(&mut line).unwrap();
             assert!(read > 0, "the server ended before it was ready");
-            if let Some(url) = line.trim().strip_prefix("granary listening on ") {
-                let url = url.to_owned();
-                return Self { child, url, _announcements: announcements };
-            }
+            let url = line.trim().strip_prefix("granary listening on ");
+            server.url = url.unwrap_or_default().to_owned();
         }
+        server
     }
 
-    fn kill(mut self) {
+    fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -97,7 +103,7 @@ fn push_and_kill(work: &Path, server: Server, kill_after: u64) -> BTreeSet<Strin
     let mut sent = BTreeSet::new();
     let mut server = Some(server);
     for line in lines {
-        if let Some(name) = line.strip_prefix("sent ").filter(|name| name.ends_with(".bin")) {
+        if let Some(name) = line.strip_prefix("sent ").filter(|name| name.contains('/')) {
             sent.insert(name.to_owned());
         }
         if u64::try_from(sent.len()).unwrap() >= kill_after
