@@ -131,10 +131,10 @@ impl Group<'_> {
     pub(crate) fn continue_fold(&mut self, mut job: FoldJob) -> Result<FoldOutcome, IndexError> {
         job.next = match job.next {
             Step::Rows { after } => {
-                self.fold_rows(&job.run, job.to_bottom, job.set, after.as_deref())?
+                self.fold_rows(&job.run, job.to_bottom, job.target, after.as_deref())?
             }
             Step::Metadata { layer, after } => {
-                self.fold_metadata(&job.run, job.set, layer, after.as_deref())?
+                self.fold_metadata(&job.run, job.target, layer, after.as_deref())?
             }
             Step::Swap => {
                 self.swap_folded(&job)?;
@@ -148,7 +148,7 @@ impl Group<'_> {
         &mut self,
         run: &[StackEntry],
         to_bottom: bool,
-        set: SetId,
+        target: LayerId,
         after: Option<&str>,
     ) -> Result<Step, IndexError> {
         let mut batch = Vec::new();
@@ -176,7 +176,7 @@ impl Group<'_> {
             if to_bottom && row.row == FileRow::Tombstone {
                 continue;
             }
-            self.write_folded(set, &row.name, Folding { row: Some(row.row), metadata })?;
+            self.write_folded(target, &row.name, Folding { row: Some(row.row), metadata })?;
         }
         Ok(match (ended, to_bottom) {
             (false, _) => Step::Rows { after: last },
@@ -189,7 +189,7 @@ impl Group<'_> {
     fn fold_metadata(
         &mut self,
         run: &[StackEntry],
-        set: SetId,
+        target: LayerId,
         layer: usize,
         after: Option<&str>,
     ) -> Result<Step, IndexError> {
@@ -211,7 +211,7 @@ impl Group<'_> {
             let tree: FileTree<'_, _, _> = self.fold_tree(run);
             if tree.nearest(name)?.is_none() {
                 let metadata = tree.metadata_at(run.len(), name)?;
-                self.write_folded(set, name, Folding { row: None, metadata })?;
+                self.write_folded(target, name, Folding { row: None, metadata })?;
             }
         }
         Ok(match names.pop() {

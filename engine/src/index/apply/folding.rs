@@ -64,11 +64,10 @@ impl<'txn> Group<'txn> {
 
     pub(crate) fn write_folded(
         &mut self,
-        set: SetId,
+        layer: LayerId,
         name: &str,
         folding: Folding,
     ) -> Result<(), IndexError> {
-        let layer = self.folding_layer(set)?;
         if let Some(row) = folding.row {
             if let FileRow::File(record) = row {
                 self.count_up(&record.digest)?;
