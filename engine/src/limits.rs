@@ -71,14 +71,15 @@ pub const ACTOR_IDLE_MAX: Duration = Duration::from_mins(1);
 /// Journal bytes after which the index is checkpointed; bounds replay to about half a second.
 pub const CHECKPOINT_JOURNAL_BYTES: u64 = 256 << 20;
 
-/// Changes after which the index is checkpointed.
-pub const CHECKPOINT_CHANGES: u64 = 50_000;
+/// Rows after which the index is checkpointed; at some ten microseconds each, replaying them takes
+/// half a second.
+pub const CHECKPOINT_ROWS: u64 = 50_000;
 
 /// Time after the first change since the last checkpoint at which the next one is made.
 pub const CHECKPOINT_AFTER: Duration = Duration::from_secs(5);
 
 /// Bytes of the uploads in flight that are held in memory, over all clients.
-pub const UPLOAD_MEMORY_BYTES: usize = 128 << 20;
+pub const UPLOAD_MEMORY_BYTES: usize = 96 << 20;
 
 /// How long an upload waits for memory before it is told to come back.
 pub const UPLOAD_WAIT_MAX: Duration = Duration::from_secs(10);

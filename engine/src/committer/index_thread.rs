@@ -16,7 +16,7 @@ use crate::index::apply::Group;
 use crate::index::rows::AppliedRow;
 use crate::index::{Index, IndexError, reclaim, write_applied};
 use crate::journal::Position;
-use crate::limits::{CHECKPOINT_AFTER, CHECKPOINT_CHANGES, CHECKPOINT_JOURNAL_BYTES};
+use crate::limits::{CHECKPOINT_AFTER, CHECKPOINT_JOURNAL_BYTES, CHECKPOINT_ROWS};
 use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::{DatasetId, Sequence};
 use crate::recovery;
@@ -57,20 +57,20 @@ pub(crate) struct JournaledGroup {
 #[derive(Debug, Default)]
 pub(super) struct SinceCheckpoint {
     journal_bytes: u64,
-    changes: u64,
+    rows: u64,
     first: Option<Instant>,
 }
 
 impl SinceCheckpoint {
-    pub(super) fn note(&mut self, journal_bytes: u64, changes: u64) {
+    pub(super) fn note(&mut self, journal_bytes: u64, rows: u64) {
         self.journal_bytes += journal_bytes;
-        self.changes += changes;
+        self.rows += rows;
         self.first.get_or_insert_with(Instant::now);
     }
 
     fn is_due(&self) -> bool {
         self.journal_bytes >= CHECKPOINT_JOURNAL_BYTES
-            || self.changes >= CHECKPOINT_CHANGES
+            || self.rows >= CHECKPOINT_ROWS
             || self.first.is_some_and(|first| first.elapsed() >= CHECKPOINT_AFTER)
     }
 }
@@ -160,8 +160,8 @@ impl IndexThread {
         match self.apply_group(&index, &group) {
             Ok((verdicts, restacked)) => {
                 group.applied.store(self.applied.sequence.0, Ordering::Release);
-                let changes = u64::try_from(group.records.len()).unwrap_or(u64::MAX);
-                self.since_checkpoint.note(group.bytes, changes);
+                let rows = group.records.iter().map(|record| record.change.row_count()).sum();
+                self.since_checkpoint.note(group.bytes, rows);
                 self.background.note_restacked(restacked);
                 for (record, verdict) in group.records.into_iter().zip(verdicts) {
                     drop(record.pins);

@@ -53,6 +53,32 @@ pub(crate) enum Change {
     Catalogue(CatalogueChange),
 }
 
+impl Change {
+    /// Rows that applying the change writes, about; what it shares costs nothing.
+    pub(crate) fn row_count(&self) -> u64 {
+        match self {
+            Self::AddFiles { files, .. }
+            | Self::CopyFiles { files, .. }
+            | Self::MergeFiles { files, .. }
+            | Self::StageFiles { files, .. } => u64::try_from(files.len()).unwrap_or(u64::MAX),
+            Self::Relocate { moves } => u64::try_from(moves.len()).unwrap_or(u64::MAX),
+            Self::DeleteFile { .. }
+            | Self::SetMetadata { .. }
+            | Self::ClearDataset { .. }
+            | Self::CreateDataset { .. }
+            | Self::UpdateDataset { .. }
+            | Self::DestroyDataset { .. }
+            | Self::ReinstateDataset { .. }
+            | Self::HardDeleteDataset { .. }
+            | Self::CopyDataset { .. }
+            | Self::MergeShared { .. }
+            | Self::CommitSet { .. }
+            | Self::AbortSet { .. }
+            | Self::Catalogue(_) => 1,
+        }
+    }
+}
+
 /// A file that a change adds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NewFile {
