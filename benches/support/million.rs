@@ -11,8 +11,9 @@ use super::store::Store;
 /// Sizes of the datasets, each with names and contents of its own.
 pub(crate) const SIZES: [u64; 3] = [1_000_000, 10_000, 10];
 
-/// Files that one archive brings.
-const STEP: u64 = 100_000;
+/// Files that one archive brings: all of a dataset, so that it is one layer, as if they had come
+/// one by one.
+const STEP: u64 = 1_000_000;
 
 /// The store, made when it is first wanted.
 pub(crate) type LazyMillion = LazyCell<Million>;
