@@ -14,6 +14,8 @@ mod content;
 
 mod datasets;
 
+mod docs;
+
 mod download;
 
 mod error;
@@ -36,6 +38,8 @@ mod metadata;
 
 mod nodes;
 
+mod openapi;
+
 mod path;
 
 mod projects;
@@ -43,6 +47,8 @@ mod projects;
 mod range;
 
 mod respond;
+
+mod routes;
 
 mod state;
 
@@ -57,23 +63,18 @@ mod wire;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::routes;
+
+use routes::{Route, Routes};
 
 pub use state::AppState;
 
 /// The whole API as a router.
-///
-/// Every path is there with and without a slash at its end, except those that end in a name, where
-/// the slash is part of it.
 pub fn router(state: AppState) -> Router {
-    let api = Router::new()
-        .merge(both("/livez", || get(health::live)))
-        .merge(both("/readyz", || get(health::ready)))
-        .merge(auth_routes())
-        .merge(dataset_routes())
-        .merge(file_routes())
-        .merge(catalogue_routes())
+    let (router, _) = routes().split();
+    let api = router
         .fallback(headers::no_route)
         .method_not_allowed_fallback(headers::other_method)
         // Bodies have bounds of their own, see `body.rs` and the engine's.
@@ -85,49 +86,62 @@ pub fn router(state: AppState) -> Router {
     api.layer(from_fn(headers::add)).layer(from_fn(inflow::watch))
 }
 
+/// The route table. Methods and paths stand at the handlers, with all else that is said of them.
+fn routes() -> Routes {
+    Routes::new(openapi::begin())
+        .group(&["server"], server_routes())
+        .group(&["auth"], auth_routes())
+        .group(&["datasets"], dataset_routes())
+        .group(&["files"], file_routes())
+        .group(&["metadata"], metadata_routes())
+        .undescribed(catalogue_routes())
+}
+
+fn server_routes() -> Vec<Route> {
+    vec![
+        routes!(health::live),
+        routes!(health::ready),
+        routes!(openapi::document),
+        routes!(docs::page),
+        routes!(docs::asset),
+    ]
+}
+
+fn auth_routes() -> Vec<Route> {
+    vec![routes!(auth::obtain), routes!(auth::refresh), routes!(auth::verify)]
+}
+
+fn dataset_routes() -> Vec<Route> {
+    vec![
+        routes!(datasets::create),
+        routes!(datasets::retrieve, datasets::update, datasets::partial_update, datasets::destroy),
+        routes!(datasets::clear),
+        routes!(datasets::merge),
+        routes!(download::download),
+        routes!(datasets::copy),
+        routes!(datasets::hard_delete),
+        routes!(datasets::reinstate),
+    ]
+}
+
+fn file_routes() -> Vec<Route> {
+    vec![
+        routes!(files::add_file, files::get_file, files::delete_file),
+        routes!(files::add_files),
+        routes!(files::get_file_by_handle),
+    ]
+}
+
+fn metadata_routes() -> Vec<Route> {
+    vec![
+        routes!(metadata::get_all_metadata),
+        routes!(metadata::set_metadata, metadata::get_metadata),
+    ]
+}
+
 /// A path with and without a slash at its end.
 fn both(path: &str, methods: impl Fn() -> MethodRouter<AppState>) -> Router<AppState> {
     Router::new().route(path, methods()).route(&format!("{path}/"), methods())
-}
-
-fn auth_routes() -> Router<AppState> {
-    Router::new()
-        .merge(both("/v1/auth/obtain", || post(auth::obtain)))
-        .merge(both("/v1/auth/refresh", || post(auth::refresh)))
-        .merge(both("/v1/auth/verify", || post(auth::verify)))
-}
-
-fn dataset_routes() -> Router<AppState> {
-    let one = || {
-        get(datasets::retrieve)
-            .put(datasets::update)
-            .patch(datasets::partial_update)
-            .delete(datasets::destroy)
-    };
-    Router::new()
-        .merge(both("/v1/datasets/list", || post(datasets::list)))
-        .merge(both("/v1/datasets/create", || post(datasets::create)))
-        .merge(both("/v1/datasets/{pk}", one))
-        .merge(both("/v1/datasets/{pk}/clear", || delete(datasets::clear)))
-        .merge(both("/v1/datasets/{pk}/merge/{other}", || post(datasets::merge)))
-        .merge(both("/v1/datasets/{pk}/download", || post(download::download)))
-        .merge(both("/v1/datasets/{pk}/copy", || post(datasets::copy)))
-        .merge(both("/v1/datasets/{pk}/hard", || delete(datasets::hard_delete)))
-        .merge(both("/v1/datasets/{pk}/reinstate", || delete(datasets::reinstate)))
-}
-
-fn file_routes() -> Router<AppState> {
-    let file = || post(files::add_file).get(files::get_file).delete(files::delete_file);
-    let metadata = || post(metadata::set_metadata).get(metadata::get_metadata);
-    let handle = || get(files::get_file_by_handle);
-    Router::new()
-        // The empty name is a name too, and refused as one.
-        .route("/v1/datasets/{pk}/files/", file())
-        .route("/v1/datasets/{pk}/files/{*filename}", file())
-        .merge(both("/v1/datasets/{pk}/files-multi", || post(files::add_files)))
-        .merge(both("/v1/datasets/{pk}/file-handles/{handle}", handle))
-        .merge(both("/v1/datasets/{pk}/metadata", || get(metadata::get_all_metadata)))
-        .route("/v1/datasets/{pk}/metadata/{*filename}", metadata())
 }
 
 fn catalogue_routes() -> Router<AppState> {
@@ -138,6 +152,7 @@ fn catalogue_routes() -> Router<AppState> {
             .merge(both(&format!("{path}/{{pk}}"), || get(licences::retrieve)))
     };
     Router::new()
+        .merge(both("/v1/datasets/list", || post(datasets::list)))
         .merge(both("/v1/users/list", || post(users::list)))
         .merge(both("/v1/users/create", || post(users::create)))
         .route("/v1/users/{*username}", get(users::retrieve))

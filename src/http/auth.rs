@@ -8,13 +8,23 @@ use granary_engine::model::UserId;
 use super::body::Incoming;
 use super::caller::NodeChecked;
 use super::error::ApiError;
+use super::openapi::failures::FieldsBody;
 use super::respond::json;
 use super::state::AppState;
-use super::wire::auth::{AccessToken, Credentials, Tokens, Verified, read_refresh, read_verify};
+use super::wire::auth::{AccessToken, AnyToken, Credentials, RefreshToken, Tokens, Verified};
 use crate::auth::TokenKind;
 use crate::permission::Principal;
 
-/// `POST /auth/obtain`. Wrong, unknown and inactive look alike and take the same time.
+/// Logs a user in.
+///
+/// A wrong password, an unknown and a deactivated user look alike and take the same time.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/obtain",
+    request_body = Credentials,
+    responses((status = OK, description = "The tokens.", body = Tokens), FieldsBody),
+    security(()),
+)]
 pub(crate) async fn obtain(
     State(app): State<AppState>,
     _: NodeChecked,
@@ -35,14 +45,23 @@ pub(crate) async fn obtain(
     json(StatusCode::OK, &tokens)
 }
 
-/// `POST /auth/refresh`. A deactivated user gets no further token.
+/// Gives a fresh access token for a refresh token.
+///
+/// A deactivated user gets none.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/refresh",
+    request_body = RefreshToken,
+    responses((status = OK, description = "The token.", body = AccessToken), FieldsBody),
+    security(()),
+)]
 pub(crate) async fn refresh(
     State(app): State<AppState>,
     _: NodeChecked,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
-    let token = read_refresh(incoming.fields(&app).await?)?;
-    let verdict = app.tokens().verify(&token, Some(TokenKind::Refresh));
+    let RefreshToken { refresh } = RefreshToken::read(incoming.fields(&app).await?)?;
+    let verdict = app.tokens().verify(&refresh, Some(TokenKind::Refresh));
     let user = verdict.map_err(ApiError::bad_token)?;
     let user = app.snapshot()?.user(user)?.ok_or_else(ApiError::unknown_user)?;
     if !user.is_active {
@@ -52,13 +71,20 @@ pub(crate) async fn refresh(
     json(StatusCode::OK, &AccessToken { access })
 }
 
-/// `POST /auth/verify`, for tokens of either kind.
+/// Says whether a token, of either kind, is a good one.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/verify",
+    request_body = AnyToken,
+    responses((status = OK, description = "It is; an empty object.", body = Verified), FieldsBody),
+    security(()),
+)]
 pub(crate) async fn verify(
     State(app): State<AppState>,
     _: NodeChecked,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
-    let token = read_verify(incoming.fields(&app).await?)?;
+    let AnyToken { token } = AnyToken::read(incoming.fields(&app).await?)?;
     let verdict = app.tokens().verify(&token, None);
     verdict.map_err(ApiError::bad_token)?;
     json(StatusCode::OK, &Verified {})

@@ -9,11 +9,15 @@ use granary_engine::{MutationError, Snapshot, UniqueRule};
 use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
+use super::openapi::failures::{
+    FieldsBody, Growing, Guarded, JsonBody, KnownParameters, Restricted,
+};
+use super::openapi::parameters::ShowFiles;
 use super::path;
 use super::respond::{Rows, changed_dataset, dataset, empty, read_dataset, spooled};
 use super::state::AppState;
-use super::wire::bodies::{CopyBody, DatasetBody, read_merge};
-use super::wire::datasets::write_dataset;
+use super::wire::bodies::{AllFields, CopyBody, DatasetBody, MergeBody, SomeFields, read_merge};
+use super::wire::datasets::{Shape, write_dataset};
 use super::wire::list::ListBody;
 use crate::permission::{Action, Allowed, Object, Principal, Rights, allow};
 
@@ -70,7 +74,20 @@ pub(crate) async fn list(
     .await
 }
 
-/// `POST /datasets/create`. The body is looked at first, whoever sends it.
+/// Makes a new, empty dataset, version 1 of its name.
+///
+/// For members of the project's team who may write, and administrators. The body is looked at
+/// first, whoever sends it.
+#[utoipa::path(
+    post,
+    path = "/v1/datasets/create",
+    params(ShowFiles),
+    request_body = AllFields,
+    responses(
+        (status = CREATED, description = "The new dataset.", body = Shape<'_>),
+        Restricted, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn create(
     State(app): State<AppState>,
     principal: Principal,
@@ -91,7 +108,16 @@ pub(crate) async fn create(
     changed_dataset(&app, StatusCode::CREATED, created, with_files(&uri)).await
 }
 
-/// `GET /datasets/{pk}`.
+/// Shows a dataset, soft-deleted or not.
+///
+/// For members of the owning team and administrators; if it is public, for everybody.
+#[utoipa::path(
+    get,
+    path = "/v1/datasets/{pk}",
+    params(ShowFiles),
+    responses((status = OK, description = "The dataset.", body = Shape<'_>), Guarded),
+    security((), ("bearer" = [])),
+)]
 pub(crate) async fn retrieve(
     State(app): State<AppState>,
     principal: Principal,
@@ -102,7 +128,20 @@ pub(crate) async fn retrieve(
     dataset(&app, StatusCode::OK, snapshot, shown, with_files(&uri)).await
 }
 
-/// `PUT /datasets/{pk}`.
+/// Changes a dataset; the same fields are needed as for a new one.
+///
+/// For members of the owning team who may write, who may execute and come from a node, and
+/// administrators. Who moves it to another project must be one who may write there.
+#[utoipa::path(
+    put,
+    path = "/v1/datasets/{pk}",
+    params(ShowFiles),
+    request_body = AllFields,
+    responses(
+        (status = OK, description = "The changed dataset.", body = Shape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn update(
     State(app): State<AppState>,
     principal: Principal,
@@ -112,7 +151,19 @@ pub(crate) async fn update(
     change(&app, &principal, &uri, incoming, Need::Required).await
 }
 
-/// `PATCH /datasets/{pk}`.
+/// Changes some fields of a dataset.
+///
+/// For the same as a whole change.
+#[utoipa::path(
+    patch,
+    path = "/v1/datasets/{pk}",
+    params(ShowFiles),
+    request_body = SomeFields,
+    responses(
+        (status = OK, description = "The changed dataset.", body = Shape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn partial_update(
     State(app): State<AppState>,
     principal: Principal,
@@ -148,7 +199,14 @@ async fn change(
     changed_dataset(app, StatusCode::OK, changed, with_files(uri)).await
 }
 
-/// `DELETE /datasets/{pk}`.
+/// Soft-deletes a dataset; it can be reinstated.
+///
+/// For members of the owning team who may write, and administrators. Once more changes nothing.
+#[utoipa::path(
+    delete,
+    path = "/v1/datasets/{pk}",
+    responses((status = NO_CONTENT, description = "It is deleted."), Guarded),
+)]
 pub(crate) async fn destroy(
     State(app): State<AppState>,
     principal: Principal,
@@ -160,7 +218,19 @@ pub(crate) async fn destroy(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// `DELETE /datasets/{pk}/clear`.
+/// Empties the metadata of all files of a dataset.
+///
+/// For members of the owning team who may write, who may execute and come from a node, and
+/// administrators.
+#[utoipa::path(
+    delete,
+    path = "/v1/datasets/{pk}/clear",
+    params(ShowFiles),
+    responses(
+        (status = OK, description = "The cleared dataset.", body = Shape<'_>),
+        Guarded, Growing,
+    ),
+)]
 pub(crate) async fn clear(
     State(app): State<AppState>,
     principal: Principal,
@@ -172,7 +242,21 @@ pub(crate) async fn clear(
     changed_dataset(&app, StatusCode::OK, cleared, with_files(&uri)).await
 }
 
-/// `POST /datasets/{pk}/merge/{other}`. The right is needed on both.
+/// Adds the files of another dataset, with their metadata.
+///
+/// A file of the same name and content stays as it is; one of the same name and another content
+/// comes as `NAME-0001.EXTENSION`, with the next number that is free. For members of the owning
+/// teams of both who may write, who may execute and come from a node, and administrators.
+#[utoipa::path(
+    post,
+    path = "/v1/datasets/{pk}/merge/{other}",
+    params(ShowFiles),
+    request_body = MergeBody,
+    responses(
+        (status = OK, description = "The target.", body = Shape<'_>),
+        Guarded, Growing, JsonBody,
+    ),
+)]
 pub(crate) async fn merge(
     State(app): State<AppState>,
     principal: Principal,
@@ -193,7 +277,19 @@ pub(crate) async fn merge(
     changed_dataset(&app, StatusCode::OK, merged, with_files(&uri)).await
 }
 
-/// `POST /datasets/{pk}/copy`.
+/// Copies a dataset with its files and their metadata.
+///
+/// For members of the owning team and administrators.
+#[utoipa::path(
+    post,
+    path = "/v1/datasets/{pk}/copy",
+    params(ShowFiles),
+    request_body = Option<CopyBody>,
+    responses(
+        (status = OK, description = "The copy.", body = Shape<'_>),
+        Guarded, Growing, JsonBody, KnownParameters,
+    ),
+)]
 pub(crate) async fn copy(
     State(app): State<AppState>,
     principal: Principal,
@@ -215,7 +311,15 @@ pub(crate) async fn copy(
     changed_dataset(&app, StatusCode::OK, copied, with_files(&uri)).await
 }
 
-/// `DELETE /datasets/{pk}/hard`. The right is looked at first; the answer shows what was there.
+/// Deletes a dataset for good.
+///
+/// For administrators; the right is looked at before the dataset.
+#[utoipa::path(
+    delete,
+    path = "/v1/datasets/{pk}/hard",
+    params(ShowFiles),
+    responses((status = OK, description = "What was there.", body = Shape<'_>), Guarded),
+)]
 pub(crate) async fn hard_delete(
     State(app): State<AppState>,
     principal: Principal,
@@ -230,7 +334,18 @@ pub(crate) async fn hard_delete(
     Ok(response)
 }
 
-/// `DELETE /datasets/{pk}/reinstate`. The right is looked at first.
+/// Brings a soft-deleted dataset back; an active one stays as it is.
+///
+/// For administrators; the right is looked at before the dataset.
+#[utoipa::path(
+    delete,
+    path = "/v1/datasets/{pk}/reinstate",
+    params(ShowFiles),
+    responses(
+        (status = OK, description = "The dataset.", body = Shape<'_>),
+        Guarded, Growing,
+    ),
+)]
 pub(crate) async fn reinstate(
     State(app): State<AppState>,
     principal: Principal,

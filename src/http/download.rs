@@ -14,9 +14,11 @@ use super::body::Incoming;
 use super::content::DATA;
 use super::datasets::{Opened, open};
 use super::error::ApiError;
+use super::openapi::failures::{Guarded, JsonBody, KnownParameters, NoJson};
 use super::path;
 use super::state::AppState;
-use super::wire::bodies::read_download;
+use super::wire::Content;
+use super::wire::bodies::{DownloadBody, read_download};
 use crate::permission::{Action, Principal};
 
 /// Letters that RFC 5987 leaves as they are.
@@ -32,7 +34,27 @@ const TYPES: [&str; 6] = [
     "application/octet-stream",
 ];
 
-/// `POST /datasets/{pk}/download`.
+/// Gives a dataset as one archive, in one state however long it takes.
+///
+/// For members of the owning team and administrators.
+#[utoipa::path(
+    post,
+    path = "/v1/datasets/{pk}/download",
+    request_body = Option<DownloadBody>,
+    responses(
+        (
+            status = OK,
+            description = "The archive.",
+            body = Content,
+            content_type = "application/data",
+            headers(
+                ("Content-Disposition" = String, description = "The archive's name."),
+                ("Content-Length" = u64, description = "Of a zip; a tar.gz is made on its way."),
+            ),
+        ),
+        Guarded, JsonBody, KnownParameters, NoJson,
+    ),
+)]
 pub(crate) async fn download(
     State(app): State<AppState>,
     principal: Principal,

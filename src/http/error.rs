@@ -5,18 +5,25 @@
 
 mod mapping;
 
+mod shape;
+
 use std::error::Error;
 use std::fmt::Write as _;
 
 use axum::http::header::{CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
 
 use crate::auth::TokenFault;
 
+use shape::Shape;
+pub(crate) use shape::{CodedDetail, Detail, Fault, FieldErrors, TokenMessage, TokenRefusal};
+
 /// Seconds after which a refused request is worth another try.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// All that a client learns of a fault of the server, but for an id.
+const FAULT: &str = "Internal server error.";
 
 /// Why a request was not answered with what it asked for.
 #[derive(Debug)]
@@ -25,25 +32,26 @@ pub(crate) struct ApiError(Box<Answer>);
 #[derive(Debug)]
 struct Answer {
     status: StatusCode,
-    body: Value,
+    body: Shape,
     header: Option<(HeaderName, HeaderValue)>,
     /// What the log gets of a server's fault.
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl ApiError {
-    fn new(status: StatusCode, body: Value) -> Self {
+    fn new(status: StatusCode, body: Shape) -> Self {
         let header = (status == StatusCode::UNAUTHORIZED)
             .then_some((WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer realm="api""#)));
         Self(Box::new(Answer { status, body, header, cause: None }))
     }
 
     fn detail(status: StatusCode, text: impl Into<String>) -> Self {
-        Self::new(status, json!({ "detail": text.into() }))
+        Self::new(status, Shape::detail(text))
     }
 
     fn coded(text: &str, code: &str) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, json!({ "detail": text, "code": code }))
+        let body = CodedDetail { detail: text.to_owned(), code: code.to_owned() };
+        Self::new(StatusCode::UNAUTHORIZED, Shape::Coded(body))
     }
 
     fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -66,20 +74,21 @@ impl ApiError {
 
     /// 401: the access token of a request is not one.
     pub(crate) fn bad_access_token(fault: TokenFault) -> Self {
-        let body = json!({
-            "detail": "Given token not valid for any token type",
-            "code": "token_not_valid",
-            "messages": [{
-                "token_class": "AccessToken",
-                "token_type": "access",
-                "message": match fault {
-                    TokenFault::Invalid => "Token is invalid",
-                    TokenFault::Expired => "Token is expired",
-                    TokenFault::WrongKind => "Token has wrong type",
-                },
-            }],
-        });
-        Self::new(StatusCode::UNAUTHORIZED, body)
+        let message = TokenMessage {
+            token_class: "AccessToken",
+            token_type: "access",
+            message: match fault {
+                TokenFault::Invalid => "Token is invalid",
+                TokenFault::Expired => "Token is expired",
+                TokenFault::WrongKind => "Token has wrong type",
+            },
+        };
+        let body = TokenRefusal {
+            detail: "Given token not valid for any token type".to_owned(),
+            code: "token_not_valid".to_owned(),
+            messages: [message],
+        };
+        Self::new(StatusCode::UNAUTHORIZED, Shape::Token(body))
     }
 
     /// 401: the token that is to be refreshed or verified is not one.
@@ -148,8 +157,8 @@ impl ApiError {
 
     /// 400: fields and what is wrong with each.
     pub(crate) fn fields(wrong: Vec<(&'static str, Vec<String>)>) -> Self {
-        let fields = wrong.into_iter().map(|(field, texts)| (field.to_owned(), Value::from(texts)));
-        Self::new(StatusCode::BAD_REQUEST, Value::Object(fields.collect()))
+        let fields = wrong.into_iter().map(|(field, texts)| (field.to_owned(), texts));
+        Self::new(StatusCode::BAD_REQUEST, Shape::Fields(FieldErrors(fields.collect())))
     }
 
     /// 400: one field and what is wrong with it.
@@ -213,7 +222,7 @@ impl ApiError {
 
     /// 500: our fault; the cause goes to the log only.
     pub(crate) fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let mut error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, Value::Null);
+        let mut error = Self::detail(StatusCode::INTERNAL_SERVER_ERROR, FAULT);
         error.0.cause = Some(cause.into());
         error
     }
@@ -223,7 +232,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Answer { status, mut body, header, cause } = *self.0;
         if let Some(cause) = cause {
-            body = fault_body(&*cause);
+            body = Shape::Fault(logged_fault(&*cause));
         }
         let mut response = (status, axum::Json(body)).into_response();
         if let Some((name, value)) = header {
@@ -234,7 +243,7 @@ impl IntoResponse for ApiError {
 }
 
 /// Logs a fault of the server; its body has an id by which the log line can be found.
-fn fault_body(cause: &(dyn Error + 'static)) -> Value {
+fn logged_fault(cause: &(dyn Error + 'static)) -> Fault {
     let mut id = [0; 8];
     // Without randomness the id is zeros: the answer matters more than its uniqueness.
     getrandom::fill(&mut id).unwrap_or_default();
@@ -247,7 +256,7 @@ fn fault_body(cause: &(dyn Error + 'static)) -> Value {
         next = source.source();
     }
     tracing::error!(%id, error = %chain, "request failed");
-    json!({ "detail": "Internal server error.", "id": id })
+    Fault { detail: FAULT, id }
 }
 
 /// The answer to a request whose handler panicked; the panic's text is in the log already.
@@ -264,6 +273,7 @@ pub(crate) fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Respon
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
+    use serde_json::Value;
 
     use super::*;
 

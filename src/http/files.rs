@@ -10,16 +10,33 @@ use super::body::Incoming;
 use super::content;
 use super::datasets::{Opened, open};
 use super::error::ApiError;
+use super::openapi::contents::Contents;
+use super::openapi::failures::{ContentBody, Guarded};
+use super::openapi::parameters::{Conditions, GuessType};
 use super::path;
 use super::respond::{Rows, json, spooled};
 use super::state::AppState;
-use super::wire::File;
+use super::wire::{Content, File, FileForm};
 use crate::permission::{Action, Principal};
 
 /// How often a file is looked up again when its content went between the look-up and the opening.
 const OPEN_ATTEMPTS: u32 = 3;
 
-/// `POST /datasets/{pk}/files/{*filename}`.
+/// Adds a file; its content is the body, or the one file of a multipart form.
+///
+/// The name is cleaned as a path is (`a/../b` is `b`); one with a slash at its end asks for a
+/// number (`sub/1`). A name that is in use is refused, whatever the content. For members of the
+/// owning team who may write, who may execute and come from a node, and administrators.
+#[utoipa::path(
+    post,
+    path = "/v1/datasets/{pk}/files/{filename}",
+    request_body(content(
+        (Content = "application/data"),
+        (Content = "application/octet-stream"),
+        (FileForm = "multipart/form-data"),
+    )),
+    responses((status = OK, description = "The file.", body = File<'_>), Guarded, ContentBody),
+)]
 pub(crate) async fn add_file(
     State(app): State<AppState>,
     principal: Principal,
@@ -40,7 +57,22 @@ pub(crate) async fn add_file(
     json(StatusCode::OK, &File::from(&added))
 }
 
-/// `POST /datasets/{pk}/files-multi`: a zip, all of it or nothing.
+/// Adds the files of a zip, all of them or nothing.
+///
+/// Directories are passed over. For the same as adding one file.
+#[utoipa::path(
+    post,
+    path = "/v1/datasets/{pk}/files-multi",
+    request_body(content(
+        (Content = "application/data"),
+        (Content = "application/octet-stream"),
+        (FileForm = "multipart/form-data"),
+    )),
+    responses(
+        (status = OK, description = "The files, in the archive's order.", body = Vec<File<'_>>),
+        Guarded, ContentBody,
+    ),
+)]
 pub(crate) async fn add_files(
     State(app): State<AppState>,
     principal: Principal,
@@ -64,7 +96,15 @@ pub(crate) async fn add_files(
     .await
 }
 
-/// `GET /datasets/{pk}/files/{*filename}`, and HEAD.
+/// Gives the content of a file.
+///
+/// For members of the owning team and administrators.
+#[utoipa::path(
+    method(get, head),
+    path = "/v1/datasets/{pk}/files/{filename}",
+    params(GuessType, Conditions),
+    responses(Contents, Guarded)
+)]
 pub(crate) async fn get_file(
     State(app): State<AppState>,
     principal: Principal,
@@ -79,7 +119,15 @@ pub(crate) async fn get_file(
     content::respond(&blob, &method, &headers, guess_from).await
 }
 
-/// `GET /datasets/{pk}/file-handles/{handle}`, and HEAD.
+/// Gives the content of a file of the dataset by its handle.
+///
+/// For members of the owning team and administrators.
+#[utoipa::path(
+    method(get, head),
+    path = "/v1/datasets/{pk}/file-handles/{handle}",
+    params(GuessType, Conditions),
+    responses(Contents, Guarded)
+)]
 pub(crate) async fn get_file_by_handle(
     State(app): State<AppState>,
     principal: Principal,
@@ -104,7 +152,14 @@ pub(crate) async fn get_file_by_handle(
     content::respond(&blob, &method, &headers, guess_from).await
 }
 
-/// `DELETE /datasets/{pk}/files/{*filename}`.
+/// Deletes a file.
+///
+/// For the same as adding one.
+#[utoipa::path(
+    delete,
+    path = "/v1/datasets/{pk}/files/{filename}",
+    responses((status = OK, description = "What was there.", body = File<'_>), Guarded),
+)]
 pub(crate) async fn delete_file(
     State(app): State<AppState>,
     principal: Principal,

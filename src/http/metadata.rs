@@ -7,14 +7,27 @@ use axum::response::Response;
 use super::body::Incoming;
 use super::datasets::{Opened, open};
 use super::error::ApiError;
+use super::openapi::failures::{Growing, Guarded, JsonBody};
 use super::path;
 use super::respond::{json, spooled};
 use super::state::AppState;
-use super::wire::bodies::read_metadata;
+use super::wire::bodies::{MetadataBody, read_metadata};
 use super::wire::datasets::{Metadata, write_all_metadata};
 use crate::permission::{Action, Principal};
 
-/// `POST /datasets/{pk}/metadata/{*filename}`.
+/// Sets a file's metadata.
+///
+/// For members of the owning team who may write, who may execute and come from a node, and
+/// administrators.
+#[utoipa::path(
+    post,
+    path = "/v1/datasets/{pk}/metadata/{filename}",
+    request_body = MetadataBody,
+    responses(
+        (status = OK, description = "The metadata.", body = Metadata<'_>),
+        Guarded, Growing, JsonBody,
+    ),
+)]
 pub(crate) async fn set_metadata(
     State(app): State<AppState>,
     principal: Principal,
@@ -30,7 +43,14 @@ pub(crate) async fn set_metadata(
     json(StatusCode::OK, &Metadata { metadata: &metadata })
 }
 
-/// `GET /datasets/{pk}/metadata/{*filename}`.
+/// Gives a file's metadata.
+///
+/// For members of the owning team and administrators.
+#[utoipa::path(
+    get,
+    path = "/v1/datasets/{pk}/metadata/{filename}",
+    responses((status = OK, description = "The metadata.", body = Metadata<'_>), Guarded),
+)]
 pub(crate) async fn get_metadata(
     State(app): State<AppState>,
     principal: Principal,
@@ -44,7 +64,17 @@ pub(crate) async fn get_metadata(
     json(StatusCode::OK, &Metadata { metadata: &metadata })
 }
 
-/// `GET /datasets/{pk}/metadata`.
+/// Gives the metadata of all files.
+///
+/// For members of the owning team and administrators.
+#[utoipa::path(
+    get,
+    path = "/v1/datasets/{pk}/metadata",
+    responses(
+        (status = OK, description = "From names to metadata.", body = BTreeMap<String, String>),
+        Guarded,
+    ),
+)]
 pub(crate) async fn get_all_metadata(
     State(app): State<AppState>,
     principal: Principal,

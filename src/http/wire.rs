@@ -16,9 +16,11 @@ use std::fmt;
 
 use granary_engine::model::{Digest, StoredFile, Timestamp};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// A point in time: UTC, always six digits of microseconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(value_type = String, format = DateTime, examples("2026-11-22T21:36:34.338973Z"))]
 pub(crate) struct Time(pub(crate) Timestamp);
 
 impl fmt::Display for Time {
@@ -34,8 +36,13 @@ impl Serialize for Time {
     }
 }
 
-/// A content's name on the wire.
-#[derive(Debug, Clone, Copy)]
+/// A content's name: its BLAKE3 digest in lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(
+    value_type = String,
+    pattern = "^[0-9a-f]{64}$",
+    examples("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"),
+)]
 pub(crate) struct Handle(pub(crate) Digest);
 
 impl Serialize for Handle {
@@ -44,9 +51,22 @@ impl Serialize for Handle {
     }
 }
 
+/// The bytes of a file or archive.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub(crate) struct Content(());
+
+/// A multipart form with exactly one file, under whatever name.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes bodies that are streams")]
+pub(crate) struct FileForm {
+    file: Content,
+}
+
 /// A file that was added or deleted.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct File<'a> {
+    #[schema(examples("images/cat.png"))]
     filename: &'a str,
     handle: Handle,
 }

@@ -29,5 +29,8 @@ mod files;
 /// The metadata of files.
 mod metadata;
 
+/// The document that describes the API, and the page that shows it.
+mod openapi;
+
 /// Who may do what.
 mod permissions;

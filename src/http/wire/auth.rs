@@ -1,6 +1,7 @@
 //! Shapes of obtaining, refreshing and verifying tokens.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, Need, Text};
@@ -9,8 +10,11 @@ use crate::http::fields::{Fields, Need, Text};
 const SECRET: Text = Text::upto(4096).untrimmed();
 
 /// Who wants to log in.
+#[derive(ToSchema)]
 pub(crate) struct Credentials {
+    #[schema(examples("admin"), min_length = 1, max_length = 4096)]
     pub(crate) username: String,
+    #[schema(examples("correct horse battery staple"), min_length = 1, max_length = 4096)]
     pub(crate) password: String,
 }
 
@@ -24,14 +28,32 @@ impl Credentials {
     }
 }
 
-/// Reads the token that is to be refreshed.
-pub(crate) fn read_refresh(fields: Fields) -> Result<String, ApiError> {
-    read_token(fields, "refresh")
+/// The token that is to be refreshed.
+#[derive(ToSchema)]
+pub(crate) struct RefreshToken {
+    #[schema(examples("eyJhbGciOiJIUzI1NiJ9.e30.c2ln"), min_length = 1, max_length = 4096)]
+    pub(crate) refresh: String,
 }
 
-/// Reads the token that is to be verified.
-pub(crate) fn read_verify(fields: Fields) -> Result<String, ApiError> {
-    read_token(fields, "token")
+impl RefreshToken {
+    /// Reads a body.
+    pub(crate) fn read(fields: Fields) -> Result<Self, ApiError> {
+        Ok(Self { refresh: read_token(fields, "refresh")? })
+    }
+}
+
+/// The token, of either kind, that is to be verified.
+#[derive(ToSchema)]
+pub(crate) struct AnyToken {
+    #[schema(examples("eyJhbGciOiJIUzI1NiJ9.e30.c2ln"), min_length = 1, max_length = 4096)]
+    pub(crate) token: String,
+}
+
+impl AnyToken {
+    /// Reads a body.
+    pub(crate) fn read(fields: Fields) -> Result<Self, ApiError> {
+        Ok(Self { token: read_token(fields, "token")? })
+    }
 }
 
 fn read_token(mut fields: Fields, field: &'static str) -> Result<String, ApiError> {
@@ -40,19 +62,22 @@ fn read_token(mut fields: Fields, field: &'static str) -> Result<String, ApiErro
     Ok(token.unwrap_or_default())
 }
 
-/// The tokens of a login.
-#[derive(Serialize)]
+/// The tokens of a login: access for five minutes, and what gets another one for eight hours.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Tokens {
+    #[schema(examples("eyJhbGciOiJIUzI1NiJ9.e30.c2ln"))]
     pub(crate) refresh: String,
+    #[schema(examples("eyJhbGciOiJIUzI1NiJ9.e30.c2ln"))]
     pub(crate) access: String,
 }
 
 /// A fresh access token.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct AccessToken {
+    #[schema(examples("eyJhbGciOiJIUzI1NiJ9.e30.c2ln"))]
     pub(crate) access: String,
 }
 
 /// The answer that a token is good.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Verified {}

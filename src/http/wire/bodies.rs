@@ -4,6 +4,7 @@ use granary_engine::limits::TEXT_BYTES_MAX;
 use granary_engine::model::{DatasetPatch, LicenceId, NewDataset, Project, ProjectId, UserId};
 use granary_engine::{ArchiveFormat, Snapshot, SourceAfterMerge};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, Need, Text, no_object};
@@ -14,6 +15,50 @@ const NAME: Text = Text::upto(200);
 
 /// Free text; the bound is the engine's, which counts bytes.
 const FREE: Text = Text::upto(TEXT_BYTES_MAX / 4).or_blank();
+
+/// The fields of a new or wholly changed dataset. Fields that can only be read are passed over.
+#[derive(ToSchema)]
+#[schema(as = DatasetFields)]
+#[expect(dead_code, reason = "describes what `DatasetBody` reads field by field")]
+pub(crate) struct AllFields {
+    /// Blanks at both ends are cut. Name, version and project together are unique.
+    #[schema(min_length = 1, max_length = 200, examples("emoji"))]
+    name: String,
+    #[schema(required = false, examples("Pictures of two makers."))]
+    description: String,
+    /// The primary key of an active project whose team the user may write to.
+    #[schema(examples(1))]
+    project: u64,
+    /// The primary key of a licence.
+    #[schema(examples(14))]
+    licence: u64,
+    /// Left out, a new dataset is not public and another one stays as it is.
+    #[schema(required = false)]
+    is_public: bool,
+    /// May be empty.
+    #[schema(examples("pictures,small"))]
+    tags: String,
+}
+
+/// The fields of a dataset that change; what is left out stays as it is.
+#[derive(ToSchema)]
+#[schema(as = DatasetChange)]
+#[expect(dead_code, reason = "describes what `DatasetBody` reads field by field")]
+pub(crate) struct SomeFields {
+    #[schema(required = false, min_length = 1, max_length = 200, examples("emoji"))]
+    name: String,
+    #[schema(required = false)]
+    description: String,
+    /// The primary key of an active project whose team the user may write to.
+    #[schema(required = false, examples(1))]
+    project: u64,
+    #[schema(required = false, examples(14))]
+    licence: u64,
+    #[schema(required = false)]
+    is_public: bool,
+    #[schema(required = false)]
+    tags: String,
+}
 
 /// The fields of a dataset in a body, none of them granted.
 #[derive(Debug)]
@@ -87,6 +132,20 @@ impl DatasetBody {
     }
 }
 
+/// What becomes of the source of a merge.
+#[derive(ToSchema)]
+#[schema(as = Merge)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `read_merge` reads")]
+pub(crate) struct MergeBody {
+    /// Whether the source is deleted.
+    #[schema(examples(false))]
+    delete: bool,
+    /// Whether it is deleted for good; without `delete` this says nothing.
+    #[schema(required = false, default = false)]
+    hard: bool,
+}
+
 /// Reads the body of a merge.
 pub(crate) fn read_merge(body: Value) -> Result<SourceAfterMerge, ApiError> {
     let mut body = Strict::of(body)?;
@@ -102,9 +161,14 @@ pub(crate) fn read_merge(body: Value) -> Result<SourceAfterMerge, ApiError> {
 }
 
 /// What a copy is to be.
-#[derive(Debug)]
+#[derive(Debug, ToSchema)]
+#[schema(as = Copy, examples(json!({"new_name": "cats", "only_files": ["images/cat.png"]})))]
+#[serde(deny_unknown_fields)]
 pub(crate) struct CopyBody {
+    /// The name of a new dataset, version 1; without it the copy is the next version of the same.
+    #[schema(min_length = 1, max_length = 200, examples("emoji-small"))]
     pub(crate) new_name: Option<String>,
+    /// The files to copy, all if left out; names of files that are not there are passed over.
     pub(crate) only_files: Option<Vec<String>>,
 }
 
@@ -149,6 +213,33 @@ fn read_only_files(value: Value) -> Result<Vec<String>, ApiError> {
     names.collect()
 }
 
+/// What archive is wanted. Other keys are passed over.
+#[derive(ToSchema)]
+#[schema(as = Download)]
+#[expect(dead_code, reason = "describes what `read_download` reads")]
+pub(crate) struct DownloadBody {
+    #[schema(required = false, default = "zip", examples("zip"))]
+    filetype: FileType,
+    /// Empty: core datasets have no parameters.
+    #[schema(required = false)]
+    params: NoParameters,
+}
+
+/// The kinds of archives.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `read_download` reads")]
+enum FileType {
+    #[serde(rename = "zip")]
+    Zip,
+    #[serde(rename = "tar.gz")]
+    TarGz,
+}
+
+/// An empty object.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NoParameters {}
+
 /// Reads the body of a download.
 pub(crate) fn read_download(body: Value) -> Result<ArchiveFormat, ApiError> {
     let mut body = Strict::of(body)?;
@@ -166,6 +257,16 @@ pub(crate) fn read_download(body: Value) -> Result<ArchiveFormat, ApiError> {
         Some("tar.gz") => Ok(ArchiveFormat::TarGz),
         Some(other) => Err(ApiError::unsupported_media_type(other)),
     }
+}
+
+/// The metadata that a file gets: any text, kept exactly.
+#[derive(ToSchema)]
+#[schema(as = SetMetadata)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `read_metadata` reads")]
+pub(crate) struct MetadataBody {
+    #[schema(examples("{\"label\": \"cat\"}"))]
+    metadata: String,
 }
 
 /// Reads the body of set metadata.

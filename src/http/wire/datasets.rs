@@ -7,6 +7,7 @@ use granary_engine::model::Dataset;
 use granary_engine::{ReadError, Snapshot};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::{Handle, Time};
 use crate::http::error::ApiError;
@@ -56,23 +57,41 @@ fn settle(
 }
 
 /// A dataset's fields, in the API's order.
-#[derive(Serialize)]
-struct Shape<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Dataset)]
+pub(crate) struct Shape<'a> {
+    #[schema(examples(1))]
     pk: u64,
+    #[schema(examples("emoji"))]
     name: &'a str,
+    #[schema(minimum = 1, examples(2))]
     version: u64,
+    /// The version that this one is a copy of; -1 for none.
+    #[schema(value_type = i64, minimum = -1, examples(1))]
     previous_version: PreviousVersion,
     description: &'a str,
+    /// The primary key of the project that it is in.
+    #[schema(examples(1))]
     project: u64,
+    /// The primary key of its licence.
+    #[schema(examples(14))]
     licence: u64,
+    /// Whether everybody may see these fields. Files and metadata are for members only.
     is_public: bool,
     /// Kind of a domain dataset; these here are core datasets.
+    #[schema(value_type = Option<String>, required = true)]
     domain: (),
     tags: &'a str,
+    /// The primary key of the user who made it.
+    #[schema(required = true, examples(1))]
     creator: Option<u64>,
     creation_time: Time,
+    /// When it was soft-deleted; null while it is active.
+    #[schema(required = true)]
     deletion_time: Option<Time>,
+    /// From every file's name to its handle; not there if it was not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = BTreeMap<String, Handle>, required = false)]
     files: Option<Files<'a>>,
 }
 
@@ -153,8 +172,9 @@ fn keep<E: serde::ser::Error>(fault: &Cell<Option<ReadError>>, error: ReadError)
     E::custom(text)
 }
 
-/// A file's metadata.
-#[derive(Serialize)]
+/// A file's metadata: any text, kept exactly; empty at first.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Metadata<'a> {
+    #[schema(examples("{\"label\": \"cat\"}"))]
     pub(crate) metadata: &'a str,
 }

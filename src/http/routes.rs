@@ -1,0 +1,151 @@
+//! The one way to register a route: together with its description.
+//!
+//! A handler without a `#[utoipa::path]` does not compile in `routes!`, so the OpenAPI document
+//! lacks no route. What holds of many operations is said here, not at each of them: the slash at
+//! the end, the parameters that a path names, the group and the operation's id, `Node-Id` and the
+//! failures that every operation of the API has, forms where fields are read.
+
+use axum::Router;
+use axum::routing::MethodRouter;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{OpenApi, RefOr};
+use utoipa_axum::router::UtoipaMethodRouter;
+
+use super::openapi::{failures, parameters};
+use super::state::AppState;
+
+/// One path, its methods and their descriptions, as `routes!` gives it.
+pub(crate) type Route = UtoipaMethodRouter<AppState>;
+
+/// What begins the paths of the API proper.
+const API: &str = "/v1/";
+
+/// Parts of a path that are names and hold slashes, if they stand at the end.
+const NAMES: [&str; 2] = ["filename", "username"];
+
+/// Types in which fields are sent, beside JSON.
+const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
+
+/// Routes and the document that describes them.
+pub(crate) struct Routes {
+    router: Router<AppState>,
+    document: OpenApi,
+}
+
+impl Routes {
+    /// No routes yet.
+    pub(crate) fn new(document: OpenApi) -> Self {
+        Self { router: Router::new(), document }
+    }
+
+    /// Registers a group of routes, under each of its spellings; the first one is its name.
+    pub(crate) fn group(mut self, spellings: &[&str], routes: Vec<Route>) -> Self {
+        for (schemas, paths, methods) in routes {
+            let components = self.document.components.get_or_insert_default();
+            components.schemas.extend(schemas);
+            for (path, item) in &paths.paths {
+                for spelling in spellings {
+                    let name = spellings.first().unwrap_or(spelling);
+                    let path = respelled(path, name, spelling);
+                    self.router = register(self.router, &path, &methods);
+                    let item = described(item.clone(), &path, name, spelling);
+                    self.document.paths.paths.insert(path, item);
+                }
+            }
+        }
+        self
+    }
+
+    /// Adds routes that the document does not know.
+    pub(crate) fn undescribed(self, router: Router<AppState>) -> Self {
+        Self { router: self.router.merge(router), ..self }
+    }
+
+    /// The router and the complete document.
+    pub(crate) fn split(self) -> (Router<AppState>, OpenApi) {
+        (self.router, self.document)
+    }
+}
+
+fn respelled(path: &str, name: &str, spelling: &str) -> String {
+    path.replacen(&format!("{API}{name}/"), &format!("{API}{spelling}/"), 1)
+}
+
+/// Registers a path with and without a slash at its end, or, if it ends in a name, whatever the
+/// name.
+fn register(
+    router: Router<AppState>,
+    path: &str,
+    methods: &MethodRouter<AppState>,
+) -> Router<AppState> {
+    let Some((before, name)) = ending_in_name(path) else {
+        return router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone());
+    };
+    let router = router.route(&format!("{before}{{*{name}}}"), methods.clone());
+    if before.ends_with("/files/") {
+        // The empty name is a name too, and refused as one.
+        router.route(before, methods.clone())
+    } else {
+        router
+    }
+}
+
+/// What stands before the name that a path ends in, and the name's own name.
+fn ending_in_name(path: &str) -> Option<(&str, &str)> {
+    let (before, last) = path.strip_suffix('}')?.rsplit_once('{')?;
+    NAMES.contains(&last).then_some((before, last))
+}
+
+fn described(mut item: PathItem, path: &str, name: &str, spelling: &str) -> PathItem {
+    let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+    for operation in methods.into_iter().flatten() {
+        describe(operation, path, name, spelling);
+    }
+    if let Some(head) = &mut item.head {
+        describe(head, path, name, spelling);
+        describe_head(head);
+    }
+    item
+}
+
+fn describe(operation: &mut Operation, path: &str, name: &str, spelling: &str) {
+    operation.tags = Some(vec![name.to_owned()]);
+    if let Some(id) = &operation.operation_id {
+        operation.operation_id = Some(format!("{spelling}_{id}"));
+    }
+    let mut parameters = parameters::of_path(path);
+    parameters.extend(operation.parameters.take().unwrap_or_default());
+    if path.starts_with(API) {
+        parameters.push(parameters::node_id());
+        for (status, response) in failures::every() {
+            operation.responses.responses.entry(status).or_insert(response);
+        }
+    }
+    operation.parameters = (!parameters.is_empty()).then_some(parameters);
+    if failures::reads_fields(&operation.responses.responses) {
+        accept_forms(operation);
+    }
+}
+
+/// The same fields are read from a form.
+fn accept_forms(operation: &mut Operation) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else {
+        return;
+    };
+    if let Some(fields) = body.content.get("application/json").cloned() {
+        let forms = FORMS.map(|form| (form.to_owned(), fields.clone()));
+        body.content.extend(forms);
+    }
+}
+
+/// HEAD answers as GET does, without a body.
+fn describe_head(operation: &mut Operation) {
+    if let Some(id) = &operation.operation_id {
+        operation.operation_id = Some(format!("{id}_head"));
+    }
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            response.content.clear();
+        }
+    }
+}
