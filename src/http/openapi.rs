@@ -15,11 +15,12 @@ use axum::body::{Body, Bytes};
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ComponentsBuilder, Info, InfoBuilder, License, OpenApi, OpenApiBuilder, Paths,
-    SecurityRequirement,
+    ComponentsBuilder, Header, Info, InfoBuilder, License, Object, OpenApi, OpenApiBuilder, Paths,
+    SecurityRequirement, Type,
 };
 
 use super::error::ApiError;
@@ -71,9 +72,19 @@ pub(crate) fn begin() -> OpenApi {
         .info(info())
         .paths(Paths::new())
         .components(Some(components.build()))
-        .security(Some([SecurityRequirement::new(BEARER, [] as [&str; 0])]))
+        .security(Some([login()]))
         .tags(Some(tags))
         .build()
+}
+
+/// What operations need that do not say otherwise.
+fn login() -> SecurityRequirement {
+    SecurityRequirement::new::<_, _, &str>(BEARER, [])
+}
+
+/// A header of an answer.
+fn header(kind: Type, says: &str) -> Header {
+    HeaderBuilder::new().schema(Some(Object::with_type(kind))).description(Some(says)).build()
 }
 
 fn info() -> Info {

@@ -149,3 +149,66 @@ fn describe_head(operation: &mut Operation) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use utoipa_axum::routes;
+
+    use super::*;
+    use crate::http::openapi;
+    use crate::http::openapi::failures::FieldsBody;
+
+    /// Shows one.
+    #[utoipa::path(method(get, head), path = "/v1/licences/{pk}", responses((status = OK, body = u64)))]
+    async fn retrieve() {}
+
+    /// Changes one.
+    #[utoipa::path(put, path = "/v1/licences/{pk}", request_body = Vec<u64>, responses(FieldsBody))]
+    async fn update() {}
+
+    fn document() -> Value {
+        let routes = vec![routes!(retrieve, update)];
+        let routes = Routes::new(openapi::begin()).group(&["licences", "licenses"], routes);
+        let (_, document) = routes.split();
+        serde_json::to_value(document).unwrap()
+    }
+
+    #[test]
+    fn a_group_of_two_spellings_has_both_under_one_name() {
+        let paths = document()["paths"].take();
+        for spelling in ["licences", "licenses"] {
+            let operation = &paths[format!("/v1/{spelling}/{{pk}}")]["put"];
+            assert_eq!(operation["operationId"], json!(format!("{spelling}_update")));
+            assert_eq!(operation["tags"], json!(["licences"]));
+        }
+        assert_eq!(paths.as_object().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn head_has_an_id_of_its_own_and_no_body() {
+        let paths = document()["paths"].take();
+        let item = &paths["/v1/licences/{pk}"];
+        assert_eq!(item["get"]["operationId"], "licences_retrieve");
+        assert!(item["get"]["responses"]["200"]["content"].is_object());
+        assert_eq!(item["head"]["operationId"], "licences_retrieve_head");
+        assert!(item["head"]["responses"]["200"]["content"].is_null());
+    }
+
+    #[test]
+    fn what_reads_fields_reads_them_from_forms_too() {
+        let paths = document()["paths"].take();
+        let content = &paths["/v1/licences/{pk}"]["put"]["requestBody"]["content"];
+        for form in FORMS {
+            assert_eq!(content[form], content["application/json"], "{content}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_ends_in_a_name_takes_slashes_there() {
+        let files = ending_in_name("/v1/datasets/{pk}/files/{filename}");
+        assert_eq!(files, Some(("/v1/datasets/{pk}/files/", "filename")));
+        assert_eq!(ending_in_name("/v1/datasets/{pk}/file-handles/{handle}"), None);
+        assert_eq!(ending_in_name("/v1/datasets/{pk}/metadata"), None);
+    }
+}

@@ -3,7 +3,8 @@
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder, Type};
 use utoipa::{IntoResponses, ToSchema as _};
 
-use super::failures::{OUTSIDE, Responses, header, set};
+use super::failures::{OUTSIDE, Responses, set};
+use super::header;
 use crate::http::wire::Content;
 
 /// Types of a content: the API's own, and any that a guess may give.

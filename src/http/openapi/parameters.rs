@@ -52,7 +52,7 @@ pub(super) fn describe(components: ComponentsBuilder) -> ComponentsBuilder {
                 .parameter_in(ParameterIn::Path)
                 .required(Required::True)
                 .description(Some(says))
-                .schema(Some(kind_of_part(kind, example)))
+                .schema(Some(schema_of_part(kind, example)))
                 .build();
             components.parameter(name, part)
         });
@@ -69,9 +69,10 @@ pub(super) fn describe(components: ComponentsBuilder) -> ComponentsBuilder {
     components.parameter(NODE_ID, node)
 }
 
-fn kind_of_part(kind: Type, example: &str) -> Object {
-    let part = ObjectBuilder::new().schema_type(kind.clone());
-    if kind == Type::Integer {
+fn schema_of_part(kind: Type, example: &str) -> Object {
+    let is_number = kind == Type::Integer;
+    let part = ObjectBuilder::new().schema_type(kind);
+    if is_number {
         let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
         let number: Option<u64> = example.parse().ok();
         part.format(Some(format)).minimum(Some(1)).examples(number).build()
