@@ -49,7 +49,7 @@ impl std::fmt::Display for SubdescriptorKind {
 }
 
 /// Names a subdescriptor of a known kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SubdescriptorRef {
     /// By its name; adding makes one that is not there.
     Name(String),
