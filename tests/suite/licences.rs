@@ -128,7 +128,7 @@ async fn bad_subdescriptors_change_nothing() {
         json!({"type": "domains", "method": "set", "names": ["a"]}),
         json!({"type": "domains", "method": "add", "names": ["a", null]}),
         json!({"type": "domains", "method": "add", "names": ["a"], "more": 1}),
-        json!({"type": "domains", "method": "add", "names": ["a", 18446744073709551615_u64]}),
+        json!({"type": "domains", "method": "add", "names": ["a", 18_446_744_073_709_551_615_u64]}),
         json!({"type": "domains", "method": "add", "names": ["a", 999]}),
         json!({"type": "domains", "method": "remove", "names": [999]}),
         json!({"type": "domains", "method": "add",

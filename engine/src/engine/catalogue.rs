@@ -160,7 +160,7 @@ impl Engine {
     }
 
     /// Soft-deletes a project and, in the same change, its datasets (I6). Once more changes
-    /// nothing. Costs some microseconds a dataset, during which other changes wait.
+    /// nothing. The more datasets it holds the longer other changes wait for it.
     ///
     /// # Errors
     /// `RecordNotFound`, or the store takes no changes.

@@ -53,7 +53,6 @@ pub struct LicencePatch {
 /// Change of a node; `Some(None)` empties a field that may be empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of `Node`")]
-#[expect(clippy::option_option, reason = "to leave a field and to empty it are two things")]
 pub struct NodePatch {
     pub ip: Option<String>,
     pub index: Option<i64>,
