@@ -63,7 +63,7 @@ mod wire;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::routes;
 
@@ -149,22 +149,65 @@ fn catalogue_routes() -> Router<AppState> {
         Router::new()
             .merge(both(&format!("{path}/list"), || post(licences::list)))
             .merge(both(&format!("{path}/create"), || post(licences::create)))
-            .merge(both(&format!("{path}/{{pk}}"), || get(licences::retrieve)))
+            .merge(both(&format!("{path}/{{pk}}"), || {
+                get(licences::retrieve)
+                    .put(licences::update)
+                    .patch(licences::partial_update)
+                    .delete(licences::destroy)
+            }))
+            .merge(both(&format!("{path}/{{pk}}/subdescriptors"), || {
+                patch(licences::modify_subdescriptors)
+            }))
     };
     Router::new()
         .merge(both("/v1/datasets/list", || post(datasets::list)))
         .merge(both("/v1/users/list", || post(users::list)))
         .merge(both("/v1/users/create", || post(users::create)))
-        .route("/v1/users/{*username}", get(users::retrieve))
+        .route("/v1/users/{*username}", one_user())
         .merge(both("/v1/teams/list", || post(teams::list)))
         .merge(both("/v1/teams/create", || post(teams::create)))
-        .merge(both("/v1/teams/{pk}", || get(teams::retrieve)))
+        .merge(both("/v1/teams/{pk}", one_team))
+        .merge(team_routes())
         .merge(both("/v1/projects/list", || post(projects::list)))
         .merge(both("/v1/projects/create", || post(projects::create)))
-        .merge(both("/v1/projects/{pk}", || get(projects::retrieve)))
+        .merge(both("/v1/projects/{pk}", one_project))
+        .merge(both("/v1/projects/{pk}/hard", || delete(projects::hard_delete)))
+        .merge(both("/v1/projects/{pk}/reinstate", || delete(projects::reinstate)))
         .merge(licences("/v1/licences"))
         .merge(licences("/v1/licenses"))
         .merge(both("/v1/nodes/list", || post(nodes::list)))
         .merge(both("/v1/nodes/create", || post(nodes::create)))
-        .merge(both("/v1/nodes/{pk}", || get(nodes::retrieve)))
+        .merge(both("/v1/nodes/ping", || get(nodes::ping)))
+        .merge(both("/v1/nodes/{pk}", one_node))
+        .merge(both("/v1/nodes/{pk}/ping", || get(nodes::ping_one)))
+}
+
+fn one_user() -> MethodRouter<AppState> {
+    get(users::retrieve).put(users::update).patch(users::partial_update).delete(users::destroy)
+}
+
+fn one_team() -> MethodRouter<AppState> {
+    get(teams::retrieve).put(teams::update).patch(teams::partial_update).delete(teams::destroy)
+}
+
+fn one_project() -> MethodRouter<AppState> {
+    get(projects::retrieve)
+        .put(projects::update)
+        .patch(projects::partial_update)
+        .delete(projects::destroy)
+}
+
+fn one_node() -> MethodRouter<AppState> {
+    get(nodes::retrieve).put(nodes::update).patch(nodes::partial_update).delete(nodes::destroy)
+}
+
+fn team_routes() -> Router<AppState> {
+    let permissions = || get(teams::get_permissions);
+    Router::new()
+        .merge(both("/v1/teams/{pk}/memberships", || patch(teams::modify_memberships)))
+        // The empty name is a name too, and nobody's.
+        .route("/v1/teams/{pk}/permissions/", permissions())
+        .route("/v1/teams/{pk}/permissions/{*username}", permissions())
+        .merge(both("/v1/teams/{pk}/hard", || delete(teams::hard_delete)))
+        .merge(both("/v1/teams/{pk}/reinstate", || delete(teams::reinstate)))
 }

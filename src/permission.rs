@@ -10,7 +10,7 @@ mod principal;
 
 use std::collections::HashMap;
 
-use granary_engine::model::{Dataset, PermissionLevel, ProjectId, TeamId, UserId};
+use granary_engine::model::{Dataset, NodeId, PermissionLevel, ProjectId, TeamId, UserId};
 use granary_engine::{ReadError, Snapshot};
 
 pub(crate) use policy::Action;
@@ -28,6 +28,8 @@ pub(crate) enum Object<'a> {
     Team(TeamId),
     /// A person.
     User(UserId),
+    /// A machine.
+    Node(NodeId),
 }
 
 /// Proof that an action was permitted.
@@ -104,23 +106,28 @@ impl<'a> Rights<'a> {
             Condition::LoggedIn => self.principal.user_id().is_some(),
             Condition::Oneself => match object {
                 Object::User(user) => self.principal.user_id() == Some(user),
-                Object::Server | Object::Dataset(_) | Object::Team(_) => false,
+                Object::Server | Object::Dataset(_) | Object::Team(_) | Object::Node(_) => false,
             },
             Condition::Public => match object {
                 Object::Dataset(dataset) => dataset.is_public,
-                Object::Server | Object::Team(_) | Object::User(_) => false,
+                Object::Server | Object::Team(_) | Object::User(_) | Object::Node(_) => false,
             },
             Condition::Member(needed) => self.level(object)? >= Some(needed),
             Condition::MemberWithNode(needed) => {
                 self.principal.node().is_some() && self.level(object)? >= Some(needed)
             }
+            Condition::OnNode => self.principal.node().is_some(),
+            Condition::NodeItself => match object {
+                Object::Node(node) => self.principal.node() == Some(node),
+                Object::Server | Object::Dataset(_) | Object::Team(_) | Object::User(_) => false,
+            },
         })
     }
 
     /// The principal's level in the team that the object belongs to.
     fn level(&mut self, object: Object<'_>) -> Result<Option<PermissionLevel>, ReadError> {
         let team = match object {
-            Object::Server | Object::User(_) => None,
+            Object::Server | Object::User(_) | Object::Node(_) => None,
             Object::Team(team) => Some(team),
             Object::Dataset(dataset) => self.team_of(dataset.project)?,
         };

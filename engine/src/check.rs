@@ -1,5 +1,7 @@
 //! Recomputes the invariants from one committed state; tests and operators use it.
 
+mod catalogue;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use redb::ReadableTable;
@@ -31,6 +33,7 @@ pub(crate) fn check(store: &Store, deep: bool) -> Result<Vec<Finding>, ReadError
     let counts = check_rows(&snapshot, &layers, &mut findings)?;
     let shown = check_headers(&snapshot, &mut findings)?;
     let named = check_blobs(&snapshot, &counts, &mut findings)?;
+    catalogue::check_catalogue(&snapshot, &mut findings)?;
     drop(snapshot);
     for digest in &named {
         check_content(store, digest, shown.contains(digest), deep, &mut findings);

@@ -1,5 +1,7 @@
 //! `Engine`: everything that callers may ask of the store.
 
+mod catalogue;
+
 mod housekeeping;
 
 mod mutations;

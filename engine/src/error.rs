@@ -4,7 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::model::{DatasetId, FilenameError, LicenceId, ProjectId, TeamId, UserId};
+use crate::model::{
+    DatasetId, FilenameError, LicenceId, ProjectId, SubdescriptorId, SubdescriptorKind, TeamId,
+    UserId,
+};
 
 /// Why a store did not open. Nothing was changed unless the variant says so.
 #[expect(missing_docs, reason = "the message documents a variant and its fields")]
@@ -65,6 +68,18 @@ pub enum MutationError {
     UserNotFound { user: UserId },
     #[error("user {user} is a member of team {team} already")]
     MemberAlready { team: TeamId, user: UserId },
+    #[error("user {user} is no member of team {team}")]
+    NotAMember { team: TeamId, user: UserId },
+    /// The record that was to be changed is not there.
+    #[error("there is no {record} {id}")]
+    RecordNotFound { record: RecordKind, id: u64 },
+    /// A record is not removed while others, soft-deleted ones too, belong to it.
+    #[error("{inside} {first} belongs to {record} {id}")]
+    NotEmpty { record: RecordKind, id: u64, inside: RecordKind, first: u64 },
+    #[error("there is no {kind} {id}")]
+    SubdescriptorNotFound { kind: SubdescriptorKind, id: SubdescriptorId },
+    #[error("too many {what}: at most {limit} are allowed")]
+    TooMany { what: &'static str, limit: usize },
     #[error("dataset {dataset} cannot be merged into itself")]
     MergeIntoItself { dataset: DatasetId },
     #[error("{what} is too large: {actual} bytes, and {limit} are allowed")]
@@ -107,6 +122,29 @@ pub enum MutationError {
 impl From<ReadError> for MutationError {
     fn from(error: ReadError) -> Self {
         Self::Read(Arc::new(error))
+    }
+}
+
+/// A kind of record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum RecordKind {
+    Dataset,
+    Team,
+    Project,
+    Licence,
+    Node,
+}
+
+impl std::fmt::Display for RecordKind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Dataset => "dataset",
+            Self::Team => "team",
+            Self::Project => "project",
+            Self::Licence => "licence",
+            Self::Node => "node",
+        })
     }
 }
 

@@ -18,6 +18,12 @@ pub(crate) mod fold;
 
 pub(crate) mod reclaim;
 
+pub(crate) mod holdings;
+
+pub(crate) mod subdescriptors;
+
+pub(crate) mod upgrade;
+
 mod backend;
 
 use std::sync::Arc;
@@ -226,9 +232,20 @@ pub(crate) fn create_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
     txn.open_table(tables::PROJECT_NAMES)?;
     txn.open_table(tables::LICENCES)?;
     txn.open_table(tables::LICENCE_NAMES)?;
+    create_catalogue_tables(txn)?;
     txn.open_table(tables::NODES)?;
     txn.open_table(tables::NODE_ADDRESSES)?;
     txn.open_table(tables::NUMBERS)?;
     txn.open_table(STATE)?;
+    Ok(())
+}
+
+/// Makes the tables that [`upgrade`] fills in stores that were made without them.
+fn create_catalogue_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
+    txn.open_table(tables::SUBDESCRIPTORS)?;
+    txn.open_table(tables::SUBDESCRIPTOR_NAMES)?;
+    txn.open_table(tables::TEAM_PROJECTS)?;
+    txn.open_table(tables::PROJECT_DATASETS)?;
+    txn.open_table(tables::LICENCE_DATASETS)?;
     Ok(())
 }

@@ -77,7 +77,7 @@ pub use archive::{Archive, ArchiveFormat};
 pub use blobs::{Blob, BlobStream, StagedBlob};
 pub use check::Finding;
 pub use engine::{Engine, EngineOptions, Health, Upload};
-pub use error::{IntakeError, MutationError, OpenError, ReadError, UniqueRule};
+pub use error::{IntakeError, MutationError, OpenError, ReadError, RecordKind, UniqueRule};
 pub use index::snapshot::Snapshot;
 pub use model::change::SourceAfterMerge;
 pub use model::digest::DigestHasher;

@@ -12,6 +12,10 @@ pub const METADATA_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a text field of a header or catalogue record that has no narrower rule.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
+/// Subdescriptors of one kind that a licence may have, and that one change may name. The licences
+/// of the world make do with a dozen, and a licence is one row of the index.
+pub const SUBDESCRIPTORS_MAX: usize = 1000;
+
 /// Bytes of the largest content that travels inside the journal; larger ones get files of their
 /// own, since one of them in the shared journal raised the small uploads' p99 from 50 to 500 ms.
 pub const INLINE_BYTES_MAX: u64 = 1 << 20;

@@ -15,6 +15,10 @@ pub mod filename;
 
 pub mod ids;
 
+pub mod patches;
+
+pub mod subdescriptor;
+
 pub mod time;
 
 pub use catalogue::{
@@ -24,5 +28,10 @@ pub use catalogue::{
 pub use dataset::{Dataset, DatasetPatch, FileRecord, NewDataset, StoredFile};
 pub use digest::{Digest, DigestHasher};
 pub use filename::{Filename, FilenameError, RequestedFilename};
-pub use ids::{DatasetId, LayerId, LicenceId, NodeId, ProjectId, Sequence, SetId, TeamId, UserId};
+pub use ids::{
+    DatasetId, LayerId, LicenceId, NodeId, ProjectId, Sequence, SetId, SubdescriptorId, TeamId,
+    UserId,
+};
+pub use patches::{LicencePatch, NodePatch, ProjectPatch, TeamPatch, UserPatch};
+pub use subdescriptor::{SubdescriptorEdit, SubdescriptorKind, SubdescriptorRef};
 pub use time::Timestamp;

@@ -12,7 +12,7 @@
 //! | after a checkpoint, before removed bytes went | segments or files that the index does not want | meets their rows again, removes them |
 //! | inside opening itself | as before, or a checkpoint further | the same again |
 //!
-//! The order: lock, identity, index at its checkpoint, journal from that checkpoint's position,
+//! The order: lock, identity, index at its checkpoint, tables that it lacks, journal from that checkpoint's position,
 //! unfinished sets, a checkpoint with the new start number, and then, in the background, the
 //! sweep. Only the journal since the last checkpoint is read, whatever is stored.
 
@@ -23,6 +23,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::error::OpenError;
 use crate::index::apply::Group;
 use crate::index::rows::AppliedRow;
+use crate::index::upgrade::upgrade;
 use crate::index::{INDEX_PATH, Index, IndexError, write_applied};
 use crate::journal::{Journal, JournalOpenError, JournalOptions, ReplayedGroup, read_groups};
 use crate::model::Sequence;
@@ -75,6 +76,7 @@ pub(crate) fn open(
     }
     let key = read_identity(&**disk)?;
     let index = Index::open(disk, OpenMode::Existing, index_cache_bytes).map_err(damaged_index)?;
+    upgrade(&index).map_err(damaged_index)?;
     let mut recovered = replay(disk, index, key, options)?;
     finish(&mut recovered).map_err(damaged_index)?;
     let Replayed { journal, index, applied, changes } = recovered;

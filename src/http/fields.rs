@@ -89,6 +89,11 @@ impl Fields {
         }
     }
 
+    /// Whether a field was sent, be it null, and not read yet.
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.values.contains_key(field)
+    }
+
     /// Says that a field is wrong.
     pub(crate) fn refuse(&mut self, field: &'static str, text: impl Into<String>) {
         match self.wrong.iter_mut().find(|(name, _)| *name == field) {

@@ -1,17 +1,20 @@
-//! Licences: list, create, retrieve, under both spellings of the path.
+//! Licences and what they say, under both spellings of the path.
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::Response;
+use granary_engine::model::LicenceId;
 
 use super::body::Incoming;
 use super::error::ApiError;
+use super::fields::Need;
 use super::path;
-use super::respond::{Rows, json, spooled};
+use super::respond::{Rows, empty, json, spooled};
 use super::state::AppState;
-use super::wire::catalogue::{LicenceShape, read_licence};
+use super::wire::catalogue::{LicenceShape, SubdescriptorsBody, read_licence, read_licence_patch};
 use super::wire::list::ListBody;
-use crate::permission::{Action, Object, Principal, allow};
+use crate::permission::{Action, Allowed, Object, Principal, allow};
 
 /// `POST /licences/list`. None of them is ever inactive.
 pub(crate) async fn list(
@@ -33,7 +36,7 @@ pub(crate) async fn list(
     .await
 }
 
-/// `POST /licences/create`.
+/// `POST /licences/create`. `Location` is the licence's own address, as the original has it.
 pub(crate) async fn create(
     State(app): State<AppState>,
     principal: Principal,
@@ -42,7 +45,12 @@ pub(crate) async fn create(
     let licence = read_licence(incoming.fields(&app).await?)?;
     let allowed = allow(&app.snapshot()?, &principal, Action::CreateLicence, Object::Server)?;
     let created = app.engine(&allowed).create_licence(licence).await?;
-    json(StatusCode::CREATED, &LicenceShape::from(&created))
+    let mut response = json(StatusCode::CREATED, &LicenceShape::from(&created))?;
+    // An address that fits no header is in the body all the same.
+    if let Ok(url) = HeaderValue::try_from(created.url.as_str()) {
+        response.headers_mut().insert(LOCATION, url);
+    }
+    Ok(response)
 }
 
 /// `GET /licences/{pk}`.
@@ -56,4 +64,76 @@ pub(crate) async fn retrieve(
     let licence = licence.ok_or_else(|| ApiError::no_record("Licence"))?;
     drop(allow(&snapshot, &principal, Action::RetrieveLicence, Object::Server)?);
     json(StatusCode::OK, &LicenceShape::from(&licence))
+}
+
+/// Finds a licence (404, even for the anonymous), then asks for the permission (401, 403).
+fn open(
+    app: &AppState,
+    principal: &Principal,
+    action: Action,
+    uri: &Uri,
+) -> Result<(LicenceId, Allowed), ApiError> {
+    let snapshot = app.snapshot()?;
+    let licence = snapshot.licence(path::licence(uri)?)?;
+    let licence = licence.ok_or_else(|| ApiError::no_record("Licence"))?;
+    let allowed = allow(&snapshot, principal, action, Object::Server)?;
+    Ok((licence.id, allowed))
+}
+
+/// `PUT /licences/{pk}`.
+pub(crate) async fn update(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    change(&app, &principal, &uri, incoming, Need::Required).await
+}
+
+/// `PATCH /licences/{pk}`.
+pub(crate) async fn partial_update(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    change(&app, &principal, &uri, incoming, Need::Optional).await
+}
+
+async fn change(
+    app: &AppState,
+    principal: &Principal,
+    uri: &Uri,
+    incoming: Incoming,
+    need: Need,
+) -> Result<Response, ApiError> {
+    let (licence, allowed) = open(app, principal, Action::UpdateLicence, uri)?;
+    let patch = read_licence_patch(incoming.fields(app).await?, need)?;
+    let changed = app.engine(&allowed).update_licence(licence, patch).await?;
+    json(StatusCode::OK, &LicenceShape::from(&changed))
+}
+
+/// `DELETE /licences/{pk}`: for good, unless a dataset is under it.
+pub(crate) async fn destroy(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let (licence, allowed) = open(&app, &principal, Action::DestroyLicence, &uri)?;
+    app.engine(&allowed).delete_licence(licence).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// `PATCH /licences/{pk}/subdescriptors`.
+pub(crate) async fn modify_subdescriptors(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let (licence, allowed) = open(&app, &principal, Action::ModifySubdescriptors, &uri)?;
+    let body = SubdescriptorsBody::read(incoming.json(&app).await?.value)?;
+    let SubdescriptorsBody { kind, edit, names } = body;
+    let changed = app.engine(&allowed).edit_subdescriptors(licence, kind, edit, names).await?;
+    json(StatusCode::OK, &LicenceShape::from(&changed))
 }

@@ -5,7 +5,7 @@
 //! means. Query text is no part of a name.
 
 use axum::http::Uri;
-use granary_engine::model::{DatasetId, LicenceId, NodeId, ProjectId, TeamId};
+use granary_engine::model::{DatasetId, LicenceId, NodeId, ProjectId, TeamId, UserId};
 use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
@@ -44,7 +44,15 @@ pub(crate) fn node(uri: &Uri) -> Result<NodeId, ApiError> {
     pk(uri, PK, "Node").map(NodeId)
 }
 
-/// The rest of `/v1/datasets/PK/files/NAME`, decoded once and otherwise untouched.
+/// The user of `/v1/users/PK`; anything but digits names none.
+pub(crate) fn user(uri: &Uri) -> Result<UserId, ApiError> {
+    let name = username(uri)?;
+    let digits = name.strip_suffix('/').unwrap_or(&name);
+    parse_pk(digits).map(UserId).ok_or_else(|| ApiError::no_record("User"))
+}
+
+/// The rest of `/v1/datasets/PK/files/NAME`, or of another path with a name in that place, decoded
+/// once and otherwise untouched.
 pub(crate) fn name(uri: &Uri) -> Result<String, ApiError> {
     rest(uri, NAME)
 }

@@ -1,18 +1,19 @@
-//! Users: list, create, retrieve by primary key or by name.
+//! Users: list, create, retrieve by primary key or by name, update, destroy.
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
-use granary_engine::model::UserId;
+use granary_engine::model::{UserId, UserPatch};
 
 use super::body::Incoming;
 use super::error::ApiError;
+use super::fields::Need;
 use super::path;
-use super::respond::{Rows, json, spooled};
+use super::respond::{Rows, empty, json, spooled};
 use super::state::AppState;
 use super::wire::catalogue::{UserBody, UserShape};
 use super::wire::list::ListBody;
-use crate::permission::{Action, Object, Principal, allow};
+use crate::permission::{Action, Allowed, Object, Principal, allow};
 
 /// `POST /users/list`.
 pub(crate) async fn list(
@@ -43,9 +44,9 @@ pub(crate) async fn create(
     principal: Principal,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
-    let mut body = UserBody::read(incoming.fields(&app).await?)?;
+    let mut body = UserBody::read(incoming.fields(&app).await?, Need::Required)?;
     let allowed = allow(&app.snapshot()?, &principal, Action::CreateUser, Object::Server)?;
-    let password = std::mem::take(&mut body.password);
+    let password = body.password.take().unwrap_or_default();
     let hash = app.passwords().hash(password).await?;
     let created = app.engine(&allowed).create_user(body.user(hash)).await?;
     json(StatusCode::CREATED, &UserShape::from(&created))
@@ -89,4 +90,68 @@ fn by_name(app: &AppState, principal: &Principal, name: &str) -> Result<Response
     drop(allow(&snapshot, principal, Action::RetrieveUser, object)?);
     let users: Vec<UserShape<'_>> = user.iter().map(UserShape::from).collect();
     json(StatusCode::OK, &users)
+}
+
+/// Finds a user (404, even for the anonymous), then asks for the permission (401, 403).
+fn open(
+    app: &AppState,
+    principal: &Principal,
+    action: Action,
+    uri: &Uri,
+) -> Result<(UserId, Allowed), ApiError> {
+    let snapshot = app.snapshot()?;
+    let user = snapshot.user(path::user(uri)?)?.ok_or_else(|| ApiError::no_record("User"))?;
+    let allowed = allow(&snapshot, principal, action, Object::User(user.id))?;
+    Ok((user.id, allowed))
+}
+
+/// `PUT /users/{pk}`. The password is needed again.
+pub(crate) async fn update(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    change(&app, &principal, &uri, incoming, Need::Required).await
+}
+
+/// `PATCH /users/{pk}`.
+pub(crate) async fn partial_update(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    change(&app, &principal, &uri, incoming, Need::Optional).await
+}
+
+async fn change(
+    app: &AppState,
+    principal: &Principal,
+    uri: &Uri,
+    incoming: Incoming,
+    need: Need,
+) -> Result<Response, ApiError> {
+    let (user, allowed) = open(app, principal, Action::UpdateUser, uri)?;
+    let mut body = UserBody::read(incoming.fields(app).await?, need)?;
+    let hash = match body.password.take() {
+        Some(password) => Some(app.passwords().hash(password).await?),
+        None => None,
+    };
+    app.engine(&allowed).update_user(user, body.patch(hash)).await?;
+    // From a state that knows of the last login, which the user's row may not say yet.
+    let changed = app.snapshot()?.user(user)?.ok_or_else(|| ApiError::no_record("User"))?;
+    json(StatusCode::OK, &UserShape::from(&changed))
+}
+
+/// `DELETE /users/{pk}`: deactivates; once more changes nothing.
+pub(crate) async fn destroy(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let (user, allowed) = open(&app, &principal, Action::DestroyUser, &uri)?;
+    let patch = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    app.engine(&allowed).update_user(user, patch).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
 }

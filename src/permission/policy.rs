@@ -5,8 +5,8 @@
 
 use granary_engine::model::PermissionLevel;
 
-use Condition::{Anyone, LoggedIn, Member, MemberWithNode, Oneself, Public};
-use PermissionLevel::{Execute, Read, Write};
+use Condition::{Anyone, LoggedIn, Member, MemberWithNode, NodeItself, OnNode, Oneself, Public};
+use PermissionLevel::{Admin, Execute, Read, Write};
 
 /// Everything that may be asked of the server, by the API's own names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,22 +33,40 @@ pub(crate) enum Action {
     ListUsers,
     CreateUser,
     RetrieveUser,
+    UpdateUser,
+    DestroyUser,
 
     ListTeams,
     CreateTeam,
     RetrieveTeam,
+    UpdateTeam,
+    DestroyTeam,
+    ModifyMemberships,
+    GetPermissions,
+    HardDeleteTeam,
+    ReinstateTeam,
 
     ListProjects,
     CreateProject,
     RetrieveProject,
+    UpdateProject,
+    DestroyProject,
+    HardDeleteProject,
+    ReinstateProject,
 
     ListLicences,
     CreateLicence,
     RetrieveLicence,
+    UpdateLicence,
+    DestroyLicence,
+    ModifySubdescriptors,
 
     ListNodes,
     CreateNode,
     RetrieveNode,
+    UpdateNode,
+    DestroyNode,
+    PingNode,
 }
 
 /// A circumstance that permits.
@@ -66,6 +84,10 @@ pub(super) enum Condition {
     Member(PermissionLevel),
     /// As `Member`, and the request comes from a node.
     MemberWithNode(PermissionLevel),
+    /// Any active user asks, on a node.
+    OnNode,
+    /// Any active user asks, on the very node that the object is.
+    NodeItself,
 }
 
 /// Members who may change content: writers, and those who may execute, when on a node.
@@ -94,18 +116,29 @@ pub(super) fn conditions(action: Action) -> &'static [Condition] {
 
         Action::ListUsers | Action::CreateUser => &[],
         Action::RetrieveUser => &[Oneself],
+        Action::UpdateUser | Action::DestroyUser => &[],
 
         Action::ListTeams => &[LoggedIn],
         Action::CreateTeam => &[],
         Action::RetrieveTeam => &[Member(Read)],
+        Action::UpdateTeam
+        | Action::DestroyTeam
+        | Action::ModifyMemberships
+        | Action::GetPermissions => &[Member(Admin)],
+        Action::HardDeleteTeam | Action::ReinstateTeam => &[],
 
         Action::ListProjects => &[LoggedIn],
         Action::CreateProject => &[Member(Write)],
         Action::RetrieveProject => &[Member(Read)],
+        Action::UpdateProject | Action::DestroyProject => &[Member(Write)],
+        Action::HardDeleteProject | Action::ReinstateProject => &[],
 
         Action::ListLicences | Action::RetrieveLicence => &[LoggedIn],
         Action::CreateLicence => &[],
+        Action::UpdateLicence | Action::DestroyLicence | Action::ModifySubdescriptors => &[],
 
         Action::ListNodes | Action::CreateNode | Action::RetrieveNode => &[LoggedIn],
+        Action::UpdateNode | Action::DestroyNode => &[NodeItself],
+        Action::PingNode => &[OnNode],
     }
 }

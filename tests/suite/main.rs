@@ -34,3 +34,18 @@ mod openapi;
 
 /// Who may do what.
 mod permissions;
+
+/// Users: changed, deactivated, brought back.
+mod users;
+
+/// Teams and who is a member.
+mod teams;
+
+/// Projects and what becomes of the datasets in them.
+mod projects;
+
+/// Licences and what they say.
+mod licences;
+
+/// Nodes, and what they may do for themselves.
+mod nodes;

@@ -18,8 +18,10 @@ use crate::model::change::{
 use crate::model::dataset::StackEntry;
 use crate::model::{
     Dataset, DatasetId, DatasetPatch, Digest, FileRecord, Filename, LayerId, Licence, LicenceId,
-    Membership, NewDataset, NewLicence, NewNode, NewProject, NewTeam, NewUser, Node, NodeId,
-    PermissionLevel, Project, ProjectId, Sequence, SetId, Team, TeamId, Timestamp, User, UserId,
+    LicencePatch, Membership, NewDataset, NewLicence, NewNode, NewProject, NewTeam, NewUser, Node,
+    NodeId, NodePatch, PermissionLevel, Project, ProjectId, ProjectPatch, Sequence, SetId,
+    SubdescriptorEdit, SubdescriptorId, SubdescriptorKind, SubdescriptorRef, Team, TeamId,
+    TeamPatch, Timestamp, User, UserId, UserPatch,
 };
 
 const GOLDEN: &str = include_str!("golden.txt");
@@ -217,6 +219,51 @@ fn show_catalogue_changes(book: &mut Book) {
     holds("create_node", CatalogueChange::CreateNode { node });
     let (logins, nodes) = (vec![(UserId(1), AT)], vec![(NodeId(2), AT)]);
     holds("touch", CatalogueChange::Touch { logins, nodes });
+    show_changes_of_people(&mut holds);
+    show_changes_of_things(&mut holds);
+}
+
+fn show_changes_of_people(holds: &mut impl FnMut(&str, CatalogueChange)) {
+    let (user, team) = (UserId(1), TeamId(2));
+    let patch = UserPatch {
+        username: Some(text("u")),
+        password_hash: Some(text("h")),
+        is_active: Some(false),
+        ..UserPatch::default()
+    };
+    holds("update_user", CatalogueChange::UpdateUser { user, patch });
+    let patch = TeamPatch { name: Some(text("t")) };
+    holds("update_team", CatalogueChange::UpdateTeam { team, patch });
+    holds("destroy_team", CatalogueChange::DestroyTeam { team, at: AT });
+    holds("reinstate_team", CatalogueChange::ReinstateTeam { team });
+    holds("hard_delete_team", CatalogueChange::HardDeleteTeam { team });
+    let permissions = PermissionLevel::Write;
+    holds("update_member", CatalogueChange::UpdateMember { team, user, permissions });
+    holds("remove_member", CatalogueChange::RemoveMember { team, user, at: AT });
+}
+
+fn show_changes_of_things(holds: &mut impl FnMut(&str, CatalogueChange)) {
+    let (project, licence, node) = (ProjectId(3), LicenceId(4), NodeId(5));
+    let patch = ProjectPatch { name: None, team: Some(TeamId(2)) };
+    holds("update_project", CatalogueChange::UpdateProject { project, patch });
+    holds("destroy_project", CatalogueChange::DestroyProject { project, at: AT });
+    holds("reinstate_project", CatalogueChange::ReinstateProject { project });
+    holds("hard_delete_project", CatalogueChange::HardDeleteProject { project });
+    let patch = LicencePatch { name: Some(text("l")), url: None };
+    holds("update_licence", CatalogueChange::UpdateLicence { licence, patch });
+    let (kind, edit) = (SubdescriptorKind::Limitation, SubdescriptorEdit::Remove);
+    let names = vec![SubdescriptorRef::Name(text("n")), SubdescriptorRef::Id(SubdescriptorId(6))];
+    let edited = CatalogueChange::EditSubdescriptors { licence, kind, edit, names };
+    holds("edit_subdescriptors", edited);
+    holds("delete_licence", CatalogueChange::DeleteLicence { licence });
+    let patch = NodePatch {
+        index: Some(-1),
+        driver_version: Some(None),
+        gpu_mem: Some(Some(8)),
+        ..NodePatch::default()
+    };
+    holds("update_node", CatalogueChange::UpdateNode { node, patch });
+    holds("delete_node", CatalogueChange::DeleteNode { node });
 }
 
 fn show_rows(book: &mut Book) {

@@ -249,7 +249,17 @@ fn grows(change: &Change) -> bool {
         | Change::MergeShared { .. }
         | Change::MergeFiles { .. }
         | Change::StageFiles { .. } => true,
-        Change::Catalogue(change) => !matches!(change, CatalogueChange::Touch { .. }),
+        Change::Catalogue(change) => !matches!(
+            change,
+            CatalogueChange::Touch { .. }
+                | CatalogueChange::DestroyTeam { .. }
+                | CatalogueChange::HardDeleteTeam { .. }
+                | CatalogueChange::RemoveMember { .. }
+                | CatalogueChange::DestroyProject { .. }
+                | CatalogueChange::HardDeleteProject { .. }
+                | CatalogueChange::DeleteLicence { .. }
+                | CatalogueChange::DeleteNode { .. }
+        ),
         Change::DeleteFile { .. }
         | Change::ClearDataset { .. }
         | Change::DestroyDataset { .. }

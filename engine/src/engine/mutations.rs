@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::Engine;
 use crate::blobs::{self, StagedBlob};
 use crate::bulk::{self, Bulk};
-use crate::committer::Verdict;
 use crate::dataset::message::{
     AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, HardDeleteDataset,
     ReinstateDataset, SetMetadata, UpdateDataset,
@@ -17,11 +16,9 @@ use crate::dataset::message::{
 use crate::error::{IntakeError, MutationError};
 use crate::index::apply::Applied;
 use crate::limits::METADATA_BYTES_MAX;
-use crate::model::change::{CatalogueChange, Change, CopyTarget, SourceAfterMerge};
+use crate::model::change::{Change, CopyTarget, SourceAfterMerge};
 use crate::model::{
-    Dataset, DatasetId, DatasetPatch, Licence, Membership, NewDataset, NewLicence, NewNode,
-    NewProject, NewTeam, NewUser, Node, NodeId, PermissionLevel, Project, RequestedFilename,
-    StoredFile, Team, TeamId, Timestamp, User, UserId,
+    Dataset, DatasetId, DatasetPatch, NewDataset, RequestedFilename, StoredFile, Timestamp, UserId,
 };
 use crate::spool::Spooled;
 use crate::store::Store;
@@ -64,6 +61,8 @@ macro_rules! made {
         }
     };
 }
+
+pub(super) use made;
 
 impl Engine {
     /// Begins an upload; `length` is what the client announced, if it did. Waits for memory, but
@@ -267,90 +266,5 @@ impl Engine {
             change(bulk).await
         });
         under_way.await.unwrap_or(Err(MutationError::Panicked.into()))
-    }
-
-    async fn catalogue(&self, change: CatalogueChange) -> Verdict {
-        self.inner.committer.commit(Change::Catalogue(change)).await
-    }
-
-    /// Makes a user.
-    ///
-    /// # Errors
-    /// `Taken`, or the store takes no changes.
-    pub async fn create_user(&self, user: NewUser) -> Result<User, MutationError> {
-        let at = Timestamp::now();
-        made!(self.catalogue(CatalogueChange::CreateUser { user, at }).await, User)
-    }
-
-    /// Replaces a user's password hash.
-    ///
-    /// # Errors
-    /// `UserNotFound`, or the store takes no changes.
-    pub async fn set_password(
-        &self,
-        user: UserId,
-        password_hash: String,
-    ) -> Result<User, MutationError> {
-        made!(self.catalogue(CatalogueChange::SetPassword { user, password_hash }).await, User)
-    }
-
-    /// Makes a team without members.
-    ///
-    /// # Errors
-    /// `Taken`, or the store takes no changes.
-    pub async fn create_team(&self, team: NewTeam) -> Result<Team, MutationError> {
-        let at = Timestamp::now();
-        made!(self.catalogue(CatalogueChange::CreateTeam { team, at }).await, Team)
-    }
-
-    /// Makes a user a member of a team.
-    ///
-    /// # Errors
-    /// `TeamNotFound`, `UserNotFound`, `MemberAlready`, or the store takes no changes.
-    pub async fn add_member(
-        &self,
-        team: TeamId,
-        user: UserId,
-        permissions: PermissionLevel,
-        creator: Option<UserId>,
-    ) -> Result<Membership, MutationError> {
-        let at = Timestamp::now();
-        let change = CatalogueChange::AddMember { team, user, permissions, creator, at };
-        made!(self.catalogue(change).await, Membership)
-    }
-
-    /// Makes a project.
-    ///
-    /// # Errors
-    /// `Taken`, `TeamNotFound`, or the store takes no changes.
-    pub async fn create_project(&self, project: NewProject) -> Result<Project, MutationError> {
-        let at = Timestamp::now();
-        made!(self.catalogue(CatalogueChange::CreateProject { project, at }).await, Project)
-    }
-
-    /// Makes a licence.
-    ///
-    /// # Errors
-    /// `Taken`, or the store takes no changes.
-    pub async fn create_licence(&self, licence: NewLicence) -> Result<Licence, MutationError> {
-        made!(self.catalogue(CatalogueChange::CreateLicence { licence }).await, Licence)
-    }
-
-    /// Registers a node.
-    ///
-    /// # Errors
-    /// `Taken`, or the store takes no changes.
-    pub async fn create_node(&self, node: NewNode) -> Result<Node, MutationError> {
-        made!(self.catalogue(CatalogueChange::CreateNode { node }).await, Node)
-    }
-
-    /// Remembers that a user made a request. Shown at once, written within a minute.
-    pub fn touch_login(&self, user: UserId) {
-        self.inner.store.touches.touch_login(user);
-    }
-
-    /// Remembers that a node made a request. Shown at once, written within a minute.
-    pub fn touch_node(&self, node: NodeId) {
-        self.inner.store.touches.touch_node(node);
     }
 }

@@ -80,6 +80,26 @@ pub(crate) const LICENCES: Table<u64> = Table::new("licences.v1");
 pub(crate) const LICENCE_NAMES: TableDefinition<'static, &str, u64> =
     TableDefinition::new("licence_names.v1");
 
+/// `(kind, subdescriptor id)` to its name; ids are counted by kind.
+pub(crate) const SUBDESCRIPTORS: TableDefinition<'static, (u8, u64), &'static str> =
+    TableDefinition::new("subdescriptors.v1");
+
+/// `(kind, name)` to subdescriptor id; every name in a licence's row has one.
+pub(crate) const SUBDESCRIPTOR_NAMES: TableDefinition<'static, (u8, &str), u64> =
+    TableDefinition::new("subdescriptor_names.v1");
+
+/// `(team, project)` for every project, deleted or not: what keeps a team from being removed.
+pub(crate) const TEAM_PROJECTS: TableDefinition<'static, (u64, u64), ()> =
+    TableDefinition::new("team_projects.v1");
+
+/// `(project, dataset)` for every dataset, deleted or not: what keeps a project from being removed.
+pub(crate) const PROJECT_DATASETS: TableDefinition<'static, (u64, u64), ()> =
+    TableDefinition::new("project_datasets.v1");
+
+/// `(licence, dataset)` for every dataset, deleted or not: what keeps a licence from being removed.
+pub(crate) const LICENCE_DATASETS: TableDefinition<'static, (u64, u64), ()> =
+    TableDefinition::new("licence_datasets.v1");
+
 /// Node id to `Node`.
 pub(crate) const NODES: Table<u64> = Table::new("nodes.v1");
 

@@ -7,8 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DatasetId, DatasetPatch, Digest, FileRecord, Filename, NewDataset, NewLicence, NewNode,
-    NewProject, NewTeam, NewUser, NodeId, PermissionLevel, SetId, TeamId, Timestamp, UserId,
+    DatasetId, DatasetPatch, Digest, FileRecord, Filename, LicenceId, LicencePatch, NewDataset,
+    NewLicence, NewNode, NewProject, NewTeam, NewUser, NodeId, NodePatch, PermissionLevel,
+    ProjectId, ProjectPatch, SetId, SubdescriptorEdit, SubdescriptorKind, SubdescriptorRef, TeamId,
+    TeamPatch, Timestamp, UserId, UserPatch,
 };
 
 /// One change of the store; applied whole or refused whole (I6).
@@ -178,6 +180,78 @@ pub(crate) enum CatalogueChange {
     Touch {
         logins: Vec<(UserId, Timestamp)>,
         nodes: Vec<(NodeId, Timestamp)>,
+    },
+    UpdateUser {
+        user: UserId,
+        patch: UserPatch,
+    },
+    UpdateTeam {
+        team: TeamId,
+        patch: TeamPatch,
+    },
+    /// Soft-deletes, and ends all memberships.
+    DestroyTeam {
+        team: TeamId,
+        at: Timestamp,
+    },
+    /// Takes a soft deletion back; memberships stay ended.
+    ReinstateTeam {
+        team: TeamId,
+    },
+    /// Removes a team that has no project, with its memberships.
+    HardDeleteTeam {
+        team: TeamId,
+    },
+    /// Changes the rights of a present member.
+    UpdateMember {
+        team: TeamId,
+        user: UserId,
+        permissions: PermissionLevel,
+    },
+    /// Ends a membership.
+    RemoveMember {
+        team: TeamId,
+        user: UserId,
+        at: Timestamp,
+    },
+    UpdateProject {
+        project: ProjectId,
+        patch: ProjectPatch,
+    },
+    /// Soft-deletes, the datasets in it too.
+    DestroyProject {
+        project: ProjectId,
+        at: Timestamp,
+    },
+    /// Takes a soft deletion back; the datasets stay deleted.
+    ReinstateProject {
+        project: ProjectId,
+    },
+    /// Removes a project that holds no dataset.
+    HardDeleteProject {
+        project: ProjectId,
+    },
+    UpdateLicence {
+        licence: LicenceId,
+        patch: LicencePatch,
+    },
+    /// Adds subdescriptors of one kind to a licence, or takes them away.
+    EditSubdescriptors {
+        licence: LicenceId,
+        kind: SubdescriptorKind,
+        edit: SubdescriptorEdit,
+        names: Vec<SubdescriptorRef>,
+    },
+    /// Removes a licence that no dataset is under.
+    DeleteLicence {
+        licence: LicenceId,
+    },
+    UpdateNode {
+        node: NodeId,
+        patch: NodePatch,
+    },
+    DeleteNode {
+        node: NodeId,
     },
 }
 

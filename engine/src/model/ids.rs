@@ -41,6 +41,10 @@ id! {
     LicenceId
 }
 id! {
+    /// Primary key of a licence's subdescriptor among those of its kind; never used twice.
+    SubdescriptorId
+}
+id! {
     /// Primary key of a node; never used twice.
     NodeId
 }

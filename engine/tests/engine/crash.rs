@@ -112,6 +112,8 @@ fn what_was_answered_of_whole_datasets_survives_a_power_cut() {
         Act::Checkpoint,
         Act::Do(copy(2, None, None)),
         Act::Together(vec![Op::HardDelete { set: 2 }, add(1, "last", 30, 10)]),
+        Act::Do(Op::DestroyAll),
+        Act::Do(add(1, "later", 31, 10)),
     ];
     stop_everywhere(&workload, SMALL);
 }

@@ -90,6 +90,10 @@ async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, Mu
             engine.merge_datasets(id(target), id(source), *after).await?;
         }
         Op::Destroy { set } => drop(engine.destroy_dataset(id(set)).await?),
+        Op::DestroyAll => {
+            engine.destroy_project(within.0).await?;
+            engine.reinstate_project(within.0).await?;
+        }
         Op::Reinstate { set } => drop(engine.reinstate_dataset(id(set)).await?),
         Op::HardDelete { set } => drop(engine.hard_delete_dataset(id(set)).await?),
     }

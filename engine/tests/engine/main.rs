@@ -13,6 +13,9 @@
 /// Datasets and files through one engine, and through its next opening.
 mod basics;
 
+/// Users, teams, projects, licences and nodes.
+mod catalogue;
+
 /// What is reclaimed, folded and moved beside the changes.
 mod background;
 

@@ -77,6 +77,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => (set(), set(), after())
             .prop_map(|(target, source, after)| Op::Merge { target, source, after }),
         1 => set().prop_map(|set| Op::Destroy { set }),
+        1 => Just(Op::DestroyAll),
         1 => set().prop_map(|set| Op::Reinstate { set }),
         1 => set().prop_map(|set| Op::HardDelete { set }),
     ]

@@ -10,13 +10,14 @@ pub fn options() -> EngineOptions {
     EngineOptions { index_cache_bytes: 4 << 20, segment_bytes: 1 << 20, arbiters: 1 }
 }
 
-/// The licence, team and project that all tests use; makes those that are not there.
+/// The licence, team and project that all tests use; makes those that are not there, and brings
+/// back a project that was destroyed.
 pub async fn project(engine: &Engine) -> Result<(ProjectId, LicenceId), MutationError> {
     let (licence, team, project) = {
         let snapshot = engine.snapshot()?;
         let licence = snapshot.licences()?.next().transpose()?.map(|licence| licence.id);
         let team = snapshot.teams()?.next().transpose()?.map(|team| team.id);
-        (licence, team, snapshot.projects()?.next().transpose()?.map(|project| project.id))
+        (licence, team, snapshot.projects()?.next().transpose()?)
     };
     let licence = match licence {
         Some(licence) => licence,
@@ -28,7 +29,8 @@ pub async fn project(engine: &Engine) -> Result<(ProjectId, LicenceId), Mutation
     };
     let new = NewProject { name: "project".into(), team, creator: None };
     let project = match project {
-        Some(project) => project,
+        Some(project) if project.deletion_time.is_none() => project.id,
+        Some(project) => engine.reinstate_project(project.id).await?.id,
         None => engine.create_project(new).await?.id,
     };
     Ok((project, licence))

@@ -3,7 +3,7 @@
 //! The matches have no wildcard, so that a new variant does not compile until it has a status.
 
 use axum::http::StatusCode;
-use granary_engine::{IntakeError, MutationError, ReadError, UniqueRule};
+use granary_engine::{IntakeError, MutationError, ReadError, RecordKind, UniqueRule};
 
 use super::ApiError;
 use crate::auth::PasswordError;
@@ -51,6 +51,15 @@ impl From<MutationError> for ApiError {
             MutationError::MemberAlready { .. } => {
                 Self::bad_request("User is already a member of this team")
             }
+            MutationError::NotAMember { .. } => {
+                Self::bad_request("User is not a member of this team")
+            }
+            MutationError::RecordNotFound { record, .. } => Self::no_record(kind(record)),
+            MutationError::NotEmpty { record, id, first, .. } => not_empty(record, id, first),
+            MutationError::SubdescriptorNotFound { kind, id } => {
+                Self::bad_request(format!("Bad value in 'names': there is no {kind} {id}"))
+            }
+            MutationError::TooMany { .. } => Self::bad_request(sentence(&error)),
             MutationError::MergeIntoItself { .. } => {
                 Self::bad_request("Cannot merge a dataset into itself")
             }
@@ -93,6 +102,37 @@ fn taken(rule: UniqueRule) -> ApiError {
             ApiError::field("non_field_errors", "The fields ip, index must make a unique set.")
         }
     }
+}
+
+/// What the API calls a kind of record.
+fn kind(record: RecordKind) -> &'static str {
+    match record {
+        RecordKind::Dataset => "Dataset",
+        RecordKind::Team => "Team",
+        RecordKind::Project => "Project",
+        RecordKind::Licence => "Licence",
+        RecordKind::Node => "Node",
+    }
+}
+
+/// 400: what is inside, and what to do first. Only who may remove the record gets to see it.
+fn not_empty(record: RecordKind, id: u64, first: u64) -> ApiError {
+    let text = match record {
+        RecordKind::Licence => format!(
+            "Licence {id} cannot be deleted: dataset {first} is under it (deleted datasets count \
+             too). Give every such dataset another licence, or hard-delete it, first."
+        ),
+        RecordKind::Team => format!(
+            "Team {id} cannot be hard-deleted: project {first} belongs to it (deleted projects \
+             count too). Move every such project to another team, or hard-delete it, first."
+        ),
+        RecordKind::Project | RecordKind::Dataset | RecordKind::Node => format!(
+            "{} {id} cannot be hard-deleted: dataset {first} belongs to it (deleted datasets count \
+             too). Move every such dataset to another project, or hard-delete it, first.",
+            kind(record)
+        ),
+    };
+    ApiError::bad_request(text)
 }
 
 impl From<ReadError> for ApiError {

@@ -3,7 +3,7 @@
 use super::files::top_layer;
 use super::{Applied, Group, Stop};
 use crate::error::{MutationError, UniqueRule};
-use crate::index::IndexError;
+use crate::index::{IndexError, holdings};
 use crate::model::change::{CopyTarget, MergePlan, NewFile, SourceAfterMerge};
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, DatasetId, Timestamp};
@@ -112,6 +112,7 @@ impl Group<'_> {
 
     pub(super) fn enter_copy(&mut self, made: Dataset) -> Result<Applied, IndexError> {
         self.enter_name(&made)?;
+        holdings::enter_dataset(self.txn, &made)?;
         self.restacked.push(made.id);
         Ok(Applied::Dataset(Box::new(self.put_header(made))))
     }

@@ -5,7 +5,7 @@ use redb::ReadableTable;
 use super::{Applied, Group, Stop};
 use crate::codec;
 use crate::error::{MutationError, UniqueRule};
-use crate::index::{IndexError, tables};
+use crate::index::{IndexError, holdings, tables};
 use crate::model::dataset::StackEntry;
 use crate::model::{
     Dataset, DatasetId, DatasetPatch, LicenceId, NewDataset, Project, ProjectId, Timestamp,
@@ -41,6 +41,7 @@ impl Group<'_> {
             stack: vec![top],
         };
         self.enter_name(&dataset)?;
+        holdings::enter_dataset(self.txn, &dataset)?;
         Ok(Applied::Dataset(Box::new(self.put_header(dataset))))
     }
 
@@ -69,6 +70,10 @@ impl Group<'_> {
             self.expect_name_free(after.project, &after.name, after.version)?;
             self.leave_name(&before)?;
             self.enter_name(&after)?;
+        }
+        if (after.project, after.licence) != (before.project, before.licence) {
+            holdings::leave_dataset(self.txn, &before)?;
+            holdings::enter_dataset(self.txn, &after)?;
         }
         Ok(Applied::Dataset(Box::new(self.put_header(after))))
     }
@@ -113,11 +118,36 @@ impl Group<'_> {
         Ok(Applied::Dataset(Box::new(header)))
     }
 
+    /// Soft-deletes all datasets of a project that are not; the names of those are all that is
+    /// visited.
+    pub(super) fn soft_delete_within(
+        &mut self,
+        project: ProjectId,
+        at: Timestamp,
+    ) -> Result<(), Stop> {
+        let mut within = Vec::new();
+        let names = self.txn.open_table(tables::DATASET_NAMES)?;
+        for row in names.range::<(u64, &str, u64)>((project.0, "", 0)..)? {
+            let (key, id) = row?;
+            if key.value().0 != project.0 {
+                break;
+            }
+            within.push(DatasetId(id.value()));
+        }
+        drop(names);
+        for id in within {
+            let header = self.header(id)?;
+            self.soft_delete(header, at)?;
+        }
+        Ok(())
+    }
+
     /// Removes header and name, and lets go of the layers.
     pub(super) fn remove_dataset(&mut self, header: &Dataset) -> Result<(), IndexError> {
         if header.deletion_time.is_none() {
             self.leave_name(header)?;
         }
+        holdings::leave_dataset(self.txn, header)?;
         for entry in &header.stack {
             self.release_layer(entry.layer)?;
         }

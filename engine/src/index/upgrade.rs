@@ -1,0 +1,158 @@
+//! Tables that stores of earlier versions lack: made and filled on opening.
+//!
+//! They say nothing that the other rows do not say already, so filling them is no change of the
+//! store: a crash on the way makes the next opening fill them again. It happens before the journal
+//! is replayed, since replaying keeps them true from then on.
+
+use redb::{ReadableTable, WriteTransaction};
+
+use super::{Index, IndexError, create_catalogue_tables, holdings, subdescriptors, tables};
+use crate::codec;
+use crate::model::{Dataset, Licence, Project};
+
+/// Makes what an earlier version did not make. Visits all licences, projects and datasets, once in
+/// a store's life.
+pub(crate) fn upgrade(index: &Index) -> Result<(), IndexError> {
+    if has_catalogue_tables(index)? {
+        return Ok(());
+    }
+    index.apply(|txn| {
+        create_catalogue_tables(txn)?;
+        fill(txn)
+    })
+}
+
+/// They were made together, so one of them tells of all.
+fn has_catalogue_tables(index: &Index) -> Result<bool, IndexError> {
+    match index.read()?.open_table(tables::SUBDESCRIPTORS) {
+        Ok(_) => Ok(true),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn fill(txn: &WriteTransaction) -> Result<(), IndexError> {
+    for row in txn.open_table(tables::LICENCES)?.iter()? {
+        let licence: Licence = codec::decode(row?.1.value())?;
+        subdescriptors::register_all(txn, &licence)?;
+    }
+    for row in txn.open_table(tables::PROJECTS)?.iter()? {
+        let project: Project = codec::decode(row?.1.value())?;
+        holdings::enter_project(txn, &project)?;
+    }
+    for row in txn.open_table(tables::DATASETS)?.iter()? {
+        let dataset: Dataset = codec::decode(row?.1.value())?;
+        holdings::enter_dataset(txn, &dataset)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::{Disk, OpenMode, RealDisk};
+    use crate::error::{MutationError, RecordKind};
+    use crate::model::{
+        LicenceId, NewDataset, NewLicence, NewProject, NewTeam, SubdescriptorEdit, SubdescriptorId,
+        SubdescriptorKind, SubdescriptorRef,
+    };
+    use crate::{Engine, EngineOptions};
+
+    fn options() -> EngineOptions {
+        EngineOptions { index_cache_bytes: 4 << 20, segment_bytes: 1 << 20, arbiters: 1 }
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(ToString::to_string).collect()
+    }
+
+    fn licence(name: &str, permissions: &[&str], domains: &[&str]) -> NewLicence {
+        NewLicence {
+            name: name.into(),
+            url: "https://example.org/".into(),
+            permissions: texts(permissions),
+            conditions: Vec::new(),
+            limitations: Vec::new(),
+            domains: texts(domains),
+        }
+    }
+
+    /// Takes away what the version before this module did not write; its other rows had the same
+    /// bytes, which `golden.txt` holds.
+    fn make_old(directory: &Path) {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.to_owned()).unwrap());
+        let index = Index::open(&disk, OpenMode::Existing, 4 << 20).unwrap();
+        let strip = |txn: &WriteTransaction| {
+            txn.delete_table(tables::SUBDESCRIPTORS)?;
+            txn.delete_table(tables::SUBDESCRIPTOR_NAMES)?;
+            txn.delete_table(tables::TEAM_PROJECTS)?;
+            txn.delete_table(tables::PROJECT_DATASETS)?;
+            txn.delete_table(tables::LICENCE_DATASETS)?;
+            let mut numbers = txn.open_table(tables::NUMBERS)?;
+            for kind in SubdescriptorKind::ALL {
+                numbers.remove(kind.name())?;
+            }
+            Ok(())
+        };
+        index.checkpoint(strip).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_store_of_the_version_before_opens_with_all_that_it_lacked() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Engine::open(directory.path().to_owned(), &options()).unwrap();
+        let engine = open();
+        let used = licence("used", &["Use", "Sale"], &["Data"]);
+        let used = engine.create_licence(used).await.unwrap();
+        let free = licence("free", &["Sale", "Loan"], &[]);
+        let free = engine.create_licence(free).await.unwrap();
+        let team = NewTeam { name: "team".into(), creator: None };
+        let team = engine.create_team(team).await.unwrap();
+        let project = NewProject { name: "project".into(), team: team.id, creator: None };
+        let project = engine.create_project(project).await.unwrap();
+        let dataset = NewDataset {
+            name: "dataset".into(),
+            description: String::new(),
+            project: project.id,
+            licence: used.id,
+            tags: String::new(),
+            is_public: false,
+            creator: None,
+        };
+        let dataset = engine.create_dataset(dataset).await.unwrap();
+        engine.destroy_dataset(dataset.id).await.unwrap();
+        engine.shutdown().await;
+        drop(engine);
+        make_old(directory.path());
+
+        let engine = open();
+        assert_eq!(engine.check(false).unwrap(), []);
+        let refused = engine.delete_licence(used.id).await.unwrap_err();
+        assert!(matches!(
+            refused,
+            MutationError::NotEmpty { record: RecordKind::Licence, first, .. }
+                if first == dataset.id.0
+        ));
+        assert!(engine.hard_delete_project(project.id).await.is_err());
+        assert!(engine.hard_delete_team(team.id).await.is_err());
+        engine.shutdown().await;
+        drop(engine);
+
+        // Filled once: the numbers stay what they were.
+        let engine = open();
+        let third = vec![SubdescriptorRef::Id(SubdescriptorId(3))];
+        let (kind, edit) = (SubdescriptorKind::Permission, SubdescriptorEdit::Add);
+        let edited = engine.edit_subdescriptors(used.id, kind, edit, third.clone()).await;
+        assert_eq!(edited.unwrap().permissions, ["Use", "Sale", "Loan"]);
+        let edit = SubdescriptorEdit::Remove;
+        let edited = engine.edit_subdescriptors(free.id, kind, edit, third).await;
+        assert_eq!(edited.unwrap().permissions, ["Sale"]);
+        let fourth = vec![SubdescriptorRef::Id(SubdescriptorId(4))];
+        let refused = engine.edit_subdescriptors(LicenceId(1), kind, edit, fourth).await;
+        assert!(matches!(refused, Err(MutationError::SubdescriptorNotFound { .. })));
+        assert_eq!(engine.check(false).unwrap(), []);
+    }
+}

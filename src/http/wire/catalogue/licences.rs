@@ -1,0 +1,185 @@
+//! Shapes of licences and of what they say.
+
+use granary_engine::model::{
+    Licence, LicencePatch, NewLicence, SubdescriptorEdit, SubdescriptorId, SubdescriptorKind,
+    SubdescriptorRef,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::http::error::ApiError;
+use crate::http::fields::{Fields, Need, Text};
+use crate::http::strict::{Strict, refusal};
+
+/// Letters of a subdescriptor's name.
+const SUBDESCRIPTOR_LETTERS_MAX: usize = 100;
+
+/// A licence.
+#[derive(Serialize)]
+pub(crate) struct LicenceShape<'a> {
+    pk: u64,
+    name: &'a str,
+    url: &'a str,
+    permissions: &'a [String],
+    conditions: &'a [String],
+    limitations: &'a [String],
+    domains: &'a [String],
+}
+
+impl<'a> From<&'a Licence> for LicenceShape<'a> {
+    fn from(licence: &'a Licence) -> Self {
+        Self {
+            pk: licence.id.0,
+            name: &licence.name,
+            url: &licence.url,
+            permissions: &licence.permissions,
+            conditions: &licence.conditions,
+            limitations: &licence.limitations,
+            domains: &licence.domains,
+        }
+    }
+}
+
+/// Reads the body of a licence's update (both needed) or partial update (none).
+pub(crate) fn read_licence_patch(mut fields: Fields, need: Need) -> Result<LicencePatch, ApiError> {
+    let name = fields.text("name", need, Text::upto(100));
+    let url = fields.text("url", need, Text::upto(200));
+    if url.as_deref().is_some_and(|url| !is_url(url)) {
+        fields.refuse("url", "Enter a valid URL.");
+    }
+    fields.check()?;
+    Ok(LicencePatch { name, url })
+}
+
+/// Reads the body of a licence's create; what it says is added by an action of its own.
+pub(crate) fn read_licence(fields: Fields) -> Result<NewLicence, ApiError> {
+    let LicencePatch { name, url } = read_licence_patch(fields, Need::Required)?;
+    Ok(NewLicence {
+        name: name.unwrap_or_default(),
+        url: url.unwrap_or_default(),
+        permissions: Vec::new(),
+        conditions: Vec::new(),
+        limitations: Vec::new(),
+        domains: Vec::new(),
+    })
+}
+
+fn is_url(text: &str) -> bool {
+    let Ok(url) = text.parse::<axum::http::Uri>() else {
+        return false;
+    };
+    matches!(url.scheme_str(), Some("http" | "https" | "ftp" | "ftps"))
+        && url.host().is_some_and(|host| host.contains('.') || host == "localhost")
+}
+
+/// The strict body of a change of what a licence says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SubdescriptorsBody {
+    pub(crate) kind: SubdescriptorKind,
+    pub(crate) edit: SubdescriptorEdit,
+    pub(crate) names: Vec<SubdescriptorRef>,
+}
+
+impl SubdescriptorsBody {
+    /// Reads a body. The API's document has the kinds in the plural; the singular is understood.
+    pub(crate) fn read(body: Value) -> Result<Self, ApiError> {
+        let mut body = Strict::of(body)?;
+        let kind = match body.text("type")?.as_deref() {
+            Some("permissions" | "permission") => SubdescriptorKind::Permission,
+            Some("conditions" | "condition") => SubdescriptorKind::Condition,
+            Some("limitations" | "limitation") => SubdescriptorKind::Limitation,
+            Some("domains" | "domain") => SubdescriptorKind::Domain,
+            Some(_) | None => {
+                return Err(refusal(
+                    "'type' must be one of 'permissions', 'conditions', 'limitations', 'domains'",
+                ));
+            }
+        };
+        let edit = match body.text("method")?.as_deref() {
+            Some("add") => SubdescriptorEdit::Add,
+            Some("remove") => SubdescriptorEdit::Remove,
+            Some(_) | None => return Err(refusal("'method' must be 'add' or 'remove'")),
+        };
+        let names = body.array("names")?.unwrap_or_default();
+        body.check()?;
+        if names.is_empty() {
+            return Err(refusal("'names' must hold one name or primary key at least"));
+        }
+        let names = names.into_iter().map(read_subdescriptor).collect::<Result<Vec<_>, _>>()?;
+        let distinct: std::collections::HashSet<&SubdescriptorRef> = names.iter().collect();
+        if distinct.len() < names.len() {
+            return Err(refusal("'names' must not hold anything twice"));
+        }
+        Ok(Self { kind, edit, names })
+    }
+}
+
+fn read_subdescriptor(value: Value) -> Result<SubdescriptorRef, ApiError> {
+    let neither = || refusal("'names' must hold strings and primary keys only");
+    match value {
+        Value::String(name) => {
+            let name = name.trim();
+            if name.is_empty() || name.contains('\0') {
+                return Err(refusal("a name in 'names' must not be blank or hold null characters"));
+            }
+            if name.chars().nth(SUBDESCRIPTOR_LETTERS_MAX).is_some() {
+                return Err(refusal(&format!(
+                    "a name in 'names' must have no more than {SUBDESCRIPTOR_LETTERS_MAX} \
+                     characters"
+                )));
+            }
+            Ok(SubdescriptorRef::Name(name.to_owned()))
+        }
+        Value::Number(number) => {
+            let id = number.as_u64().filter(|id| *id > 0).ok_or_else(neither)?;
+            Ok(SubdescriptorRef::Id(SubdescriptorId(id)))
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err(neither()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_checked_as_far_as_they_can_be() {
+        for good in ["https://example.org/x?y", "http://localhost:8000"] {
+            assert!(is_url(good), "{good}");
+        }
+        for bad in ["example.org", "javascript:alert(1)", "http://", "http://x", "https://a b"] {
+            assert!(!is_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_subdescriptors_is_strict() {
+        let read = |body| SubdescriptorsBody::read(body).ok();
+        let body = json!({"type": "domains", "method": "remove", "names": [" Data ", 7]});
+        let data = SubdescriptorRef::Name("Data".into());
+        let names = vec![data, SubdescriptorRef::Id(SubdescriptorId(7))];
+        let (kind, edit) = (SubdescriptorKind::Domain, SubdescriptorEdit::Remove);
+        assert_eq!(read(body), Some(SubdescriptorsBody { kind, edit, names }));
+        for body in [
+            json!({}),
+            json!({"type": "domains", "method": "add"}),
+            json!({"type": "domains", "method": "add", "names": []}),
+            json!({"type": "domains", "method": "add", "names": "a"}),
+            json!({"type": "domains", "method": "add", "names": ["a", "a"]}),
+            json!({"type": "domains", "method": "add", "names": [1, 1]}),
+            json!({"type": "domains", "method": "add", "names": [" "]}),
+            json!({"type": "domains", "method": "add", "names": [true]}),
+            json!({"type": "domains", "method": "add", "names": [0]}),
+            json!({"type": "domains", "method": "add", "names": [1.5]}),
+            json!({"type": "domains", "method": "add", "names": [-1]}),
+            json!({"type": "domains", "method": "add", "names": ["x".repeat(101)]}),
+            json!({"type": "Domains", "method": "add", "names": ["a"]}),
+            json!({"type": "domains", "method": "update", "names": ["a"]}),
+            json!({"type": "domains", "method": "add", "names": ["a"], "name": "a"}),
+        ] {
+            assert_eq!(read(body.clone()), None, "{body}");
+        }
+    }
+}
