@@ -10,6 +10,8 @@ pub(crate) mod rows;
 
 pub(crate) mod file_tree;
 
+pub(crate) mod file_page;
+
 pub(crate) mod snapshot;
 
 pub(crate) mod apply;
