@@ -8,6 +8,8 @@ mod auth;
 
 mod body;
 
+mod bulk;
+
 mod caller;
 
 mod content;
@@ -19,6 +21,8 @@ mod download;
 mod error;
 
 mod fields;
+
+mod file_listing;
 
 mod files;
 
@@ -120,11 +124,16 @@ fn file_routes() -> Router<AppState> {
     let file = || post(files::add_file).get(files::get_file).delete(files::delete_file);
     let metadata = || post(metadata::set_metadata).get(metadata::get_metadata);
     let handle = || get(files::get_file_by_handle);
+    // The empty name is a name too, and refused as one, unless it is read: then it is the list.
+    let nameless = post(files::add_file).delete(files::delete_file).get(file_listing::list_files);
     Router::new()
-        // The empty name is a name too, and refused as one.
-        .route("/v1/datasets/{pk}/files/", file())
+        .route("/v1/datasets/{pk}/files", get(file_listing::list_files))
+        .route("/v1/datasets/{pk}/files/", nameless)
         .route("/v1/datasets/{pk}/files/{*filename}", file())
         .merge(both("/v1/datasets/{pk}/files-multi", || post(files::add_files)))
+        .merge(both("/v1/datasets/{pk}/files-delete", || post(bulk::delete_files)))
+        .merge(both("/v1/datasets/{pk}/files-rename", || post(bulk::rename_file)))
+        .merge(both("/v1/datasets/{pk}/metadata-multi", || post(bulk::set_many_metadata)))
         .merge(both("/v1/datasets/{pk}/file-handles/{handle}", handle))
         .merge(both("/v1/datasets/{pk}/metadata", || get(metadata::get_all_metadata)))
         .route("/v1/datasets/{pk}/metadata/{*filename}", metadata())

@@ -7,6 +7,7 @@ use axum::response::Response;
 use super::body::Incoming;
 use super::datasets::{Opened, open};
 use super::error::ApiError;
+use super::file_listing::{list_metadata, wants_page};
 use super::path;
 use super::respond::{json, spooled};
 use super::state::AppState;
@@ -44,13 +45,17 @@ pub(crate) async fn get_metadata(
     json(StatusCode::OK, &Metadata { metadata: &metadata })
 }
 
-/// `GET /datasets/{pk}/metadata`.
+/// `GET /datasets/{pk}/metadata`: all of it, or a page if one is asked for.
 pub(crate) async fn get_all_metadata(
     State(app): State<AppState>,
     principal: Principal,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
-    let Opened { snapshot, dataset, .. } = open(&app, &principal, Action::GetAllMetadata, id)?;
+    let opened = open(&app, &principal, Action::GetAllMetadata, id)?;
+    if wants_page(&uri) {
+        return list_metadata(&app, &uri, opened).await;
+    }
+    let Opened { snapshot, dataset, .. } = opened;
     spooled(&app, StatusCode::OK, move |out| write_all_metadata(out, &snapshot, &dataset)).await
 }
