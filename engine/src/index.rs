@@ -18,6 +18,8 @@ pub(crate) mod apply;
 
 pub(crate) mod fold;
 
+pub(crate) mod sweep;
+
 pub(crate) mod reclaim;
 
 mod backend;

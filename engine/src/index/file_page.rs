@@ -144,3 +144,118 @@ impl Iterator for FilePage<'_> {
         self.step().map_err(ReadError::from).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::blobs::memory_disk::MemoryDisk;
+    use crate::codec;
+    use crate::disk::{Disk, OpenMode};
+    use crate::index::{Index, create_tables, tables};
+    use crate::model::dataset::StackEntry;
+    use crate::model::{DatasetId, Digest, LayerId, LicenceId, ProjectId, Timestamp};
+    use crate::touches::Touches;
+
+    const LAYER: u64 = 1;
+
+    /// A state with one layer of these rows, each with its metadata, and its index.
+    fn snapshot(rows: impl Iterator<Item = (String, FileRow, String)>) -> (Index, Snapshot) {
+        let disk: Arc<dyn Disk> = MemoryDisk::prepared();
+        let index = Index::open(&disk, OpenMode::CreateNew, 1 << 20).unwrap();
+        let filled = index.apply(|txn| {
+            create_tables(txn)?;
+            let mut files = txn.open_table(tables::FILES)?;
+            let mut texts = txn.open_table(tables::METADATA)?;
+            for (name, row, text) in rows {
+                files.insert((LAYER, name.as_str()), codec::encode(&row)?.as_slice())?;
+                texts.insert((LAYER, name.as_str()), codec::encode(&text)?.as_slice())?;
+            }
+            Ok(())
+        });
+        filled.unwrap();
+        let snapshot = Snapshot::take(&index, Arc::new(Touches::default())).unwrap();
+        (index, snapshot)
+    }
+
+    fn dataset() -> Dataset {
+        Dataset {
+            id: DatasetId(1),
+            name: String::new(),
+            description: String::new(),
+            version: 1,
+            previous_version: None,
+            project: ProjectId(1),
+            licence: LicenceId(1),
+            tags: String::new(),
+            is_public: false,
+            creator: None,
+            creation_time: Timestamp(0),
+            deletion_time: None,
+            file_count: 0,
+            file_bytes: 0,
+            revision: 0,
+            stack: vec![StackEntry { layer: LayerId(LAYER), metadata_void: false }],
+        }
+    }
+
+    fn file() -> FileRow {
+        let (digest, creation_time) = (Digest([0; 32]), Timestamp(0));
+        let (length, crc32, compressible) = (0, 0, false);
+        FileRow::File(FileRecord { digest, length, crc32, creation_time, compressible })
+    }
+
+    /// Names and the next beginning of each page, page by page.
+    fn pages(snapshot: &Snapshot, mut request: PageRequest) -> Vec<(Vec<String>, Option<String>)> {
+        let dataset = dataset();
+        let mut pages = Vec::new();
+        loop {
+            let mut page = snapshot.file_page(&dataset, &request).unwrap();
+            let names = page.by_ref().map(|file| file.unwrap().name).collect();
+            let next = page.next_after().map(str::to_owned);
+            pages.push((names, next.clone()));
+            match next {
+                Some(after) => request.after = Some(after),
+                None => return pages,
+            }
+        }
+    }
+
+    fn request(limit: usize, with_metadata: bool) -> PageRequest {
+        PageRequest { prefix: String::new(), after: None, limit, with_metadata }
+    }
+
+    #[test]
+    fn a_page_ends_early_among_the_traces_of_many_deleted_files() {
+        let deleted = 2 * LISTING_ROWS_MAX + 10;
+        let names = (0..deleted).map(|number| (format!("d{number:06}"), FileRow::Tombstone));
+        let names = names.chain([("a".to_owned(), file()), ("z".to_owned(), file())]);
+        let (_index, snapshot) = snapshot(names.map(|(name, row)| (name, row, String::new())));
+        let found = pages(&snapshot, request(100, false));
+        let end_of = |rows: usize| Some(format!("d{:06}", rows - 1));
+        assert_eq!(
+            found,
+            [
+                (vec!["a".to_owned()], end_of(LISTING_ROWS_MAX - 1)),
+                (vec![], end_of(2 * LISTING_ROWS_MAX - 1)),
+                (vec!["z".to_owned()], None),
+            ]
+        );
+        let full = pages(&snapshot, request(1, false));
+        assert_eq!(full.iter().map(|(names, _)| names.len()).collect::<Vec<_>>(), [1, 0, 1]);
+    }
+
+    #[test]
+    fn a_page_ends_early_where_metadata_is_long() {
+        let long = "x".repeat(LISTING_BYTES_MAX / 4);
+        let (_index, snapshot) =
+            snapshot((0..10).map(|name| (name.to_string(), file(), long.clone())));
+        let sizes = |with_metadata| -> Vec<usize> {
+            let found = pages(&snapshot, request(100, with_metadata));
+            found.iter().map(|(names, _)| names.len()).collect()
+        };
+        assert_eq!(sizes(true), [4, 4, 2]);
+        assert_eq!(sizes(false), [10]);
+    }
+}

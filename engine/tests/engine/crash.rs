@@ -168,6 +168,10 @@ fn a_large_deletion_is_made_whole_or_not_at_all_after_a_power_cut() {
         Act::Do(Op::DeleteMany { set: 1, names: names[..1030].to_vec() }),
         Act::Do(add(1, "d/0001", 2, 10)),
         Act::Do(Op::DeleteBelow { set: 2, prefix: "d/".into() }),
+        // Nobody shares these, so what is hidden is swept.
+        Act::Do(create("own")),
+        Act::Do(Op::AddZip { set: 3, members }),
+        Act::Do(Op::DeleteBelow { set: 3, prefix: "d/0".into() }),
         Act::Checkpoint,
         Act::Compact,
         Act::Checkpoint,
