@@ -15,13 +15,14 @@ use tracing::warn;
 /// What is wrong with it, and what would be right.
 pub(super) fn read_retention(text: &str) -> Result<Duration, String> {
     let wrong =
-        || format!("{text:?} is no time; say it in weeks, days or hours, such as 30d or 12h");
-    let span: Span = text.trim().parse().map_err(|_| wrong())?;
-    let whole_days = SpanRelativeTo::days_are_24_hours();
-    let time = span.to_duration(whole_days).map_err(|_| wrong())?;
+        |error: jiff::Error| format!("{error}; say it in weeks, days or hours, such as 30d or 12h");
+    let span: Span = text.trim().parse().map_err(wrong)?;
+    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(wrong)?;
     match Duration::try_from(time) {
         Ok(time) if !time.is_zero() => Ok(time),
-        Ok(_) | Err(_) => Err("the time must be longer than nothing; leave it out to keep what is soft-deleted for ever".into()),
+        Ok(_) | Err(_) => Err("it must be longer than nothing, such as 30d; left out, what is \
+                               soft-deleted stays"
+            .into()),
     }
 }
 

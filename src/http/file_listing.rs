@@ -78,14 +78,15 @@ async fn page(
 /// Where the next page is, relative to the server.
 fn link(uri: &Uri, request: &PageRequest, after: &str) -> String {
     let encoded = |text| utf8_percent_encode(text, PLAIN);
-    let mut target = format!("{}?limit={}", uri.path(), request.limit);
+    let mut query = vec![format!("limit={}", request.limit)];
     if !request.prefix.is_empty() {
-        target += &format!("&prefix={}", encoded(&request.prefix));
+        query.push(format!("prefix={}", encoded(&request.prefix)));
     }
     if request.with_metadata && path::query(uri, "metadata").is_some() {
-        target += "&metadata=true";
+        query.push("metadata=true".to_owned());
     }
-    format!("<{target}&after={}>; rel=\"next\"", encoded(after))
+    query.push(format!("after={}", encoded(after)));
+    format!("<{}?{}>; rel=\"next\"", uri.path(), query.join("&"))
 }
 
 fn page_request(uri: &Uri, with_metadata: bool) -> Result<PageRequest, ApiError> {
