@@ -30,6 +30,8 @@ mod progress;
 
 mod pull;
 
+mod purging;
+
 mod push;
 
 mod report;

@@ -8,6 +8,8 @@ mod auth;
 
 mod body;
 
+mod bulk;
+
 mod caller;
 
 mod content;
@@ -21,6 +23,8 @@ mod download;
 mod error;
 
 mod fields;
+
+mod file_listing;
 
 mod files;
 
@@ -94,6 +98,7 @@ fn routes() -> Routes {
         .group(&["datasets"], dataset_routes())
         .group(&["files"], file_routes())
         .group(&["metadata"], metadata_routes())
+        .nameless("/v1/datasets/{pk}/files/", post(files::add_file).delete(files::delete_file))
         .undescribed(catalogue_routes())
 }
 
@@ -161,6 +166,10 @@ fn catalogue_routes() -> Router<AppState> {
     };
     Router::new()
         .merge(both("/v1/datasets/list", || post(datasets::list)))
+        .merge(both("/v1/datasets/{pk}/files", || get(file_listing::list_files)))
+        .merge(both("/v1/datasets/{pk}/files-delete", || post(bulk::delete_files)))
+        .merge(both("/v1/datasets/{pk}/files-rename", || post(bulk::rename_file)))
+        .merge(both("/v1/datasets/{pk}/metadata-multi", || post(bulk::set_many_metadata)))
         .merge(both("/v1/users/list", || post(users::list)))
         .merge(both("/v1/users/create", || post(users::create)))
         .route("/v1/users/{*username}", one_user())

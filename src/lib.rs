@@ -14,5 +14,8 @@ mod permission;
 
 mod private_file;
 
+mod purge;
+
 pub use bootstrap::{FirstStart, bootstrap};
 pub use http::{AppState, router};
+pub use purge::{Purge, Sweep};

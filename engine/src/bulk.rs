@@ -1,4 +1,5 @@
-//! Changes that read much before they write: merges, bulk uploads, copies of some files.
+//! Changes that read much before they write: merges, bulk uploads, copies of some files, bulk
+//! deletions and metadata.
 //!
 //! Each is planned on the blocking pool, page by page in short snapshots, on datasets whose
 //! revision must still be the same when the change is applied. The target's actor stands still
@@ -8,9 +9,13 @@
 
 mod copy;
 
+mod delete;
+
 mod intake;
 
 mod merge;
+
+mod metadata;
 
 use std::sync::Arc;
 
@@ -25,8 +30,11 @@ use crate::store::Store;
 use crate::supervisor::Supervisor;
 
 pub(crate) use copy::copy_files;
+pub use delete::FileSelection;
+pub(crate) use delete::delete_files;
 pub(crate) use intake::add_files;
 pub(crate) use merge::merge_datasets;
+pub(crate) use metadata::set_many_metadata;
 
 /// What bulk changes work with.
 #[derive(Debug, Clone)]
@@ -98,15 +106,25 @@ impl LargeSet {
         }
     }
 
-    /// Queues a part. Blocks while too many of its predecessors are on their way.
+    /// Queues a part of new files. Blocks while too many of its predecessors are on their way.
     fn stage(
         &mut self,
         files: Vec<NewFile>,
         contents: Vec<StagedBlob>,
     ) -> Result<(), MutationError> {
-        debug_assert!(files.len() <= CHANGE_FILES_MAX, "a part is bounded");
-        self.files += u64::try_from(files.len()).unwrap_or(u64::MAX);
-        let change = Change::StageFiles { set: self.id, files };
+        let count = files.len();
+        self.stage_part(count, Change::StageFiles { set: self.id, files }, contents)
+    }
+
+    /// Queues a part that tells of so many files.
+    fn stage_part(
+        &mut self,
+        files: usize,
+        change: Change,
+        contents: Vec<StagedBlob>,
+    ) -> Result<(), MutationError> {
+        debug_assert!(files <= CHANGE_FILES_MAX, "a part is bounded");
+        self.files += u64::try_from(files).unwrap_or(u64::MAX);
         let (reply, ticket) = Reply::new(None);
         self.committer.submit(Submission { change, contents, reply })?;
         self.under_way.push_back(ticket);

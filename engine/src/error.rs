@@ -47,6 +47,13 @@ pub enum MutationError {
     DatasetNotFound { dataset: DatasetId },
     #[error("dataset {dataset} has no file {filename:?}")]
     FileNotFound { dataset: DatasetId, filename: String },
+    /// Some of the files that one change names are not there.
+    #[error("dataset {dataset} has no files {filenames:?}, {count} in all")]
+    FilesNotFound { dataset: DatasetId, filenames: Vec<String>, count: u64 },
+    #[error("file name {filename:?} is given more than once; give each name once")]
+    DuplicateFilename { filename: String },
+    #[error("file {filename:?} has that name already; give another one")]
+    RenameToItself { filename: String },
     #[error("bad file name {filename:?}: {reason}")]
     BadFilename { filename: String, reason: FilenameError },
     #[error("file name {filename:?} is in use")]

@@ -10,11 +10,15 @@ pub(crate) mod rows;
 
 pub(crate) mod file_tree;
 
+pub(crate) mod file_page;
+
 pub(crate) mod snapshot;
 
 pub(crate) mod apply;
 
 pub(crate) mod fold;
+
+pub(crate) mod sweep;
 
 pub(crate) mod reclaim;
 

@@ -75,9 +75,11 @@ pub mod disk;
 
 pub use archive::{Archive, ArchiveFormat};
 pub use blobs::{Blob, BlobStream, StagedBlob};
+pub use bulk::FileSelection;
 pub use check::Finding;
 pub use engine::{Engine, EngineOptions, Health, Upload};
 pub use error::{IntakeError, MutationError, OpenError, ReadError, RecordKind, UniqueRule};
+pub use index::file_page::{FilePage, ListedFile, PageRequest};
 pub use index::snapshot::Snapshot;
 pub use model::change::SourceAfterMerge;
 pub use model::digest::DigestHasher;

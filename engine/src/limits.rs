@@ -182,3 +182,13 @@ pub const COMPACTION_PERIOD: Duration = Duration::from_secs(5);
 /// Times that a request is sent to actors of its dataset that die before they begin with it; each
 /// death is another request's, so more than a few mean that no actor of it can live.
 pub const ACTOR_ATTEMPTS_MAX: u32 = 16;
+
+/// Names of missing files that an error tells; whoever gave a million names reads no more.
+pub const MISSING_NAMES_TOLD_MAX: usize = 10;
+
+/// Rows that one page of a listing may visit; deletions may have left any number of tombstones
+/// where it looks, and a snapshot is not to be held for longer than that takes.
+pub const LISTING_ROWS_MAX: usize = 20_000;
+
+/// Bytes of names and metadata after which a page of a listing ends early.
+pub const LISTING_BYTES_MAX: usize = 8 << 20;

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use super::purging::{read_retention, sweep_until};
 use super::{Ending, listener, say};
 
 /// How long requests under way may take when the server is told to stop.
@@ -41,6 +42,10 @@ pub(crate) struct Options {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", env = "GRANARY_LISTEN", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
+    /// Removes soft-deleted datasets for good so long after their deletion, such as 30d or 12h;
+    /// the log announces each before. Without it they stay until somebody removes them.
+    #[arg(long, value_name = "TIME", env = "GRANARY_PURGE_AFTER", value_parser = read_retention)]
+    purge_after: Option<Duration>,
 }
 
 /// Runs the command.
@@ -70,6 +75,9 @@ async fn serve(options: &Options, engine: &Engine) -> anyhow::Result<()> {
     }
     let app = state(engine, &options.data).await?;
     let stop = stop_on_signals()?;
+    if let Some(retention) = options.purge_after {
+        tokio::spawn(sweep_until(stop.clone(), engine.clone(), retention));
+    }
     say(format_args!("granary listening on http://{address}"))?;
     let cut = listener::serve(listener, router(app), stop, GRACE).await;
     if cut > 0 {

@@ -135,6 +135,16 @@ impl ApiError {
         Self::detail(StatusCode::NOT_FOUND, format!("Bad name '{name}': Doesn't exist"))
     }
 
+    /// 404: the dataset has no files of these names, and of more if there are more.
+    pub(crate) fn no_files(names: &[String], count: u64) -> Self {
+        let shown: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        let shown = shown.join(", ");
+        Self::detail(
+            StatusCode::NOT_FOUND,
+            format!("Bad names {shown} ({count} in all): Don't exist"),
+        )
+    }
+
     /// 404: nothing is served at this path.
     pub(crate) fn no_route() -> Self {
         Self::detail(StatusCode::NOT_FOUND, "Not found.")

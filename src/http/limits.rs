@@ -36,3 +36,9 @@ pub(crate) const BODY_SILENCE_MAX: Duration = Duration::from_mins(1);
 /// How long a body that nobody wants is read, so that its sender comes to read the answer. A
 /// sender that needs longer finds the connection closed.
 pub(crate) const UNREAD_BODY_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Files on a page of a listing if the client does not say how many.
+pub(crate) const LISTED_FILES_DEFAULT: usize = 1000;
+
+/// Files on a page of a listing at most: some ten milliseconds of one snapshot.
+pub(crate) const LISTED_FILES_MAX: usize = 10_000;

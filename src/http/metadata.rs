@@ -7,6 +7,7 @@ use axum::response::Response;
 use super::body::Incoming;
 use super::datasets::{Opened, open};
 use super::error::ApiError;
+use super::file_listing::{list_metadata, wants_page};
 use super::openapi::failures::{Growing, Guarded, JsonBody};
 use super::path;
 use super::respond::{json, spooled};
@@ -64,8 +65,9 @@ pub(crate) async fn get_metadata(
     json(StatusCode::OK, &Metadata { metadata: &metadata })
 }
 
-/// Gives the metadata of all files.
+/// Gives the metadata of all files, or of a page of them.
 ///
+/// A page is asked for by any of `prefix`, `limit` and `after`; `Link` says where the next one is.
 /// For members of the owning team and administrators.
 #[utoipa::path(
     get,
@@ -81,6 +83,10 @@ pub(crate) async fn get_all_metadata(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
-    let Opened { snapshot, dataset, .. } = open(&app, &principal, Action::GetAllMetadata, id)?;
+    let opened = open(&app, &principal, Action::GetAllMetadata, id)?;
+    if wants_page(&uri) {
+        return list_metadata(&app, &uri, opened).await;
+    }
+    let Opened { snapshot, dataset, .. } = opened;
     spooled(&app, StatusCode::OK, move |out| write_all_metadata(out, &snapshot, &dataset)).await
 }

@@ -56,6 +56,12 @@ impl Routes {
         self
     }
 
+    /// Registers the methods of a path that ends in a name for the empty name too: it is a name as
+    /// others are, and refused as one. The document has it with the others.
+    pub(crate) fn nameless(self, path: &str, methods: MethodRouter<AppState>) -> Self {
+        Self { router: self.router.route(path, methods), ..self }
+    }
+
     /// Adds routes that the document does not know.
     pub(crate) fn undescribed(self, router: Router<AppState>) -> Self {
         Self { router: self.router.merge(router), ..self }
@@ -81,13 +87,7 @@ fn register(
     let Some((before, name)) = ending_in_name(path) else {
         return router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone());
     };
-    let router = router.route(&format!("{before}{{*{name}}}"), methods.clone());
-    if before.ends_with("/files/") {
-        // The empty name is a name too, and refused as one.
-        router.route(before, methods.clone())
-    } else {
-        router
-    }
+    router.route(&format!("{before}{{*{name}}}"), methods.clone())
 }
 
 /// What stands before the name that a path ends in, and the name's own name.

@@ -29,6 +29,10 @@ pub(crate) enum Action {
     GetAllMetadata,
     HardDeleteDataset,
     ReinstateDataset,
+    ListFiles,
+    DeleteFiles,
+    SetManyMetadata,
+    RenameFile,
 
     ListUsers,
     CreateUser,
@@ -113,6 +117,8 @@ pub(super) fn conditions(action: Action) -> &'static [Condition] {
         | Action::GetMetadata
         | Action::GetAllMetadata => &[Member(Read)],
         Action::HardDeleteDataset | Action::ReinstateDataset => &[],
+        Action::ListFiles => &[Member(Read)],
+        Action::DeleteFiles | Action::SetManyMetadata | Action::RenameFile => CHANGERS,
 
         Action::ListUsers | Action::CreateUser => &[],
         Action::RetrieveUser => &[Oneself],

@@ -26,7 +26,7 @@ async fn every_answer_has_the_headers_of_care() {
 #[tokio::test]
 async fn unknown_routes_are_404_in_json() {
     let server = Server::start().await;
-    for path in ["/", "/v1", "/v1/datasets", "/v1/datasets/1/files", "/v2/datasets/list"] {
+    for path in ["/", "/v1", "/v1/datasets", "/v1/datasets/1/file", "/v2/datasets/list"] {
         let answer = server.anonymous().get(path).await;
         assert_eq!(answer.json(404), json!({"detail": "Not found."}), "{path}");
     }

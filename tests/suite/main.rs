@@ -11,6 +11,9 @@ mod support;
 /// Who somebody is: tokens and the headers that carry them.
 mod auth;
 
+/// Many files in one change, and files under new names.
+mod bulk;
+
 /// Users, teams, projects, licences and nodes, as far as datasets need them.
 mod catalogue;
 
@@ -22,6 +25,9 @@ mod download;
 
 /// What every answer has, and what bad requests get.
 mod errors;
+
+/// Files and metadata page by page.
+mod file_listing;
 
 /// Files: names, contents, many at once, reading in part.
 mod files;
@@ -49,3 +55,6 @@ mod licences;
 
 /// Nodes, and what they may do for themselves.
 mod nodes;
+
+/// What was soft-deleted long ago, and goes.
+mod purge;

@@ -39,6 +39,12 @@ fn actions(dataset: &Dataset) -> Vec<(&'static str, String, Value, Right)> {
         ("POST", path("/metadata/nothing"), bad, Right::Change),
         ("GET", path("/metadata/nothing"), Value::Null, Right::Read),
         ("GET", path("/metadata"), Value::Null, Right::Read),
+        ("GET", path("/files"), Value::Null, Right::Read),
+        ("GET", path("/files/"), Value::Null, Right::Read),
+        ("GET", path("/metadata?limit=1"), Value::Null, Right::Read),
+        ("POST", path("/files-delete"), json!({}), Right::Change),
+        ("POST", path("/metadata-multi"), json!({}), Right::Change),
+        ("POST", path("/files-rename"), json!({}), Right::Change),
         ("DELETE", path("/reinstate"), Value::Null, Right::Administer),
         ("DELETE", path(""), Value::Null, Right::Write),
     ]

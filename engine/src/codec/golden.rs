@@ -12,8 +12,8 @@ use super::{decode, encode};
 use crate::index::rows::{AppliedRow, BlobRow, FileRow, LayerRow, SetRow};
 use crate::journal::Position;
 use crate::model::change::{
-    BlobPlace, CatalogueChange, Change, CopyTarget, LargeFileId, MergePlan, NewFile, Relocation,
-    SegmentId, SetPurpose, SourceAfterMerge,
+    BlobPlace, CatalogueChange, Change, CopyTarget, FileMetadata, HiddenFile, LargeFileId,
+    MergePlan, NewFile, Relocation, SegmentId, SetPurpose, SourceAfterMerge,
 };
 use crate::model::dataset::StackEntry;
 use crate::model::{
@@ -134,6 +134,7 @@ fn changes_keep_their_bytes() {
     book.holds("merge_shared", &shared);
     book.holds("merge_files", &Change::MergeFiles { merge: merge(), files: files() });
     show_sets(&mut book);
+    show_bulk_changes(&mut book);
     show_catalogue_changes(&mut book);
     show_rows(&mut book);
     show_records(&mut book);
@@ -169,6 +170,28 @@ fn show_sets(book: &mut Book) {
         book.holds(kind, &Change::CommitSet { set, files: 1, purpose });
     }
     book.holds("abort_set", &Change::AbortSet { set });
+}
+
+fn show_bulk_changes(book: &mut Book) {
+    let (dataset, revision, set) = (DatasetId(1), 300, SetId(8));
+    let filename = |name| Filename::exact(name).unwrap();
+    let filenames = vec![filename("a"), filename("d/é.png")];
+    book.holds("delete_files", &Change::DeleteFiles { dataset, revision, filenames });
+    let entries = || vec![FileMetadata { filename: filename("a"), metadata: text("m") }];
+    let described = Change::SetManyMetadata { dataset, revision, entries: entries() };
+    book.holds("set_many_metadata", &described);
+    let (from, to, expects) = (filename("a"), filename("d/b"), digest());
+    book.holds("rename_file", &Change::RenameFile { dataset, from, to, expects });
+    book.holds("purge_dataset", &Change::PurgeDataset { dataset, deleted_at: AT });
+    let files = vec![HiddenFile { filename: filename("a"), length: 20_480 }];
+    book.holds("stage_deletions", &Change::StageDeletions { set, files });
+    book.holds("stage_metadata", &Change::StageMetadata { set, entries: entries() });
+    for (kind, purpose) in [
+        ("commit_set_delete", SetPurpose::DeleteFiles { dataset, revision }),
+        ("commit_set_metadata", SetPurpose::SetMetadata { dataset, revision }),
+    ] {
+        book.holds(kind, &Change::CommitSet { set, files: 1, purpose });
+    }
 }
 
 fn show_catalogue_changes(book: &mut Book) {

@@ -1,5 +1,5 @@
 //! Work between groups, a bounded step at a time: reclaiming what is dead, dropping layers that no
-//! stack names, folding stacks.
+//! stack names, folding and sweeping stacks.
 //!
 //! It never keeps a group waiting for more than a step, and gets its turn after a few groups in a
 //! row however busy the store is.
@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::index_thread::IndexThread;
 use crate::index::apply::Group;
-use crate::index::fold::{FoldJob, FoldOutcome};
-use crate::index::{Index, IndexError, reclaim};
+use crate::index::fold::{FoldOutcome, Job};
+use crate::index::sweep::SweepOutcome;
+use crate::index::{Index, IndexError, fold, reclaim};
 use crate::model::{DatasetId, SetId};
 
 /// How often the background looks for work that a pin or a lease held up.
@@ -27,8 +28,10 @@ pub(super) struct Background {
     groups_in_a_row: u32,
     restacked: VecDeque<DatasetId>,
     queued: HashSet<DatasetId>,
-    fold: Option<FoldJob>,
+    job: Option<Job>,
     folds: u64,
+    /// Datasets from this id on were not looked at since the store was opened.
+    unlooked: Option<u64>,
 }
 
 impl Default for Background {
@@ -38,8 +41,9 @@ impl Default for Background {
             groups_in_a_row: 0,
             restacked: VecDeque::new(),
             queued: HashSet::new(),
-            fold: None,
+            job: None,
             folds: 0,
+            unlooked: Some(0),
         }
     }
 }
@@ -80,24 +84,44 @@ impl IndexThread {
         let reclaimed = reclaim::reclaim_blobs(&index, self.store.blobs.pins(), oldest_lease)?;
         let dropped = reclaim::drop_layer_rows(&index, self.applied.sequence)?;
         let folded = self.fold_step(&index)?;
-        self.background.wanted = reclaimed.more || dropped || folded;
+        self.look_at_some(&index)?;
+        let looking = self.background.unlooked.is_some() || !self.background.restacked.is_empty();
+        self.background.wanted = reclaimed.more || dropped || folded || looking;
         if reclaimed.any || dropped || folded {
             self.since_checkpoint.note(0, 0);
         }
         Ok(())
     }
 
+    /// Finds what an earlier start left to be folded.
+    fn look_at_some(&mut self, index: &Index) -> Result<(), IndexError> {
+        if let Some(from) = self.background.unlooked {
+            let (wanting, next) = fold::unfolded(index, from)?;
+            self.background.note_restacked(wanting);
+            self.background.unlooked = next;
+        }
+        Ok(())
+    }
+
     fn fold_step(&mut self, index: &Index) -> Result<bool, IndexError> {
-        if let Some(job) = self.background.fold.take() {
-            let (outcome, restacked) = index.apply(|txn| {
+        if let Some(job) = self.background.job.take() {
+            let applied = self.applied.sequence;
+            let (left, restacked) = index.apply(|txn| {
                 let mut rows = Group::begin(txn)?;
-                let outcome = rows.continue_fold(job)?;
-                Ok((outcome, rows.finish()?))
+                let left = match job {
+                    Job::Fold(job) => match rows.continue_fold(job)? {
+                        FoldOutcome::More(job) => Some(Job::Fold(job)),
+                        FoldOutcome::Done => None,
+                    },
+                    Job::Sweep(job) => match rows.continue_sweep(job, applied)? {
+                        SweepOutcome::More(job) => Some(Job::Sweep(job)),
+                        SweepOutcome::Done => None,
+                    },
+                };
+                Ok((left, rows.finish()?))
             })?;
             self.background.note_restacked(restacked);
-            if let FoldOutcome::More(job) = outcome {
-                self.background.fold = Some(job);
-            }
+            self.background.job = left;
             return Ok(true);
         }
         let Some(dataset) = self.background.restacked.pop_front() else {
@@ -106,7 +130,7 @@ impl IndexThread {
         self.background.queued.remove(&dataset);
         self.background.folds += 1;
         let set = SetId::of_fold(self.applied.start, self.background.folds);
-        self.background.fold = index.apply(|txn| {
+        self.background.job = index.apply(|txn| {
             let mut rows = Group::begin(txn)?;
             let job = rows.begin_fold(dataset, set)?;
             // What was restacked here is in the job already.

@@ -248,7 +248,10 @@ fn grows(change: &Change) -> bool {
         | Change::CopyFiles { .. }
         | Change::MergeShared { .. }
         | Change::MergeFiles { .. }
-        | Change::StageFiles { .. } => true,
+        | Change::StageFiles { .. }
+        | Change::SetManyMetadata { .. }
+        | Change::RenameFile { .. }
+        | Change::StageMetadata { .. } => true,
         Change::Catalogue(change) => !matches!(
             change,
             CatalogueChange::Touch { .. }
@@ -267,6 +270,9 @@ fn grows(change: &Change) -> bool {
         | Change::HardDeleteDataset { .. }
         | Change::CommitSet { .. }
         | Change::AbortSet { .. }
-        | Change::Relocate { .. } => false,
+        | Change::Relocate { .. }
+        | Change::DeleteFiles { .. }
+        | Change::PurgeDataset { .. }
+        | Change::StageDeletions { .. } => false,
     }
 }

@@ -1,5 +1,7 @@
 //! The actor of one dataset: plan, submit, return a ticket; no other logic.
 
+mod rename;
+
 use std::sync::Arc;
 
 use actix::{
@@ -10,7 +12,7 @@ use tokio::sync::oneshot;
 use super::committed::{CommittedFiles, plan_settled};
 use super::message::{
     AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, Envelope, HardDeleteDataset,
-    HoldDataset, Planned, ReinstateDataset, SetMetadata, UpdateDataset,
+    HoldDataset, Planned, PurgeDataset, ReinstateDataset, SetMetadata, UpdateDataset,
 };
 use super::overlay::{Left, Overlay};
 use super::plan::{NoPlan, View, plan_add_file, plan_existing};
@@ -67,7 +69,7 @@ impl DatasetActor {
         let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
         let rows_max = PLAN_ROWS_MAX;
         let committed = CommittedFiles { snapshot: &snapshot, header: &header, rows_max };
-        rule(&View { dataset, committed, overlay: &self.overlay })
+        rule(&View { dataset, committed, overlay: &self.overlay, leaving: None })
     }
 
     /// The content that a change of an existing file expects; one look-up, whatever there is.
@@ -91,17 +93,19 @@ impl DatasetActor {
         Ok(((), ticket))
     }
 
-    /// Queues a change of one file and remembers what it leaves of the name.
+    /// Queues a change of files and remembers what it leaves of each name.
     fn submit_file_change(
         &mut self,
         submission: PlannedFileChange,
         slot: Slot,
     ) -> Result<Ticket, MutationError> {
-        let PlannedFileChange { file, left, change, contents } = submission;
+        let PlannedFileChange { left, change, contents } = submission;
         let settled = slot.submitted();
         let (reply, ticket) = Reply::new(Some(slot));
         self.submit(Submission { change, contents, reply })?;
-        self.overlay.insert(file.filename.clone(), left, settled);
+        for (filename, left) in left {
+            self.overlay.insert(filename, left, settled.clone());
+        }
         Ok(ticket)
     }
 
@@ -113,10 +117,9 @@ impl DatasetActor {
     }
 }
 
-/// A change of one file, ready for the committer.
+/// A change of files, ready for the committer.
 struct PlannedFileChange {
-    file: StoredFile,
-    left: Left,
+    left: Vec<(Filename, Left)>,
     change: Change,
     contents: Vec<StagedBlob>,
 }
@@ -147,7 +150,14 @@ impl Handler<Envelope<AddFile>> for DatasetActor {
                 ActorResponse::reply(self.submit_added(filename, message.content, slot))
             }
             Err(NoPlan::Refused(refusal)) => ActorResponse::reply(Err(refusal)),
-            Err(NoPlan::TooLong) => self.add_file_standing_still(message, slot, ctx),
+            Err(NoPlan::TooLong) => {
+                let AddFile { filename, content } = message;
+                self.plan_standing_still(
+                    ctx,
+                    |view| plan_add_file(view, filename),
+                    |actor, filename| actor.submit_added(filename, content, slot),
+                )
+            }
         }
     }
 }
@@ -170,20 +180,19 @@ impl DatasetActor {
         let file = StoredFile { filename: filename.clone(), digest };
         let files = vec![NewFile { filename, record, metadata: String::new() }];
         let change = Change::AddFiles { dataset: self.parts.dataset, files };
-        let left = Left::File(digest);
-        let contents = vec![content];
-        let planned = PlannedFileChange { file: file.clone(), left, change, contents };
+        let left = vec![(file.filename.clone(), Left::File(digest))];
+        let planned = PlannedFileChange { left, change, contents: vec![content] };
         let ticket = self.submit_file_change(planned, slot)?;
         Ok((file, ticket))
     }
 
     /// Plans on the blocking pool, with nothing in flight and no message let in meanwhile: what
     /// must be visited would hold up the other datasets of this thread.
-    fn add_file_standing_still(
+    fn plan_standing_still<T: Send + 'static>(
         &mut self,
-        AddFile { filename, content }: AddFile,
-        slot: Slot,
         ctx: &mut Context<Self>,
+        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<T, NoPlan> + Send + 'static,
+        submit: impl FnOnce(&mut Self, T) -> Planned<StoredFile> + 'static,
     ) -> ActorResponse<Self, Planned<StoredFile>> {
         let (answer, answered) = oneshot::channel();
         let (in_flight, store, dataset) =
@@ -194,14 +203,14 @@ impl DatasetActor {
                 let snapshot = store.snapshot()?;
                 let header = snapshot.dataset(dataset)?;
                 let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
-                plan_settled(&snapshot, &header, |view| plan_add_file(view, filename))
+                plan_settled(&snapshot, &header, rule)
             });
             plan.await.unwrap_or(Err(MutationError::Panicked))
         };
-        ctx.wait(plan.into_actor(self).map(move |filename, actor, _| {
-            let planned = filename.and_then(|name| actor.submit_added(name, content, slot));
+        ctx.wait(plan.into_actor(self).map(move |planned, actor, _| {
+            let submitted = planned.and_then(|planned| submit(actor, planned));
             // Whoever asked may have gone; what was submitted is done all the same.
-            drop(answer.send(planned));
+            drop(answer.send(submitted));
         }));
         let answered = async move { answered.await.unwrap_or(Err(MutationError::Panicked)) };
         ActorResponse::r#async(answered.into_actor(self))
@@ -216,12 +225,8 @@ impl Handler<Envelope<DeleteFile>> for DatasetActor {
         let (filename, digest) = self.plan_existing(&filename)?;
         let file = StoredFile { filename: filename.clone(), digest };
         let change = Change::DeleteFile { dataset: self.parts.dataset, filename, expects: digest };
-        let planned = PlannedFileChange {
-            file: file.clone(),
-            left: Left::Absent,
-            change,
-            contents: Vec::new(),
-        };
+        let left = vec![(file.filename.clone(), Left::Absent)];
+        let planned = PlannedFileChange { left, change, contents: Vec::new() };
         let ticket = self.submit_file_change(planned, slot)?;
         Ok((file, ticket))
     }
@@ -261,6 +266,8 @@ intentions! {
         Change::DestroyDataset { dataset, at: Timestamp::now() };
     ReinstateDataset, |dataset, ReinstateDataset| Change::ReinstateDataset { dataset };
     HardDeleteDataset, |dataset, HardDeleteDataset| Change::HardDeleteDataset { dataset };
+    PurgeDataset, |dataset, PurgeDataset { deleted_at }|
+        Change::PurgeDataset { dataset, deleted_at };
     CopyDataset, |dataset, CopyDataset { copy }| Change::CopyDataset { source: dataset, copy };
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn plan_settled<T>(
 ) -> Result<T, MutationError> {
     let overlay = Overlay::default();
     let committed = CommittedFiles { snapshot, header, rows_max: usize::MAX };
-    let view = View { dataset: header.id, committed, overlay: &overlay };
+    let view = View { dataset: header.id, committed, overlay: &overlay, leaving: None };
     rule(&view).map_err(|no_plan| match no_plan {
         NoPlan::Refused(refusal) => refusal,
         NoPlan::TooLong => MutationError::Busy { what: "the dataset", waiting: usize::MAX },

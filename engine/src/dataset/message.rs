@@ -13,7 +13,7 @@ use crate::committer::Ticket;
 use crate::error::MutationError;
 use crate::in_flight::Slot;
 use crate::model::change::CopyTarget;
-use crate::model::{DatasetPatch, RequestedFilename, StoredFile};
+use crate::model::{DatasetPatch, RequestedFilename, StoredFile, Timestamp};
 
 /// A message and its place in the dataset's queue.
 #[derive(Debug)]
@@ -68,6 +68,13 @@ pub(crate) struct DeleteFile {
     pub(crate) filename: String,
 }
 
+/// Gives one file another name; the ticket is redeemed once that is durable (I1).
+#[derive(Debug)]
+pub(crate) struct RenameFile {
+    pub(crate) from: String,
+    pub(crate) to: RequestedFilename,
+}
+
 /// Sets one file's metadata; the ticket is redeemed once it is durable (I1).
 #[derive(Debug)]
 pub(crate) struct SetMetadata {
@@ -96,6 +103,12 @@ pub(crate) struct ReinstateDataset;
 /// Removes the dataset for good.
 #[derive(Debug)]
 pub(crate) struct HardDeleteDataset;
+
+/// Removes the dataset for good if it is soft-deleted since this very time.
+#[derive(Debug)]
+pub(crate) struct PurgeDataset {
+    pub(crate) deleted_at: Timestamp,
+}
 
 /// Copies the dataset with all files that are in it when the copy's turn comes.
 #[derive(Debug)]
@@ -132,12 +145,14 @@ macro_rules! requests {
 requests! {
     AddFile => StoredFile,
     DeleteFile => StoredFile,
+    RenameFile => StoredFile,
     SetMetadata => (),
     ClearDataset => (),
     UpdateDataset => (),
     DestroyDataset => (),
     ReinstateDataset => (),
     HardDeleteDataset => (),
+    PurgeDataset => (),
     CopyDataset => (),
     HoldDataset => (),
 }

@@ -51,14 +51,14 @@ impl Overlay {
         self.names.get(name).map(|(left, _)| *left)
     }
 
-    /// Whether a file in flight lies in this directory.
-    pub(crate) fn has_directory(&self, directory: &str) -> bool {
+    /// Whether a file in flight, other than the one that is `leaving`, lies in this directory.
+    pub(crate) fn has_directory(&self, directory: &str, leaving: Option<&Filename>) -> bool {
         let prefix = format!("{directory}/");
         let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
         let below = self.names.range::<str, _>(from);
         below
             .take_while(|(name, _)| name.as_str().starts_with(&prefix))
-            .any(|(_, (left, _))| matches!(left, Left::File(_)))
+            .any(|(name, (left, _))| matches!(left, Left::File(_)) && Some(name) != leaving)
     }
 }
 
@@ -90,8 +90,9 @@ mod tests {
         let mut overlay = Overlay::default();
         overlay.insert(name("d/x"), Left::File(Digest([1; 32])), Settled::default());
         overlay.insert(name("e/x"), Left::Absent, Settled::default());
-        assert!(overlay.has_directory("d"));
-        assert!(!overlay.has_directory("e"));
-        assert!(!overlay.has_directory("d/x"));
+        assert!(overlay.has_directory("d", None));
+        assert!(!overlay.has_directory("d", Some(&name("d/x"))));
+        assert!(!overlay.has_directory("e", None));
+        assert!(!overlay.has_directory("d/x", None));
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct View<'a, C> {
     pub(crate) dataset: DatasetId,
     pub(crate) committed: C,
     pub(crate) overlay: &'a Overlay,
+    /// A file whose name the planned change frees.
+    pub(crate) leaving: Option<&'a Filename>,
 }
 
 /// The committed files of a dataset, as far as plans need them.
@@ -23,6 +25,16 @@ pub(crate) trait Committed {
 
     /// The first file from `from` whose name starts with `prefix`.
     fn first_below(&self, prefix: &str, from: Bound<&str>) -> Result<Below, ReadError>;
+}
+
+impl<C: Committed> Committed for &C {
+    fn file(&self, name: &str) -> Result<Option<Digest>, ReadError> {
+        C::file(self, name)
+    }
+
+    fn first_below(&self, prefix: &str, from: Bound<&str>) -> Result<Below, ReadError> {
+        C::first_below(self, prefix, from)
+    }
 }
 
 /// Why there is no plan.
@@ -41,7 +53,14 @@ impl<E: Into<MutationError>> From<E> for NoPlan {
 }
 
 impl<C: Committed> View<'_, C> {
+    fn is_leaving(&self, name: &str) -> bool {
+        self.leaving.is_some_and(|leaving| leaving.as_str() == name)
+    }
+
     fn file(&self, name: &str) -> Result<Option<Digest>, NoPlan> {
+        if self.is_leaving(name) {
+            return Ok(None);
+        }
         match self.overlay.get(name) {
             Some(Left::File(digest)) => Ok(Some(digest)),
             Some(Left::Absent) => Ok(None),
@@ -50,7 +69,7 @@ impl<C: Committed> View<'_, C> {
     }
 
     fn has_directory(&self, directory: &str) -> Result<bool, NoPlan> {
-        if self.overlay.has_directory(directory) {
+        if self.overlay.has_directory(directory, self.leaving) {
             return Ok(true);
         }
         let prefix = format!("{directory}/");
@@ -59,7 +78,9 @@ impl<C: Committed> View<'_, C> {
             match next {
                 Below::Nothing => return Ok(false),
                 Below::Unknown => return Err(NoPlan::TooLong),
-                Below::File(name) if self.overlay.get(&name) == Some(Left::Absent) => {
+                Below::File(name)
+                    if self.is_leaving(&name) || self.overlay.get(&name) == Some(Left::Absent) =>
+                {
                     next = self.committed.first_below(&prefix, Bound::Excluded(&name))?;
                 }
                 Below::File(_) => return Ok(true),
@@ -143,6 +164,33 @@ pub(crate) fn plan_existing<C: Committed>(
     Ok(found.ok_or_else(not_found)?)
 }
 
+/// A file's new name and what the change of its name expects.
+#[derive(Debug)]
+pub(crate) struct PlannedRename {
+    pub(crate) from: Filename,
+    pub(crate) to: Filename,
+    pub(crate) expects: Digest,
+}
+
+/// The name that a file may get: one that could be added if the file were not there.
+///
+/// # Errors
+/// There is no such file, or the name is its own, in use, a directory, or below a file.
+pub(crate) fn plan_rename_file<C: Committed>(
+    view: &View<'_, C>,
+    from: &str,
+    requested: RequestedFilename,
+) -> Result<PlannedRename, NoPlan> {
+    let (from, expects) = plan_existing(view, from)?;
+    let (dataset, overlay) = (view.dataset, view.overlay);
+    let without = View { dataset, committed: &view.committed, overlay, leaving: Some(&from) };
+    let to = plan_add_file(&without, requested)?;
+    if to == from {
+        return Err(MutationError::RenameToItself { filename: from.to_string() }.into());
+    }
+    Ok(PlannedRename { from, to, expects })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -175,8 +223,19 @@ mod tests {
         })
     }
 
+    fn view<'a>(names: &[&str], overlay: &'a Overlay) -> View<'a, Map> {
+        View { dataset: DatasetId(1), committed: committed(names), overlay, leaving: None }
+    }
+
+    fn rename(names: &[&str], from: &str, to: &str) -> Result<String, MutationError> {
+        let requested = RequestedFilename::parse(to).unwrap();
+        let overlay = Overlay::default();
+        refused(plan_rename_file(&view(names, &overlay), from, requested))
+            .map(|planned| planned.to.to_string())
+    }
+
     fn add(names: &[&str], overlay: &Overlay, name: &str) -> Result<String, MutationError> {
-        let view = View { dataset: DatasetId(1), committed: committed(names), overlay };
+        let view = view(names, overlay);
         let requested = RequestedFilename::parse(name).unwrap();
         refused(plan_add_file(&view, requested)).map(|filename| filename.to_string())
     }
@@ -221,10 +280,30 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_gets_a_new_name_is_not_in_its_own_way() {
+        assert_eq!(rename(&["a"], "a", "a/b").unwrap(), "a/b");
+        assert_eq!(rename(&["a/b"], "a/b", "a").unwrap(), "a");
+        assert_eq!(rename(&["a"], "a", "a/").unwrap(), "a/1");
+        assert_eq!(rename(&["d/1", "d/2"], "d/2", "d/").unwrap_err().to_string(), itself("d/2"));
+        assert_eq!(rename(&["a"], "a", "./x/../a").unwrap_err().to_string(), itself("a"));
+        let refusal = rename(&["a/b", "a/c"], "a/b", "a").unwrap_err();
+        assert!(matches!(refusal, MutationError::FilenameIsDirectory { .. }));
+        let refusal = rename(&["a", "b"], "a", "b").unwrap_err();
+        assert!(matches!(refusal, MutationError::FilenameTaken { .. }));
+        let refusal = rename(&["a", "b"], "a", "b/c").unwrap_err();
+        assert!(matches!(refusal, MutationError::DirectoryIsFile { .. }));
+        let refusal = rename(&["a"], "b", "c").unwrap_err();
+        assert!(matches!(refusal, MutationError::FileNotFound { .. }));
+    }
+
+    fn itself(name: &str) -> String {
+        MutationError::RenameToItself { filename: name.into() }.to_string()
+    }
+
+    #[test]
     fn look_ups_want_the_exact_name() {
         let overlay = Overlay::default();
-        let view =
-            View { dataset: DatasetId(1), committed: committed(&["a/b"]), overlay: &overlay };
+        let view = view(&["a/b"], &overlay);
         assert!(plan_existing(&view, "a/b").is_ok());
         for name in ["a//b", "/a/b", "a", "a/b/"] {
             let refusal = refused(plan_existing(&view, name)).unwrap_err();

@@ -4,14 +4,15 @@
 //! A caller that drops the future of a change that was sent changes nothing about the change:
 //! it is made, or refused, whole.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Engine;
 use crate::blobs::{self, StagedBlob};
-use crate::bulk::{self, Bulk};
+use crate::bulk::{self, Bulk, FileSelection};
 use crate::dataset::message::{
     AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, HardDeleteDataset,
-    ReinstateDataset, SetMetadata, UpdateDataset,
+    PurgeDataset, ReinstateDataset, RenameFile, SetMetadata, UpdateDataset,
 };
 use crate::error::{IntakeError, MutationError};
 use crate::index::apply::Applied;
@@ -63,6 +64,15 @@ macro_rules! made {
 }
 
 pub(super) use made;
+
+fn expect_metadata_fits(metadata: &str) -> Result<(), MutationError> {
+    if metadata.len() <= METADATA_BYTES_MAX {
+        return Ok(());
+    }
+    let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let (actual, limit) = (bytes(metadata.len()), bytes(METADATA_BYTES_MAX));
+    Err(MutationError::TooLarge { what: "the metadata", actual, limit })
+}
 
 impl Engine {
     /// Begins an upload; `length` is what the client announced, if it did. Waits for memory, but
@@ -125,6 +135,55 @@ impl Engine {
         Ok(file)
     }
 
+    /// Gives a file, by its exact name, another name: one as the wire gives it, to which the rules
+    /// of [`Engine::add_file`] apply. Content, metadata and time of creation come along.
+    ///
+    /// # Errors
+    /// See [`MutationError`]; the file has its name still.
+    pub async fn rename_file(
+        &self,
+        dataset: DatasetId,
+        from: &str,
+        to: &str,
+    ) -> Result<StoredFile, MutationError> {
+        let requested = RequestedFilename::parse(to)
+            .map_err(|reason| MutationError::BadFilename { filename: to.to_owned(), reason })?;
+        let message = RenameFile { from: from.to_owned(), to: requested };
+        let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
+        ticket.redeem().await?;
+        Ok(file)
+    }
+
+    /// Removes many files in one change (I6); tells how many.
+    ///
+    /// # Errors
+    /// `FileNotFound` or `FilesNotFound` if a named one is not there, `DuplicateFilename`, or the
+    /// store takes no changes; nothing was removed.
+    pub async fn delete_files(
+        &self,
+        dataset: DatasetId,
+        selection: FileSelection,
+    ) -> Result<u64, MutationError> {
+        let delete = move |bulk| async move { bulk::delete_files(&bulk, dataset, selection).await };
+        self.to_its_end(delete).await
+    }
+
+    /// Sets the metadata of many files, by their exact names, in one change (I6); tells how many.
+    ///
+    /// # Errors
+    /// `FileNotFound` or `FilesNotFound` if one is not there, `TooLarge` for a text, or the store
+    /// takes no changes; nothing was set.
+    pub async fn set_many_metadata(
+        &self,
+        dataset: DatasetId,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<u64, MutationError> {
+        metadata.values().try_for_each(|text| expect_metadata_fits(text))?;
+        let set =
+            move |bulk| async move { bulk::set_many_metadata(&bulk, dataset, metadata).await };
+        self.to_its_end(set).await
+    }
+
     /// Sets a file's metadata by its exact name.
     ///
     /// # Errors
@@ -135,11 +194,7 @@ impl Engine {
         filename: &str,
         metadata: String,
     ) -> Result<(), MutationError> {
-        if metadata.len() > METADATA_BYTES_MAX {
-            let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-            let (actual, limit) = (bytes(metadata.len()), bytes(METADATA_BYTES_MAX));
-            return Err(MutationError::TooLarge { what: "the metadata", actual, limit });
-        }
+        expect_metadata_fits(&metadata)?;
         let message = SetMetadata { filename: filename.to_owned(), metadata };
         let ((), ticket) = self.inner.supervisor.ask(dataset, message).await?;
         ticket.redeem().await.map(drop)
@@ -192,6 +247,20 @@ impl Engine {
     /// `DatasetNotFound`, or the store takes no changes.
     pub async fn hard_delete_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
         let ((), ticket) = self.inner.supervisor.ask(dataset, HardDeleteDataset).await?;
+        made!(ticket.redeem().await, Dataset)
+    }
+
+    /// Removes a dataset for good if it is soft-deleted since this very time; gives its last
+    /// header.
+    ///
+    /// # Errors
+    /// `Moved` if it was reinstated meanwhile, `DatasetNotFound`, or the store takes no changes.
+    pub async fn purge_dataset(
+        &self,
+        dataset: DatasetId,
+        deleted_at: Timestamp,
+    ) -> Result<Dataset, MutationError> {
+        let ((), ticket) = self.inner.supervisor.ask(dataset, PurgeDataset { deleted_at }).await?;
         made!(ticket.redeem().await, Dataset)
     }
 

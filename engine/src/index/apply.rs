@@ -6,6 +6,8 @@
 
 mod catalogue;
 
+mod bulk;
+
 mod copies;
 
 mod files;
@@ -187,6 +189,20 @@ impl<'txn> Group<'txn> {
             // Handled by the caller, which must not treat its contents as new ones.
             Change::Relocate { .. } => Ok(Applied::Done),
             Change::Catalogue(change) => self.catalogue(change),
+            Change::DeleteFiles { dataset, revision, filenames } => {
+                self.delete_files(*dataset, *revision, filenames)
+            }
+            Change::SetManyMetadata { dataset, revision, entries } => {
+                self.set_many_metadata(*dataset, *revision, entries)
+            }
+            Change::RenameFile { dataset, from, to, expects } => {
+                self.rename_file(*dataset, from.as_str(), to, expects)
+            }
+            Change::PurgeDataset { dataset, deleted_at } => {
+                self.purge_dataset(*dataset, *deleted_at)
+            }
+            Change::StageDeletions { set, files } => self.stage_deletions(*set, files),
+            Change::StageMetadata { set, entries } => self.stage_metadata(*set, entries),
         }
     }
 

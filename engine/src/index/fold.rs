@@ -9,16 +9,18 @@ use std::ops::Bound;
 
 use redb::ReadableTable;
 
-use super::IndexError;
 use super::apply::{Folding, Group};
 use super::file_tree::FileTree;
 use super::rows::{FileRow, LayerRow};
+use super::sweep::{SweepJob, wants_sweep};
+use super::{Index, IndexError, tables};
+use crate::codec;
 use crate::limits::{BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX, STACK_LAYERS_MAX};
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, DatasetId, LayerId, SetId};
 
 /// Hidden rows that are not worth folding away.
-const HIDDEN_ROWS_ALLOWED: u64 = 1024;
+pub(super) const HIDDEN_ROWS_ALLOWED: u64 = 1024;
 
 /// A fold under way.
 #[derive(Debug)]
@@ -31,6 +33,13 @@ pub(crate) struct FoldJob {
     to_bottom: bool,
     target: LayerId,
     next: Step,
+}
+
+/// What is done about a stack.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Fold(FoldJob),
+    Sweep(SweepJob),
 }
 
 #[derive(Debug)]
@@ -63,7 +72,7 @@ pub(crate) fn choose_run(
     }
     let pairs = || rows.iter().zip(rows.iter().skip(1)).enumerate();
     let own_and_similar = pairs().find(|(_, (upper, lower))| {
-        let similar = upper.rows * 4 >= lower.rows || upper.rows + lower.rows <= 256;
+        let similar = upper.all() * 4 >= lower.all() || upper.all() + lower.all() <= 256;
         upper.stacks <= 1 && lower.stacks <= 1 && similar
     });
     if let Some((at, _)) = own_and_similar {
@@ -72,23 +81,54 @@ pub(crate) fn choose_run(
     if rows.len() < STACK_LAYERS_MAX {
         return None;
     }
-    let smallest = pairs().min_by_key(|(_, (upper, lower))| upper.rows + lower.rows);
+    let smallest = pairs().min_by_key(|(_, (upper, lower))| upper.all() + lower.all());
     smallest.map(|(at, _)| at..at + 2)
 }
 
+/// Datasets from an id on whose stacks want a fold or a sweep, and the id from which on none were
+/// looked at. After an opening nobody remembers which stacks had changed.
+pub(crate) fn unfolded(
+    index: &Index,
+    from: u64,
+) -> Result<(Vec<DatasetId>, Option<u64>), IndexError> {
+    let txn = index.read()?;
+    let (datasets, layers) = (txn.open_table(tables::DATASETS)?, txn.open_table(tables::LAYERS)?);
+    let mut wanting = Vec::new();
+    let mut looked_at = 0;
+    let mut next = None;
+    for entry in datasets.range(from..)?.take(BACKGROUND_ROWS_MAX) {
+        let (id, header) = entry?;
+        looked_at += 1;
+        next = id.value().checked_add(1);
+        let header: Dataset = codec::decode(header.value())?;
+        let mut rows = Vec::with_capacity(header.stack.len());
+        for entry in &header.stack {
+            let row = layers.get(entry.layer.0)?;
+            rows.push(row.map(|row| codec::decode(row.value())).transpose()?.unwrap_or_default());
+        }
+        let folds = |(top, frozen): (&LayerRow, &[LayerRow])| {
+            choose_run(frozen, *top, header.file_count).is_some()
+        };
+        if wants_sweep(&rows, header.file_count) || rows.split_first().is_some_and(folds) {
+            wanting.push(header.id);
+        }
+    }
+    Ok((wanting, next.filter(|_| looked_at == BACKGROUND_ROWS_MAX)))
+}
+
 impl Group<'_> {
-    /// Begins a fold if the dataset's stack wants one.
+    /// Begins a fold, or a sweep, if the dataset's stack wants one.
     pub(crate) fn begin_fold(
         &mut self,
         dataset: DatasetId,
         set: SetId,
-    ) -> Result<Option<FoldJob>, IndexError> {
+    ) -> Result<Option<Job>, IndexError> {
         let Some(mut header) = self.header_if_any(dataset)? else {
             return Ok(None);
         };
-        let mut rows = Vec::with_capacity(header.stack.len());
-        for entry in &header.stack {
-            rows.push(self.layer_row(entry.layer)?);
+        let rows = self.layer_rows(&header)?;
+        if wants_sweep(&rows, header.file_count) {
+            return Ok(Some(Job::Sweep(SweepJob::of(&header))));
         }
         let Some((top, frozen)) = rows.split_first() else {
             return Ok(None);
@@ -109,7 +149,7 @@ impl Group<'_> {
         let to_bottom = range.end == header.stack.len();
         let target = self.begin_folding(set)?;
         let next = Step::Rows { after: None };
-        Ok(Some(FoldJob { dataset, set, run, to_bottom, target, next }))
+        Ok(Some(Job::Fold(FoldJob { dataset, set, run, to_bottom, target, next })))
     }
 
     /// Takes the top layer into the run where hidden rows are the reason.

@@ -27,6 +27,11 @@ pub(crate) struct LayerRow {
 }
 
 impl LayerRow {
+    /// Rows that a fold of it reads.
+    pub(crate) fn all(&self) -> u64 {
+        self.rows + self.metadata_rows
+    }
+
     /// Whether the layer says nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows == 0 && self.metadata_rows == 0

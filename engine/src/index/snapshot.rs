@@ -33,7 +33,7 @@ pub struct Snapshot {
     touches: Arc<Touches>,
 }
 
-type Tree<'a> = FileTree<
+pub(crate) type Tree<'a> = FileTree<
     'a,
     ReadOnlyTable<(u64, &'static str), Bytes>,
     ReadOnlyTable<(u64, &'static str), Bytes>,

@@ -53,17 +53,36 @@ pub(crate) enum Change {
     Relocate { moves: Vec<Relocation> },
     /// A change of the records around datasets.
     Catalogue(CatalogueChange),
+    /// Removes files of a dataset that must not have moved since they were looked at.
+    DeleteFiles { dataset: DatasetId, revision: u64, filenames: Vec<Filename> },
+    /// Sets the metadata of files of a dataset that must not have moved since they were looked at.
+    SetManyMetadata { dataset: DatasetId, revision: u64, entries: Vec<FileMetadata> },
+    /// Gives a file, which must hold this content, another name, which must be free.
+    RenameFile { dataset: DatasetId, from: Filename, to: Filename, expects: Digest },
+    /// Removes a dataset for good that must be soft-deleted since this very time.
+    PurgeDataset { dataset: DatasetId, deleted_at: Timestamp },
+    /// A part of a large set: its layer, which nobody sees yet, will hide these files.
+    StageDeletions { set: SetId, files: Vec<HiddenFile> },
+    /// A part of a large set: metadata goes to a layer that nobody sees yet.
+    StageMetadata { set: SetId, entries: Vec<FileMetadata> },
 }
 
 impl Change {
     /// Rows that applying the change writes, about; what it shares costs nothing.
     pub(crate) fn row_count(&self) -> u64 {
+        let rows = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         match self {
             Self::AddFiles { files, .. }
             | Self::CopyFiles { files, .. }
             | Self::MergeFiles { files, .. }
-            | Self::StageFiles { files, .. } => u64::try_from(files.len()).unwrap_or(u64::MAX),
-            Self::Relocate { moves } => u64::try_from(moves.len()).unwrap_or(u64::MAX),
+            | Self::StageFiles { files, .. } => rows(files.len()),
+            Self::Relocate { moves } => rows(moves.len()),
+            Self::DeleteFiles { filenames, .. } => rows(filenames.len()),
+            Self::StageDeletions { files, .. } => rows(files.len()),
+            Self::SetManyMetadata { entries, .. } | Self::StageMetadata { entries, .. } => {
+                rows(entries.len())
+            }
+            Self::RenameFile { .. } => 2,
             Self::DeleteFile { .. }
             | Self::SetMetadata { .. }
             | Self::ClearDataset { .. }
@@ -76,7 +95,8 @@ impl Change {
             | Self::MergeShared { .. }
             | Self::CommitSet { .. }
             | Self::AbortSet { .. }
-            | Self::Catalogue(_) => 1,
+            | Self::Catalogue(_)
+            | Self::PurgeDataset { .. } => 1,
         }
     }
 }
@@ -88,6 +108,21 @@ pub(crate) struct NewFile {
     pub(crate) record: FileRecord,
     /// Metadata that comes along in a copy or merge; empty for an upload.
     pub(crate) metadata: String,
+}
+
+/// A file's name and the metadata that it gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileMetadata {
+    pub(crate) filename: Filename,
+    pub(crate) metadata: String,
+}
+
+/// A file that a large set hides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HiddenFile {
+    pub(crate) filename: Filename,
+    /// Bytes that its dataset shows less.
+    pub(crate) length: u64,
 }
 
 /// What a copy is called and whose it is.
@@ -134,6 +169,16 @@ pub(crate) enum SetPurpose {
         source: DatasetId,
         source_revision: u64,
         copy: CopyTarget,
+    },
+    /// Hides the set's files in a dataset that must not have moved since they were looked at.
+    DeleteFiles {
+        dataset: DatasetId,
+        revision: u64,
+    },
+    /// Sets metadata in a dataset that must not have moved since its files were looked at.
+    SetMetadata {
+        dataset: DatasetId,
+        revision: u64,
     },
 }
 

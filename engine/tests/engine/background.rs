@@ -238,3 +238,90 @@ async fn compaction_moves_what_lives_and_lets_the_rest_go() {
         assert_eq!(engine.check(true).unwrap(), [], "{reached:?}");
     }
 }
+
+/// A thousand and some of many files, three of them large, in one change.
+async fn delete_many(engine: &Engine, reference: &mut Reference) {
+    let within = project(engine).await.unwrap();
+    let member = |directory: &str, number: u64, content: u64| {
+        (format!("{directory}/{number:04}"), Content::numbered(content, 100))
+    };
+    let members = (0..5000).map(|number| member("kept", number, number % 7));
+    let members = members.chain((0..1100).map(|number| member("gone", number, 100 + number)));
+    let mut ops = vec![
+        Op::Create { name: "set".into() },
+        Op::AddZip { set: 1, members: members.collect() },
+        Op::DescribeMany {
+            set: 1,
+            texts: (0..1100).map(|number| (format!("gone/{number:04}"), "text".into())).collect(),
+        },
+    ];
+    for number in 10..13 {
+        let name = format!("gone/large/{number}");
+        ops.push(Op::Add { set: 1, name, content: Content::numbered(number, LARGE) });
+    }
+    ops.push(Op::DeleteBelow { set: 1, prefix: "gone/".into() });
+    for op in &ops {
+        run_on_both(engine, within, reference, op).await;
+    }
+}
+
+/// Far from enough to fold the layer of the files that were kept.
+#[tokio::test]
+async fn what_a_large_deletion_hides_is_reclaimed() {
+    let disk = SimulatedDisk::new();
+    let engine = open(&disk);
+    let mut reference = Reference::default();
+    delete_many(&engine, &mut reference).await;
+    let layers = || {
+        let snapshot = engine.snapshot().unwrap();
+        snapshot.dataset(DatasetId(1)).unwrap().unwrap().layer_count()
+    };
+
+    // The mutable layer, and that of the files.
+    tidy_until(&engine, || files_in(&disk, "blobs") == 0 && layers() == 2).await;
+
+    assert_agrees(&engine, &reference, "swept").await;
+}
+
+#[tokio::test]
+async fn what_a_large_deletion_hides_is_reclaimed_after_another_start() {
+    let disk = SimulatedDisk::new();
+    let engine = open(&disk);
+    let mut reference = Reference::default();
+    delete_many(&engine, &mut reference).await;
+    disk.stop_at(disk.operations());
+    engine.abandon();
+    drop(engine);
+
+    let disk = disk.image(Reached::Nothing);
+    let engine = open(&disk);
+
+    tidy_until(&engine, || files_in(&disk, "blobs") == 0).await;
+    assert_agrees(&engine, &reference, "swept after another start").await;
+}
+
+/// The copy shows what the dataset hides; once it has gone, nobody does.
+#[tokio::test]
+async fn what_a_copy_shows_is_not_reclaimed() {
+    let disk = SimulatedDisk::new();
+    let engine = open(&disk);
+    let mut reference = Reference::default();
+    let within = project(&engine).await.unwrap();
+    let large = Content::numbered(10, LARGE);
+    let members = (0..5000).map(|number| (format!("{number:04}"), Content::numbered(1, 10)));
+    for op in [
+        Op::Create { name: "set".into() },
+        Op::AddZip { set: 1, members: members.collect() },
+        Op::Add { set: 1, name: "0/large".into(), content: large },
+        Op::Copy { set: 1, new_name: None, only: None },
+        Op::DeleteBelow { set: 1, prefix: "0".into() },
+        Op::DeleteBelow { set: 1, prefix: "1".into() },
+    ] {
+        run_on_both(&engine, within, &mut reference, &op).await;
+    }
+    for _ in 0..5 {
+        engine.checkpoint().await.unwrap();
+    }
+    assert_agrees(&engine, &reference, "beside a copy").await;
+    assert_eq!(files_in(&disk, "blobs"), 1);
+}

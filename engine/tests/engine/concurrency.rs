@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use granary_engine::model::{DatasetId, Digest, LicenceId, ProjectId};
-use granary_engine::{Engine, MutationError, SourceAfterMerge};
+use granary_engine::{Engine, FileSelection, MutationError, SourceAfterMerge};
 
 use crate::driver::zip_of;
 use crate::reference::Content;
@@ -356,5 +356,76 @@ async fn a_content_that_is_deleted_and_uploaded_at_once_stays_readable() {
     for round in 0..40 {
         assert!(read(&store.engine, to, &format!("{round}")).await.is_some());
     }
+    store.assert_sound().await;
+}
+
+/// Every file that was added was deleted once, or is there once, under one of its two names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn bulk_deletions_and_new_names_lose_and_keep_nothing_twice() {
+    let store = store().await;
+    let set = store.set("set").await;
+    let told = at_once(40, |client| {
+        let engine = store.engine.clone();
+        async move {
+            let (mut added, mut renamed, mut deleted) = (0, Vec::new(), 0);
+            for step in 0..10 {
+                if client % 8 == 7 {
+                    let all = FileSelection::Prefix("d/".into());
+                    deleted += engine.delete_files(set, all).await.unwrap();
+                    continue;
+                }
+                let name = add(&engine, set, &format!("d/{client}/{step}"), b"x").await.unwrap();
+                added += 1;
+                let texts = BTreeMap::from([(name.clone(), name.clone())]);
+                let described = engine.set_many_metadata(set, texts).await;
+                let gone = |error| matches!(error, Some(MutationError::FileNotFound { .. }));
+                assert!(described.is_ok() || gone(described.err()));
+                let [_, action] = chance(client, step);
+                if action % 2 == 0 {
+                    let to = format!("kept/{client}/{step}");
+                    match engine.rename_file(set, &name, &to).await {
+                        Ok(_) => renamed.push((to, name)),
+                        refused => assert!(gone(refused.err())),
+                    }
+                }
+            }
+            (added, renamed, deleted)
+        }
+    })
+    .await;
+    let there: BTreeSet<String> = names(&store.engine, set).into_iter().collect();
+    let added: u64 = told.iter().map(|(added, ..)| added).sum();
+    let deleted: u64 = told.iter().map(|(.., deleted)| deleted).sum();
+    assert_eq!(added, deleted + there.len() as u64);
+    let snapshot = store.engine.snapshot().unwrap();
+    let header = snapshot.dataset(set).unwrap().unwrap();
+    for (to, from) in told.iter().flat_map(|(_, renamed, _)| renamed) {
+        assert!(there.contains(to) && !there.contains(from), "{from} became {to}");
+        assert_eq!(snapshot.metadata(&header, to).unwrap().as_ref(), Some(from));
+    }
+    drop(snapshot);
+    store.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_new_names_for_one_file_at_once_one_is_given() {
+    let store = store().await;
+    let set = store.set("set").await;
+    add(&store.engine, set, "a", b"content").await.unwrap();
+    let told = at_once(CLIENTS, |client| {
+        let engine = store.engine.clone();
+        async move {
+            match engine.rename_file(set, "a", &format!("{client}/a")).await {
+                Ok(file) => Some(file.filename.to_string()),
+                Err(MutationError::FileNotFound { .. }) => None,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    let given: Vec<_> = told.into_iter().flatten().collect();
+    assert_eq!(given.len(), 1);
+    assert_eq!(names(&store.engine, set), given);
+    assert_eq!(read(&store.engine, set, &given[0]).await.unwrap(), b"content");
     store.assert_sound().await;
 }

@@ -26,6 +26,15 @@ fn describe(set: u64, name: &str, text: &str) -> Op {
     Op::SetMetadata { set, name: name.into(), text: text.into() }
 }
 
+fn describe_many(set: u64, names: &[&str], text: &str) -> Op {
+    let texts = names.iter().map(|name| ((*name).to_owned(), text.to_owned())).collect();
+    Op::DescribeMany { set, texts }
+}
+
+fn rename(set: u64, from: &str, to: &str) -> Op {
+    Op::RenameFile { set, from: from.into(), to: to.into() }
+}
+
 fn copy(set: u64, new_name: Option<&str>, only: Option<&[&str]>) -> Op {
     let only = only.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
     Op::Copy { set, new_name: new_name.map(str::to_owned), only }
@@ -73,6 +82,11 @@ fn what_was_answered_of_single_files_survives_a_power_cut() {
         Act::Checkpoint,
         Act::Do(Op::Clear { set: 1 }),
         Act::Do(delete(1, "another")),
+        Act::Do(describe(1, "x", "comes along")),
+        Act::Together(vec![rename(1, "x", "moved/x"), rename(1, "empty", "n/")]),
+        Act::Do(describe_many(1, &["moved/x", "large"], "told at once")),
+        Act::Do(Op::DeleteMany { set: 1, names: vec!["a".into(), "large".into()] }),
+        Act::Do(Op::DeleteBelow { set: 1, prefix: "d/".into() }),
     ];
     stop_everywhere(&workload, SMALL);
 }
@@ -114,6 +128,8 @@ fn what_was_answered_of_whole_datasets_survives_a_power_cut() {
         Act::Together(vec![Op::HardDelete { set: 2 }, add(1, "last", 30, 10)]),
         Act::Do(Op::DestroyAll),
         Act::Do(add(1, "later", 31, 10)),
+        Act::Do(Op::Destroy { set: 1 }),
+        Act::Do(Op::Purge { set: 1 }),
     ];
     stop_everywhere(&workload, SMALL);
 }
@@ -133,6 +149,34 @@ fn a_large_set_is_there_whole_or_not_at_all_after_a_power_cut() {
         Act::Do(merge(2, 1, SourceAfterMerge::Keep)),
         Act::Do(Op::Copy { set: 2, new_name: None, only: Some(names) }),
         Act::Do(Op::HardDelete { set: 2 }),
+    ];
+    stop_everywhere(&workload, LARGE_TO_COMPARE);
+}
+
+/// As many deletions and texts: layers that hide and describe what lies below.
+#[test]
+fn a_large_deletion_is_made_whole_or_not_at_all_after_a_power_cut() {
+    let member = |number: u64| (format!("d/{number:04}"), Content::numbered(number % 7, 20));
+    let members: Vec<(String, Content)> = (0..1100).map(member).collect();
+    let names: Vec<String> = members.iter().map(|(name, _)| name.clone()).collect();
+    let texts = names.iter().map(|name| (name.clone(), "text".to_owned())).collect();
+    let workload = [
+        Act::Do(create("one")),
+        Act::Do(add(1, "kept", 1, 10)),
+        Act::Do(Op::AddZip { set: 1, members: members.clone() }),
+        Act::Checkpoint,
+        Act::Do(Op::DescribeMany { set: 1, texts }),
+        Act::Do(copy(1, None, None)),
+        Act::Do(Op::DeleteMany { set: 1, names: names[..1030].to_vec() }),
+        Act::Do(add(1, "d/0001", 2, 10)),
+        Act::Do(Op::DeleteBelow { set: 2, prefix: "d/".into() }),
+        // Nobody shares these, so what is hidden is swept.
+        Act::Do(create("own")),
+        Act::Do(Op::AddZip { set: 3, members }),
+        Act::Do(Op::DeleteBelow { set: 3, prefix: "d/0".into() }),
+        Act::Checkpoint,
+        Act::Compact,
+        Act::Checkpoint,
     ];
     stop_everywhere(&workload, LARGE_TO_COMPARE);
 }

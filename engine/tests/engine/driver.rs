@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::Write as _;
 
-use granary_engine::model::{DatasetId, DatasetPatch, Digest, LicenceId, ProjectId};
-use granary_engine::{Engine, IntakeError, MutationError, UniqueRule};
+use granary_engine::model::{DatasetId, DatasetPatch, Digest, LicenceId, ProjectId, Timestamp};
+use granary_engine::{Engine, FileSelection, IntakeError, MutationError, UniqueRule};
 
 use crate::reference::{Content, File, Op, Reference, Refusal, Set, Sets};
 use crate::support::{content, dataset, read_content};
@@ -29,7 +29,12 @@ impl From<MutationError> for Outcome {
     fn from(error: MutationError) -> Self {
         match error {
             MutationError::DatasetNotFound { .. } => Self::Refused(Refusal::DatasetNotFound),
-            MutationError::FileNotFound { .. } => Self::Refused(Refusal::FileNotFound),
+            MutationError::FileNotFound { .. } | MutationError::FilesNotFound { .. } => {
+                Self::Refused(Refusal::FileNotFound)
+            }
+            MutationError::DuplicateFilename { .. } => Self::Refused(Refusal::DuplicateFilename),
+            MutationError::RenameToItself { .. } => Self::Refused(Refusal::RenameToItself),
+            MutationError::Moved { .. } => Self::Refused(Refusal::Moved),
             MutationError::FilenameTaken { .. } => Self::Refused(Refusal::FilenameTaken),
             MutationError::FilenameIsDirectory { .. } => {
                 Self::Refused(Refusal::FilenameIsDirectory)
@@ -96,6 +101,24 @@ async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, Mu
         }
         Op::Reinstate { set } => drop(engine.reinstate_dataset(id(set)).await?),
         Op::HardDelete { set } => drop(engine.hard_delete_dataset(id(set)).await?),
+        Op::DeleteMany { set, names } => {
+            let selection = FileSelection::Named(names.clone());
+            let count = engine.delete_files(id(set), selection).await?;
+            assert_eq!(count, names.len() as u64);
+        }
+        Op::DeleteBelow { set, prefix } => {
+            engine.delete_files(id(set), FileSelection::Prefix(prefix.clone())).await?;
+        }
+        Op::DescribeMany { set, texts } => {
+            let count = engine.set_many_metadata(id(set), texts.clone()).await?;
+            assert_eq!(count, texts.len() as u64);
+        }
+        Op::RenameFile { set, from, to } => drop(engine.rename_file(id(set), from, to).await?),
+        Op::Purge { set } => {
+            let header = engine.snapshot()?.dataset(id(set))?;
+            let deleted_at = header.and_then(|header| header.deletion_time);
+            engine.purge_dataset(id(set), deleted_at.unwrap_or(Timestamp(0))).await?;
+        }
     }
     Ok(None)
 }

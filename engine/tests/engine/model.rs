@@ -80,6 +80,15 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::DestroyAll),
         1 => set().prop_map(|set| Op::Reinstate { set }),
         1 => set().prop_map(|set| Op::HardDelete { set }),
+        1 => set().prop_map(|set| Op::Purge { set }),
+        2 => (set(), prop::collection::vec(name(), 0..4))
+            .prop_map(|(set, names)| Op::DeleteMany { set, names }),
+        2 => (set(), prop::sample::select(vec!["a", "d/", "d/x", "z/", "q"]))
+            .prop_map(|(set, prefix)| Op::DeleteBelow { set, prefix: prefix.into() }),
+        2 => (set(), prop::collection::btree_map(name(), text(), 0..4))
+            .prop_map(|(set, texts)| Op::DescribeMany { set, texts }),
+        4 => (set(), name(), requested_name())
+            .prop_map(|(set, from, to)| Op::RenameFile { set, from, to }),
     ]
 }
 

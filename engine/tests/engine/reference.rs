@@ -104,6 +104,27 @@ pub enum Op {
     },
     /// Destroys the project that holds them all, and brings it back without them.
     DestroyAll,
+    DeleteMany {
+        set: u64,
+        names: Vec<String>,
+    },
+    DeleteBelow {
+        set: u64,
+        prefix: String,
+    },
+    DescribeMany {
+        set: u64,
+        texts: BTreeMap<String, String>,
+    },
+    RenameFile {
+        set: u64,
+        from: String,
+        to: String,
+    },
+    /// Removes what is soft-deleted since the time that it shows when the operation begins.
+    Purge {
+        set: u64,
+    },
 }
 
 /// Why an operation changes nothing.
@@ -116,6 +137,9 @@ pub enum Refusal {
     DirectoryIsFile,
     NameTaken,
     MergeIntoItself,
+    RenameToItself,
+    DuplicateFilename,
+    Moved,
 }
 
 /// The model.
@@ -237,7 +261,53 @@ impl Reference {
             Op::HardDelete { set } => {
                 self.sets.remove(set).ok_or(Refusal::DatasetNotFound)?;
             }
+            Op::Purge { set } => {
+                if !self.set(*set)?.is_deleted {
+                    return Err(Refusal::Moved);
+                }
+                self.sets.remove(set);
+            }
+            Op::DeleteMany { set, names } => self.delete_many(*set, names)?,
+            Op::DeleteBelow { set, prefix } => {
+                self.set(*set)?.files.retain(|name, _| !name.starts_with(prefix));
+            }
+            Op::DescribeMany { set, texts } => {
+                let set = self.set(*set)?;
+                for name in texts.keys() {
+                    set.file(name)?;
+                }
+                for (name, text) in texts {
+                    set.file(name)?.metadata.clone_from(text);
+                }
+            }
+            Op::RenameFile { set, from, to } => self.rename_file(*set, from, to)?,
         }
+        Ok(())
+    }
+
+    fn delete_many(&mut self, set: u64, names: &[String]) -> Result<(), Refusal> {
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        if distinct.len() < names.len() {
+            return Err(Refusal::DuplicateFilename);
+        }
+        let set = self.set(set)?;
+        for name in names {
+            set.file(name)?;
+        }
+        set.files.retain(|name, _| !names.contains(name));
+        Ok(())
+    }
+
+    fn rename_file(&mut self, set: u64, from: &str, to: &str) -> Result<(), Refusal> {
+        let set = self.set(set)?;
+        let mut without = set.clone();
+        let file = without.files.remove(from).ok_or(Refusal::FileNotFound)?;
+        let name = without.free_name(to)?;
+        if name == from {
+            return Err(Refusal::RenameToItself);
+        }
+        without.files.insert(name, file);
+        *set = without;
         Ok(())
     }
 

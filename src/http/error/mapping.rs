@@ -34,6 +34,15 @@ impl From<MutationError> for ApiError {
             MutationError::DatasetNotFound { .. } => Self::no_record("Dataset"),
             MutationError::UserNotFound { .. } => Self::no_record("User"),
             MutationError::FileNotFound { filename, .. } => Self::no_file(&filename),
+            MutationError::FilesNotFound { filenames, count, .. } => {
+                Self::no_files(&filenames, count)
+            }
+            MutationError::DuplicateFilename { filename } => {
+                Self::bad_name(&filename, "Must be given only once")
+            }
+            MutationError::RenameToItself { filename } => {
+                Self::bad_name(&filename, "Is the name of this very file")
+            }
             MutationError::BadFilename { filename, reason } => Self::bad_name(&filename, reason),
             MutationError::FilenameTaken { filename } => {
                 Self::bad_name(&filename, "Filename already in use")

@@ -6,7 +6,7 @@ use crate::error::MutationError;
 use crate::index::IndexError;
 use crate::index::rows::FileRow;
 use crate::model::change::NewFile;
-use crate::model::{Dataset, DatasetId, Digest, LayerId};
+use crate::model::{Dataset, DatasetId, Digest, FileRecord, LayerId};
 
 /// Rows of a top layer at which the background looks whether deletions have hidden too much.
 const TOMBSTONES_NOTICED: u64 = 1024;
@@ -87,21 +87,31 @@ impl Group<'_> {
     ) -> Result<Applied, Stop> {
         let mut header = self.header(dataset)?;
         let (depth, record) = self.expect_file(&header, name, expects)?;
-        let top = top_layer(&header)?;
+        self.remove_file(&mut header, name, depth, &record)?;
+        self.put_header(header);
+        Ok(Applied::Done)
+    }
+
+    /// Takes a file that is there, `depth` layers below the top, out of rows and counts.
+    pub(super) fn remove_file(
+        &mut self,
+        header: &mut Dataset,
+        name: &str,
+        depth: usize,
+        record: &FileRecord,
+    ) -> Result<(), IndexError> {
+        let top = top_layer(header)?;
         let below = header.stack.get(1..).unwrap_or_default();
         let shows_through = depth > 0 || self.tree(below).get(name)?.is_some();
         if depth == 0 {
             self.files.remove((top.0, name))?;
             self.layer_mut(top)?.rows -= 1;
-            self.count_down(expects)?;
+            self.count_down(&record.digest)?;
         }
         if shows_through {
-            let row = codec::encode(&FileRow::Tombstone)?;
-            self.files.insert((top.0, name), row.as_slice())?;
-            let top_row = self.layer_mut(top)?;
-            top_row.rows += 1;
-            if top_row.rows.is_multiple_of(TOMBSTONES_NOTICED) {
-                self.restacked.push(dataset);
+            self.put_tombstone(top, name)?;
+            if self.layer_mut(top)?.rows.is_multiple_of(TOMBSTONES_NOTICED) {
+                self.restacked.push(header.id);
             }
         }
         if self.metadata.remove((top.0, name))?.is_some() {
@@ -109,8 +119,15 @@ impl Group<'_> {
         }
         header.file_count -= 1;
         header.file_bytes -= record.length;
-        self.put_header(header);
-        Ok(Applied::Done)
+        Ok(())
+    }
+
+    /// Hides a name in a layer that says nothing of it.
+    pub(super) fn put_tombstone(&mut self, layer: LayerId, name: &str) -> Result<(), IndexError> {
+        let row = codec::encode(&FileRow::Tombstone)?;
+        self.files.insert((layer.0, name), row.as_slice())?;
+        self.layer_mut(layer)?.rows += 1;
+        Ok(())
     }
 
     pub(super) fn set_metadata(
@@ -127,12 +144,12 @@ impl Group<'_> {
         Ok(Applied::Done)
     }
 
-    fn expect_file(
+    pub(super) fn expect_file(
         &self,
         header: &Dataset,
         name: &str,
         expects: &Digest,
-    ) -> Result<(usize, crate::model::FileRecord), Stop> {
+    ) -> Result<(usize, FileRecord), Stop> {
         match self.tree(&header.stack).nearest(name)? {
             Some((depth, FileRow::File(record))) if record.digest == *expects => {
                 Ok((depth, record))

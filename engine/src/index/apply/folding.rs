@@ -8,7 +8,7 @@ use crate::index::file_tree::FileTree;
 use crate::index::rows::{FileRow, LayerRow, SetRow};
 use crate::index::{IndexError, tables};
 use crate::model::dataset::StackEntry;
-use crate::model::{Dataset, DatasetId, LayerId, SetId};
+use crate::model::{Dataset, DatasetId, LayerId, Sequence, SetId};
 
 /// What a folded layer says of a name.
 #[derive(Debug)]
@@ -26,8 +26,48 @@ impl<'txn> Group<'txn> {
         }
     }
 
-    pub(crate) fn layer_row(&mut self, id: LayerId) -> Result<LayerRow, IndexError> {
-        self.layer_mut(id).copied()
+    /// The counts of a stack's layers, the top one first.
+    pub(crate) fn layer_rows(&mut self, header: &Dataset) -> Result<Vec<LayerRow>, IndexError> {
+        header.stack.iter().map(|entry| self.layer_mut(entry.layer).copied()).collect()
+    }
+
+    /// Contents that lose their last row from here on are dead since this change.
+    pub(crate) fn die_at(&mut self, applied: Sequence) {
+        self.sequence = applied;
+    }
+
+    pub(crate) fn file_table(&self) -> &FileTable<'txn> {
+        &self.files
+    }
+
+    /// Removes what a layer says of a name; tells whether it was anything.
+    pub(crate) fn remove_row(&mut self, layer: LayerId, name: &str) -> Result<bool, IndexError> {
+        let removed = match self.files.remove((layer.0, name))? {
+            Some(row) => Some(codec::decode::<FileRow>(row.value())?),
+            None => None,
+        };
+        if let Some(row) = removed {
+            self.layer_mut(layer)?.rows -= 1;
+            if let FileRow::File(record) = row {
+                self.count_down(&record.digest)?;
+            }
+        }
+        let described = self.metadata.remove((layer.0, name))?.is_some();
+        if described {
+            self.layer_mut(layer)?.metadata_rows -= 1;
+        }
+        Ok(removed.is_some() || described)
+    }
+
+    /// A layer that was taken off its only stack.
+    pub(crate) fn release_swept(&mut self, layer: LayerId) -> Result<(), IndexError> {
+        self.release_layer(layer)
+    }
+
+    /// A header whose layers changed and not what they show; its stack may want more.
+    pub(crate) fn put_restacked(&mut self, header: Dataset) {
+        self.restacked.push(header.id);
+        self.restack_header(header);
     }
 
     pub(crate) fn fold_tree<'a>(

@@ -142,6 +142,21 @@ impl Group<'_> {
         Ok(())
     }
 
+    /// Removes a dataset that is soft-deleted since this very time; one that was reinstated
+    /// meanwhile, and perhaps deleted again, stays.
+    pub(super) fn purge_dataset(
+        &mut self,
+        id: DatasetId,
+        deleted_at: Timestamp,
+    ) -> Result<Applied, Stop> {
+        let header = self.header(id)?;
+        if header.deletion_time != Some(deleted_at) {
+            return Err(MutationError::Moved { dataset: id }.into());
+        }
+        self.remove_dataset(&header)?;
+        Ok(Applied::Dataset(Box::new(header)))
+    }
+
     /// Removes header and name, and lets go of the layers.
     pub(super) fn remove_dataset(&mut self, header: &Dataset) -> Result<(), IndexError> {
         if header.deletion_time.is_none() {

@@ -6,16 +6,13 @@ use super::{Applied, Group, Stop};
 use crate::codec;
 use crate::index::rows::SetRow;
 use crate::index::{IndexError, tables};
-use crate::model::change::{NewFile, SetPurpose};
+use crate::model::change::{FileMetadata, HiddenFile, NewFile, SetPurpose};
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, SetId};
 
 impl Group<'_> {
     pub(super) fn stage_files(&mut self, set: SetId, files: &[NewFile]) -> Result<Applied, Stop> {
-        let mut row = match self.set(set)? {
-            Some(row) => row,
-            None => SetRow { layer: self.new_layer()?, files: 0, bytes: 0 },
-        };
+        let mut row = self.set_or_new(set)?;
         for file in files {
             self.put_file(row.layer, file)?;
             row.files += 1;
@@ -23,6 +20,42 @@ impl Group<'_> {
         }
         self.put_set(set, &row)?;
         Ok(Applied::Done)
+    }
+
+    pub(super) fn stage_deletions(
+        &mut self,
+        set: SetId,
+        files: &[HiddenFile],
+    ) -> Result<Applied, Stop> {
+        let mut row = self.set_or_new(set)?;
+        for file in files {
+            self.put_tombstone(row.layer, file.filename.as_str())?;
+            row.files += 1;
+            row.bytes += file.length;
+        }
+        self.put_set(set, &row)?;
+        Ok(Applied::Done)
+    }
+
+    pub(super) fn stage_metadata(
+        &mut self,
+        set: SetId,
+        entries: &[FileMetadata],
+    ) -> Result<Applied, Stop> {
+        let mut row = self.set_or_new(set)?;
+        for entry in entries {
+            self.put_metadata(row.layer, entry.filename.as_str(), &entry.metadata)?;
+            row.files += 1;
+        }
+        self.put_set(set, &row)?;
+        Ok(Applied::Done)
+    }
+
+    fn set_or_new(&mut self, set: SetId) -> Result<SetRow, IndexError> {
+        match self.set(set)? {
+            Some(row) => Ok(row),
+            None => Ok(SetRow { layer: self.new_layer()?, files: 0, bytes: 0 }),
+        }
     }
 
     /// Makes a set visible whole, or drops it.
@@ -70,18 +103,37 @@ impl Group<'_> {
                 let made = self.stack_set(made, row)?;
                 Ok(self.enter_copy(made)?)
             }
+            SetPurpose::DeleteFiles { dataset, revision } => {
+                let mut target = self.expect_revision(*dataset, *revision)?;
+                self.stack_layer(&mut target, row)?;
+                target.file_count -= row.files;
+                target.file_bytes -= row.bytes;
+                self.put_header(target);
+                Ok(Applied::Done)
+            }
+            SetPurpose::SetMetadata { dataset, revision } => {
+                let mut target = self.expect_revision(*dataset, *revision)?;
+                self.stack_layer(&mut target, row)?;
+                self.put_header(target);
+                Ok(Applied::Done)
+            }
         }
     }
 
-    /// Puts the set's layer right below a new top: above all that was there, so that the
-    /// tombstones of names that come back do not hide them.
     fn stack_set(&mut self, mut header: Dataset, row: &SetRow) -> Result<Dataset, IndexError> {
-        self.freeze(&mut header)?;
-        header.stack.insert(1, StackEntry { layer: row.layer, metadata_void: false });
+        self.stack_layer(&mut header, row)?;
         header.file_count += row.files;
         header.file_bytes += row.bytes;
-        self.restacked.push(header.id);
         Ok(header)
+    }
+
+    /// Puts the set's layer right below a new top: above all that was there, so that what it says
+    /// of a name counts whatever was said before.
+    fn stack_layer(&mut self, header: &mut Dataset, row: &SetRow) -> Result<(), IndexError> {
+        self.freeze(header)?;
+        header.stack.insert(1, StackEntry { layer: row.layer, metadata_void: false });
+        self.restacked.push(header.id);
+        Ok(())
     }
 
     pub(super) fn abort_set(&mut self, set: SetId) -> Result<Applied, Stop> {

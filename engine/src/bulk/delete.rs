@@ -1,0 +1,206 @@
+//! Removing many files in one change: those of some names, or all whose names begin alike.
+//!
+//! A large deletion is a layer of tombstones on top of the stack, so that it costs nobody a long
+//! transaction; the background reclaims what they hide.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use super::merge::expected;
+use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
+use crate::error::{MutationError, ReadError};
+use crate::index::rows::FileRow;
+use crate::index::snapshot::Snapshot;
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, MISSING_NAMES_TOLD_MAX};
+use crate::model::change::{Change, HiddenFile, SetPurpose};
+use crate::model::{Dataset, DatasetId, Filename};
+
+/// Which files of a dataset a change is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileSelection {
+    /// Those of these exact names; each must be there, and be named once.
+    Named(Vec<String>),
+    /// All whose names begin with this text, if any.
+    Prefix(String),
+}
+
+/// Removes the selected files; tells how many.
+pub(crate) async fn delete_files(
+    bulk: &Bulk,
+    dataset: DatasetId,
+    selection: FileSelection,
+) -> Result<u64, MutationError> {
+    let mut planner = match selection {
+        FileSelection::Named(names) => Planner::Named(Named::of(names)?),
+        FileSelection::Prefix(prefix) => Planner::Prefix { prefix, after: None },
+    };
+    let hold = bulk.supervisor.hold(dataset).await?;
+    let planning = bulk.clone();
+    let deleted = on_blocking_pool(move || {
+        let _hold = hold;
+        delete(&planning, dataset, &mut planner)
+    });
+    deleted.await
+}
+
+fn delete(bulk: &Bulk, id: DatasetId, planner: &mut Planner) -> Result<u64, MutationError> {
+    let revision = header(&bulk.store.snapshot()?, id)?.revision;
+    let mut page = || -> Result<Page, MutationError> {
+        let snapshot = bulk.store.snapshot()?;
+        planner.next_page(&snapshot, &expected(&snapshot, id, revision)?)
+    };
+    let Page { mut files, mut is_last } = page()?;
+    if is_last {
+        let count = u64::try_from(files.len()).unwrap_or(u64::MAX);
+        if !files.is_empty() {
+            let filenames = files.into_iter().map(|file| file.filename).collect();
+            let change = Change::DeleteFiles { dataset: id, revision, filenames };
+            submit_blocking(&bulk.committer, change)?;
+        }
+        return Ok(count);
+    }
+    let mut set = LargeSet::begin(bulk);
+    loop {
+        if !files.is_empty() {
+            let count = files.len();
+            set.stage_part(count, Change::StageDeletions { set: set.id, files }, Vec::new())?;
+        }
+        if is_last {
+            break;
+        }
+        Page { files, is_last } = page()?;
+    }
+    let count = set.files;
+    if count > 0 {
+        set.commit(SetPurpose::DeleteFiles { dataset: id, revision })?;
+    }
+    Ok(count)
+}
+
+/// Files that one part hides.
+struct Page {
+    files: Vec<HiddenFile>,
+    is_last: bool,
+}
+
+/// Walks a selection.
+enum Planner {
+    Named(Named),
+    Prefix { prefix: String, after: Option<String> },
+}
+
+impl Planner {
+    fn next_page(&mut self, snapshot: &Snapshot, dataset: &Dataset) -> Result<Page, MutationError> {
+        match self {
+            Self::Named(named) => {
+                let mut files = Vec::new();
+                let is_last = named.next_page(snapshot, dataset, |filename, length| {
+                    files.push(HiddenFile { filename, length });
+                })?;
+                Ok(Page { files, is_last })
+            }
+            Self::Prefix { prefix, after } => next_below(snapshot, dataset, prefix, after),
+        }
+    }
+}
+
+fn next_below(
+    snapshot: &Snapshot,
+    dataset: &Dataset,
+    prefix: &str,
+    after: &mut Option<String>,
+) -> Result<Page, MutationError> {
+    let from = after.as_deref().map_or(Bound::Included(prefix), Bound::Excluded);
+    let mut page = Page { files: Vec::new(), is_last: true };
+    let mut bytes = 0;
+    let mut last = None;
+    for (visited, row) in
+        snapshot.tree(dataset).rows_from(from).map_err(ReadError::from)?.enumerate()
+    {
+        let row = row.map_err(ReadError::from)?;
+        if !row.name.starts_with(prefix) {
+            break;
+        }
+        if visited >= CHANGE_FILES_MAX || bytes >= CHANGE_BYTES_MAX {
+            page.is_last = false;
+            break;
+        }
+        if let FileRow::File(record) = row.row {
+            let damaged =
+                || ReadError::Corrupt { what: "a file's name", place: format!("{:?}", row.name) };
+            let filename = Filename::exact(&row.name).ok_or_else(damaged)?;
+            bytes += u64::try_from(row.name.len()).unwrap_or(u64::MAX);
+            page.files.push(HiddenFile { filename, length: record.length });
+        }
+        last = Some(row.name);
+    }
+    *after = last.or(after.take());
+    Ok(page)
+}
+
+/// Files by name, in order of name; those that are not there are counted.
+pub(super) struct Named {
+    names: std::collections::btree_set::IntoIter<String>,
+    missing: Vec<String>,
+    missing_count: u64,
+}
+
+impl Named {
+    /// Takes names that must differ.
+    pub(super) fn of(names: Vec<String>) -> Result<Self, MutationError> {
+        let mut sorted = BTreeSet::new();
+        for name in names {
+            if let Some(filename) = sorted.replace(name) {
+                return Err(MutationError::DuplicateFilename { filename });
+            }
+        }
+        Ok(Self { names: sorted.into_iter(), missing: Vec::new(), missing_count: 0 })
+    }
+
+    /// Gives the files that one part takes to `found`; tells whether it was the last.
+    ///
+    /// # Errors
+    /// It was the last, and not all names were there. Once one is missing, nothing more is given.
+    pub(super) fn next_page(
+        &mut self,
+        snapshot: &Snapshot,
+        dataset: &Dataset,
+        mut found: impl FnMut(Filename, u64),
+    ) -> Result<bool, MutationError> {
+        for _ in 0..CHANGE_FILES_MAX {
+            let Some(name) = self.names.next() else { break };
+            let filename = Filename::exact(&name);
+            let record = match filename {
+                Some(_) => snapshot.file(dataset, &name)?,
+                None => None,
+            };
+            match (filename, record) {
+                (Some(filename), Some(record)) if self.missing_count == 0 => {
+                    found(filename, record.length);
+                }
+                (Some(_), Some(_)) => {}
+                (_, None) | (None, _) => self.note_missing(name),
+            }
+        }
+        let is_last = self.names.len() == 0;
+        if is_last { self.expect_all(dataset.id).map(|()| true) } else { Ok(false) }
+    }
+
+    fn note_missing(&mut self, name: String) {
+        self.missing_count += 1;
+        if self.missing.len() < MISSING_NAMES_TOLD_MAX {
+            self.missing.push(name);
+        }
+    }
+
+    fn expect_all(&mut self, dataset: DatasetId) -> Result<(), MutationError> {
+        let filenames = std::mem::take(&mut self.missing);
+        match (self.missing_count, <[String; 1]>::try_from(filenames)) {
+            (0, _) => Ok(()),
+            (_, Ok([filename])) => Err(MutationError::FileNotFound { dataset, filename }),
+            (count, Err(filenames)) => {
+                Err(MutationError::FilesNotFound { dataset, filenames, count })
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A dataset's files and their metadata page by page, in order of name, compared byte by byte.
+//!
+//! A page holds at most `limit` files. It holds fewer, and still names the next one in its `Link`
+//! header, where it would have to pass over many traces of deleted files or has grown to several
+//! megabytes: the work of one request is bounded. The last page, and only that, has no `Link`.
+
+use std::io::Write;
+
+use axum::extract::State;
+use axum::http::header::LINK;
+use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::response::Response;
+use granary_engine::{FilePage, PageRequest};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use tokio::sync::oneshot;
+
+use super::datasets::{Opened, open};
+use super::error::ApiError;
+use super::limits::{LISTED_FILES_DEFAULT, LISTED_FILES_MAX};
+use super::path;
+use super::respond::spooled;
+use super::state::AppState;
+use super::wire::files::{write_files, write_metadata};
+use crate::permission::{Action, Principal};
+
+/// Letters that RFC 3986 leaves as they are.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// `GET /datasets/{pk}/files`.
+pub(crate) async fn list_files(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let opened = open(&app, &principal, Action::ListFiles, path::dataset(&uri)?)?;
+    let request = page_request(&uri, boolean(&uri, "metadata")?.unwrap_or(false))?;
+    page(&app, &uri, opened, request, write_files).await
+}
+
+/// `GET /datasets/{pk}/metadata` with any of the parameters of a page.
+pub(crate) async fn list_metadata(
+    app: &AppState,
+    uri: &Uri,
+    opened: Opened,
+) -> Result<Response, ApiError> {
+    page(app, uri, opened, page_request(uri, true)?, write_metadata).await
+}
+
+/// Whether a page is asked for, rather than all there is.
+pub(crate) fn wants_page(uri: &Uri) -> bool {
+    ["prefix", "limit", "after"].iter().any(|name| path::query(uri, name).is_some())
+}
+
+async fn page(
+    app: &AppState,
+    uri: &Uri,
+    opened: Opened,
+    request: PageRequest,
+    write: fn(&mut dyn Write, &mut FilePage<'_>) -> Result<(), ApiError>,
+) -> Result<Response, ApiError> {
+    let (tell, told) = oneshot::channel();
+    let asked = request.clone();
+    let mut response = spooled(app, StatusCode::OK, move |out| {
+        let mut page = opened.snapshot.file_page(&opened.dataset, &request)?;
+        write(out, &mut page)?;
+        // Nobody listens if the client has gone.
+        tell.send(page.next_after().map(str::to_owned)).ok();
+        Ok(())
+    })
+    .await?;
+    if let Some(after) = told.await.map_err(ApiError::internal)? {
+        let link = HeaderValue::try_from(link(uri, &asked, &after)).map_err(ApiError::internal)?;
+        response.headers_mut().insert(LINK, link);
+    }
+    Ok(response)
+}
+
+/// Where the next page is, relative to the server.
+fn link(uri: &Uri, request: &PageRequest, after: &str) -> String {
+    let encoded = |text| utf8_percent_encode(text, PLAIN);
+    let mut query = vec![format!("limit={}", request.limit)];
+    if !request.prefix.is_empty() {
+        query.push(format!("prefix={}", encoded(&request.prefix)));
+    }
+    if request.with_metadata && path::query(uri, "metadata").is_some() {
+        query.push("metadata=true".to_owned());
+    }
+    query.push(format!("after={}", encoded(after)));
+    format!("<{}?{}>; rel=\"next\"", uri.path(), query.join("&"))
+}
+
+fn page_request(uri: &Uri, with_metadata: bool) -> Result<PageRequest, ApiError> {
+    Ok(PageRequest {
+        prefix: text(uri, "prefix")?.unwrap_or_default(),
+        after: text(uri, "after")?,
+        limit: limit(uri)?,
+        with_metadata,
+    })
+}
+
+fn limit(uri: &Uri) -> Result<usize, ApiError> {
+    let Some(text) = path::query(uri, "limit") else {
+        return Ok(LISTED_FILES_DEFAULT);
+    };
+    let limit = text.parse().ok().filter(|limit| (1..=LISTED_FILES_MAX).contains(limit));
+    limit.ok_or_else(|| {
+        wrong("limit", format!("Must be a whole number from 1 to {LISTED_FILES_MAX}."))
+    })
+}
+
+fn boolean(uri: &Uri, name: &'static str) -> Result<Option<bool>, ApiError> {
+    match path::query(uri, name) {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(wrong(name, "Must be true or false.".to_owned())),
+    }
+}
+
+/// A parameter as a text; a plus is a blank, as forms have it.
+fn text(uri: &Uri, name: &'static str) -> Result<Option<String>, ApiError> {
+    let Some(raw) = path::query(uri, name) else {
+        return Ok(None);
+    };
+    let raw = raw.replace('+', " ");
+    match percent_decode_str(&raw).decode_utf8() {
+        Ok(text) => Ok(Some(text.into_owned())),
+        Err(_) => Err(wrong(name, "Must be valid UTF-8.".to_owned())),
+    }
+}
+
+fn wrong(name: &'static str, text: String) -> ApiError {
+    ApiError::fields(vec![(name, vec![text])])
+}
