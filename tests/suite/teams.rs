@@ -24,6 +24,10 @@ async fn a_team_is_renamed_by_its_administrators() {
     let team = path(server.team, "");
     let wrong = leader.put(&team, &json!({})).await.json(400);
     assert_eq!(wrong, json!({"name": ["This field is required."]}));
+    for name in [json!("x".repeat(201)), json!(" "), json!(null), json!(["x"]), json!("a\u{0}")] {
+        let wrong = leader.patch(&team, &json!({"name": name})).await.json(400);
+        assert!(wrong["name"].is_array(), "{name}: {wrong}");
+    }
     let before = leader.get(&team).await.json(200);
     assert_eq!(leader.patch(&team, &json!({"creator": 7, "pk": 9})).await.json(200), before);
     let renamed = leader.put(&team, &json!({"name": " a team "})).await.json(200);

@@ -63,6 +63,7 @@ async fn a_partial_update_changes_what_it_names() {
         (json!({"password": null}), "password"),
         (json!({"username": " "}), "username"),
         (json!({"username": "a b"}), "username"),
+        (json!({"username": "x".repeat(151)}), "username"),
         (json!({"email": "nobody"}), "email"),
         (json!({"first_name": "x".repeat(151)}), "first_name"),
         (json!({"is_active": 1}), "is_active"),
