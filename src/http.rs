@@ -30,7 +30,9 @@ mod inflow;
 
 mod licences;
 
-mod limits;
+pub(crate) mod limits;
+
+mod lists;
 
 mod metadata;
 
@@ -105,7 +107,7 @@ fn dataset_routes() -> Router<AppState> {
             .delete(datasets::destroy)
     };
     Router::new()
-        .merge(both("/v1/datasets/list", || post(datasets::list)))
+        .merge(both("/v1/datasets/list", || post(lists::list::<lists::Datasets>)))
         .merge(both("/v1/datasets/create", || post(datasets::create)))
         .merge(both("/v1/datasets/{pk}", one))
         .merge(both("/v1/datasets/{pk}/clear", || delete(datasets::clear)))
@@ -133,23 +135,23 @@ fn file_routes() -> Router<AppState> {
 fn catalogue_routes() -> Router<AppState> {
     let licences = |path: &str| {
         Router::new()
-            .merge(both(&format!("{path}/list"), || post(licences::list)))
+            .merge(both(&format!("{path}/list"), || post(lists::list::<lists::Licences>)))
             .merge(both(&format!("{path}/create"), || post(licences::create)))
             .merge(both(&format!("{path}/{{pk}}"), || get(licences::retrieve)))
     };
     Router::new()
-        .merge(both("/v1/users/list", || post(users::list)))
+        .merge(both("/v1/users/list", || post(lists::list::<lists::Users>)))
         .merge(both("/v1/users/create", || post(users::create)))
         .route("/v1/users/{*username}", get(users::retrieve))
-        .merge(both("/v1/teams/list", || post(teams::list)))
+        .merge(both("/v1/teams/list", || post(lists::list::<lists::Teams>)))
         .merge(both("/v1/teams/create", || post(teams::create)))
         .merge(both("/v1/teams/{pk}", || get(teams::retrieve)))
-        .merge(both("/v1/projects/list", || post(projects::list)))
+        .merge(both("/v1/projects/list", || post(lists::list::<lists::Projects>)))
         .merge(both("/v1/projects/create", || post(projects::create)))
         .merge(both("/v1/projects/{pk}", || get(projects::retrieve)))
         .merge(licences("/v1/licences"))
         .merge(licences("/v1/licenses"))
-        .merge(both("/v1/nodes/list", || post(nodes::list)))
+        .merge(both("/v1/nodes/list", || post(lists::list::<lists::Nodes>)))
         .merge(both("/v1/nodes/create", || post(nodes::create)))
         .merge(both("/v1/nodes/{pk}", || get(nodes::retrieve)))
 }

@@ -10,12 +10,10 @@ use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
 use super::path;
-use super::respond::{Rows, changed_dataset, dataset, empty, read_dataset, spooled};
+use super::respond::{changed_dataset, dataset, empty, read_dataset};
 use super::state::AppState;
 use super::wire::bodies::{CopyBody, DatasetBody, read_merge};
-use super::wire::datasets::write_dataset;
-use super::wire::list::ListBody;
-use crate::permission::{Action, Allowed, Object, Principal, Rights, allow};
+use crate::permission::{Action, Allowed, Object, Principal, allow};
 
 /// A dataset that an action is permitted on, in the state that said so.
 pub(crate) struct Opened {
@@ -40,34 +38,6 @@ pub(crate) fn open(
 /// Whether the answer is to hold the map of files; `?files=false` leaves it out.
 fn with_files(uri: &Uri) -> bool {
     path::query(uri, "files") != Some("false")
-}
-
-/// `POST /datasets/list`.
-pub(crate) async fn list(
-    State(app): State<AppState>,
-    principal: Principal,
-    uri: Uri,
-    incoming: Incoming,
-) -> Result<Response, ApiError> {
-    let action = Action::ListDatasets;
-    drop(allow(&app.snapshot()?, &principal, action, Object::Server)?);
-    let list = ListBody::read(incoming.json(&app).await?.value)?;
-    let snapshot = app.snapshot()?;
-    let with_files = with_files(&uri);
-    spooled(&app, StatusCode::OK, move |out| {
-        let mut rights = Rights::of(&snapshot, &principal);
-        let mut rows = Rows::begin(out);
-        for dataset in snapshot.datasets()? {
-            let dataset = dataset?;
-            let active = dataset.deletion_time.is_none() || list.include_inactive;
-            let seen = active && rights.may(Action::RetrieveDataset, Object::Dataset(&dataset))?;
-            if seen {
-                write_dataset(rows.next()?, &snapshot, &dataset, with_files)?;
-            }
-        }
-        rows.end()
-    })
-    .await
 }
 
 /// `POST /datasets/create`. The body is looked at first, whoever sends it.

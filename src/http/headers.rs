@@ -24,7 +24,7 @@ const ALWAYS: [(HeaderName, &str); 4] = [
 /// Any page may ask: nothing here is proved by a cookie that a browser would add by itself.
 const CROSS_ORIGIN: [(HeaderName, &str); 2] = [
     (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-    (ACCESS_CONTROL_EXPOSE_HEADERS, "content-disposition, content-range, etag"),
+    (ACCESS_CONTROL_EXPOSE_HEADERS, "content-disposition, content-range, etag, link"),
 ];
 
 const PREFLIGHT: [(HeaderName, &str); 3] = [

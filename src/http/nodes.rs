@@ -1,4 +1,4 @@
-//! Nodes: list, create, retrieve, for whoever is logged in.
+//! Nodes: create, retrieve, for whoever is logged in.
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -7,31 +7,10 @@ use axum::response::Response;
 use super::body::Incoming;
 use super::error::ApiError;
 use super::path;
-use super::respond::{Rows, json, spooled};
+use super::respond::json;
 use super::state::AppState;
 use super::wire::catalogue::{NodeShape, read_node};
-use super::wire::list::ListBody;
 use crate::permission::{Action, Object, Principal, allow};
-
-/// `POST /nodes/list`. None of them is ever inactive.
-pub(crate) async fn list(
-    State(app): State<AppState>,
-    principal: Principal,
-    incoming: Incoming,
-) -> Result<Response, ApiError> {
-    let action = Action::ListNodes;
-    drop(allow(&app.snapshot()?, &principal, action, Object::Server)?);
-    ListBody::read(incoming.json(&app).await?.value)?;
-    let snapshot = app.snapshot()?;
-    spooled(&app, StatusCode::OK, move |out| {
-        let mut rows = Rows::begin(out);
-        for node in snapshot.nodes()? {
-            rows.push(&NodeShape::from(&node?))?;
-        }
-        rows.end()
-    })
-    .await
-}
 
 /// `POST /nodes/create`.
 pub(crate) async fn create(

@@ -1,4 +1,4 @@
-//! Users: list, create, retrieve by primary key or by name.
+//! Users: create, retrieve by primary key or by name.
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -8,34 +8,10 @@ use granary_engine::model::UserId;
 use super::body::Incoming;
 use super::error::ApiError;
 use super::path;
-use super::respond::{Rows, json, spooled};
+use super::respond::json;
 use super::state::AppState;
 use super::wire::catalogue::{UserBody, UserShape};
-use super::wire::list::ListBody;
 use crate::permission::{Action, Object, Principal, allow};
-
-/// `POST /users/list`.
-pub(crate) async fn list(
-    State(app): State<AppState>,
-    principal: Principal,
-    incoming: Incoming,
-) -> Result<Response, ApiError> {
-    let action = Action::ListUsers;
-    drop(allow(&app.snapshot()?, &principal, action, Object::Server)?);
-    let list = ListBody::read(incoming.json(&app).await?.value)?;
-    let snapshot = app.snapshot()?;
-    spooled(&app, StatusCode::OK, move |out| {
-        let mut rows = Rows::begin(out);
-        for user in snapshot.users()? {
-            let user = user?;
-            if user.is_active || list.include_inactive {
-                rows.push(&UserShape::from(&user))?;
-            }
-        }
-        rows.end()
-    })
-    .await
-}
 
 /// `POST /users/create`. The body is looked at first, the uniqueness of the name last.
 pub(crate) async fn create(

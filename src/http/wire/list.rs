@@ -1,32 +1,58 @@
-//! The body of a list: which records are wanted.
+//! What a list is asked for: the filter in the body, the page in the query.
 
+use axum::http::Uri;
 use serde_json::Value;
 
+use crate::filter::{Filter, FilterError, Kind, Spec};
 use crate::http::error::ApiError;
-use crate::http::strict::{Strict, refusal};
+use crate::http::limits::PAGE_ROWS_MAX;
+use crate::http::lists::Cursor;
+use crate::http::path;
 
 /// What a list shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ListBody {
-    /// Whether the soft-deleted, or deactivated, are shown too.
-    pub(crate) include_inactive: bool,
+#[derive(Debug)]
+pub(crate) struct ListRequest {
+    pub(crate) filter: Filter,
+    /// Rows at most; all if the caller reads no pages.
+    pub(crate) rows: Option<usize>,
+    /// The place in the order behind which the page begins.
+    pub(crate) after: Option<Vec<u8>>,
+    /// Whether datasets are to have the map of their files; `?files=false` leaves it out.
+    pub(crate) with_files: bool,
 }
 
-impl ListBody {
-    /// Reads a body. Expressions and orders other than none are refused, never passed over.
-    pub(crate) fn read(body: Value) -> Result<Self, ApiError> {
-        let mut body = Strict::of(body)?;
-        for key in ["expressions", "order_by"] {
-            if body.array(key)?.is_some_and(|values| !values.is_empty()) {
-                return Err(refusal(&format!(
-                    "'{key}' must be empty: this server lists everything, in order of pk"
-                )));
-            }
+impl ListRequest {
+    /// Reads a body and a query for a list of this kind.
+    pub(crate) fn read(body: Value, uri: &Uri, kind: Kind) -> Result<Self, ApiError> {
+        let filter = Spec::parse(body).and_then(|spec| Filter::compile(&spec, kind));
+        let filter =
+            filter.map_err(|error: FilterError| ApiError::bad_request(error.to_string()))?;
+        let rows = path::query(uri, "limit").map(rows).transpose()?;
+        let after = path::query(uri, "after").map(|text| place(text, &filter)).transpose()?;
+        if after.is_some() && rows.is_none() {
+            return Err(ApiError::bad_request("'after' goes with 'limit', the rows of a page"));
         }
-        let include_inactive = body.boolean("include_inactive")?.unwrap_or(false);
-        body.check()?;
-        Ok(Self { include_inactive })
+        let with_files = path::query(uri, "files") != Some("false");
+        Ok(Self { filter, rows, after, with_files })
     }
+}
+
+fn rows(text: &str) -> Result<usize, ApiError> {
+    let rows = path::parse_pk(text).and_then(|rows| usize::try_from(rows).ok());
+    rows.filter(|rows| (1..=PAGE_ROWS_MAX).contains(rows)).ok_or_else(|| {
+        ApiError::bad_request(format!("'limit' must be a number from 1 to {PAGE_ROWS_MAX}"))
+    })
+}
+
+fn place(text: &str, filter: &Filter) -> Result<Vec<u8>, ApiError> {
+    let cursor = Cursor::decode(text, &filter.order_name());
+    let cursor = cursor.ok_or_else(|| {
+        ApiError::bad_request(
+            "'after' must be a cursor from the Link header of a page of this list with the same \
+             'order_by'",
+        )
+    })?;
+    Ok(cursor.into_place())
 }
 
 #[cfg(test)]
@@ -35,22 +61,36 @@ mod tests {
 
     use super::*;
 
+    fn rows_of(query: &str) -> Option<Option<usize>> {
+        let uri = format!("/v1/datasets/list{query}").parse().unwrap();
+        ListRequest::read(json!({}), &uri, Kind::Dataset).ok().map(|request| request.rows)
+    }
+
     #[test]
-    fn only_what_is_evaluated_is_accepted() {
-        let read = |body| ListBody::read(body).map(|body| body.include_inactive).ok();
-        assert_eq!(read(json!({})), Some(false));
-        assert_eq!(read(json!({"expressions": [], "include_inactive": true})), Some(true));
-        for body in [
-            json!([1]),
-            json!("x"),
-            json!(null),
-            json!({"expressions": [{"type": "exact"}]}),
-            json!({"order_by": [{"field": "name"}]}),
-            json!({"expressions": null}),
-            json!({"include_inactive": 1}),
-            json!({"limit": 1}),
+    fn a_page_has_from_one_to_ten_thousand_rows() {
+        for (query, expected) in [
+            ("", Some(None)),
+            ("?files=false", Some(None)),
+            ("?limit=1", Some(Some(1))),
+            ("?limit=10000", Some(Some(10_000))),
+            ("?limit=0", None),
+            ("?limit=10001", None),
+            ("?limit=-1", None),
+            ("?limit=", None),
+            ("?limit=x", None),
+            ("?limit=99999999999999999999", None),
+            ("?limit=10&after=x", None),
+            ("?limit=10&after=", None),
         ] {
-            assert_eq!(read(body.clone()), None, "{body}");
+            assert_eq!(rows_of(query), expected, "{query}");
         }
+    }
+
+    #[test]
+    fn a_cursor_goes_with_a_limit() {
+        let order = "Dataset";
+        let cursor = Cursor::of(&7_u64.to_be_bytes()).encode(order);
+        assert_eq!(rows_of(&format!("?limit=2&after={cursor}")), Some(Some(2)));
+        assert_eq!(rows_of(&format!("?after={cursor}")), None);
     }
 }
