@@ -1,8 +1,8 @@
 //! The filter language of lists: which records are wanted, and in which order.
 //!
-//! A body is parsed strictly ([`Spec::parse`]), compiled once a request against the fields of the
+//! A body is read strictly (`http::wire::filter`) as a [`spec::Spec`], compiled once a request against the fields of the
 //! listed kind ([`Filter::compile`]), and evaluated record by record within a [`Scope`], which
-//! reaches related records. Nothing here knows HTTP: what is wrong is a [`FilterError`].
+//! reaches related records. Nothing here knows HTTP: what is wrong is a [`error::FilterError`].
 //!
 //! What filters promise about secrets: passwords and tokens are no fields; of a user reached
 //! through another record only the primary key and the username are; and a related record that
@@ -17,22 +17,21 @@ mod evaluate;
 
 mod order;
 
-mod parse;
-
 mod record;
 
 mod schema;
 
 mod scope;
 
+pub(crate) mod spec;
+
 mod test;
 
 mod time;
 
 pub(crate) use compile::Filter;
-pub(crate) use error::FilterError;
+pub(crate) use error::quoted;
 pub(crate) use order::pk_of;
-pub(crate) use parse::Spec;
 pub(crate) use record::{Held, Record};
 pub(crate) use schema::Kind;
 pub(crate) use scope::Scope;

@@ -4,8 +4,8 @@ use serde_json::{Number, Value};
 
 use super::error::{FilterError, quoted};
 use super::order::OrderKey;
-use super::parse::{Asked, Condition, Expression, Operator, OrderBy, Spec};
 use super::schema::{Column, Field, Hop, Kind, Many, Part, Type};
+use super::spec::{Asked, Condition, Expression, Operator, OrderBy, Spec};
 use super::test::{Test, folded};
 use super::time;
 
@@ -135,7 +135,7 @@ fn order_key(order: &OrderBy, kind: Kind) -> Result<OrderKey, FilterError> {
             ascending: order.ascending,
             nulls_first: order.nulls_first,
         }),
-        End::Part(..) => Err(FilterError::meaning(format!(
+        End::Part(..) => Err(FilterError::new(format!(
             "{} has any number of values, and only a field with one can be ordered by",
             quoted(&order.field)
         ))),
@@ -174,7 +174,7 @@ fn path(name: &str, kind: Kind) -> Result<Path, FilterError> {
                 let &(_, kind, part) = part.ok_or_else(|| {
                     let names: Vec<_> = known.iter().map(|(name, ..)| *name).collect();
                     let name = quoted(name);
-                    FilterError::meaning(format!(
+                    FilterError::new(format!(
                         "unknown field {name}: of them there is {}",
                         names.join(", ")
                     ))
@@ -188,7 +188,7 @@ fn path(name: &str, kind: Kind) -> Result<Path, FilterError> {
 
 fn unknown(name: &str, kind: Kind) -> FilterError {
     let fields: Vec<_> = kind.fields().iter().map(|(name, _)| *name).collect();
-    FilterError::meaning(format!(
+    FilterError::new(format!(
         "unknown field {}: {} has {}",
         quoted(name),
         kind.name(),
@@ -198,7 +198,7 @@ fn unknown(name: &str, kind: Kind) -> FilterError {
 
 fn no_record(name: &str) -> FilterError {
     let name = quoted(name);
-    FilterError::meaning(format!("unknown field {name}: nothing is related to a plain value"))
+    FilterError::new(format!("unknown field {name}: nothing is related to a plain value"))
 }
 
 /// Holds what is asked against the type of the field.
@@ -293,7 +293,7 @@ fn wrong_value(field: &str, kind: Type, value: &Value) -> FilterError {
     };
     let field = quoted(field);
     let is = kind.name();
-    FilterError::meaning(format!("field {field} is {is} and was given {sent}; send {right}"))
+    FilterError::new(format!("field {field} is {is} and was given {sent}; send {right}"))
 }
 
 fn wrong_operator(field: &str, kind: Type, operator: &str) -> FilterError {
@@ -304,7 +304,7 @@ fn wrong_operator(field: &str, kind: Type, operator: &str) -> FilterError {
     };
     let field = quoted(field);
     let is = kind.name();
-    FilterError::meaning(format!(
+    FilterError::new(format!(
         "field {field} is {is}, which '{operator}' does not go with; possible are {possible}"
     ))
 }

@@ -3,8 +3,8 @@
 //! Null passes no test but the null test; an inverted test passes wherever the plain one does not,
 //! so null passes every other test that is inverted.
 
-use super::parse::Operator;
 use super::record::Value;
+use super::spec::Operator;
 
 /// A test of one value.
 #[derive(Debug, Clone, PartialEq)]

@@ -44,11 +44,12 @@ pub(crate) async fn list<R: Resource>(
 ) -> Result<Response, ApiError> {
     drop(allow(&app.snapshot()?, &principal, R::ACTION, Object::Server)?);
     let request = ListRequest::read(incoming.json(&app).await?.value, &uri, R::KIND)?;
-    let _turn =
-        if request.filter.is_ordered() { Some(app.sorted_list_turn().await?) } else { None };
+    let turn = if request.filter.is_ordered() { Some(app.sorted_list_turn().await?) } else { None };
     let next = Next::of(&uri, &request);
     let state = app.clone();
     let (mut response, place) = spooled_with(&app, StatusCode::OK, move |out| {
+        // Held by the work itself, which goes on if the caller goes away.
+        let _turn = turn;
         let view = View::take(state, principal, LIST_STATE_TIME_MAX)?;
         write::<R>(view, &request, out)
     })

@@ -10,6 +10,8 @@ pub(crate) mod catalogue;
 
 pub(crate) mod datasets;
 
+pub(crate) mod filter;
+
 pub(crate) mod list;
 
 use std::fmt;

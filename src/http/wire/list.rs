@@ -3,7 +3,8 @@
 use axum::http::Uri;
 use serde_json::Value;
 
-use crate::filter::{Filter, FilterError, Kind, Spec};
+use super::filter::read_filter;
+use crate::filter::{Filter, Kind};
 use crate::http::error::ApiError;
 use crate::http::limits::PAGE_ROWS_MAX;
 use crate::http::lists::Cursor;
@@ -24,9 +25,8 @@ pub(crate) struct ListRequest {
 impl ListRequest {
     /// Reads a body and a query for a list of this kind.
     pub(crate) fn read(body: Value, uri: &Uri, kind: Kind) -> Result<Self, ApiError> {
-        let filter = Spec::parse(body).and_then(|spec| Filter::compile(&spec, kind));
-        let filter =
-            filter.map_err(|error: FilterError| ApiError::bad_request(error.to_string()))?;
+        let filter = Filter::compile(&read_filter(body)?, kind);
+        let filter = filter.map_err(|error| ApiError::bad_request(error.to_string()))?;
         let rows = path::query(uri, "limit").map(rows).transpose()?;
         let after = path::query(uri, "after").map(|text| place(text, &filter)).transpose()?;
         if after.is_some() && rows.is_none() {
