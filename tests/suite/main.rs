@@ -26,8 +26,14 @@ mod errors;
 /// Files: names, contents, many at once, reading in part.
 mod files;
 
+/// The filter language, and what it must not tell.
+mod filters;
+
 /// The metadata of files.
 mod metadata;
+
+/// Lists page by page.
+mod paging;
 
 /// Who may do what.
 mod permissions;
