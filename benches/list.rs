@@ -98,7 +98,7 @@ impl World {
             let request = post("/v1/users/create", &admin, &user);
             let (_, user) = answer(&router, request).await;
             let user: Value = serde_json::from_slice(&user).unwrap();
-            let user = UserId(user["pk"].as_u64().unwrap());
+            let user = UserId(user.get("pk").unwrap().as_u64().unwrap());
             fill(&store, user).await;
             router
         });
@@ -215,7 +215,7 @@ async fn login(router: &Router, username: &str) -> String {
     let body = json!({"username": username, "password": PASSWORD});
     let (_, tokens) = answer(router, post("/v1/auth/obtain", "", &body)).await;
     let tokens: Value = serde_json::from_slice(&tokens).unwrap();
-    format!("Bearer {}", tokens["access"].as_str().unwrap())
+    format!("Bearer {}", tokens.get("access").unwrap().as_str().unwrap())
 }
 
 fn get(path: &str, authorization: &str) -> Request<Body> {

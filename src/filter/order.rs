@@ -111,7 +111,7 @@ mod tests {
     }
 
     /// What the order of two values is, said plainly.
-    fn plain<T: Ord>(a: &Option<T>, b: &Option<T>, ascending: bool, first: bool) -> Ordering {
+    fn plain<T: Ord>(a: Option<&T>, b: Option<&T>, ascending: bool, first: bool) -> Ordering {
         match (a, b) {
             (None, None) => Ordering::Equal,
             (None, Some(_)) if first => Ordering::Less,
@@ -128,7 +128,7 @@ mod tests {
             a: Option<i64>, b: Option<i64>, ascending: bool, nulls_first: bool,
         ) {
             let [first, second] = [a, b].map(|it| bytes(it.into(), ascending, nulls_first));
-            prop_assert_eq!(first.cmp(&second), plain(&a, &b, ascending, nulls_first));
+            prop_assert_eq!(first.cmp(&second), plain(a.as_ref(), b.as_ref(), ascending, nulls_first));
         }
 
         #[test]
@@ -139,7 +139,7 @@ mod tests {
             ascending: bool,
             nulls_first: bool,
         ) {
-            let expected = plain(&a, &b, ascending, nulls_first);
+            let expected = plain(a.as_ref(), b.as_ref(), ascending, nulls_first);
             let [mut first, mut second] =
                 [&a, &b].map(|it| bytes(it.as_ref().into(), ascending, nulls_first));
             first.push(after[0]);

@@ -1,6 +1,9 @@
+//! Names, operators and values against the types of fields.
+
 use serde_json::json;
 
 use super::*;
+use Hop::{Creator, Licence, Project, Team};
 
 fn compiled(kind: Kind, expression: Asked, field: &str) -> Result<Filter, FilterError> {
     let condition = Condition::Field { field: field.into(), test: expression };
@@ -26,7 +29,6 @@ fn names_lead_through_dots_and_double_underscores() {
         Ok(Path { hops, end: End::Column(kind, _) }) => Some((hops, kind)),
         Ok(_) | Err(_) => None,
     };
-    use Hop::{Creator, Licence, Project, Team};
     for (kind, field, expected) in [
         (Kind::Dataset, "pk", (vec![], Type::Integer)),
         (Kind::Dataset, "id", (vec![], Type::Integer)),
