@@ -8,6 +8,7 @@ use super::schema::{Column, Field, Hop, Kind, Many, Part, Type};
 use super::spec::{Asked, Condition, Expression, Operator, OrderBy, Spec};
 use super::test::{Test, folded};
 use super::time;
+use crate::http::limits::FILTER_SCANS_MAX;
 
 /// A filter and an order over the records of one kind.
 #[derive(Debug)]
@@ -65,11 +66,17 @@ impl Filter {
     /// # Errors
     /// A field is unknown, or an operator or a value does not go with its type.
     pub(crate) fn compile(spec: &Spec, kind: Kind) -> Result<Self, FilterError> {
-        let conditions = spec.expressions.iter().map(|expression| check(expression, kind));
+        let conditions = checks(&spec.expressions, kind)?;
+        let scans: usize = conditions.iter().map(Check::scans).sum();
+        if scans > FILTER_SCANS_MAX {
+            return Err(FilterError::new(format!(
+                "{scans} conditions look through files or members; {FILTER_SCANS_MAX} are possible"
+            )));
+        }
         let order = spec.order_by.iter().map(|order| order_key(order, kind));
         Ok(Self {
             kind,
-            conditions: conditions.collect::<Result<_, _>>()?,
+            conditions,
             order: order.collect::<Result<_, _>>()?,
             include_inactive: spec.include_inactive,
         })
@@ -79,6 +86,27 @@ impl Filter {
     pub(crate) fn is_ordered(&self) -> bool {
         !self.order.is_empty()
     }
+}
+
+impl Check {
+    /// How often it may look through things of which a record has any number.
+    fn scans(&self) -> usize {
+        match self {
+            Self::All(checks) | Self::Any(checks) => checks.iter().map(Self::scans).sum(),
+            Self::Not(check) => check.scans(),
+            Self::Some { many: Many::Files, tests, .. } if exact_name(tests).is_some() => 0,
+            Self::Some { many: Many::Files | Many::Members, .. } => 1,
+            Self::Some { .. } | Self::Column { .. } | Self::Empty { .. } => 0,
+        }
+    }
+}
+
+/// The name of the one file that can pass all of these tests, if they say it.
+pub(super) fn exact_name(tests: &[(Part, Test)]) -> Option<&str> {
+    tests.iter().find_map(|test| match test {
+        (Part::FileName, Test::Text(name)) => Some(name.as_str()),
+        _ => None,
+    })
 }
 
 fn check(expression: &Expression, kind: Kind) -> Result<Check, FilterError> {

@@ -2,7 +2,7 @@
 
 use granary_engine::ReadError;
 
-use super::compile::{Check, Filter};
+use super::compile::{Check, Filter, exact_name};
 use super::record::{Record, Value};
 use super::schema::{Many, Part};
 use super::scope::{Element, Scope};
@@ -81,11 +81,7 @@ fn some(
         tests.iter().all(|(part, test)| test.passes(part.read(element), &mut scratch))
     };
     // A file whose name is known is looked up; a dataset may have a million others.
-    let named = tests.iter().find_map(|test| match test {
-        (Part::FileName, Test::Text(name)) => Some(name),
-        _ => None,
-    });
-    let found = if let (Some(name), Record::Dataset(dataset)) = (named, owner) {
+    let found = if let (Some(name), Record::Dataset(dataset)) = (exact_name(tests), owner) {
         scope
             .snapshot
             .file(dataset, name)?

@@ -40,6 +40,10 @@ pub(crate) const UNREAD_BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Expressions in one filter, those within others counted too. Each is evaluated for every row.
 pub(crate) const FILTER_EXPRESSIONS_MAX: usize = 1_000;
 
+/// Conditions of one filter that look through files or members, of which one record may have a
+/// million; conditions on a file's exact name are look-ups and do not count.
+pub(crate) const FILTER_SCANS_MAX: usize = 8;
+
 /// Bytes of one text in a filter; as long as the longest name is many times over.
 pub(crate) const FILTER_TEXT_BYTES_MAX: usize = 64 << 10;
 

@@ -157,6 +157,25 @@ fn within_an_and_files_are_one_and_the_same() {
 }
 
 #[test]
+fn conditions_that_look_through_many_things_are_few() {
+    let filter = |field: &str, asked: &Asked, count| {
+        let condition = Condition::Field { field: field.into(), test: asked.clone() };
+        let expressions = vec![Expression { invert: true, condition }; count];
+        Filter::compile(&Spec { expressions, ..Spec::default() }, Kind::Dataset).is_ok()
+    };
+    let contains = Asked::Contains { sub_string: "x".into(), ignore_case: false };
+    for field in ["files.name", "files.handle", "project.team.members.username"] {
+        assert!(filter(field, &contains, FILTER_SCANS_MAX));
+        assert!(!filter(field, &contains, FILTER_SCANS_MAX + 1));
+    }
+    for (field, asked) in
+        [("files.name", exact(json!("x"))), ("licence.domains", contains), ("files", Asked::IsNull)]
+    {
+        assert!(filter(field, &asked, FILTER_SCANS_MAX + 1), "{field}");
+    }
+}
+
+#[test]
 fn an_order_takes_fields_with_one_value() {
     let order = |field: &str| {
         let order_by = vec![OrderBy { field: field.into(), ascending: true, nulls_first: false }];
