@@ -26,7 +26,10 @@ mod errors;
 /// Files: names, contents, many at once, reading in part.
 mod files;
 
-/// The filter language, and what it must not tell.
+/// What filters and orders must not tell.
+mod filter_secrets;
+
+/// The filter language.
 mod filters;
 
 /// The metadata of files.
