@@ -14,6 +14,8 @@ mod copy;
 
 mod ingest;
 
+mod list;
+
 mod open;
 
 mod read;
@@ -31,6 +33,7 @@ fn main() {
     commit::bench(&mut criterion);
     ingest::bench(&mut criterion);
     read::bench(&mut criterion);
+    list::bench(&mut criterion);
     archive::bench(&mut criterion);
     let million = Rc::new(LazyMillion::new(Million::fill));
     copy::bench(&mut criterion, &million);

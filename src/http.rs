@@ -36,7 +36,9 @@ mod inflow;
 
 mod licences;
 
-mod limits;
+pub(crate) mod limits;
+
+mod lists;
 
 mod metadata;
 
@@ -152,7 +154,7 @@ fn both(path: &str, methods: impl Fn() -> MethodRouter<AppState>) -> Router<AppS
 fn catalogue_routes() -> Router<AppState> {
     let licences = |path: &str| {
         Router::new()
-            .merge(both(&format!("{path}/list"), || post(licences::list)))
+            .merge(both(&format!("{path}/list"), || post(lists::list::<lists::Licences>)))
             .merge(both(&format!("{path}/create"), || post(licences::create)))
             .merge(both(&format!("{path}/{{pk}}"), || {
                 get(licences::retrieve)
@@ -165,26 +167,26 @@ fn catalogue_routes() -> Router<AppState> {
             }))
     };
     Router::new()
-        .merge(both("/v1/datasets/list", || post(datasets::list)))
+        .merge(both("/v1/datasets/list", || post(lists::list::<lists::Datasets>)))
         .merge(both("/v1/datasets/{pk}/files", || get(file_listing::list_files)))
         .merge(both("/v1/datasets/{pk}/files-delete", || post(bulk::delete_files)))
         .merge(both("/v1/datasets/{pk}/files-rename", || post(bulk::rename_file)))
         .merge(both("/v1/datasets/{pk}/metadata-multi", || post(bulk::set_many_metadata)))
-        .merge(both("/v1/users/list", || post(users::list)))
+        .merge(both("/v1/users/list", || post(lists::list::<lists::Users>)))
         .merge(both("/v1/users/create", || post(users::create)))
         .route("/v1/users/{*username}", one_user())
-        .merge(both("/v1/teams/list", || post(teams::list)))
+        .merge(both("/v1/teams/list", || post(lists::list::<lists::Teams>)))
         .merge(both("/v1/teams/create", || post(teams::create)))
         .merge(both("/v1/teams/{pk}", one_team))
         .merge(team_routes())
-        .merge(both("/v1/projects/list", || post(projects::list)))
+        .merge(both("/v1/projects/list", || post(lists::list::<lists::Projects>)))
         .merge(both("/v1/projects/create", || post(projects::create)))
         .merge(both("/v1/projects/{pk}", one_project))
         .merge(both("/v1/projects/{pk}/hard", || delete(projects::hard_delete)))
         .merge(both("/v1/projects/{pk}/reinstate", || delete(projects::reinstate)))
         .merge(licences("/v1/licences"))
         .merge(licences("/v1/licenses"))
-        .merge(both("/v1/nodes/list", || post(nodes::list)))
+        .merge(both("/v1/nodes/list", || post(lists::list::<lists::Nodes>)))
         .merge(both("/v1/nodes/create", || post(nodes::create)))
         .merge(both("/v1/nodes/ping", || get(nodes::ping)))
         .merge(both("/v1/nodes/{pk}", one_node))

@@ -8,6 +8,8 @@ pub mod auth;
 
 mod bootstrap;
 
+mod filter;
+
 mod http;
 
 mod permission;

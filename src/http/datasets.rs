@@ -14,12 +14,11 @@ use super::openapi::failures::{
 };
 use super::openapi::parameters::ShowFiles;
 use super::path;
-use super::respond::{Rows, changed_dataset, dataset, empty, read_dataset, spooled};
+use super::respond::{changed_dataset, dataset, empty, read_dataset};
 use super::state::AppState;
 use super::wire::bodies::{AllFields, CopyBody, DatasetBody, MergeBody, SomeFields, read_merge};
-use super::wire::datasets::{Shape, write_dataset};
-use super::wire::list::ListBody;
-use crate::permission::{Action, Allowed, Object, Principal, Rights, allow};
+use super::wire::datasets::Shape;
+use crate::permission::{Action, Allowed, Object, Principal, allow};
 
 /// A dataset that an action is permitted on, in the state that said so.
 pub(crate) struct Opened {
@@ -44,34 +43,6 @@ pub(crate) fn open(
 /// Whether the answer is to hold the map of files; `?files=false` leaves it out.
 fn with_files(uri: &Uri) -> bool {
     path::query(uri, "files") != Some("false")
-}
-
-/// `POST /datasets/list`.
-pub(crate) async fn list(
-    State(app): State<AppState>,
-    principal: Principal,
-    uri: Uri,
-    incoming: Incoming,
-) -> Result<Response, ApiError> {
-    let action = Action::ListDatasets;
-    drop(allow(&app.snapshot()?, &principal, action, Object::Server)?);
-    let list = ListBody::read(incoming.json(&app).await?.value)?;
-    let snapshot = app.snapshot()?;
-    let with_files = with_files(&uri);
-    spooled(&app, StatusCode::OK, move |out| {
-        let mut rights = Rights::of(&snapshot, &principal);
-        let mut rows = Rows::begin(out);
-        for dataset in snapshot.datasets()? {
-            let dataset = dataset?;
-            let active = dataset.deletion_time.is_none() || list.include_inactive;
-            let seen = active && rights.may(Action::RetrieveDataset, Object::Dataset(&dataset))?;
-            if seen {
-                write_dataset(rows.next()?, &snapshot, &dataset, with_files)?;
-            }
-        }
-        rows.end()
-    })
-    .await
 }
 
 /// Makes a new, empty dataset, version 1 of its name.

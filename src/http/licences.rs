@@ -10,31 +10,10 @@ use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
 use super::path;
-use super::respond::{Rows, empty, json, spooled};
+use super::respond::{empty, json};
 use super::state::AppState;
 use super::wire::catalogue::{LicenceShape, SubdescriptorsBody, read_licence, read_licence_patch};
-use super::wire::list::ListBody;
 use crate::permission::{Action, Allowed, Object, Principal, allow};
-
-/// `POST /licences/list`. None of them is ever inactive.
-pub(crate) async fn list(
-    State(app): State<AppState>,
-    principal: Principal,
-    incoming: Incoming,
-) -> Result<Response, ApiError> {
-    let action = Action::ListLicences;
-    drop(allow(&app.snapshot()?, &principal, action, Object::Server)?);
-    ListBody::read(incoming.json(&app).await?.value)?;
-    let snapshot = app.snapshot()?;
-    spooled(&app, StatusCode::OK, move |out| {
-        let mut rows = Rows::begin(out);
-        for licence in snapshot.licences()? {
-            rows.push(&LicenceShape::from(&licence?))?;
-        }
-        rows.end()
-    })
-    .await
-}
 
 /// `POST /licences/create`. `Location` is the licence's own address, as the original has it.
 pub(crate) async fn create(

@@ -42,3 +42,42 @@ pub(crate) const LISTED_FILES_DEFAULT: usize = 1000;
 
 /// Files on a page of a listing at most: some ten milliseconds of one snapshot.
 pub(crate) const LISTED_FILES_MAX: usize = 10_000;
+
+/// Expressions in one filter, those within others counted too. Each is evaluated for every row.
+pub(crate) const FILTER_EXPRESSIONS_MAX: usize = 1_000;
+
+/// Conditions of one filter that look through files or members, of which one record may have a
+/// million; conditions on a file's exact name are look-ups and do not count.
+pub(crate) const FILTER_SCANS_MAX: usize = 8;
+
+/// Bytes of one text in a filter; as long as the longest name is many times over.
+pub(crate) const FILTER_TEXT_BYTES_MAX: usize = 64 << 10;
+
+/// Fields in one order; more would only make keys and cursors long.
+pub(crate) const ORDER_FIELDS_MAX: usize = 8;
+
+/// Bytes of a text that an order looks at: more than the longest name has. Texts that differ only
+/// behind them are in order of primary key.
+pub(crate) const ORDER_TEXT_BYTES_MAX: usize = 1024;
+
+/// Bytes of the keys by which one list is sorted, some 300,000 rows; with `limit` no list comes
+/// near.
+pub(crate) const ORDER_BYTES_MAX: usize = 32 << 20;
+
+/// Lists that are sorted at a time, each with keys in memory.
+pub(crate) const SORTED_LISTS_MAX: usize = 4;
+
+/// Related records of one kind that a list remembers; beyond that it begins anew.
+pub(crate) const RELATED_RECORDS_MAX: usize = 10_000;
+
+/// Rows of one page.
+pub(crate) const PAGE_ROWS_MAX: usize = 10_000;
+
+/// Letters of a cursor: the keys of [`ORDER_FIELDS_MAX`] texts of [`ORDER_TEXT_BYTES_MAX`] bytes
+/// each, of which zeros take two, in base64.
+pub(crate) const CURSOR_LETTERS_MAX: usize = 24 << 10;
+
+/// How long a list stays in one state of the store. Then it goes on in a later one behind the row
+/// that it wrote last, since the index cannot use old pages again while a state is held (I8 holds
+/// for each row, and for all lists that take less).
+pub(crate) const LIST_STATE_TIME_MAX: Duration = Duration::from_secs(10);

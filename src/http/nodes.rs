@@ -9,31 +9,10 @@ use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
 use super::path;
-use super::respond::{Rows, empty, json, spooled};
+use super::respond::{empty, json};
 use super::state::AppState;
 use super::wire::catalogue::{NodeShape, read_node, read_node_patch};
-use super::wire::list::ListBody;
 use crate::permission::{Action, Allowed, Object, Principal, allow};
-
-/// `POST /nodes/list`. None of them is ever inactive.
-pub(crate) async fn list(
-    State(app): State<AppState>,
-    principal: Principal,
-    incoming: Incoming,
-) -> Result<Response, ApiError> {
-    let action = Action::ListNodes;
-    drop(allow(&app.snapshot()?, &principal, action, Object::Server)?);
-    ListBody::read(incoming.json(&app).await?.value)?;
-    let snapshot = app.snapshot()?;
-    spooled(&app, StatusCode::OK, move |out| {
-        let mut rows = Rows::begin(out);
-        for node in snapshot.nodes()? {
-            rows.push(&NodeShape::from(&node?))?;
-        }
-        rows.end()
-    })
-    .await
-}
 
 /// `POST /nodes/create`.
 pub(crate) async fn create(

@@ -10,36 +10,10 @@ use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
 use super::path;
-use super::respond::{Rows, empty, json, spooled};
+use super::respond::{empty, json};
 use super::state::AppState;
 use super::wire::catalogue::{ProjectBody, ProjectShape};
-use super::wire::list::ListBody;
-use crate::permission::{Action, Allowed, Object, Principal, Rights, allow};
-
-/// `POST /projects/list`: the projects that the caller may retrieve.
-pub(crate) async fn list(
-    State(app): State<AppState>,
-    principal: Principal,
-    incoming: Incoming,
-) -> Result<Response, ApiError> {
-    let action = Action::ListProjects;
-    drop(allow(&app.snapshot()?, &principal, action, Object::Server)?);
-    let list = ListBody::read(incoming.json(&app).await?.value)?;
-    let snapshot = app.snapshot()?;
-    spooled(&app, StatusCode::OK, move |out| {
-        let mut rights = Rights::of(&snapshot, &principal);
-        let mut rows = Rows::begin(out);
-        for project in snapshot.projects()? {
-            let project = project?;
-            let active = project.deletion_time.is_none() || list.include_inactive;
-            if active && rights.may(Action::RetrieveProject, Object::Team(project.team))? {
-                rows.push(&ProjectShape::from(&project))?;
-            }
-        }
-        rows.end()
-    })
-    .await
-}
+use crate::permission::{Action, Allowed, Object, Principal, allow};
 
 /// `POST /projects/create`. The body is looked at first, whoever sends it.
 pub(crate) async fn create(

@@ -87,31 +87,41 @@ pub(crate) async fn spooled(
     status: StatusCode,
     write: impl FnOnce(&mut dyn Write) -> Result<(), ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
+    let (response, ()) = spooled_with(app, status, write).await?;
+    Ok(response)
+}
+
+/// As [`spooled`], with what the rendering found out beside the text.
+pub(crate) async fn spooled_with<T: Send + 'static>(
+    app: &AppState,
+    status: StatusCode,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, ApiError> + Send + 'static,
+) -> Result<(Response, T), ApiError> {
     let turn = app.spooled_answer_turn().await?;
     let spool = app.spool();
     let rendered = tokio::task::spawn_blocking(move || render(spool, write)).await;
-    let spooled = rendered.map_err(ApiError::internal)??;
+    let (spooled, found) = rendered.map_err(ApiError::internal)??;
     let length = spooled.len();
     if length <= INLINE_ANSWER_BYTES_MAX {
         let text = spooled.chunk(0).await.map_err(ApiError::internal)?;
-        return Ok(json_response(status, text));
+        return Ok((json_response(status, text), found));
     }
     let mut response = Response::new(spooled_body(spooled, turn));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(CONTENT_LENGTH, length.into());
-    Ok(response)
+    Ok((response, found))
 }
 
-fn render(
+fn render<T>(
     spool: Spool,
-    write: impl FnOnce(&mut dyn Write) -> Result<(), ApiError>,
-) -> Result<Spooled, ApiError> {
+    write: impl FnOnce(&mut dyn Write) -> Result<T, ApiError>,
+) -> Result<(Spooled, T), ApiError> {
     let mut out = BufWriter::with_capacity(SPOOL_WRITE_BYTES, spool);
-    write(&mut out)?;
+    let found = write(&mut out)?;
     let spool = out.into_inner().map_err(|error| ApiError::internal(error.into_error()))?;
-    spool.finish().map_err(ApiError::internal)
+    Ok((spool.finish().map_err(ApiError::internal)?, found))
 }
 
 fn spooled_body(spooled: Spooled, turn: OwnedSemaphorePermit) -> Body {

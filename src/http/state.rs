@@ -7,7 +7,7 @@ use granary_engine::{Engine, Health, ReadError, Snapshot, Spool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
-use super::limits::{LARGE_BODIES_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX};
+use super::limits::{LARGE_BODIES_MAX, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX};
 use crate::auth::{PasswordError, Passwords, TokenKey};
 use crate::permission::{Allowed, Principal};
 
@@ -21,6 +21,8 @@ pub struct AppState {
     spooled_answers: Arc<Semaphore>,
     /// Large bodies that are in memory.
     large_bodies: Arc<Semaphore>,
+    /// Lists that are being sorted.
+    sorted_lists: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -35,6 +37,7 @@ impl AppState {
             passwords: Passwords::new()?,
             spooled_answers: Arc::new(Semaphore::new(SPOOLED_ANSWERS_MAX)),
             large_bodies: Arc::new(Semaphore::new(LARGE_BODIES_MAX)),
+            sorted_lists: Arc::new(Semaphore::new(SORTED_LISTS_MAX)),
         })
     }
 
@@ -82,6 +85,11 @@ impl AppState {
     /// Waits for leave to hold a large body in memory.
     pub(crate) async fn large_body_turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         turn(&self.large_bodies, TURN_WAIT_MAX).await
+    }
+
+    /// Waits for leave to sort a list.
+    pub(crate) async fn sorted_list_turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        turn(&self.sorted_lists, TURN_WAIT_MAX).await
     }
 }
 

@@ -10,39 +10,13 @@ use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
 use super::path;
-use super::respond::{Rows, empty, json, spooled};
+use super::respond::{empty, json};
 use super::state::AppState;
 use super::wire::catalogue::{
     MembershipBody, MembershipMethod, MembershipShape, TeamShape, letter_of, read_team,
     read_team_patch,
 };
-use super::wire::list::ListBody;
-use crate::permission::{Action, Allowed, Object, Principal, Rights, allow};
-
-/// `POST /teams/list`: the teams that the caller may retrieve.
-pub(crate) async fn list(
-    State(app): State<AppState>,
-    principal: Principal,
-    incoming: Incoming,
-) -> Result<Response, ApiError> {
-    let action = Action::ListTeams;
-    drop(allow(&app.snapshot()?, &principal, action, Object::Server)?);
-    let list = ListBody::read(incoming.json(&app).await?.value)?;
-    let snapshot = app.snapshot()?;
-    spooled(&app, StatusCode::OK, move |out| {
-        let mut rights = Rights::of(&snapshot, &principal);
-        let mut rows = Rows::begin(out);
-        for team in snapshot.teams()? {
-            let team = team?;
-            let active = team.deletion_time.is_none() || list.include_inactive;
-            if active && rights.may(Action::RetrieveTeam, Object::Team(team.id))? {
-                rows.push(&TeamShape::of(&team, &snapshot)?)?;
-            }
-        }
-        rows.end()
-    })
-    .await
-}
+use crate::permission::{Action, Allowed, Object, Principal, allow};
 
 /// `POST /teams/create`.
 pub(crate) async fn create(

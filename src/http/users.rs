@@ -9,34 +9,10 @@ use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
 use super::path;
-use super::respond::{Rows, empty, json, spooled};
+use super::respond::{empty, json};
 use super::state::AppState;
 use super::wire::catalogue::{UserBody, UserShape};
-use super::wire::list::ListBody;
 use crate::permission::{Action, Allowed, Object, Principal, allow};
-
-/// `POST /users/list`.
-pub(crate) async fn list(
-    State(app): State<AppState>,
-    principal: Principal,
-    incoming: Incoming,
-) -> Result<Response, ApiError> {
-    let action = Action::ListUsers;
-    drop(allow(&app.snapshot()?, &principal, action, Object::Server)?);
-    let list = ListBody::read(incoming.json(&app).await?.value)?;
-    let snapshot = app.snapshot()?;
-    spooled(&app, StatusCode::OK, move |out| {
-        let mut rows = Rows::begin(out);
-        for user in snapshot.users()? {
-            let user = user?;
-            if user.is_active || list.include_inactive {
-                rows.push(&UserShape::from(&user))?;
-            }
-        }
-        rows.end()
-    })
-    .await
-}
 
 /// `POST /users/create`. The body is looked at first, the uniqueness of the name last.
 pub(crate) async fn create(

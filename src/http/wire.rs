@@ -12,6 +12,8 @@ pub(crate) mod datasets;
 
 pub(crate) mod files;
 
+pub(crate) mod filter;
+
 pub(crate) mod list;
 
 use std::fmt;

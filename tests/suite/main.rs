@@ -32,11 +32,23 @@ mod file_listing;
 /// Files: names, contents, many at once, reading in part.
 mod files;
 
+/// What filters and orders must not tell.
+mod filter_secrets;
+
+/// The filter language.
+mod filters;
+
+/// Who may do what, as one matrix.
+mod matrix;
+
 /// The metadata of files.
 mod metadata;
 
 /// The document that describes the API, and the page that shows it.
 mod openapi;
+
+/// Lists page by page.
+mod paging;
 
 /// Who may do what.
 mod permissions;

@@ -19,6 +19,8 @@ use crate::model::{
 };
 use crate::touches::Touches;
 
+mod pages;
+
 type Bytes = &'static [u8];
 
 /// One committed state of the store (I8).
@@ -60,7 +62,16 @@ impl Snapshot {
         &self,
         table: TableDefinition<'static, u64, Bytes>,
     ) -> Result<impl Iterator<Item = Result<T, ReadError>> + use<T>, IndexError> {
-        let rows = self.txn.open_table(table)?.range_owned::<u64>(..)?;
+        self.all_from(table, 0)
+    }
+
+    /// The rows of a table from an id on; none before it is read.
+    fn all_from<T: DeserializeOwned>(
+        &self,
+        table: TableDefinition<'static, u64, Bytes>,
+        from: u64,
+    ) -> Result<impl Iterator<Item = Result<T, ReadError>> + use<T>, IndexError> {
+        let rows = self.txn.open_table(table)?.range_owned(from..)?;
         Ok(rows.map(|entry| {
             let (_, row) = entry.map_err(IndexError::from)?;
             codec::decode(row.value()).map_err(|error| IndexError::from(error).into())

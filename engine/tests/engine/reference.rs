@@ -55,18 +55,53 @@ pub type Sets = BTreeMap<u64, Set>;
 /// An operation on the store.
 #[derive(Debug, Clone)]
 pub enum Op {
-    Create { name: String },
-    Rename { set: u64, name: String },
-    Add { set: u64, name: String, content: Content },
-    AddZip { set: u64, members: Vec<(String, Content)> },
-    Delete { set: u64, name: String },
-    SetMetadata { set: u64, name: String, text: String },
-    Clear { set: u64 },
-    Copy { set: u64, new_name: Option<String>, only: Option<Vec<String>> },
-    Merge { target: u64, source: u64, after: SourceAfterMerge },
-    Destroy { set: u64 },
-    Reinstate { set: u64 },
-    HardDelete { set: u64 },
+    Create {
+        name: String,
+    },
+    Rename {
+        set: u64,
+        name: String,
+    },
+    Add {
+        set: u64,
+        name: String,
+        content: Content,
+    },
+    AddZip {
+        set: u64,
+        members: Vec<(String, Content)>,
+    },
+    Delete {
+        set: u64,
+        name: String,
+    },
+    SetMetadata {
+        set: u64,
+        name: String,
+        text: String,
+    },
+    Clear {
+        set: u64,
+    },
+    Copy {
+        set: u64,
+        new_name: Option<String>,
+        only: Option<Vec<String>>,
+    },
+    Merge {
+        target: u64,
+        source: u64,
+        after: SourceAfterMerge,
+    },
+    Destroy {
+        set: u64,
+    },
+    Reinstate {
+        set: u64,
+    },
+    HardDelete {
+        set: u64,
+    },
     DestroyAll,
     DeleteMany {
         set: u64,

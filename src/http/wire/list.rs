@@ -1,32 +1,58 @@
-//! The body of a list: which records are wanted.
+//! What a list is asked for: the filter in the body, the page in the query.
 
+use axum::http::Uri;
 use serde_json::Value;
 
+use super::filter::read_filter;
+use crate::filter::{Filter, Kind};
 use crate::http::error::ApiError;
-use crate::http::strict::{Strict, refusal};
+use crate::http::limits::PAGE_ROWS_MAX;
+use crate::http::lists::Cursor;
+use crate::http::path;
 
 /// What a list shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ListBody {
-    /// Whether the soft-deleted, or deactivated, are shown too.
-    pub(crate) include_inactive: bool,
+#[derive(Debug)]
+pub(crate) struct ListRequest {
+    pub(crate) filter: Filter,
+    /// Rows at most; all if the caller reads no pages.
+    pub(crate) rows: Option<usize>,
+    /// The place in the order behind which the page begins.
+    pub(crate) after: Option<Vec<u8>>,
+    /// Whether datasets are to have the map of their files; `?files=false` leaves it out.
+    pub(crate) with_files: bool,
 }
 
-impl ListBody {
-    /// Reads a body. Expressions and orders other than none are refused, never passed over.
-    pub(crate) fn read(body: Value) -> Result<Self, ApiError> {
-        let mut body = Strict::of(body)?;
-        for key in ["expressions", "order_by"] {
-            if body.array(key)?.is_some_and(|values| !values.is_empty()) {
-                return Err(refusal(&format!(
-                    "'{key}' must be empty: this server lists everything, in order of pk"
-                )));
-            }
+impl ListRequest {
+    /// Reads a body and a query for a list of this kind.
+    pub(crate) fn read(body: Value, uri: &Uri, kind: Kind) -> Result<Self, ApiError> {
+        let filter = Filter::compile(&read_filter(body)?, kind);
+        let filter = filter.map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let rows = path::query(uri, "limit").map(rows).transpose()?;
+        let after = path::query(uri, "after").map(|text| place(text, &filter)).transpose()?;
+        if after.is_some() && rows.is_none() {
+            return Err(ApiError::bad_request("'after' goes with 'limit', the rows of a page"));
         }
-        let include_inactive = body.boolean("include_inactive")?.unwrap_or(false);
-        body.check()?;
-        Ok(Self { include_inactive })
+        let with_files = path::query(uri, "files") != Some("false");
+        Ok(Self { filter, rows, after, with_files })
     }
+}
+
+fn rows(text: &str) -> Result<usize, ApiError> {
+    let rows = path::parse_pk(text).and_then(|rows| usize::try_from(rows).ok());
+    rows.filter(|rows| (1..=PAGE_ROWS_MAX).contains(rows)).ok_or_else(|| {
+        ApiError::bad_request(format!("'limit' must be a number from 1 to {PAGE_ROWS_MAX}"))
+    })
+}
+
+fn place(text: &str, filter: &Filter) -> Result<Vec<u8>, ApiError> {
+    let cursor = Cursor::decode(text, &filter.order_name());
+    let cursor = cursor.ok_or_else(|| {
+        ApiError::bad_request(
+            "'after' must be a cursor from the Link header of a page of this list with the same \
+             'order_by'",
+        )
+    })?;
+    Ok(cursor.into_place())
 }
 
 #[cfg(test)]
@@ -35,22 +61,40 @@ mod tests {
 
     use super::*;
 
+    fn read(query: &str) -> Result<ListRequest, ApiError> {
+        let uri = format!("/v1/datasets/list{query}").parse().unwrap();
+        ListRequest::read(json!({}), &uri, Kind::Dataset)
+    }
+
     #[test]
-    fn only_what_is_evaluated_is_accepted() {
-        let read = |body| ListBody::read(body).map(|body| body.include_inactive).ok();
-        assert_eq!(read(json!({})), Some(false));
-        assert_eq!(read(json!({"expressions": [], "include_inactive": true})), Some(true));
-        for body in [
-            json!([1]),
-            json!("x"),
-            json!(null),
-            json!({"expressions": [{"type": "exact"}]}),
-            json!({"order_by": [{"field": "name"}]}),
-            json!({"expressions": null}),
-            json!({"include_inactive": 1}),
-            json!({"limit": 1}),
+    fn a_page_has_from_one_to_ten_thousand_rows() {
+        for (query, expected) in [
+            ("", None),
+            ("?files=false", None),
+            ("?limit=1", Some(1)),
+            ("?files=false&limit=10000", Some(10_000)),
         ] {
-            assert_eq!(read(body.clone()), None, "{body}");
+            assert_eq!(read(query).unwrap().rows, expected, "{query}");
         }
+        for query in [
+            "?limit=0",
+            "?limit=10001",
+            "?limit=-1",
+            "?limit=",
+            "?limit=x",
+            "?limit=99999999999999999999",
+        ] {
+            assert!(read(query).is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_goes_with_a_limit() {
+        let cursor = Cursor::of(&7_u64.to_be_bytes()).encode("Dataset");
+        let request = read(&format!("?limit=2&after={cursor}")).unwrap();
+        assert_eq!(request.after.as_deref(), Some(&7_u64.to_be_bytes()[..]));
+        assert!(read(&format!("?after={cursor}")).is_err());
+        assert!(read("?limit=2&after=x").is_err());
+        assert!(read("?limit=2&after=").is_err());
     }
 }

@@ -1,0 +1,67 @@
+//! Lists that outlive a state of the store, which through the router take ten seconds.
+
+use granary_engine::model::{NewTeam, NewUser};
+use granary_engine::{Engine, EngineOptions};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::auth::load_or_create_key;
+
+async fn store() -> (tempfile::TempDir, AppState, Principal) {
+    let directory = tempfile::tempdir().unwrap();
+    let options = EngineOptions { arbiters: 1, ..EngineOptions::default() };
+    let engine = Engine::open(directory.path().to_owned(), &options).unwrap();
+    let user = NewUser {
+        username: "admin".into(),
+        password_hash: String::new(),
+        first_name: String::new(),
+        last_name: String::new(),
+        email: String::new(),
+        is_superuser: true,
+        is_staff: true,
+        is_active: true,
+    };
+    let user = Box::new(engine.create_user(user).await.unwrap());
+    for name in ["c", "a", "e", "b", "d"] {
+        engine.create_team(NewTeam { name: name.into(), creator: None }).await.unwrap();
+    }
+    let key = load_or_create_key(directory.path()).unwrap();
+    (directory, AppState::new(engine, key).unwrap(), Principal::User { user, node: None })
+}
+
+fn listed(view: View, body: Value, query: &str) -> (Vec<String>, Option<Vec<u8>>) {
+    let uri = format!("/v1/teams/list{query}").parse().unwrap();
+    let request = ListRequest::read(body, &uri, Teams::KIND).unwrap();
+    let mut out = Vec::new();
+    let next = write::<Teams>(view, &request, &mut out).unwrap();
+    let rows: Vec<Value> = serde_json::from_slice(&out).unwrap();
+    (rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect(), next)
+}
+
+#[tokio::test]
+async fn a_list_that_goes_on_in_later_states_has_every_row_once() {
+    let (_directory, app, admin) = store().await;
+    let sorted = json!({"order_by": [{"field": "name"}]});
+    for (body, query) in
+        [(json!({}), ""), (json!({}), "?limit=3"), (sorted.clone(), ""), (sorted, "?limit=3")]
+    {
+        let [patient, hasty] = [LIST_STATE_TIME_MAX, Duration::ZERO].map(|held_max| {
+            let view = View::take(app.clone(), admin.clone(), held_max).unwrap();
+            listed(view, body.clone(), query)
+        });
+        assert_eq!(patient.0.len(), if query.is_empty() { 5 } else { 3 });
+        assert_eq!(patient, hasty, "{body} {query}");
+    }
+}
+
+#[tokio::test]
+async fn a_state_is_exchanged_only_when_it_was_held_for_long() {
+    let (_directory, app, admin) = store().await;
+    let uri = "/v1/teams/list".parse().unwrap();
+    let request = ListRequest::read(json!({}), &uri, Teams::KIND).unwrap();
+    for (held_max, expected) in [(LIST_STATE_TIME_MAX, 0), (Duration::ZERO, 5)] {
+        let mut view = View::take(app.clone(), admin.clone(), held_max).unwrap();
+        view.visit::<Teams>(&request, 0, |_, _| Ok(ControlFlow::Continue(()))).unwrap();
+        assert_eq!(view.exchanges, expected);
+    }
+}
