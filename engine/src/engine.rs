@@ -2,6 +2,8 @@
 
 mod housekeeping;
 
+mod many_files;
+
 mod mutations;
 
 mod reads;
