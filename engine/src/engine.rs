@@ -4,6 +4,8 @@ mod catalogue;
 
 mod housekeeping;
 
+mod many_files;
+
 mod mutations;
 
 mod reads;

@@ -4,15 +4,14 @@
 //! A caller that drops the future of a change that was sent changes nothing about the change:
 //! it is made, or refused, whole.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Engine;
 use crate::blobs::{self, StagedBlob};
-use crate::bulk::{self, Bulk, FileSelection};
+use crate::bulk::{self, Bulk};
 use crate::dataset::message::{
     AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, HardDeleteDataset,
-    PurgeDataset, ReinstateDataset, RenameFile, SetMetadata, UpdateDataset,
+    PurgeDataset, ReinstateDataset, SetMetadata, UpdateDataset,
 };
 use crate::error::{IntakeError, MutationError};
 use crate::index::apply::Applied;
@@ -65,7 +64,7 @@ macro_rules! made {
 
 pub(super) use made;
 
-fn expect_metadata_fits(metadata: &str) -> Result<(), MutationError> {
+pub(super) fn expect_metadata_fits(metadata: &str) -> Result<(), MutationError> {
     if metadata.len() <= METADATA_BYTES_MAX {
         return Ok(());
     }
@@ -133,55 +132,6 @@ impl Engine {
         let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
         ticket.redeem().await?;
         Ok(file)
-    }
-
-    /// Gives a file, by its exact name, another name: one as the wire gives it, to which the rules
-    /// of [`Engine::add_file`] apply. Content, metadata and time of creation come along.
-    ///
-    /// # Errors
-    /// See [`MutationError`]; the file has its name still.
-    pub async fn rename_file(
-        &self,
-        dataset: DatasetId,
-        from: &str,
-        to: &str,
-    ) -> Result<StoredFile, MutationError> {
-        let requested = RequestedFilename::parse(to)
-            .map_err(|reason| MutationError::BadFilename { filename: to.to_owned(), reason })?;
-        let message = RenameFile { from: from.to_owned(), to: requested };
-        let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
-        ticket.redeem().await?;
-        Ok(file)
-    }
-
-    /// Removes many files in one change (I6); tells how many.
-    ///
-    /// # Errors
-    /// `FileNotFound` or `FilesNotFound` if a named one is not there, `DuplicateFilename`, or the
-    /// store takes no changes; nothing was removed.
-    pub async fn delete_files(
-        &self,
-        dataset: DatasetId,
-        selection: FileSelection,
-    ) -> Result<u64, MutationError> {
-        let delete = move |bulk| async move { bulk::delete_files(&bulk, dataset, selection).await };
-        self.to_its_end(delete).await
-    }
-
-    /// Sets the metadata of many files, by their exact names, in one change (I6); tells how many.
-    ///
-    /// # Errors
-    /// `FileNotFound` or `FilesNotFound` if one is not there, `TooLarge` for a text, or the store
-    /// takes no changes; nothing was set.
-    pub async fn set_many_metadata(
-        &self,
-        dataset: DatasetId,
-        metadata: BTreeMap<String, String>,
-    ) -> Result<u64, MutationError> {
-        metadata.values().try_for_each(|text| expect_metadata_fits(text))?;
-        let set =
-            move |bulk| async move { bulk::set_many_metadata(&bulk, dataset, metadata).await };
-        self.to_its_end(set).await
     }
 
     /// Sets a file's metadata by its exact name.
@@ -318,7 +268,7 @@ impl Engine {
 
     /// Runs a bulk change to its end even if the caller goes away: its holds and its permit must
     /// not be let go while its plan is still made.
-    async fn to_its_end<T, E, F>(
+    pub(super) async fn to_its_end<T, E, F>(
         &self,
         change: impl FnOnce(Bulk) -> F + Send + 'static,
     ) -> Result<T, E>

@@ -1,0 +1,64 @@
+//! Changing many files at once, and a file's name: each is one change, whole or refused (I6).
+//!
+//! # Cancellation
+//! As for all changes: one that was sent is made, or refused, whole.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use super::mutations::expect_metadata_fits;
+use crate::bulk::{self, FileSelection};
+use crate::dataset::message::RenameFile;
+use crate::error::MutationError;
+use crate::model::{DatasetId, RequestedFilename, StoredFile};
+
+impl Engine {
+    /// Gives a file, by its exact name, another name: one as the wire gives it, to which the rules
+    /// of [`Engine::add_file`] apply. Content, metadata and time of creation come along.
+    ///
+    /// # Errors
+    /// See [`MutationError`]; the file has its name still.
+    pub async fn rename_file(
+        &self,
+        dataset: DatasetId,
+        from: &str,
+        to: &str,
+    ) -> Result<StoredFile, MutationError> {
+        let requested = RequestedFilename::parse(to)
+            .map_err(|reason| MutationError::BadFilename { filename: to.to_owned(), reason })?;
+        let message = RenameFile { from: from.to_owned(), to: requested };
+        let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
+        ticket.redeem().await?;
+        Ok(file)
+    }
+
+    /// Removes many files in one change (I6); tells how many.
+    ///
+    /// # Errors
+    /// `FileNotFound` or `FilesNotFound` if a named one is not there, `DuplicateFilename`, or the
+    /// store takes no changes; nothing was removed.
+    pub async fn delete_files(
+        &self,
+        dataset: DatasetId,
+        selection: FileSelection,
+    ) -> Result<u64, MutationError> {
+        let delete = move |bulk| async move { bulk::delete_files(&bulk, dataset, selection).await };
+        self.to_its_end(delete).await
+    }
+
+    /// Sets the metadata of many files, by their exact names, in one change (I6); tells how many.
+    ///
+    /// # Errors
+    /// `FileNotFound` or `FilesNotFound` if one is not there, `TooLarge` for a text, or the store
+    /// takes no changes; nothing was set.
+    pub async fn set_many_metadata(
+        &self,
+        dataset: DatasetId,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<u64, MutationError> {
+        metadata.values().try_for_each(|text| expect_metadata_fits(text))?;
+        let set =
+            move |bulk| async move { bulk::set_many_metadata(&bulk, dataset, metadata).await };
+        self.to_its_end(set).await
+    }
+}
