@@ -49,8 +49,8 @@ fn contestants() -> [Contestant; 4] {
         Box::new(move || {
             store.runtime.block_on(async {
                 let begun = Instant::now();
-                let archive = store.engine.archive(dataset, format()).await.unwrap();
-                let mut archive = archive.unwrap();
+                let archive = store.engine.prepare_archive(dataset, format()).await.unwrap();
+                let mut archive = archive.unwrap().start(None).await.unwrap();
                 while let Some(chunk) = archive.next().await {
                     std::hint::black_box(chunk.unwrap());
                 }

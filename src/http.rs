@@ -10,6 +10,8 @@ mod body;
 
 mod caller;
 
+mod conditions;
+
 mod content;
 
 mod datasets;
@@ -111,6 +113,8 @@ fn dataset_routes() -> Router<AppState> {
         .merge(both("/v1/datasets/{pk}/clear", || delete(datasets::clear)))
         .merge(both("/v1/datasets/{pk}/merge/{other}", || post(datasets::merge)))
         .merge(both("/v1/datasets/{pk}/download", || post(download::download)))
+        .merge(both("/v1/datasets/{pk}/archive.zip", || get(download::zip)))
+        .merge(both("/v1/datasets/{pk}/archive.tar.gz", || get(download::tar_gz)))
         .merge(both("/v1/datasets/{pk}/copy", || post(datasets::copy)))
         .merge(both("/v1/datasets/{pk}/hard", || delete(datasets::hard_delete)))
         .merge(both("/v1/datasets/{pk}/reinstate", || delete(datasets::reinstate)))

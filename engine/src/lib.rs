@@ -49,6 +49,9 @@ mod spool;
 // Datasets as archives, and archives as files.
 mod archive;
 
+// Turns at what only so many may do at once.
+mod turns;
+
 // What reads stand on.
 mod store;
 
@@ -73,7 +76,7 @@ mod codec;
 // The port to the disk.
 pub mod disk;
 
-pub use archive::{Archive, ArchiveFormat};
+pub use archive::{Archive, ArchiveFormat, ArchiveLevel, PreparedArchive};
 pub use blobs::{Blob, BlobStream, StagedBlob};
 pub use check::Finding;
 pub use engine::{Engine, EngineOptions, Health, Upload};

@@ -126,9 +126,13 @@ pub const SPOOL_READ_BYTES: usize = 64 << 10;
 /// a little longer than a group of the journal takes, which gives memory back.
 pub const INTAKE_MEMORY_WAIT_MAX: Duration = Duration::from_millis(100);
 
-/// Files of an archive's list that stay in memory; a longer list goes through a spool. At the
-/// names that people give, about half a megabyte.
-pub const MANIFEST_FILES_IN_MEMORY_MAX: usize = 4096;
+/// Lists of an archive's files that are kept for the next range of the same archive. Each has up
+/// to 1 MiB in memory and the rest in a nameless file.
+pub const MANIFESTS_KEPT_MAX: usize = 16;
+
+/// Bytes of all lists that are kept, most of them on the disk; a list of a million files has about
+/// a hundred million.
+pub const MANIFESTS_KEPT_BYTES_MAX: u64 = 128 << 20;
 
 /// Chunks of an archive that wait for a slow client; with the two in the producer's hands they
 /// bound an archive to about 1.5 MiB.
@@ -163,8 +167,23 @@ pub const STAGED_PARTS_AHEAD_MAX: usize = 3;
 /// Bytes of one journal segment where the file system is large enough; a dead one frees as much.
 pub const SEGMENT_BYTES: u64 = 256 << 20;
 
-/// Archives that are built at once; each keeps a thread of the blocking pool.
+/// Archives that are built at once unless the configuration says otherwise; each keeps a thread of
+/// the blocking pool.
 pub const ARCHIVES_MAX: usize = 64;
+
+/// Archives that wait for their turn to be built; the next one is told to come back.
+pub const ARCHIVES_WAITING_MAX: usize = 64;
+
+/// How long an archive waits for its turn before its reader is told to come back.
+pub const ARCHIVE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Lists of files that are made at once for archives: each reads a dataset's rows as fast as it
+/// can, so more than a few only disturb each other and the writers.
+pub const MANIFESTS_MADE_MAX: usize = 4;
+
+/// How long the reader of an archive may take none of its chunks before it counts as gone: a
+/// quarter of a megabyte in that time is slower than any line.
+pub const ARCHIVE_STALL_MAX: Duration = Duration::from_mins(10);
 
 /// Bulk changes that are planned at once; each keeps a thread of the blocking pool.
 pub const BULK_CHANGES_MAX: usize = 8;

@@ -1,0 +1,221 @@
+use std::io::{Cursor, Read, Write};
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::support::{Answer, Client, Dataset, Server};
+
+/// A dataset with files of some length, one of them empty, in two directories.
+async fn cats(server: &Server) -> Dataset {
+    let dataset = server.add_dataset("cats").await;
+    let files = [("a.txt", "one ".repeat(3000)), ("dir/b", String::new())];
+    for (name, content) in files.iter().map(|(name, content)| (*name, content.as_str())) {
+        dataset.add(name, content).await.is(200);
+    }
+    dataset.add("%C3%A9/%E6%BC%A2", &"two".repeat(5000)).await.is(200);
+    dataset
+}
+
+async fn ask(client: &Client, path: &str, headers: &[(&'static str, &str)]) -> Answer {
+    let client =
+        headers.iter().fold(client.clone(), |client, (name, value)| client.with(name, *value));
+    client.get(path).await
+}
+
+#[tokio::test]
+async fn any_part_of_a_zip_is_that_of_the_whole() {
+    let server = Server::start().await;
+    let dataset = cats(&server).await;
+    let path = dataset.path("/archive.zip");
+    let whole = dataset.client.get(&path).await.is(200);
+    let length = whole.body.len();
+    assert_eq!(whole.header("content-type"), "application/zip");
+    assert_eq!(whole.header("content-length"), length.to_string());
+    assert_eq!(whole.header("accept-ranges"), "bytes");
+    assert_eq!(whole.header("content-disposition"), "attachment; filename=\"cats.v1.zip\"");
+    let etag = whole.header("etag").to_owned();
+    assert!(etag.starts_with('"'), "strong");
+
+    for start in (0..length).step_by(997) {
+        let end = (start + 1500).min(length);
+        let range = format!("bytes={start}-{}", end - 1);
+        let part = ask(&dataset.client, &path, &[("Range", &range), ("If-Range", &etag)]).await;
+        let part = part.is(206);
+        assert_eq!(part.header("content-range"), format!("bytes {start}-{}/{length}", end - 1));
+        assert_eq!(part.header("content-length"), (end - start).to_string());
+        assert_eq!(part.header("etag"), etag);
+        assert!(part.body == whole.body[start..end]);
+    }
+    let suffix = ask(&dataset.client, &path, &[("Range", "bytes=-22")]).await.is(206);
+    assert_eq!(&suffix.body[..4], b"PK\x05\x06");
+    let several = ask(&dataset.client, &path, &[("Range", "bytes=0-0,5-6")]).await.is(200);
+    assert!(several.body == whole.body);
+    let outside = format!("bytes={length}-");
+    let outside = ask(&dataset.client, &path, &[("Range", &outside)]).await.is(416);
+    assert_eq!(outside.header("content-range"), format!("bytes */{length}"));
+
+    let post = dataset.client.with("Range", "bytes=100-").with("If-Range", etag);
+    let rest = post.post(&dataset.path("/download"), &json!({})).await.is(206);
+    assert!(rest.body == whole.body[100..]);
+}
+
+/// The tag is the same as long as the files are, and what was begun is never continued with bytes
+/// of another state.
+#[tokio::test]
+async fn a_stale_tag_gets_the_new_archive_or_412_and_never_a_mixture() {
+    let server = Server::start().await;
+    let dataset = cats(&server).await;
+    let path = dataset.path("/archive.zip");
+    let old = dataset.client.get(&path).await.is(200);
+    let etag = old.header("etag").to_owned();
+    dataset.set_metadata("a.txt", "no part of the archive").await.is(200);
+    let unchanged = ask(&dataset.client, &path, &[("If-None-Match", &etag)]).await.is(304);
+    assert_eq!((unchanged.header("etag"), unchanged.body.len()), (etag.as_str(), 0));
+    ask(&dataset.client, &path, &[("If-Match", &etag)]).await.is(200);
+    let tar_gz = dataset.path("/archive.tar.gz");
+    let weak = dataset.client.get(&tar_gz).await.is(200).header("etag").to_owned();
+    ask(&dataset.client, &tar_gz, &[("If-None-Match", &weak)]).await.is(304);
+    // No POST is answered with 304.
+    let post = dataset.client.with("If-None-Match", etag.clone());
+    post.post(&dataset.path("/download"), &json!({})).await.is(412);
+
+    dataset.add("new", "file").await.is(200);
+
+    ask(&dataset.client, &path, &[("If-None-Match", &etag)]).await.is(200);
+    ask(&dataset.client, &path, &[("If-Match", &etag), ("Range", "bytes=9-")]).await.is(412);
+    let new = ask(&dataset.client, &path, &[("If-Range", &etag), ("Range", "bytes=9-")]).await;
+    let new = new.is(200);
+    assert_ne!(new.header("etag"), etag);
+    assert!(new.body.len() > old.body.len() && new.body[..9] == old.body[..9]);
+    ask(&dataset.client, &tar_gz, &[("If-None-Match", &weak)]).await.is(200);
+
+    dataset.client.delete(&dataset.path("/files/new")).await.is(200);
+    let again = dataset.client.get(&path).await.is(200);
+    assert_eq!(again.header("etag"), etag, "the same files, the same archive");
+    assert!(again.body == old.body);
+}
+
+#[tokio::test]
+async fn a_head_tells_what_a_get_would_send() {
+    let server = Server::start().await;
+    let dataset = cats(&server).await;
+    for (path, accept_ranges) in [
+        ("/archive.zip", "bytes"),
+        ("/archive.tar.gz/", "none"),
+        ("/archive.zip?compression=deflate", "none"),
+    ] {
+        let path = dataset.path(path);
+        let head = dataset.client.send("HEAD", &path, "").await.is(200);
+        let get = dataset.client.get(&path).await.is(200);
+        assert!(head.body.is_empty() && !get.body.is_empty());
+        assert_eq!(head.header("accept-ranges"), accept_ranges);
+        for name in ["content-length", "etag", "content-type", "content-disposition"] {
+            assert_eq!(head.header(name), get.header(name), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_compressed_on_its_way_has_no_length_and_no_ranges() {
+    let server = Server::start().await;
+    let dataset = cats(&server).await;
+    let stored = dataset.client.get(&dataset.path("/archive.zip?compression=store")).await.is(200);
+    for path in ["/archive.zip?compression=deflate", "/archive.tar.gz"] {
+        let client = dataset.client.with("Range", "bytes=5-");
+        let answer = client.get(&dataset.path(path)).await.is(200);
+        assert!(answer.headers.get("content-length").is_none());
+        assert!(answer.header("etag").starts_with("W/"));
+        assert!(answer.body.len() < stored.body.len() / 4, "it is smaller");
+    }
+    let deflated = dataset.path("/download?compression=deflate");
+    let deflated = dataset.client.post(&deflated, &json!({})).await.is(200);
+    let mut zip = zip::ZipArchive::new(Cursor::new(&deflated.body)).unwrap();
+    let mut content = String::new();
+    zip.by_name("a.txt").unwrap().read_to_string(&mut content).unwrap();
+    assert_eq!(content, "one ".repeat(3000));
+    for path in ["/archive.zip?compression=lzma", "/archive.tar.gz?compression=deflate"] {
+        dataset.client.get(&dataset.path(path)).await.detail(400);
+    }
+}
+
+#[tokio::test]
+async fn an_archive_is_for_whom_the_download_is_for() {
+    let server = Server::start().await;
+    let dataset = cats(&server).await;
+    for path in ["/archive.zip", "/archive.tar.gz"] {
+        let path = dataset.path(path);
+        server.anonymous().get(&path).await.is(401);
+        server.anonymous().send("HEAD", &path, "").await.is(401);
+        let json = dataset.client.with("Accept", "application/json");
+        json.get(&path).await.is(406);
+        dataset.client.post(&path, &json!({})).await.is(405);
+    }
+    let stranger = server.stranger("stranger").await;
+    stranger.get(&dataset.path("/archive.zip")).await.is(403);
+    dataset.client.get("/v1/datasets/999/archive.zip").await.is(404);
+}
+
+/// Runs a program that reads an archive from a file, if it is there; its output.
+fn told_by(program: &str, arguments: &[&str], input: &[u8]) -> Option<String> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .ok()?;
+    // A program that fails early takes less than it is given; its output says why.
+    child.stdin.take().unwrap().write_all(input).unwrap_or_default();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{program}: {}", text(&output.stderr));
+    Some(text(&output.stdout))
+}
+
+/// Python, `unzip` and `tar`, where they are installed.
+#[tokio::test]
+async fn common_programs_read_every_kind_of_archive() {
+    let server = Server::start().await;
+    let dataset = cats(&server).await;
+    dataset.add(&"long/".repeat(60), "numbered").await.is(200);
+    let directory = tempfile::tempdir().unwrap();
+    for path in ["/archive.zip", "/archive.zip?compression=deflate"] {
+        let zip = dataset.client.get(&dataset.path(path)).await.is(200).body;
+        let file = directory.path().join("archive.zip");
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&file)
+            .unwrap()
+            .write_all(&zip)
+            .unwrap();
+        let file = file.to_str().unwrap();
+        if let Some(told) = told_by("unzip", &["-tq", file], b"") {
+            assert!(told.starts_with("No errors"), "{told}");
+        }
+        let script = "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); \
+                      assert z.testzip() is None; print(sum(i.file_size for i in z.infolist()))";
+        if let Some(told) = told_by("python3", &["-c", script, file], b"") {
+            assert_eq!(told.trim(), "27008");
+        }
+    }
+    let tar_gz = dataset.client.get(&dataset.path("/archive.tar.gz")).await.is(200).body;
+    for mode in ["r|gz", "r:gz"] {
+        let script = format!(
+            "import io, sys, tarfile; data = sys.stdin.buffer; \
+             data = io.BytesIO(data.read()) if '{mode}' == 'r:gz' else data; \
+             t = tarfile.open(fileobj=data, mode='{mode}'); \
+             print(sum(len(t.extractfile(m).read()) for m in t))"
+        );
+        if let Some(told) = told_by("python3", &["-c", &script], &tar_gz) {
+            assert_eq!(told.trim(), "27008", "{mode}");
+        }
+    }
+    for program in ["tar", "bsdtar"] {
+        if let Some(told) = told_by(program, &["-tzf", "-"], &tar_gz) {
+            assert_eq!(told.lines().count(), 4, "{told}");
+        }
+    }
+    told_by("gzip", &["-t"], &tar_gz);
+}
