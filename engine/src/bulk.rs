@@ -25,7 +25,7 @@ use crate::store::Store;
 use crate::supervisor::Supervisor;
 
 pub(crate) use copy::copy_files;
-pub(crate) use intake::add_files;
+pub(crate) use intake::{Staged, add_files, commit, stage_tar};
 pub(crate) use merge::merge_datasets;
 
 /// What bulk changes work with.

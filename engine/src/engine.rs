@@ -2,6 +2,8 @@
 
 mod housekeeping;
 
+mod intake;
+
 mod mutations;
 
 mod reads;
@@ -23,8 +25,8 @@ use crate::error::{MutationError, OpenError};
 use crate::journal::JournalOptions;
 use crate::leases::Leases;
 use crate::limits::{
-    ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, BULK_CHANGES_MAX, MANIFESTS_MADE_MAX,
-    SEGMENT_BYTES,
+    ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, BULK_CHANGES_MAX, INTAKE_WAIT_MAX,
+    INTAKES_STREAMED_MAX, INTAKES_WAITING_MAX, MANIFESTS_MADE_MAX, SEGMENT_BYTES,
 };
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
@@ -34,6 +36,7 @@ use crate::supervisor::Supervisor;
 use crate::touches::Touches;
 use crate::turns::Turns;
 use housekeeping::Housekeeping;
+pub use intake::Intake;
 pub use mutations::Upload;
 
 /// How a store is opened.
@@ -101,6 +104,8 @@ struct Inner {
     /// At making lists of files for archives.
     manifest_turns: Turns,
     manifests: Arc<KeptManifests>,
+    /// At taking in tars while they arrive.
+    intake_turns: Turns,
     housekeeping: Housekeeping,
     is_new: bool,
     stopped: std::sync::Once,
@@ -172,6 +177,7 @@ impl Engine {
             },
             manifest_turns: Turns::new(MANIFESTS_MADE_MAX, ARCHIVES_WAITING_MAX, ARCHIVE_WAIT_MAX),
             manifests: Arc::default(),
+            intake_turns: Turns::new(INTAKES_STREAMED_MAX, INTAKES_WAITING_MAX, INTAKE_WAIT_MAX),
             housekeeping,
             is_new: recovered.is_new,
             stopped: std::sync::Once::new(),

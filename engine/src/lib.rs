@@ -76,10 +76,11 @@ mod codec;
 // The port to the disk.
 pub mod disk;
 
+pub use archive::intake::IntakeKind;
 pub use archive::{Archive, ArchiveFormat, ArchiveLevel, PreparedArchive};
 pub use blobs::{Blob, BlobStream, StagedBlob};
 pub use check::Finding;
-pub use engine::{Engine, EngineOptions, Health, Upload};
+pub use engine::{Engine, EngineOptions, Health, Intake, Upload};
 pub use error::{IntakeError, MutationError, OpenError, ReadError, UniqueRule};
 pub use index::snapshot::Snapshot;
 pub use model::change::SourceAfterMerge;

@@ -161,6 +161,36 @@ pub const INTAKE_RATIO_FREE_BYTES: u64 = 64 << 20;
 /// the common tools go up to this.
 pub const INTAKE_DICTIONARY_BYTES_MAX: u32 = 64 << 20;
 
+/// Bytes of a dictionary up to which members are unpacked side by side; of those that need more,
+/// one at a time, whoever sent it.
+pub const INTAKE_DICTIONARY_BYTES_SMALL: u64 = 8 << 20;
+
+/// Bytes of one header of a tar that describes the entry behind it: a long name, or the extended
+/// attributes of a file.
+pub const INTAKE_TAR_HEADER_BYTES_MAX: usize = 1 << 20;
+
+/// Zeros that may follow a tar's end; programs fill the last record, which can have some megabytes.
+pub const INTAKE_TAR_TAIL_BYTES_MAX: usize = 16 << 20;
+
+/// Tars that are taken in while they arrive. Each keeps a thread of the blocking pool and up to
+/// [`CHANGE_BYTES_MAX`] of upload memory as long as its sender takes.
+pub const INTAKES_STREAMED_MAX: usize = 8;
+
+/// Tars that wait for that; the next one is told to come back.
+pub const INTAKES_WAITING_MAX: usize = 64;
+
+/// How long a tar waits before its sender is told to come back.
+pub const INTAKE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of a tar that go to its reader at a time, and how many of them may wait for it.
+pub const INTAKE_CHUNK_BYTES: usize = 64 << 10;
+
+/// See [`INTAKE_CHUNK_BYTES`]; together a megabyte.
+pub const INTAKE_CHUNKS_MAX: usize = 16;
+
+/// Parts of one archive that are unpacked and hashed side by side.
+pub const INTAKE_PARTS_AT_ONCE_MAX: usize = 4;
+
 /// Parts of a large set that are on their way to the journal while the next one is read.
 pub const STAGED_PARTS_AHEAD_MAX: usize = 3;
 

@@ -40,7 +40,7 @@ pub(crate) async fn add_file(
     json(StatusCode::OK, &File::from(&added))
 }
 
-/// `POST /datasets/{pk}/files-multi`: a zip, all of it or nothing.
+/// `POST /datasets/{pk}/files-multi`: a zip, tar or tar.gz, all of it or nothing.
 pub(crate) async fn add_files(
     State(app): State<AppState>,
     principal: Principal,
@@ -50,10 +50,10 @@ pub(crate) async fn add_files(
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::AddFiles, id)?;
     let engine = app.engine(&allowed);
-    let mut spool = engine.begin_spool_upload();
-    incoming.pour(&mut spool).await?;
-    let archive = spool.finish().await?;
-    let added = engine.add_files(id, archive).await?;
+    // Dropped before it is finished, the intake leaves nothing, as an upload does.
+    let mut intake = engine.begin_intake(id, incoming.archive_kind());
+    incoming.pour(&mut intake).await?;
+    let added = intake.finish().await?;
     spooled(&app, StatusCode::OK, move |out| {
         let mut rows = Rows::begin(out);
         for file in &added {

@@ -219,3 +219,123 @@ async fn common_programs_read_every_kind_of_archive() {
     }
     told_by("gzip", &["-t"], &tar_gz);
 }
+
+/// A tar of these files.
+fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len().try_into().unwrap());
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, *content).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Contents that differ from place to place.
+fn content(length: usize) -> Vec<u8> {
+    (0..length).map(|at| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect()
+}
+
+#[tokio::test]
+async fn a_tar_is_taken_in_whatever_it_is_called() {
+    let server = Server::start().await;
+    let large = content(6 << 20);
+    let long = "directory/".repeat(20) + "file";
+    let many: Vec<String> = (0..1100).map(|number| format!("many/{number}")).collect();
+    let mut files: Vec<(&str, &[u8])> = vec![("a", b"1"), (&long, b"2"), ("large", &large)];
+    files.extend(many.iter().map(|name| (name.as_str(), name.as_bytes())));
+    let tar = tar_of(&files);
+    for (media_type, body) in [
+        ("application/x-tar", tar.clone()),
+        ("application/data", gzipped(&tar)),
+        ("application/zip", gzipped(&tar)),
+    ] {
+        let dataset = server.add_dataset(&format!("from {media_type}")).await;
+        let client = dataset.client.with("Content-Type", media_type);
+        let added = client.send("POST", &dataset.path("/files-multi"), body).await.json(200);
+        let added = added.as_array().unwrap();
+        assert_eq!(added.len(), files.len());
+        assert_eq!(added[2]["filename"], "large");
+        assert!(dataset.content("large").await.is(200).body == large);
+        assert_eq!(dataset.content("many/1099").await.is(200).body, "many/1099");
+        assert_eq!(dataset.content(&long).await.is(200).body, "2");
+    }
+}
+
+/// The bad part comes last, when the others are stored already.
+#[tokio::test]
+async fn an_archive_with_anything_bad_in_it_adds_nothing() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    dataset.add("taken", "mine").await.is(200);
+    let large = content(5 << 20);
+    let tar = |last: &str| tar_of(&[("large", &large), ("b", b"2"), (last, b"3")]);
+    let cut = |mut bytes: Vec<u8>, less: usize| {
+        bytes.truncate(bytes.len() - less);
+        bytes
+    };
+    let mut bad_gzip = gzipped(&tar("c"));
+    let last = bad_gzip.len() - 5;
+    bad_gzip[last] ^= 1;
+    let mut linked = tar::Builder::new(tar("c")[..(5 << 20) + 512].to_vec());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    linked.append_link(&mut header, "evil", "/etc/passwd").unwrap();
+    for (body, word) in [
+        (tar("taken"), "taken"),
+        (gzipped(&tar("b/below")), "directory"),
+        (tar("large"), "in use"),
+        (cut(tar("c"), 1), "cut"),
+        (cut(gzipped(&tar("c")), 1), "cut"),
+        (bad_gzip, "unpacked"),
+        (linked.into_inner().unwrap(), "evil"),
+    ] {
+        let path = dataset.path("/files-multi");
+        let detail = dataset.client.upload(&path, body).await.detail(400);
+        assert!(detail.contains(word), "{word}: {detail}");
+        assert_eq!(dataset.names().await, ["taken"], "{word}");
+    }
+    assert_eq!(server.engine.check(true).unwrap(), []);
+    dataset.client.upload(&dataset.path("/files-multi"), tar("c")).await.is(200);
+    assert_eq!(dataset.names().await, ["b", "c", "large", "taken"]);
+}
+
+/// The body breaks off within the second part of the archive.
+#[tokio::test]
+async fn a_sender_that_goes_away_leaves_nothing() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let large = content(5 << 20);
+    let tar = tar_of(&[("one", &large), ("two", &large[1..]), ("three", b"")]);
+    for body in [tar[..9 << 20].to_vec(), tar[..100].to_vec(), gzipped(&tar)[..5000].to_vec()] {
+        let pieces = [Ok(body), Err(std::io::Error::other("gone"))];
+        let body = axum::body::Body::from_stream(futures_util::stream::iter(pieces));
+        dataset.client.upload(&dataset.path("/files-multi"), body).await.is(400);
+        assert_eq!(dataset.names().await, [""; 0]);
+    }
+    dataset.client.upload(&dataset.path("/files-multi"), tar).await.is(200);
+    assert_eq!(dataset.names().await, ["one", "three", "two"]);
+}
+
+/// What leaves as an archive comes in again, as any of its kinds.
+#[tokio::test]
+async fn every_kind_of_archive_comes_in_as_it_left() {
+    let server = Server::start().await;
+    let dataset = cats(&server).await;
+    let names = dataset.names().await;
+    for path in ["/archive.zip", "/archive.zip?compression=deflate", "/archive.tar.gz"] {
+        let archive = dataset.client.get(&dataset.path(path)).await.is(200).body;
+        let copy = server.add_dataset(&format!("copy{}", path.len())).await;
+        copy.client.upload(&copy.path("/files-multi"), archive).await.is(200);
+        assert_eq!(copy.names().await, names, "{path}");
+        assert_eq!(copy.fields().await["files"], dataset.fields().await["files"], "{path}");
+    }
+}

@@ -250,7 +250,7 @@ impl Engine {
 
     /// Runs a bulk change to its end even if the caller goes away: its holds and its permit must
     /// not be let go while its plan is still made.
-    async fn to_its_end<T, E, F>(
+    pub(super) async fn to_its_end<T, E, F>(
         &self,
         change: impl FnOnce(Bulk) -> F + Send + 'static,
     ) -> Result<T, E>
