@@ -14,6 +14,8 @@ mod copy;
 
 mod ingest;
 
+mod intake;
+
 mod open;
 
 mod read;
@@ -32,6 +34,7 @@ fn main() {
     ingest::bench(&mut criterion);
     read::bench(&mut criterion);
     archive::bench(&mut criterion);
+    intake::bench(&mut criterion);
     let million = Rc::new(LazyMillion::new(Million::fill));
     copy::bench(&mut criterion, &million);
     open::bench(&mut criterion, &million);

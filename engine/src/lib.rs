@@ -77,6 +77,8 @@ mod codec;
 pub mod disk;
 
 pub use archive::intake::IntakeKind;
+#[cfg(feature = "simulation")]
+pub use archive::intake::read_archive;
 pub use archive::{Archive, ArchiveFormat, ArchiveLevel, PreparedArchive};
 pub use blobs::{Blob, BlobStream, StagedBlob};
 pub use check::Finding;

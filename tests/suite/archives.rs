@@ -1,9 +1,13 @@
 use std::io::{Cursor, Read, Write};
 use std::process::{Command, Stdio};
 
+use granary::bootstrap;
+use granary_engine::limits::ARCHIVES_WAITING_MAX;
+use granary_engine::model::DatasetId;
+use granary_engine::{ArchiveFormat, Engine, EngineOptions};
 use serde_json::json;
 
-use crate::support::{Answer, Client, Dataset, Server};
+use crate::support::{Answer, Client, Dataset, PASSWORD, Server};
 
 /// A dataset with files of some length, one of them empty, in two directories.
 async fn cats(server: &Server) -> Dataset {
@@ -337,5 +341,39 @@ async fn every_kind_of_archive_comes_in_as_it_left() {
         copy.client.upload(&copy.path("/files-multi"), archive).await.is(200);
         assert_eq!(copy.names().await, names, "{path}");
         assert_eq!(copy.fields().await["files"], dataset.fields().await["files"], "{path}");
+    }
+}
+
+/// One archive may be built, 64 may wait: of 65 requests that come while one is under way, one is
+/// refused at once, and the others are answered when it ends.
+#[tokio::test]
+async fn archives_take_turns_and_too_many_are_told_to_come_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = EngineOptions { archives_max: 1, ..EngineOptions::default() };
+    let engine = Engine::open(directory.path().to_owned(), &options).unwrap();
+    bootstrap(&engine, directory.path(), Some(PASSWORD.to_owned())).await.unwrap();
+    let server = Server::over(engine, directory);
+    let large = server.add_dataset("large").await;
+    let tar = tar_of(&[("large", &content(8 << 20))]);
+    large.client.upload(&large.path("/files-multi"), tar).await.is(200);
+    let small = cats(&server).await;
+    let path = small.path("/archive.zip");
+    let etag = small.client.get(&path).await.is(200).header("etag").to_owned();
+
+    // More than fits on its way, and nobody takes it.
+    let held = server.engine.prepare_archive(DatasetId(large.pk), ArchiveFormat::Zip).await;
+    let held = held.unwrap().unwrap().start(None).await.unwrap();
+    // What needs no content needs no turn.
+    small.client.send("HEAD", &path, "").await.is(200);
+    ask(&small.client, &path, &[("If-None-Match", &etag)]).await.is(304);
+    let requests = (0..=ARCHIVES_WAITING_MAX).map(|_| Box::pin(small.client.get(&path)));
+    let (refused, _, waiting) = futures_util::future::select_all(requests).await;
+    let refused = refused.is(503);
+    assert_eq!(refused.header("retry-after"), "1");
+
+    // Its reader goes away, and with it everything that it held.
+    drop(held);
+    for answer in futures_util::future::join_all(waiting).await {
+        answer.is(200);
     }
 }

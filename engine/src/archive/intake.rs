@@ -83,6 +83,46 @@ fn our_failure(cause: io::Error) -> IntakeError {
     IntakeError::Mutation(MutationError::Staging { cause: Arc::new(cause) })
 }
 
+/// Reads an archive of any kind to its end: names and lengths of its files. For fuzzing, which
+/// wants everything that reads a stranger's bytes, and nothing that stores them.
+///
+/// # Errors
+/// As the intake of these bytes.
+#[cfg(feature = "simulation")]
+pub fn read_archive(bytes: &[u8]) -> Result<Vec<(String, u64)>, IntakeError> {
+    match sniff(bytes, None) {
+        IntakeKind::Zip => read_zip(bytes),
+        IntakeKind::Tar => read_tar(bytes),
+        IntakeKind::TarGz => read_tar(flate2::bufread::MultiGzDecoder::new(bytes)),
+    }
+}
+
+#[cfg(feature = "simulation")]
+fn read_zip(bytes: &[u8]) -> Result<Vec<(String, u64)>, IntakeError> {
+    let mut reader = io::Cursor::new(bytes);
+    let members = read_directory(&mut reader)?;
+    let lengths = members.iter().map(|member| {
+        let mut content = open_member(&mut reader, member)?;
+        let copied = io::copy(&mut content, &mut io::sink());
+        let length = copied.map_err(|error| member.unreadable(error))?;
+        Ok((member.filename.to_string(), length))
+    });
+    lengths.collect()
+}
+
+#[cfg(feature = "simulation")]
+fn read_tar(source: impl io::Read) -> Result<Vec<(String, u64)>, IntakeError> {
+    let mut reader = tar::TarReader::new(source);
+    let mut files = Vec::new();
+    while let Some(member) = reader.next()? {
+        let copied = io::copy(&mut reader, &mut io::sink());
+        let length =
+            copied.map_err(|error| tar::TarReader::<&[u8]>::unreadable(&member, &error))?;
+        files.push((member.filename.to_string(), length));
+    }
+    Ok(files)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
