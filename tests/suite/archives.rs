@@ -293,7 +293,24 @@ async fn an_archive_with_anything_bad_in_it_adds_nothing() {
     header.set_entry_type(tar::EntryType::Symlink);
     header.set_size(0);
     linked.append_link(&mut header, "evil", "/etc/passwd").unwrap();
+    let zip = |last: &str, content: &str| -> Vec<u8> {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let stored = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored);
+        for (name, content) in [("large", large.as_slice()), (last, content.as_bytes())] {
+            zip.start_file(name, stored).unwrap();
+            zip.write_all(content).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    };
+    let mut bad_crc = zip("c", "a content to be found");
+    let at = bad_crc.windows(9).position(|part| part == b"a content").unwrap();
+    bad_crc[at] ^= 1;
     for (body, word) in [
+        (zip("taken", ""), "taken"),
+        (zip("large/below", ""), "directory"),
+        (cut(zip("c", ""), 1), "no end record"),
+        (bad_crc, "CRC-32"),
         (tar("taken"), "taken"),
         (gzipped(&tar("b/below")), "directory"),
         (tar("large"), "in use"),

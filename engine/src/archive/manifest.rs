@@ -34,8 +34,8 @@ pub(crate) struct ManifestWriter {
     layout: Layout,
     marks: Vec<Mark>,
     hasher: Box<blake3::Hasher>,
-    /// The entry that is written; kept for its memory.
-    entry: Vec<u8>,
+    /// Entries that are not in the list yet: hashing and writing go faster by the block.
+    gathered: Vec<u8>,
 }
 
 impl ManifestWriter {
@@ -49,7 +49,7 @@ impl ManifestWriter {
             layout: Layout::default(),
             marks: Vec::new(),
             hasher,
-            entry: Vec::new(),
+            gathered: Vec::new(),
         }
     }
 
@@ -58,14 +58,24 @@ impl ManifestWriter {
     /// # Errors
     /// The spool's disk failed, or the name is longer than any archive can hold.
     pub(crate) fn push(&mut self, filename: &str, record: &FileRecord) -> io::Result<()> {
-        encode(&mut self.entry, filename, record)?;
         if self.layout.entries().is_multiple_of(MARK_FILES) {
             self.marks.push(Mark { layout: self.layout, list_offset: self.list_bytes });
         }
-        self.hasher.update(&self.entry);
-        self.list.write_all(&self.entry)?;
-        self.list_bytes += u64::try_from(self.entry.len()).unwrap_or(u64::MAX);
+        let before = self.gathered.len();
+        encode(&mut self.gathered, filename, record)?;
+        let bytes = self.gathered.len() - before;
+        self.list_bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
         self.layout.place(filename, record.length);
+        if self.gathered.len() < SPOOL_READ_BYTES {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.hasher.update(&self.gathered);
+        self.list.write_all(&self.gathered)?;
+        self.gathered.clear();
         Ok(())
     }
 
@@ -73,7 +83,8 @@ impl ManifestWriter {
     ///
     /// # Errors
     /// The spool's disk failed.
-    pub(crate) fn finish(self) -> io::Result<Manifest> {
+    pub(crate) fn finish(mut self) -> io::Result<Manifest> {
+        self.flush()?;
         Ok(Manifest {
             list: self.list.finish()?,
             layout: self.layout,
@@ -180,7 +191,6 @@ fn encode(bytes: &mut Vec<u8>, filename: &str, record: &FileRecord) -> io::Resul
         record;
     let name_length = u16::try_from(filename.len())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    bytes.clear();
     bytes.extend(name_length.to_le_bytes());
     bytes.extend(digest.as_bytes());
     bytes.extend(length.to_le_bytes());
