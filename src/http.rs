@@ -12,6 +12,8 @@ mod bulk;
 
 mod caller;
 
+mod conditions;
+
 mod content;
 
 mod datasets;
@@ -168,6 +170,8 @@ fn catalogue_routes() -> Router<AppState> {
     };
     Router::new()
         .merge(both("/v1/datasets/list", || post(lists::list::<lists::Datasets>)))
+        .merge(both("/v1/datasets/{pk}/archive.zip", || get(download::zip)))
+        .merge(both("/v1/datasets/{pk}/archive.tar.gz", || get(download::tar_gz)))
         .merge(both("/v1/datasets/{pk}/files", || get(file_listing::list_files)))
         .merge(both("/v1/datasets/{pk}/files-delete", || post(bulk::delete_files)))
         .merge(both("/v1/datasets/{pk}/files-rename", || post(bulk::rename_file)))
