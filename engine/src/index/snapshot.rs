@@ -78,13 +78,12 @@ impl Snapshot {
 
     /// The files of a dataset as a tree.
     pub(crate) fn tree<'a>(&'a self, dataset: &'a Dataset) -> Result<Tree<'a>, IndexError> {
-        let (files, metadata) = match self.trees.get() {
-            Some(trees) => trees,
-            None => {
-                let files = self.txn.open_table(tables::FILES)?;
-                let metadata = self.txn.open_table(tables::METADATA)?;
-                self.trees.get_or_init(|| (files, metadata))
-            }
+        let (files, metadata) = if let Some(trees) = self.trees.get() {
+            trees
+        } else {
+            let files = self.txn.open_table(tables::FILES)?;
+            let metadata = self.txn.open_table(tables::METADATA)?;
+            self.trees.get_or_init(|| (files, metadata))
         };
         Ok(FileTree::new(files, metadata, &dataset.stack))
     }
