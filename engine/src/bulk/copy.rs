@@ -44,7 +44,7 @@ fn attempt_copy(
     let mut page = || -> Result<(Vec<NewFile>, bool), MutationError> {
         let snapshot = bulk.store.snapshot()?;
         let dataset = expected(&snapshot, source, source_revision)?;
-        let tree = snapshot.tree(&dataset);
+        let tree = snapshot.tree(&dataset).map_err(ReadError::from)?;
         let mut files = Vec::new();
         let mut bytes = 0;
         while files.len() < CHANGE_FILES_MAX && bytes < CHANGE_BYTES_MAX {

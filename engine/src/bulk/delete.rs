@@ -114,9 +114,8 @@ fn next_below(
     let mut page = Page { files: Vec::new(), is_last: true };
     let mut bytes = 0;
     let mut last = None;
-    for (visited, row) in
-        snapshot.tree(dataset).rows_from(from).map_err(ReadError::from)?.enumerate()
-    {
+    let tree = snapshot.tree(dataset).map_err(ReadError::from)?;
+    for (visited, row) in tree.rows_from(from).map_err(ReadError::from)?.enumerate() {
         let row = row.map_err(ReadError::from)?;
         if !row.name.starts_with(prefix) {
             break;

@@ -10,7 +10,6 @@ use std::ops::Bound;
 use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
 use crate::committer::Verdict;
 use crate::error::{MutationError, ReadError};
-use crate::index::file_tree::FileTree;
 use crate::index::rows::FileRow;
 use crate::index::snapshot::Snapshot;
 use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, MERGE_ATTEMPTS_MAX};
@@ -103,7 +102,7 @@ impl Planner {
         let snapshot = bulk.store.snapshot()?;
         let target = expected(&snapshot, merge.target, merge.target_revision)?;
         let source = expected(&snapshot, merge.source, merge.source_revision)?;
-        let tree = snapshot.tree(&source);
+        let tree = snapshot.tree(&source).map_err(ReadError::from)?;
         let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut files = Vec::new();
         let mut bytes = 0;
@@ -178,7 +177,7 @@ impl Planner {
     }
 
     fn expect_no_clash(&self, both: &Both<'_>, filename: &Filename) -> Result<(), MutationError> {
-        if both.target_tree().has_directory(filename.as_str()).map_err(ReadError::from)? {
+        if both.has_directory(both.target, filename.as_str())? {
             return Err(MutationError::FilenameIsDirectory { filename: filename.to_string() });
         }
         for directory in filename.directories() {
@@ -197,17 +196,7 @@ struct Both<'a> {
     source: &'a Dataset,
 }
 
-type Tree<'a> = FileTree<
-    'a,
-    redb::ReadOnlyTable<(u64, &'static str), &'static [u8]>,
-    redb::ReadOnlyTable<(u64, &'static str), &'static [u8]>,
->;
-
-impl<'a> Both<'a> {
-    fn target_tree(&self) -> Tree<'a> {
-        self.snapshot.tree(self.target)
-    }
-
+impl Both<'_> {
     fn in_target(&self, name: &str) -> Result<Option<Digest>, MutationError> {
         Ok(self.snapshot.file(self.target, name)?.map(|record| record.digest))
     }
@@ -217,9 +206,12 @@ impl<'a> Both<'a> {
     }
 
     fn is_directory(&self, name: &str) -> Result<bool, MutationError> {
-        let in_target = self.target_tree().has_directory(name).map_err(ReadError::from)?;
-        Ok(in_target
-            || self.snapshot.tree(self.source).has_directory(name).map_err(ReadError::from)?)
+        Ok(self.has_directory(self.target, name)? || self.has_directory(self.source, name)?)
+    }
+
+    fn has_directory(&self, dataset: &Dataset, name: &str) -> Result<bool, MutationError> {
+        let tree = self.snapshot.tree(dataset).map_err(ReadError::from)?;
+        Ok(tree.has_directory(name).map_err(ReadError::from)?)
     }
 }
 

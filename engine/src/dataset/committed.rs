@@ -24,7 +24,7 @@ impl Committed for CommittedFiles<'_> {
     }
 
     fn first_below(&self, prefix: &str, from: Bound<&str>) -> Result<Below, ReadError> {
-        Ok(self.snapshot.tree(self.header).first_below(prefix, from, self.rows_max)?)
+        Ok(self.snapshot.tree(self.header)?.first_below(prefix, from, self.rows_max)?)
     }
 }
 

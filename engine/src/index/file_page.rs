@@ -68,7 +68,7 @@ impl Snapshot {
         dataset: &'a Dataset,
         request: &PageRequest,
     ) -> Result<FilePage<'a>, ReadError> {
-        let tree = self.tree(dataset);
+        let tree = self.tree(dataset)?;
         let prefix = request.prefix.clone();
         let from = match request.after.as_deref() {
             Some(after) if after >= prefix.as_str() => Bound::Excluded(after),

@@ -1,7 +1,7 @@
 //! All reads: one committed state, answered without a mailbox.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, Value};
 use serde::de::DeserializeOwned;
@@ -30,23 +30,21 @@ type Bytes = &'static [u8];
 #[derive(Debug)]
 pub struct Snapshot {
     txn: ReadTransaction,
-    files: ReadOnlyTable<(u64, &'static str), Bytes>,
-    metadata: ReadOnlyTable<(u64, &'static str), Bytes>,
+    /// The tables of files and of metadata, opened when first asked for: most requests look at a
+    /// few records only, and opening a table costs more than a look-up.
+    trees: OnceLock<(NamesTable, NamesTable)>,
     touches: Arc<Touches>,
 }
 
-pub(crate) type Tree<'a> = FileTree<
-    'a,
-    ReadOnlyTable<(u64, &'static str), Bytes>,
-    ReadOnlyTable<(u64, &'static str), Bytes>,
->;
+/// A table of names within layers.
+type NamesTable = ReadOnlyTable<(u64, &'static str), Bytes>;
+
+pub(crate) type Tree<'a> = FileTree<'a, NamesTable, NamesTable>;
 
 impl Snapshot {
     pub(crate) fn take(index: &Index, touches: Arc<Touches>) -> Result<Self, IndexError> {
         let txn = index.read()?;
-        let files = txn.open_table(tables::FILES)?;
-        let metadata = txn.open_table(tables::METADATA)?;
-        Ok(Self { txn, files, metadata, touches })
+        Ok(Self { txn, trees: OnceLock::new(), touches })
     }
 
     fn by_id<T: DeserializeOwned>(
@@ -79,8 +77,15 @@ impl Snapshot {
     }
 
     /// The files of a dataset as a tree.
-    pub(crate) fn tree<'a>(&'a self, dataset: &'a Dataset) -> Tree<'a> {
-        FileTree::new(&self.files, &self.metadata, &dataset.stack)
+    pub(crate) fn tree<'a>(&'a self, dataset: &'a Dataset) -> Result<Tree<'a>, IndexError> {
+        let (files, metadata) = if let Some(trees) = self.trees.get() {
+            trees
+        } else {
+            let files = self.txn.open_table(tables::FILES)?;
+            let metadata = self.txn.open_table(tables::METADATA)?;
+            self.trees.get_or_init(|| (files, metadata))
+        };
+        Ok(FileTree::new(files, metadata, &dataset.stack))
     }
 
     /// A dataset's header, soft-deleted or not.
@@ -106,7 +111,7 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn file(&self, dataset: &Dataset, filename: &str) -> Result<Option<FileRecord>, ReadError> {
-        Ok(self.tree(dataset).get(filename)?)
+        Ok(self.tree(dataset)?.get(filename)?)
     }
 
     /// A dataset's files in order of name, compared byte by byte.
@@ -117,7 +122,7 @@ impl Snapshot {
         &'a self,
         dataset: &'a Dataset,
     ) -> Result<impl Iterator<Item = Result<(String, FileRecord), ReadError>> + 'a, ReadError> {
-        let files: Files<'a> = self.tree(dataset).files_from(Bound::Unbounded)?;
+        let files: Files<'a> = self.tree(dataset)?.files_from(Bound::Unbounded)?;
         Ok(files.map(|file| Ok(file?)))
     }
 
@@ -126,7 +131,7 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn metadata(&self, dataset: &Dataset, name: &str) -> Result<Option<String>, ReadError> {
-        Ok(self.tree(dataset).metadata(name)?)
+        Ok(self.tree(dataset)?.metadata(name)?)
     }
 
     /// Every file's name and metadata in order of name.
@@ -147,7 +152,7 @@ impl Snapshot {
         dataset: &'a Dataset,
     ) -> Result<impl Iterator<Item = Result<(String, FileRecord, String), ReadError>> + 'a, ReadError>
     {
-        let tree = self.tree(dataset);
+        let tree = self.tree(dataset)?;
         let rows: Rows<'a> = tree.rows_from(Bound::Unbounded)?;
         Ok(rows.filter_map(move |row| {
             let row = match row {
