@@ -36,11 +36,22 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 
 /// Decodes a value that takes all of the bytes.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    decode_rest(without_version(bytes)?)
+}
+
+/// What follows the version byte, if the version is known.
+pub(crate) fn without_version(bytes: &[u8]) -> Result<&[u8], CodecError> {
     let error = |reason: String| CodecError { reason };
     let (&version, encoded) = bytes.split_first().ok_or_else(|| error("no bytes".into()))?;
     if version != FORMAT_VERSION {
         return Err(error(format!("encoding version {version}, known is {FORMAT_VERSION}")));
     }
+    Ok(encoded)
+}
+
+/// Decodes fields, in order, that take all of the bytes behind the version.
+pub(crate) fn decode_rest<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, CodecError> {
+    let error = |reason: String| CodecError { reason };
     let (value, used) = bincode::serde::decode_from_slice(encoded, config())
         .map_err(|cause| error(cause.to_string()))?;
     if used != encoded.len() {

@@ -53,15 +53,16 @@ pub(crate) fn stream_verified(
     let is_sound =
         Digest(*blake3.finalize().as_bytes()) == record.digest && crc32.finalize() == record.crc32;
     if !is_sound {
-        return Err(Stop::Failed(ReadError::Corrupt {
-            what: "a content",
-            place: record.digest.to_string(),
-        }));
+        return Err(corrupt(record));
     }
     if withheld.is_empty() {
         return Ok(());
     }
     chunks(withheld)
+}
+
+fn corrupt(record: &FileRecord) -> Stop {
+    Stop::Failed(ReadError::Corrupt { what: "a content", place: record.digest.to_string() })
 }
 
 /// Hands on a part of a content; nothing is opened for an empty one.
@@ -97,16 +98,27 @@ pub(crate) fn stream_part(
     Ok(())
 }
 
+/// Reads all of a content into a buffer that is just as long.
+///
+/// # Errors
+/// As [`stream_verified`]; what is in the buffer must not be used then.
+pub(crate) fn read_verified_into(
+    contents: &OpenContent,
+    record: &FileRecord,
+    buffer: &mut [u8],
+) -> Result<(), Stop> {
+    contents(&record.digest)?.read_exact_at(buffer, 0)?;
+    let is_sound = Digest::of(buffer) == record.digest && crc32fast::hash(buffer) == record.crc32;
+    if is_sound { Ok(()) } else { Err(corrupt(record)) }
+}
+
 /// Reads all of a content, of which the caller bounds the length.
 ///
 /// # Errors
 /// As [`stream_verified`].
 pub(crate) fn read_verified(contents: &OpenContent, record: &FileRecord) -> Result<Bytes, Stop> {
-    let mut whole = Vec::with_capacity(usize::try_from(record.length).unwrap_or_default());
-    stream_verified(contents, record, |chunk| {
-        whole.extend_from_slice(&chunk);
-        Ok(())
-    })?;
+    let mut whole = vec![0; usize::try_from(record.length).unwrap_or_default()];
+    read_verified_into(contents, record, &mut whole)?;
     Ok(whole.into())
 }
 

@@ -107,6 +107,32 @@ impl<S: Sink> Output<S> {
         self.write(&chunk)
     }
 
+    /// Appends so many bytes, read straight to where they are sent from; none if reading fails.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(crate) fn write_read(
+        &mut self,
+        bytes: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        // A buffer that grows beyond its chunk would be copied.
+        if self.gathered.len() + bytes > READ_CHUNK_BYTES {
+            self.flush()?;
+        }
+        let start = self.gathered.len();
+        self.gathered.resize(start + bytes, 0);
+        let outcome = read(self.gathered.get_mut(start..).unwrap_or_default());
+        if outcome.is_err() {
+            self.gathered.truncate(start);
+            return outcome;
+        }
+        if self.gathered.len() < self.chunk_bytes {
+            return Ok(());
+        }
+        self.flush()
+    }
+
     /// Sends what is left and gives the sink back.
     pub(crate) fn finish(mut self) -> Result<S, Stop> {
         self.flush()?;
@@ -175,6 +201,26 @@ pub(super) mod tests {
             large.as_ptr(),
             "large pieces are not copied"
         );
+    }
+
+    #[test]
+    fn what_is_read_into_it_stands_in_its_place_or_not_at_all() {
+        let mut output = Output::new(Vec::new());
+        output.write(b"before ").unwrap();
+        let failed = output.write_read(100, |buffer| {
+            buffer.fill(1);
+            Err(Stop::ReceiverGone)
+        });
+        assert!(failed.is_err());
+        for letter in [b'a', b'b'] {
+            let read = |buffer: &mut [u8]| {
+                buffer.fill(letter);
+                Ok(())
+            };
+            output.write_read(ARCHIVE_FIRST_CHUNK_BYTES, read).unwrap();
+        }
+        let expected = [b'a', b'b'].map(|letter| vec![letter; ARCHIVE_FIRST_CHUNK_BYTES]).concat();
+        assert_eq!(output.finish().unwrap().concat(), [b"before ".to_vec(), expected].concat());
     }
 
     #[test]

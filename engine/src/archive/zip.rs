@@ -4,11 +4,12 @@
 
 use std::ops::Range;
 
-use super::contents::{OpenContent, stream_part};
+use super::contents::{OpenContent, read_verified_into, stream_part};
 use super::layout::{Packing, central_header, local_header};
 use super::manifest::Manifest;
 use super::output::{Output, Sink, Stop};
 use super::unreadable_manifest;
+use crate::limits::READ_CHUNK_BYTES;
 
 /// Writes a range of the archive; all of it is `0..manifest.layout().length()`.
 ///
@@ -52,7 +53,12 @@ fn write_files(
             output.write(bytes_of(&header, &part))?;
         }
         let part = within(range, content_at..layout.files_bytes());
-        stream_part(contents, &record, part, |chunk| output.write_chunk(chunk))?;
+        let bytes = usize::try_from(record.length).unwrap_or(usize::MAX);
+        if bytes > 0 && bytes <= READ_CHUNK_BYTES && part == (0..record.length) {
+            output.write_read(bytes, |buffer| read_verified_into(contents, &record, buffer))?;
+        } else {
+            stream_part(contents, &record, part, |chunk| output.write_chunk(chunk))?;
+        }
     }
     Ok(())
 }
@@ -111,7 +117,6 @@ mod tests {
     use crate::archive::output::tests::written;
     use crate::archive::tests::{Tree, manifest_of, trees};
     use crate::error::ReadError;
-    use crate::limits::READ_CHUNK_BYTES;
     use crate::model::{Digest, FileRecord};
 
     fn zip_of(tree: &Tree) -> Vec<u8> {

@@ -165,7 +165,7 @@ impl LayerCursor<'_> {
             Some(entry) => {
                 let (key, value) = entry?;
                 let name = key.value().1.to_owned();
-                Some(Head { name, row: codec::decode(value.value())? })
+                Some(Head { name, row: FileRow::decode(value.value())? })
             }
         };
         Ok(())

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::{self, CodecError};
 use crate::journal::Position;
 use crate::model::change::BlobPlace;
-use crate::model::{FileRecord, LayerId, Sequence};
+use crate::model::{Digest, FileRecord, LayerId, Sequence};
 
 /// What a layer says of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,21 @@ pub(crate) enum FileRow {
     File(FileRecord),
     /// It is no file, whatever lower layers say.
     Tombstone,
+}
+
+impl FileRow {
+    /// Decodes as [`codec::decode`] does, in half the time: a digest's bytes are taken at once and
+    /// not one by one, which decides how long a walk over many files takes.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let Some(([0, digest @ ..], rest)) =
+            codec::without_version(bytes)?.split_first_chunk::<33>()
+        else {
+            return codec::decode(bytes);
+        };
+        let (length, crc32, creation_time, compressible) = codec::decode_rest(rest)?;
+        let digest = Digest(*digest);
+        Ok(Self::File(FileRecord { digest, length, crc32, creation_time, compressible }))
+    }
 }
 
 /// A layer's counts.
@@ -70,4 +86,32 @@ pub(crate) struct AppliedRow {
     pub(crate) sequence: Sequence,
     /// How often the store was opened; makes names of this process's files unlike all earlier ones.
     pub(crate) start: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Timestamp;
+
+    proptest! {
+        #[test]
+        fn a_file_row_decodes_as_every_value_does(
+            digest: [u8; 32], length: u64, crc32: u32, time: i64, compressible: bool, cut in 0usize..60,
+        ) {
+            let creation_time = Timestamp(time);
+            let digest = Digest(digest);
+            let record = FileRecord { digest, length, crc32, creation_time, compressible };
+            for row in [FileRow::File(record), FileRow::Tombstone] {
+                let mut bytes = codec::encode(&row).unwrap();
+                prop_assert_eq!(FileRow::decode(&bytes).unwrap(), row);
+                bytes.push(0);
+                prop_assert!(FileRow::decode(&bytes).is_err());
+                bytes.pop();
+                bytes.truncate(cut.min(bytes.len() - 1));
+                prop_assert!(FileRow::decode(&bytes).is_err());
+            }
+        }
+    }
 }
