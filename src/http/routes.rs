@@ -3,16 +3,21 @@
 //! A handler without a `#[utoipa::path]` does not compile in `routes!`, so the OpenAPI document
 //! lacks no route. What holds of many operations is said here, not at each of them: the slash at
 //! the end, the parameters that a path names, the group and the operation's id, `Node-Id` and the
-//! failures that every operation of the API has, forms where fields are read.
+//! failures that every operation of the API has, forms where fields are read, `Allow`.
+
+mod served;
+
+use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::routing::MethodRouter;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa_axum::router::UtoipaMethodRouter;
 
+use super::openapi::failures::Responses;
 use super::openapi::{failures, parameters};
 use super::state::AppState;
+use served::Served;
 
 /// One path, its methods and their descriptions, as `routes!` gives it.
 pub(crate) type Route = UtoipaMethodRouter<AppState>;
@@ -21,21 +26,22 @@ pub(crate) type Route = UtoipaMethodRouter<AppState>;
 const API: &str = "/v1/";
 
 /// Parts of a path that are names and hold slashes, if they stand at the end.
-const NAMES: [&str; 2] = ["filename", "username"];
+const NAMES: [&str; 3] = ["filename", "username", "user"];
 
 /// Types in which fields are sent, beside JSON.
 const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
 
 /// Routes and the document that describes them.
 pub(crate) struct Routes {
-    router: Router<AppState>,
+    /// By the router's path. A path gets its methods from several registrations.
+    served: BTreeMap<String, Served>,
     document: OpenApi,
 }
 
 impl Routes {
     /// No routes yet.
     pub(crate) fn new(document: OpenApi) -> Self {
-        Self { router: Router::new(), document }
+        Self { served: BTreeMap::new(), document }
     }
 
     /// Registers a group of routes, under each of its spellings; the first one is its name.
@@ -47,7 +53,9 @@ impl Routes {
                 for spelling in spellings {
                     let name = spellings.first().unwrap_or(spelling);
                     let path = respelled(path, name, spelling);
-                    self.router = register(self.router, &path, &methods);
+                    for routed in routed(&path) {
+                        self.serve(routed, Served::new(item, methods.clone()));
+                    }
                     let item = described(item.clone(), &path, name, spelling);
                     self.document.paths.paths.insert(path, item);
                 }
@@ -56,20 +64,33 @@ impl Routes {
         self
     }
 
-    /// Registers the methods of a path that ends in a name for the empty name too: it is a name as
-    /// others are, and refused as one. The document has it with the others.
-    pub(crate) fn nameless(self, path: &str, methods: MethodRouter<AppState>) -> Self {
-        Self { router: self.router.route(path, methods), ..self }
+    /// Registers routes whose paths end in a name for the empty name too: it is a name as others
+    /// are, and refused as one. The document has it with the others.
+    pub(crate) fn nameless(mut self, routes: Vec<Route>) -> Self {
+        for (_, paths, methods) in routes {
+            for (path, item) in &paths.paths {
+                if let Some((before, _)) = ending_in_name(path) {
+                    self.serve(before.to_owned(), Served::new(item, methods.clone()));
+                }
+            }
+        }
+        self
     }
 
-    /// Adds routes that the document does not know.
-    pub(crate) fn undescribed(self, router: Router<AppState>) -> Self {
-        Self { router: self.router.merge(router), ..self }
+    fn serve(&mut self, path: String, more: Served) {
+        let served = match self.served.remove(&path) {
+            None => more,
+            Some(served) => served.and(more),
+        };
+        self.served.insert(path, served);
     }
 
     /// The router and the complete document.
     pub(crate) fn split(self) -> (Router<AppState>, OpenApi) {
-        (self.router, self.document)
+        let router = self.served.into_iter().fold(Router::new(), |router, (path, served)| {
+            router.route(&path, served.into_methods())
+        });
+        (router, self.document)
     }
 }
 
@@ -77,17 +98,13 @@ fn respelled(path: &str, name: &str, spelling: &str) -> String {
     path.replacen(&format!("{API}{name}/"), &format!("{API}{spelling}/"), 1)
 }
 
-/// Registers a path with and without a slash at its end, or, if it ends in a name, whatever the
-/// name.
-fn register(
-    router: Router<AppState>,
-    path: &str,
-    methods: &MethodRouter<AppState>,
-) -> Router<AppState> {
-    let Some((before, name)) = ending_in_name(path) else {
-        return router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone());
-    };
-    router.route(&format!("{before}{{*{name}}}"), methods.clone())
+/// A path as the router has it: with and without a slash at its end, or, if it ends in a name,
+/// whatever the name.
+fn routed(path: &str) -> Vec<String> {
+    match ending_in_name(path) {
+        None => vec![path.to_owned(), format!("{path}/")],
+        Some((before, name)) => vec![format!("{before}{{*{name}}}")],
+    }
 }
 
 /// What stands before the name that a path ends in, and the name's own name.
@@ -117,7 +134,9 @@ fn describe(operation: &mut Operation, path: &str, name: &str, spelling: &str) {
     parameters.extend(operation.parameters.take().unwrap_or_default());
     if path.starts_with(API) {
         parameters.push(parameters::node_id());
-        for (status, response) in failures::every() {
+        let of_query =
+            if takes_query(&parameters) { failures::of_query() } else { Responses::default() };
+        for (status, response) in of_query.into_iter().chain(failures::every()) {
             operation.responses.responses.entry(status).or_insert(response);
         }
     }
@@ -125,6 +144,14 @@ fn describe(operation: &mut Operation, path: &str, name: &str, spelling: &str) {
     if failures::reads_fields(&operation.responses.responses) {
         accept_forms(operation);
     }
+}
+
+fn takes_query(parameters: &[RefOr<Parameter>]) -> bool {
+    let in_query = |parameter: &RefOr<Parameter>| match parameter {
+        RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
+        RefOr::Ref(_) => false,
+    };
+    parameters.iter().any(in_query)
 }
 
 /// The same fields are read from a form.

@@ -42,8 +42,8 @@ async fn wrong_methods_are_405_and_options_200() {
     let nobody = server.anonymous();
     for (method, path, allow) in [
         ("GET", "/v1/datasets/list", "POST, OPTIONS"),
-        ("POST", "/v1/datasets/1", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
-        ("PUT", "/v1/datasets/1/files/a", "POST, GET, HEAD, DELETE, OPTIONS"),
+        ("POST", "/v1/datasets/1", "GET, PUT, PATCH, DELETE, HEAD, OPTIONS"),
+        ("PUT", "/v1/datasets/1/files/a", "GET, POST, DELETE, HEAD, OPTIONS"),
         ("GET", "/v1/datasets/1/hard/", "DELETE, OPTIONS"),
         ("DELETE", "/v1/datasets/1/metadata", "GET, HEAD, OPTIONS"),
     ] {

@@ -5,8 +5,10 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat};
 use utoipa::openapi::{ComponentsBuilder, Object, Ref, RefOr, Required, Type};
 
+use crate::http::limits::{LISTED_FILES_MAX, PAGE_ROWS_MAX};
+
 /// Parts of paths: the name in the path, its type, what it means, an example.
-const PARTS: [(&str, Type, &str, &str); 6] = [
+const PARTS: [(&str, Type, &str, &str); 7] = [
     ("pk", Type::Integer, "A primary key: digits. Anything else names nothing.", "1"),
     ("other", Type::Integer, "The primary key of the source dataset.", "2"),
     (
@@ -16,6 +18,12 @@ const PARTS: [(&str, Type, &str, &str); 6] = [
         "images/cat.png",
     ),
     ("username", Type::String, "The name of a user, percent-encoded once.", "admin"),
+    (
+        "user",
+        Type::String,
+        "The primary key of a user: digits. To show one, the name will do, percent-encoded once.",
+        "1",
+    ),
     (
         "handle",
         Type::String,
@@ -89,6 +97,54 @@ impl IntoParams for ShowFiles {
         let schema = ObjectBuilder::new().schema_type(Type::Boolean).default(Some(true.into()));
         vec![in_query("files", "`false` leaves the map of files out.", schema.build())]
     }
+}
+
+/// Pages of lists.
+pub(crate) struct Page;
+
+impl IntoParams for Page {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let after = "The place behind which the page begins, from the `Link` of the page before \
+                     it. Goes with `limit`.";
+        vec![
+            in_query("limit", "Rows at most; without it the list is whole.", limit(PAGE_ROWS_MAX)),
+            in_query("after", after, text("").build()),
+        ]
+    }
+}
+
+/// Pages of files.
+pub(crate) struct PageOfFiles;
+
+impl IntoParams for PageOfFiles {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let prefix = "The text that the names begin with.";
+        vec![
+            in_query("prefix", prefix, text("images/").build()),
+            in_query("limit", "Files at most.", limit(LISTED_FILES_MAX)),
+            in_query("after", "The name behind which the page begins.", text("images/").build()),
+        ]
+    }
+}
+
+/// `?metadata=true` of listings of files.
+pub(crate) struct WithMetadata;
+
+impl IntoParams for WithMetadata {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new().schema_type(Type::Boolean).default(Some(false.into()));
+        vec![in_query("metadata", "`true` adds the metadata of each file.", schema.build())]
+    }
+}
+
+fn limit(max: usize) -> Object {
+    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+    number.maximum(Some(max)).examples([100]).build()
+}
+
+fn text(example: &str) -> ObjectBuilder {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    if example.is_empty() { text } else { text.examples([example]) }
 }
 
 /// `?content_type=guess` of contents.
