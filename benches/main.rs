@@ -14,6 +14,8 @@ mod copy;
 
 mod ingest;
 
+mod intake;
+
 mod list;
 
 mod open;
@@ -35,6 +37,7 @@ fn main() {
     read::bench(&mut criterion);
     list::bench(&mut criterion);
     archive::bench(&mut criterion);
+    intake::bench(&mut criterion);
     let million = Rc::new(LazyMillion::new(Million::fill));
     copy::bench(&mut criterion, &million);
     open::bench(&mut criterion, &million);

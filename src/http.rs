@@ -12,6 +12,8 @@ mod bulk;
 
 mod caller;
 
+mod conditions;
+
 mod content;
 
 mod datasets;
@@ -186,6 +188,8 @@ fn dataset_routes() -> Vec<Route> {
         routes!(datasets::changes::clear),
         routes!(datasets::changes::merge),
         routes!(download::download),
+        routes!(download::zip),
+        routes!(download::tar_gz),
         routes!(datasets::changes::copy),
         routes!(datasets::ends::hard_delete),
         routes!(datasets::ends::reinstate),

@@ -4,6 +4,8 @@ mod catalogue;
 
 mod housekeeping;
 
+mod intake;
+
 mod many_files;
 
 mod mutations;
@@ -14,6 +16,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::archive::kept::KeptManifests;
+use crate::archive::press::Press;
+use crate::archive::{ArchiveLevel, Workshop};
 use crate::blobs::Blobs;
 use crate::bulk::{Bulk, SetNumbers};
 use crate::committer::{Committer, CommitterParts, IndexParts};
@@ -23,14 +28,19 @@ use crate::disk::{Disk, RealDisk, reserve_bytes};
 use crate::error::{MutationError, OpenError};
 use crate::journal::JournalOptions;
 use crate::leases::Leases;
-use crate::limits::{ARCHIVES_MAX, BULK_CHANGES_MAX, SEGMENT_BYTES};
+use crate::limits::{
+    ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, BULK_CHANGES_MAX, INTAKE_WAIT_MAX,
+    INTAKES_STREAMED_MAX, INTAKES_WAITING_MAX, MANIFESTS_MADE_MAX, SEGMENT_BYTES,
+};
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
 use crate::recovery;
 use crate::store::{SharedIndex, Store};
 use crate::supervisor::Supervisor;
 use crate::touches::Touches;
+use crate::turns::Turns;
 use housekeeping::Housekeeping;
+pub use intake::Intake;
 pub use mutations::Upload;
 
 /// How a store is opened.
@@ -42,13 +52,27 @@ pub struct EngineOptions {
     pub segment_bytes: u64,
     /// Threads that run dataset actors.
     pub arbiters: usize,
+    /// Archives that are built at once; the others wait, and some are refused.
+    pub archives_max: usize,
+    /// How hard archives are compressed.
+    pub archive_level: ArchiveLevel,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { index_cache_bytes: 256 << 20, segment_bytes: SEGMENT_BYTES, arbiters: cores.min(4) }
+        Self {
+            index_cache_bytes: 256 << 20,
+            segment_bytes: SEGMENT_BYTES,
+            arbiters: cores().min(4),
+            archives_max: ARCHIVES_MAX,
+            archive_level: ArchiveLevel::default(),
+        }
     }
+}
+
+/// Cores that this process may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Whether the store takes changes.
@@ -80,7 +104,12 @@ struct Inner {
     supervisor: Arc<Supervisor>,
     bulk: Bulk,
     bulk_permits: Arc<tokio::sync::Semaphore>,
-    archive_permits: Arc<tokio::sync::Semaphore>,
+    workshop: Workshop,
+    /// At making lists of files for archives.
+    manifest_turns: Turns,
+    manifests: Arc<KeptManifests>,
+    /// At taking in tars while they arrive.
+    intake_turns: Turns,
     housekeeping: Housekeeping,
     is_new: bool,
     stopped: std::sync::Once,
@@ -145,7 +174,14 @@ impl Engine {
             supervisor,
             bulk,
             bulk_permits: Arc::new(tokio::sync::Semaphore::new(BULK_CHANGES_MAX)),
-            archive_permits: Arc::new(tokio::sync::Semaphore::new(ARCHIVES_MAX)),
+            workshop: Workshop {
+                press: Press::new(options.archive_level, cores()),
+                disk: Arc::clone(&disk),
+                turns: Turns::new(options.archives_max, ARCHIVES_WAITING_MAX, ARCHIVE_WAIT_MAX),
+            },
+            manifest_turns: Turns::new(MANIFESTS_MADE_MAX, ARCHIVES_WAITING_MAX, ARCHIVE_WAIT_MAX),
+            manifests: Arc::default(),
+            intake_turns: Turns::new(INTAKES_STREAMED_MAX, INTAKES_WAITING_MAX, INTAKE_WAIT_MAX),
             housekeeping,
             is_new: recovered.is_new,
             stopped: std::sync::Once::new(),

@@ -214,7 +214,7 @@ pub enum ReadError {
 #[expect(missing_docs, reason = "the message documents a variant and its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
-    #[error("the body is not a zip archive: {reason}")]
+    #[error("the body is not a sound zip, tar or tar.gz archive: {reason}")]
     NotAnArchive { reason: String },
     #[error("member {member:?} of the archive cannot be read: {reason}")]
     BadMember { member: String, reason: String },

@@ -49,6 +49,9 @@ mod spool;
 // Datasets as archives, and archives as files.
 mod archive;
 
+// Turns at what only so many may do at once.
+mod turns;
+
 // What reads stand on.
 mod store;
 
@@ -73,11 +76,14 @@ mod codec;
 // The port to the disk.
 pub mod disk;
 
-pub use archive::{Archive, ArchiveFormat};
+pub use archive::intake::IntakeKind;
+#[cfg(feature = "simulation")]
+pub use archive::intake::read_archive;
+pub use archive::{Archive, ArchiveFormat, ArchiveLevel, PreparedArchive};
 pub use blobs::{Blob, BlobStream, StagedBlob};
 pub use bulk::FileSelection;
 pub use check::Finding;
-pub use engine::{Engine, EngineOptions, Health, Upload};
+pub use engine::{Engine, EngineOptions, Health, Intake, Upload};
 pub use error::{IntakeError, MutationError, OpenError, ReadError, RecordKind, UniqueRule};
 pub use index::file_page::{FilePage, ListedFile, PageRequest};
 pub use index::snapshot::Snapshot;

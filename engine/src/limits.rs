@@ -130,9 +130,13 @@ pub const SPOOL_READ_BYTES: usize = 64 << 10;
 /// a little longer than a group of the journal takes, which gives memory back.
 pub const INTAKE_MEMORY_WAIT_MAX: Duration = Duration::from_millis(100);
 
-/// Files of an archive's list that stay in memory; a longer list goes through a spool. At the
-/// names that people give, about half a megabyte.
-pub const MANIFEST_FILES_IN_MEMORY_MAX: usize = 4096;
+/// Lists of an archive's files that are kept for the next range of the same archive. Each has up
+/// to 1 MiB in memory and the rest in a nameless file.
+pub const MANIFESTS_KEPT_MAX: usize = 16;
+
+/// Bytes of all lists that are kept, most of them on the disk; a list of a million files has about
+/// a hundred million.
+pub const MANIFESTS_KEPT_BYTES_MAX: u64 = 128 << 20;
 
 /// Chunks of an archive that wait for a slow client; with the two in the producer's hands they
 /// bound an archive to about 1.5 MiB.
@@ -161,14 +165,59 @@ pub const INTAKE_RATIO_FREE_BYTES: u64 = 64 << 20;
 /// the common tools go up to this.
 pub const INTAKE_DICTIONARY_BYTES_MAX: u32 = 64 << 20;
 
+/// Bytes of a dictionary up to which members are unpacked side by side; of those that need more,
+/// one at a time, whoever sent it.
+pub const INTAKE_DICTIONARY_BYTES_SMALL: u64 = 8 << 20;
+
+/// Bytes of one header of a tar that describes the entry behind it: a long name, or the extended
+/// attributes of a file.
+pub const INTAKE_TAR_HEADER_BYTES_MAX: usize = 1 << 20;
+
+/// Zeros that may follow a tar's end; programs fill the last record, which can have some megabytes.
+pub const INTAKE_TAR_TAIL_BYTES_MAX: usize = 16 << 20;
+
+/// Tars that are taken in while they arrive. Each keeps a thread of the blocking pool and up to
+/// [`CHANGE_BYTES_MAX`] of upload memory as long as its sender takes.
+pub const INTAKES_STREAMED_MAX: usize = 8;
+
+/// Tars that wait for that; the next one is told to come back.
+pub const INTAKES_WAITING_MAX: usize = 64;
+
+/// How long a tar waits before its sender is told to come back.
+pub const INTAKE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of a tar that go to its reader at a time, and how many of them may wait for it.
+pub const INTAKE_CHUNK_BYTES: usize = 64 << 10;
+
+/// See [`INTAKE_CHUNK_BYTES`]; together a megabyte.
+pub const INTAKE_CHUNKS_MAX: usize = 16;
+
+/// Parts of one archive that are unpacked and hashed side by side.
+pub const INTAKE_PARTS_AT_ONCE_MAX: usize = 4;
+
 /// Parts of a large set that are on their way to the journal while the next one is read.
 pub const STAGED_PARTS_AHEAD_MAX: usize = 3;
 
 /// Bytes of one journal segment where the file system is large enough; a dead one frees as much.
 pub const SEGMENT_BYTES: u64 = 256 << 20;
 
-/// Archives that are built at once; each keeps a thread of the blocking pool.
+/// Archives that are built at once unless the configuration says otherwise; each keeps a thread of
+/// the blocking pool.
 pub const ARCHIVES_MAX: usize = 64;
+
+/// Archives that wait for their turn to be built; the next one is told to come back.
+pub const ARCHIVES_WAITING_MAX: usize = 64;
+
+/// How long an archive waits for its turn before its reader is told to come back.
+pub const ARCHIVE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Lists of files that are made at once for archives: each reads a dataset's rows as fast as it
+/// can, so more than a few only disturb each other and the writers.
+pub const MANIFESTS_MADE_MAX: usize = 4;
+
+/// How long the reader of an archive may take none of its chunks before it counts as gone: a
+/// quarter of a megabyte in that time is slower than any line.
+pub const ARCHIVE_STALL_MAX: Duration = Duration::from_mins(10);
 
 /// Bulk changes that are planned at once; each keeps a thread of the blocking pool.
 pub const BULK_CHANGES_MAX: usize = 8;

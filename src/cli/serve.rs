@@ -10,7 +10,8 @@ use anyhow::Context;
 use clap::Args;
 use granary::auth::load_or_create_key;
 use granary::{AppState, FirstStart, bootstrap, router};
-use granary_engine::{Engine, EngineOptions, OpenError};
+use granary_engine::limits::ARCHIVES_MAX;
+use granary_engine::{ArchiveLevel, Engine, EngineOptions, OpenError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,13 +47,47 @@ pub(crate) struct Options {
     /// the log announces each before. Without it they stay until somebody removes them.
     #[arg(long, value_name = "TIME", env = "GRANARY_PURGE_AFTER", value_parser = read_retention)]
     purge_after: Option<Duration>,
+    /// How hard tar.gz and deflated zip archives are compressed: 1 is fast, 9 is small.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "GRANARY_ARCHIVE_LEVEL",
+        default_value = "6",
+        value_parser = archive_level
+    )]
+    archive_level: ArchiveLevel,
+    /// Archives that are built at the same time; others wait for up to ten seconds.
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "GRANARY_ARCHIVES",
+        default_value_t = ARCHIVES_MAX,
+        value_parser = archives
+    )]
+    archives: usize,
+}
+
+fn archive_level(text: &str) -> Result<ArchiveLevel, String> {
+    let level = text.parse().ok().and_then(ArchiveLevel::new);
+    level.ok_or_else(|| "a number from 1 to 9 is expected".to_owned())
+}
+
+/// Each archive keeps a thread, of which the process has some hundreds.
+fn archives(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=256).contains(number));
+    number.ok_or_else(|| "a number from 1 to 256 is expected".to_owned())
 }
 
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     start_log();
     raise_file_limit();
-    let engine = open(&options.data).await?;
+    let engine_options = EngineOptions {
+        archive_level: options.archive_level,
+        archives_max: options.archives,
+        ..EngineOptions::default()
+    };
+    let engine = open(&options.data, engine_options).await?;
     let ended = serve(&options, &engine).await;
     // Also after a failure: what was accepted meanwhile is finished and checkpointed.
     engine.shutdown().await;
@@ -111,10 +146,10 @@ async fn state(engine: &Engine, directory: &Path) -> anyhow::Result<AppState> {
     made.await.context("starting the API broke; please report this")?
 }
 
-async fn open(directory: &Path) -> anyhow::Result<Engine> {
+async fn open(directory: &Path, options: EngineOptions) -> anyhow::Result<Engine> {
     let path = directory.to_path_buf();
     // Recovery reads the journal, so it has a thread to block.
-    let opened = tokio::task::spawn_blocking(move || Engine::open(path, &EngineOptions::default()));
+    let opened = tokio::task::spawn_blocking(move || Engine::open(path, &options));
     let engine = opened.await.context("opening the store broke; please report this")?;
     engine.map_err(|error| match error {
         OpenError::Io { .. } => anyhow::Error::new(error).context(

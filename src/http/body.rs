@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use bytes::BytesMut;
-use granary_engine::{MutationError, SpoolUpload, Upload};
+use granary_engine::{Intake, IntakeKind, Upload};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
@@ -43,18 +43,18 @@ pub(crate) struct Json {
 /// Where the bytes of a content go.
 pub(crate) trait Sink {
     /// Takes the next bytes.
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), MutationError>;
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), ApiError>;
 }
 
 impl Sink for Upload {
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), MutationError> {
-        self.write(bytes).await
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
+        Ok(self.write(bytes).await?)
     }
 }
 
-impl Sink for SpoolUpload {
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), MutationError> {
-        self.write(bytes).await
+impl Sink for Intake {
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
+        Ok(self.write(bytes).await?)
     }
 }
 
@@ -78,6 +78,21 @@ impl Incoming {
     pub(crate) fn length(&self) -> Option<u64> {
         let length = self.header(CONTENT_LENGTH)?.parse().ok()?;
         (!self.is_multipart()).then_some(length)
+    }
+
+    /// What the sender of an archive calls it, if that says anything.
+    pub(crate) fn archive_kind(&self) -> Option<IntakeKind> {
+        match self.media_type()?.as_str() {
+            "application/zip" | "application/x-zip-compressed" => Some(IntakeKind::Zip),
+            "application/x-tar" | "application/tar" => Some(IntakeKind::Tar),
+            "application/gzip"
+            | "application/x-gzip"
+            | "application/x-gtar-compressed"
+            | "application/x-compressed-tar"
+            | "application/x-tgz"
+            | "application/tar+gzip" => Some(IntakeKind::TarGz),
+            _ => None,
+        }
     }
 
     /// Reads a JSON body; none at all counts as an empty object.

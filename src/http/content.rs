@@ -5,13 +5,14 @@
 use axum::body::{Body, Bytes};
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    IF_NONE_MATCH, IF_RANGE, RANGE,
+    RANGE,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use futures_util::stream;
 use granary_engine::{Blob, BlobStream, ReadError};
 
+use super::conditions::{has_it_already, range_applies, text};
 use super::error::ApiError;
 use super::range::{Wanted, wanted};
 use super::respond;
@@ -103,22 +104,4 @@ async fn body(mut chunks: BlobStream, length: u64) -> Result<Body, ApiError> {
             }
         }
     })))
-}
-
-fn text(headers: &HeaderMap, name: axum::http::HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn has_it_already(headers: &HeaderMap, etag: &str) -> bool {
-    let known = headers.get_all(IF_NONE_MATCH).iter();
-    known
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
-}
-
-/// A range is of what the client has the beginning of, or the whole is sent.
-fn range_applies(headers: &HeaderMap, etag: &str) -> bool {
-    headers.get(IF_RANGE).is_none_or(|value| value == etag)
 }

@@ -159,7 +159,7 @@ pub(crate) async fn update(
     patch,
     path = "/v1/datasets/{pk}",
     params(ShowFiles),
-    request_body = SomeFields,
+    request_body = Option<SomeFields>,
     responses(
         (status = OK, description = "The changed dataset.", body = Shape<'_>),
         Guarded, Growing, FieldsBody,

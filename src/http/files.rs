@@ -58,7 +58,7 @@ pub(crate) async fn add_file(
     json(StatusCode::OK, &File::from(&added))
 }
 
-/// Adds the files of a zip, all of them or nothing.
+/// Adds the files of a zip, tar or tar.gz, all of them or nothing.
 ///
 /// Directories are passed over. For the same as adding one file.
 #[utoipa::path(
@@ -67,6 +67,9 @@ pub(crate) async fn add_file(
     request_body(content(
         (Content = "application/data"),
         (Content = "application/octet-stream"),
+        (Content = "application/zip"),
+        (Content = "application/x-tar"),
+        (Content = "application/gzip"),
         (FileForm = "multipart/form-data"),
     )),
     responses(
@@ -83,10 +86,10 @@ pub(crate) async fn add_files(
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::AddFiles, id)?;
     let engine = app.engine(&allowed);
-    let mut spool = engine.begin_spool_upload();
-    incoming.pour(&mut spool).await?;
-    let archive = spool.finish().await?;
-    let added = engine.add_files(id, archive).await?;
+    // Dropped before it is finished, the intake leaves nothing, as an upload does.
+    let mut intake = engine.begin_intake(id, incoming.archive_kind());
+    incoming.pour(&mut intake).await?;
+    let added = intake.finish().await?;
     spooled(&app, StatusCode::OK, move |out| {
         let mut rows = Rows::begin(out);
         for file in &added {

@@ -24,14 +24,17 @@ const ALWAYS: [(HeaderName, &str); 4] = [
 /// Any page may ask: nothing here is proved by a cookie that a browser would add by itself.
 const CROSS_ORIGIN: [(HeaderName, &str); 2] = [
     (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-    (ACCESS_CONTROL_EXPOSE_HEADERS, "content-disposition, content-range, etag, link"),
+    (
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        "accept-ranges, allow, content-disposition, content-range, etag, link",
+    ),
 ];
 
 const PREFLIGHT: [(HeaderName, &str); 3] = [
     (ACCESS_CONTROL_ALLOW_METHODS, "DELETE, GET, OPTIONS, PATCH, POST, PUT"),
     (
         ACCESS_CONTROL_ALLOW_HEADERS,
-        "accept, authorization, content-disposition, content-type, if-none-match, if-range, \
+        "accept, authorization, content-disposition, content-type, if-match, if-none-match, if-range, \
          node-id, range, user-agent, x-requested-with",
     ),
     (ACCESS_CONTROL_MAX_AGE, "86400"),

@@ -143,7 +143,7 @@ pub(crate) async fn update(
 #[utoipa::path(
     patch,
     path = "/v1/licences/{pk}",
-    request_body = LicenceChange,
+    request_body = Option<LicenceChange>,
     responses(
         (status = OK, description = "The changed licence.", body = LicenceShape<'_>),
         Guarded, Growing, FieldsBody,

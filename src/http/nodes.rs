@@ -129,7 +129,7 @@ pub(crate) async fn update(
 #[utoipa::path(
     patch,
     path = "/v1/nodes/{pk}",
-    request_body = NodeChange,
+    request_body = Option<NodeChange>,
     responses(
         (status = OK, description = "The changed node.", body = NodeShape<'_>),
         Guarded, Growing, FieldsBody,

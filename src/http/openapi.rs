@@ -3,6 +3,8 @@
 //! Every route is registered together with its description (`routes.rs`), so the document lacks
 //! none. What operations share (`failures.rs`, `parameters.rs`) is described once and referred to.
 
+pub(crate) mod archives;
+
 pub(crate) mod contents;
 
 pub(crate) mod failures;

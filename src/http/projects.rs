@@ -158,7 +158,7 @@ pub(crate) async fn update(
 #[utoipa::path(
     patch,
     path = "/v1/projects/{pk}",
-    request_body = ProjectChange,
+    request_body = Option<ProjectChange>,
     responses(
         (status = OK, description = "The changed project.", body = ProjectShape<'_>),
         Guarded, Growing, FieldsBody,

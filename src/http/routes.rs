@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
-use utoipa::openapi::{OpenApi, RefOr};
+use utoipa::openapi::request_body::RequestBody;
+use utoipa::openapi::schema::{OneOf, SchemaType};
+use utoipa::openapi::{OpenApi, RefOr, Schema, Type};
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use super::openapi::failures::Responses;
@@ -141,8 +143,23 @@ fn describe(operation: &mut Operation, path: &str, name: &str, spelling: &str) {
         }
     }
     operation.parameters = (!parameters.is_empty()).then_some(parameters);
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        without_null(body);
+    }
     if failures::reads_fields(&operation.responses.responses) {
         accept_forms(operation);
+    }
+}
+
+/// A body that may be left out may not be null, which an `Option` says of it too.
+fn without_null(body: &mut RequestBody) {
+    for content in body.content.values_mut() {
+        if let Some(RefOr::T(Schema::OneOf(OneOf { items, .. }))) = &content.schema
+            && let [body, RefOr::T(Schema::Object(null))] = items.as_slice()
+            && null.schema_type == SchemaType::Type(Type::Null)
+        {
+            content.schema = Some(body.clone());
+        }
     }
 }
 
@@ -191,11 +208,21 @@ mod tests {
     async fn retrieve() {}
 
     /// Changes one.
-    #[utoipa::path(put, path = "/v1/licences/{pk}", request_body = Vec<u64>, responses(FieldsBody))]
+    #[utoipa::path(put, path = "/v1/licences/{pk}", request_body = Change, responses(FieldsBody))]
     async fn update() {}
 
+    /// Changes some of one.
+    #[utoipa::path(patch, path = "/v1/licences/{pk}", request_body = Option<Change>)]
+    async fn partial_update() {}
+
+    #[derive(utoipa::ToSchema)]
+    #[expect(dead_code, reason = "a description")]
+    struct Change {
+        name: String,
+    }
+
     fn document() -> Value {
-        let routes = vec![routes!(retrieve, update)];
+        let routes = vec![routes!(retrieve, update, partial_update)];
         let routes = Routes::new(openapi::begin()).group(&["licences", "licenses"], routes);
         let (_, document) = routes.split();
         serde_json::to_value(document).unwrap()
@@ -229,6 +256,16 @@ mod tests {
         for form in FORMS {
             assert_eq!(content[form], content["application/json"], "{content}");
         }
+    }
+
+    #[test]
+    fn a_body_that_may_be_left_out_may_not_be_null() {
+        let paths = document()["paths"].take();
+        let item = &paths["/v1/licences/{pk}"];
+        let content = |method: &str| &item[method]["requestBody"]["content"]["application/json"];
+        assert_eq!(content("patch"), content("put"));
+        assert_eq!(item["put"]["requestBody"]["required"], true);
+        assert_ne!(item["patch"]["requestBody"]["required"], true);
     }
 
     #[test]

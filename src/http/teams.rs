@@ -156,7 +156,7 @@ pub(crate) async fn update(
 #[utoipa::path(
     patch,
     path = "/v1/teams/{pk}",
-    request_body = TeamChange,
+    request_body = Option<TeamChange>,
     responses(
         (status = OK, description = "The changed team.", body = TeamShape<'_>),
         Guarded, Growing, FieldsBody,

@@ -157,7 +157,7 @@ pub(crate) async fn update(
 #[utoipa::path(
     patch,
     path = "/v1/users/{user}",
-    request_body = UserChange,
+    request_body = Option<UserChange>,
     responses(
         (status = OK, description = "The changed user.", body = UserShape<'_>),
         Guarded, Growing, FieldsBody,

@@ -56,6 +56,29 @@ async fn wrong_methods_are_405_and_options_200() {
 }
 
 #[tokio::test]
+async fn every_answer_of_a_known_path_says_what_the_path_allows() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let admin = &dataset.client;
+    let allow = "GET, PUT, PATCH, DELETE, HEAD, OPTIONS";
+    for (path, status) in [(dataset.path(""), 200), ("/v1/datasets/999/".to_owned(), 404)] {
+        for method in ["GET", "HEAD", "PATCH"] {
+            let answer = admin.send(method, &path, "").await.is(status);
+            assert_eq!(answer.header("allow"), allow, "{method} of {path}");
+        }
+    }
+    let refused = server.anonymous().get(&dataset.path("")).await.is(401);
+    assert_eq!(refused.header("allow"), allow);
+    // The empty name of a file is one with the listing.
+    for path in ["/files/", "/files"] {
+        let listed = admin.get(&dataset.path(path)).await.is(200);
+        let methods = if path.ends_with('/') { "GET, POST, DELETE, HEAD" } else { "GET, HEAD" };
+        assert_eq!(listed.header("allow"), format!("{methods}, OPTIONS"));
+    }
+    assert_eq!(server.anonymous().get("/nowhere").await.header("allow"), "");
+}
+
+#[tokio::test]
 async fn browsers_of_other_origins_may_ask() {
     let server = Server::start().await;
     let page = server.anonymous().with("Origin", "https://example.org");

@@ -8,6 +8,9 @@
 /// A server, its users and their requests.
 mod support;
 
+/// Archives in parts, compressed ones, and archives of others.
+mod archives;
+
 /// Who somebody is: tokens and the headers that carry them.
 mod auth;
 

@@ -1,13 +1,17 @@
 //! The contents of an archive's files: read in chunks and checked while they pass (I9).
 //!
 //! The last chunk of a content is withheld until digest and CRC-32 of all of it are known to be
-//! right, so a reader of the archive sees a cut file, never a wrong one.
+//! right, so a reader of the archive sees a cut file, never a wrong one. Of a part, too, if the
+//! content is short enough to be read whole; a part of a larger one cannot be checked without
+//! reading the rest, and is not (as ranges of single files).
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::output::Stop;
 use crate::error::ReadError;
-use crate::limits::READ_CHUNK_BYTES;
+use crate::limits::{INLINE_BYTES_MAX, READ_CHUNK_BYTES};
 use crate::model::{Digest, FileRecord};
 
 /// A content that is open for reading. Blocking.
@@ -58,6 +62,52 @@ pub(crate) fn stream_verified(
         return Ok(());
     }
     chunks(withheld)
+}
+
+/// Hands on a part of a content; nothing is opened for an empty one.
+///
+/// # Errors
+/// As [`stream_verified`].
+pub(crate) fn stream_part(
+    contents: &OpenContent,
+    record: &FileRecord,
+    part: Range<u64>,
+    mut chunks: impl FnMut(Bytes) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    if part.is_empty() {
+        return Ok(());
+    }
+    if part == (0..record.length) {
+        return stream_verified(contents, record, chunks);
+    }
+    if record.length <= INLINE_BYTES_MAX {
+        let whole = read_verified(contents, record)?;
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(whole.len());
+        return chunks(whole.slice(place(part.start)..place(part.end)));
+    }
+    let reader = contents(&record.digest)?;
+    let mut offset = part.start;
+    while offset < part.end {
+        let left = usize::try_from(part.end - offset).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; left.min(READ_CHUNK_BYTES)];
+        reader.read_exact_at(&mut buffer, offset)?;
+        offset += u64::try_from(buffer.len()).unwrap_or(u64::MAX);
+        chunks(buffer.into())?;
+    }
+    Ok(())
+}
+
+/// Reads all of a content, of which the caller bounds the length.
+///
+/// # Errors
+/// As [`stream_verified`].
+pub(crate) fn read_verified(contents: &OpenContent, record: &FileRecord) -> Result<Bytes, Stop> {
+    let mut whole = Vec::with_capacity(usize::try_from(record.length).unwrap_or_default());
+    stream_verified(contents, record, |chunk| {
+        whole.extend_from_slice(&chunk);
+        Ok(())
+    })?;
+    Ok(whole.into())
 }
 
 #[cfg(test)]
@@ -139,6 +189,17 @@ pub(super) mod tests {
         let mut record = record_of(b"content", false);
         record.crc32 ^= 1;
         let (_, outcome) = streamed(b"content", &record);
+        assert!(matches!(outcome, Err(Stop::Failed(ReadError::Corrupt { .. }))));
+    }
+
+    #[test]
+    fn a_part_of_a_short_content_is_checked_with_all_of_it() {
+        let content = vec![5; READ_CHUNK_BYTES + 1];
+        let record = record_of(&content, false);
+        let mut rotten = content.clone();
+        rotten[READ_CHUNK_BYTES] ^= 1;
+        let contents: Box<OpenContent> = Box::new(move |_| Ok(Box::new(rotten.clone())));
+        let outcome = stream_part(&contents, &record, 1..3, |_| Ok(()));
         assert!(matches!(outcome, Err(Stop::Failed(ReadError::Corrupt { .. }))));
     }
 }

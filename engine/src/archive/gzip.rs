@@ -5,10 +5,27 @@
 //! by side, and are joined by appending; their CRC-32s are combined. One member, because readers
 //! that stream (Python's `tarfile` in mode `r|gz`) stop at the end of the first.
 
-use flate2::{Compress, CompressError, Compression, FlushCompress};
+mod runs;
 
-/// Level of compression, the default of gzip itself.
-const LEVEL: u32 = 6;
+use flate2::{Compress, CompressError, Compression, FlushCompress, Status};
+
+/// How hard archives are compressed: 1 is fast, 9 is small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveLevel(u32);
+
+impl ArchiveLevel {
+    /// The level of this number, if there is one.
+    pub fn new(level: u32) -> Option<Self> {
+        (1..=9).contains(&level).then_some(Self(level))
+    }
+}
+
+impl Default for ArchiveLevel {
+    /// The default of gzip itself.
+    fn default() -> Self {
+        Self(6)
+    }
+}
 
 /// Bytes that a stored block holds at most; its length field has 16 bits.
 const STORED_BLOCK_BYTES: u16 = u16::MAX;
@@ -16,11 +33,14 @@ const STORED_BLOCK_BYTES: u16 = u16::MAX;
 /// Bytes of room beyond the data, so that a flush and its end are always made in one call.
 const FLUSH_ROOM_BYTES: usize = 64;
 
+/// Bytes up to which a piece is packed by its runs alone: two tar headers and what lies between.
+pub(crate) const RUNS_BYTES_MAX: usize = 2048;
+
 /// Magic, deflate, no flags, no time, no extra flags, unknown system: the same bytes every time.
 pub(crate) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// An empty stored block that is the last one.
-const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
+pub(crate) const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
 
 /// Deflate blocks, and what they unpack to.
 #[derive(Debug)]
@@ -45,6 +65,12 @@ impl Piece {
         }
         Self { blocks, crc32: crc32_of(bytes) }
     }
+
+    /// Packs a few bytes, of which nothing is gained but where one repeats. Setting up a real
+    /// compressor costs more than packing a tar header, and nearly all of that is zeros.
+    pub(crate) fn runs(bytes: &[u8]) -> Self {
+        Self { blocks: runs::pack(bytes), crc32: crc32_of(bytes) }
+    }
 }
 
 /// Makes compressed pieces; its tables are kept from one piece to the next, its history is not.
@@ -53,8 +79,8 @@ pub(crate) struct Deflater(Compress);
 
 impl Deflater {
     /// A deflater, about 300 KB large.
-    pub(crate) fn new() -> Self {
-        Self(Compress::new(Compression::new(LEVEL), false))
+    pub(crate) fn new(level: ArchiveLevel) -> Self {
+        Self(Compress::new(Compression::new(level.0), false))
     }
 
     /// Compresses bytes, of which the caller bounds the number.
@@ -75,6 +101,23 @@ impl Deflater {
             blocks.reserve(bytes.len() / 4 + FLUSH_ROOM_BYTES);
         }
         Ok(Piece { blocks, crc32: crc32_of(bytes) })
+    }
+
+    /// Compresses bytes, of which the caller bounds the number, to a stream that ends.
+    ///
+    /// # Errors
+    /// The compressor is broken; nothing of the stream can be used.
+    pub(crate) fn finished(&mut self, bytes: &[u8]) -> Result<Vec<u8>, CompressError> {
+        self.0.reset();
+        let mut blocks = Vec::with_capacity(bytes.len() / 2 + FLUSH_ROOM_BYTES);
+        loop {
+            let used = usize::try_from(self.0.total_in()).unwrap_or(usize::MAX);
+            let rest = bytes.get(used..).unwrap_or_default();
+            if self.0.compress_vec(rest, &mut blocks, FlushCompress::Finish)? == Status::StreamEnd {
+                return Ok(blocks);
+            }
+            blocks.reserve(bytes.len() / 4 + FLUSH_ROOM_BYTES);
+        }
     }
 }
 
@@ -117,7 +160,8 @@ mod tests {
     use super::*;
 
     fn member_of(parts: &[(Vec<u8>, bool)]) -> Vec<u8> {
-        let (mut deflater, mut trailer) = (Deflater::new(), Trailer::default());
+        let (mut deflater, mut trailer) =
+            (Deflater::new(ArchiveLevel::default()), Trailer::default());
         let mut member = HEADER.to_vec();
         for (bytes, compressible) in parts {
             let piece =

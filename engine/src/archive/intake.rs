@@ -1,158 +1,57 @@
-//! Zip archives of others: what they hold, checked before anything of it is believed.
+//! Archives of others: what they hold, checked before anything of it is believed.
 //!
-//! [`read_directory`] takes an archive's list of members and refuses the whole archive for one
-//! bad member: names that leave the dataset, two files of one name, files below files, encrypted
-//! or special members, more than the bounds allow. [`open_member`] then reads one member, never
-//! beyond the size that was declared, and the bytes count only once their CRC-32 is right. Memory
-//! grows with the number of members alone. No member is ever written to a path.
-//!
-//! The list is read here and not by a library, because a library reads all of it into memory
-//! before it can be counted, and forgets the first of two members that have one name.
+//! A whole archive is refused for one bad member: names that leave the dataset, two files of one
+//! name, files below files, encrypted or special members, more than the bounds allow. [`zip`]s are
+//! read from their end, once they are there; [`tar`]s while they arrive. No member is ever written
+//! to a path.
 
-mod directory;
-
-mod member;
-
-#[cfg(test)]
-mod tests;
-
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io;
 use std::sync::Arc;
 
 use crate::error::{IntakeError, MutationError};
-use crate::limits::{
-    FILE_BYTES_MAX, INTAKE_BYTES_MAX, INTAKE_FILES_MAX, INTAKE_RATIO_FREE_BYTES, INTAKE_RATIO_MAX,
-};
-use crate::model::{Filename, RequestedFilename};
+use crate::limits::{INTAKE_RATIO_FREE_BYTES, INTAKE_RATIO_MAX};
+use crate::model::{Filename, FilenameError, RequestedFilename};
 
-use directory::{Entry, Place};
-use member::Method;
-pub(crate) use member::open_member;
+mod names;
 
-/// A file of an archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct IntakeMember {
-    /// Its name, in normal form.
-    pub(crate) filename: Filename,
-    /// Bytes of its content, as declared; reading fails where that is not true.
-    pub(crate) length: u64,
-    method: Method,
-    crc32: u32,
-    /// Bytes of its content inside the archive.
-    packed_length: u64,
-    /// Where its local header begins, in bytes from the start of what was sent.
-    header_offset: u64,
-}
+mod sniff;
 
-impl IntakeMember {
-    /// What an error while reading this member means: its fault, or that of our own disk.
-    pub(crate) fn unreadable(&self, error: io::Error) -> IntakeError {
-        match member::failure_of_source(error) {
-            Ok(cause) => our_failure(cause),
-            Err(error) => bad_member(self.filename.as_str(), error.to_string()),
-        }
-    }
-}
+pub(crate) mod tar;
 
-/// The files of an archive in its own order; directories are left out.
+mod zip;
+
+mod zip_directory;
+
+mod zip_member;
+
+#[cfg(test)]
+mod zip_tests;
+
+pub(crate) use names::Names;
+pub use sniff::IntakeKind;
+pub(crate) use sniff::{SNIFF_BYTES, sniff};
+pub(crate) use zip::{IntakeMember, read_directory};
+pub(crate) use zip_member::open_member;
+
+/// The name of a file in an archive.
 ///
-/// # Errors
-/// Nothing of the archive should be taken in; the error names the member where there is one.
-pub(crate) fn read_directory<R: Read + Seek>(
-    reader: &mut R,
-) -> Result<Vec<IntakeMember>, IntakeError> {
-    let place = directory::find(reader)?;
-    let files_max = u64::try_from(INTAKE_FILES_MAX).unwrap_or(u64::MAX);
-    within("the number of its members", place.entries, files_max)?;
-
-    reader.seek(SeekFrom::Start(place.offset)).map_err(our_failure)?;
-    let mut rows = BufReader::new(reader.take(place.bytes));
-    let mut members = Vec::new();
-    let mut bytes_total: u64 = 0;
-    for _ in 0..place.entries {
-        let entry = directory::read_entry(&mut rows)?;
-        let Some(member) = member_of(&entry, &place)? else {
-            continue;
-        };
-        bytes_total = bytes_total.saturating_add(member.length);
-        within("the size of its files", bytes_total, INTAKE_BYTES_MAX)?;
-        members.push(member);
-    }
-    if !rows.fill_buf().map_err(our_failure)?.is_empty() {
-        return Err(not_an_archive("its directory holds more than it says"));
-    }
-    if bytes_total > INTAKE_RATIO_FREE_BYTES {
-        let believable = place.archive_bytes.saturating_mul(INTAKE_RATIO_MAX);
-        within("the size of its files, for so few bytes,", bytes_total, believable)?;
-    }
-    check_names(&members)?;
-    Ok(members)
-}
-
-/// The file that an entry declares, or `None` if it is a directory.
-fn member_of(entry: &Entry, place: &Place) -> Result<Option<IntakeMember>, IntakeError> {
-    let name = entry.name()?;
-    let refused = |reason: &str| bad_member(&name, reason);
-    if name.ends_with('/') {
-        return if entry.length == 0 {
-            Ok(None)
-        } else {
-            Err(refused("it is a directory and has a content"))
-        };
-    }
-    let filename = match RequestedFilename::parse(&name) {
-        Ok(RequestedFilename::Named(filename) | RequestedFilename::Numbered(filename)) => filename,
-        Err(reason) => {
-            return Err(IntakeError::BadFilename { filename: name, reason });
-        }
-    };
-    if entry.is_encrypted() {
-        return Err(refused("it is encrypted"));
-    }
-    if !entry.is_regular() {
-        return Err(refused("it is not a regular file"));
-    }
-    let method = Method::of(entry.method).ok_or_else(|| {
-        let reason = format!("compression method {} is not supported", entry.method);
-        bad_member(&name, reason)
-    })?;
-    if method == Method::Stored && entry.packed_length != entry.length {
-        return Err(refused("it is stored, and its two sizes differ"));
-    }
-    within("the size of a file", entry.length, FILE_BYTES_MAX)?;
-    let header_offset = entry
-        .header_offset
-        .checked_add(place.bytes_before)
-        .filter(|offset| {
-            let end = offset.checked_add(entry.packed_length);
-            end.is_some_and(|end| end <= place.offset)
-        })
-        .ok_or_else(|| refused("its content lies outside of the archive"))?;
-    Ok(Some(IntakeMember {
-        filename,
-        length: entry.length,
-        method,
-        crc32: entry.crc32,
-        packed_length: entry.packed_length,
-        header_offset,
-    }))
-}
-
-/// Refuses two files of one name and files below files.
-fn check_names(members: &[IntakeMember]) -> Result<(), IntakeError> {
-    let mut names: Vec<&str> = members.iter().map(|member| member.filename.as_str()).collect();
-    names.sort_unstable();
-    let mut following = names.iter().skip(1);
-    if let Some(twice) = names.iter().find(|name| following.next() == Some(name)) {
-        return Err(IntakeError::DuplicateFilename { filename: (*twice).to_owned() });
-    }
-    let directories = members.iter().flat_map(|member| member.filename.directories());
-    for directory in directories {
-        if names.binary_search(&directory).is_ok() {
-            return Err(IntakeError::FileAndDirectory { filename: directory.to_owned() });
+/// A backslash is a letter like any other, but some programs unpack it as a slash: where a name
+/// read so would leave the directory that it is unpacked to, it is refused.
+fn filename_of(name: &str) -> Result<Filename, IntakeError> {
+    let refused = |reason| IntakeError::BadFilename { filename: name.to_owned(), reason };
+    if name.contains('\\') {
+        let leaves = name.split(['/', '\\']).any(|part| part == "..");
+        let is_absolute = name.starts_with('\\') || name.get(1..3) == Some(":\\");
+        if leaves || is_absolute {
+            return Err(refused(FilenameError::BeyondTop));
         }
     }
-    Ok(())
+    match RequestedFilename::parse(name) {
+        Ok(RequestedFilename::Named(filename) | RequestedFilename::Numbered(filename)) => {
+            Ok(filename)
+        }
+        Err(reason) => Err(refused(reason)),
+    }
 }
 
 fn within(what: &'static str, actual: u64, limit: u64) -> Result<(), IntakeError> {
@@ -160,6 +59,15 @@ fn within(what: &'static str, actual: u64, limit: u64) -> Result<(), IntakeError
         return Ok(());
     }
     Err(IntakeError::TooLarge { what, actual, limit })
+}
+
+/// Refuses contents that are too large for the bytes that they were unpacked from.
+fn within_ratio(unpacked_bytes: u64, archive_bytes: u64) -> Result<(), IntakeError> {
+    if unpacked_bytes <= INTAKE_RATIO_FREE_BYTES {
+        return Ok(());
+    }
+    let believable = archive_bytes.saturating_mul(INTAKE_RATIO_MAX);
+    within("the size of its files, for so few bytes,", unpacked_bytes, believable)
 }
 
 fn not_an_archive(reason: &str) -> IntakeError {
@@ -173,4 +81,59 @@ fn bad_member(member: &str, reason: impl Into<String>) -> IntakeError {
 /// The archive could not be read from where we had put it ourselves.
 fn our_failure(cause: io::Error) -> IntakeError {
     IntakeError::Mutation(MutationError::Staging { cause: Arc::new(cause) })
+}
+
+/// Reads an archive of any kind to its end: names and lengths of its files. For fuzzing, which
+/// wants everything that reads a stranger's bytes, and nothing that stores them.
+///
+/// # Errors
+/// As the intake of these bytes.
+#[cfg(feature = "simulation")]
+pub fn read_archive(bytes: &[u8]) -> Result<Vec<(String, u64)>, IntakeError> {
+    match sniff(bytes, None) {
+        IntakeKind::Zip => read_zip(bytes),
+        IntakeKind::Tar => read_tar(bytes),
+        IntakeKind::TarGz => read_tar(flate2::bufread::MultiGzDecoder::new(bytes)),
+    }
+}
+
+#[cfg(feature = "simulation")]
+fn read_zip(bytes: &[u8]) -> Result<Vec<(String, u64)>, IntakeError> {
+    let mut reader = io::Cursor::new(bytes);
+    let members = read_directory(&mut reader)?;
+    let lengths = members.iter().map(|member| {
+        let mut content = open_member(&mut reader, member)?;
+        let copied = io::copy(&mut content, &mut io::sink());
+        let length = copied.map_err(|error| member.unreadable(error))?;
+        Ok((member.filename.to_string(), length))
+    });
+    lengths.collect()
+}
+
+#[cfg(feature = "simulation")]
+fn read_tar(source: impl io::Read) -> Result<Vec<(String, u64)>, IntakeError> {
+    let mut reader = tar::TarReader::new(source);
+    let mut files = Vec::new();
+    while let Some(member) = reader.next()? {
+        let copied = io::copy(&mut reader, &mut io::sink());
+        let length =
+            copied.map_err(|error| tar::TarReader::<&[u8]>::unreadable(&member, &error))?;
+        files.push((member.filename.to_string(), length));
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backslashes_are_letters_unless_they_would_lead_out() {
+        for name in ["a\\b", "a\\b/c", "x..\\y"] {
+            assert_eq!(filename_of(name).unwrap().as_str(), name);
+        }
+        for name in ["..\\x", "a\\..\\..\\x", "a/..\\x", "\\x", "\\\\host\\x", "C:\\x"] {
+            assert!(matches!(filename_of(name), Err(IntakeError::BadFilename { .. })), "{name}");
+        }
+    }
 }

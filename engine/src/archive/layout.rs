@@ -2,10 +2,11 @@
 //!
 //! Names, lengths and CRC-32s decide the whole archive: its length is known, and any part of it
 //! can be made, without reading a content. One committed state gives the same bytes every time.
-//! Pure rules; [`super::zip`] joins them with the contents.
+//! Pure rules; [`super::zip`] joins them with the contents. The zip that is compressed on its way
+//! out ([`super::zip_deflated`]) has the same headers, and sizes that are known only afterwards.
 //!
-//! Sizes and CRC-32 stand in the local headers (no data descriptors), so readers that stream can
-//! take the archive too. ZIP64 fields appear exactly where the older ones are too narrow, whose
+//! In the stored zip sizes and CRC-32 stand in the local headers (no data descriptors), so readers
+//! that stream can take the archive too. ZIP64 fields appear exactly where the older ones are too narrow, whose
 //! largest values are the marks for that.
 
 use crate::model::{FileRecord, Timestamp};
@@ -21,6 +22,9 @@ const ZIP64_EXTRA_BYTES: u64 = 4;
 
 /// Names are UTF-8.
 const FLAGS: u16 = 1 << 11;
+
+/// Sizes and CRC-32 stand behind the content.
+const FLAG_DESCRIPTOR: u16 = 1 << 3;
 
 /// Version of the format that ordinary files ask of a reader, and the one that knows ZIP64.
 const VERSION: u16 = 20;
@@ -43,15 +47,38 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Places a file behind the ones before it, and returns the offset of its local header.
+    /// Places a stored file behind the ones before it, and returns the offset of its local header.
     pub(crate) fn place(&mut self, filename: &str, length: u64) -> u64 {
         let offset = self.files_bytes;
         let name_bytes = u64::from(field16(filename.len()));
         self.entries += 1;
-        self.files_bytes += LOCAL_HEADER_BYTES + name_bytes + local_extra_bytes(length) + length;
+        self.files_bytes +=
+            LOCAL_HEADER_BYTES + name_bytes + local_extra_bytes(is_wide(length)) + length;
         self.directory_bytes +=
-            CENTRAL_HEADER_BYTES + name_bytes + central_extra_bytes(length, offset);
+            CENTRAL_HEADER_BYTES + name_bytes + central_extra_bytes(is_wide(length), offset);
         offset
+    }
+
+    /// Counts a file whose parts were written behind the ones before it.
+    pub(crate) fn count(&mut self, file_bytes: u64, central_header_bytes: u64) {
+        self.entries += 1;
+        self.files_bytes += file_bytes;
+        self.directory_bytes += central_header_bytes;
+    }
+
+    /// Number of files.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Bytes of all local headers and contents.
+    pub(crate) fn files_bytes(&self) -> u64 {
+        self.files_bytes
+    }
+
+    /// Bytes of the files' entries in the directory.
+    pub(crate) fn directory_bytes(&self) -> u64 {
+        self.directory_bytes
     }
 
     /// Bytes of the whole archive, if no further file is placed.
@@ -99,30 +126,127 @@ impl Layout {
     }
 }
 
+/// How a content stands in the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Packing {
+    is_deflated: bool,
+    /// Bytes of the content in the archive.
+    bytes: u64,
+    /// Whether that number was not known when the local header was written.
+    has_descriptor: bool,
+}
+
+impl Packing {
+    /// As it is.
+    pub(crate) fn stored(record: &FileRecord) -> Self {
+        Self { is_deflated: false, bytes: record.length, has_descriptor: false }
+    }
+
+    /// Deflated to so many bytes.
+    pub(crate) fn deflated(bytes: u64) -> Self {
+        Self { is_deflated: true, bytes, has_descriptor: false }
+    }
+
+    /// Deflated while it is written; the number of bytes is told behind the content.
+    pub(crate) fn streamed(bytes: u64) -> Self {
+        Self { is_deflated: true, bytes, has_descriptor: true }
+    }
+
+    /// Bytes of the content in the archive.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the sizes follow the content.
+    pub(crate) fn has_descriptor(&self) -> bool {
+        self.has_descriptor
+    }
+
+    /// Bytes of a packing that is kept for the directory.
+    pub(crate) const BYTES: usize = 9;
+
+    /// For keeping it until the directory is written.
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [u8::from(self.is_deflated) | u8::from(self.has_descriptor) << 1; 9];
+        if let Some(number) = bytes.last_chunk_mut() {
+            *number = self.bytes.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// What was kept.
+    pub(crate) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let [kind, number @ ..] = bytes;
+        Self {
+            is_deflated: kind & 1 != 0,
+            bytes: u64::from_le_bytes(number),
+            has_descriptor: kind & 2 != 0,
+        }
+    }
+
+    /// Whether the sizes are in ZIP64 fields. What is streamed cannot know, so it decides by its
+    /// length alone, with much room for contents that grow.
+    fn has_wide_sizes(&self, record: &FileRecord) -> bool {
+        let may_grow_wide = self.has_descriptor && record.length >= 1 << 31;
+        is_wide(record.length) || is_wide(self.bytes) || may_grow_wide
+    }
+}
+
 /// What stands before a file's content.
-pub(crate) fn local_header(filename: &str, record: &FileRecord) -> Vec<u8> {
+pub(crate) fn local_header(filename: &str, record: &FileRecord, packing: &Packing) -> Vec<u8> {
+    let has_wide_sizes = packing.has_wide_sizes(record);
     let mut fields = Fields::default();
     fields.u32(0x0403_4b50);
-    fields.common(record, local_extra_bytes(record.length) > 0);
+    fields.kind(record, packing, has_wide_sizes);
+    if packing.has_descriptor {
+        fields.u32(0); // CRC-32
+        fields.u32(if has_wide_sizes { u32::MAX } else { 0 });
+        fields.u32(if has_wide_sizes { u32::MAX } else { 0 });
+    } else {
+        fields.sizes(record, packing, has_wide_sizes);
+    }
     fields.u16(field16(filename.len()));
-    fields.u16(extra_length(local_extra_bytes(record.length)));
+    fields.u16(extra_length(local_extra_bytes(has_wide_sizes)));
     fields.bytes(filename);
-    if is_wide(record.length) {
+    if has_wide_sizes {
+        let is_known = !packing.has_descriptor;
         fields.u16(1); // ZIP64
         fields.u16(16);
+        fields.u64(if is_known { record.length } else { 0 });
+        fields.u64(if is_known { packing.bytes } else { 0 });
+    }
+    fields.0
+}
+
+/// What stands behind a content whose sizes its local header did not know.
+pub(crate) fn descriptor(record: &FileRecord, packing: &Packing) -> Vec<u8> {
+    let mut fields = Fields::default();
+    fields.u32(0x0807_4b50);
+    fields.u32(record.crc32);
+    if packing.has_wide_sizes(record) {
+        fields.u64(packing.bytes);
         fields.u64(record.length);
-        fields.u64(record.length);
+    } else {
+        fields.u32(field32(packing.bytes));
+        fields.u32(field32(record.length));
     }
     fields.0
 }
 
 /// A file's entry in the directory; `offset` is that of its local header.
-pub(crate) fn central_header(filename: &str, record: &FileRecord, offset: u64) -> Vec<u8> {
-    let extra_bytes = central_extra_bytes(record.length, offset);
+pub(crate) fn central_header(
+    filename: &str,
+    record: &FileRecord,
+    packing: &Packing,
+    offset: u64,
+) -> Vec<u8> {
+    let has_wide_sizes = packing.has_wide_sizes(record);
+    let extra_bytes = central_extra_bytes(has_wide_sizes, offset);
     let mut fields = Fields::default();
     fields.u32(0x0201_4b50);
     fields.u16(MADE_BY);
-    fields.common(record, extra_bytes > 0);
+    fields.kind(record, packing, extra_bytes > 0);
+    fields.sizes(record, packing, has_wide_sizes);
     fields.u16(field16(filename.len()));
     fields.u16(extra_length(extra_bytes));
     fields.u16(0); // comment
@@ -134,9 +258,9 @@ pub(crate) fn central_header(filename: &str, record: &FileRecord, offset: u64) -
     if extra_bytes > 0 {
         fields.u16(1); // ZIP64
         fields.u16(extra_length(extra_bytes - ZIP64_EXTRA_BYTES));
-        if is_wide(record.length) {
+        if has_wide_sizes {
             fields.u64(record.length);
-            fields.u64(record.length);
+            fields.u64(packing.bytes);
         }
         if is_wide(offset) {
             fields.u64(offset);
@@ -150,13 +274,13 @@ fn is_wide(value: u64) -> bool {
     value >= u64::from(u32::MAX)
 }
 
-fn local_extra_bytes(length: u64) -> u64 {
+fn local_extra_bytes(has_wide_sizes: bool) -> u64 {
     // Both sizes, always, where there is a ZIP64 field in a local header.
-    if is_wide(length) { ZIP64_EXTRA_BYTES + 16 } else { 0 }
+    if has_wide_sizes { ZIP64_EXTRA_BYTES + 16 } else { 0 }
 }
 
-fn central_extra_bytes(length: u64, offset: u64) -> u64 {
-    let sizes = if is_wide(length) { 16 } else { 0 };
+fn central_extra_bytes(has_wide_sizes: bool, offset: u64) -> u64 {
+    let sizes = if has_wide_sizes { 16 } else { 0 };
     let place = if is_wide(offset) { 8 } else { 0 };
     let values = sizes + place;
     if values > 0 { ZIP64_EXTRA_BYTES + values } else { 0 }
@@ -197,17 +321,22 @@ impl Fields {
         self.0.extend(text.as_bytes());
     }
 
-    /// What local and central headers have in common, from the version to the sizes.
-    fn common(&mut self, record: &FileRecord, zip64: bool) {
+    /// What local and central headers have in common, from the version to the time.
+    fn kind(&mut self, record: &FileRecord, packing: &Packing, zip64: bool) {
         let (date, time) = dos_date_time(record.creation_time);
         self.u16(if zip64 { VERSION_ZIP64 } else { VERSION });
-        self.u16(FLAGS);
-        self.u16(0); // stored
+        self.u16(if packing.has_descriptor { FLAGS | FLAG_DESCRIPTOR } else { FLAGS });
+        self.u16(if packing.is_deflated { 8 } else { 0 });
         self.u16(time);
         self.u16(date);
+    }
+
+    /// CRC-32 and sizes, or the marks that ZIP64 fields hold them.
+    fn sizes(&mut self, record: &FileRecord, packing: &Packing, has_wide_sizes: bool) {
         self.u32(record.crc32);
-        self.u32(field32(record.length));
-        self.u32(field32(record.length));
+        for size in [packing.bytes, record.length] {
+            self.u32(if has_wide_sizes { u32::MAX } else { field32(size) });
+        }
     }
 }
 
@@ -296,7 +425,7 @@ mod tests {
                 let record = record(length);
                 let offset = layout.place("name", length);
                 assert_eq!(offset, at, "{lengths:?}");
-                let local = local_header("name", &record);
+                let local = local_header("name", &record, &Packing::stored(&record));
                 at += length_of(&local) + length;
                 if length >= MARK {
                     assert_eq!(local.len(), 34 + 20);
@@ -306,7 +435,7 @@ mod tests {
                     assert_eq!(local.len(), 34);
                     assert_eq!(u64::from(u32_at(&local, 18)), length);
                 }
-                let central = central_header("name", &record, offset);
+                let central = central_header("name", &record, &Packing::stored(&record), offset);
                 directory_bytes += length_of(&central);
                 let wide_values = usize::from(length >= MARK) * 2 + usize::from(offset >= MARK);
                 let extra = if wide_values == 0 { 0 } else { 4 + 8 * wide_values };
@@ -357,6 +486,33 @@ mod tests {
         }
         for after in [4_354_819_199, i64::MAX / 1_000_000 - 1] {
             assert_eq!(fields(after), ((2107, 12, 31), (23, 59, 58)));
+        }
+    }
+
+    #[test]
+    fn a_content_that_is_streamed_has_its_sizes_behind_it_in_the_width_that_its_header_says() {
+        for (length, is_wide) in
+            [(5, false), ((1 << 31) - 1, false), (1 << 31, true), (9 << 30, true)]
+        {
+            let record = record(length);
+            let packing = Packing::streamed(length / 2);
+            assert_eq!(Packing::from_bytes(packing.to_bytes()), packing);
+            let local = local_header("name", &record, &packing);
+            assert_eq!(local[6], 8);
+            assert_eq!(u32_at(&local, 14), 0, "no CRC-32 yet");
+            assert_eq!(local.len(), if is_wide { 54 } else { 34 });
+            let behind = descriptor(&record, &packing);
+            let central = central_header("name", &record, &packing, 0);
+            if is_wide {
+                assert_eq!((u64_at(&behind, 8), u64_at(&behind, 16)), (length / 2, length));
+                assert_eq!((u64_at(&central, 54), u64_at(&central, 62)), (length, length / 2));
+            } else {
+                assert_eq!(behind.len(), 16);
+                assert_eq!(u64::from(u32_at(&behind, 8)), length / 2);
+                assert_eq!(u64::from(u32_at(&central, 20)), length / 2);
+                assert_eq!(u64::from(u32_at(&central, 24)), length);
+            }
+            assert_eq!(u32_at(&central, 16), record.crc32);
         }
     }
 }

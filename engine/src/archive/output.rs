@@ -3,8 +3,12 @@
 //! Writers hand on whatever pieces they have; small ones are gathered, large ones pass without a
 //! copy. The first chunks are short, so that a client hears at once that its archive has begun.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::time::timeout;
 
 use crate::error::ReadError;
 use crate::limits::{ARCHIVE_FIRST_CHUNK_BYTES, READ_CHUNK_BYTES};
@@ -39,9 +43,31 @@ pub(crate) trait Sink {
     fn send(&mut self, chunk: Bytes) -> Result<(), Stop>;
 }
 
-impl Sink for mpsc::Sender<Result<Part, ReadError>> {
+/// The way to whoever reads an archive.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    pub(crate) sender: mpsc::Sender<Result<Part, ReadError>>,
+    /// For waiting with a bound, outside of its threads.
+    pub(crate) runtime: Handle,
+    /// How long a reader may take nothing before it counts as gone.
+    pub(crate) stall_max: Duration,
+}
+
+impl Sink for Outlet {
     fn send(&mut self, chunk: Bytes) -> Result<(), Stop> {
-        self.blocking_send(Ok(Part::Chunk(chunk))).map_err(|_closed| Stop::ReceiverGone)
+        let part = match self.sender.try_send(Ok(Part::Chunk(chunk))) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(Stop::ReceiverGone),
+            Err(TrySendError::Full(part)) => part,
+        };
+        // A reader that stalls would keep a thread, a lease and a turn for ever.
+        let stall_max = self.stall_max;
+        let sent =
+            self.runtime.block_on(async { timeout(stall_max, self.sender.send(part)).await });
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Stop::ReceiverGone),
+        }
     }
 }
 
@@ -164,5 +190,20 @@ pub(super) mod tests {
         output.write(b"half an archive").unwrap();
         drop(output);
         assert!(chunks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_for_too_long_counts_as_gone() {
+        let (sender, mut parts) = mpsc::channel(1);
+        let runtime = Handle::current();
+        let outlet = Outlet { sender, runtime, stall_max: Duration::ZERO };
+        let sending = tokio::task::spawn_blocking(move || {
+            let mut outlet = outlet;
+            (outlet.send(Bytes::from_static(b"1")), outlet.send(Bytes::from_static(b"2")))
+        });
+        let (first, second) = sending.await.unwrap();
+        assert!(first.is_ok() && matches!(second, Err(Stop::ReceiverGone)));
+        assert!(matches!(parts.recv().await, Some(Ok(Part::Chunk(_)))));
+        assert!(parts.recv().await.is_none(), "what was cut does not look whole");
     }
 }

@@ -1,20 +1,31 @@
-//! Archives as files: all members of a zip are added, or none.
+//! Archives as files: all members of a zip or tar are added, or none.
 //!
-//! Names are checked before a byte is stored, and once more, with the dataset standing still,
-//! before the change is made visible. A large archive's contents go to the journal while later
-//! members are still read; nothing of them is visible until the last one has come.
+//! Names are checked before their bytes are stored, and once more, with the dataset standing
+//! still, before the change is made visible. A large archive's contents go to the journal while
+//! later members are still read; nothing of them is visible until the last one has come. A zip is
+//! there whole, so its parts are unpacked and hashed side by side; a [`tar`] comes in its own time.
 
-use super::merge::expected;
-use super::{Bulk, LargeSet, header, on_blocking_pool};
+mod parts;
+
+mod tar;
+
+use std::collections::VecDeque;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::{Bulk, LargeSet, on_blocking_pool};
 use crate::archive::intake::{IntakeMember, open_member, read_directory};
-use crate::blobs::{StageError, StagedBlob};
-use crate::committer::{Reply, Submission};
-use crate::dataset::plan_free_names;
+use crate::blobs::StageError;
+use crate::engine::cores;
 use crate::error::{IntakeError, MutationError};
-use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX};
-use crate::model::change::{Change, NewFile, SetPurpose};
-use crate::model::{DatasetId, FileRecord, Filename, StoredFile, Timestamp};
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, INTAKE_PARTS_AT_ONCE_MAX};
+use crate::model::{DatasetId, Digest, Filename, StoredFile};
 use crate::spool::Spooled;
+
+pub(crate) use parts::Staged;
+use parts::{Part, expect_free};
+pub(crate) use tar::stage_tar;
 
 /// Adds the members of a zip archive.
 pub(crate) async fn add_files(
@@ -23,7 +34,16 @@ pub(crate) async fn add_files(
     archive: Spooled,
 ) -> Result<Vec<StoredFile>, IntakeError> {
     let staging = bulk.clone();
-    let staged = on_blocking_pool(move || stage(&staging, dataset, &archive)).await?;
+    let staged = on_blocking_pool(move || stage_zip(&staging, dataset, &archive)).await?;
+    commit(bulk, dataset, staged).await
+}
+
+/// Makes staged files visible, with the dataset standing still.
+pub(crate) async fn commit(
+    bulk: &Bulk,
+    dataset: DatasetId,
+    staged: Staged,
+) -> Result<Vec<StoredFile>, IntakeError> {
     let hold = bulk.supervisor.hold(dataset).await?;
     let committing = bulk.clone();
     let stored = on_blocking_pool(move || {
@@ -33,59 +53,69 @@ pub(crate) async fn add_files(
     Ok(stored.await?)
 }
 
-/// What has come of an archive: its files, and where their contents wait.
-#[derive(Debug)]
-struct Staged {
-    stored: Vec<StoredFile>,
-    place: StagedPlace,
-}
-
-#[derive(Debug)]
-enum StagedPlace {
-    /// Small: one change will bring everything.
-    Whole { files: Vec<NewFile>, contents: Vec<StagedBlob> },
-    /// Large: the parts are in the journal.
-    Parts(LargeSet),
-}
-
-fn stage(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Staged, IntakeError> {
+fn stage_zip(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Staged, IntakeError> {
     let members = read_directory(&mut archive.reader())?;
     let names: Vec<&Filename> = members.iter().map(|member| &member.filename).collect();
     expect_free(bulk, dataset, &names)?;
     let bytes: u64 = members.iter().map(|member| member.length).sum();
     if members.len() <= CHANGE_FILES_MAX && bytes <= CHANGE_BYTES_MAX {
-        let part = stage_part(bulk, archive, &members)?;
-        let place = StagedPlace::Whole { files: part.files, contents: part.contents };
-        return Ok(Staged { stored: part.stored, place });
+        return Ok(stage_part(bulk, archive, &members)?.whole());
     }
     let mut set = LargeSet::begin(bulk);
     let mut stored = Vec::with_capacity(members.len());
+    let mut under_way = VecDeque::new();
+    let at_once = cores().min(INTAKE_PARTS_AT_ONCE_MAX);
     for part in parts(&members) {
-        let part = stage_part(bulk, archive, part)?;
-        stored.extend(part.stored);
-        set.stage(part.files, part.contents)?;
+        if under_way.len() >= at_once {
+            stage_first(&mut under_way, &mut set, &mut stored)?;
+        }
+        under_way.push_back(begin_part(bulk, archive, part.to_vec()));
     }
-    Ok(Staged { stored, place: StagedPlace::Parts(set) })
+    while !under_way.is_empty() {
+        stage_first(&mut under_way, &mut set, &mut stored)?;
+    }
+    Ok(Staged::of_parts(stored, set))
 }
 
-/// Whether all these names may be added, in short snapshots of one and the same revision, which it
-/// gives.
-fn expect_free(bulk: &Bulk, dataset: DatasetId, names: &[&Filename]) -> Result<u64, MutationError> {
-    let revision = header(&bulk.store.snapshot()?, dataset)?.revision;
-    for names in names.chunks(CHANGE_FILES_MAX) {
-        let snapshot = bulk.store.snapshot()?;
-        plan_free_names(&snapshot, &expected(&snapshot, dataset, revision)?, names)?;
+/// A part that is unpacked and hashed on the blocking pool.
+type PartUnderWay = oneshot::Receiver<Result<Part, IntakeError>>;
+
+fn begin_part(bulk: &Bulk, archive: &Spooled, members: Vec<IntakeMember>) -> PartUnderWay {
+    let (done, part) = oneshot::channel();
+    let (bulk, archive) = (bulk.clone(), archive.clone());
+    let work = move || {
+        // An earlier part may have been refused meanwhile.
+        done.send(stage_part(&bulk, &archive, &members)).ok();
+    };
+    match Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(work)),
+        Err(_no_runtime) => work(),
     }
-    Ok(revision)
+    part
+}
+
+/// Waits for the first part and leaves it to the journal.
+fn stage_first(
+    under_way: &mut VecDeque<PartUnderWay>,
+    set: &mut LargeSet,
+    stored: &mut Vec<StoredFile>,
+) -> Result<(), IntakeError> {
+    let Some(part) = under_way.pop_front() else {
+        return Ok(());
+    };
+    let part = part.blocking_recv().map_err(|_broke_off| MutationError::Panicked)??;
+    stored.extend(part.stored);
+    set.stage(part.files, part.contents)?;
+    Ok(())
 }
 
 /// Members in runs that one record holds.
 fn parts(members: &[IntakeMember]) -> impl Iterator<Item = &[IntakeMember]> {
     let mut rest = members;
     std::iter::from_fn(move || {
-        let mut bytes = 0;
+        let mut bytes: u64 = 0;
         let fitting = rest.iter().take(CHANGE_FILES_MAX).take_while(|member| {
-            bytes += member.length;
+            bytes = bytes.saturating_add(member.length);
             bytes <= CHANGE_BYTES_MAX
         });
         let count = fitting.count().max(1).min(rest.len());
@@ -93,13 +123,6 @@ fn parts(members: &[IntakeMember]) -> impl Iterator<Item = &[IntakeMember]> {
         rest = left;
         (!part.is_empty()).then_some(part)
     })
-}
-
-#[derive(Debug, Default)]
-struct Part {
-    stored: Vec<StoredFile>,
-    files: Vec<NewFile>,
-    contents: Vec<StagedBlob>,
 }
 
 fn stage_part(
@@ -111,7 +134,7 @@ fn stage_part(
     let mut part = Part::default();
     for member in members {
         let mut content = open_member(&mut reader, member)?;
-        let known = |digest: &crate::model::Digest| bulk.store.knows(digest);
+        let known = |digest: &Digest| bulk.store.knows(digest);
         let staged = bulk.store.blobs.stage_reader(&mut content, member.length, &known);
         let content = staged.map_err(|error| match error {
             StageError::Reader(error) => member.unreadable(error),
@@ -121,37 +144,7 @@ fn stage_part(
             },
             StageError::Mutation(error) => error.into(),
         })?;
-        let filename = member.filename.clone();
-        let record = FileRecord {
-            digest: content.digest(),
-            length: content.length(),
-            crc32: content.crc32(),
-            creation_time: Timestamp::now(),
-            compressible: content.compressible(),
-        };
-        part.stored.push(StoredFile { filename: filename.clone(), digest: record.digest });
-        part.files.push(NewFile { filename, record, metadata: String::new() });
-        part.contents.push(content);
+        part.push(member.filename.clone(), content);
     }
     Ok(part)
-}
-
-impl Staged {
-    /// Makes the files visible. The dataset stands still.
-    fn commit(self, bulk: &Bulk, dataset: DatasetId) -> Result<Vec<StoredFile>, MutationError> {
-        let names: Vec<&Filename> = self.stored.iter().map(|file| &file.filename).collect();
-        let revision = expect_free(bulk, dataset, &names)?;
-        match self.place {
-            StagedPlace::Whole { files, contents } => {
-                let (reply, ticket) = Reply::new(None);
-                let change = Change::AddFiles { dataset, files };
-                bulk.committer.submit(Submission { change, contents, reply })?;
-                ticket.redeem_blocking()?;
-            }
-            StagedPlace::Parts(set) => {
-                set.commit(SetPurpose::AddFiles { dataset, revision })?;
-            }
-        }
-        Ok(self.stored)
-    }
 }

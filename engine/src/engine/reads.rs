@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::Engine;
 use crate::archive::contents::ContentReader;
-use crate::archive::manifest::ManifestWriter;
-use crate::archive::{Archive, ArchiveFormat};
+use crate::archive::kept::KeptManifests;
+use crate::archive::manifest::{Manifest, ManifestWriter};
+use crate::archive::{ArchiveFormat, PreparedArchive, Workshop};
 use crate::blobs::Blob;
 use crate::check::{self, Finding};
 use crate::error::ReadError;
 use crate::index::snapshot::Snapshot;
 use crate::limits::INTAKE_BYTES_MAX;
-use crate::model::{DatasetId, Digest};
+use crate::model::{Dataset, DatasetId, Digest};
 use crate::spool::{Spool, SpoolUpload};
 use crate::store::Store;
 
@@ -32,22 +33,25 @@ impl Engine {
         self.inner.store.open_blob(digest)
     }
 
-    /// A whole dataset as an archive of one committed state (I8); `None` if there is no such
-    /// dataset. The archive keeps its contents for hours however the dataset changes.
+    /// A whole dataset as an archive of one committed state (I8), ready to be sent; `None` if
+    /// there is no such dataset. Its contents are kept for hours however the dataset changes.
     ///
     /// # Errors
-    /// The index cannot be read, or too many archives are under way.
-    pub async fn archive(
+    /// The index cannot be read, or too many lists of files are being made.
+    pub async fn prepare_archive(
         &self,
         dataset: DatasetId,
         format: ArchiveFormat,
-    ) -> Result<Option<Archive>, ReadError> {
-        let permits = Arc::clone(&self.inner.archive_permits);
-        let permit = permits.try_acquire_owned().map_err(|_full| ReadError::Busy)?;
+    ) -> Result<Option<PreparedArchive>, ReadError> {
+        let turn = self.inner.manifest_turns.take().await.ok_or(ReadError::Busy)?;
         let store = Arc::clone(&self.inner.store);
-        let started =
-            tokio::task::spawn_blocking(move || start_archive(&store, dataset, format, permit));
-        started.await.unwrap_or_else(|_panicked| {
+        let manifests = Arc::clone(&self.inner.manifests);
+        let workshop = self.inner.workshop.clone();
+        let prepared = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            prepare(&store, &manifests, dataset, format, workshop)
+        });
+        prepared.await.unwrap_or_else(|_panicked| {
             Err(ReadError::Gone { what: "the archive's builder".into() })
         })
     }
@@ -73,23 +77,24 @@ impl Engine {
     }
 }
 
-fn start_archive(
+fn prepare(
     store: &Arc<Store>,
+    manifests: &KeptManifests,
     dataset: DatasetId,
     format: ArchiveFormat,
-    permit: tokio::sync::OwnedSemaphorePermit,
-) -> Result<Option<Archive>, ReadError> {
+    workshop: Workshop,
+) -> Result<Option<PreparedArchive>, ReadError> {
     let (snapshot, lease) = store.leased_snapshot()?;
     let Some(header) = snapshot.dataset(dataset)? else {
         return Ok(None);
     };
-    let spooling = |source| ReadError::Io { what: "a spool", source };
-    let mut manifest = ManifestWriter::new(Arc::clone(&store.disk));
-    for file in snapshot.files(&header)? {
-        let (name, record) = file?;
-        manifest.push(&name, &record).map_err(spooling)?;
-    }
-    let manifest = manifest.finish().map_err(spooling)?;
+    let manifest = if let Some(manifest) = manifests.get(&header) {
+        manifest
+    } else {
+        let manifest = Arc::new(manifest(store, &snapshot, &header)?);
+        manifests.keep(&header, &manifest);
+        manifest
+    };
     drop(snapshot);
     let contents = Arc::clone(store);
     let open = move |digest: &Digest| -> Result<Box<dyn ContentReader>, ReadError> {
@@ -97,9 +102,18 @@ fn start_archive(
         let gone = || ReadError::Gone { what: format!("the content {digest}") };
         Ok(Box::new(blob.ok_or_else(gone)?))
     };
-    let archive =
-        Archive::start(header, manifest, Box::new(open), format, Box::new((lease, permit)));
-    archive.map(Some)
+    let (open, lease) = (Box::new(open), Box::new(lease));
+    Ok(Some(PreparedArchive::new(header, format, manifest, open, lease, workshop)))
+}
+
+fn manifest(store: &Store, snapshot: &Snapshot, dataset: &Dataset) -> Result<Manifest, ReadError> {
+    let spooling = |source| ReadError::Io { what: "a spool", source };
+    let mut manifest = ManifestWriter::new(Arc::clone(&store.disk));
+    for file in snapshot.files(dataset)? {
+        let (name, record) = file?;
+        manifest.push(&name, &record).map_err(spooling)?;
+    }
+    manifest.finish().map_err(spooling)
 }
 
 impl ContentReader for Blob {

@@ -62,7 +62,12 @@ mod tests {
     use crate::{Engine, EngineOptions};
 
     fn options() -> EngineOptions {
-        EngineOptions { index_cache_bytes: 4 << 20, segment_bytes: 1 << 20, arbiters: 1 }
+        EngineOptions {
+            index_cache_bytes: 4 << 20,
+            segment_bytes: 1 << 20,
+            arbiters: 1,
+            ..EngineOptions::default()
+        }
     }
 
     fn texts(texts: &[&str]) -> Vec<String> {

@@ -112,7 +112,8 @@ async fn bytes_go_only_once_the_removal_of_their_row_is_durable() {
 async fn an_archive_under_way_keeps_the_bytes_of_its_state() {
     let disk = SimulatedDisk::new();
     let (engine, set) = store(&disk).await;
-    let mut archive = engine.archive(set, ArchiveFormat::Zip).await.unwrap().unwrap();
+    let archive = engine.prepare_archive(set, ArchiveFormat::Zip).await.unwrap().unwrap();
+    let mut archive = archive.start(None).await.unwrap();
     let mut bytes = archive.next().await.unwrap().unwrap().to_vec();
     engine.hard_delete_dataset(set).await.unwrap();
     for _ in 0..50 {

@@ -7,7 +7,12 @@ use granary_engine::{Engine, EngineOptions, MutationError, StagedBlob};
 
 /// Small segments and caches, so that segments roll within a test.
 pub fn options() -> EngineOptions {
-    EngineOptions { index_cache_bytes: 4 << 20, segment_bytes: 1 << 20, arbiters: 1 }
+    EngineOptions {
+        index_cache_bytes: 4 << 20,
+        segment_bytes: 1 << 20,
+        arbiters: 1,
+        ..EngineOptions::default()
+    }
 }
 
 /// The licence, team and project that all tests use; makes those that are not there, and brings

@@ -12,12 +12,11 @@ use utoipa::openapi::{ComponentsBuilder, Ref, RefOr, Response};
 
 use crate::http::error::{CodedDetail, Detail, Fault, FieldErrors, TokenMessage, TokenRefusal};
 
-pub(crate) use table::OUTSIDE;
 use table::{
-    ALL, BAD_FIELDS, BAD_PARAMETERS, BAD_REQUEST, FAULT, FORBIDDEN, FULL, Failure, NOT_ACCEPTABLE,
-    NOT_FOUND, TAKEN, TOO_LARGE, TOO_SLOW, UNAUTHORIZED, UNAVAILABLE, UNKNOWN_PARAMETERS,
-    UNSUPPORTED,
+    ALL, BAD_FIELDS, BAD_PARAMETERS, BAD_REQUEST, FAULT, FORBIDDEN, FULL, NOT_FOUND, TAKEN,
+    TOO_LARGE, TOO_SLOW, UNAUTHORIZED, UNAVAILABLE, UNKNOWN_PARAMETERS, UNSUPPORTED,
 };
+pub(crate) use table::{Failure, NOT_ACCEPTABLE, OUTSIDE, OVERTAKEN};
 
 /// Answers by their status.
 pub(crate) type Responses = BTreeMap<String, RefOr<Response>>;
@@ -123,15 +122,6 @@ pub(crate) struct KnownParameters;
 impl IntoResponses for KnownParameters {
     fn responses() -> Responses {
         set(&[UNKNOWN_PARAMETERS])
-    }
-}
-
-/// Of archives, which are no JSON.
-pub(crate) struct NoJson;
-
-impl IntoResponses for NoJson {
-    fn responses() -> Responses {
-        set(&[NOT_ACCEPTABLE])
     }
 }
 

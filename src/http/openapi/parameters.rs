@@ -159,27 +159,53 @@ impl IntoParams for GuessType {
     }
 }
 
+/// `?compression=` of archives that are zips.
+pub(crate) struct Compression;
+
+impl IntoParams for Compression {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let says =
+            "`deflate` compresses a zip on its way; it has then neither a length nor ranges.";
+        let names = ["store", "deflate"];
+        let schema = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names));
+        vec![in_query("compression", says, schema.default(Some("store".into())).build())]
+    }
+}
+
 /// The headers by which a content is had in part, or not again.
 pub(crate) struct Conditions;
 
 impl IntoParams for Conditions {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let header = |name: &str, says: &str, example: &str| {
-            let schema = ObjectBuilder::new().schema_type(Type::String).examples([example]);
-            ParameterBuilder::new()
-                .name(name)
-                .parameter_in(ParameterIn::Header)
-                .required(Required::False)
-                .description(Some(says))
-                .schema(Some(schema.build()))
-                .build()
-        };
         vec![
-            header("Range", "One range of bytes; several are as if there were none.", "bytes=0-99"),
-            header("If-None-Match", "Tags of contents that the client has.", "\"af1349b9\""),
-            header("If-Range", "The tag of the content that the range is of.", "\"af1349b9\""),
+            in_header("Range", "One range of bytes; several are as if none.", "bytes=0-99"),
+            in_header("If-None-Match", "Tags of contents that the client has.", "\"af1349b9\""),
+            in_header("If-Range", "The tag of the content that the range is of.", "\"af1349b9\""),
         ]
     }
+}
+
+/// The same for archives, which may be another archive since.
+pub(crate) struct ArchiveConditions;
+
+impl IntoParams for ArchiveConditions {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let says = "Tags of archives of which one must be the present one.";
+        let mut conditions = Conditions::into_params(place);
+        conditions.push(in_header("If-Match", says, "\"af1349b9\""));
+        conditions
+    }
+}
+
+fn in_header(name: &str, says: &str, example: &str) -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::String).examples([example]);
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(says))
+        .schema(Some(schema.build()))
+        .build()
 }
 
 fn in_query(name: &str, says: &str, schema: Object) -> Parameter {

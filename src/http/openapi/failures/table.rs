@@ -105,6 +105,16 @@ pub(crate) const TOO_SLOW: Failure = Failure {
     example: r#"{"detail": "The request's body came too slowly."}"#,
 };
 
+pub(crate) const OVERTAKEN: Failure = Failure {
+    status: "412",
+    name: "PreconditionFailed",
+    says: "The archive is not the one that `If-Match` names, or of a POST, the one that \
+           `If-None-Match` names.",
+    shapes: DETAIL,
+    header: None,
+    example: r#"{"detail": "The dataset's archive is not in the state that the request's conditions ask for; ask without them for the present one."}"#,
+};
+
 pub(crate) const TOO_LARGE: Failure = Failure {
     status: "413",
     name: "TooLarge",
@@ -169,7 +179,7 @@ pub(crate) const FULL: Failure = Failure {
     example: r#"{"detail": "There is no space left on the disk of the data directory."}"#,
 };
 
-pub(crate) const ALL: [Failure; 16] = [
+pub(crate) const ALL: [Failure; 17] = [
     BAD_REQUEST,
     BAD_FIELDS,
     BAD_PARAMETERS,
@@ -179,6 +189,7 @@ pub(crate) const ALL: [Failure; 16] = [
     NOT_FOUND,
     NOT_ACCEPTABLE,
     TOO_SLOW,
+    OVERTAKEN,
     TOO_LARGE,
     UNSUPPORTED,
     OUTSIDE,

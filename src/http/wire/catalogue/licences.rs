@@ -146,12 +146,17 @@ enum EditName {
     Remove,
 }
 
-/// A name (100 letters at most), or a primary key.
+/// What a licence says, by name; blanks at both ends are cut.
+#[derive(ToSchema)]
+#[schema(as = SubdescriptorName, value_type = String, min_length = 1, max_length = 100)]
+struct Name(());
+
+/// A name or a primary key.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "describes what `SubdescriptorsBody` reads")]
 enum NameOrPk {
-    Name(String),
+    Name(Name),
     Pk(u64),
 }
 

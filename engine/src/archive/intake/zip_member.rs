@@ -1,18 +1,22 @@
 //! One member's content: unpacked as far as it was declared, and checked.
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Take};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bzip2::bufread::BzDecoder;
 use flate2::bufread::DeflateDecoder;
 use lzma_rust2::LzmaReader;
+#[cfg(feature = "zstd")]
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder, errors::FrameDecoderError};
 
-use super::directory::Fields;
-use super::{IntakeMember, our_failure};
+use super::our_failure;
+use super::zip::{IntakeMember, LOCAL_HEADER_BYTES};
+use super::zip_directory::Fields;
 use crate::error::IntakeError;
-use crate::limits::INTAKE_DICTIONARY_BYTES_MAX;
+use crate::limits::{INTAKE_DICTIONARY_BYTES_MAX, INTAKE_DICTIONARY_BYTES_SMALL};
 
-const LOCAL_HEADER_BYTES: usize = 30;
 const LOCAL_HEADER_MAGIC: u32 = 0x0403_4b50;
 
 /// Bytes of packed content that are read at a time.
@@ -25,6 +29,23 @@ pub(super) enum Method {
     Deflate,
     Bzip2,
     Lzma,
+    #[cfg(feature = "zstd")]
+    Zstd,
+}
+
+/// A method's number, and its name if it has a common one.
+pub(super) fn method_name(number: u16) -> String {
+    let name = match number {
+        1..=6 => "shrink, reduce or implode",
+        9 => "deflate64",
+        20 | 93 => "zstd",
+        95 => "xz",
+        97 => "wavpack",
+        98 => "ppmd",
+        99 => "AES",
+        _ => return number.to_string(),
+    };
+    format!("{number} ({name})")
 }
 
 impl Method {
@@ -35,6 +56,8 @@ impl Method {
             8 => Some(Self::Deflate),
             12 => Some(Self::Bzip2),
             14 => Some(Self::Lzma),
+            #[cfg(feature = "zstd")]
+            93 => Some(Self::Zstd),
             _ => None,
         }
     }
@@ -57,12 +80,17 @@ fn open<'r, R: Read + Seek>(
     mut source: Source<'r, R>,
     member: &IntakeMember,
 ) -> io::Result<MemberReader<'r, R>> {
-    let mut header = [0; LOCAL_HEADER_BYTES];
+    let mut header = [0; 30];
     source.read_exact(&mut header)?;
     let name_and_extra_bytes =
         parse_local_header(&header).ok_or_else(|| damaged("its local header is damaged"))?;
-    source.0.seek_relative(name_and_extra_bytes).map_err(failed)?;
+    let needed = LOCAL_HEADER_BYTES + u64::from(name_and_extra_bytes) + member.packed_length;
+    if needed > member.room {
+        return Err(damaged("its content runs into the next member"));
+    }
+    source.0.seek_relative(name_and_extra_bytes.into()).map_err(failed)?;
     let mut packed = BufReader::with_capacity(BUFFER_BYTES, source.take(member.packed_length));
+    let mut memory = None;
     let unpacked = match member.method {
         Method::Stored => Unpacked::Stored(packed),
         Method::Deflate => Unpacked::Deflate(DeflateDecoder::new(packed)),
@@ -74,13 +102,17 @@ fn open<'r, R: Read + Seek>(
             if needed > INTAKE_DICTIONARY_BYTES_MAX.into() {
                 return Err(damaged("its dictionary is too large"));
             }
-            Unpacked::Lzma(Box::new(LzmaReader::new_with_props(
-                packed,
-                member.length,
-                properties,
-                dictionary_bytes,
-                None,
-            )?))
+            memory = large_memory(needed);
+            let (length, props) = (member.length, properties);
+            let lzma = LzmaReader::new_with_props(packed, length, props, dictionary_bytes, None)?;
+            Unpacked::Lzma(Box::new(lzma))
+        }
+        #[cfg(feature = "zstd")]
+        Method::Zstd => {
+            memory = large_memory(member.length.min(INTAKE_DICTIONARY_BYTES_MAX.into()));
+            let window_max = INTAKE_DICTIONARY_BYTES_MAX.into();
+            let zstd = StreamingDecoder::new_with_max_window_size(packed, window_max);
+            Unpacked::Zstd(Box::new(zstd.map_err(of_zstd)?))
         }
     };
     let mut reader = MemberReader {
@@ -88,6 +120,7 @@ fn open<'r, R: Read + Seek>(
         crc32: crc32fast::Hasher::new(),
         crc32_declared: member.crc32,
         left: member.length,
+        _memory: memory,
     };
     if reader.left == 0 {
         reader.check_end()?;
@@ -96,12 +129,12 @@ fn open<'r, R: Read + Seek>(
 }
 
 /// Bytes of name and extra fields, which lie between a local header and its content.
-fn parse_local_header(header: &[u8]) -> Option<i64> {
+fn parse_local_header(header: &[u8]) -> Option<u32> {
     let mut fields = Fields(header);
     fields.magic(LOCAL_HEADER_MAGIC)?;
     // All else is said by the directory, and that is what was checked.
     fields.bytes(22)?;
-    Some(i64::from(fields.u16()?) + i64::from(fields.u16()?))
+    Some(u32::from(fields.u16()?) + u32::from(fields.u16()?))
 }
 
 /// The properties byte and the dictionary's length, from what stands before an lzma content.
@@ -124,6 +157,20 @@ pub(crate) struct MemberReader<'r, R: Read> {
     crc32_declared: u32,
     /// Bytes that are still to come.
     left: u64,
+    _memory: Option<MutexGuard<'static, ()>>,
+}
+
+/// Leave to hold so much memory for unpacking; one member at a time may have much.
+fn large_memory(bytes: u64) -> Option<MutexGuard<'static, ()>> {
+    static LARGE: Mutex<()> = Mutex::new(());
+    let is_large = bytes > INTAKE_DICTIONARY_BYTES_SMALL;
+    is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// An error of the decoder; what is below it stays below it.
+#[cfg(feature = "zstd")]
+fn of_zstd(error: FrameDecoderError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 type Packed<'r, R> = BufReader<Take<Source<'r, R>>>;
@@ -133,6 +180,8 @@ enum Unpacked<'r, R: Read> {
     Deflate(DeflateDecoder<Packed<'r, R>>),
     Bzip2(BzDecoder<Packed<'r, R>>),
     Lzma(Box<LzmaReader<Packed<'r, R>>>),
+    #[cfg(feature = "zstd")]
+    Zstd(Box<StreamingDecoder<Packed<'r, R>, FrameDecoder>>),
 }
 
 impl<R: Read> fmt::Debug for MemberReader<'_, R> {
@@ -181,6 +230,8 @@ impl<R: Read> Read for Unpacked<'_, R> {
             Self::Deflate(reader) => reader.read(buffer),
             Self::Bzip2(reader) => reader.read(buffer),
             Self::Lzma(reader) => reader.read(buffer),
+            #[cfg(feature = "zstd")]
+            Self::Zstd(reader) => reader.read(buffer),
         }
     }
 }
@@ -205,9 +256,21 @@ fn failed(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), SourceFailed(error))
 }
 
-/// The failure of our own disk, or else the error as it was.
+/// The failure of our own disk, wherever below a decoder's error, or else the error as it was.
 pub(super) fn failure_of_source(error: io::Error) -> Result<io::Error, io::Error> {
-    error.downcast::<SourceFailed>().map(|SourceFailed(cause)| cause)
+    let error = match error.downcast::<SourceFailed>() {
+        Ok(SourceFailed(cause)) => return Ok(cause),
+        Err(error) => error,
+    };
+    let mut cause = error.get_ref().and_then(|error| error.source());
+    while let Some(below) = cause {
+        let inner = below.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if inner.is_some_and(<dyn Error + Send + Sync>::is::<SourceFailed>) {
+            return Ok(error);
+        }
+        cause = below.source();
+    }
+    Err(error)
 }
 
 fn damaged(reason: &'static str) -> io::Error {

@@ -1,11 +1,12 @@
 //! Hostile, damaged and odd archives, most of them put together byte by byte.
 
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::archive::tests::{Tree, trees};
+use crate::limits::{FILE_BYTES_MAX, INTAKE_FILES_MAX};
 
 /// A member as it stands in an archive, lies included.
 #[derive(Clone)]
@@ -44,6 +45,9 @@ fn deflated(content: &[u8]) -> Member {
     encoder.write_all(content).unwrap();
     packed(8, &encoder.finish().unwrap(), content)
 }
+
+/// The word `granary ` forty times, by the program `zstd`.
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd\x00\x58\x7d\x00\x00\x40\x67\x72\x61\x6e\x61\x72\x79\x20\x01\x00\x35\x53\x0b\x17";
 
 fn zip_of(members: &[Member]) -> Vec<u8> {
     let (mut zip, mut directory) = (Vec::new(), Vec::new());
@@ -209,9 +213,81 @@ fn members_that_are_no_plain_files_are_refused() {
     link.attributes = 0o020_666 << 16;
     assert!(refusal(&[link]).contains("regular"));
     assert!(refusal(&[stored("directory/", b"content")]).contains("directory"));
-    let strange = packed(93, b"zstd", b"");
+    let strange = packed(98, b"ppmd", b"");
     let text = refusal(&[strange]);
-    assert!(text.contains("member") && text.contains("93"));
+    assert!(text.contains("member") && text.contains("98 (ppmd)") && text.contains("deflate"));
+    for name in ["..\\x", "C:\\x"] {
+        let outcome = read_whole(&zip_of(&[stored("ok", b""), stored(name, b"")]));
+        assert!(matches!(outcome, Err(IntakeError::BadFilename { .. })), "{name:?}");
+    }
+}
+
+/// The zip of two members whose directory says that the second begins elsewhere.
+fn with_second_header_at(offset: u32) -> Vec<u8> {
+    let mut zip = zip_of(&[stored("a", &[1; 100]), stored("b", &[2; 100])]);
+    let directory = zip.windows(4).position(|magic| magic == b"PK\x01\x02").unwrap();
+    let second = directory + 46 + 1;
+    zip[second + 42..second + 46].copy_from_slice(&offset.to_le_bytes());
+    zip
+}
+
+/// A bomb without nested archives is made of members that share what they unpack to.
+#[test]
+fn members_that_lie_upon_each_other_are_refused() {
+    assert!(read_whole(&with_second_header_at(131)).is_ok());
+    for offset in [0, 1, 50, 100, 130] {
+        let text = read_whole(&with_second_header_at(offset)).unwrap_err().to_string();
+        assert!(text.contains("lies upon") || text.contains("runs into"), "{offset}: {text}");
+    }
+    // The local header's own lengths, which the directory does not tell, lead into the next one.
+    let mut zip = zip_of(&[stored("a", &[1; 100]), stored("b", &[2; 100])]);
+    zip[28] = 5;
+    let text = read_whole(&zip).unwrap_err().to_string();
+    assert!(text.contains("runs into the next"), "{text}");
+}
+
+/// By the count alone, although they are all there.
+#[test]
+fn more_than_a_million_members_are_refused_unread() {
+    struct Counting<'z>(Cursor<&'z [u8]>, usize);
+    impl Read for Counting<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = self.0.read(buffer)?;
+            self.1 += count;
+            Ok(count)
+        }
+    }
+    impl Seek for Counting<'_> {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+    let one = zip_of(&[stored("a", b"")]);
+    let entry = one[31..31 + 47].to_vec();
+    let count = u64::try_from(INTAKE_FILES_MAX + 1).unwrap();
+    let mut zip = [&one[..31], &entry.repeat(INTAKE_FILES_MAX + 1)].concat();
+    let directory_bytes: u64 = 47 * count;
+    zip.extend(b"PK\x06\x06\x2c\0\0\0\0\0\0\0\x2d\0\x2d\0\0\0\0\0\0\0\0\0");
+    zip.extend(count.to_le_bytes().repeat(2));
+    zip.extend(directory_bytes.to_le_bytes());
+    zip.extend(31u64.to_le_bytes());
+    zip.extend(b"PK\x06\x07\0\0\0\0");
+    zip.extend((31 + directory_bytes).to_le_bytes());
+    zip.extend(b"\x01\0\0\0");
+    zip.extend(&one[one.len() - 22..]);
+    let mut reader = Counting(Cursor::new(&zip), 0);
+    let outcome = read_directory(&mut reader);
+    assert!(matches!(outcome, Err(IntakeError::TooLarge { actual, .. }) if actual == count));
+    assert!(reader.1 < 200_000, "only its end was read: {} bytes", reader.1);
+}
+
+#[test]
+fn an_archive_that_is_cut_anywhere_is_refused() {
+    let zip = zip_of(&[stored("a", b"content"), deflated(&[7; 500]), stored("d/e", b"")]);
+    assert_eq!(read_whole(&zip).unwrap().len(), 3);
+    for length in 0..zip.len() {
+        assert!(read_whole(&zip[..length]).is_err(), "cut at {length}");
+    }
 }
 
 #[test]
@@ -225,7 +301,11 @@ fn every_method_of_the_wire_is_unpacked() {
         \xfe\x49\x27\x6c\x11\x79\x8e\x63\x1d\x2f\xff\xff\x8a\x2c\x00\x00";
     let mut with_lzma = packed(14, lzma, &content);
     with_lzma.flags |= 1 << 1;
-    for member in [deflated(&content), packed(12, bzip2, &content), with_lzma] {
+    let mut members = vec![deflated(&content), packed(12, bzip2, &content), with_lzma];
+    if cfg!(feature = "zstd") {
+        members.push(packed(93, ZSTD, &content));
+    }
+    for member in members {
         let read = read_whole(&zip_of(std::slice::from_ref(&member))).unwrap();
         assert_eq!(read[0].1, content, "method {}", member.method);
 
@@ -315,7 +395,11 @@ fn a_failure_of_our_disk_is_not_the_archives_fault() {
             self.0.seek(to)
         }
     }
-    for member in [stored("a", b"content"), deflated(b"content")] {
+    let mut members = vec![stored("a", b"content"), deflated(b"content")];
+    if cfg!(feature = "zstd") {
+        members.push(packed(93, ZSTD, &b"granary ".repeat(40)));
+    }
+    for member in members {
         let mut reader = Failing(Cursor::new(zip_of(&[member])), false);
         let members = read_directory(&mut reader).unwrap();
         reader.1 = true;

@@ -1,0 +1,100 @@
+//! What has come of an archive on its way into a dataset.
+
+use super::super::merge::expected;
+use super::super::{Bulk, LargeSet, header};
+use crate::blobs::StagedBlob;
+use crate::committer::{Reply, Submission};
+use crate::dataset::plan_free_names;
+use crate::error::MutationError;
+use crate::limits::CHANGE_FILES_MAX;
+use crate::model::change::{Change, NewFile, SetPurpose};
+use crate::model::{DatasetId, FileRecord, Filename, StoredFile, Timestamp};
+
+/// Files that one record may hold, and their contents.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) stored: Vec<StoredFile>,
+    pub(super) files: Vec<NewFile>,
+    pub(super) contents: Vec<StagedBlob>,
+}
+
+impl Part {
+    /// Adds a file.
+    pub(super) fn push(&mut self, filename: Filename, content: StagedBlob) {
+        let record = FileRecord {
+            digest: content.digest(),
+            length: content.length(),
+            crc32: content.crc32(),
+            creation_time: Timestamp::now(),
+            compressible: content.compressible(),
+        };
+        self.stored.push(StoredFile { filename: filename.clone(), digest: record.digest });
+        self.files.push(NewFile { filename, record, metadata: String::new() });
+        self.contents.push(content);
+    }
+
+    /// The part as all there is.
+    pub(super) fn whole(self) -> Staged {
+        let place = Place::Whole { files: self.files, contents: self.contents };
+        Staged { stored: self.stored, place }
+    }
+}
+
+/// All files of an archive, and where their contents wait. Dropped, nothing of it remains.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    stored: Vec<StoredFile>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Small: one change will bring everything.
+    Whole { files: Vec<NewFile>, contents: Vec<StagedBlob> },
+    /// Large: the parts are in the journal.
+    Parts(LargeSet),
+}
+
+impl Staged {
+    /// Files whose parts are in the journal.
+    pub(super) fn of_parts(stored: Vec<StoredFile>, set: LargeSet) -> Self {
+        Self { stored, place: Place::Parts(set) }
+    }
+
+    /// Makes the files visible. The dataset stands still.
+    pub(super) fn commit(
+        self,
+        bulk: &Bulk,
+        dataset: DatasetId,
+    ) -> Result<Vec<StoredFile>, MutationError> {
+        let names: Vec<&Filename> = self.stored.iter().map(|file| &file.filename).collect();
+        let revision = expect_free(bulk, dataset, &names)?;
+        match self.place {
+            Place::Whole { files, contents } => {
+                let (reply, ticket) = Reply::new(None);
+                let change = Change::AddFiles { dataset, files };
+                bulk.committer.submit(Submission { change, contents, reply })?;
+                ticket.redeem_blocking()?;
+            }
+            Place::Parts(set) => {
+                set.commit(SetPurpose::AddFiles { dataset, revision })?;
+            }
+        }
+        Ok(self.stored)
+    }
+}
+
+/// Whether all these names may be added, in short snapshots of one and the same revision, which it
+/// gives.
+pub(super) fn expect_free(
+    bulk: &Bulk,
+    dataset: DatasetId,
+    names: &[&Filename],
+) -> Result<u64, MutationError> {
+    let revision = header(&bulk.store.snapshot()?, dataset)?.revision;
+    for names in names.chunks(CHANGE_FILES_MAX) {
+        let snapshot = bulk.store.snapshot()?;
+        plan_free_names(&snapshot, &expected(&snapshot, dataset, revision)?, names)?;
+    }
+    Ok(revision)
+}

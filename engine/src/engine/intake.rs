@@ -1,0 +1,221 @@
+//! An archive of files that arrives from a client.
+//!
+//! What it is shows with its first bytes. A zip is spooled, since its list stands at its end; a
+//! tar is taken in while it comes. Either is added whole or not at all, and what a client that
+//! goes away leaves behind is given up.
+
+use std::io::{self, BufReader, Read};
+
+use bytes::Bytes;
+use flate2::bufread::MultiGzDecoder;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Engine;
+use crate::archive::intake::{IntakeKind, SNIFF_BYTES, sniff};
+use crate::bulk::{self, Bulk, Staged};
+use crate::error::{IntakeError, MutationError};
+use crate::limits::{INTAKE_BYTES_MAX, INTAKE_CHUNK_BYTES, INTAKE_CHUNKS_MAX, INTAKES_WAITING_MAX};
+use crate::model::{DatasetId, StoredFile};
+use crate::spool::SpoolUpload;
+use crate::turns::Turn;
+
+/// An archive on its way in.
+#[derive(Debug)]
+pub struct Intake {
+    engine: Engine,
+    dataset: DatasetId,
+    declared: Option<IntakeKind>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Too few bytes have come to tell what it is.
+    Beginning(Vec<u8>),
+    Zip(SpoolUpload),
+    Tar(TarIntake),
+    /// After an error, or after a future that was dropped half way.
+    Over,
+}
+
+impl Engine {
+    /// Begins to take in an archive of files; `declared` is what its sender calls it.
+    pub fn begin_intake(&self, dataset: DatasetId, declared: Option<IntakeKind>) -> Intake {
+        Intake { engine: self.clone(), dataset, declared, state: State::Beginning(Vec::new()) }
+    }
+}
+
+impl Intake {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// See [`IntakeError`]; it is over then, and nothing of it remains.
+    ///
+    /// # Cancellation
+    /// After a write that was dropped half way it is over, as after an error.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), IntakeError> {
+        self.state = match std::mem::replace(&mut self.state, State::Over) {
+            State::Beginning(mut start) if start.len() + bytes.len() < SNIFF_BYTES => {
+                start.extend_from_slice(bytes);
+                State::Beginning(start)
+            }
+            State::Beginning(start) => {
+                // Mostly empty: the first bytes come together.
+                let first = [&start, bytes].concat();
+                self.begun(&first).await?
+            }
+            state @ (State::Zip(_) | State::Tar(_) | State::Over) => written(state, bytes).await?,
+        };
+        Ok(())
+    }
+
+    /// Adds the files, once all bytes have come.
+    ///
+    /// # Errors
+    /// See [`IntakeError`]; nothing was added.
+    pub async fn finish(mut self) -> Result<Vec<StoredFile>, IntakeError> {
+        let state = match std::mem::replace(&mut self.state, State::Over) {
+            State::Beginning(start) => self.begun(&start).await?,
+            state @ (State::Zip(_) | State::Tar(_) | State::Over) => state,
+        };
+        let (engine, dataset) = (self.engine, self.dataset);
+        match state {
+            State::Zip(spool) => engine.add_files(dataset, spool.finish().await?).await,
+            State::Tar(tar) => {
+                let staged = tar.finish().await?;
+                let commit =
+                    move |bulk: Bulk| async move { bulk::commit(&bulk, dataset, staged).await };
+                engine.to_its_end(commit).await
+            }
+            State::Beginning(_) | State::Over => Err(over()),
+        }
+    }
+
+    /// The state that its first bytes ask for, these bytes taken.
+    async fn begun(&self, first: &[u8]) -> Result<State, IntakeError> {
+        let kind = sniff(first, self.declared);
+        let state = match kind {
+            IntakeKind::Zip => State::Zip(self.engine.begin_spool_upload()),
+            IntakeKind::Tar | IntakeKind::TarGz => {
+                let turn = self.engine.inner.intake_turns.take().await.ok_or({
+                    let waiting = INTAKES_WAITING_MAX;
+                    MutationError::Busy { what: "the intake of tars", waiting }
+                })?;
+                let bulk = self.engine.inner.bulk.clone();
+                State::Tar(TarIntake::begin(bulk, self.dataset, kind, turn))
+            }
+        };
+        written(state, first).await
+    }
+}
+
+async fn written(state: State, bytes: &[u8]) -> Result<State, IntakeError> {
+    match state {
+        State::Zip(mut spool) => {
+            spool.write(bytes).await?;
+            Ok(State::Zip(spool))
+        }
+        State::Tar(mut tar) => {
+            tar.write(bytes).await?;
+            Ok(State::Tar(tar))
+        }
+        State::Beginning(_) | State::Over => Err(over()),
+    }
+}
+
+fn over() -> IntakeError {
+    let cause = io::Error::other("the intake was given up before");
+    IntakeError::Mutation(MutationError::Staging { cause: cause.into() })
+}
+
+/// A tar, read on the blocking pool while it comes.
+#[derive(Debug)]
+struct TarIntake {
+    sender: mpsc::Sender<Arriving>,
+    staging: JoinHandle<Result<Staged, IntakeError>>,
+    bytes_taken: u64,
+}
+
+/// What the reader is told.
+#[derive(Debug)]
+enum Arriving {
+    Bytes(Bytes),
+    /// All has come. A channel that closes without it is a client that went away.
+    End,
+}
+
+impl TarIntake {
+    fn begin(bulk: Bulk, dataset: DatasetId, kind: IntakeKind, turn: Turn) -> Self {
+        let (sender, receiver) = mpsc::channel(INTAKE_CHUNKS_MAX);
+        let source = ArrivingReader { receiver, chunk: Bytes::new(), has_ended: false };
+        let staging = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            match kind {
+                IntakeKind::TarGz => {
+                    let packed = BufReader::with_capacity(INTAKE_CHUNK_BYTES, source);
+                    bulk::stage_tar(&bulk, dataset, MultiGzDecoder::new(packed))
+                }
+                IntakeKind::Tar | IntakeKind::Zip => bulk::stage_tar(&bulk, dataset, source),
+            }
+        });
+        Self { sender, staging, bytes_taken: 0 }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), IntakeError> {
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.bytes_taken = self.bytes_taken.saturating_add(length);
+        if self.bytes_taken > INTAKE_BYTES_MAX {
+            let (actual, limit) = (self.bytes_taken, INTAKE_BYTES_MAX);
+            return Err(IntakeError::TooLarge { what: "the size of the body", actual, limit });
+        }
+        for chunk in bytes.chunks(INTAKE_CHUNK_BYTES) {
+            let chunk = Arriving::Bytes(Bytes::copy_from_slice(chunk));
+            if self.sender.send(chunk).await.is_err() {
+                return Err(self.refusal().await);
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Staged, IntakeError> {
+        if self.sender.send(Arriving::End).await.is_err() {
+            return Err(self.refusal().await);
+        }
+        let staged = self.staging.await;
+        staged.unwrap_or_else(|_panicked| Err(MutationError::Panicked.into()))
+    }
+
+    /// Why the reader stopped before the end.
+    async fn refusal(&mut self) -> IntakeError {
+        match (&mut self.staging).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(_)) => over(),
+            Err(_panicked) => MutationError::Panicked.into(),
+        }
+    }
+}
+
+/// Reads what arrives. Blocks.
+struct ArrivingReader {
+    receiver: mpsc::Receiver<Arriving>,
+    chunk: Bytes,
+    has_ended: bool,
+}
+
+impl Read for ArrivingReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() && !self.has_ended {
+            match self.receiver.blocking_recv() {
+                Some(Arriving::Bytes(bytes)) => self.chunk = bytes,
+                Some(Arriving::End) => self.has_ended = true,
+                None => return Err(io::Error::other("its sender went away")),
+            }
+        }
+        let length = buffer.len().min(self.chunk.len());
+        let bytes = self.chunk.split_to(length);
+        let (target, _) = buffer.split_at_mut(length);
+        target.copy_from_slice(&bytes);
+        Ok(length)
+    }
+}

@@ -1,0 +1,83 @@
+//! Turns at work that only so many may do at once: some work, some wait, the others are refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// Gives turns in the order in which they were asked for; clones give the same ones.
+#[derive(Debug, Clone)]
+pub(crate) struct Turns {
+    at_once: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    wait_max: Duration,
+}
+
+/// Leave to work until it is dropped.
+#[derive(Debug)]
+#[must_use = "another one's turn comes as soon as this is dropped"]
+pub(crate) struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+impl Turns {
+    /// Lets so many work at once, and so many wait for so long.
+    pub(crate) fn new(at_once: usize, waiting_max: usize, wait_max: Duration) -> Self {
+        Self {
+            at_once: Arc::new(Semaphore::new(at_once)),
+            waiting: Arc::new(Semaphore::new(waiting_max)),
+            wait_max,
+        }
+    }
+
+    /// Waits for a turn; `None` if too many wait already, or it did not come in time.
+    ///
+    /// # Cancellation
+    /// A dropped future gives up its place.
+    pub(crate) async fn take(&self) -> Option<Turn> {
+        if let Ok(permit) = Arc::clone(&self.at_once).try_acquire_owned() {
+            return Some(Turn(permit));
+        }
+        let _place = self.waiting.try_acquire().ok()?;
+        let turn = timeout(self.wait_max, Arc::clone(&self.at_once).acquire_owned()).await;
+        turn.ok()?.ok().map(Turn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn some_work_some_wait_and_the_others_are_refused() {
+        let turns = Turns::new(1, 1, Duration::from_hours(1));
+        let first = turns.take().await.unwrap();
+        let waiting = turns.clone();
+        let mut second = tokio::spawn(async move { waiting.take().await });
+        while turns.waiting.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(turns.take().await.is_none(), "the one place to wait is taken");
+        assert!(!second.is_finished());
+        drop(first);
+        let second = (&mut second).await.unwrap().unwrap();
+        assert_eq!(turns.waiting.available_permits(), 1);
+        drop(second);
+        assert!(turns.take().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_or_goes_away_leaves_the_queue() {
+        let turns = Turns::new(0, 1, Duration::ZERO);
+        for _ in 0..3 {
+            assert!(turns.take().await.is_none());
+        }
+        let turns = Turns::new(0, 1, Duration::from_hours(1));
+        for _ in 0..3 {
+            let mut gone = Box::pin(turns.take());
+            let waits = std::future::poll_fn(|context| {
+                std::task::Poll::Ready(gone.as_mut().poll(context).is_pending())
+            });
+            assert!(waits.await);
+        }
+    }
+}
