@@ -52,6 +52,8 @@ mod path;
 
 mod projects;
 
+mod query;
+
 mod range;
 
 mod respond;
@@ -71,7 +73,6 @@ mod wire;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
-use axum::routing::{MethodRouter, delete, get, patch, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::routes;
 
@@ -82,16 +83,14 @@ pub use state::AppState;
 /// The whole API as a router.
 pub fn router(state: AppState) -> Router {
     let (router, _) = routes().split();
-    let api = router
+    router
         .fallback(headers::no_route)
-        .method_not_allowed_fallback(headers::other_method)
         // Bodies have bounds of their own, see `body.rs` and the engine's.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(error::panicked))
-        .with_state(state);
-    // Around the whole router, since a layer inside runs before the router adds `Allow`.
-    let api = Router::new().fallback_service(api);
-    api.layer(from_fn(headers::add)).layer(from_fn(inflow::watch))
+        .layer(from_fn(headers::add))
+        .layer(from_fn(inflow::watch))
+        .with_state(state)
 }
 
 /// The route table. Methods and paths stand at the handlers, with all else that is said of them.
@@ -99,11 +98,18 @@ fn routes() -> Routes {
     Routes::new(openapi::begin())
         .group(&["server"], server_routes())
         .group(&["auth"], auth_routes())
+        .group(&["users"], user_routes())
+        .group(&["teams"], team_routes())
+        .group(&["projects"], project_routes())
+        .group(&["licences", "licenses"], licence_routes())
+        .group(&["nodes"], node_routes())
         .group(&["datasets"], dataset_routes())
         .group(&["files"], file_routes())
         .group(&["metadata"], metadata_routes())
-        .nameless("/v1/datasets/{pk}/files/", post(files::add_file).delete(files::delete_file))
-        .undescribed(catalogue_routes())
+        .nameless(vec![
+            routes!(files::add_file, files::delete_file),
+            routes!(teams::get_permissions),
+        ])
 }
 
 fn server_routes() -> Vec<Route> {
@@ -120,24 +126,84 @@ fn auth_routes() -> Vec<Route> {
     vec![routes!(auth::obtain), routes!(auth::refresh), routes!(auth::verify)]
 }
 
+fn user_routes() -> Vec<Route> {
+    vec![
+        routes!(users::list),
+        routes!(users::create),
+        routes!(users::retrieve, users::update, users::partial_update, users::destroy),
+    ]
+}
+
+fn team_routes() -> Vec<Route> {
+    vec![
+        routes!(teams::list),
+        routes!(teams::create),
+        routes!(teams::retrieve, teams::update, teams::partial_update, teams::destroy),
+        routes!(teams::modify_memberships),
+        routes!(teams::get_permissions),
+        routes!(teams::hard_delete),
+        routes!(teams::reinstate),
+    ]
+}
+
+fn project_routes() -> Vec<Route> {
+    vec![
+        routes!(projects::list),
+        routes!(projects::create),
+        routes!(projects::retrieve, projects::update, projects::partial_update, projects::destroy),
+        routes!(projects::hard_delete),
+        routes!(projects::reinstate),
+    ]
+}
+
+fn licence_routes() -> Vec<Route> {
+    vec![
+        routes!(licences::list),
+        routes!(licences::create),
+        routes!(licences::retrieve, licences::update, licences::partial_update, licences::destroy),
+        routes!(licences::modify_subdescriptors),
+    ]
+}
+
+fn node_routes() -> Vec<Route> {
+    vec![
+        routes!(nodes::list),
+        routes!(nodes::create),
+        routes!(nodes::ping),
+        routes!(nodes::retrieve, nodes::update, nodes::partial_update, nodes::destroy),
+        routes!(nodes::ping_one),
+    ]
+}
+
 fn dataset_routes() -> Vec<Route> {
     vec![
+        routes!(datasets::list),
         routes!(datasets::create),
-        routes!(datasets::retrieve, datasets::update, datasets::partial_update, datasets::destroy),
-        routes!(datasets::clear),
-        routes!(datasets::merge),
+        routes!(
+            datasets::retrieve,
+            datasets::update,
+            datasets::partial_update,
+            datasets::ends::destroy
+        ),
+        routes!(datasets::changes::clear),
+        routes!(datasets::changes::merge),
         routes!(download::download),
-        routes!(datasets::copy),
-        routes!(datasets::hard_delete),
-        routes!(datasets::reinstate),
+        routes!(download::zip),
+        routes!(download::tar_gz),
+        routes!(datasets::changes::copy),
+        routes!(datasets::ends::hard_delete),
+        routes!(datasets::ends::reinstate),
     ]
 }
 
 fn file_routes() -> Vec<Route> {
     vec![
+        routes!(file_listing::list_files),
         routes!(files::add_file, files::get_file, files::delete_file),
         routes!(files::add_files),
         routes!(files::get_file_by_handle),
+        routes!(bulk::delete_files),
+        routes!(bulk::rename_file),
     ]
 }
 
@@ -145,84 +211,6 @@ fn metadata_routes() -> Vec<Route> {
     vec![
         routes!(metadata::get_all_metadata),
         routes!(metadata::set_metadata, metadata::get_metadata),
+        routes!(bulk::set_many_metadata),
     ]
-}
-
-/// A path with and without a slash at its end.
-fn both(path: &str, methods: impl Fn() -> MethodRouter<AppState>) -> Router<AppState> {
-    Router::new().route(path, methods()).route(&format!("{path}/"), methods())
-}
-
-fn catalogue_routes() -> Router<AppState> {
-    let licences = |path: &str| {
-        Router::new()
-            .merge(both(&format!("{path}/list"), || post(lists::list::<lists::Licences>)))
-            .merge(both(&format!("{path}/create"), || post(licences::create)))
-            .merge(both(&format!("{path}/{{pk}}"), || {
-                get(licences::retrieve)
-                    .put(licences::update)
-                    .patch(licences::partial_update)
-                    .delete(licences::destroy)
-            }))
-            .merge(both(&format!("{path}/{{pk}}/subdescriptors"), || {
-                patch(licences::modify_subdescriptors)
-            }))
-    };
-    Router::new()
-        .merge(both("/v1/datasets/list", || post(lists::list::<lists::Datasets>)))
-        .merge(both("/v1/datasets/{pk}/archive.zip", || get(download::zip)))
-        .merge(both("/v1/datasets/{pk}/archive.tar.gz", || get(download::tar_gz)))
-        .merge(both("/v1/datasets/{pk}/files", || get(file_listing::list_files)))
-        .merge(both("/v1/datasets/{pk}/files-delete", || post(bulk::delete_files)))
-        .merge(both("/v1/datasets/{pk}/files-rename", || post(bulk::rename_file)))
-        .merge(both("/v1/datasets/{pk}/metadata-multi", || post(bulk::set_many_metadata)))
-        .merge(both("/v1/users/list", || post(lists::list::<lists::Users>)))
-        .merge(both("/v1/users/create", || post(users::create)))
-        .route("/v1/users/{*username}", one_user())
-        .merge(both("/v1/teams/list", || post(lists::list::<lists::Teams>)))
-        .merge(both("/v1/teams/create", || post(teams::create)))
-        .merge(both("/v1/teams/{pk}", one_team))
-        .merge(team_routes())
-        .merge(both("/v1/projects/list", || post(lists::list::<lists::Projects>)))
-        .merge(both("/v1/projects/create", || post(projects::create)))
-        .merge(both("/v1/projects/{pk}", one_project))
-        .merge(both("/v1/projects/{pk}/hard", || delete(projects::hard_delete)))
-        .merge(both("/v1/projects/{pk}/reinstate", || delete(projects::reinstate)))
-        .merge(licences("/v1/licences"))
-        .merge(licences("/v1/licenses"))
-        .merge(both("/v1/nodes/list", || post(lists::list::<lists::Nodes>)))
-        .merge(both("/v1/nodes/create", || post(nodes::create)))
-        .merge(both("/v1/nodes/ping", || get(nodes::ping)))
-        .merge(both("/v1/nodes/{pk}", one_node))
-        .merge(both("/v1/nodes/{pk}/ping", || get(nodes::ping_one)))
-}
-
-fn one_user() -> MethodRouter<AppState> {
-    get(users::retrieve).put(users::update).patch(users::partial_update).delete(users::destroy)
-}
-
-fn one_team() -> MethodRouter<AppState> {
-    get(teams::retrieve).put(teams::update).patch(teams::partial_update).delete(teams::destroy)
-}
-
-fn one_project() -> MethodRouter<AppState> {
-    get(projects::retrieve)
-        .put(projects::update)
-        .patch(projects::partial_update)
-        .delete(projects::destroy)
-}
-
-fn one_node() -> MethodRouter<AppState> {
-    get(nodes::retrieve).put(nodes::update).patch(nodes::partial_update).delete(nodes::destroy)
-}
-
-fn team_routes() -> Router<AppState> {
-    let permissions = || get(teams::get_permissions);
-    Router::new()
-        .merge(both("/v1/teams/{pk}/memberships", || patch(teams::modify_memberships)))
-        // The empty name is a name too, and nobody's.
-        .route("/v1/teams/{pk}/permissions/", permissions())
-        .route("/v1/teams/{pk}/permissions/{*username}", permissions())
-        .merge(both("/v1/teams/{pk}/hard", || delete(teams::hard_delete)))
-        .merge(both("/v1/teams/{pk}/reinstate", || delete(teams::reinstate)))
 }

@@ -8,15 +8,29 @@ use axum::response::Response;
 use super::body::Incoming;
 use super::datasets::{Opened, open};
 use super::error::ApiError;
+use super::openapi::failures::{Growing, Guarded, JsonBody};
 use super::path;
 use super::respond::json;
 use super::state::AppState;
 use super::wire::File;
-use super::wire::files::{Count, RenameBody, read_metadata_map, read_selection};
+use super::wire::files::{
+    Count, MetadataMap, RenameBody, Selection, read_metadata_map, read_selection,
+};
 use crate::permission::{Action, Principal};
 
-/// `POST /datasets/{pk}/files-delete`: files by name, all of which must be there, or by the text
-/// that their names begin with.
+/// Deletes files by name, all of which must be there, or by the text that their names begin with.
+///
+/// For members of the owning team who may write, who may execute and come from a node, and
+/// administrators.
+#[utoipa::path(
+    post,
+    path = "/v1/datasets/{pk}/files-delete",
+    request_body = Selection,
+    responses(
+        (status = OK, description = "How many files were deleted.", body = Count),
+        Guarded, JsonBody,
+    ),
+)]
 pub(crate) async fn delete_files(
     State(app): State<AppState>,
     principal: Principal,
@@ -31,7 +45,18 @@ pub(crate) async fn delete_files(
     json(StatusCode::OK, &Count { count })
 }
 
-/// `POST /datasets/{pk}/metadata-multi`: metadata by name of file; all files must be there.
+/// Sets the metadata of many files, all of which must be there.
+///
+/// For the same as setting one file's.
+#[utoipa::path(
+    post,
+    path = "/v1/datasets/{pk}/metadata-multi",
+    request_body = MetadataMap,
+    responses(
+        (status = OK, description = "How many files got metadata.", body = Count),
+        Guarded, Growing, JsonBody,
+    ),
+)]
 pub(crate) async fn set_many_metadata(
     State(app): State<AppState>,
     principal: Principal,
@@ -46,7 +71,19 @@ pub(crate) async fn set_many_metadata(
     json(StatusCode::OK, &Count { count })
 }
 
-/// `POST /datasets/{pk}/files-rename`: content, metadata and time of creation come along.
+/// Gives a file another name; content, metadata and time of creation come along.
+///
+/// For members of the owning team who may write, who may execute and come from a node, and
+/// administrators. The new name is cleaned, and refused, as that of an added file.
+#[utoipa::path(
+    post,
+    path = "/v1/datasets/{pk}/files-rename",
+    request_body = RenameBody,
+    responses(
+        (status = OK, description = "The file under its new name.", body = File<'_>),
+        Guarded, Growing, JsonBody,
+    ),
+)]
 pub(crate) async fn rename_file(
     State(app): State<AppState>,
     principal: Principal,

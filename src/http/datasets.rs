@@ -1,23 +1,28 @@
-//! Actions on datasets as a whole.
+//! Datasets: list, create, retrieve, update; their ends and what is made of them stand below.
+
+pub(crate) mod changes;
+
+pub(crate) mod ends;
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
+use granary_engine::Snapshot;
 use granary_engine::model::{Dataset, DatasetId};
-use granary_engine::{MutationError, Snapshot, UniqueRule};
 
 use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
-use super::openapi::failures::{
-    FieldsBody, Growing, Guarded, JsonBody, KnownParameters, Restricted,
-};
-use super::openapi::parameters::ShowFiles;
+use super::lists;
+use super::openapi::failures::{FieldsBody, Growing, Guarded, JsonBody, Restricted};
+use super::openapi::parameters::{Page, ShowFiles};
 use super::path;
-use super::respond::{changed_dataset, dataset, empty, read_dataset};
+use super::query;
+use super::respond::{changed_dataset, dataset, read_dataset};
 use super::state::AppState;
-use super::wire::bodies::{AllFields, CopyBody, DatasetBody, MergeBody, SomeFields, read_merge};
+use super::wire::bodies::{AllFields, DatasetBody, SomeFields};
 use super::wire::datasets::Shape;
+use super::wire::filter::FilterBody;
 use crate::permission::{Action, Allowed, Object, Principal, allow};
 
 /// A dataset that an action is permitted on, in the state that said so.
@@ -40,9 +45,32 @@ pub(crate) fn open(
     Ok(Opened { snapshot, dataset, allowed })
 }
 
-/// Whether the answer is to hold the map of files; `?files=false` leaves it out.
-fn with_files(uri: &Uri) -> bool {
-    path::query(uri, "files") != Some("false")
+/// Lists the datasets that the caller may see.
+///
+/// Everybody sees public ones, members those of their teams too, administrators all.
+#[utoipa::path(
+    post,
+    path = "/v1/datasets/list",
+    params(ShowFiles, Page),
+    request_body = Option<FilterBody>,
+    responses(
+        (
+            status = OK,
+            description = "The datasets.",
+            body = Vec<Shape<'_>>,
+            headers(("Link" = String, description = "Where the next page is, if there is one.")),
+        ),
+        JsonBody,
+    ),
+    security((), ("bearer" = [])),
+)]
+pub(crate) async fn list(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    lists::list::<lists::Datasets>(app, principal, uri, incoming).await
 }
 
 /// Makes a new, empty dataset, version 1 of its name.
@@ -74,9 +102,10 @@ pub(crate) async fn create(
         let allowed = allow(&snapshot, &principal, Action::CreateDataset, object)?;
         (body.dataset(principal.user_id()), allowed)
     };
+    let with_files = query::with_files(&uri)?;
     let new = new.ok_or_else(|| ApiError::internal("a complete body gave no dataset"))?;
     let created = app.engine(&allowed).create_dataset(new).await?;
-    changed_dataset(&app, StatusCode::CREATED, created, with_files(&uri)).await
+    changed_dataset(&app, StatusCode::CREATED, created, with_files).await
 }
 
 /// Shows a dataset, soft-deleted or not.
@@ -96,7 +125,8 @@ pub(crate) async fn retrieve(
 ) -> Result<Response, ApiError> {
     let opened = open(&app, &principal, Action::RetrieveDataset, path::dataset(&uri)?)?;
     let Opened { snapshot, dataset: shown, .. } = opened;
-    dataset(&app, StatusCode::OK, snapshot, shown, with_files(&uri)).await
+    let with_files = query::with_files(&uri)?;
+    dataset(&app, StatusCode::OK, snapshot, shown, with_files).await
 }
 
 /// Changes a dataset; the same fields are needed as for a new one.
@@ -129,7 +159,7 @@ pub(crate) async fn update(
     patch,
     path = "/v1/datasets/{pk}",
     params(ShowFiles),
-    request_body = SomeFields,
+    request_body = Option<SomeFields>,
     responses(
         (status = OK, description = "The changed dataset.", body = Shape<'_>),
         Guarded, Growing, FieldsBody,
@@ -153,6 +183,7 @@ async fn change(
 ) -> Result<Response, ApiError> {
     let id = path::dataset(uri)?;
     let Opened { dataset, allowed, .. } = open(app, principal, Action::UpdateDataset, id)?;
+    let with_files = query::with_files(uri)?;
     let fields = incoming.fields(app).await?;
     let patch = {
         let snapshot = app.snapshot()?;
@@ -167,169 +198,5 @@ async fn change(
         body.patch()
     };
     let changed = app.engine(&allowed).update_dataset(id, patch).await?;
-    changed_dataset(app, StatusCode::OK, changed, with_files(uri)).await
-}
-
-/// Soft-deletes a dataset; it can be reinstated.
-///
-/// For members of the owning team who may write, and administrators. Once more changes nothing.
-#[utoipa::path(
-    delete,
-    path = "/v1/datasets/{pk}",
-    responses((status = NO_CONTENT, description = "It is deleted."), Guarded),
-)]
-pub(crate) async fn destroy(
-    State(app): State<AppState>,
-    principal: Principal,
-    uri: Uri,
-) -> Result<Response, ApiError> {
-    let id = path::dataset(&uri)?;
-    let Opened { allowed, .. } = open(&app, &principal, Action::DestroyDataset, id)?;
-    app.engine(&allowed).destroy_dataset(id).await?;
-    Ok(empty(StatusCode::NO_CONTENT))
-}
-
-/// Empties the metadata of all files of a dataset.
-///
-/// For members of the owning team who may write, who may execute and come from a node, and
-/// administrators.
-#[utoipa::path(
-    delete,
-    path = "/v1/datasets/{pk}/clear",
-    params(ShowFiles),
-    responses(
-        (status = OK, description = "The cleared dataset.", body = Shape<'_>),
-        Guarded, Growing,
-    ),
-)]
-pub(crate) async fn clear(
-    State(app): State<AppState>,
-    principal: Principal,
-    uri: Uri,
-) -> Result<Response, ApiError> {
-    let id = path::dataset(&uri)?;
-    let Opened { allowed, .. } = open(&app, &principal, Action::ClearDataset, id)?;
-    let cleared = app.engine(&allowed).clear_dataset(id).await?;
-    changed_dataset(&app, StatusCode::OK, cleared, with_files(&uri)).await
-}
-
-/// Adds the files of another dataset, with their metadata.
-///
-/// A file of the same name and content stays as it is; one of the same name and another content
-/// comes as `NAME-0001.EXTENSION`, with the next number that is free. For members of the owning
-/// teams of both who may write, who may execute and come from a node, and administrators.
-#[utoipa::path(
-    post,
-    path = "/v1/datasets/{pk}/merge/{other}",
-    params(ShowFiles),
-    request_body = MergeBody,
-    responses(
-        (status = OK, description = "The target.", body = Shape<'_>),
-        Guarded, Growing, JsonBody,
-    ),
-)]
-pub(crate) async fn merge(
-    State(app): State<AppState>,
-    principal: Principal,
-    uri: Uri,
-    incoming: Incoming,
-) -> Result<Response, ApiError> {
-    let (target, source) = (path::dataset(&uri)?, path::other_dataset(&uri)?);
-    let allowed = {
-        let snapshot = app.snapshot()?;
-        let into = read_dataset(&snapshot, target)?;
-        let from = read_dataset(&snapshot, source)?;
-        let action = Action::MergeDatasets;
-        drop(allow(&snapshot, &principal, action, Object::Dataset(&from))?);
-        allow(&snapshot, &principal, action, Object::Dataset(&into))?
-    };
-    let after = read_merge(incoming.json(&app).await?.value)?;
-    let merged = app.engine(&allowed).merge_datasets(target, source, after).await?;
-    changed_dataset(&app, StatusCode::OK, merged, with_files(&uri)).await
-}
-
-/// Copies a dataset with its files and their metadata.
-///
-/// For members of the owning team and administrators.
-#[utoipa::path(
-    post,
-    path = "/v1/datasets/{pk}/copy",
-    params(ShowFiles),
-    request_body = Option<CopyBody>,
-    responses(
-        (status = OK, description = "The copy.", body = Shape<'_>),
-        Guarded, Growing, JsonBody, KnownParameters,
-    ),
-)]
-pub(crate) async fn copy(
-    State(app): State<AppState>,
-    principal: Principal,
-    uri: Uri,
-    incoming: Incoming,
-) -> Result<Response, ApiError> {
-    let id = path::dataset(&uri)?;
-    let Opened { allowed, .. } = open(&app, &principal, Action::CopyDataset, id)?;
-    let body = incoming.json(&app).await?;
-    let CopyBody { new_name, only_files } = CopyBody::read(body.value)?;
-    let (name, creator) = (new_name.clone(), principal.user_id());
-    let copy = app.engine(&allowed).copy_dataset(id, new_name, only_files, creator);
-    let copied = match (copy.await, name) {
-        (Err(MutationError::Taken { rule: UniqueRule::DatasetName }), Some(name)) => {
-            return Err(ApiError::bad_name(&name, "New dataset name is already taken"));
-        }
-        (copied, _) => copied?,
-    };
-    changed_dataset(&app, StatusCode::OK, copied, with_files(&uri)).await
-}
-
-/// Deletes a dataset for good.
-///
-/// For administrators; the right is looked at before the dataset.
-#[utoipa::path(
-    delete,
-    path = "/v1/datasets/{pk}/hard",
-    params(ShowFiles),
-    responses((status = OK, description = "What was there.", body = Shape<'_>), Guarded),
-)]
-pub(crate) async fn hard_delete(
-    State(app): State<AppState>,
-    principal: Principal,
-    uri: Uri,
-) -> Result<Response, ApiError> {
-    let snapshot = app.snapshot()?;
-    let allowed = allow(&snapshot, &principal, Action::HardDeleteDataset, Object::Server)?;
-    let id = path::dataset(&uri)?;
-    let shown = read_dataset(&snapshot, id)?;
-    let response = dataset(&app, StatusCode::OK, snapshot, shown, with_files(&uri)).await?;
-    app.engine(&allowed).hard_delete_dataset(id).await?;
-    Ok(response)
-}
-
-/// Brings a soft-deleted dataset back; an active one stays as it is.
-///
-/// For administrators; the right is looked at before the dataset.
-#[utoipa::path(
-    delete,
-    path = "/v1/datasets/{pk}/reinstate",
-    params(ShowFiles),
-    responses(
-        (status = OK, description = "The dataset.", body = Shape<'_>),
-        Guarded, Growing,
-    ),
-)]
-pub(crate) async fn reinstate(
-    State(app): State<AppState>,
-    principal: Principal,
-    uri: Uri,
-) -> Result<Response, ApiError> {
-    let (id, allowed) = {
-        let snapshot = app.snapshot()?;
-        let action = Action::ReinstateDataset;
-        let allowed = allow(&snapshot, &principal, action, Object::Server)?;
-        let id = path::dataset(&uri)?;
-        read_dataset(&snapshot, id)?;
-        (id, allowed)
-    };
-    let reinstated = app.engine(&allowed).reinstate_dataset(id).await?;
-    changed_dataset(&app, StatusCode::OK, reinstated, with_files(&uri)).await
+    changed_dataset(app, StatusCode::OK, changed, with_files).await
 }

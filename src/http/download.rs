@@ -27,12 +27,14 @@ use super::conditions::{has_it_already, range_applies, text, wants_another};
 use super::content::DATA;
 use super::datasets::{Opened, open};
 use super::error::ApiError;
-use super::openapi::failures::{Guarded, JsonBody, KnownParameters, NoJson};
+use super::openapi::archives::{AnyArchive, TarGzArchive, ZipArchive};
+use super::openapi::failures::{Guarded, JsonBody, KnownParameters};
+use super::openapi::parameters::{ArchiveConditions, Compression};
 use super::path;
+use super::query;
 use super::range::{Wanted, wanted};
 use super::respond::empty;
 use super::state::AppState;
-use super::wire::Content;
 use super::wire::bodies::{DownloadBody, read_download};
 use crate::permission::{Action, Allowed, Principal};
 
@@ -58,20 +60,9 @@ const TYPES: [&str; 6] = [
 #[utoipa::path(
     post,
     path = "/v1/datasets/{pk}/download",
+    params(Compression, ArchiveConditions),
     request_body = Option<DownloadBody>,
-    responses(
-        (
-            status = OK,
-            description = "The archive.",
-            body = Content,
-            content_type = "application/data",
-            headers(
-                ("Content-Disposition" = String, description = "The archive's name."),
-                ("Content-Length" = u64, description = "Of a zip; a tar.gz is made on its way."),
-            ),
-        ),
-        Guarded, JsonBody, KnownParameters, NoJson,
-    ),
+    responses(AnyArchive, Guarded, JsonBody, KnownParameters)
 )]
 pub(crate) async fn download(
     State(app): State<AppState>,
@@ -88,7 +79,15 @@ pub(crate) async fn download(
     request.answer(&app, &allowed).await
 }
 
-/// `GET /datasets/{pk}/archive.zip`, and HEAD.
+/// Gives a dataset as a zip, whole or in parts.
+///
+/// For members of the owning team and administrators.
+#[utoipa::path(
+    method(get, head),
+    path = "/v1/datasets/{pk}/archive.zip",
+    params(Compression, ArchiveConditions),
+    responses(ZipArchive, Guarded)
+)]
 pub(crate) async fn zip(
     State(app): State<AppState>,
     principal: Principal,
@@ -102,7 +101,15 @@ pub(crate) async fn zip(
     Request { id, format, media_type: ZIP, method, headers }.answer(&app, &allowed).await
 }
 
-/// `GET /datasets/{pk}/archive.tar.gz`, and HEAD.
+/// Gives a dataset as a tar.gz.
+///
+/// For members of the owning team and administrators.
+#[utoipa::path(
+    method(get, head),
+    path = "/v1/datasets/{pk}/archive.tar.gz",
+    params(ArchiveConditions),
+    responses(TarGzArchive, Guarded)
+)]
 pub(crate) async fn tar_gz(
     State(app): State<AppState>,
     principal: Principal,
@@ -118,14 +125,15 @@ pub(crate) async fn tar_gz(
 
 /// The format with what `?compression=` says of it.
 fn compressed(format: ArchiveFormat, uri: &Uri) -> Result<ArchiveFormat, ApiError> {
-    match (path::query(uri, "compression"), format) {
+    let name = "compression";
+    match (query::text(uri, name)?.as_deref(), format) {
         (None, format) => Ok(format),
-        (Some(_), ArchiveFormat::TarGz) => Err(ApiError::bad_request(
-            "'compression' is for zip archives; a tar.gz is compressed in any case",
-        )),
+        (Some(_), ArchiveFormat::TarGz) => {
+            Err(query::wrong(name, "Is for zip archives; a tar.gz is compressed in any case."))
+        }
         (Some("store"), _) => Ok(ArchiveFormat::Zip),
         (Some("deflate"), _) => Ok(ArchiveFormat::ZipDeflated),
-        (Some(_), _) => Err(ApiError::bad_request("'compression' must be 'store' or 'deflate'")),
+        (Some(_), _) => Err(query::wrong(name, "Must be 'store' or 'deflate'.")),
     }
 }
 

@@ -150,7 +150,7 @@ impl ApiError {
         Self::detail(StatusCode::NOT_FOUND, "Not found.")
     }
 
-    /// 405; the router adds `Allow`.
+    /// 405; `Allow` is added where the path is known.
     pub(crate) fn method_not_allowed(method: &Method) -> Self {
         Self::detail(StatusCode::METHOD_NOT_ALLOWED, format!("Method \"{method}\" not allowed."))
     }

@@ -11,29 +11,49 @@ use axum::http::header::LINK;
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use granary_engine::{FilePage, PageRequest};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::oneshot;
 
 use super::datasets::{Opened, open};
 use super::error::ApiError;
 use super::limits::{LISTED_FILES_DEFAULT, LISTED_FILES_MAX};
+use super::openapi::failures::Guarded;
+use super::openapi::parameters::{PageOfFiles, WithMetadata};
 use super::path;
+use super::query;
 use super::respond::spooled;
 use super::state::AppState;
-use super::wire::files::{write_files, write_metadata};
+use super::wire::files::{Listed, write_files, write_metadata};
 use crate::permission::{Action, Principal};
 
 /// Letters that RFC 3986 leaves as they are.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// `GET /datasets/{pk}/files`.
+/// Lists the files of a dataset in order of name, page by page.
+///
+/// For members of the owning team and administrators. A page may hold fewer files than asked for;
+/// the last page, and only that, has no `Link`.
+#[utoipa::path(
+    get,
+    path = "/v1/datasets/{pk}/files",
+    params(PageOfFiles, WithMetadata),
+    responses(
+        (
+            status = OK,
+            description = "The files.",
+            body = Vec<Listed<'_>>,
+            headers(("Link" = String, description = "Where the next page is, if there is one.")),
+        ),
+        Guarded,
+    ),
+)]
 pub(crate) async fn list_files(
     State(app): State<AppState>,
     principal: Principal,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let opened = open(&app, &principal, Action::ListFiles, path::dataset(&uri)?)?;
-    let request = page_request(&uri, boolean(&uri, "metadata")?.unwrap_or(false))?;
+    let request = page_request(&uri, query::boolean(&uri, "metadata")?.unwrap_or(false))?;
     page(&app, &uri, opened, request, write_files).await
 }
 
@@ -48,7 +68,7 @@ pub(crate) async fn list_metadata(
 
 /// Whether a page is asked for, rather than all there is.
 pub(crate) fn wants_page(uri: &Uri) -> bool {
-    ["prefix", "limit", "after"].iter().any(|name| path::query(uri, name).is_some())
+    ["prefix", "limit", "after"].iter().any(|name| query::has(uri, name))
 }
 
 async fn page(
@@ -82,7 +102,7 @@ fn link(uri: &Uri, request: &PageRequest, after: &str) -> String {
     if !request.prefix.is_empty() {
         query.push(format!("prefix={}", encoded(&request.prefix)));
     }
-    if request.with_metadata && path::query(uri, "metadata").is_some() {
+    if request.with_metadata && query::has(uri, "metadata") {
         query.push("metadata=true".to_owned());
     }
     query.push(format!("after={}", encoded(after)));
@@ -90,45 +110,11 @@ fn link(uri: &Uri, request: &PageRequest, after: &str) -> String {
 }
 
 fn page_request(uri: &Uri, with_metadata: bool) -> Result<PageRequest, ApiError> {
+    let limit = query::number(uri, "limit", 1..=LISTED_FILES_MAX)?;
     Ok(PageRequest {
-        prefix: text(uri, "prefix")?.unwrap_or_default(),
-        after: text(uri, "after")?,
-        limit: limit(uri)?,
+        prefix: query::text(uri, "prefix")?.unwrap_or_default(),
+        after: query::text(uri, "after")?,
+        limit: limit.unwrap_or(LISTED_FILES_DEFAULT),
         with_metadata,
     })
-}
-
-fn limit(uri: &Uri) -> Result<usize, ApiError> {
-    let Some(text) = path::query(uri, "limit") else {
-        return Ok(LISTED_FILES_DEFAULT);
-    };
-    let limit = text.parse().ok().filter(|limit| (1..=LISTED_FILES_MAX).contains(limit));
-    limit.ok_or_else(|| {
-        wrong("limit", format!("Must be a whole number from 1 to {LISTED_FILES_MAX}."))
-    })
-}
-
-fn boolean(uri: &Uri, name: &'static str) -> Result<Option<bool>, ApiError> {
-    match path::query(uri, name) {
-        None => Ok(None),
-        Some("true") => Ok(Some(true)),
-        Some("false") => Ok(Some(false)),
-        Some(_) => Err(wrong(name, "Must be true or false.".to_owned())),
-    }
-}
-
-/// A parameter as a text; a plus is a blank, as forms have it.
-fn text(uri: &Uri, name: &'static str) -> Result<Option<String>, ApiError> {
-    let Some(raw) = path::query(uri, name) else {
-        return Ok(None);
-    };
-    let raw = raw.replace('+', " ");
-    match percent_decode_str(&raw).decode_utf8() {
-        Ok(text) => Ok(Some(text.into_owned())),
-        Err(_) => Err(wrong(name, "Must be valid UTF-8.".to_owned())),
-    }
-}
-
-fn wrong(name: &'static str, text: String) -> ApiError {
-    ApiError::fields(vec![(name, vec![text])])
 }

@@ -14,6 +14,7 @@ use super::openapi::contents::Contents;
 use super::openapi::failures::{ContentBody, Guarded};
 use super::openapi::parameters::{Conditions, GuessType};
 use super::path;
+use super::query;
 use super::respond::{Rows, json, spooled};
 use super::state::AppState;
 use super::wire::{Content, File, FileForm};
@@ -118,7 +119,7 @@ pub(crate) async fn get_file(
     let id = path::dataset(&uri)?;
     let blob = open_file(&app, &principal, id, || path::name(&uri))?;
     let filename = path::name(&uri)?;
-    let guess_from = wants_guess(&uri).then_some(filename.as_str());
+    let guess_from = query::wants_guess(&uri)?.then_some(filename.as_str());
     content::respond(&blob, &method, &headers, guess_from).await
 }
 
@@ -151,7 +152,7 @@ pub(crate) async fn get_file_by_handle(
         found.map_err(ApiError::internal)??.ok_or_else(|| ApiError::no_file(handle))?;
     let blob = app.engine(&allowed).open_blob(&digest)?;
     let blob = blob.ok_or_else(|| ApiError::no_file(handle))?;
-    let guess_from = wants_guess(&uri).then_some(filename.as_str());
+    let guess_from = query::wants_guess(&uri)?.then_some(filename.as_str());
     content::respond(&blob, &method, &headers, guess_from).await
 }
 
@@ -195,8 +196,4 @@ fn open_file(
         }
     }
     Err(ApiError::no_file(&filename()?))
-}
-
-fn wants_guess(uri: &Uri) -> bool {
-    path::query(uri, "content_type") == Some("guess")
 }

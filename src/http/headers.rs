@@ -1,7 +1,7 @@
-//! Headers that every answer has, whatever made it: what browsers may do with it, and what is
-//! allowed where something was not.
+//! Headers that every answer has, whatever made it: what browsers may do with it, and which methods
+//! its path has.
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
@@ -55,7 +55,6 @@ pub(crate) async fn add(request: Request, next: Next) -> Response {
     if preflight {
         put(headers, &PREFLIGHT);
     }
-    spell_out_allow(headers);
     response
 }
 
@@ -65,19 +64,13 @@ fn put(headers: &mut HeaderMap, values: &[(HeaderName, &'static str)]) {
     }
 }
 
-/// The router's own `Allow` knows nothing of OPTIONS, and has no spaces.
-fn spell_out_allow(headers: &mut HeaderMap) {
-    let Some(allow) = headers.get(ALLOW).and_then(|allow| allow.to_str().ok()) else {
-        return;
-    };
-    let allow = format!("{}, OPTIONS", allow.replace(',', ", "));
-    if let Ok(allow) = HeaderValue::try_from(allow) {
-        headers.insert(ALLOW, allow);
-    }
+/// Adds the methods of the path, which are known since the router was built.
+pub(crate) async fn allow(State(methods): State<HeaderValue>, mut response: Response) -> Response {
+    response.headers_mut().insert(ALLOW, methods);
+    response
 }
 
 /// What a known path answers to a method that it does not have; OPTIONS is one that all have.
-/// The router adds `Allow` to either.
 pub(crate) async fn other_method(method: Method) -> Response {
     if method == Method::OPTIONS {
         empty(StatusCode::OK)

@@ -9,13 +9,63 @@ use granary_engine::model::LicenceId;
 use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
+use super::lists;
+use super::openapi::failures::{FieldsBody, Growing, Guarded, JsonBody, Restricted};
+use super::openapi::parameters::Page;
 use super::path;
 use super::respond::{empty, json};
 use super::state::AppState;
-use super::wire::catalogue::{LicenceShape, SubdescriptorsBody, read_licence, read_licence_patch};
+use super::wire::catalogue::{
+    LicenceChange, LicenceFields, LicenceShape, SubdescriptorsBody, SubdescriptorsFields,
+    read_licence, read_licence_patch,
+};
+use super::wire::filter::FilterBody;
 use crate::permission::{Action, Allowed, Object, Principal, allow};
 
-/// `POST /licences/create`. `Location` is the licence's own address, as the original has it.
+/// Lists the licences.
+///
+/// For everybody who is logged in.
+#[utoipa::path(
+    post,
+    path = "/v1/licences/list",
+    params(Page),
+    request_body = Option<FilterBody>,
+    responses(
+        (
+            status = OK,
+            description = "The licences.",
+            body = Vec<LicenceShape<'_>>,
+            headers(("Link" = String, description = "Where the next page is, if there is one.")),
+        ),
+        Restricted, JsonBody,
+    ),
+)]
+pub(crate) async fn list(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    lists::list::<lists::Licences>(app, principal, uri, incoming).await
+}
+
+/// Makes a licence, which says nothing at first.
+///
+/// For administrators.
+#[utoipa::path(
+    post,
+    path = "/v1/licences/create",
+    request_body = LicenceFields,
+    responses(
+        (
+            status = CREATED,
+            description = "The new licence.",
+            body = LicenceShape<'_>,
+            headers(("Location" = String, description = "The address of the licence's text.")),
+        ),
+        Restricted, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn create(
     State(app): State<AppState>,
     principal: Principal,
@@ -32,7 +82,14 @@ pub(crate) async fn create(
     Ok(response)
 }
 
-/// `GET /licences/{pk}`.
+/// Shows a licence.
+///
+/// For everybody who is logged in.
+#[utoipa::path(
+    get,
+    path = "/v1/licences/{pk}",
+    responses((status = OK, description = "The licence.", body = LicenceShape<'_>), Guarded),
+)]
 pub(crate) async fn retrieve(
     State(app): State<AppState>,
     principal: Principal,
@@ -59,7 +116,18 @@ fn open(
     Ok((licence.id, allowed))
 }
 
-/// `PUT /licences/{pk}`.
+/// Changes a licence's name and address.
+///
+/// For administrators.
+#[utoipa::path(
+    put,
+    path = "/v1/licences/{pk}",
+    request_body = LicenceFields,
+    responses(
+        (status = OK, description = "The changed licence.", body = LicenceShape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn update(
     State(app): State<AppState>,
     principal: Principal,
@@ -69,7 +137,18 @@ pub(crate) async fn update(
     change(&app, &principal, &uri, incoming, Need::Required).await
 }
 
-/// `PATCH /licences/{pk}`.
+/// Changes a licence's name or address.
+///
+/// For administrators.
+#[utoipa::path(
+    patch,
+    path = "/v1/licences/{pk}",
+    request_body = Option<LicenceChange>,
+    responses(
+        (status = OK, description = "The changed licence.", body = LicenceShape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn partial_update(
     State(app): State<AppState>,
     principal: Principal,
@@ -92,7 +171,14 @@ async fn change(
     json(StatusCode::OK, &LicenceShape::from(&changed))
 }
 
-/// `DELETE /licences/{pk}`: for good, unless a dataset is under it.
+/// Deletes a licence for good, if no dataset is under it.
+///
+/// For administrators.
+#[utoipa::path(
+    delete,
+    path = "/v1/licences/{pk}",
+    responses((status = NO_CONTENT, description = "It is deleted."), Guarded),
+)]
 pub(crate) async fn destroy(
     State(app): State<AppState>,
     principal: Principal,
@@ -103,7 +189,18 @@ pub(crate) async fn destroy(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// `PATCH /licences/{pk}/subdescriptors`.
+/// Adds to what a licence says, or removes from it.
+///
+/// For administrators. What is added by name is made if it is new.
+#[utoipa::path(
+    patch,
+    path = "/v1/licences/{pk}/subdescriptors",
+    request_body = SubdescriptorsFields,
+    responses(
+        (status = OK, description = "The changed licence.", body = LicenceShape<'_>),
+        Guarded, Growing, JsonBody,
+    ),
+)]
 pub(crate) async fn modify_subdescriptors(
     State(app): State<AppState>,
     principal: Principal,

@@ -16,7 +16,6 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use axum::extract::State;
 use axum::http::header::LINK;
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::Response;
@@ -35,9 +34,9 @@ use resource::Resource;
 pub(crate) use resource::{Datasets, Licences, Nodes, Projects, Teams, Users};
 use sorting::Sorting;
 
-/// `POST /…/list`, of any kind of thing.
+/// Answers with a list of any kind of thing.
 pub(crate) async fn list<R: Resource>(
-    State(app): State<AppState>,
+    app: AppState,
     principal: Principal,
     uri: Uri,
     incoming: Incoming,

@@ -9,6 +9,7 @@ use super::datasets::{Opened, open};
 use super::error::ApiError;
 use super::file_listing::{list_metadata, wants_page};
 use super::openapi::failures::{Growing, Guarded, JsonBody};
+use super::openapi::parameters::PageOfFiles;
 use super::path;
 use super::respond::{json, spooled};
 use super::state::AppState;
@@ -72,8 +73,14 @@ pub(crate) async fn get_metadata(
 #[utoipa::path(
     get,
     path = "/v1/datasets/{pk}/metadata",
+    params(PageOfFiles),
     responses(
-        (status = OK, description = "From names to metadata.", body = BTreeMap<String, String>),
+        (
+            status = OK,
+            description = "From names to metadata.",
+            body = BTreeMap<String, String>,
+            headers(("Link" = String, description = "Where the next page is, if there is one.")),
+        ),
         Guarded,
     ),
 )]

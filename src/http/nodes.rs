@@ -8,13 +8,55 @@ use granary_engine::model::NodeId;
 use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
+use super::lists;
+use super::openapi::failures::{FieldsBody, Growing, Guarded, JsonBody, Restricted};
+use super::openapi::parameters::Page;
 use super::path;
 use super::respond::{empty, json};
 use super::state::AppState;
-use super::wire::catalogue::{NodeShape, read_node, read_node_patch};
+use super::wire::catalogue::{NodeChange, NodeFields, NodeShape, read_node, read_node_patch};
+use super::wire::filter::FilterBody;
 use crate::permission::{Action, Allowed, Object, Principal, allow};
 
-/// `POST /nodes/create`.
+/// Lists the nodes.
+///
+/// For everybody who is logged in.
+#[utoipa::path(
+    post,
+    path = "/v1/nodes/list",
+    params(Page),
+    request_body = Option<FilterBody>,
+    responses(
+        (
+            status = OK,
+            description = "The nodes.",
+            body = Vec<NodeShape<'_>>,
+            headers(("Link" = String, description = "Where the next page is, if there is one.")),
+        ),
+        Restricted, JsonBody,
+    ),
+)]
+pub(crate) async fn list(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    lists::list::<lists::Nodes>(app, principal, uri, incoming).await
+}
+
+/// Makes a node.
+///
+/// For everybody who is logged in. Address and index together are unique.
+#[utoipa::path(
+    post,
+    path = "/v1/nodes/create",
+    request_body = NodeFields,
+    responses(
+        (status = CREATED, description = "The new node.", body = NodeShape<'_>),
+        Restricted, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn create(
     State(app): State<AppState>,
     principal: Principal,
@@ -26,7 +68,14 @@ pub(crate) async fn create(
     json(StatusCode::CREATED, &NodeShape::from(&created))
 }
 
-/// `GET /nodes/{pk}`.
+/// Shows a node.
+///
+/// For everybody who is logged in.
+#[utoipa::path(
+    get,
+    path = "/v1/nodes/{pk}",
+    responses((status = OK, description = "The node.", body = NodeShape<'_>), Guarded),
+)]
 pub(crate) async fn retrieve(
     State(app): State<AppState>,
     principal: Principal,
@@ -53,7 +102,18 @@ fn open(
     Ok((node.id, allowed))
 }
 
-/// `PUT /nodes/{pk}`.
+/// Changes a node; the same fields are needed as for a new one.
+///
+/// For the node itself, as `Node-Id` says, and administrators.
+#[utoipa::path(
+    put,
+    path = "/v1/nodes/{pk}",
+    request_body = NodeFields,
+    responses(
+        (status = OK, description = "The changed node.", body = NodeShape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn update(
     State(app): State<AppState>,
     principal: Principal,
@@ -63,7 +123,18 @@ pub(crate) async fn update(
     change(&app, &principal, &uri, incoming, Need::Required).await
 }
 
-/// `PATCH /nodes/{pk}`.
+/// Changes some fields of a node.
+///
+/// For the node itself, as `Node-Id` says, and administrators.
+#[utoipa::path(
+    patch,
+    path = "/v1/nodes/{pk}",
+    request_body = Option<NodeChange>,
+    responses(
+        (status = OK, description = "The changed node.", body = NodeShape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn partial_update(
     State(app): State<AppState>,
     principal: Principal,
@@ -88,7 +159,14 @@ async fn change(
     json(StatusCode::OK, &NodeShape::from(&changed))
 }
 
-/// `DELETE /nodes/{pk}`: for good.
+/// Deletes a node for good.
+///
+/// For the node itself, as `Node-Id` says, and administrators.
+#[utoipa::path(
+    delete,
+    path = "/v1/nodes/{pk}",
+    responses((status = NO_CONTENT, description = "It is deleted."), Guarded),
+)]
 pub(crate) async fn destroy(
     State(app): State<AppState>,
     principal: Principal,
@@ -99,7 +177,14 @@ pub(crate) async fn destroy(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// `GET /nodes/ping`: a node is alive. Its header says so already, see [`Principal`].
+/// Says that a node is alive: the one that `Node-Id` names.
+///
+/// For nodes and administrators. Every request with `Node-Id` says the same.
+#[utoipa::path(
+    get,
+    path = "/v1/nodes/ping",
+    responses((status = OK, description = "It is noted; no body."), Restricted),
+)]
 pub(crate) async fn ping(
     State(app): State<AppState>,
     principal: Principal,
@@ -108,8 +193,14 @@ pub(crate) async fn ping(
     Ok(empty(StatusCode::OK))
 }
 
-/// `GET /nodes/{pk}/ping`: the same for a node that the path names. A node speaks for itself
-/// only; an administrator may say that any was seen.
+/// Says that the node of the path is alive.
+///
+/// A node speaks for itself only; an administrator may say that any was seen.
+#[utoipa::path(
+    get,
+    path = "/v1/nodes/{pk}/ping",
+    responses((status = OK, description = "It is noted; no body."), Guarded),
+)]
 pub(crate) async fn ping_one(
     State(app): State<AppState>,
     principal: Principal,

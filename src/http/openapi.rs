@@ -3,6 +3,8 @@
 //! Every route is registered together with its description (`routes.rs`), so the document lacks
 //! none. What operations share (`failures.rs`, `parameters.rs`) is described once and referred to.
 
+pub(crate) mod archives;
+
 pub(crate) mod contents;
 
 pub(crate) mod failures;
@@ -43,8 +45,13 @@ requests with `Origin` get `Access-Control-Allow-Origin: *`.
 A success is sent when the change is on disk and visible to every reader.";
 
 /// The groups of operations, in the order in which they are shown.
-const TAGS: [(&str, &str); 5] = [
+const TAGS: [(&str, &str); 10] = [
     ("auth", "Logins and tokens."),
+    ("users", "Who may log in."),
+    ("teams", "Teams, and who may do what as a member of one."),
+    ("projects", "Projects of teams, which datasets are in."),
+    ("licences", "Licences that datasets are under, and what they say."),
+    ("nodes", "Machines that work on datasets."),
     ("datasets", "Datasets as a whole."),
     ("files", "The files of a dataset, their contents and their metadata."),
     ("metadata", "What is remembered about each file."),

@@ -62,12 +62,6 @@ pub(crate) fn username(uri: &Uri) -> Result<String, ApiError> {
     rest(uri, PK)
 }
 
-/// The value of a parameter in the query, undecoded.
-pub(crate) fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
-    let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
-}
-
 fn pk(uri: &Uri, place: usize, kind: &str) -> Result<u64, ApiError> {
     let part = uri.path().split('/').nth(place).unwrap_or_default();
     parse_pk(part).ok_or_else(|| ApiError::no_record(kind))
@@ -123,12 +117,5 @@ mod tests {
         for text in ["", "-1", "+1", "1.0", "x", "18446744073709551616", "١"] {
             assert_eq!(parse_pk(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn a_query_is_searched_by_name() {
-        let uri = "/v1/datasets/1?x=1&files=false&files=true".parse().unwrap();
-        assert_eq!(query(&uri, "files"), Some("false"));
-        assert_eq!(query(&uri, "file"), None);
     }
 }

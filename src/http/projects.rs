@@ -9,13 +9,58 @@ use granary_engine::model::Project;
 use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
+use super::lists;
+use super::openapi::failures::{FieldsBody, Growing, Guarded, JsonBody, Restricted};
+use super::openapi::parameters::Page;
 use super::path;
 use super::respond::{empty, json};
 use super::state::AppState;
-use super::wire::catalogue::{ProjectBody, ProjectShape};
+use super::wire::catalogue::{
+    GoneProject, ProjectBody, ProjectChange, ProjectFields, ProjectShape,
+};
+use super::wire::filter::FilterBody;
 use crate::permission::{Action, Allowed, Object, Principal, allow};
 
-/// `POST /projects/create`. The body is looked at first, whoever sends it.
+/// Lists the projects.
+///
+/// For everybody who is logged in; shows the projects of their teams, administrators all.
+#[utoipa::path(
+    post,
+    path = "/v1/projects/list",
+    params(Page),
+    request_body = Option<FilterBody>,
+    responses(
+        (
+            status = OK,
+            description = "The projects.",
+            body = Vec<ProjectShape<'_>>,
+            headers(("Link" = String, description = "Where the next page is, if there is one.")),
+        ),
+        Restricted, JsonBody,
+    ),
+)]
+pub(crate) async fn list(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    lists::list::<lists::Projects>(app, principal, uri, incoming).await
+}
+
+/// Makes a project.
+///
+/// For members of the team who may write, and administrators. The body is looked at first, whoever
+/// sends it.
+#[utoipa::path(
+    post,
+    path = "/v1/projects/create",
+    request_body = ProjectFields,
+    responses(
+        (status = CREATED, description = "The new project.", body = ProjectShape<'_>),
+        Restricted, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn create(
     State(app): State<AppState>,
     principal: Principal,
@@ -34,7 +79,14 @@ pub(crate) async fn create(
     json(StatusCode::CREATED, &ProjectShape::from(&created))
 }
 
-/// `GET /projects/{pk}`.
+/// Shows a project.
+///
+/// For members of its team and administrators.
+#[utoipa::path(
+    get,
+    path = "/v1/projects/{pk}",
+    responses((status = OK, description = "The project.", body = ProjectShape<'_>), Guarded),
+)]
 pub(crate) async fn retrieve(
     State(app): State<AppState>,
     principal: Principal,
@@ -78,7 +130,19 @@ fn open_for_administrators(
     Ok((read(&snapshot, uri)?, allowed))
 }
 
-/// `PUT /projects/{pk}`.
+/// Changes a project; the same fields are needed as for a new one.
+///
+/// For members of its team who may write, and administrators. Who moves it to another team must be
+/// one who may write there.
+#[utoipa::path(
+    put,
+    path = "/v1/projects/{pk}",
+    request_body = ProjectFields,
+    responses(
+        (status = OK, description = "The changed project.", body = ProjectShape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn update(
     State(app): State<AppState>,
     principal: Principal,
@@ -88,7 +152,18 @@ pub(crate) async fn update(
     change(&app, &principal, &uri, incoming, Need::Required).await
 }
 
-/// `PATCH /projects/{pk}`.
+/// Changes some fields of a project.
+///
+/// For the same as a whole change.
+#[utoipa::path(
+    patch,
+    path = "/v1/projects/{pk}",
+    request_body = Option<ProjectChange>,
+    responses(
+        (status = OK, description = "The changed project.", body = ProjectShape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn partial_update(
     State(app): State<AppState>,
     principal: Principal,
@@ -122,7 +197,14 @@ async fn change(
     json(StatusCode::OK, &ProjectShape::from(&changed))
 }
 
-/// `DELETE /projects/{pk}`: its datasets are soft-deleted with it.
+/// Soft-deletes a project and its datasets.
+///
+/// For members of its team who may write, and administrators.
+#[utoipa::path(
+    delete,
+    path = "/v1/projects/{pk}",
+    responses((status = NO_CONTENT, description = "It is deleted."), Guarded),
+)]
 pub(crate) async fn destroy(
     State(app): State<AppState>,
     principal: Principal,
@@ -133,8 +215,21 @@ pub(crate) async fn destroy(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// `DELETE /projects/{pk}/hard`. The right is looked at first; the answer shows what was there,
-/// without its primary key.
+/// Deletes a project for good, if no dataset is in it.
+///
+/// For administrators; the right is looked at before the project.
+#[utoipa::path(
+    delete,
+    path = "/v1/projects/{pk}/hard",
+    responses(
+        (
+            status = OK,
+            description = "What was there, without its primary key.",
+            body = GoneProject<'_>,
+        ),
+        Guarded,
+    ),
+)]
 pub(crate) async fn hard_delete(
     State(app): State<AppState>,
     principal: Principal,
@@ -143,10 +238,20 @@ pub(crate) async fn hard_delete(
     let action = Action::HardDeleteProject;
     let (project, allowed) = open_for_administrators(&app, &principal, action, &uri)?;
     let gone = app.engine(&allowed).hard_delete_project(project.id).await?;
-    json(StatusCode::OK, &ProjectShape::gone(&gone))
+    json(StatusCode::OK, &GoneProject::from(&gone))
 }
 
-/// `DELETE /projects/{pk}/reinstate`. The right is looked at first; the datasets stay deleted.
+/// Brings a soft-deleted project back; its datasets stay deleted.
+///
+/// For administrators; the right is looked at before the project.
+#[utoipa::path(
+    delete,
+    path = "/v1/projects/{pk}/reinstate",
+    responses(
+        (status = OK, description = "The project.", body = ProjectShape<'_>),
+        Guarded, Growing,
+    ),
+)]
 pub(crate) async fn reinstate(
     State(app): State<AppState>,
     principal: Principal,

@@ -3,16 +3,23 @@
 //! A handler without a `#[utoipa::path]` does not compile in `routes!`, so the OpenAPI document
 //! lacks no route. What holds of many operations is said here, not at each of them: the slash at
 //! the end, the parameters that a path names, the group and the operation's id, `Node-Id` and the
-//! failures that every operation of the API has, forms where fields are read.
+//! failures that every operation of the API has, forms where fields are read, `Allow`.
+
+mod served;
+
+use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::routing::MethodRouter;
-use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::{OpenApi, RefOr};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
+use utoipa::openapi::request_body::RequestBody;
+use utoipa::openapi::schema::{OneOf, SchemaType};
+use utoipa::openapi::{OpenApi, RefOr, Schema, Type};
 use utoipa_axum::router::UtoipaMethodRouter;
 
+use super::openapi::failures::Responses;
 use super::openapi::{failures, parameters};
 use super::state::AppState;
+use served::Served;
 
 /// One path, its methods and their descriptions, as `routes!` gives it.
 pub(crate) type Route = UtoipaMethodRouter<AppState>;
@@ -21,21 +28,22 @@ pub(crate) type Route = UtoipaMethodRouter<AppState>;
 const API: &str = "/v1/";
 
 /// Parts of a path that are names and hold slashes, if they stand at the end.
-const NAMES: [&str; 2] = ["filename", "username"];
+const NAMES: [&str; 3] = ["filename", "username", "user"];
 
 /// Types in which fields are sent, beside JSON.
 const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
 
 /// Routes and the document that describes them.
 pub(crate) struct Routes {
-    router: Router<AppState>,
+    /// By the router's path. A path gets its methods from several registrations.
+    served: BTreeMap<String, Served>,
     document: OpenApi,
 }
 
 impl Routes {
     /// No routes yet.
     pub(crate) fn new(document: OpenApi) -> Self {
-        Self { router: Router::new(), document }
+        Self { served: BTreeMap::new(), document }
     }
 
     /// Registers a group of routes, under each of its spellings; the first one is its name.
@@ -47,7 +55,9 @@ impl Routes {
                 for spelling in spellings {
                     let name = spellings.first().unwrap_or(spelling);
                     let path = respelled(path, name, spelling);
-                    self.router = register(self.router, &path, &methods);
+                    for routed in routed(&path) {
+                        self.serve(routed, Served::new(item, methods.clone()));
+                    }
                     let item = described(item.clone(), &path, name, spelling);
                     self.document.paths.paths.insert(path, item);
                 }
@@ -56,20 +66,33 @@ impl Routes {
         self
     }
 
-    /// Registers the methods of a path that ends in a name for the empty name too: it is a name as
-    /// others are, and refused as one. The document has it with the others.
-    pub(crate) fn nameless(self, path: &str, methods: MethodRouter<AppState>) -> Self {
-        Self { router: self.router.route(path, methods), ..self }
+    /// Registers routes whose paths end in a name for the empty name too: it is a name as others
+    /// are, and refused as one. The document has it with the others.
+    pub(crate) fn nameless(mut self, routes: Vec<Route>) -> Self {
+        for (_, paths, methods) in routes {
+            for (path, item) in &paths.paths {
+                if let Some((before, _)) = ending_in_name(path) {
+                    self.serve(before.to_owned(), Served::new(item, methods.clone()));
+                }
+            }
+        }
+        self
     }
 
-    /// Adds routes that the document does not know.
-    pub(crate) fn undescribed(self, router: Router<AppState>) -> Self {
-        Self { router: self.router.merge(router), ..self }
+    fn serve(&mut self, path: String, more: Served) {
+        let served = match self.served.remove(&path) {
+            None => more,
+            Some(served) => served.and(more),
+        };
+        self.served.insert(path, served);
     }
 
     /// The router and the complete document.
     pub(crate) fn split(self) -> (Router<AppState>, OpenApi) {
-        (self.router, self.document)
+        let router = self.served.into_iter().fold(Router::new(), |router, (path, served)| {
+            router.route(&path, served.into_methods())
+        });
+        (router, self.document)
     }
 }
 
@@ -77,17 +100,13 @@ fn respelled(path: &str, name: &str, spelling: &str) -> String {
     path.replacen(&format!("{API}{name}/"), &format!("{API}{spelling}/"), 1)
 }
 
-/// Registers a path with and without a slash at its end, or, if it ends in a name, whatever the
-/// name.
-fn register(
-    router: Router<AppState>,
-    path: &str,
-    methods: &MethodRouter<AppState>,
-) -> Router<AppState> {
-    let Some((before, name)) = ending_in_name(path) else {
-        return router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone());
-    };
-    router.route(&format!("{before}{{*{name}}}"), methods.clone())
+/// A path as the router has it: with and without a slash at its end, or, if it ends in a name,
+/// whatever the name.
+fn routed(path: &str) -> Vec<String> {
+    match ending_in_name(path) {
+        None => vec![path.to_owned(), format!("{path}/")],
+        Some((before, name)) => vec![format!("{before}{{*{name}}}")],
+    }
 }
 
 /// What stands before the name that a path ends in, and the name's own name.
@@ -117,14 +136,39 @@ fn describe(operation: &mut Operation, path: &str, name: &str, spelling: &str) {
     parameters.extend(operation.parameters.take().unwrap_or_default());
     if path.starts_with(API) {
         parameters.push(parameters::node_id());
-        for (status, response) in failures::every() {
+        let of_query =
+            if takes_query(&parameters) { failures::of_query() } else { Responses::default() };
+        for (status, response) in of_query.into_iter().chain(failures::every()) {
             operation.responses.responses.entry(status).or_insert(response);
         }
     }
     operation.parameters = (!parameters.is_empty()).then_some(parameters);
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        without_null(body);
+    }
     if failures::reads_fields(&operation.responses.responses) {
         accept_forms(operation);
     }
+}
+
+/// A body that may be left out may not be null, which an `Option` says of it too.
+fn without_null(body: &mut RequestBody) {
+    for content in body.content.values_mut() {
+        if let Some(RefOr::T(Schema::OneOf(OneOf { items, .. }))) = &content.schema
+            && let [body, RefOr::T(Schema::Object(null))] = items.as_slice()
+            && null.schema_type == SchemaType::Type(Type::Null)
+        {
+            content.schema = Some(body.clone());
+        }
+    }
+}
+
+fn takes_query(parameters: &[RefOr<Parameter>]) -> bool {
+    let in_query = |parameter: &RefOr<Parameter>| match parameter {
+        RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
+        RefOr::Ref(_) => false,
+    };
+    parameters.iter().any(in_query)
 }
 
 /// The same fields are read from a form.
@@ -164,11 +208,21 @@ mod tests {
     async fn retrieve() {}
 
     /// Changes one.
-    #[utoipa::path(put, path = "/v1/licences/{pk}", request_body = Vec<u64>, responses(FieldsBody))]
+    #[utoipa::path(put, path = "/v1/licences/{pk}", request_body = Change, responses(FieldsBody))]
     async fn update() {}
 
+    /// Changes some of one.
+    #[utoipa::path(patch, path = "/v1/licences/{pk}", request_body = Option<Change>)]
+    async fn partial_update() {}
+
+    #[derive(utoipa::ToSchema)]
+    #[expect(dead_code, reason = "a description")]
+    struct Change {
+        name: String,
+    }
+
     fn document() -> Value {
-        let routes = vec![routes!(retrieve, update)];
+        let routes = vec![routes!(retrieve, update, partial_update)];
         let routes = Routes::new(openapi::begin()).group(&["licences", "licenses"], routes);
         let (_, document) = routes.split();
         serde_json::to_value(document).unwrap()
@@ -202,6 +256,16 @@ mod tests {
         for form in FORMS {
             assert_eq!(content[form], content["application/json"], "{content}");
         }
+    }
+
+    #[test]
+    fn a_body_that_may_be_left_out_may_not_be_null() {
+        let paths = document()["paths"].take();
+        let item = &paths["/v1/licences/{pk}"];
+        let content = |method: &str| &item[method]["requestBody"]["content"]["application/json"];
+        assert_eq!(content("patch"), content("put"));
+        assert_eq!(item["put"]["requestBody"]["required"], true);
+        assert_ne!(item["patch"]["requestBody"]["required"], true);
     }
 
     #[test]

@@ -9,16 +9,58 @@ use granary_engine::{MutationError, Snapshot};
 use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
+use super::lists;
+use super::openapi::failures::{FieldsBody, Growing, Guarded, JsonBody, Restricted, Taken};
+use super::openapi::parameters::Page;
 use super::path;
 use super::respond::{empty, json};
 use super::state::AppState;
 use super::wire::catalogue::{
-    MembershipBody, MembershipMethod, MembershipShape, TeamShape, letter_of, read_team,
-    read_team_patch,
+    Level, MembershipBody, MembershipFields, MembershipMethod, MembershipShape, TeamChange,
+    TeamFields, TeamShape, read_team, read_team_patch,
 };
+use super::wire::filter::FilterBody;
 use crate::permission::{Action, Allowed, Object, Principal, allow};
 
-/// `POST /teams/create`.
+/// Lists the teams.
+///
+/// For everybody who is logged in; shows the teams that they are a member of, administrators all.
+#[utoipa::path(
+    post,
+    path = "/v1/teams/list",
+    params(Page),
+    request_body = Option<FilterBody>,
+    responses(
+        (
+            status = OK,
+            description = "The teams.",
+            body = Vec<TeamShape<'_>>,
+            headers(("Link" = String, description = "Where the next page is, if there is one.")),
+        ),
+        Restricted, JsonBody,
+    ),
+)]
+pub(crate) async fn list(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    lists::list::<lists::Teams>(app, principal, uri, incoming).await
+}
+
+/// Makes a team.
+///
+/// For administrators. Names of active teams are unique.
+#[utoipa::path(
+    post,
+    path = "/v1/teams/create",
+    request_body = TeamFields,
+    responses(
+        (status = CREATED, description = "The new team.", body = TeamShape<'_>),
+        Restricted, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn create(
     State(app): State<AppState>,
     principal: Principal,
@@ -30,7 +72,14 @@ pub(crate) async fn create(
     json(StatusCode::CREATED, &TeamShape::of(&created, &app.snapshot()?)?)
 }
 
-/// `GET /teams/{pk}`.
+/// Shows a team with its present members.
+///
+/// For members and administrators.
+#[utoipa::path(
+    get,
+    path = "/v1/teams/{pk}",
+    responses((status = OK, description = "The team.", body = TeamShape<'_>), Guarded),
+)]
 pub(crate) async fn retrieve(
     State(app): State<AppState>,
     principal: Principal,
@@ -80,7 +129,18 @@ fn read(snapshot: &Snapshot, uri: &Uri) -> Result<Team, ApiError> {
     team.ok_or_else(|| ApiError::no_record("Team"))
 }
 
-/// `PUT /teams/{pk}`.
+/// Changes a team.
+///
+/// For members with the right to administrate it, and administrators.
+#[utoipa::path(
+    put,
+    path = "/v1/teams/{pk}",
+    request_body = TeamFields,
+    responses(
+        (status = OK, description = "The changed team.", body = TeamShape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn update(
     State(app): State<AppState>,
     principal: Principal,
@@ -90,7 +150,18 @@ pub(crate) async fn update(
     change(&app, &principal, &uri, incoming, Need::Required).await
 }
 
-/// `PATCH /teams/{pk}`.
+/// Changes some fields of a team.
+///
+/// For the same as a whole change.
+#[utoipa::path(
+    patch,
+    path = "/v1/teams/{pk}",
+    request_body = Option<TeamChange>,
+    responses(
+        (status = OK, description = "The changed team.", body = TeamShape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn partial_update(
     State(app): State<AppState>,
     principal: Principal,
@@ -113,7 +184,14 @@ async fn change(
     json(StatusCode::OK, &TeamShape::of(&changed, &app.snapshot()?)?)
 }
 
-/// `DELETE /teams/{pk}`: its memberships end, its projects stay.
+/// Soft-deletes a team: its memberships end, its projects stay.
+///
+/// For members with the right to administrate it, and administrators.
+#[utoipa::path(
+    delete,
+    path = "/v1/teams/{pk}",
+    responses((status = NO_CONTENT, description = "It is deleted."), Guarded),
+)]
 pub(crate) async fn destroy(
     State(app): State<AppState>,
     principal: Principal,
@@ -124,7 +202,14 @@ pub(crate) async fn destroy(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// `DELETE /teams/{pk}/hard`. The right is looked at first; the answer shows what was there.
+/// Deletes a team for good, if no project belongs to it.
+///
+/// For administrators; the right is looked at before the team.
+#[utoipa::path(
+    delete,
+    path = "/v1/teams/{pk}/hard",
+    responses((status = OK, description = "What was there.", body = TeamShape<'_>), Guarded),
+)]
 pub(crate) async fn hard_delete(
     State(app): State<AppState>,
     principal: Principal,
@@ -139,7 +224,17 @@ pub(crate) async fn hard_delete(
     Ok(shown)
 }
 
-/// `DELETE /teams/{pk}/reinstate`. The right is looked at first; memberships stay ended.
+/// Brings a soft-deleted team back; memberships stay ended.
+///
+/// For administrators; the right is looked at before the team.
+#[utoipa::path(
+    delete,
+    path = "/v1/teams/{pk}/reinstate",
+    responses(
+        (status = OK, description = "The team.", body = TeamShape<'_>),
+        Guarded, Growing, Taken,
+    ),
+)]
 pub(crate) async fn reinstate(
     State(app): State<AppState>,
     principal: Principal,
@@ -151,9 +246,23 @@ pub(crate) async fn reinstate(
     json(StatusCode::OK, &TeamShape::of(&reinstated, &app.snapshot()?)?)
 }
 
-/// `PATCH /teams/{pk}/memberships`: answers with the membership, as it is or as it ended.
+/// Adds a member to a team, removes one, or changes what one may do.
 ///
-/// The right is looked at first, so that who may not learns nothing about who is there.
+/// For members with the right to administrate the team, and administrators; the right is looked at
+/// first, so that who may not learns nothing about who is there.
+#[utoipa::path(
+    patch,
+    path = "/v1/teams/{pk}/memberships",
+    request_body = MembershipFields,
+    responses(
+        (
+            status = OK,
+            description = "The membership, as it is or as it ended.",
+            body = MembershipShape,
+        ),
+        Guarded, Growing, JsonBody,
+    ),
+)]
 pub(crate) async fn modify_memberships(
     State(app): State<AppState>,
     principal: Principal,
@@ -189,7 +298,14 @@ pub(crate) async fn modify_memberships(
     }
 }
 
-/// `GET /teams/{pk}/permissions/{*username}`: the letter of a present member's level.
+/// Gives the letter of what a present member may do.
+///
+/// For members with the right to administrate the team, and administrators.
+#[utoipa::path(
+    get,
+    path = "/v1/teams/{pk}/permissions/{username}",
+    responses((status = OK, description = "The letter.", body = Level), Guarded),
+)]
 pub(crate) async fn get_permissions(
     State(app): State<AppState>,
     principal: Principal,
@@ -201,7 +317,7 @@ pub(crate) async fn get_permissions(
     let membership = snapshot.membership(team.id, user.id)?;
     let membership = membership.filter(|membership| membership.deletion_time.is_none());
     let membership = membership.ok_or_else(|| not_a_member(&username, &team))?;
-    json(StatusCode::OK, &letter_of(membership.permissions))
+    json(StatusCode::OK, &Level::from(membership.permissions))
 }
 
 fn known_user(snapshot: &Snapshot, username: &str) -> Result<User, ApiError> {

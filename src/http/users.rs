@@ -8,13 +8,55 @@ use granary_engine::model::{UserId, UserPatch};
 use super::body::Incoming;
 use super::error::ApiError;
 use super::fields::Need;
+use super::lists;
+use super::openapi::failures::{FieldsBody, Growing, Guarded, JsonBody, Restricted};
+use super::openapi::parameters::Page;
 use super::path;
 use super::respond::{empty, json};
 use super::state::AppState;
-use super::wire::catalogue::{UserBody, UserShape};
+use super::wire::catalogue::{UserBody, UserChange, UserFields, UserOrList, UserShape};
+use super::wire::filter::FilterBody;
 use crate::permission::{Action, Allowed, Object, Principal, allow};
 
-/// `POST /users/create`. The body is looked at first, the uniqueness of the name last.
+/// Lists the users.
+///
+/// For administrators.
+#[utoipa::path(
+    post,
+    path = "/v1/users/list",
+    params(Page),
+    request_body = Option<FilterBody>,
+    responses(
+        (
+            status = OK,
+            description = "The users.",
+            body = Vec<UserShape<'_>>,
+            headers(("Link" = String, description = "Where the next page is, if there is one.")),
+        ),
+        Restricted, JsonBody,
+    ),
+)]
+pub(crate) async fn list(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    lists::list::<lists::Users>(app, principal, uri, incoming).await
+}
+
+/// Makes a user.
+///
+/// For administrators. The body is looked at first, the uniqueness of the name last.
+#[utoipa::path(
+    post,
+    path = "/v1/users/create",
+    request_body = UserFields,
+    responses(
+        (status = CREATED, description = "The new user.", body = UserShape<'_>),
+        Restricted, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn create(
     State(app): State<AppState>,
     principal: Principal,
@@ -28,7 +70,14 @@ pub(crate) async fn create(
     json(StatusCode::CREATED, &UserShape::from(&created))
 }
 
-/// `GET /users/{pk}` gives a user, `GET /users/{*username}` a list of one or none.
+/// Shows a user by primary key, or by name as a list of one or none.
+///
+/// For the user and for administrators.
+#[utoipa::path(
+    get,
+    path = "/v1/users/{user}",
+    responses((status = OK, description = "The user.", body = UserOrList<'_>), Guarded),
+)]
 pub(crate) async fn retrieve(
     State(app): State<AppState>,
     principal: Principal,
@@ -81,7 +130,18 @@ fn open(
     Ok((user.id, allowed))
 }
 
-/// `PUT /users/{pk}`. The password is needed again.
+/// Changes a user; the password is needed again.
+///
+/// For administrators.
+#[utoipa::path(
+    put,
+    path = "/v1/users/{user}",
+    request_body = UserFields,
+    responses(
+        (status = OK, description = "The changed user.", body = UserShape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn update(
     State(app): State<AppState>,
     principal: Principal,
@@ -91,7 +151,18 @@ pub(crate) async fn update(
     change(&app, &principal, &uri, incoming, Need::Required).await
 }
 
-/// `PATCH /users/{pk}`.
+/// Changes some fields of a user.
+///
+/// For administrators.
+#[utoipa::path(
+    patch,
+    path = "/v1/users/{user}",
+    request_body = Option<UserChange>,
+    responses(
+        (status = OK, description = "The changed user.", body = UserShape<'_>),
+        Guarded, Growing, FieldsBody,
+    ),
+)]
 pub(crate) async fn partial_update(
     State(app): State<AppState>,
     principal: Principal,
@@ -120,7 +191,14 @@ async fn change(
     json(StatusCode::OK, &UserShape::from(&changed))
 }
 
-/// `DELETE /users/{pk}`: deactivates; once more changes nothing.
+/// Deactivates a user.
+///
+/// For administrators. Once more changes nothing.
+#[utoipa::path(
+    delete,
+    path = "/v1/users/{user}",
+    responses((status = NO_CONTENT, description = "The user is deactivated."), Guarded),
+)]
 pub(crate) async fn destroy(
     State(app): State<AppState>,
     principal: Principal,

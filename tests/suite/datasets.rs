@@ -447,3 +447,28 @@ async fn copies_at_once_are_versions_in_a_row() {
     versions.sort_unstable();
     assert_eq!(versions, [2, 3, 4, 5, 6, 7, 8, 9]);
 }
+
+#[tokio::test]
+async fn a_wrong_parameter_is_told_before_anything_is_done() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("kept").await;
+    let client = &dataset.client;
+    let expected = json!({"files": ["Must be true or false."]});
+    for files in ["", "0", "no", "False"] {
+        let path = |rest: &str| dataset.path(&format!("{rest}?files={files}"));
+        assert_eq!(client.get(&path("")).await.json(400), expected, "{files}");
+        assert_eq!(client.delete(&path("/hard")).await.json(400), expected, "{files}");
+        assert_eq!(client.delete(&path("/clear")).await.json(400), expected, "{files}");
+        assert_eq!(client.post(&path("/copy"), &json!({})).await.json(400), expected, "{files}");
+        let name = json!({"name": "other"});
+        assert_eq!(client.patch(&path(""), &name).await.json(400), expected, "{files}");
+        let list = format!("/v1/datasets/list?files={files}");
+        assert_eq!(client.post(&list, &json!({})).await.json(400), expected, "{files}");
+        let create = format!("/v1/datasets/create?files={files}");
+        let body = server.dataset_body("other");
+        assert_eq!(client.post(&create, &body).await.json(400), expected, "{files}");
+    }
+    let list = client.post("/v1/datasets/list", &json!({})).await.json(200);
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert_eq!(list[0]["name"], "kept");
+}

@@ -42,8 +42,8 @@ async fn wrong_methods_are_405_and_options_200() {
     let nobody = server.anonymous();
     for (method, path, allow) in [
         ("GET", "/v1/datasets/list", "POST, OPTIONS"),
-        ("POST", "/v1/datasets/1", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
-        ("PUT", "/v1/datasets/1/files/a", "POST, GET, HEAD, DELETE, OPTIONS"),
+        ("POST", "/v1/datasets/1", "GET, PUT, PATCH, DELETE, HEAD, OPTIONS"),
+        ("PUT", "/v1/datasets/1/files/a", "GET, POST, DELETE, HEAD, OPTIONS"),
         ("GET", "/v1/datasets/1/hard/", "DELETE, OPTIONS"),
         ("DELETE", "/v1/datasets/1/metadata", "GET, HEAD, OPTIONS"),
     ] {
@@ -53,6 +53,29 @@ async fn wrong_methods_are_405_and_options_200() {
         let answer = nobody.send("OPTIONS", path, "").await.is(200);
         assert_eq!(answer.header("allow"), allow, "{path}");
     }
+}
+
+#[tokio::test]
+async fn every_answer_of_a_known_path_says_what_the_path_allows() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let admin = &dataset.client;
+    let allow = "GET, PUT, PATCH, DELETE, HEAD, OPTIONS";
+    for (path, status) in [(dataset.path(""), 200), ("/v1/datasets/999/".to_owned(), 404)] {
+        for method in ["GET", "HEAD", "PATCH"] {
+            let answer = admin.send(method, &path, "").await.is(status);
+            assert_eq!(answer.header("allow"), allow, "{method} of {path}");
+        }
+    }
+    let refused = server.anonymous().get(&dataset.path("")).await.is(401);
+    assert_eq!(refused.header("allow"), allow);
+    // The empty name of a file is one with the listing.
+    for path in ["/files/", "/files"] {
+        let listed = admin.get(&dataset.path(path)).await.is(200);
+        let methods = if path.ends_with('/') { "GET, POST, DELETE, HEAD" } else { "GET, HEAD" };
+        assert_eq!(listed.header("allow"), format!("{methods}, OPTIONS"));
+    }
+    assert_eq!(server.anonymous().get("/nowhere").await.header("allow"), "");
 }
 
 #[tokio::test]

@@ -311,6 +311,8 @@ async fn a_type_is_guessed_only_on_request() {
     assert!(answer.header("content-security-policy").contains("sandbox"));
     let answer = dataset.content("strange?content_type=guess").await.is(200);
     assert_eq!(answer.header("content-type"), "application/octet-stream");
+    let wrong = dataset.content("a.html?content_type=text/html").await.json(400);
+    assert_eq!(wrong, json!({"content_type": ["Must be 'guess'."]}));
 }
 
 #[tokio::test]

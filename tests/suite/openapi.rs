@@ -1,5 +1,11 @@
 //! The OpenAPI document: complete in itself, and true of the routes it names.
 
+/// Every action of the API, named by hand.
+mod actions;
+
+/// Examples, held against their schemas.
+mod examples;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -59,6 +65,46 @@ async fn the_document_is_openapi_3_1_and_complete_in_itself() {
         }
     });
     assert!(references > 100, "{references}");
+}
+
+#[tokio::test]
+async fn the_parts_of_the_document_have_what_openapi_demands() {
+    let document = document().await;
+    for named in document["components"].as_object().unwrap().values() {
+        for name in named.as_object().unwrap().keys() {
+            let known = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+            assert!(name.chars().all(known), "{name}");
+        }
+    }
+    let schemes = document["components"]["securitySchemes"].as_object().unwrap();
+    assert_eq!(schemes["bearer"]["scheme"], "bearer");
+    each_operation(&document, |path, method, operation| {
+        assert!(path.starts_with('/') && !path.contains('?'), "{path}");
+        let security = operation.get("security").unwrap_or(&document["security"]);
+        for way in security.as_array().unwrap() {
+            assert!(way.as_object().unwrap().keys().all(|name| schemes.contains_key(name)));
+        }
+        let mut parameters = BTreeSet::new();
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let parameter = resolved(&document, parameter);
+            let (name, place) = (&parameter["name"], &parameter["in"]);
+            assert!(parameters.insert((place.as_str().unwrap(), name.as_str().unwrap())), "{name}");
+            assert!(["path", "query", "header"].contains(&place.as_str().unwrap()), "{place}");
+            assert!(parameter["schema"].is_object(), "{name} of {method} of {path}");
+            assert!(!parameter["description"].as_str().unwrap().is_empty(), "{name} of {path}");
+        }
+        let bodies =
+            operation["responses"].as_object().unwrap().iter().map(|(status, response)| {
+                assert!(status.len() == 3 && status.parse::<u16>().is_ok(), "{status} of {path}");
+                resolved(&document, response)
+            });
+        for body in bodies.chain(operation.get("requestBody")) {
+            for (media_type, content) in body["content"].as_object().into_iter().flatten() {
+                assert!(media_type.contains('/'), "{media_type} of {method} of {path}");
+                assert!(content["schema"].is_object(), "{media_type} of {method} of {path}");
+            }
+        }
+    });
 }
 
 #[tokio::test]

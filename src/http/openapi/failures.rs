@@ -12,14 +12,14 @@ use utoipa::openapi::{ComponentsBuilder, Ref, RefOr, Response};
 
 use crate::http::error::{CodedDetail, Detail, Fault, FieldErrors, TokenMessage, TokenRefusal};
 
-pub(crate) use table::OUTSIDE;
 use table::{
-    ALL, BAD_FIELDS, BAD_REQUEST, FAULT, FORBIDDEN, FULL, Failure, NOT_ACCEPTABLE, NOT_FOUND,
+    ALL, BAD_FIELDS, BAD_PARAMETERS, BAD_REQUEST, FAULT, FORBIDDEN, FULL, NOT_FOUND, TAKEN,
     TOO_LARGE, TOO_SLOW, UNAUTHORIZED, UNAVAILABLE, UNKNOWN_PARAMETERS, UNSUPPORTED,
 };
+pub(crate) use table::{Failure, NOT_ACCEPTABLE, OUTSIDE, OVERTAKEN};
 
 /// Answers by their status.
-pub(super) type Responses = BTreeMap<String, RefOr<Response>>;
+pub(crate) type Responses = BTreeMap<String, RefOr<Response>>;
 
 pub(super) fn set(failures: &[Failure]) -> Responses {
     let refer = |failure: &Failure| {
@@ -31,6 +31,11 @@ pub(super) fn set(failures: &[Failure]) -> Responses {
 /// What every operation of the API may answer.
 pub(crate) fn every() -> Responses {
     set(&[BAD_REQUEST, UNAUTHORIZED, FAULT, UNAVAILABLE])
+}
+
+/// What every operation with parameters in its query may answer.
+pub(crate) fn of_query() -> Responses {
+    set(&[BAD_PARAMETERS])
 }
 
 /// Whether an operation reads the fields of a record, as told by its failures.
@@ -63,6 +68,15 @@ pub(crate) struct Missing;
 impl IntoResponses for Missing {
     fn responses() -> Responses {
         set(&[NOT_FOUND])
+    }
+}
+
+/// Of things whose name may be another's when they come back.
+pub(crate) struct Taken;
+
+impl IntoResponses for Taken {
+    fn responses() -> Responses {
+        set(&[TAKEN])
     }
 }
 
@@ -108,15 +122,6 @@ pub(crate) struct KnownParameters;
 impl IntoResponses for KnownParameters {
     fn responses() -> Responses {
         set(&[UNKNOWN_PARAMETERS])
-    }
-}
-
-/// Of archives, which are no JSON.
-pub(crate) struct NoJson;
-
-impl IntoResponses for NoJson {
-    fn responses() -> Responses {
-        set(&[NOT_ACCEPTABLE])
     }
 }
 

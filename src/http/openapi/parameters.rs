@@ -5,8 +5,10 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat};
 use utoipa::openapi::{ComponentsBuilder, Object, Ref, RefOr, Required, Type};
 
+use crate::http::limits::{LISTED_FILES_MAX, PAGE_ROWS_MAX};
+
 /// Parts of paths: the name in the path, its type, what it means, an example.
-const PARTS: [(&str, Type, &str, &str); 6] = [
+const PARTS: [(&str, Type, &str, &str); 7] = [
     ("pk", Type::Integer, "A primary key: digits. Anything else names nothing.", "1"),
     ("other", Type::Integer, "The primary key of the source dataset.", "2"),
     (
@@ -16,6 +18,12 @@ const PARTS: [(&str, Type, &str, &str); 6] = [
         "images/cat.png",
     ),
     ("username", Type::String, "The name of a user, percent-encoded once.", "admin"),
+    (
+        "user",
+        Type::String,
+        "The primary key of a user: digits. To show one, the name will do, percent-encoded once.",
+        "1",
+    ),
     (
         "handle",
         Type::String,
@@ -91,6 +99,54 @@ impl IntoParams for ShowFiles {
     }
 }
 
+/// Pages of lists.
+pub(crate) struct Page;
+
+impl IntoParams for Page {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let after = "The place behind which the page begins, from the `Link` of the page before \
+                     it. Goes with `limit`.";
+        vec![
+            in_query("limit", "Rows at most; without it the list is whole.", limit(PAGE_ROWS_MAX)),
+            in_query("after", after, text("").build()),
+        ]
+    }
+}
+
+/// Pages of files.
+pub(crate) struct PageOfFiles;
+
+impl IntoParams for PageOfFiles {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let prefix = "The text that the names begin with.";
+        vec![
+            in_query("prefix", prefix, text("images/").build()),
+            in_query("limit", "Files at most.", limit(LISTED_FILES_MAX)),
+            in_query("after", "The name behind which the page begins.", text("images/").build()),
+        ]
+    }
+}
+
+/// `?metadata=true` of listings of files.
+pub(crate) struct WithMetadata;
+
+impl IntoParams for WithMetadata {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new().schema_type(Type::Boolean).default(Some(false.into()));
+        vec![in_query("metadata", "`true` adds the metadata of each file.", schema.build())]
+    }
+}
+
+fn limit(max: usize) -> Object {
+    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+    number.maximum(Some(max)).examples([100]).build()
+}
+
+fn text(example: &str) -> ObjectBuilder {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    if example.is_empty() { text } else { text.examples([example]) }
+}
+
 /// `?content_type=guess` of contents.
 pub(crate) struct GuessType;
 
@@ -103,27 +159,53 @@ impl IntoParams for GuessType {
     }
 }
 
+/// `?compression=` of archives that are zips.
+pub(crate) struct Compression;
+
+impl IntoParams for Compression {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let says =
+            "`deflate` compresses a zip on its way; it has then neither a length nor ranges.";
+        let names = ["store", "deflate"];
+        let schema = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names));
+        vec![in_query("compression", says, schema.default(Some("store".into())).build())]
+    }
+}
+
 /// The headers by which a content is had in part, or not again.
 pub(crate) struct Conditions;
 
 impl IntoParams for Conditions {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let header = |name: &str, says: &str, example: &str| {
-            let schema = ObjectBuilder::new().schema_type(Type::String).examples([example]);
-            ParameterBuilder::new()
-                .name(name)
-                .parameter_in(ParameterIn::Header)
-                .required(Required::False)
-                .description(Some(says))
-                .schema(Some(schema.build()))
-                .build()
-        };
         vec![
-            header("Range", "One range of bytes; several are as if there were none.", "bytes=0-99"),
-            header("If-None-Match", "Tags of contents that the client has.", "\"af1349b9\""),
-            header("If-Range", "The tag of the content that the range is of.", "\"af1349b9\""),
+            in_header("Range", "One range of bytes; several are as if none.", "bytes=0-99"),
+            in_header("If-None-Match", "Tags of contents that the client has.", "\"af1349b9\""),
+            in_header("If-Range", "The tag of the content that the range is of.", "\"af1349b9\""),
         ]
     }
+}
+
+/// The same for archives, which may be another archive since.
+pub(crate) struct ArchiveConditions;
+
+impl IntoParams for ArchiveConditions {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let says = "Tags of archives of which one must be the present one.";
+        let mut conditions = Conditions::into_params(place);
+        conditions.push(in_header("If-Match", says, "\"af1349b9\""));
+        conditions
+    }
+}
+
+fn in_header(name: &str, says: &str, example: &str) -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::String).examples([example]);
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(says))
+        .schema(Some(schema.build()))
+        .build()
 }
 
 fn in_query(name: &str, says: &str, schema: Object) -> Parameter {

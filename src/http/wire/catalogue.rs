@@ -10,11 +10,14 @@ mod teams;
 
 mod users;
 
-pub(crate) use licences::{LicenceShape, SubdescriptorsBody, read_licence, read_licence_patch};
-pub(crate) use nodes::{NodeShape, read_node, read_node_patch};
-pub(crate) use projects::{ProjectBody, ProjectShape};
-pub(crate) use teams::{
-    MembershipBody, MembershipMethod, MembershipShape, TeamShape, letter_of, read_team,
-    read_team_patch,
+pub(crate) use licences::{
+    LicenceChange, LicenceFields, LicenceShape, SubdescriptorsBody, SubdescriptorsFields,
+    read_licence, read_licence_patch,
 };
-pub(crate) use users::{UserBody, UserShape};
+pub(crate) use nodes::{NodeChange, NodeFields, NodeShape, read_node, read_node_patch};
+pub(crate) use projects::{GoneProject, ProjectBody, ProjectChange, ProjectFields, ProjectShape};
+pub(crate) use teams::{
+    Level, MembershipBody, MembershipFields, MembershipMethod, MembershipShape, TeamChange,
+    TeamFields, TeamShape, read_team, read_team_patch,
+};
+pub(crate) use users::{UserBody, UserChange, UserFields, UserOrList, UserShape};

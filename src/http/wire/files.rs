@@ -6,6 +6,7 @@ use std::io::Write;
 use granary_engine::{FilePage, FileSelection, ListedFile};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{Handle, Time};
 use crate::http::error::ApiError;
@@ -13,14 +14,19 @@ use crate::http::respond::Rows;
 use crate::http::strict::{Strict, refusal, text_of};
 
 /// A file of a listing.
-#[derive(Serialize)]
-struct Listed<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedFile)]
+pub(crate) struct Listed<'a> {
+    #[schema(examples("images/cat.png"))]
     filename: &'a str,
     handle: Handle,
     /// Bytes.
+    #[schema(examples(48213))]
     size: u64,
     creation_time: Time,
+    /// Only there if it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     metadata: Option<&'a str>,
 }
 
@@ -62,9 +68,40 @@ pub(crate) fn write_metadata(out: &mut dyn Write, page: &mut FilePage<'_>) -> Re
 }
 
 /// How many files a change was about.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Count {
+    #[schema(examples(2))]
     pub(crate) count: u64,
+}
+
+/// The files that are to be deleted.
+#[derive(ToSchema)]
+#[schema(as = FileSelection)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `read_selection` reads")]
+pub(crate) enum Selection {
+    Named(Named),
+    Prefixed(Prefixed),
+}
+
+/// Files by name, none of them twice.
+#[derive(ToSchema)]
+#[schema(as = FilesNamed)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `read_selection` reads")]
+pub(crate) struct Named {
+    #[schema(examples(json!(["images/cat.png", "notes.txt"])))]
+    names: Vec<String>,
+}
+
+/// Files by the text that their names begin with.
+#[derive(ToSchema)]
+#[schema(as = FilesWithPrefix)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `read_selection` reads")]
+pub(crate) struct Prefixed {
+    #[schema(min_length = 1, examples("images/"))]
+    prefix: String,
 }
 
 /// Reads which files are to be deleted.
@@ -86,6 +123,15 @@ pub(crate) fn read_selection(body: Value) -> Result<FileSelection, ApiError> {
     }
 }
 
+/// Metadata by name of file: any texts, kept exactly.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `read_metadata_map` reads")]
+pub(crate) struct MetadataMap {
+    #[schema(examples(json!({"images/cat.png": "{\"label\": \"cat\"}"})))]
+    metadata: BTreeMap<String, String>,
+}
+
 /// Reads metadata by name of file.
 pub(crate) fn read_metadata_map(body: Value) -> Result<BTreeMap<String, String>, ApiError> {
     let mut body = Strict::of(body)?;
@@ -104,9 +150,13 @@ pub(crate) fn read_metadata_map(body: Value) -> Result<BTreeMap<String, String>,
 }
 
 /// A file's name and the one that it is to get.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, ToSchema)]
+#[schema(as = Rename)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RenameBody {
+    #[schema(examples("images/cat.png"))]
     pub(crate) from: String,
+    #[schema(examples("images/tabby.png"))]
     pub(crate) to: String,
 }
 

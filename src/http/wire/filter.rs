@@ -1,5 +1,7 @@
 //! The JSON of a filter; strict at every level.
 
+mod body;
+
 use serde_json::Value;
 
 use crate::filter::quoted;
@@ -7,6 +9,7 @@ use crate::filter::spec::{Asked, Condition, Expression, Operator, OrderBy, Spec}
 use crate::http::error::ApiError;
 use crate::http::limits::{FILTER_EXPRESSIONS_MAX, FILTER_TEXT_BYTES_MAX, ORDER_FIELDS_MAX};
 use crate::http::strict::{Strict, refusal};
+pub(crate) use body::FilterBody;
 
 /// The types of expressions about one field.
 const FIELD_TYPES: &str = "exact, contains, is_null, isnull, compare";

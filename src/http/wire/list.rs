@@ -8,7 +8,7 @@ use crate::filter::{Filter, Kind};
 use crate::http::error::ApiError;
 use crate::http::limits::PAGE_ROWS_MAX;
 use crate::http::lists::Cursor;
-use crate::http::path;
+use crate::http::query;
 
 /// What a list shows.
 #[derive(Debug)]
@@ -27,29 +27,24 @@ impl ListRequest {
     pub(crate) fn read(body: Value, uri: &Uri, kind: Kind) -> Result<Self, ApiError> {
         let filter = Filter::compile(&read_filter(body)?, kind);
         let filter = filter.map_err(|error| ApiError::bad_request(error.to_string()))?;
-        let rows = path::query(uri, "limit").map(rows).transpose()?;
-        let after = path::query(uri, "after").map(|text| place(text, &filter)).transpose()?;
+        let rows = query::number(uri, "limit", 1..=PAGE_ROWS_MAX)?;
+        let after = query::text(uri, "after")?;
         if after.is_some() && rows.is_none() {
-            return Err(ApiError::bad_request("'after' goes with 'limit', the rows of a page"));
+            return Err(query::wrong("after", "Goes with 'limit', the rows of a page."));
         }
-        let with_files = path::query(uri, "files") != Some("false");
+        let after = after.map(|text| place(&text, &filter)).transpose()?;
+        let with_files = query::with_files(uri)?;
         Ok(Self { filter, rows, after, with_files })
     }
-}
-
-fn rows(text: &str) -> Result<usize, ApiError> {
-    let rows = path::parse_pk(text).and_then(|rows| usize::try_from(rows).ok());
-    rows.filter(|rows| (1..=PAGE_ROWS_MAX).contains(rows)).ok_or_else(|| {
-        ApiError::bad_request(format!("'limit' must be a number from 1 to {PAGE_ROWS_MAX}"))
-    })
 }
 
 fn place(text: &str, filter: &Filter) -> Result<Vec<u8>, ApiError> {
     let cursor = Cursor::decode(text, &filter.order_name());
     let cursor = cursor.ok_or_else(|| {
-        ApiError::bad_request(
-            "'after' must be a cursor from the Link header of a page of this list with the same \
-             'order_by'",
+        query::wrong(
+            "after",
+            "Must be a cursor from the Link header of a page of this list with the same \
+             'order_by'.",
         )
     })?;
     Ok(cursor.into_place())

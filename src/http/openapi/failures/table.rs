@@ -40,6 +40,25 @@ pub(crate) const BAD_FIELDS: Failure = Failure {
     example: r#"{"name": ["This field may not be blank."], "licence": ["This field is required."]}"#,
 };
 
+/// What operations with parameters in their query get.
+pub(crate) const BAD_PARAMETERS: Failure = Failure {
+    status: "400",
+    name: "BadParameters",
+    says: "As a bad request; or a parameter of the query is wrong.",
+    shapes: &["FieldErrors", "Detail"],
+    header: None,
+    example: r#"{"limit": ["Must be a whole number from 1 to 10000."]}"#,
+};
+
+pub(crate) const TAKEN: Failure = Failure {
+    status: "400",
+    name: "Taken",
+    says: "As a bad request; or another one has the name by now.",
+    shapes: &["FieldErrors", "Detail"],
+    header: None,
+    example: r#"{"name": ["team with this name already exists."]}"#,
+};
+
 pub(crate) const UNAUTHORIZED: Failure = Failure {
     status: "401",
     name: "Unauthorized",
@@ -84,6 +103,16 @@ pub(crate) const TOO_SLOW: Failure = Failure {
     shapes: DETAIL,
     header: None,
     example: r#"{"detail": "The request's body came too slowly."}"#,
+};
+
+pub(crate) const OVERTAKEN: Failure = Failure {
+    status: "412",
+    name: "PreconditionFailed",
+    says: "The archive is not the one that `If-Match` names, or of a POST, the one that \
+           `If-None-Match` names.",
+    shapes: DETAIL,
+    header: None,
+    example: r#"{"detail": "The dataset's archive is not in the state that the request's conditions ask for; ask without them for the present one."}"#,
 };
 
 pub(crate) const TOO_LARGE: Failure = Failure {
@@ -150,14 +179,17 @@ pub(crate) const FULL: Failure = Failure {
     example: r#"{"detail": "There is no space left on the disk of the data directory."}"#,
 };
 
-pub(crate) const ALL: [Failure; 14] = [
+pub(crate) const ALL: [Failure; 17] = [
     BAD_REQUEST,
     BAD_FIELDS,
+    BAD_PARAMETERS,
+    TAKEN,
     UNAUTHORIZED,
     FORBIDDEN,
     NOT_FOUND,
     NOT_ACCEPTABLE,
     TOO_SLOW,
+    OVERTAKEN,
     TOO_LARGE,
     UNSUPPORTED,
     OUTSIDE,

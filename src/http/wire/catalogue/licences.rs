@@ -6,6 +6,7 @@ use granary_engine::model::{
 };
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, Need, Text};
@@ -15,15 +16,51 @@ use crate::http::strict::{Strict, refusal};
 const SUBDESCRIPTOR_LETTERS_MAX: usize = 100;
 
 /// A licence.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Licence)]
 pub(crate) struct LicenceShape<'a> {
+    #[schema(examples(2))]
     pk: u64,
+    #[schema(examples("Apache 2.0"))]
     name: &'a str,
+    /// Where its text is.
+    #[schema(examples("https://choosealicense.com/licenses/apache-2.0/"))]
     url: &'a str,
+    /// What it permits.
     permissions: &'a [String],
+    /// On what conditions.
     conditions: &'a [String],
+    /// What it does not give.
     limitations: &'a [String],
+    /// What it is for.
     domains: &'a [String],
+}
+
+/// The fields of a new or wholly changed licence. Fields that can only be read are passed over.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `read_licence` reads")]
+pub(crate) struct LicenceFields {
+    /// Blanks at both ends are cut. Unique.
+    #[schema(min_length = 1, max_length = 100, examples("House licence"))]
+    name: String,
+    /// Where its text is: a http, https or ftp address.
+    #[schema(min_length = 1, max_length = 200, examples("https://example.org/licence"))]
+    url: String,
+}
+
+/// The fields of a licence that change; what is left out stays as it is.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `read_licence_patch` reads")]
+pub(crate) struct LicenceChange {
+    #[schema(required = false, min_length = 1, max_length = 100)]
+    name: String,
+    #[schema(
+        required = false,
+        min_length = 1,
+        max_length = 200,
+        examples("https://example.org/2")
+    )]
+    url: String,
 }
 
 impl<'a> From<&'a Licence> for LicenceShape<'a> {
@@ -70,6 +107,57 @@ fn is_url(text: &str) -> bool {
     };
     matches!(url.scheme_str(), Some("http" | "https" | "ftp" | "ftps"))
         && url.host().is_some_and(|host| host.contains('.') || host == "localhost")
+}
+
+/// A change of what a licence says.
+#[derive(ToSchema)]
+#[schema(as = SubdescriptorsChange)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `SubdescriptorsBody` reads")]
+pub(crate) struct SubdescriptorsFields {
+    r#type: KindName,
+    method: EditName,
+    /// Names, or primary keys of what some licence says already; nothing twice.
+    #[schema(min_items = 1, examples(json!(["Commercial use", 3])))]
+    names: Vec<NameOrPk>,
+}
+
+/// What the things that a licence says are; the singular is understood too.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what `SubdescriptorsBody` reads")]
+enum KindName {
+    Permissions,
+    Conditions,
+    Limitations,
+    Domains,
+    Permission,
+    Condition,
+    Limitation,
+    Domain,
+}
+
+/// Whether they are added or removed.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what `SubdescriptorsBody` reads")]
+enum EditName {
+    Add,
+    Remove,
+}
+
+/// What a licence says, by name; blanks at both ends are cut.
+#[derive(ToSchema)]
+#[schema(as = SubdescriptorName, value_type = String, min_length = 1, max_length = 100)]
+struct Name(());
+
+/// A name or a primary key.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `SubdescriptorsBody` reads")]
+enum NameOrPk {
+    Name(Name),
+    Pk(u64),
 }
 
 /// The strict body of a change of what a licence says.

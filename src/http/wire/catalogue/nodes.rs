@@ -2,23 +2,67 @@
 
 use granary_engine::model::{NewNode, Node, NodePatch};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, Need, Text};
 use crate::http::wire::Time;
 
 /// A node.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Node)]
 pub(crate) struct NodeShape<'a> {
+    #[schema(examples(1))]
     pk: u64,
+    #[schema(examples("10.0.0.7"))]
     ip: &'a str,
     index: i64,
+    #[schema(required = true, examples("550.54"))]
     driver_version: Option<&'a str>,
+    #[schema(required = true)]
     hardware_generation: Option<i64>,
+    #[schema(required = true)]
     gpu_mem: Option<i64>,
     cpu_mem: i64,
+    /// When it last sent a request.
+    #[schema(required = true)]
     last_seen: Option<Time>,
+    #[schema(required = true)]
     current_job: Option<i64>,
+}
+
+/// The fields of a new or wholly changed node. Fields that can only be read are passed over.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `read_node` reads")]
+pub(crate) struct NodeFields {
+    /// Blanks at both ends are cut. Address and index together are unique.
+    #[schema(min_length = 1, max_length = 39, examples("10.0.0.7"))]
+    ip: String,
+    /// Which of several nodes at the address it is.
+    #[schema(examples(0))]
+    index: i64,
+    #[schema(min_length = 1, max_length = 16, examples("550.54"))]
+    driver_version: Option<String>,
+    hardware_generation: Option<i64>,
+    gpu_mem: Option<i64>,
+    #[schema(examples(64))]
+    cpu_mem: i64,
+}
+
+/// The fields of a node that change; what is left out stays as it is.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `read_node_patch` reads")]
+pub(crate) struct NodeChange {
+    #[schema(required = false, min_length = 1, max_length = 39)]
+    ip: String,
+    #[schema(required = false)]
+    index: i64,
+    #[schema(min_length = 1, max_length = 16, examples("550.54"))]
+    driver_version: Option<String>,
+    hardware_generation: Option<i64>,
+    gpu_mem: Option<i64>,
+    #[schema(required = false, examples(128))]
+    cpu_mem: i64,
 }
 
 impl<'a> From<&'a Node> for NodeShape<'a> {

@@ -3,26 +3,36 @@
 use granary_engine::model::{NewProject, Project, ProjectPatch, TeamId, UserId};
 use granary_engine::{ReadError, Snapshot};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, Need, Text, no_object};
 use crate::http::wire::Time;
 
 /// A project.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Project)]
 pub(crate) struct ProjectShape<'a> {
-    pk: Option<u64>,
+    #[schema(examples(1))]
+    pk: u64,
+    #[schema(examples("faces"))]
     name: &'a str,
+    /// The primary key of the team that it belongs to.
+    #[schema(examples(1))]
     team: u64,
+    /// The primary key of the user who made it.
+    #[schema(required = true, examples(1))]
     creator: Option<u64>,
     creation_time: Time,
+    /// When it was soft-deleted; null while it is active.
+    #[schema(required = true)]
     deletion_time: Option<Time>,
 }
 
 impl<'a> From<&'a Project> for ProjectShape<'a> {
     fn from(project: &'a Project) -> Self {
         Self {
-            pk: Some(project.id.0),
+            pk: project.id.0,
             name: &project.name,
             team: project.team.0,
             creator: project.creator.map(|creator| creator.0),
@@ -32,11 +42,51 @@ impl<'a> From<&'a Project> for ProjectShape<'a> {
     }
 }
 
-impl<'a> ProjectShape<'a> {
-    /// A project that is gone, as the API shows one: its primary key names nothing now.
-    pub(crate) fn gone(project: &'a Project) -> Self {
-        Self { pk: None, ..Self::from(project) }
+/// A project that is gone: its primary key names nothing now.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GoneProject<'a> {
+    /// Always null.
+    #[schema(value_type = Option<u64>, required = true)]
+    pk: (),
+    #[schema(examples("faces"))]
+    name: &'a str,
+    #[schema(examples(1))]
+    team: u64,
+    #[schema(required = true, examples(1))]
+    creator: Option<u64>,
+    creation_time: Time,
+    #[schema(required = true)]
+    deletion_time: Option<Time>,
+}
+
+impl<'a> From<&'a Project> for GoneProject<'a> {
+    fn from(project: &'a Project) -> Self {
+        let ProjectShape { pk: _, name, team, creator, creation_time, deletion_time } =
+            ProjectShape::from(project);
+        Self { pk: (), name, team, creator, creation_time, deletion_time }
     }
+}
+
+/// The fields of a new or wholly changed project. Fields that can only be read are passed over.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `ProjectBody` reads field by field")]
+pub(crate) struct ProjectFields {
+    /// Blanks at both ends are cut. Names of active projects of a team are unique.
+    #[schema(min_length = 1, max_length = 200, examples("faces"))]
+    name: String,
+    /// The primary key of an active team that the user may write to.
+    #[schema(examples(1))]
+    team: u64,
+}
+
+/// The fields of a project that change; what is left out stays as it is.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `ProjectBody` reads field by field")]
+pub(crate) struct ProjectChange {
+    #[schema(required = false, min_length = 1, max_length = 200, examples("hands"))]
+    name: String,
+    #[schema(required = false, examples(1))]
+    team: u64,
 }
 
 /// The fields of a project in a body, none of them granted.

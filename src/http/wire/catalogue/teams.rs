@@ -4,6 +4,7 @@ use granary_engine::model::{Membership, NewTeam, PermissionLevel, Team, TeamPatc
 use granary_engine::{ReadError, Snapshot};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, Need, Text};
@@ -14,20 +15,47 @@ use crate::http::wire::Time;
 const NAME: Text = Text::upto(200);
 
 /// A team with its present members.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Team)]
 pub(crate) struct TeamShape<'a> {
+    #[schema(examples(1))]
     pk: u64,
+    #[schema(examples("vision"))]
     name: &'a str,
     members: Vec<Member>,
+    /// The primary key of the user who made it.
+    #[schema(required = true, examples(1))]
     creator: Option<u64>,
     creation_time: Time,
+    /// When it was soft-deleted; null while it is active.
+    #[schema(required = true)]
     deletion_time: Option<Time>,
 }
 
-#[derive(Serialize)]
+/// A present member of a team.
+#[derive(Serialize, ToSchema)]
 struct Member {
+    #[schema(examples(2))]
     pk: u64,
+    #[schema(examples("ann"))]
     username: String,
+}
+
+/// The fields of a new or wholly changed team. Fields that can only be read are passed over.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `read_team` reads")]
+pub(crate) struct TeamFields {
+    /// Blanks at both ends are cut. Names of active teams are unique.
+    #[schema(min_length = 1, max_length = 200, examples("vision"))]
+    name: String,
+}
+
+/// The fields of a team that change; what is left out stays as it is.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `read_team_patch` reads")]
+pub(crate) struct TeamChange {
+    #[schema(required = false, min_length = 1, max_length = 200, examples("hearing"))]
+    name: String,
 }
 
 impl<'a> TeamShape<'a> {
@@ -69,13 +97,22 @@ pub(crate) fn read_team_patch(mut fields: Fields, need: Need) -> Result<TeamPatc
 }
 
 /// A user's place in a team.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Membership)]
 pub(crate) struct MembershipShape {
+    /// The primary key of the user.
+    #[schema(examples(2))]
     user: u64,
+    /// The primary key of the team.
+    #[schema(examples(1))]
     team: u64,
-    permissions: &'static str,
+    permissions: Level,
+    /// The primary key of the user who added this one.
+    #[schema(required = true, examples(1))]
     creator: Option<u64>,
     creation_time: Time,
+    /// When it ended; null while it lasts.
+    #[schema(required = true)]
     deletion_time: Option<Time>,
 }
 
@@ -84,7 +121,7 @@ impl From<&Membership> for MembershipShape {
         Self {
             user: membership.user.0,
             team: membership.team.0,
-            permissions: letter_of(membership.permissions),
+            permissions: membership.permissions.into(),
             creator: membership.creator.map(|creator| creator.0),
             creation_time: Time(membership.creation_time),
             deletion_time: membership.deletion_time.map(Time),
@@ -92,13 +129,28 @@ impl From<&Membership> for MembershipShape {
     }
 }
 
-/// The letter that the wire has for a level.
-pub(crate) fn letter_of(level: PermissionLevel) -> &'static str {
-    match level {
-        PermissionLevel::Read => "R",
-        PermissionLevel::Execute => "X",
-        PermissionLevel::Write => "W",
-        PermissionLevel::Admin => "A",
+/// What a member may do: read (R), execute (X), write (W), administrate (A); each includes those
+/// before it.
+#[derive(Serialize, ToSchema)]
+pub(crate) enum Level {
+    #[serde(rename = "R")]
+    Read,
+    #[serde(rename = "X")]
+    Execute,
+    #[serde(rename = "W")]
+    Write,
+    #[serde(rename = "A")]
+    Admin,
+}
+
+impl From<PermissionLevel> for Level {
+    fn from(level: PermissionLevel) -> Self {
+        match level {
+            PermissionLevel::Read => Self::Read,
+            PermissionLevel::Execute => Self::Execute,
+            PermissionLevel::Write => Self::Write,
+            PermissionLevel::Admin => Self::Admin,
+        }
     }
 }
 
@@ -108,6 +160,31 @@ pub(crate) enum MembershipMethod {
     Add(PermissionLevel),
     Update(PermissionLevel),
     Remove,
+}
+
+/// A change of one user's place in a team.
+#[derive(ToSchema)]
+#[schema(as = MembershipChange)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `MembershipBody` reads")]
+pub(crate) struct MembershipFields {
+    /// The name of an active user.
+    #[schema(min_length = 1, examples("ann"))]
+    username: String,
+    method: MethodName,
+    /// What the member may do; left out it is R, for an update too.
+    #[schema(required = false)]
+    permissions: Level,
+}
+
+/// What is done to a user's place in a team.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what `MembershipBody` reads")]
+enum MethodName {
+    Add,
+    Remove,
+    Update,
 }
 
 /// The strict body of a change of memberships.

@@ -2,24 +2,88 @@
 
 use granary_engine::model::{NewUser, User, UserPatch};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, Need, Text};
 use crate::http::wire::Time;
 
 /// A user, without the password's hash.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
 pub(crate) struct UserShape<'a> {
+    #[schema(examples("ann"))]
     username: &'a str,
+    #[schema(examples(2))]
     pk: u64,
+    #[schema(required = true)]
     last_login: Option<Time>,
     is_superuser: bool,
     first_name: &'a str,
     last_name: &'a str,
     email: &'a str,
+    /// Whether the user is an administrator.
     is_staff: bool,
+    /// Whether the user may log in.
     is_active: bool,
     date_joined: Time,
+}
+
+/// A user for a primary key; for a name a list of one or none.
+#[derive(ToSchema)]
+#[schema(as = UserOrList)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes answers that are one of two shapes")]
+pub(crate) enum UserOrList<'a> {
+    User(UserShape<'a>),
+    List(Vec<UserShape<'a>>),
+}
+
+/// The fields of a new or wholly changed user. Fields that can only be read are passed over.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `UserBody` reads field by field")]
+pub(crate) struct UserFields {
+    /// Letters, digits and `@.+-_`; unique.
+    #[schema(min_length = 1, max_length = 150, pattern = r"^[\w@.+-]+$", examples("ann"))]
+    username: String,
+    /// Kept exactly, blanks too; stored as a hash, never shown.
+    #[schema(min_length = 1, max_length = 128, examples("correct horse battery staple"))]
+    password: String,
+    #[schema(required = false, max_length = 150, examples("Ann"))]
+    first_name: String,
+    #[schema(required = false, max_length = 150)]
+    last_name: String,
+    /// An address, or nothing.
+    #[schema(required = false, max_length = 254, examples("ann@example.org"))]
+    email: String,
+    /// Whether the user is an administrator; a new one is not unless this says so.
+    #[schema(required = false)]
+    is_staff: bool,
+    /// Whether the user may log in; a new one may unless this says otherwise.
+    #[schema(required = false)]
+    is_active: bool,
+}
+
+/// The fields of a user that change; what is left out stays as it is.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `UserBody` reads field by field")]
+pub(crate) struct UserChange {
+    /// Letters, digits and `@.+-_`; unique.
+    #[schema(required = false, min_length = 1, max_length = 150, pattern = r"^[\w@.+-]+$")]
+    username: String,
+    #[schema(required = false, min_length = 1, max_length = 128)]
+    password: String,
+    #[schema(required = false, max_length = 150)]
+    first_name: String,
+    #[schema(required = false, max_length = 150, examples("Lee"))]
+    last_name: String,
+    /// An address, or nothing.
+    #[schema(required = false, max_length = 254, examples("ann@example.org"))]
+    email: String,
+    #[schema(required = false)]
+    is_staff: bool,
+    #[schema(required = false)]
+    is_active: bool,
 }
 
 impl<'a> From<&'a User> for UserShape<'a> {

@@ -1,0 +1,111 @@
+//! Every action of the API by hand, so that none can get lost from the routes and the document.
+
+use std::collections::BTreeSet;
+
+use crate::support::Server;
+
+/// The datasets' own document, in its order, and the actions beyond it.
+const DATASETS: [&str; 30] = [
+    "POST /v1/datasets/list",
+    "POST /v1/datasets/create",
+    "GET /v1/datasets/{pk}",
+    "PUT /v1/datasets/{pk}",
+    "PATCH /v1/datasets/{pk}",
+    "DELETE /v1/datasets/{pk}",
+    "DELETE /v1/datasets/{pk}/clear",
+    "POST /v1/datasets/{pk}/merge/{other}",
+    "POST /v1/datasets/{pk}/download",
+    "POST /v1/datasets/{pk}/copy",
+    "POST /v1/datasets/{pk}/files/{filename}",
+    "POST /v1/datasets/{pk}/files-multi",
+    "GET /v1/datasets/{pk}/files/{filename}",
+    "DELETE /v1/datasets/{pk}/files/{filename}",
+    "POST /v1/datasets/{pk}/metadata/{filename}",
+    "GET /v1/datasets/{pk}/metadata/{filename}",
+    "GET /v1/datasets/{pk}/metadata",
+    "DELETE /v1/datasets/{pk}/hard",
+    "DELETE /v1/datasets/{pk}/reinstate",
+    "GET /v1/datasets/{pk}/file-handles/{handle}",
+    "GET /v1/datasets/{pk}/files",
+    "POST /v1/datasets/{pk}/files-delete",
+    "POST /v1/datasets/{pk}/files-rename",
+    "POST /v1/datasets/{pk}/metadata-multi",
+    "GET /v1/datasets/{pk}/archive.zip",
+    "GET /v1/datasets/{pk}/archive.tar.gz",
+    // Every GET answers HEAD; these have more to say of it.
+    "HEAD /v1/datasets/{pk}/files/{filename}",
+    "HEAD /v1/datasets/{pk}/file-handles/{handle}",
+    "HEAD /v1/datasets/{pk}/archive.zip",
+    "HEAD /v1/datasets/{pk}/archive.tar.gz",
+];
+
+/// The actions on what datasets need.
+const CATALOGUE: [&str; 19] = [
+    "POST /v1/users/list",
+    "POST /v1/users/create",
+    "GET /v1/users/{user}",
+    "PUT /v1/users/{user}",
+    "PATCH /v1/users/{user}",
+    "DELETE /v1/users/{user}",
+    "PATCH /v1/teams/{pk}/memberships",
+    "GET /v1/teams/{pk}/permissions/{username}",
+    "DELETE /v1/teams/{pk}/hard",
+    "DELETE /v1/teams/{pk}/reinstate",
+    "DELETE /v1/projects/{pk}/hard",
+    "DELETE /v1/projects/{pk}/reinstate",
+    "PATCH /v1/licences/{pk}/subdescriptors",
+    "PATCH /v1/licenses/{pk}/subdescriptors",
+    "GET /v1/nodes/ping",
+    "GET /v1/nodes/{pk}/ping",
+    "POST /v1/auth/obtain",
+    "POST /v1/auth/refresh",
+    "POST /v1/auth/verify",
+];
+
+/// What has the six actions of every record; users have them under names too.
+const RECORDS: [&str; 5] = ["teams", "projects", "licences", "licenses", "nodes"];
+
+const SERVER: [&str; 5] =
+    ["GET /livez", "GET /readyz", "GET /openapi.json", "GET /docs", "GET /docs/{asset}"];
+
+fn actions() -> BTreeSet<String> {
+    let mut actions: BTreeSet<String> =
+        DATASETS.into_iter().chain(CATALOGUE).chain(SERVER).map(str::to_owned).collect();
+    for record in RECORDS {
+        actions.insert(format!("POST /v1/{record}/list"));
+        actions.insert(format!("POST /v1/{record}/create"));
+        for method in ["GET", "PUT", "PATCH", "DELETE"] {
+            actions.insert(format!("{method} /v1/{record}/{{pk}}"));
+        }
+    }
+    actions
+}
+
+#[tokio::test]
+async fn the_document_has_every_action_and_no_other() {
+    let document = super::document().await;
+    let mut described = BTreeSet::new();
+    super::each_operation(&document, |path, method, _| {
+        described.insert(format!("{} {path}", method.to_uppercase()));
+    });
+    let actions = actions();
+    let missing: Vec<_> = actions.difference(&described).collect();
+    let unknown: Vec<_> = described.difference(&actions).collect();
+    assert!(missing.is_empty() && unknown.is_empty(), "missing {missing:?}, unknown {unknown:?}");
+}
+
+#[tokio::test]
+async fn the_router_has_every_action() {
+    let server = Server::start().await;
+    let client = server.anonymous();
+    for action in actions() {
+        let (method, path) = action.split_once(' ').unwrap();
+        let path = path.replace(['{', '}'], "");
+        let allow = client.send("OPTIONS", &path, Vec::new()).await.is(200);
+        let allowed: Vec<_> = allow.header("allow").split(", ").collect();
+        assert!(allowed.contains(&method), "{action}: {allowed:?}");
+        let answer = client.send(method, &path, Vec::new()).await;
+        assert_ne!(answer.status, 405, "{action}");
+        assert_eq!(answer.header("allow"), allow.header("allow"), "{action}: {}", answer.status);
+    }
+}
