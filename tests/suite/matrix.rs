@@ -15,11 +15,17 @@ use crate::support::{Answer, Client, Server};
 /// Words of the last: `anyone`; `user`, who is logged in; `self`, the one it is about; `R`, `X`,
 /// `W`, `A`, a member of that level or above; `X@node`, such a member on a node; `node`, a user on
 /// the node that it is about; `@node`, a user on any node.
-struct Row(&'static str, &'static str, &'static str, &'static str, Order);
+pub(crate) struct Row(
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) Order,
+);
 
 /// What is looked at first.
 #[derive(Clone, Copy, PartialEq)]
-enum Order {
+pub(crate) enum Order {
     /// What it is asked of: 404 whoever asks.
     Object,
     /// The right: who has none learns nothing.
@@ -30,7 +36,7 @@ enum Order {
 
 use Order::{Body as B, Object as O, Right as R};
 
-const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     Row("POST", "/v1/datasets/list", "{}", "anyone", R),
     Row(
         "POST",
@@ -116,7 +122,7 @@ const ROWS: &[Row] = &[
 
 /// What has become of the things that the actions are asked of.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
+pub(crate) enum State {
     Alive,
     DatasetDeleted,
     ProjectDeleted,
@@ -141,9 +147,9 @@ enum Login {
 }
 
 /// A team, a project and two datasets, and everybody who may ask for them.
-struct World {
-    server: Server,
-    admin: Client,
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) admin: Client,
     state: State,
     team: u64,
     project: u64,
@@ -151,19 +157,19 @@ struct World {
     public: u64,
     stranger: u64,
     gone: u64,
-    node: u64,
+    pub(crate) node: u64,
     other_node: u64,
     members: Vec<(u64, PermissionLevel)>,
     callers: Vec<Caller>,
     fresh: u32,
 }
 
-fn pk(fields: &Value) -> u64 {
+pub(crate) fn pk(fields: &Value) -> u64 {
     fields["pk"].as_u64().unwrap()
 }
 
 impl World {
-    async fn new(state: State) -> Self {
+    pub(crate) async fn new(state: State) -> Self {
         let server = Server::start().await;
         let admin = server.admin().await;
         let (team, project) = server.add_foreign_project("team").await;
@@ -266,7 +272,7 @@ impl World {
         }
     }
 
-    fn filled(&mut self, text: &str) -> String {
+    pub(crate) fn filled(&mut self, text: &str) -> String {
         self.fresh += 1;
         [
             ("{D}", self.dataset),
