@@ -140,6 +140,8 @@ async fn a_user_by_name_is_a_list() {
     let server = Server::start().await;
     let listed = server.admin().await.get("/v1/users/admin").await.json(200);
     assert_eq!(listed[0]["username"], "admin");
+    // A slash at the end belongs to the name.
+    assert_eq!(server.admin().await.get("/v1/users/admin/").await.json(200), json!([]));
 }
 
 /// The Java client's pattern: six digits of microseconds, then `Z` or an offset.

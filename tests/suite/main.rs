@@ -26,8 +26,11 @@ mod download;
 /// What every answer has, and what bad requests get.
 mod errors;
 
-/// Bodies, paths, queries and headers of rubbish, on every action.
+/// Bodies of rubbish, on every action.
 mod bad_input;
+
+/// Paths, queries and headers of rubbish.
+mod bad_paths;
 
 /// What no answer and no line of the log holds.
 mod secrets;

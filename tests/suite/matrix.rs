@@ -330,7 +330,7 @@ async fn ask(caller: &Caller, node: u64, method: &str, path: &str, body: String)
 
 /// Asserts what a refusal says.
 #[track_caller]
-fn is_refusal(answer: Answer, login: Login, case: &str) {
+fn is_refusal(answer: &Answer, login: Login, case: &str) {
     let status = answer.status.as_u16();
     let challenge = answer.header("www-authenticate").to_owned();
     let text: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -368,14 +368,14 @@ async fn walk(state: State) -> usize {
             let case = format!("{state:?}, {}{node}: {method} {path}", caller.name);
             let status = answer.status.as_u16();
             if caller.login == Login::Deactivated {
-                is_refusal(answer, caller.login, &case);
+                is_refusal(&answer, caller.login, &case);
             } else if world.refuses_body(row) {
                 assert_eq!(status, 400, "{case}");
             } else if is_open(row, caller) {
                 let text = String::from_utf8_lossy(&answer.body).into_owned();
                 assert!(![401, 403].contains(&status) && status < 500, "{case}: {status} {text}");
             } else {
-                is_refusal(answer, caller.login, &case);
+                is_refusal(&answer, caller.login, &case);
             }
             cells += 1;
         }
@@ -420,7 +420,7 @@ async fn what_is_not_there_is_told_to_all_but_where_the_right_comes_first() {
             let refused = caller.login == Login::Deactivated
                 || (*order == R && caller.login != Login::Administrator);
             if refused {
-                is_refusal(answer, caller.login, &case);
+                is_refusal(&answer, caller.login, &case);
             } else {
                 assert_eq!(answer.status.as_u16(), 404, "{case}");
             }
