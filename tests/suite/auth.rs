@@ -181,6 +181,10 @@ async fn a_made_up_password_is_written_down_and_opens() {
     assert_eq!(file, directory.path().join("admin-password"));
     assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), first.password);
     assert!(first.password.len() >= 20);
+    let (another, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let other = new_store(&another);
+    let other = granary::bootstrap(&other, elsewhere.path(), None).await.unwrap().unwrap();
+    assert_ne!(other.password, first.password);
 
     let server = Server::over(engine, directory);
     let credentials = json!({"username": first.username, "password": first.password});

@@ -169,6 +169,15 @@ async fn a_destroyed_dataset_is_hidden_and_still_there() {
     assert_eq!(pks(&listed), [dataset.pk]);
     dataset.add("late", "x").await.is(200);
     client.patch(&dataset.path(""), &json!({"tags": "t"})).await.is(200);
+    assert_eq!(dataset.content("late").await.is(200).body, "x");
+    let copy = client.post(&dataset.path("/copy"), &json!({"new_name": "copy"})).await.json(200);
+    assert_eq!(copy["deletion_time"], Value::Null);
+    let copy = dataset.shown(&copy);
+    for (target, source) in [(&dataset, &copy), (&copy, &dataset)] {
+        let path = target.path(&format!("/merge/{}", source.pk));
+        client.post(&path, &json!({"delete": false})).await.is(200);
+    }
+    client.delete(&copy.path("/hard")).await.is(200);
 
     let back = client.delete(&dataset.path("/reinstate")).await.json(200);
     assert_eq!(back["deletion_time"], Value::Null);
@@ -263,11 +272,14 @@ async fn clear_empties_metadata_and_leaves_files() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;
     dataset.add("a", "1").await.is(200);
+    dataset.add("b", "2").await.is(200);
     dataset.set_metadata("a", "label").await.is(200);
+    dataset.set_metadata("b", "another").await.is(200);
     let cleared = dataset.client.delete(&dataset.path("/clear")).await.json(200);
     assert_eq!(cleared, dataset.fields().await);
     assert_eq!(dataset.metadata("a").await, "");
-    assert_eq!(dataset.names().await, ["a"]);
+    assert_eq!(dataset.metadata("b").await, "");
+    assert_eq!(dataset.names().await, ["a", "b"]);
     dataset.set_metadata("a", "again").await.is(200);
     assert_eq!(dataset.metadata("a").await, "again");
 }
@@ -309,6 +321,34 @@ async fn a_merge_keeps_what_is_equal_and_renames_what_differs() {
 
     target.client.post(&path, &json!({"delete": true, "hard": true})).await.is(200);
     source.client.get(&source.path("")).await.is(404);
+}
+
+#[tokio::test]
+async fn a_number_goes_before_the_last_extension_of_the_last_part() {
+    let server = Server::start().await;
+    let target = server.add_dataset("target").await;
+    let source = server.add_dataset("source").await;
+    for (name, expected) in [
+        ("a.txt", "a-0001.txt"),
+        ("v1.2/plain", "v1.2/plain-0001"),
+        ("d/.hidden", "d/.hidden-0001"),
+        ("t.tar.gz", "t.tar-0001.gz"),
+        // A number that is taken is passed over, by the target's own file or by a source's.
+        ("n.png", "n-0002.png"),
+    ] {
+        target.add(name, "old").await.is(200);
+        source.add(name, "new").await.is(200);
+        if name == "n.png" {
+            target.add("n-0001.png", "taken").await.is(200);
+        }
+        let path = target.path(&format!("/merge/{}", source.pk));
+        // Where the source stays, `hard` says nothing.
+        target.client.post(&path, &json!({"delete": false, "hard": true})).await.is(200);
+        assert_eq!(target.content(expected).await.is(200).body, "new", "{name}");
+        assert_eq!(target.content(name).await.is(200).body, "old", "{name}");
+        source.client.delete(&source.path(&format!("/files/{name}"))).await.is(200);
+    }
+    assert_eq!(source.fields().await["deletion_time"], Value::Null);
 }
 
 #[tokio::test]
@@ -364,6 +404,23 @@ async fn a_copy_without_a_name_is_the_next_version() {
     let third = client.post(&dataset.path("/copy"), &json!({"new_name": null})).await.json(200);
     assert_eq!(third["version"], 3);
     assert_eq!(third["previous_version"], 1);
+
+    // The project of a copy, its licence and the rest are those of its source.
+    let described = json!({
+        "description": "d", "licence": 3, "tags": "t", "is_public": true, "name": "  cats  ",
+    });
+    client.patch(&dataset.path(""), &described).await.is(200);
+    let fourth = client.post(&dataset.path("/copy"), &json!({})).await.json(200);
+    let source = dataset.fields().await;
+    for field in ["name", "description", "project", "licence", "tags", "is_public", "files"] {
+        assert_eq!(fourth[field], source[field], "{field}");
+    }
+    // Versions count from the highest active one.
+    let fourth = dataset.shown(&fourth);
+    client.delete(&fourth.path("")).await.is(204);
+    let again = client.post(&copy.path("/copy"), &json!({})).await.json(200);
+    assert_eq!((&again["version"], &again["previous_version"]), (&json!(4), &json!(2)));
+    client.delete(&fourth.path("/reinstate")).await.detail(400);
 
     // The copies are their own.
     copy.add("b", "2").await.is(200);

@@ -107,3 +107,24 @@ async fn bad_requests_get_the_status_that_fits() {
     let client = dataset.client.with("Accept", "application/json, */*");
     client.post(&path, &json!({})).await.is(200);
 }
+
+#[tokio::test]
+async fn members_have_the_modes_and_times_that_clients_know() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    dataset.add("a", "content").await.is(200);
+    let zip = download(&dataset, "zip").await;
+    let mut archive = zip::ZipArchive::new(Cursor::new(&zip.body)).unwrap();
+    let member = archive.by_index(0).unwrap();
+    assert_eq!(member.compression(), zip::CompressionMethod::Stored);
+    assert_eq!(member.unix_mode().unwrap() & 0o777, 0o600);
+    // The time of the download, in years: no clock of a test is that far behind.
+    assert!(member.last_modified().unwrap().year() >= 2024);
+
+    let tar = download(&dataset, "tar.gz").await;
+    let unzipped = flate2::read::GzDecoder::new(Cursor::new(&tar.body));
+    let mut archive = tar::Archive::new(unzipped);
+    let member = archive.entries().unwrap().next().unwrap().unwrap();
+    assert_eq!(member.header().mode().unwrap() & 0o777, 0o644);
+    assert_eq!(member.header().mtime().unwrap(), 0);
+}

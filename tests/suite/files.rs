@@ -30,7 +30,7 @@ async fn what_was_added_is_read_back() {
     let added = dataset.add("dir/a.txt", "content").await.json(200);
     let handle = added["handle"].as_str().unwrap();
     assert_eq!(added, json!({"filename": "dir/a.txt", "handle": handle}));
-    assert_eq!(handle.len(), 64);
+    assert_eq!(handle, blake3::hash(b"content").to_hex().as_str());
     assert_eq!(dataset.fields().await["files"], json!({"dir/a.txt": handle}));
     let answer = dataset.content("dir/a.txt").await.is(200);
     assert_eq!(answer.body, "content");
@@ -383,4 +383,28 @@ async fn what_is_no_zip_is_400_and_adds_nothing() {
         dataset.client.upload(&path, bad).await.is(400);
     }
     assert_eq!(dataset.names().await, [""; 0]);
+}
+
+/// A zip with a member of each method: stored, deflated, bzip2 and lzma.
+const METHODS: &str = "UEsDBBQAAAAAAAAAIVx9tohQQAAAAEAAAAAGAAAAc3RvcmVkY29udGVudCBjb250ZW50IGNvbnRl\
+bnQgY29udGVudCBjb250ZW50IGNvbnRlbnQgY29udGVudCBjb250ZW50IFBLAwQUAAAACAAAACFcfbaIUA0AAABAAAAACAAA\
+AGRlZmxhdGVkS87PK0nNK1FIJpMGAFBLAwQuAAAADAAAACFcfbaIUDEAAABAAAAABQAAAGJ6aXAyQlpoOTFBWSZTWbBJd70A\
+AAeRgEAACgGEACAAMMACqBpBYsaIOEDxdyRThQkLBJd70FBLAwQ/AAIADgAAACFcfbaIUB0AAABAAAAABAAAAGx6bWEJBAUA\
+XQAAgAAAMZvKGdrtpPLvhWrIUf///NUAAFBLAQIUAxQAAAAAAAAAIVx9tohQQAAAAEAAAAAGAAAAAAAAAAAAAACAAQAAAABz\
+dG9yZWRQSwECFAMUAAAACAAAACFcfbaIUA0AAABAAAAACAAAAAAAAAAAAAAAgAFkAAAAZGVmbGF0ZWRQSwECLgMuAAAADAAA\
+ACFcfbaIUDEAAABAAAAABQAAAAAAAAAAAAAAgAGXAAAAYnppcDJQSwECPwM/AAIADgAAACFcfbaIUB0AAABAAAAABAAAAAAA\
+AAAAAAAAgAHrAAAAbHptYVBLBQYAAAAABAAEAM8AAAAqAQAAAAA=";
+
+#[tokio::test]
+async fn members_of_every_method_are_unpacked() {
+    use base64::Engine as _;
+
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let archive = base64::engine::general_purpose::STANDARD.decode(METHODS).unwrap();
+    dataset.client.upload(&dataset.path("/files-multi"), archive).await.is(200);
+    assert_eq!(dataset.names().await, ["bzip2", "deflated", "lzma", "stored"]);
+    for name in dataset.names().await {
+        assert_eq!(dataset.content(&name).await.is(200).body, "content ".repeat(8), "{name}");
+    }
 }

@@ -328,6 +328,10 @@ async fn a_body_that_is_no_filter_is_told_so() {
         json!({"expressions": [compare("version", "==", 1)]}),
         json!({"expressions": [one]}),
         json!({"expressions": [deep]}),
+        json!({"expressions": [{"type": "or", "sub_expressions": [
+            {"type": "or", "sub_expressions": [field, field]}, field,
+        ]}]}),
+        json!({"expressions": [field], "unknown": 1}),
         json!({"expressions": vec![field; 1001]}),
         json!({"order_by": [{"field": "name", "nulls_first": null}]}),
         json!({"order_by": ["name"]}),

@@ -29,6 +29,24 @@ mod download;
 /// What every answer has, and what bad requests get.
 mod errors;
 
+/// Bodies of rubbish, on every action.
+mod bad_input;
+
+/// Paths, queries and headers of rubbish.
+mod bad_paths;
+
+/// What no answer and no line of the log holds.
+mod secrets;
+
+/// What is better here than in the server that the API comes from.
+mod faults;
+
+/// What the published clients rely on.
+mod clients;
+
+/// The outer rules that hold of every action: paths, bodies, statuses, the order of checks.
+mod conventions;
+
 /// Files and metadata page by page.
 mod file_listing;
 

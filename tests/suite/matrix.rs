@@ -15,11 +15,17 @@ use crate::support::{Answer, Client, Server};
 /// Words of the last: `anyone`; `user`, who is logged in; `self`, the one it is about; `R`, `X`,
 /// `W`, `A`, a member of that level or above; `X@node`, such a member on a node; `node`, a user on
 /// the node that it is about; `@node`, a user on any node.
-struct Row(&'static str, &'static str, &'static str, &'static str, Order);
+pub(crate) struct Row(
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) Order,
+);
 
 /// What is looked at first.
 #[derive(Clone, Copy, PartialEq)]
-enum Order {
+pub(crate) enum Order {
     /// What it is asked of: 404 whoever asks.
     Object,
     /// The right: who has none learns nothing.
@@ -30,7 +36,7 @@ enum Order {
 
 use Order::{Body as B, Object as O, Right as R};
 
-const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     Row("POST", "/v1/datasets/list", "{}", "anyone", R),
     Row(
         "POST",
@@ -119,7 +125,7 @@ const ROWS: &[Row] = &[
 
 /// What has become of the things that the actions are asked of.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
+pub(crate) enum State {
     Alive,
     DatasetDeleted,
     ProjectDeleted,
@@ -144,9 +150,9 @@ enum Login {
 }
 
 /// A team, a project and two datasets, and everybody who may ask for them.
-struct World {
-    server: Server,
-    admin: Client,
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) admin: Client,
     state: State,
     team: u64,
     project: u64,
@@ -154,19 +160,19 @@ struct World {
     public: u64,
     stranger: u64,
     gone: u64,
-    node: u64,
+    pub(crate) node: u64,
     other_node: u64,
     members: Vec<(u64, PermissionLevel)>,
     callers: Vec<Caller>,
     fresh: u32,
 }
 
-fn pk(fields: &Value) -> u64 {
+pub(crate) fn pk(fields: &Value) -> u64 {
     fields["pk"].as_u64().unwrap()
 }
 
 impl World {
-    async fn new(state: State) -> Self {
+    pub(crate) async fn new(state: State) -> Self {
         let server = Server::start().await;
         let admin = server.admin().await;
         let (team, project) = server.add_foreign_project("team").await;
@@ -269,7 +275,7 @@ impl World {
         }
     }
 
-    fn filled(&mut self, text: &str) -> String {
+    pub(crate) fn filled(&mut self, text: &str) -> String {
         self.fresh += 1;
         [
             ("{D}", self.dataset),
@@ -327,7 +333,7 @@ async fn ask(caller: &Caller, node: u64, method: &str, path: &str, body: String)
 
 /// Asserts what a refusal says.
 #[track_caller]
-fn is_refusal(answer: Answer, login: Login, case: &str) {
+fn is_refusal(answer: &Answer, login: Login, case: &str) {
     let status = answer.status.as_u16();
     let challenge = answer.header("www-authenticate").to_owned();
     let text: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -365,14 +371,14 @@ async fn walk(state: State) -> usize {
             let case = format!("{state:?}, {}{node}: {method} {path}", caller.name);
             let status = answer.status.as_u16();
             if caller.login == Login::Deactivated {
-                is_refusal(answer, caller.login, &case);
+                is_refusal(&answer, caller.login, &case);
             } else if world.refuses_body(row) {
                 assert_eq!(status, 400, "{case}");
             } else if is_open(row, caller) {
                 let text = String::from_utf8_lossy(&answer.body).into_owned();
                 assert!(![401, 403].contains(&status) && status < 500, "{case}: {status} {text}");
             } else {
-                is_refusal(answer, caller.login, &case);
+                is_refusal(&answer, caller.login, &case);
             }
             cells += 1;
         }
@@ -417,7 +423,7 @@ async fn what_is_not_there_is_told_to_all_but_where_the_right_comes_first() {
             let refused = caller.login == Login::Deactivated
                 || (*order == R && caller.login != Login::Administrator);
             if refused {
-                is_refusal(answer, caller.login, &case);
+                is_refusal(&answer, caller.login, &case);
             } else {
                 assert_eq!(answer.status.as_u16(), 404, "{case}");
             }

@@ -1,0 +1,211 @@
+//! What the published clients rely on: the python client's way of working, as it was seen on the
+//! wire, and what the others do differently.
+
+use axum::body::Body;
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use crate::support::{PASSWORD, Server, bearer};
+
+/// The client keeps its tokens on disk, by host and user: it comes with those of another server.
+#[tokio::test]
+async fn tokens_of_an_earlier_server_are_401_everywhere_and_a_login_helps() {
+    let (earlier, server) = (Server::start().await, Server::start().await);
+    let old = earlier.tokens("admin").await;
+    let nobody = server.anonymous();
+    let client = nobody.with("Authorization", bearer(&old["access"]));
+    let node = server.add_node().await.to_string();
+    for client in [&client, &client.with("Node-Id", node)] {
+        client.send("POST", "/v1/datasets/list", "").await.is(401);
+        client.get("/v1/datasets/1").await.is(401);
+        client.post("/v1/datasets/create", &json!({})).await.is(401);
+        client.delete("/v1/datasets/1/hard").await.is(401);
+        client.upload("/v1/datasets/1/files/a", "1").await.is(401);
+    }
+    let refresh = json!({"refresh": old["refresh"]});
+    nobody.post("/v1/auth/refresh", &refresh).await.is(401);
+    nobody.post("/v1/auth/verify", &json!({"token": old["access"]})).await.is(401);
+
+    let credentials = json!({"username": "admin", "password": PASSWORD});
+    let tokens = nobody.post("/v1/auth/obtain", &credentials).await.json(200);
+    let client = nobody.with("Authorization", bearer(&tokens["access"]));
+    assert_eq!(client.send("POST", "/v1/datasets/list", "").await.json(200), json!([]));
+}
+
+#[tokio::test]
+async fn a_refresh_token_works_again_and_again() {
+    let server = Server::start().await;
+    let tokens = server.tokens("admin").await;
+    let refresh = json!({"refresh": tokens["refresh"]});
+    for _ in 0..3 {
+        let renewed = server.anonymous().post("/v1/auth/refresh", &refresh).await.json(200);
+        let client = server.anonymous().with("Authorization", bearer(&renewed["access"]));
+        client.get("/v1/teams/1").await.is(200);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_as_the_python_client_sends_it_is_kept() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let upload = |name: &str| {
+        let disposition = format!("attachment; filename={name}");
+        dataset.client.with("Content-Disposition", disposition)
+    };
+    // The name stands unquoted in the header, blanks, slashes and Latin letters with it.
+    let added = upload("dir/a b.txt").upload(&dataset.path("/files/dir/a%20b.txt"), "1").await;
+    assert_eq!(added.json(200)["filename"], "dir/a b.txt");
+    let added = upload("é.txt").upload(&dataset.path("/files/%C3%A9.txt"), "2").await;
+    assert_eq!(added.json(200)["filename"], "é.txt");
+    // A stream of unknown length goes in chunks.
+    let pieces = ["3", "4"].map(Ok::<_, std::io::Error>);
+    let body = Body::from_stream(stream::iter(pieces));
+    upload("c").upload(&dataset.path("/files/c"), body).await.is(200);
+    assert_eq!(dataset.content("c").await.is(200).body, "34");
+    let archive = crate::support::zip_of(&[("d", "5")]);
+    upload("data").upload(&dataset.path("/files-multi"), archive).await.is(200);
+    // `?` in a name begins a query, for the client's HTTP library and here.
+    upload("e?f").upload(&dataset.path("/files/e?f"), "6").await.is(200);
+    assert_eq!(dataset.names().await, ["c", "d", "dir/a b.txt", "e", "é.txt"]);
+}
+
+#[tokio::test]
+async fn a_list_is_asked_for_with_a_filter_or_with_nothing_at_all() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let client = &dataset.client;
+    let expected = json!([dataset.fields().await]);
+    // No body and no type, as python; an empty body of a type, as Java.
+    assert_eq!(client.send("POST", "/v1/datasets/list", "").await.json(200), expected);
+    let java = client.with("Content-Type", "application/json; charset=utf-8");
+    assert_eq!(java.send("POST", "/v1/datasets/list", "").await.json(200), expected);
+    let filter = json!({"expressions": [{"type": "exact", "field": "name", "value": "cats"}]});
+    let answer = java.send("POST", "/v1/datasets/list", filter.to_string()).await;
+    assert_eq!(answer.json(200), expected);
+    // The clients spell the test for null so.
+    let null = json!({"expressions": [{"type": "isnull", "field": "deletion_time"}]});
+    assert_eq!(client.post("/v1/datasets/list", &null).await.json(200), expected);
+}
+
+#[tokio::test]
+async fn a_download_as_the_python_client_asks_for_it_is_a_zip() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let body = json!({"filetype": "zip", "params": {}});
+    let answer = dataset.client.post(&dataset.path("/download"), &body).await.is(200);
+    assert_eq!(answer.header("content-type"), "application/data");
+    assert!(answer.body.starts_with(b"PK"));
+}
+
+/// The client reads `.json()` of everything but destroy, ping and contents.
+#[tokio::test]
+async fn every_success_but_destroy_ping_and_contents_is_json() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let other = server.add_dataset("dogs").await;
+    let admin = &dataset.client;
+    dataset.add("a", "1").await.json(200);
+    dataset.set_metadata("a", "x").await.json(200);
+    admin.get(&dataset.path("/metadata")).await.json(200);
+    admin.post(&dataset.path("/copy"), &json!({})).await.json(200);
+    let merge = dataset.path(&format!("/merge/{}", other.pk));
+    admin.post(&merge, &json!({"delete": true, "hard": true})).await.json(200);
+    admin.delete(&dataset.path("/clear")).await.json(200);
+    admin.delete(&dataset.path("/files/a")).await.json(200);
+    assert!(admin.delete(&dataset.path("")).await.is(204).body.is_empty());
+    admin.delete(&dataset.path("/reinstate")).await.json(200);
+    admin.delete(&dataset.path("/hard")).await.json(200);
+    let node = server.add_node().await.to_string();
+    let ping = admin.with("Node-Id", node).get("/v1/nodes/ping").await.is(200);
+    assert!(ping.body.is_empty());
+    assert_eq!(ping.header("content-type"), "");
+}
+
+#[tokio::test]
+async fn a_refusal_is_utf_8_text_also_where_contents_are_asked_for() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let answer = dataset.content("caf%C3%A9").await.is(404);
+    assert_eq!(answer.header("content-type"), "application/json");
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert_eq!(text, "{\"detail\":\"Bad name 'café': Doesn't exist\"}");
+    let body = json!({"filetype": "é"});
+    let answer = dataset.client.post(&dataset.path("/download"), &body).await;
+    assert_eq!(answer.detail(415), "Unsupported media type \"é\" in request.");
+}
+
+/// The TypeScript client takes the first element.
+#[tokio::test]
+async fn a_user_by_name_is_a_list() {
+    let server = Server::start().await;
+    let listed = server.admin().await.get("/v1/users/admin").await.json(200);
+    assert_eq!(listed[0]["username"], "admin");
+    // A slash at the end belongs to the name.
+    assert_eq!(server.admin().await.get("/v1/users/admin/").await.json(200), json!([]));
+}
+
+/// The Java client's pattern: six digits of microseconds, then `Z` or an offset.
+fn is_time(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    let shape: String =
+        text.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
+    shape == "0000-00-00T00:00:00.000000Z"
+}
+
+#[tokio::test]
+async fn every_time_has_six_digits_of_microseconds() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let admin = &dataset.client;
+    let node = server.add_node().await;
+    let on_node = admin.with("Node-Id", node.to_string());
+    on_node.delete(&dataset.path("")).await.is(204);
+    let member = json!({"username": "ann", "method": "add"});
+    server.add_user("ann").await;
+    let members = format!("/v1/teams/{}/memberships", server.team);
+    admin.patch(&members, &member).await.is(200);
+    let removed = json!({"username": "ann", "method": "remove"});
+    let removed = admin.patch(&members, &removed).await.json(200);
+    admin.delete(&format!("/v1/projects/{}", server.project)).await.is(204);
+    admin.delete(&format!("/v1/teams/{}", server.team)).await.is(204);
+    let get = async |path: String| admin.get(&path).await.json(200);
+    for (shown, fields) in [
+        (dataset.fields().await, ["creation_time", "deletion_time"]),
+        (get(format!("/v1/projects/{}", server.project)).await, ["creation_time", "deletion_time"]),
+        (get(format!("/v1/teams/{}", server.team)).await, ["creation_time", "deletion_time"]),
+        (removed, ["creation_time", "deletion_time"]),
+        (get("/v1/users/1".to_owned()).await, ["date_joined", "last_login"]),
+        (get(format!("/v1/nodes/{node}")).await, ["last_seen", "last_seen"]),
+    ] {
+        for field in fields {
+            assert!(is_time(&shown[field]), "{field}: {shown}");
+        }
+    }
+}
+
+/// Whose tokens they are is said in the claims that the clients know.
+#[tokio::test]
+async fn tokens_are_signed_with_the_claims_that_clients_know() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    let server = Server::start().await;
+    let tokens = server.tokens("admin").await;
+    for (kind, life) in [("access", 300), ("refresh", 8 * 3600)] {
+        let parts: Vec<Value> = tokens[kind]
+            .as_str()
+            .unwrap()
+            .split('.')
+            .take(2)
+            .map(|part| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap())
+            .collect();
+        assert_eq!(parts[0], json!({"alg": "HS256", "typ": "JWT"}));
+        let claims = &parts[1];
+        let mut names: Vec<&String> = claims.as_object().unwrap().keys().collect();
+        names.sort();
+        assert_eq!(names, ["exp", "iat", "jti", "jtt", "upk"]);
+        assert_eq!(claims["jtt"], kind);
+        assert_eq!(claims["upk"], "1");
+        assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), life);
+    }
+}
