@@ -154,7 +154,8 @@ fn describe(operation: &mut Operation, path: &str, name: &str, spelling: &str) {
 /// A body that may be left out may not be null, which an `Option` says of it too.
 fn without_null(body: &mut RequestBody) {
     for content in body.content.values_mut() {
-        if let Some(RefOr::T(Schema::OneOf(OneOf { items, .. }))) = &content.schema
+        if let RefOr::T(content) = content
+            && let Some(RefOr::T(Schema::OneOf(OneOf { items, .. }))) = &content.schema
             && let [body, RefOr::T(Schema::Object(null))] = items.as_slice()
             && null.schema_type == SchemaType::Type(Type::Null)
         {
