@@ -37,10 +37,14 @@ lasts five minutes; `POST /v1/auth/refresh` gives another one.
 
 Every path works with and without one slash at its end, except those that end in a name, where the \
 slash belongs to the name. Every GET answers HEAD too, and every path OPTIONS; a wrong method is \
-405 with `Allow`, an unknown path 404, both with a `detail` as every error.
+405, an unknown path 404, both with a `detail` as every error.
 
-Every answer has `X-Content-Type-Options`, `X-Frame-Options`, `Referrer-Policy` and `Vary`; \
+Every answer of a known path has `Allow`. Every answer has `X-Content-Type-Options`, `X-Frame-Options`, `Referrer-Policy` and `Vary`; \
 requests with `Origin` get `Access-Control-Allow-Origin: *`.
+
+Fields of records are read leniently: a number will do for a text and its digits for a number, and \
+fields that are unknown are passed over. Other bodies are strict. So are the parameters of a query \
+that are known; others are passed over.
 
 A success is sent when the change is on disk and visible to every reader.";
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{document, each_value, resolved};
 
 /// Keywords of JSON Schema that [`fits`] knows, and those that say nothing of a value.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "$ref",
     "additionalProperties",
     "anyOf",
@@ -24,6 +24,7 @@ const KNOWN: [&str; 20] = [
     "oneOf",
     "pattern",
     "properties",
+    "propertyNames",
     "required",
     "type",
 ];
@@ -42,10 +43,9 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> bool {
             && bound(most).is_none_or(|most| count <= most)
     };
     let whole = |count: usize| f64::from(u32::try_from(count).unwrap());
-    let types: Vec<&str> = match &schema["type"] {
-        Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
-        kind => kind.as_str().into_iter().collect(),
-    };
+    let kind = &schema["type"];
+    let kinds = kind.as_array().map_or(std::slice::from_ref(kind), Vec::as_slice);
+    let types: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
     (types.is_empty() || types.iter().any(|kind| is_of(kind, value)))
         && schema["enum"].as_array().is_none_or(|values| values.contains(value))
         && ["oneOf", "anyOf"].iter().all(|key| schema[*key].is_null() || any(&schema[*key]))
@@ -81,10 +81,10 @@ fn has_its_properties(document: &Value, schema: &Value, value: &Value) -> bool {
     let others = &schema["additionalProperties"];
     required.into_iter().all(|name| value.get(name.as_str().unwrap()).is_some())
         && value.as_object().unwrap().iter().all(|(name, value)| {
-            match (schema["properties"].get(name), others) {
-                (Some(schema), _) => fits(document, schema, value),
-                (None, Value::Object(_)) => fits(document, others, value),
-                (None, others) => others != &Value::Bool(false),
+            match schema["properties"].get(name) {
+                Some(schema) => fits(document, schema, value),
+                None if others.is_object() => fits(document, others, value),
+                None => others != &Value::Bool(false),
             }
         })
 }
