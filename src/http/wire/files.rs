@@ -86,21 +86,20 @@ pub(crate) enum Selection {
 
 /// Files by name, none of them twice.
 #[derive(ToSchema)]
-#[schema(as = FilesNamed)]
+#[schema(as = FilesNamed, examples(json!({"names": ["images/cat.png", "notes.txt"]})))]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `read_selection` reads")]
 pub(crate) struct Named {
-    #[schema(examples(json!(["images/cat.png", "notes.txt"])))]
     names: Vec<String>,
 }
 
 /// Files by the text that their names begin with.
 #[derive(ToSchema)]
-#[schema(as = FilesWithPrefix)]
+#[schema(as = FilesWithPrefix, examples(json!({"prefix": "images/"})))]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `read_selection` reads")]
 pub(crate) struct Prefixed {
-    #[schema(min_length = 1, examples("images/"))]
+    #[schema(min_length = 1)]
     prefix: String,
 }
 
@@ -125,10 +124,10 @@ pub(crate) fn read_selection(body: Value) -> Result<FileSelection, ApiError> {
 
 /// Metadata by name of file: any texts, kept exactly.
 #[derive(ToSchema)]
+#[schema(examples(json!({"metadata": {"images/cat.png": "a cat"}})))]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `read_metadata_map` reads")]
 pub(crate) struct MetadataMap {
-    #[schema(examples(json!({"images/cat.png": "{\"label\": \"cat\"}"})))]
     metadata: BTreeMap<String, String>,
 }
 

@@ -111,14 +111,16 @@ fn is_url(text: &str) -> bool {
 
 /// A change of what a licence says.
 #[derive(ToSchema)]
-#[schema(as = SubdescriptorsChange)]
+#[schema(as = SubdescriptorsChange, examples(json!({
+    "type": "permissions", "method": "add", "names": ["Commercial use", 3],
+})))]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `SubdescriptorsBody` reads")]
 pub(crate) struct SubdescriptorsFields {
     r#type: KindName,
     method: EditName,
     /// Names, or primary keys of what some licence says already; nothing twice.
-    #[schema(min_items = 1, examples(json!(["Commercial use", 3])))]
+    #[schema(min_items = 1)]
     names: Vec<NameOrPk>,
 }
 
