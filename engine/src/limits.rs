@@ -241,3 +241,7 @@ pub const LISTING_ROWS_MAX: usize = 20_000;
 
 /// Bytes of names and metadata after which a page of a listing ends early.
 pub const LISTING_BYTES_MAX: usize = 8 << 20;
+
+/// Rows that layers of a stack may hide from each other before they are folded or swept away;
+/// fewer are not worth the writing.
+pub const HIDDEN_ROWS_ALLOWED: u64 = 1024;

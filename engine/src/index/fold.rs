@@ -15,12 +15,11 @@ use super::rows::{FileRow, LayerRow};
 use super::sweep::{SweepJob, wants_sweep};
 use super::{Index, IndexError, tables};
 use crate::codec;
-use crate::limits::{BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX, STACK_LAYERS_MAX};
+use crate::limits::{
+    BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX, HIDDEN_ROWS_ALLOWED, STACK_LAYERS_MAX,
+};
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, DatasetId, LayerId, SetId};
-
-/// Hidden rows that are not worth folding away.
-pub(super) const HIDDEN_ROWS_ALLOWED: u64 = 1024;
 
 /// A fold under way.
 #[derive(Debug)]

@@ -11,10 +11,9 @@ use redb::ReadableTable;
 
 use super::IndexError;
 use super::apply::Group;
-use super::fold::HIDDEN_ROWS_ALLOWED;
 use super::rows::{FileRow, LayerRow};
 use crate::codec;
-use crate::limits::BACKGROUND_ROWS_MAX;
+use crate::limits::{BACKGROUND_ROWS_MAX, HIDDEN_ROWS_ALLOWED};
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, DatasetId, LayerId, Sequence};
 
