@@ -27,6 +27,8 @@ use crate::turns::Turns;
 
 pub(crate) mod contents;
 
+mod dos_time;
+
 mod gzip;
 
 pub(crate) mod intake;

@@ -10,6 +10,8 @@ mod bulk;
 
 mod copies;
 
+mod counts;
+
 mod files;
 
 mod folding;
@@ -18,6 +20,7 @@ mod headers;
 
 mod sets;
 
+pub(crate) use counts::{add_live_bytes, count_down, live_bytes_of, write_live_bytes};
 pub(crate) use folding::Folding;
 
 use std::collections::HashMap;
@@ -27,11 +30,11 @@ use serde::Serialize;
 
 use super::IndexError;
 use super::file_tree::FileTree;
-use super::rows::{BlobRow, LayerRow};
+use super::rows::LayerRow;
 use super::tables;
 use crate::codec;
 use crate::error::MutationError;
-use crate::model::change::{BlobPlace, Change, NewBlob, Relocation, SegmentId};
+use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::dataset::StackEntry;
 use crate::model::{
     Dataset, DatasetId, Digest, LayerId, Licence, Membership, Node, Project, Sequence, Team, User,
@@ -308,84 +311,6 @@ impl<'txn> Group<'txn> {
         Ok(())
     }
 
-    fn blob(&self, digest: &Digest) -> Result<Option<BlobRow>, IndexError> {
-        let row = self.blobs.get(digest.as_bytes())?;
-        Ok(row.map(|row| codec::decode(row.value())).transpose()?)
-    }
-
-    fn put_blob(&mut self, digest: &Digest, row: &BlobRow) -> Result<(), IndexError> {
-        self.blobs.insert(digest.as_bytes(), codec::encode(row)?.as_slice())?;
-        Ok(())
-    }
-
-    /// One more row names the content (I4).
-    fn count_up(&mut self, digest: &Digest) -> Result<(), IndexError> {
-        if let Some(mut row) = self.blob(digest)? {
-            row.count += 1;
-            return self.put_blob(digest, &row);
-        }
-        let Some(blob) = self.fresh.remove(digest) else {
-            // I2 is broken: the journal named bytes that are nowhere.
-            return Err(IndexError::Contradiction(format!("no bytes are known of {digest}")));
-        };
-        self.insert_blob(&blob, 1)
-    }
-
-    fn insert_blob(&mut self, blob: &NewBlob, count: u64) -> Result<(), IndexError> {
-        let NewBlob { digest, length, crc32, place } = *blob;
-        self.add_live_bytes(place, length, 1);
-        let row = BlobRow { place, length, crc32, count, died: self.sequence };
-        self.put_blob(&digest, &row)
-    }
-
-    /// One row less names the content; at none it is dead from this change on.
-    fn count_down(&mut self, digest: &Digest) -> Result<(), IndexError> {
-        count_down(self.txn, &mut self.blobs, digest, self.sequence)
-    }
-
-    fn add_live_bytes(&mut self, place: BlobPlace, length: u64, sign: i64) {
-        add_live_bytes(&mut self.live_bytes, place, length, sign);
-    }
-
-    /// What the change brought and did not use: contents that were there already lose the second
-    /// copy; others are entered dead, since a later record may count on them (I2).
-    fn bury_fresh(&mut self) -> Result<(), IndexError> {
-        for blob in std::mem::take(&mut self.fresh).into_values() {
-            let Some(row) = self.blob(&blob.digest)? else {
-                self.insert_blob(&blob, 0)?;
-                let mut dead = self.txn.open_table(tables::DEAD_BLOBS)?;
-                dead.insert((self.sequence.0, blob.digest.as_bytes()), ())?;
-                continue;
-            };
-            if let BlobPlace::Large(file) = blob.place
-                && row.place != blob.place
-            {
-                let mut removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
-                removals.insert((blob.digest.as_bytes(), file.start, file.number), ())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Follows contents to the journal's head, where the index still points at the old place.
-    fn relocate(&mut self, moves: &[Relocation], blobs: &[NewBlob]) -> Result<(), IndexError> {
-        for Relocation { digest, from } in moves {
-            let Some(blob) = blobs.iter().find(|blob| blob.digest == *digest) else {
-                continue;
-            };
-            let Some(mut row) = self.blob(digest)? else {
-                continue;
-            };
-            if row.place == *from {
-                self.add_live_bytes(row.place, row.length, -1);
-                self.add_live_bytes(blob.place, row.length, 1);
-                row.place = blob.place;
-                self.put_blob(digest, &row)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Inserts a row under a new id.
     fn put_record<T: Serialize>(
         &self,
@@ -404,68 +329,4 @@ pub(crate) fn next_number(txn: &WriteTransaction, kind: &str) -> Result<u64, Ind
     let next = numbers.get(kind)?.map_or(0, |last| last.value()) + 1;
     numbers.insert(kind, next)?;
     Ok(next)
-}
-
-/// One row less names the content; at none it is dead from `sequence` on (I4).
-pub(crate) fn count_down(
-    txn: &WriteTransaction,
-    blobs: &mut Table<'_, &'static [u8; 32], Bytes>,
-    digest: &Digest,
-    sequence: Sequence,
-) -> Result<(), IndexError> {
-    let row: Option<BlobRow> = match blobs.get(digest.as_bytes())? {
-        Some(row) => Some(codec::decode(row.value())?),
-        None => None,
-    };
-    let Some(mut row) = row.filter(|row| row.count > 0) else {
-        return Err(IndexError::Contradiction(format!(
-            "{digest} is named by a row and not counted"
-        )));
-    };
-    row.count -= 1;
-    if row.count == 0 {
-        row.died = sequence;
-        let mut dead = txn.open_table(tables::DEAD_BLOBS)?;
-        dead.insert((sequence.0, digest.as_bytes()), ())?;
-    }
-    blobs.insert(digest.as_bytes(), codec::encode(&row)?.as_slice())?;
-    Ok(())
-}
-
-/// Bytes that a content keeps of its segment. An empty one counts as one byte, since its segment
-/// must not go without it.
-pub(crate) fn live_bytes_of(length: u64) -> u64 {
-    length.max(1)
-}
-
-/// Counts bytes of a place in or out (`sign` 1 or -1).
-pub(crate) fn add_live_bytes(
-    live_bytes: &mut HashMap<SegmentId, i64>,
-    place: BlobPlace,
-    length: u64,
-    sign: i64,
-) {
-    if let BlobPlace::Segment { segment, .. } = place {
-        let bytes = i64::try_from(live_bytes_of(length)).unwrap_or(i64::MAX);
-        *live_bytes.entry(segment).or_default() += sign * bytes;
-    }
-}
-
-/// Adds the changes of live bytes to their rows.
-pub(crate) fn write_live_bytes(
-    txn: &WriteTransaction,
-    live_bytes: &HashMap<SegmentId, i64>,
-) -> Result<(), IndexError> {
-    if live_bytes.is_empty() {
-        return Ok(());
-    }
-    let mut segments = txn.open_table(tables::SEGMENTS)?;
-    for (segment, change) in live_bytes {
-        let before = segments.get(segment.0)?.map_or(0, |row| row.value());
-        let after = before.checked_add_signed(*change).ok_or_else(|| {
-            IndexError::Contradiction(format!("segment {} has live bytes below zero", segment.0))
-        })?;
-        segments.insert(segment.0, after)?;
-    }
-    Ok(())
 }
