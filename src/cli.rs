@@ -8,6 +8,8 @@ mod api;
 
 mod client;
 
+mod config;
+
 mod content;
 
 mod download;
@@ -43,6 +45,8 @@ mod serve;
 mod server_url;
 
 mod session;
+
+mod settings;
 
 #[cfg(test)]
 mod stand_in;
@@ -81,6 +85,7 @@ enum Command {
     Pull(pull::Options),
     Ls(ls::Options),
     Login(login::Options),
+    Config(config::Options),
 }
 
 /// Which server a client command speaks to.
@@ -135,6 +140,7 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Pull(options) => pull::run(options).await,
         Command::Ls(options) => ls::run(options).await,
         Command::Login(options) => login::run(options).await,
+        Command::Config(options) => config::run(options),
     }
 }
 

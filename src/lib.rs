@@ -8,7 +8,12 @@ pub mod auth;
 
 mod bootstrap;
 
+pub mod config;
+
 mod filter;
+
+#[cfg(test)]
+mod generated;
 
 mod http;
 

@@ -1,16 +1,13 @@
 //! `granary serve`: opens the store, serves the API, and ends in order.
 
-use std::env;
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
 use granary::auth::load_or_create_key;
+use granary::config::{Config, LogFormat};
 use granary::{AppState, FirstStart, bootstrap, router};
-use granary_engine::limits::ARCHIVES_MAX;
 use granary_engine::{ArchiveLevel, Engine, EngineOptions, OpenError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -19,11 +16,10 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use super::purging::{read_retention, sweep_until};
+use super::config::{PASSWORD_VARIABLE, admin_password};
+use super::purging::sweep_until;
+use super::settings::Settings;
 use super::{Ending, listener, say};
-
-/// How long requests under way may take when the server is told to stop.
-const GRACE: Duration = Duration::from_secs(30);
 
 /// What a shell shows for a program that the user interrupted.
 const STATUS_INTERRUPTED: i32 = 130;
@@ -31,64 +27,28 @@ const STATUS_INTERRUPTED: i32 = 130;
 /// Run the server.
 ///
 /// The first start makes the user `admin`, and a team and a project `default`. Its password is
-/// `GRANARY_ADMIN_PASSWORD` if that is set, otherwise a random one, which is printed once and
-/// written to the file `admin-password` in the data directory. SIGTERM and SIGINT end the server
-/// when the requests under way are answered; a second one ends it at once. What was answered is
-/// safe either way. `RUST_LOG` chooses what is logged.
+/// `GRANARY_ADMIN_PASSWORD` if that is set, or in the file that `--admin-password-file` names,
+/// otherwise a random one, which is printed once and written to the file `admin-password` in the
+/// data directory. SIGTERM and SIGINT end the server when the requests under way are answered; a
+/// second one ends it at once. What was answered is safe either way. Values come from the flags,
+/// the environment, the configuration file, in falling order of strength.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Directory that holds everything; made if there is none.
-    #[arg(long, value_name = "DIR", env = "GRANARY_DATA", default_value = "./granary-data")]
-    data: PathBuf,
-    /// Address and port to listen on; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", env = "GRANARY_LISTEN", default_value = "127.0.0.1:8000")]
-    listen: SocketAddr,
-    /// Removes soft-deleted datasets for good so long after their deletion, such as 30d or 12h;
-    /// the log announces each before. Without it they stay until somebody removes them.
-    #[arg(long, value_name = "TIME", env = "GRANARY_PURGE_AFTER", value_parser = read_retention)]
-    purge_after: Option<Duration>,
-    /// How hard tar.gz and deflated zip archives are compressed: 1 is fast, 9 is small.
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "GRANARY_ARCHIVE_LEVEL",
-        default_value = "6",
-        value_parser = archive_level
-    )]
-    archive_level: ArchiveLevel,
-    /// Archives that are built at the same time; others wait for up to ten seconds.
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        env = "GRANARY_ARCHIVES",
-        default_value_t = ARCHIVES_MAX,
-        value_parser = archives
-    )]
-    archives: usize,
-}
-
-fn archive_level(text: &str) -> Result<ArchiveLevel, String> {
-    let level = text.parse().ok().and_then(ArchiveLevel::new);
-    level.ok_or_else(|| "a number from 1 to 9 is expected".to_owned())
-}
-
-/// Each archive keeps a thread, of which the process has some hundreds.
-fn archives(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=256).contains(number));
-    number.ok_or_else(|| "a number from 1 to 256 is expected".to_owned())
+    #[command(flatten)]
+    settings: Settings,
 }
 
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    start_log();
+    let loaded = options.settings.load()?;
+    let config = &loaded.config;
+    start_log(config);
+    if let Some(file) = &loaded.file {
+        info!(file = %file.display(), "read the configuration");
+    }
     raise_file_limit();
-    let engine_options = EngineOptions {
-        archive_level: options.archive_level,
-        archives_max: options.archives,
-        ..EngineOptions::default()
-    };
-    let engine = open(&options.data, engine_options).await?;
-    let ended = serve(&options, &engine).await;
+    let engine = open(&config.data, engine_options(config)?).await?;
+    let ended = serve(config, &engine).await;
     // Also after a failure: what was accepted meanwhile is finished and checkpointed.
     engine.shutdown().await;
     ended?;
@@ -96,25 +56,35 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     Ok(Ending::Complete)
 }
 
-async fn serve(options: &Options, engine: &Engine) -> anyhow::Result<()> {
+fn engine_options(config: &Config) -> anyhow::Result<EngineOptions> {
+    let level = u32::try_from(config.archive_level).ok().and_then(ArchiveLevel::new);
+    Ok(EngineOptions {
+        archive_level: level.context("archive_level is no level")?,
+        archives_max: usize::try_from(config.archives)?,
+        index_cache_bytes: usize::try_from(config.index_cache)?,
+        ..EngineOptions::default()
+    })
+}
+
+async fn serve(config: &Config, engine: &Engine) -> anyhow::Result<()> {
     // Before the first start, so that a start without an address leaves nobody's password behind.
-    let listener = TcpListener::bind(options.listen).await;
+    let listener = TcpListener::bind(config.listen).await;
     let listener = listener.with_context(|| {
-        format!("cannot listen on {}; choose another address with --listen", options.listen)
+        format!("cannot listen on {}; choose another address with --listen", config.listen)
     })?;
     let address = listener.local_addr().context("cannot tell the address")?;
-    // No flag: a command line is there for everybody on the machine to read.
-    let password = env::var("GRANARY_ADMIN_PASSWORD").ok();
-    if let Some(first) = bootstrap(engine, &options.data, password).await? {
-        say(told_once(&first))?;
+    let chosen = admin_password(config)?;
+    let password = chosen.as_ref().map(|chosen| chosen.password.clone());
+    if let Some(first) = bootstrap(engine, &config.data, password).await? {
+        say(told_once(&first, chosen.and_then(|chosen| chosen.file).as_deref()))?;
     }
-    let app = state(engine, &options.data).await?;
+    let app = state(engine, &config.data).await?;
     let stop = stop_on_signals()?;
-    if let Some(retention) = options.purge_after {
+    if let Some(retention) = config.purge_after {
         tokio::spawn(sweep_until(stop.clone(), engine.clone(), retention));
     }
     say(format_args!("granary listening on http://{address}"))?;
-    let cut = listener::serve(listener, router(app), stop, GRACE).await;
+    let cut = listener::serve(listener, router(app), stop, config.shutdown_grace).await;
     if cut > 0 {
         warn!(connections = cut, "connections were cut that had not ended in time");
     }
@@ -122,16 +92,19 @@ async fn serve(options: &Options, engine: &Engine) -> anyhow::Result<()> {
 }
 
 /// What the first start says, and no other.
-fn told_once(first: &FirstStart) -> String {
+fn told_once(first: &FirstStart, chosen_in: Option<&Path>) -> String {
     let username = first.username;
-    match &first.password_file {
-        Some(file) => format!(
+    match (&first.password_file, chosen_in) {
+        (Some(file), _) => format!(
             "first start: user {username}, password {} (also in {})",
             first.password,
             file.display()
         ),
-        None => {
-            format!("first start: user {username}, password as GRANARY_ADMIN_PASSWORD has it")
+        (None, Some(file)) => {
+            format!("first start: user {username}, password as {} has it", file.display())
+        }
+        (None, None) => {
+            format!("first start: user {username}, password as {PASSWORD_VARIABLE} has it")
         }
     }
 }
@@ -188,13 +161,15 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-fn start_log() {
-    let chosen = EnvFilter::try_from_default_env();
-    let filter = chosen.unwrap_or_else(|_| EnvFilter::new("granary=info,granary_engine=info"));
-    let colours = io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+fn start_log(config: &Config) {
+    // The filter was tried when the configuration was read.
+    let filter = EnvFilter::new(&config.log_filter);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // Fails only if a log was started before, which then serves as well.
-    log.with_writer(io::stderr).try_init().ok();
+    match config.log_format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).try_init().ok(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init().ok(),
+    };
 }
 
 /// Takes as many open files as the system grants: the usual 1,024 end at a thousand clients.

@@ -1,0 +1,86 @@
+//! `granary config`: tries a configuration, shows what holds, writes an example.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use granary::config::{Config, example};
+
+use super::settings::Settings;
+use super::{Ending, say};
+
+/// Try and show the server's configuration.
+///
+/// Flags and variables are those of `granary serve`, and stronger than the file.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Says whether a server would start with this configuration, or all that is wrong with it.
+    Check(Settings),
+    /// Shows the value of every setting and where it came from, as a configuration file.
+    Show(Settings),
+    /// Writes a configuration file with every setting, commented, at its default.
+    Example,
+}
+
+/// Runs the command.
+pub(crate) fn run(options: Options) -> anyhow::Result<Ending> {
+    match options.what {
+        What::Check(settings) => {
+            let loaded = settings.load()?;
+            admin_password(&loaded.config)?;
+            let given = loaded.count_given();
+            say(format_args!(
+                "the configuration is good; {given} settings are not at their default"
+            ))?;
+        }
+        What::Show(settings) => {
+            let loaded = settings.load()?;
+            let secret = std::env::var_os(PASSWORD_VARIABLE).is_some();
+            if secret {
+                say(format_args!("# {PASSWORD_VARIABLE} is set (not shown)"))?;
+            }
+            say(loaded.shown().trim_end())?;
+        }
+        What::Example => say(example().trim_end())?,
+    }
+    Ok(Ending::Complete)
+}
+
+/// Variable that holds the first password. No flag: a command line is there for everybody on the
+/// machine to read.
+pub(super) const PASSWORD_VARIABLE: &str = "GRANARY_ADMIN_PASSWORD";
+
+/// The first password, if the one who starts the server chose it.
+///
+/// # Errors
+/// It is told twice, or its file cannot be read or is empty.
+pub(super) fn admin_password(config: &Config) -> anyhow::Result<Option<FirstPassword>> {
+    let in_variable = std::env::var(PASSWORD_VARIABLE).ok().filter(|text| !text.is_empty());
+    let Some(file) = &config.admin_password_file else {
+        return Ok(in_variable.map(|password| FirstPassword { password, file: None }));
+    };
+    let shown = file.display();
+    anyhow::ensure!(
+        in_variable.is_none(),
+        "both {PASSWORD_VARIABLE} and admin_password_file are set; keep one of them"
+    );
+    let text = std::fs::read_to_string(file);
+    let text = text.with_context(|| format!("cannot read the password in {shown}"))?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password).to_owned();
+    anyhow::ensure!(!password.is_empty(), "the file {shown} holds no password");
+    Ok(Some(FirstPassword { password, file: Some(file.clone()) }))
+}
+
+/// A chosen password.
+pub(super) struct FirstPassword {
+    pub(super) password: String,
+    /// The file that it came from.
+    pub(super) file: Option<PathBuf>,
+}

@@ -1,0 +1,71 @@
+//! What the server runs with: one table of settings, and where their values come from.
+//!
+//! A value comes from the table's default, the configuration file, the environment or the command
+//! line; each is stronger than those before. The table ([`SETTINGS`]) is the only place that knows
+//! a setting's name: key, variable, flag, `granary.example.toml` and `docs/settings.md` follow from
+//! it. A new setting is a field of [`Config`] and a row of the table.
+
+mod document;
+
+mod file;
+
+mod load;
+
+mod setting;
+
+mod table;
+
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use document::{example, reference};
+pub use load::{ConfigFaults, Given, Loaded, Origin, load};
+pub use setting::{Kind, Setting};
+pub use table::SETTINGS;
+
+/// The values of all settings; what each means stands in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the table of settings documents each")]
+pub struct Config {
+    pub data: PathBuf,
+    pub listen: SocketAddr,
+    pub admin_password_file: Option<PathBuf>,
+    pub purge_after: Option<Duration>,
+    /// Bytes.
+    pub index_cache: u64,
+    pub archives: u64,
+    pub archive_level: u64,
+    pub shutdown_grace: Duration,
+    pub log_filter: String,
+    pub log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+impl Config {
+    /// Values that are there before the table's defaults are.
+    fn blank() -> Self {
+        Self {
+            data: PathBuf::new(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            admin_password_file: None,
+            purge_after: None,
+            index_cache: 0,
+            archives: 0,
+            archive_level: 0,
+            shutdown_grace: Duration::ZERO,
+            log_filter: String::new(),
+            log_format: LogFormat::Text,
+        }
+    }
+}

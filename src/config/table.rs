@@ -1,0 +1,165 @@
+//! The table of settings. Those without a section come first, as TOML wants it.
+
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::LogFormat;
+use super::setting::{Kind, Setting};
+
+/// Longest time that a setting takes: a hundred years, since the clocks' own range ends somewhere.
+const EVER: Duration = Duration::from_hours(24 * 36_525);
+
+/// Every setting of the server.
+pub static SETTINGS: &[Setting] = &[
+    Setting {
+        key: "data",
+        older_variable: None,
+        default: Some("./granary-data"),
+        kind: Kind::Directory { place: |config| &mut config.data },
+        about: "Directory that holds everything; made if there is none.",
+    },
+    Setting {
+        key: "listen",
+        older_variable: None,
+        default: Some("127.0.0.1:8000"),
+        kind: Kind::Other {
+            name: "ADDR",
+            expected: "an IP address and a port, such as 0.0.0.0:8000 or [::]:8000",
+            read: |config, text| {
+                let address = text.trim().parse();
+                config.listen = address.map_err(|_error| format!("'{text}' is no address"))?;
+                Ok(())
+            },
+        },
+        about: "Address and port to listen on; port 0 takes a free one.",
+    },
+    Setting {
+        key: "admin_password_file",
+        older_variable: None,
+        default: None,
+        kind: Kind::File { place: |config| &mut config.admin_password_file },
+        about: "File that holds the first password of the user `admin`, a line break at its end left \
+                out. It counts at the first start only. Without it the password is \
+                GRANARY_ADMIN_PASSWORD, or a random one that is printed once and written to \
+                `admin-password` in the data directory.",
+    },
+    Setting {
+        key: "purge_after",
+        older_variable: None,
+        default: Some("off"),
+        kind: Kind::TimeOrOff {
+            min: Duration::from_secs(1),
+            max: EVER,
+            place: |config| &mut config.purge_after,
+        },
+        about: "Removes soft-deleted datasets for good so long after their deletion, such as 30d \
+                or 12h. The log announces each before. Off, they stay until somebody removes them.",
+    },
+    Setting {
+        key: "index_cache",
+        older_variable: None,
+        default: Some("256 MiB"),
+        kind: Kind::Size { min: 16 << 20, max: 1 << 40, place: |config| &mut config.index_cache },
+        about: "Memory that caches pages of the index.",
+    },
+    Setting {
+        key: "archives",
+        older_variable: None,
+        default: Some("64"),
+        // Each archive keeps a thread, of which the process has some hundreds.
+        kind: Kind::Number { min: 1, max: 256, place: |config| &mut config.archives },
+        about: "Archives that are built at the same time; others wait for up to ten seconds.",
+    },
+    Setting {
+        key: "archive_level",
+        older_variable: None,
+        default: Some("6"),
+        kind: Kind::Number { min: 1, max: 9, place: |config| &mut config.archive_level },
+        about: "How hard tar.gz and deflated zip archives are compressed: 1 is fast, 9 is small.",
+    },
+    Setting {
+        key: "shutdown.grace",
+        older_variable: None,
+        default: Some("30s"),
+        kind: Kind::Time {
+            min: Duration::ZERO,
+            max: Duration::from_hours(24),
+            place: |config| &mut config.shutdown_grace,
+        },
+        about: "How long requests under way may take when the server is told to stop; then their \
+                connections are cut.",
+    },
+    Setting {
+        key: "log.filter",
+        older_variable: Some("RUST_LOG"),
+        default: Some("granary=info,granary_engine=info"),
+        kind: Kind::Other {
+            name: "FILTER",
+            expected: "a level (error, warn, info, debug, trace, off) or a list of TARGET=LEVEL",
+            read: |config, text| {
+                EnvFilter::try_new(text)
+                    .map_err(|error| format!("'{text}' is no filter ({error})"))?;
+                text.clone_into(&mut config.log_filter);
+                Ok(())
+            },
+        },
+        about: "What is logged, as the tracing-subscriber crate's filters say it.",
+    },
+    Setting {
+        key: "log.format",
+        older_variable: None,
+        default: Some("text"),
+        kind: Kind::Other {
+            name: "FORMAT",
+            expected: "text or json",
+            read: |config, text| {
+                config.log_format = match text {
+                    "text" => LogFormat::Text,
+                    "json" => LogFormat::Json,
+                    _ => return Err(format!("'{text}' is no format of the log")),
+                };
+                Ok(())
+            },
+        },
+        about: "How the log is written: text for people, json (an object a line) for programs.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::config::Config;
+    use granary_engine::limits::ARCHIVES_MAX;
+
+    #[test]
+    fn every_default_is_a_value_of_its_setting() {
+        for setting in SETTINGS {
+            if let Some(default) = setting.default {
+                setting.check(default).unwrap();
+            }
+        }
+        let mut config = Config::blank();
+        for setting in SETTINGS {
+            setting.default.map_or(Ok(()), |text| setting.read(&mut config, text)).unwrap();
+        }
+        assert_eq!(usize::try_from(config.archives).unwrap(), ARCHIVES_MAX);
+    }
+
+    #[test]
+    fn every_name_is_there_once_and_sections_come_last_and_together() {
+        let mut flags = HashSet::new();
+        let mut sections: Vec<&str> = Vec::new();
+        for setting in SETTINGS {
+            assert!(flags.insert(setting.flag()), "{}", setting.key);
+            let section = setting.key.split_once('.').map_or("", |(section, _)| section);
+            if sections.last() != Some(&section) {
+                assert!(!sections.contains(&section), "{} stands apart", setting.key);
+                sections.push(section);
+            }
+        }
+        assert_eq!(sections.first(), Some(&""));
+    }
+}

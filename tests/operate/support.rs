@@ -1,0 +1,111 @@
+//! A directory to work in, and the program in it, alone with the variables that a test sets.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+pub(crate) const PASSWORD: &str = "a password of these tests only";
+
+/// A directory to work in.
+pub(crate) struct Work(TempDir);
+
+impl Work {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file; gives its path as text.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        #[expect(clippy::disallowed_methods, reason = "a test's own file needs no durability")]
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The program, without a variable of whoever runs the tests.
+    pub(crate) fn granary(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_granary"));
+        command.env_clear().current_dir(self.0.path()).env("HOME", self.0.path()).args(arguments);
+        command
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command) -> Ended {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { status: status.code().unwrap(), said: text(stdout), complained: text(stderr) }
+}
+
+/// How a command ended, and its words.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: i32,
+    pub(crate) said: String,
+    pub(crate) complained: String,
+}
+
+/// A server that is ready; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: String,
+    /// Everything that it said until it was ready.
+    pub(crate) announced: String,
+    log: PathBuf,
+    /// Kept open, so that the server never writes into a closed pipe.
+    _announcements: BufReader<ChildStdout>,
+}
+
+impl Server {
+    /// Starts a server, whose log goes to a file in the directory, and waits until it is ready.
+    pub(crate) fn start(command: &mut Command, directory: &Path) -> Self {
+        let log = directory.join("log");
+        let appended = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(appended).spawn().unwrap();
+        let mut announcements = BufReader::new(child.stdout.take().unwrap());
+        let mut announced = String::new();
+        let address = loop {
+            let from = announced.len();
+            let read = announcements.read_line(&mut announced).unwrap();
+            assert!(read > 0, "the server ended: {}", std::fs::read_to_string(&log).unwrap());
+            let line = announced[from..].trim();
+            if let Some(address) = line.strip_prefix("granary listening on http://") {
+                break address.to_owned();
+            }
+        };
+        Self { child, address, announced, log, _announcements: announcements }
+    }
+
+    /// What the log holds by now.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Sends a request and reads the answer: head and body.
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: granary\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n{headers}\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
