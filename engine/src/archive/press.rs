@@ -1,52 +1,137 @@
 //! Compression side by side: work goes in, and what comes of it comes out in the same order.
 //!
-//! The [`Press`] is one for all archives. It has a place for each core; where they are all taken,
-//! an archive does its work itself, so it always gets on and nothing waits for a place. What an
-//! archive holds is bounded by its [`Line`]. Who did the work, and when, is not to be seen in the
-//! outcome.
+//! The [`Press`] is one for all archives. It has a worker for each core, and as many pieces of
+//! work wait beside them, so that no core stands still while an archive gathers its next piece.
+//! Where no more may wait an archive does its work itself, so it always gets on. What an archive
+//! holds is bounded by its [`Line`]. Who did the work, and when, is not to be seen in the outcome.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flate2::CompressError;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::gzip::{ArchiveLevel, Deflater};
 use super::output::Stop;
 use crate::error::ReadError;
 
+/// A piece of work for any worker.
+type Job = Box<dyn FnOnce(&mut Deflater) + Send>;
+
 /// The compressors of all archives; clones are handles to the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Press {
+pub(crate) struct Press(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     level: ArchiveLevel,
-    places: Arc<Semaphore>,
-    places_max: usize,
+    workers_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Workers that run on the blocking pool.
+    workers: usize,
+    /// Work that waits for one of them; at most as much as there are workers.
+    waiting: VecDeque<Job>,
     /// Compressors that nobody uses; never more than have been used at once.
-    idle: Arc<Mutex<Vec<Deflater>>>,
+    idle: Vec<Deflater>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workers, waiting, idle } = self;
+        write!(formatter, "{workers} workers, {} waiting, {} idle", waiting.len(), idle.len())
+    }
+}
+
+/// Who is to do a piece of work.
+enum Taker {
+    /// A worker that runs already.
+    Somebody,
+    /// A worker that is to be started with it.
+    NewWorker(Job),
+    /// Whoever brought it.
+    Oneself(Job),
 }
 
 impl Press {
-    /// A press with so many places.
-    pub(crate) fn new(level: ArchiveLevel, places: usize) -> Self {
-        Self {
-            level,
-            places: Arc::new(Semaphore::new(places)),
-            places_max: places,
-            idle: Arc::default(),
+    /// A press with so many workers.
+    pub(crate) fn new(level: ArchiveLevel, workers_max: usize) -> Self {
+        Self(Arc::new(Shared { level, workers_max, state: Mutex::default() }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a job done by a worker if one may take it, or else does it at once.
+    fn take(&self, job: Job) {
+        let Ok(runtime) = Handle::try_current() else {
+            return self.do_oneself(job);
+        };
+        match self.taker(job) {
+            Taker::Somebody => {}
+            Taker::NewWorker(job) => {
+                let press = self.clone();
+                drop(runtime.spawn_blocking(move || press.run_worker(job)));
+            }
+            Taker::Oneself(job) => self.do_oneself(job),
         }
     }
 
-    fn with_deflater<T>(&self, work: impl FnOnce(&mut Deflater) -> T) -> T {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut deflater = idle.unwrap_or_else(|| Deflater::new(self.level));
-        let outcome = work(&mut deflater);
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() <= self.places_max {
-            idle.push(deflater);
+    fn taker(&self, job: Job) -> Taker {
+        let mut state = self.state();
+        if state.workers < self.0.workers_max {
+            state.workers += 1;
+            return Taker::NewWorker(job);
         }
-        outcome
+        if state.waiting.len() < self.0.workers_max {
+            state.waiting.push_back(job);
+            return Taker::Somebody;
+        }
+        Taker::Oneself(job)
+    }
+
+    fn do_oneself(&self, job: Job) {
+        let mut deflater = self.deflater();
+        job(&mut deflater);
+        self.keep(deflater);
+    }
+
+    /// Works until nothing waits.
+    fn run_worker(&self, first: Job) {
+        let mut deflater = self.deflater();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            // Whoever waits for it learns that it broke off, as its end of the channel is gone.
+            if catch_unwind(AssertUnwindSafe(|| job(&mut deflater))).is_err() {
+                deflater = Deflater::new(self.0.level);
+            }
+            let mut state = self.state();
+            next = state.waiting.pop_front();
+            if next.is_none() {
+                state.workers -= 1;
+            }
+        }
+        self.keep(deflater);
+    }
+
+    fn deflater(&self) -> Deflater {
+        let idle = self.state().idle.pop();
+        idle.unwrap_or_else(|| Deflater::new(self.0.level))
+    }
+
+    fn keep(&self, deflater: Deflater) {
+        let mut state = self.state();
+        if state.idle.len() <= self.0.workers_max {
+            state.idle.push(deflater);
+        }
     }
 }
 
@@ -80,30 +165,24 @@ impl<T: Send + 'static> Line<T> {
         self.outcomes.push_back(Outcome::Here(Ok(outcome)));
     }
 
-    /// Has work done on the blocking pool if there is a place for it, or else does it at once.
+    /// Has work done by a worker if one may take it, or else does it at once.
     pub(crate) fn work(
         &mut self,
         work: impl FnOnce(&mut Deflater) -> Result<T, CompressError> + Send + 'static,
     ) {
-        let place = Arc::clone(&self.press.places).try_acquire_owned();
-        let (Ok(place), Ok(runtime)) = (place, Handle::try_current()) else {
-            self.outcomes.push_back(Outcome::Here(self.press.with_deflater(work)));
-            return;
-        };
         let (done, outcome) = oneshot::channel();
-        let press = self.press.clone();
-        drop(runtime.spawn_blocking(move || {
-            let outcome = press.with_deflater(work);
-            drop(place);
-            // The archive may have been given up meanwhile.
-            done.send(outcome).ok();
-        }));
         self.outcomes.push_back(Outcome::UnderWay(outcome));
+        self.press.take(Box::new(move |deflater| {
+            // The archive may have been given up meanwhile.
+            if !done.is_closed() {
+                done.send(work(deflater)).ok();
+            }
+        }));
     }
 
     /// The first outcome if it is there; waits for it if more wait behind it than are useful.
     pub(crate) fn next(&mut self) -> Result<Option<T>, Stop> {
-        let is_full = self.outcomes.len() > self.press.places_max;
+        let is_full = self.outcomes.len() > self.press.0.workers_max;
         match self.outcomes.pop_front() {
             Some(Outcome::UnderWay(mut outcome)) if !is_full => match outcome.try_recv() {
                 Ok(outcome) => sound(outcome).map(Some),
@@ -127,9 +206,11 @@ impl<T: Send + 'static> Line<T> {
 fn awaited<T>(outcome: Outcome<T>) -> Result<T, Stop> {
     match outcome {
         Outcome::Here(outcome) => sound(outcome),
-        Outcome::UnderWay(outcome) => {
-            sound(outcome.blocking_recv().map_err(|_broke_off| broken("it broke off"))?)
-        }
+        // What is there already need not be waited for, which only blocking threads may do.
+        Outcome::UnderWay(mut outcome) => sound(match outcome.try_recv() {
+            Ok(outcome) => outcome,
+            Err(_) => outcome.blocking_recv().map_err(|_broke_off| broken("it broke off"))?,
+        }),
     }
 }
 
@@ -148,8 +229,8 @@ fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Stop {
 pub(super) mod tests {
     use super::*;
 
-    /// A press whose archives do all work themselves.
-    pub(crate) fn no_places() -> Press {
+    /// A press without workers, whose archives do all work themselves.
+    pub(crate) fn no_workers() -> Press {
         Press::new(ArchiveLevel::default(), 0)
     }
 
@@ -164,7 +245,7 @@ pub(super) mod tests {
                 Ok(0)
             });
             line.work(|_| Ok(1));
-            // Both places are taken, or the second is free again; the order is the same.
+            // Both workers are busy, or the second is free again; the order is the same.
             line.work(|_| Ok(2));
             line.put(3);
             go_on.send(()).unwrap();
@@ -199,10 +280,14 @@ pub(super) mod tests {
     #[tokio::test]
     async fn work_that_panics_is_an_error_and_not_an_end() {
         let outcome = tokio::task::spawn_blocking(|| {
-            let mut line = Line::<u8>::new(Press::new(ArchiveLevel::default(), 1));
+            let mut line = Line::new(Press::new(ArchiveLevel::default(), 1));
             line.work(|_| panic!("a bug of ours"));
-            line.next_awaited().map(drop)
+            line.work(|_| Ok(2));
+            let broken = line.next_awaited();
+            (broken.map(drop), line.next_awaited().unwrap())
         });
-        assert!(matches!(outcome.await.unwrap(), Err(Stop::Failed(ReadError::Io { .. }))));
+        let (broken, next) = outcome.await.unwrap();
+        assert!(matches!(broken, Err(Stop::Failed(ReadError::Io { .. }))));
+        assert_eq!(next, Some(2), "the worker lives on");
     }
 }

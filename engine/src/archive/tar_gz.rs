@@ -103,10 +103,14 @@ impl<S: Sink> Member<'_, S> {
             self.gathered.clear();
             return self.append(piece);
         }
-        let bytes = std::mem::take(&mut self.gathered);
-        if bytes.len() <= RUNS_BYTES_MAX {
-            self.line.put(Piece::runs(&bytes));
+        if self.gathered.len() <= RUNS_BYTES_MAX {
+            let piece = Piece::runs(&self.gathered);
+            self.gathered.clear();
+            self.line.put(piece);
         } else {
+            // The next one is about as long.
+            let next = Vec::with_capacity(self.gathered.len());
+            let bytes = std::mem::replace(&mut self.gathered, next);
             self.line.work(move |deflater| deflater.piece(&bytes));
         }
         self.append_what_is_ready()
@@ -189,14 +193,14 @@ mod tests {
     use crate::archive::gzip::ArchiveLevel;
     use crate::archive::manifest::tests::manifest;
     use crate::archive::output::tests::written;
-    use crate::archive::press::tests::no_places;
+    use crate::archive::press::tests::no_workers;
     use crate::archive::tests::{Tree, manifest_of, trees};
     use crate::limits::READ_CHUNK_BYTES;
 
     fn tar_gz_of(tree: &Tree) -> Vec<u8> {
         let manifest = manifest_of(tree);
         let contents = contents_of(tree.values().map(Vec::as_slice));
-        written(|output| write(&manifest, &contents, &no_places(), output))
+        written(|output| write(&manifest, &contents, &no_workers(), output))
     }
 
     fn read_back(bytes: &[u8]) -> Tree {
@@ -267,7 +271,7 @@ mod tests {
                 manifest_of(&tree).entries().map(Result::unwrap).collect::<Vec<_>>();
             manifest_tree[0].1.compressible = compressible;
             let manifest = manifest(&manifest_tree);
-            written(|output| write(&manifest, &contents, &no_places(), output)).len()
+            written(|output| write(&manifest, &contents, &no_workers(), output)).len()
         };
         assert!(length(true) < 2000);
         assert!(length(false) > 100_000);
@@ -281,15 +285,15 @@ mod tests {
         };
         let tree: Tree = (1..8).map(|seed| (format!("file{seed}"), text(seed))).collect();
         let alone = tar_gz_of(&tree);
-        for places in [1, 2, 7] {
+        for workers in [1, 2, 7] {
             let tree = tree.clone();
             let beside = tokio::task::spawn_blocking(move || {
                 let manifest = manifest_of(&tree);
                 let contents = contents_of(tree.values().map(Vec::as_slice));
-                let press = Press::new(ArchiveLevel::default(), places);
+                let press = Press::new(ArchiveLevel::default(), workers);
                 written(|output| write(&manifest, &contents, &press, output))
             });
-            assert!(beside.await.unwrap() == alone, "{places}");
+            assert!(beside.await.unwrap() == alone, "{workers}");
         }
         assert!(read_back(&alone) == tree);
     }

@@ -208,10 +208,10 @@ mod tests {
     use crate::archive::tests::{Tree, manifest_of, trees};
     use crate::blobs::memory_disk::MemoryDisk;
 
-    fn zip_of(tree: &Tree, places: usize) -> Vec<u8> {
+    fn zip_of(tree: &Tree, workers: usize) -> Vec<u8> {
         let manifest = manifest_of(tree);
         let contents = contents_of(tree.values().map(Vec::as_slice));
-        let press = Press::new(ArchiveLevel::default(), places);
+        let press = Press::new(ArchiveLevel::default(), workers);
         let disk = MemoryDisk::prepared();
         written(|output| write(&manifest, &contents, &press, disk, output))
     }
