@@ -15,7 +15,7 @@ mod simulated;
 
 pub use real::RealDisk;
 #[cfg(any(test, feature = "simulation"))]
-pub use simulated::{Reached, SimulatedDisk};
+pub use simulated::{At, Fault, Reached, SimulatedDisk, Stall};
 
 /// How [`Disk::open`] treats a missing or present file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,23 +1,28 @@
 //! The disk port in memory: deterministic, with a volatile cache that a power loss empties.
 //!
 //! What was written, sized, named or removed is seen at once, but lasts only after the sync of
-//! its file or directory. Operations that change something are numbered from 1; the disk can stop
-//! at one of them for good, or fail one of them. [`SimulatedDisk::image`] is what a machine finds
-//! that starts again: what lasts, and as much of the rest as [`Reached`] says.
+//! its file or directory. Operations are numbered from 1; the disk can stop at one of them for
+//! good, fail it ([`Fault`]) or hold it up ([`Stall`]). [`SimulatedDisk::image`] is what a machine
+//! finds that starts again: what lasts, and as much of the rest as [`Reached`] says. The same
+//! operations with the same seeds end in the same bytes.
 //!
 //! A file renamed from one directory to another may be found under both names until both
 //! directories are synced, but never under none.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+mod choice;
 mod content;
+mod faults;
 mod names;
 
+use self::choice::Choice;
 use self::content::Content;
+pub use self::faults::{At, Fault, Stall};
+use self::faults::{Counts, Gate, Kind, Met, Ordered};
 use self::names::{Entry, Names};
 use super::{Disk, DiskFile, OpenMode, Space};
 
@@ -31,9 +36,12 @@ pub enum Reached {
     Nothing,
     /// All of it.
     Everything,
-    /// What a generator with this seed says: sector by sector for contents, a number of the
-    /// first operations for the names of each directory.
+    /// What a generator with this seed says: sector by sector for contents; of the changes of
+    /// each directory's names the first few, or any of them.
     Random(u64),
+    /// As [`Reached::Random`], and some sectors are torn: new bytes up to some byte of them, old
+    /// ones behind.
+    Torn(u64),
 }
 
 /// A disk in memory; clones are handles to the same one.
@@ -58,17 +66,24 @@ impl Debug for SimulatedDisk {
 impl SimulatedDisk {
     /// Makes an empty disk.
     pub fn new() -> Self {
-        Self::with_names(Names::new(), Arc::new(AtomicU64::new(SPACE_BYTES)))
+        Self::with_seed(0)
     }
 
-    fn with_names(names: Names, available: Arc<AtomicU64>) -> Self {
+    /// Makes an empty disk; the seed says what of the pending writes reaches the platter where a
+    /// sync fails.
+    pub fn with_seed(seed: u64) -> Self {
+        let available = Arc::new(AtomicU64::new(SPACE_BYTES));
+        Self::with_names(Names::new(), available, Choice::of(Reached::Torn(seed)))
+    }
+
+    fn with_names(names: Names, available: Arc<AtomicU64>, choice: Choice) -> Self {
         let state = State {
             names,
-            operations: 0,
-            syncs: 0,
+            counts: Counts::default(),
             stop_at: u64::MAX,
             stop_at_sync: u64::MAX,
-            failures: BTreeMap::new(),
+            ordered: Ordered::default(),
+            choice,
             total: SPACE_BYTES,
             locked: false,
         };
@@ -77,12 +92,22 @@ impl SimulatedDisk {
 
     /// Number of operations so far that changed something or would have, syncs included.
     pub fn operations(&self) -> u64 {
-        self.shared.state().operations
+        self.shared.state().counts.operations
+    }
+
+    /// Number of writes of bytes so far.
+    pub fn writes(&self) -> u64 {
+        self.shared.state().counts.writes
+    }
+
+    /// Number of reads of bytes so far.
+    pub fn reads(&self) -> u64 {
+        self.shared.state().counts.reads
     }
 
     /// Number of syncs so far, of files and of directories.
     pub fn syncs(&self) -> u64 {
-        self.shared.state().syncs
+        self.shared.state().counts.syncs
     }
 
     /// Stops the disk at the operation with this number, the first being 1: this one and all
@@ -96,9 +121,25 @@ impl SimulatedDisk {
         self.shared.state().stop_at_sync = sync;
     }
 
-    /// Fails the operation with this number, which then has no effect; later ones work.
-    pub fn fail_once(&self, operation: u64, kind: io::ErrorKind) {
-        self.shared.state().failures.insert(operation, kind);
+    /// Fails one operation; later ones work.
+    pub fn fail(&self, at: At, fault: Fault) {
+        self.shared.state().ordered.faults.insert(at, fault);
+    }
+
+    /// Holds one operation up until the result is dropped.
+    pub fn stall(&self, at: At) -> Stall {
+        let gate = Arc::new(Gate::default());
+        self.shared.state().ordered.stalls.insert(at, Arc::clone(&gate));
+        Stall::new(&gate)
+    }
+
+    /// Runs again after a stop, without what was ordered to go wrong, as for a process that starts
+    /// again on a machine that kept running: all that was written is seen, and what was not synced
+    /// is pending.
+    pub fn restart(&self) {
+        let mut state = self.shared.state();
+        (state.stop_at, state.stop_at_sync) = (u64::MAX, u64::MAX);
+        state.ordered = Ordered::default();
     }
 
     /// Sets the size of the disk and what of it is free, in bytes.
@@ -111,29 +152,29 @@ impl SimulatedDisk {
     /// space enough.
     #[must_use]
     pub fn image(&self, reached: Reached) -> Self {
-        let mut choice = match reached {
-            Reached::Nothing => Choice::Nothing,
-            Reached::Everything => Choice::Everything,
-            Reached::Random(seed) => Choice::Random(SplitMix64(seed)),
-        };
+        let mut choice = Choice::of(reached);
         let available = Arc::new(AtomicU64::new(SPACE_BYTES));
         let names = self.shared.state().names.image(&mut choice, &available);
-        Self::with_names(names, available)
+        let seed = match reached {
+            Reached::Nothing | Reached::Everything => 0,
+            Reached::Random(seed) | Reached::Torn(seed) => seed,
+        };
+        Self::with_names(names, available, Choice::of(Reached::Torn(seed)))
     }
 }
 
 impl Disk for SimulatedDisk {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.shared.state();
         let content = match mode {
             OpenMode::Existing => {
+                let state = self.shared.state();
                 state.check_running()?;
                 state.names.file(path)?
             }
             OpenMode::CreateNew => {
                 let content = Arc::new(Content::new(Arc::clone(&self.shared.available)));
                 let entry = Entry::File(Arc::clone(&content));
-                state.change(|names| names.create(path, entry))?;
+                self.shared.change(|names| names.create(path, entry))?;
                 content
             }
         };
@@ -147,26 +188,28 @@ impl Disk for SimulatedDisk {
     }
 
     fn create_dir(&self, directory: &str) -> io::Result<()> {
-        let mut state = self.shared.state();
-        match state.change(|names| names.create(directory, Entry::Directory)) {
+        match self.shared.change(|names| names.create(directory, Entry::Directory)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                state.names.list(directory).map(|_names| ())
+                self.shared.state().names.list(directory).map(|_names| ())
             }
             made => made,
         }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.shared.state().change(|names| names.rename(from, to))
+        self.shared.change(|names| names.rename(from, to))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.shared.state().change(|names| names.remove(path))
+        self.shared.change(|names| names.remove(path))
     }
 
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
-        let mut state = self.shared.state();
-        state.begin_sync()?.go()?;
+        let (mut state, step) = self.shared.begin(Kind::Sync)?;
+        if let Some(fault) = step.fault {
+            return Err(fault.to_error());
+        }
+        step.go()?;
         state.names.sync(directory)
     }
 
@@ -211,8 +254,11 @@ impl DiskFile for SimulatedFile {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.shared.state().check_running()?;
-        self.content.read(buffer, offset)
+        let (_state, step) = self.shared.begin(Kind::Read)?;
+        match step.fault {
+            None => self.content.read(buffer, offset),
+            Some(fault) => Err(fault.to_error()),
+        }
     }
 
     fn read_exact_at_nowait(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
@@ -221,21 +267,33 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_all_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        self.shared.state().change(|_names| self.content.write(pieces, offset))
+        let (_state, step) = self.shared.begin(Kind::Write)?;
+        if let Some(fault) = step.fault {
+            if let Fault::Short { bytes } = fault {
+                self.content.write(pieces, offset, bytes)?;
+            }
+            return Err(fault.to_error());
+        }
+        self.content.write(pieces, offset, usize::MAX)?;
+        step.go()
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.shared.state().change(|_names| self.content.set_len(length))
+        self.shared.change(|_names| self.content.set_len(length))
     }
 
     fn allocate(&self, offset: u64, length: u64) -> io::Result<()> {
         let end = offset.saturating_add(length);
-        self.shared.state().change(|_names| self.content.extend(end))
+        self.shared.change(|_names| self.content.extend(end))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.shared.state();
-        state.begin_sync()?.go()?;
+        let (mut state, step) = self.shared.begin(Kind::Sync)?;
+        if let Some(fault) = step.fault {
+            self.content.fail_sync(&mut state.choice);
+            return Err(fault.to_error());
+        }
+        step.go()?;
         self.content.sync();
         Ok(())
     }
@@ -270,55 +328,64 @@ impl Shared {
         // A panic of a test's thread must not hide what the disk holds.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Numbers an operation and lets it begin, after its stall if it has one.
+    fn begin(&self, kind: Kind) -> io::Result<(MutexGuard<'_, State>, Step)> {
+        let mut state = self.state();
+        let (step, stall) = state.begin(kind)?;
+        if let Some(gate) = stall {
+            drop(state);
+            gate.pass();
+            state = self.state();
+            state.check_running()?;
+        }
+        Ok((state, step))
+    }
+
+    /// Makes a change of names or lengths, which is pending even if the disk stops at it.
+    fn change(&self, make: impl FnOnce(&mut Names) -> io::Result<()>) -> io::Result<()> {
+        let (mut state, step) = self.begin(Kind::Other)?;
+        if let Some(fault) = step.fault {
+            return Err(fault.to_error());
+        }
+        make(&mut state.names)?;
+        step.go()
+    }
 }
 
 struct State {
     names: Names,
-    operations: u64,
-    syncs: u64,
+    counts: Counts,
     stop_at: u64,
     stop_at_sync: u64,
-    failures: BTreeMap<u64, io::ErrorKind>,
+    ordered: Ordered,
+    /// Asked where a sync fails.
+    choice: Choice,
     total: u64,
     locked: bool,
 }
 
 impl State {
     fn check_running(&self) -> io::Result<()> {
-        Step { stops: self.operations >= self.stop_at }.go()
+        let stops = self.counts.operations >= self.stop_at;
+        Step { stops, fault: None }.go()
     }
 
-    /// Numbers an operation that is about to change something.
-    fn begin(&mut self) -> io::Result<Step> {
+    fn begin(&mut self, kind: Kind) -> io::Result<(Step, Option<Arc<Gate>>)> {
         self.check_running()?;
-        self.operations += 1;
-        match self.failures.remove(&self.operations) {
-            Some(kind) => Err(io::Error::new(kind, "the simulated disk failed once")),
-            None => Ok(Step { stops: self.operations >= self.stop_at }),
+        let Met { fault, stall } = self.ordered.meet(self.counts.note(kind));
+        if kind == Kind::Sync && self.counts.syncs == self.stop_at_sync {
+            self.stop_at = self.counts.operations;
         }
-    }
-
-    /// Numbers a sync, as an operation and as a sync.
-    fn begin_sync(&mut self) -> io::Result<Step> {
-        self.check_running()?;
-        self.syncs += 1;
-        if self.syncs == self.stop_at_sync {
-            self.stop_at = self.operations + 1;
-        }
-        self.begin()
-    }
-
-    /// Makes a change, which is pending even if the disk stops at it.
-    fn change(&mut self, make: impl FnOnce(&mut Names) -> io::Result<()>) -> io::Result<()> {
-        let step = self.begin()?;
-        make(&mut self.names)?;
-        step.go()
+        let stops = kind != Kind::Read && self.counts.operations >= self.stop_at;
+        Ok((Step { stops, fault }, stall))
     }
 }
 
 /// An operation that has its number.
 struct Step {
     stops: bool,
+    fault: Option<Fault>,
 }
 
 impl Step {
@@ -327,44 +394,6 @@ impl Step {
             return Err(io::Error::other("the simulated disk stopped"));
         }
         Ok(())
-    }
-}
-
-/// Decides what reached the platter.
-enum Choice {
-    Nothing,
-    Everything,
-    Random(SplitMix64),
-}
-
-impl Choice {
-    fn coin(&mut self) -> bool {
-        self.below(2) == 1
-    }
-
-    /// A number of 0 to `bound - 1`: 0 for nothing, `bound - 1` for everything.
-    fn below(&mut self, bound: usize) -> usize {
-        match self {
-            Self::Nothing => 0,
-            Self::Everything => bound.saturating_sub(1),
-            Self::Random(generator) => {
-                let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
-                usize::try_from(generator.next() % bound).unwrap_or(0)
-            }
-        }
-    }
-}
-
-/// Steele, Lea and Flood's generator: one word of state, and good enough for coins.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
     }
 }
 

@@ -14,9 +14,9 @@ const PATTERNS: [Reached; 8] = [
     Reached::Everything,
     Reached::Random(1),
     Reached::Random(2),
-    Reached::Random(3),
-    Reached::Random(4),
-    Reached::Random(5),
+    Reached::Torn(3),
+    Reached::Torn(4),
+    Reached::Torn(5),
     Reached::Random(6),
 ];
 
@@ -110,7 +110,7 @@ fn a_crash_of_the_recovery_loses_nothing_either() {
     for operation in 1..=operations() {
         let (disk, outcome) = stopped_at(operation);
         let Some(start) = outcome.start else { continue };
-        for reached in [Reached::Everything, Reached::Random(7), Reached::Random(8)] {
+        for reached in [Reached::Everything, Reached::Random(7), Reached::Torn(8)] {
             for recovery_operation in 1.. {
                 let image = disk.image(reached);
                 image.stop_at(recovery_operation);

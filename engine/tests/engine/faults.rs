@@ -2,10 +2,10 @@
 //! full disk only refuses what grows (I7), damage stops opening and changes nothing, a broken
 //! actor is one request's matter.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::IoSlice;
 use std::sync::Arc;
 
-use granary_engine::disk::{Disk, OpenMode, Reached, SimulatedDisk};
+use granary_engine::disk::{At, Disk, Fault, OpenMode, Reached, SimulatedDisk};
 use granary_engine::model::DatasetId;
 use granary_engine::{Engine, Health, MutationError, OpenError};
 
@@ -34,7 +34,7 @@ async fn a_failure_of_the_journal_makes_the_store_read_only_and_loses_nothing() 
     for operation in 1..=3 {
         let disk = SimulatedDisk::new();
         let (engine, set) = store(&disk).await;
-        disk.fail_once(disk.operations() + operation, ErrorKind::Other);
+        disk.fail(At::Operation(disk.operations() + operation), Fault::Io);
         let mut answered = vec!["kept/0".to_owned(), "kept/1".into(), "kept/2".into()];
         let mut in_doubt = None;
         for number in 0..3 {
@@ -73,7 +73,7 @@ async fn a_failure_of_the_index_leaves_reads_and_loses_nothing() {
         let disk = SimulatedDisk::new();
         let (engine, set) = store(&disk).await;
         add(&engine, set, "journaled", b"not in a checkpoint").await.unwrap();
-        disk.fail_once(disk.operations() + operation, ErrorKind::Other);
+        disk.fail(At::Operation(disk.operations() + operation), Fault::Io);
         if engine.checkpoint().await.is_ok() {
             continue;
         }
@@ -98,6 +98,50 @@ async fn a_failure_of_the_index_leaves_reads_and_loses_nothing() {
         assert_eq!(engine.check(true).unwrap(), []);
     }
     assert!(failed > 1, "a checkpoint writes and syncs");
+}
+
+/// A group that waits for its sync holds back its own answers, and no reader.
+#[tokio::test]
+async fn a_sync_that_stalls_holds_back_answers_and_no_reads() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = store(&disk).await;
+    let stall = disk.stall(At::Sync(disk.syncs() + 1));
+    let adding = |name: &'static str| {
+        let engine = engine.clone();
+        tokio::spawn(async move { add(&engine, set, name, name.as_bytes()).await })
+    };
+    let first = adding("first");
+    wait_until(|| stall.is_reached()).await;
+    let second = adding("second");
+    assert_eq!(read(&engine, set, "kept/1").await.unwrap(), [1; 1000]);
+    assert_eq!(names(&engine, set), ["kept/0", "kept/1", "kept/2"], "I1: not before its sync");
+    assert!(!first.is_finished() && !second.is_finished());
+    assert_eq!(engine.health(), Health::Ready);
+
+    drop(stall);
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(names(&engine, set), ["first", "kept/0", "kept/1", "kept/2", "second"]);
+}
+
+/// A part of a group on the platter is no group.
+#[tokio::test]
+async fn a_short_write_of_a_group_leaves_nothing_of_it() {
+    for bytes in [0, 1, 100, 4096, 5000] {
+        let disk = SimulatedDisk::new();
+        let (engine, set) = store(&disk).await;
+        disk.fail(At::Write(disk.writes() + 1), Fault::Short { bytes });
+        let refused = add(&engine, set, "short", &[7; 9000]).await;
+        assert!(matches!(refused, Err(MutationError::OutcomeUnknown { .. })), "{refused:?}");
+        assert!(matches!(engine.health(), Health::ReadOnly { .. }));
+        engine.abandon();
+        for reached in [Reached::Everything, Reached::Torn(bytes as u64)] {
+            let engine = open(&disk.image(reached)).unwrap();
+            assert_eq!(names(&engine, set), ["kept/0", "kept/1", "kept/2"], "{bytes} bytes");
+            assert_eq!(engine.check(true).unwrap(), []);
+            add(&engine, set, "short", &[7; 9000]).await.unwrap();
+        }
+    }
 }
 
 fn names_if_readable(engine: &Engine, set: DatasetId) -> Option<Vec<String>> {

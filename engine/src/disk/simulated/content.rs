@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Choice;
+use super::choice::Choice;
 
 /// Bytes that a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -57,11 +57,18 @@ impl Content {
         Ok(())
     }
 
-    pub(super) fn write(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+    /// Writes at most so many bytes of the pieces.
+    pub(super) fn write(
+        &self,
+        pieces: &[IoSlice<'_>],
+        offset: u64,
+        bytes_max: usize,
+    ) -> io::Result<()> {
         let mut written = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
         for piece in pieces {
             written.extend_from_slice(piece);
         }
+        written.truncate(bytes_max);
         self.make(Pending::Write { offset: in_memory(offset)?, bytes: written })
     }
 
@@ -100,6 +107,20 @@ impl Content {
         let Bytes { durable, pending, .. } = &mut *bytes;
         for change in pending.drain(..) {
             change.apply(Arc::make_mut(durable));
+        }
+    }
+
+    /// Bytes that were pending have reached the platter by choice, and no later sync brings the
+    /// rest; lengths go on waiting.
+    pub(super) fn fail_sync(&self, choice: &mut Choice) {
+        let mut bytes = self.bytes();
+        let Bytes { durable, pending, .. } = &mut *bytes;
+        for change in pending {
+            change.apply_partly(durable, choice);
+            if let Pending::Write { offset, bytes } = change {
+                let end = if bytes.is_empty() { 0 } else { offset.saturating_add(bytes.len()) };
+                *change = Pending::Extend(end);
+            }
         }
     }
 
@@ -160,9 +181,8 @@ impl Pending {
         }
         if let Self::Write { offset, bytes } = self {
             for sector in sectors(*offset, bytes.len()) {
-                if choice.coin()
-                    && let Some(piece) = bytes.get(sector.start - offset..sector.end - offset)
-                {
+                let reached = sector.start + choice.of_sector(sector.len());
+                if let Some(piece) = bytes.get(sector.start - offset..reached - offset) {
                     copy_into(content, sector.start, piece);
                 }
             }

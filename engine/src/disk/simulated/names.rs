@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::Choice;
+use super::choice::Choice;
 use super::content::Content;
 
 /// What a name stands for.
@@ -196,13 +196,15 @@ impl Names {
         Ok(())
     }
 
-    /// The names as a power loss leaves them: in each directory the first few changes.
+    /// The names as a power loss leaves them.
     pub(super) fn image(&self, choice: &mut Choice, available: &Arc<AtomicU64>) -> Self {
         let mut reached = Vec::with_capacity(self.directories.len());
         let mut landed = BTreeSet::new();
         for directory in self.directories.values() {
-            let count = choice.below(directory.pending.len() + 1);
-            let changes: Vec<&Pending> = directory.pending.iter().take(count).collect();
+            let chosen = choice.subset(directory.pending.len());
+            let changes = directory.pending.iter().zip(chosen);
+            let changes: Vec<&Pending> =
+                changes.filter_map(|(change, reached)| reached.then_some(change)).collect();
             landed.extend(changes.iter().filter_map(|change| change.lands()));
             reached.push(changes);
         }

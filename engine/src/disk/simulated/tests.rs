@@ -2,12 +2,14 @@
 
 use super::*;
 
-const PATTERNS: [Reached; 5] = [
+const PATTERNS: [Reached; 7] = [
     Reached::Nothing,
     Reached::Everything,
     Reached::Random(1),
     Reached::Random(2),
     Reached::Random(3),
+    Reached::Torn(1),
+    Reached::Torn(2),
 ];
 
 fn write(file: &Arc<dyn DiskFile>, bytes: &[u8], offset: u64) {
@@ -129,15 +131,132 @@ fn a_stopped_disk_stays_stopped_and_its_last_operation_is_pending() {
 }
 
 #[test]
-fn an_operation_that_fails_once_has_no_effect_and_the_next_one_works() {
+fn the_same_seed_leaves_the_same_bytes() {
+    let run = || {
+        let disk = SimulatedDisk::with_seed(9);
+        for name in ["a", "b", "c"] {
+            let file = disk.open(name, OpenMode::CreateNew).unwrap();
+            write(&file, &[1; 5000], 0);
+        }
+        disk.image(Reached::Torn(77))
+    };
+    let (one, other) = (run(), run());
+    for name in ["a", "b", "c"] {
+        assert_eq!(content(&one, name), content(&other, name));
+    }
+}
+
+#[test]
+fn a_torn_sector_holds_new_bytes_up_to_some_byte_and_old_ones_behind() {
     let disk = SimulatedDisk::new();
-    disk.fail_once(2, io::ErrorKind::StorageFull);
     let file = disk.open("file", OpenMode::CreateNew).unwrap();
+    file.allocate(0, 512).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir("").unwrap();
+    write(&file, &[7; 512], 0);
+    let torn = (0..64).filter(|seed| {
+        let found = content(&disk.image(Reached::Torn(*seed)), "file").unwrap();
+        let new = found.iter().take_while(|byte| **byte == 7).count();
+        assert!(found[new..].iter().all(|byte| *byte == 0), "seed {seed}");
+        (1..512).contains(&new)
+    });
+    assert!(torn.count() > 5);
+}
+
+#[test]
+fn of_the_names_in_a_directory_any_may_reach_the_platter() {
+    let disk = SimulatedDisk::new();
+    for name in ["a", "b", "c"] {
+        disk.open(name, OpenMode::CreateNew).unwrap();
+    }
+    let mut found: Vec<Vec<String>> =
+        (0..200).map(|seed| disk.image(Reached::Random(seed)).list("").unwrap()).collect();
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), 8, "every subset: {found:?}");
+}
+
+#[test]
+fn a_fault_meets_the_operation_that_was_named_and_the_next_one_works() {
+    let disk = SimulatedDisk::new();
+    let file = disk.open("file", OpenMode::CreateNew).unwrap();
+    disk.fail(At::Operation(2), Fault::Full);
     let error = file.allocate(0, 10).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert_eq!(file.len().unwrap(), 0);
     file.allocate(0, 10).unwrap();
     assert_eq!(file.len().unwrap(), 10);
+
+    disk.fail(At::Write(2), Fault::Io);
+    write(&file, b"one", 0);
+    assert!(file.write_all_at(&[IoSlice::new(b"two")], 0).is_err());
+    disk.fail(At::Read(1), Fault::Io);
+    assert!(file.read_exact_at(&mut [0; 3], 0).is_err());
+    let mut found = [0; 3];
+    file.read_exact_at(&mut found, 0).unwrap();
+    assert_eq!(&found, b"one");
+    disk.fail(At::Sync(1), Fault::Io);
+    assert!(disk.sync_dir("").is_err());
+    assert_eq!(disk.image(Reached::Nothing).list("").unwrap(), [""; 0]);
+    disk.sync_dir("").unwrap();
+    assert_eq!(disk.image(Reached::Nothing).list("").unwrap(), ["file"]);
+    assert_eq!((disk.writes(), disk.reads(), disk.syncs()), (2, 2, 2));
+}
+
+#[test]
+fn a_short_write_leaves_its_first_bytes() {
+    let disk = SimulatedDisk::new();
+    let file = disk.open("file", OpenMode::CreateNew).unwrap();
+    disk.fail(At::Write(1), Fault::Short { bytes: 4 });
+    let pieces = [IoSlice::new(b"abc"), IoSlice::new(b"def")];
+    assert!(file.write_all_at(&pieces, 0).is_err());
+    assert_eq!(content(&disk, "file").unwrap(), b"abcd");
+    file.write_all_at(&pieces, 0).unwrap();
+    assert_eq!(content(&disk, "file").unwrap(), b"abcdef");
+}
+
+#[test]
+fn what_a_failed_sync_did_not_write_no_later_one_does() {
+    let mut lost = 0;
+    for seed in 0..32 {
+        let disk = SimulatedDisk::with_seed(seed);
+        let file = disk.open("file", OpenMode::CreateNew).unwrap();
+        disk.sync_dir("").unwrap();
+        write(&file, b"first", 0);
+        disk.fail(At::Sync(2), Fault::Io);
+        assert!(file.sync_data().is_err());
+        assert_eq!(content(&disk, "file").unwrap(), b"first", "the cache still has it");
+        file.sync_data().unwrap();
+        let found = content(&disk.image(Reached::Nothing), "file").unwrap();
+        lost += u32::from(found != b"first");
+
+        write(&file, b"first", 0);
+        file.sync_data().unwrap();
+        assert_eq!(content(&disk.image(Reached::Nothing), "file").unwrap(), b"first");
+    }
+    assert!((1..32).contains(&lost), "lost {lost} times of 32");
+}
+
+#[test]
+fn a_stalled_operation_waits_and_the_others_go_on() {
+    let disk = SimulatedDisk::new();
+    let file = disk.open("file", OpenMode::CreateNew).unwrap();
+    disk.sync_dir("").unwrap();
+    write(&file, b"bytes", 0);
+    let stall = disk.stall(At::Sync(2));
+    std::thread::scope(|scope| {
+        let syncing = scope.spawn(|| file.sync_data());
+        while !stall.is_reached() {
+            std::thread::yield_now();
+        }
+        assert_eq!(content(&disk, "file").unwrap(), b"bytes");
+        disk.open("other", OpenMode::CreateNew).unwrap();
+        assert!(!syncing.is_finished());
+        assert_eq!(content(&disk.image(Reached::Nothing), "file").unwrap(), b"");
+        drop(stall);
+        syncing.join().unwrap().unwrap();
+    });
+    assert_eq!(content(&disk.image(Reached::Nothing), "file").unwrap(), b"bytes");
 }
 
 #[test]

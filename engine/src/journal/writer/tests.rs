@@ -2,7 +2,7 @@
 
 use super::super::test_store::{KEY, TestStore, group, open, read_back};
 use super::*;
-use crate::disk::{Reached, SimulatedDisk};
+use crate::disk::{At, Fault, Reached, SimulatedDisk};
 use crate::model::Digest;
 use crate::model::change::BlobPlace;
 
@@ -111,7 +111,7 @@ fn a_failure_is_final_until_the_journal_is_opened_again() {
         store.append_group();
         store.journal.ensure_space(4 * PAGE_BYTES).unwrap();
         let operations = store.disk.operations();
-        store.disk.fail_once(operations + failing, io::ErrorKind::Other);
+        store.disk.fail(At::Operation(operations + failing), Fault::Io);
         let records = group(store.journal.last_sequence().next(), 2);
         for attempt in 0..2 {
             let error = store.journal.append(&records).unwrap_err();
@@ -128,7 +128,7 @@ fn a_group_that_only_the_cache_holds_is_synced_before_it_is_replayed() {
     let mut store = TestStore::new();
     store.append_group();
     store.journal.ensure_space(4 * PAGE_BYTES).unwrap();
-    store.disk.fail_once(store.disk.operations() + 2, io::ErrorKind::Other);
+    store.disk.fail(At::Operation(store.disk.operations() + 2), Fault::Io);
     let records = group(store.journal.last_sequence().next(), 2);
     store.journal.append(&records).unwrap_err();
 
