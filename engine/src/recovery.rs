@@ -73,6 +73,9 @@ pub(crate) fn open(
     let is_new = !names.iter().any(|name| name == IDENTITY_PATH);
     if is_new {
         make(disk, &names, options, index_cache_bytes)?;
+    } else {
+        // A start that failed to sync the identity's name left it in the system's memory only.
+        disk.sync_dir("").map_err(io_error(&**disk))?;
     }
     let key = read_identity(&**disk)?;
     let index = Index::open(disk, OpenMode::Existing, index_cache_bytes).map_err(damaged_index)?;

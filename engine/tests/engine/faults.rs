@@ -124,6 +124,37 @@ async fn a_sync_that_stalls_holds_back_answers_and_no_reads() {
     assert_eq!(names(&engine, set), ["first", "kept/0", "kept/1", "kept/2", "second"]);
 }
 
+/// The next start must not stand on names that a failed sync left in the system's memory only.
+#[tokio::test]
+async fn a_store_that_was_made_with_a_failed_sync_lasts_once_it_answers() {
+    let syncs = {
+        let disk = SimulatedDisk::new();
+        open(&disk).unwrap().abandon();
+        disk.syncs()
+    };
+    let mut failed = 0;
+    for sync in 1..=syncs {
+        let disk = SimulatedDisk::with_seed(sync);
+        disk.fail(At::Sync(sync), Fault::Io);
+        match open(&disk) {
+            Ok(engine) => engine.abandon(),
+            Err(_) => failed += 1,
+        }
+        disk.restart();
+        let engine = open(&disk).unwrap();
+        let within = project(&engine).await.unwrap();
+        let set = dataset(&engine, within, "set").await.unwrap();
+        add(&engine, set.id, "answered", b"bytes").await.unwrap();
+        disk.stop_at(disk.operations());
+        engine.abandon();
+        let engine = open(&disk.image(Reached::Nothing));
+        let engine = engine.unwrap_or_else(|error| panic!("sync {sync}: {error}"));
+        assert_eq!(read(&engine, set.id, "answered").await.unwrap(), b"bytes", "sync {sync}");
+        engine.abandon();
+    }
+    assert!(failed > 5, "making a store syncs often, and {failed} failed");
+}
+
 /// A part of a group on the platter is no group.
 #[tokio::test]
 async fn a_short_write_of_a_group_leaves_nothing_of_it() {
