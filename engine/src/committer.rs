@@ -17,9 +17,7 @@ mod queue;
 mod submission;
 
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -31,6 +29,9 @@ use crate::error::MutationError;
 use crate::journal::Journal;
 use crate::limits::GROUPS_AHEAD_MAX;
 use crate::model::change::Change;
+use crate::sync::mpsc::{SyncSender, sync_channel};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Mutex, MutexGuard};
 use index_thread::{IndexThread, IndexWork};
 use journal_thread::JournalThread;
 use queue::Queue;
@@ -64,8 +65,8 @@ impl Committer {
         let journal_thread =
             JournalThread::new(disk, journal, journal_queue, work.clone(), reserve_bytes);
         let index_thread = IndexThread::new(Arc::clone(&queue), receiver, readers);
-        let journal = std::thread::Builder::new().name("granary-journal".into());
-        let index = std::thread::Builder::new().name("granary-index".into());
+        let journal = thread::Builder::new().name("granary-journal".into());
+        let index = thread::Builder::new().name("granary-index".into());
         let (journal_guard, index_guard) = (FailOnPanic::of(&queue), FailOnPanic::of(&queue));
         let threads = vec![
             journal.spawn(move || journal_guard.run(|| journal_thread.run()))?,
@@ -92,13 +93,21 @@ impl Committer {
 
     /// Makes the index durable now.
     pub(crate) async fn checkpoint(&self) -> Result<(), MutationError> {
-        let (done, waiting) = oneshot::channel();
         let work = self.work().clone().ok_or(MutationError::Stopping)?;
-        let sent = tokio::task::spawn_blocking(move || work.send(IndexWork::Checkpoint(done)));
-        match sent.await {
-            Ok(Ok(())) => waiting.await.unwrap_or(Err(MutationError::Stopping)),
-            Ok(Err(_)) | Err(_) => Err(MutationError::Stopping),
+        let asked = tokio::task::spawn_blocking(move || ask_for_checkpoint(&work)).await;
+        match asked.unwrap_or(Err(MutationError::Stopping)) {
+            Ok(waiting) => waiting.await.unwrap_or(Err(MutationError::Stopping)),
+            Err(stopping) => Err(stopping),
         }
+    }
+
+    /// As [`Committer::checkpoint`], for threads that may block.
+    #[cfg(all(test, feature = "interleavings"))]
+    pub(crate) fn checkpoint_blocking(&self) -> Result<(), MutationError> {
+        let work = self.work().clone().ok_or(MutationError::Stopping)?;
+        let waiting = ask_for_checkpoint(&work)?;
+        drop(work);
+        crate::sync::receive(waiting).unwrap_or(Err(MutationError::Stopping))
     }
 
     fn work(&self) -> MutexGuard<'_, Option<SyncSender<IndexWork>>> {
@@ -133,6 +142,15 @@ impl Committer {
     }
 }
 
+/// Blocks while groups wait to be applied.
+fn ask_for_checkpoint(work: &SyncSender<IndexWork>) -> Result<CheckpointMade, MutationError> {
+    let (done, waiting) = oneshot::channel();
+    work.send(IndexWork::Checkpoint(done)).map_err(|_gone| MutationError::Stopping)?;
+    Ok(waiting)
+}
+
+type CheckpointMade = oneshot::Receiver<Result<(), MutationError>>;
+
 /// Ends the store for changes if its thread panics: a bug of ours must not leave callers waiting.
 #[derive(Debug)]
 struct FailOnPanic {
@@ -152,7 +170,7 @@ impl FailOnPanic {
 
 impl Drop for FailOnPanic {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.queue.fail(&Arc::new(io::Error::other("a thread of the committer panicked")));
         }
     }

@@ -15,4 +15,6 @@ mod overlay;
 
 mod plan;
 
+pub(crate) mod planner;
+
 pub(crate) use committed::plan_free_names;

@@ -34,10 +34,11 @@ use crate::limits::{
 };
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
-use crate::recovery;
+use crate::recovery::{self, Recovered};
 use crate::store::{SharedIndex, Store};
 use crate::supervisor::Supervisor;
 use crate::touches::Touches;
+use crate::trace::Trace;
 use crate::turns::Turns;
 use housekeeping::Housekeeping;
 pub use intake::Intake;
@@ -139,33 +140,15 @@ impl Engine {
         if recovered.replayed_changes > 0 {
             tracing::info!(changes = recovered.replayed_changes, "replayed the journal");
         }
-        let store = Arc::new(Store {
-            disk: Arc::clone(&disk),
-            index: Arc::new(SharedIndex::new(recovered.index)),
-            segments: recovered.journal.segments(),
-            blobs: Blobs::new(Arc::clone(&disk), recovered.applied.start),
-            leases: Arc::new(Leases::default()),
-            touches: Arc::new(Touches::default()),
-        });
-        let committer = Committer::start(CommitterParts {
-            disk: Arc::clone(&disk),
-            journal: recovered.journal,
-            readers: IndexParts {
-                store: Arc::clone(&store),
-                applied: recovered.applied,
-                key: recovered.key,
-                index_cache_bytes: options.index_cache_bytes,
-            },
-            reserve_bytes: sizes.reserve_bytes,
-        });
-        let committer = Arc::new(committer.map_err(io)?);
+        let (is_new, start) = (recovered.is_new, recovered.applied.start);
+        let (store, committer) = start_writing(&disk, recovered, &sizes, options).map_err(io)?;
         let (reads, writes) = (Arc::clone(&store), Arc::clone(&committer));
         let supervisor = Arc::new(Supervisor::start(reads, writes, options.arbiters).map_err(io)?);
         let bulk = Bulk {
             store: Arc::clone(&store),
             committer: Arc::clone(&committer),
             supervisor: Arc::clone(&supervisor),
-            sets: Arc::new(SetNumbers::new(recovered.applied.start)),
+            sets: Arc::new(SetNumbers::new(start)),
         };
         let housekeeping = Housekeeping::start(&store, &committer).map_err(io)?;
         let inner = Inner {
@@ -183,7 +166,7 @@ impl Engine {
             manifests: Arc::default(),
             intake_turns: Turns::new(INTAKES_STREAMED_MAX, INTAKES_WAITING_MAX, INTAKE_WAIT_MAX),
             housekeeping,
-            is_new: recovered.is_new,
+            is_new,
             stopped: std::sync::Once::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -214,6 +197,28 @@ impl Engine {
             crate::compaction::Compactor::new(store, committer).compact(&|| false)
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(MutationError::Panicked))
+    }
+
+    /// Writes the times of logins and sightings now instead of within a minute. For tests.
+    #[cfg(feature = "simulation")]
+    pub async fn write_touches(&self) {
+        let inner = Arc::clone(&self.inner);
+        let write = move || housekeeping::write_touches(&inner.store, &inner.committer);
+        drop(tokio::task::spawn_blocking(write).await);
+    }
+
+    /// Kinds of all that this store did since it was opened. For tests.
+    #[cfg(feature = "simulation")]
+    pub fn done(&self) -> std::collections::BTreeSet<&'static str> {
+        self.inner.store.trace.done()
+    }
+
+    /// Kinds of all that any store does: changes, and what is done without a record in the
+    /// journal. For tests.
+    #[cfg(feature = "simulation")]
+    pub fn all_that_is_done() -> std::collections::BTreeSet<&'static str> {
+        let unjournaled = crate::trace::UNJOURNALED;
+        crate::model::change::Change::all_kinds().chain(unjournaled).collect()
     }
 
     /// Panics in a handler of a dataset's actor, as a bug would. For tests.
@@ -278,16 +283,46 @@ impl Drop for Inner {
     }
 }
 
+/// What reads and writes stand on, from the state that opening found.
+pub(crate) fn start_writing(
+    disk: &Arc<dyn Disk>,
+    recovered: Recovered,
+    sizes: &Sizes,
+    options: &EngineOptions,
+) -> io::Result<(Arc<Store>, Arc<Committer>)> {
+    let store = Arc::new(Store {
+        disk: Arc::clone(disk),
+        index: Arc::new(SharedIndex::new(recovered.index)),
+        segments: recovered.journal.segments(),
+        blobs: Blobs::new(Arc::clone(disk), recovered.applied.start),
+        leases: Arc::new(Leases::default()),
+        touches: Arc::new(Touches::default()),
+        trace: Trace::default(),
+    });
+    let committer = Committer::start(CommitterParts {
+        disk: Arc::clone(disk),
+        journal: recovered.journal,
+        readers: IndexParts {
+            store: Arc::clone(&store),
+            applied: recovered.applied,
+            key: recovered.key,
+            index_cache_bytes: options.index_cache_bytes,
+        },
+        reserve_bytes: sizes.reserve_bytes,
+    })?;
+    Ok((store, Arc::new(committer)))
+}
+
 /// Sizes that depend on the file system.
-struct Sizes {
-    journal: JournalOptions,
+pub(crate) struct Sizes {
+    pub(crate) journal: JournalOptions,
     reserve_bytes: u64,
 }
 
 impl Sizes {
     /// A small file system gets small segments, so that dead ones can go early, and a small
     /// reserve (I7).
-    fn on(disk: &dyn Disk, options: &EngineOptions) -> io::Result<Self> {
+    pub(crate) fn on(disk: &dyn Disk, options: &EngineOptions) -> io::Result<Self> {
         let space = disk.space()?;
         let segment_bytes = options.segment_bytes.min((space.total / 32).max(4 << 20));
         let allocate_bytes = (segment_bytes / 8).clamp(64 << 10, 32 << 20);

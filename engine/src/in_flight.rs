@@ -5,12 +5,12 @@
 //! the committer's queue, until the change is answered or refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
 use crate::error::MutationError;
 use crate::limits::DATASET_QUEUE_MAX;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The counters of one dataset.
 #[derive(Debug)]

@@ -4,10 +4,11 @@
 //! their rows and bytes until the lease is dropped or expires. Taking one writes nothing.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::Sequence;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The open leases.
 #[derive(Debug, Default)]

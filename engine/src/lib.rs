@@ -61,6 +61,12 @@ mod leases;
 // What is remembered in memory and written now and then.
 mod touches;
 
+// What was done, by name, for tests.
+mod trace;
+
+// Locks, channels and threads, as tests may interleave them.
+mod sync;
+
 // What opening repairs, in which order, and why that is enough.
 mod recovery;
 
@@ -72,6 +78,11 @@ mod check;
 
 // Values as bytes.
 mod codec;
+
+// What must hold whichever thread runs on.
+#[cfg(test)]
+#[cfg(feature = "interleavings")]
+mod interleavings;
 
 // The port to the disk.
 pub mod disk;
@@ -87,6 +98,8 @@ pub use engine::{Engine, EngineOptions, Health, Intake, Upload};
 pub use error::{IntakeError, MutationError, OpenError, ReadError, RecordKind, UniqueRule};
 pub use index::file_page::{FilePage, ListedFile, PageRequest};
 pub use index::snapshot::Snapshot;
+#[cfg(feature = "simulation")]
+pub use index::upgrade::make_older;
 pub use model::change::SourceAfterMerge;
 pub use model::digest::DigestHasher;
 pub use spool::{Spool, SpoolUpload, Spooled};

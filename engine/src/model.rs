@@ -7,6 +7,8 @@ pub mod catalogue;
 
 pub mod change;
 
+mod change_kinds;
+
 pub mod dataset;
 
 pub mod digest;

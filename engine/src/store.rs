@@ -13,6 +13,7 @@ use crate::limits::LEASE_MAX;
 use crate::model::Digest;
 use crate::model::change::BlobPlace;
 use crate::touches::Touches;
+use crate::trace::Trace;
 
 /// Times that a read looks again where a content was moved under its hands.
 const LOOKS_MAX: u32 = 4;
@@ -48,6 +49,7 @@ pub(crate) struct Store {
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) leases: Arc<Leases>,
     pub(crate) touches: Arc<Touches>,
+    pub(crate) trace: Trace,
 }
 
 impl Store {

@@ -11,22 +11,25 @@ mod actix_facts;
 
 mod arbiters;
 
-mod entry;
+pub(crate) mod delivery;
+
+pub(crate) mod entry;
 
 use std::io;
 use std::sync::Arc;
 
-use actix::{Actor, Addr, Handler, MailboxError};
+use actix::{Actor, Addr, Handler};
 use tokio::sync::oneshot;
 
 use crate::committer::Committer;
 use crate::dataset::actor::{ActorParts, DatasetActor};
 use crate::dataset::message::{Envelope, HoldDataset, Planned, Request};
 use crate::error::MutationError;
-use crate::limits::{ACTOR_ATTEMPTS_MAX, HOLD_WAIT_MAX, MAILBOX_WAIT_MAX};
+use crate::limits::HOLD_WAIT_MAX;
 use crate::model::DatasetId;
 use crate::store::Store;
 use arbiters::Arbiters;
+use delivery::{Address, Died, deliver};
 use entry::{Entry, Registry};
 
 /// Routes changes to the actors of their datasets.
@@ -34,7 +37,7 @@ use entry::{Entry, Registry};
 pub(crate) struct Supervisor {
     store: Arc<Store>,
     committer: Arc<Committer>,
-    registry: Arc<Registry>,
+    registry: Arc<Registry<Addr<DatasetActor>>>,
     arbiters: Arbiters,
 }
 
@@ -62,28 +65,9 @@ impl Supervisor {
     {
         let (entry, slot) = self.registry.claim(dataset)?;
         let envelope = Envelope::new(message, slot);
-        // Once more whenever an actor died with our message unopened in its mailbox.
-        for _ in 0..ACTOR_ATTEMPTS_MAX {
-            let address = self.address(&entry);
-            let mut sending = std::pin::pin!(address.send(envelope.again()));
-            let sent = match tokio::time::timeout(MAILBOX_WAIT_MAX, &mut sending).await {
-                Ok(sent) => sent,
-                // Still in the mailbox of a dataset that stands still: taken back, so that what
-                // it holds, upload memory above all, is there for other datasets.
-                Err(_) if envelope.open().is_some() => {
-                    return Err(MutationError::Busy { what: "the dataset", waiting: 1 });
-                }
-                Err(_) => sending.await,
-            };
-            match sent {
-                Ok(planned) => return planned,
-                Err(MailboxError::Closed | MailboxError::Timeout) => {
-                    entry.forget(&address);
-                    if !envelope.is_unopened() {
-                        break;
-                    }
-                }
-            }
+        let start = || self.start_actor(&entry);
+        if let Some(planned) = deliver(&entry, &envelope, start).await {
+            return planned;
         }
         // A stopped store has no threads for actors: that is no fault of the message.
         if let Some(stopping @ MutationError::Stopping) = self.committer.refusal() {
@@ -109,20 +93,18 @@ impl Supervisor {
         }
     }
 
-    fn address(&self, entry: &Arc<Entry>) -> Addr<DatasetActor> {
-        entry.address_or_start(|| {
-            let parts = ActorParts {
-                dataset: entry.dataset(),
-                store: Arc::clone(&self.store),
-                committer: Arc::clone(&self.committer),
-                in_flight: Arc::clone(entry.in_flight()),
-                retire: {
-                    let (registry, entry) = (Arc::clone(&self.registry), Arc::clone(entry));
-                    Box::new(move || registry.retire(&entry))
-                },
-            };
-            DatasetActor::start_in_arbiter(self.arbiters.next(), move |_| DatasetActor::new(parts))
-        })
+    fn start_actor(&self, entry: &Arc<Entry<Addr<DatasetActor>>>) -> Addr<DatasetActor> {
+        let parts = ActorParts {
+            dataset: entry.dataset(),
+            store: Arc::clone(&self.store),
+            committer: Arc::clone(&self.committer),
+            in_flight: Arc::clone(entry.in_flight()),
+            retire: {
+                let (registry, entry) = (Arc::clone(&self.registry), Arc::clone(entry));
+                Box::new(move || registry.retire(&entry))
+            },
+        };
+        DatasetActor::start_in_arbiter(self.arbiters.next(), move |_| DatasetActor::new(parts))
     }
 
     /// Actors that are alive.
@@ -133,6 +115,17 @@ impl Supervisor {
     /// Ends all actors and their threads; nothing may be asked afterwards. Blocks.
     pub(crate) fn stop(&self) {
         self.arbiters.stop();
+    }
+}
+
+impl<M> Address<M> for Addr<DatasetActor>
+where
+    M: Request,
+    DatasetActor: Handler<Envelope<M>>,
+{
+    async fn send(&self, envelope: Envelope<M>) -> Result<Planned<M::Planned>, Died> {
+        // Closed, since no time-out was asked of actix.
+        self.send(envelope).await.map_err(|_error| Died)
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+
+use crate::sync::timeout;
 
 /// Gives turns in the order in which they were asked for; clones give the same ones.
 #[derive(Debug, Clone)]

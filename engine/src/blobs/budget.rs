@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::MutationError;
+use crate::sync::timeout;
 
 /// Bytes of one unit; a semaphore counts in `u32`, and a small file needs no finer measure.
 const UNIT_BYTES: usize = 1 << 10;
@@ -52,7 +53,7 @@ impl Budget {
         }
         let waiting = Waiting::enter(&self.waiting);
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(units);
-        match tokio::time::timeout(self.wait_max, permit).await {
+        match timeout(self.wait_max, permit).await {
             Ok(Ok(permit)) => Ok(Share(Some(permit))),
             Ok(Err(_)) | Err(_) => {
                 Err(MutationError::Busy { what: "upload memory", waiting: waiting.ahead })

@@ -22,9 +22,10 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::model::Digest;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Shards of the map; uploads of different contents rarely meet at one lock.
 const SHARDS: usize = 64;

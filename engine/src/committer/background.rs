@@ -13,6 +13,7 @@ use crate::index::fold::{FoldOutcome, Job};
 use crate::index::sweep::SweepOutcome;
 use crate::index::{Index, IndexError, fold, reclaim};
 use crate::model::{DatasetId, SetId};
+use crate::trace;
 
 /// How often the background looks for work that a pin or a lease held up.
 const BACKGROUND_PERIOD: Duration = Duration::from_secs(1);
@@ -87,6 +88,12 @@ impl IndexThread {
         self.look_at_some(&index)?;
         let looking = self.background.unlooked.is_some() || !self.background.restacked.is_empty();
         self.background.wanted = reclaimed.more || dropped || folded || looking;
+        if reclaimed.any {
+            self.store.trace.note(trace::RECLAIMED);
+        }
+        if dropped {
+            self.store.trace.note(trace::DROPPED);
+        }
         if reclaimed.any || dropped || folded {
             self.since_checkpoint.note(0, 0);
         }
@@ -105,6 +112,10 @@ impl IndexThread {
 
     fn fold_step(&mut self, index: &Index) -> Result<bool, IndexError> {
         if let Some(job) = self.background.job.take() {
+            self.store.trace.note(match job {
+                Job::Fold(_) => trace::FOLDED,
+                Job::Sweep(_) => trace::SWEPT,
+            });
             let applied = self.applied.sequence;
             let (left, restacked) = index.apply(|txn| {
                 let mut rows = Group::begin(txn)?;

@@ -1,8 +1,6 @@
 //! Applies groups, answers them, makes the index durable, and works in the background between.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -13,6 +11,7 @@ use super::submission::{Reply, Verdict};
 use crate::blobs::Pin;
 use crate::error::MutationError;
 use crate::index::apply::Group;
+use crate::index::reclaim::Removable;
 use crate::index::rows::AppliedRow;
 use crate::index::{Index, IndexError, reclaim, write_applied};
 use crate::journal::Position;
@@ -21,6 +20,10 @@ use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::{DatasetId, Sequence};
 use crate::recovery;
 use crate::store::Store;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::mpsc::{Receiver, RecvTimeoutError};
+use crate::sync::receive_within;
+use crate::trace;
 
 /// What the index thread is asked to do.
 #[derive(Debug)]
@@ -131,7 +134,7 @@ impl IndexThread {
 
     fn work_until_closed(&mut self) -> Result<(), IndexError> {
         loop {
-            match self.work.recv_timeout(self.background.wait()) {
+            match receive_within(&self.work, self.background.wait()) {
                 Ok(IndexWork::Group(group)) => {
                     self.apply_and_answer(group)?;
                     if self.background.is_its_turn() {
@@ -164,6 +167,9 @@ impl IndexThread {
                 self.since_checkpoint.note(group.bytes, rows);
                 self.background.note_restacked(restacked);
                 for (record, verdict) in group.records.into_iter().zip(verdicts) {
+                    if verdict.is_ok() {
+                        self.store.trace.note(record.change.kind());
+                    }
                     drop(record.pins);
                     record.reply.answer(verdict);
                 }
@@ -209,6 +215,7 @@ impl IndexThread {
         if self.since_checkpoint.first.is_some() {
             index.checkpoint(|txn| write_applied(txn, &self.applied))?;
             self.since_checkpoint = SinceCheckpoint::default();
+            self.store.trace.note(trace::CHECKPOINTED);
         }
         let before = self.store.segments.ids().into_iter();
         let before: Vec<SegmentId> =
@@ -226,9 +233,19 @@ impl IndexThread {
         });
         if !removable.large.is_empty() || !removable.segments.is_empty() {
             reclaim::forget_removed(&index, &removable)?;
+            self.note_removed(&removable);
             self.since_checkpoint.note(0, 0);
         }
         Ok(())
+    }
+
+    fn note_removed(&self, removed: &Removable) {
+        if !removed.large.is_empty() {
+            self.store.trace.note(trace::LARGE_REMOVED);
+        }
+        if !removed.segments.is_empty() {
+            self.store.trace.note(trace::SEGMENTS_REMOVED);
+        }
     }
 
     fn refuse_the_rest(&self, cause: &Arc<std::io::Error>) {

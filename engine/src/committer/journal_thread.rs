@@ -2,8 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
 
 use super::index_thread::{IndexWork, Journaled, JournaledGroup};
 use super::queue::{Queue, payload_bytes};
@@ -16,6 +14,8 @@ use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
 use crate::limits::ENCODED_BYTES_MAX;
 use crate::model::change::{CatalogueChange, Change, SegmentId};
 use crate::model::{Digest, Sequence};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::mpsc::SyncSender;
 
 /// Bytes kept allocated in the journal for changes that free space.
 const SLACK_BYTES: u64 = 256 << 10;

@@ -4,12 +4,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::submission::Submission;
 use crate::blobs::StagedBody;
 use crate::error::MutationError;
 use crate::limits::{CHANGES_IN_FLIGHT_MAX, GROUP_BYTES_MAX, GROUP_CHANGES_MAX};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The queue into the journal thread.
 #[derive(Debug, Default)]

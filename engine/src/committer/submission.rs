@@ -9,6 +9,7 @@ use crate::error::MutationError;
 use crate::in_flight::Slot;
 use crate::index::apply::Applied;
 use crate::model::change::Change;
+use crate::sync::receive;
 
 /// What became of a change.
 pub(crate) type Verdict = Result<Applied, MutationError>;
@@ -71,6 +72,6 @@ impl Ticket {
 
     /// As [`Ticket::redeem`], for threads that may block.
     pub(crate) fn redeem_blocking(self) -> Verdict {
-        self.receiver.blocking_recv().unwrap_or(Err(MutationError::Stopping))
+        receive(self.receiver).unwrap_or(Err(MutationError::Stopping))
     }
 }

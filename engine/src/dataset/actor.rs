@@ -1,4 +1,5 @@
-//! The actor of one dataset: plan, submit, return a ticket; no other logic.
+//! The actor of one dataset: plan, submit, return a ticket; no other logic. The planning and
+//! submitting itself is the [`Planner`]'s.
 
 mod rename;
 
@@ -14,15 +15,14 @@ use super::message::{
     AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, Envelope, HardDeleteDataset,
     HoldDataset, Planned, PurgeDataset, ReinstateDataset, SetMetadata, UpdateDataset,
 };
-use super::overlay::{Left, Overlay};
-use super::plan::{NoPlan, View, plan_add_file, plan_existing};
-use crate::blobs::StagedBlob;
-use crate::committer::{Committer, Reply, Submission, Ticket};
+use super::plan::{NoPlan, View, plan_add_file};
+use super::planner::Planner;
+use crate::committer::{Committer, Reply};
 use crate::error::MutationError;
 use crate::in_flight::{InFlight, Slot};
-use crate::limits::{ACTOR_IDLE_MAX, HOLD_MAX, PLAN_ROWS_MAX};
-use crate::model::change::{Change, NewFile};
-use crate::model::{DatasetId, Digest, FileRecord, Filename, StoredFile, Timestamp};
+use crate::limits::{ACTOR_IDLE_MAX, HOLD_MAX};
+use crate::model::change::Change;
+use crate::model::{DatasetId, StoredFile, Timestamp};
 use crate::store::Store;
 
 /// What an actor is started with.
@@ -38,7 +38,7 @@ pub(crate) struct ActorParts {
 /// Serialises the mutations of one dataset.
 pub(crate) struct DatasetActor {
     parts: ActorParts,
-    overlay: Overlay,
+    planner: Planner,
     /// Whether a message came since the last look.
     used: bool,
 }
@@ -52,61 +52,9 @@ impl std::fmt::Debug for DatasetActor {
 
 impl DatasetActor {
     pub(crate) fn new(parts: ActorParts) -> Self {
-        Self { parts, overlay: Overlay::default(), used: true }
-    }
-
-    /// Plans on what is committed and what is in flight. The overlay is tidied before the
-    /// snapshot is taken, so nothing settled falls between the two.
-    fn plan<T>(
-        &mut self,
-        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<T, NoPlan>,
-    ) -> Result<T, NoPlan> {
-        self.used = true;
-        self.overlay.forget_settled();
-        let dataset = self.parts.dataset;
-        let snapshot = self.parts.store.snapshot()?;
-        let header = snapshot.dataset(dataset)?;
-        let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
-        let rows_max = PLAN_ROWS_MAX;
-        let committed = CommittedFiles { snapshot: &snapshot, header: &header, rows_max };
-        rule(&View { dataset, committed, overlay: &self.overlay, leaving: None })
-    }
-
-    /// The content that a change of an existing file expects; one look-up, whatever there is.
-    fn plan_existing(&mut self, name: &str) -> Result<(Filename, Digest), MutationError> {
-        self.plan(|view| plan_existing(view, name)).map_err(|no_plan| match no_plan {
-            NoPlan::Refused(refusal) => refusal,
-            NoPlan::TooLong => MutationError::Panicked,
-        })
-    }
-
-    /// Queues a change in mailbox order; only the answer is awaited, and not by us.
-    fn submit(&mut self, submission: Submission) -> Result<(), MutationError> {
-        self.used = true;
-        self.parts.committer.submit(submission)
-    }
-
-    fn submit_intention(&mut self, change: Change, slot: Slot) -> Planned<()> {
-        slot.submitted();
-        let (reply, ticket) = Reply::new(Some(slot));
-        self.submit(Submission { change, contents: Vec::new(), reply })?;
-        Ok(((), ticket))
-    }
-
-    /// Queues a change of files and remembers what it leaves of each name.
-    fn submit_file_change(
-        &mut self,
-        submission: PlannedFileChange,
-        slot: Slot,
-    ) -> Result<Ticket, MutationError> {
-        let PlannedFileChange { left, change, contents } = submission;
-        let settled = slot.submitted();
-        let (reply, ticket) = Reply::new(Some(slot));
-        self.submit(Submission { change, contents, reply })?;
-        for (filename, left) in left {
-            self.overlay.insert(filename, left, settled.clone());
-        }
-        Ok(ticket)
+        let (store, committer) = (Arc::clone(&parts.store), Arc::clone(&parts.committer));
+        let planner = Planner::new(parts.dataset, store, committer);
+        Self { parts, planner, used: true }
     }
 
     /// Ends an actor that nobody uses; costs nothing to start again.
@@ -115,13 +63,6 @@ impl DatasetActor {
             ctx.stop();
         }
     }
-}
-
-/// A change of files, ready for the committer.
-struct PlannedFileChange {
-    left: Vec<(Filename, Left)>,
-    change: Change,
-    contents: Vec<StagedBlob>,
 }
 
 impl Actor for DatasetActor {
@@ -145,9 +86,10 @@ impl Handler<Envelope<AddFile>> for DatasetActor {
             Ok(opened) => opened,
             Err(refusal) => return ActorResponse::reply(Err(refusal)),
         };
-        match self.plan(|view| plan_add_file(view, message.filename.clone())) {
+        self.used = true;
+        match self.planner.plan(|view| plan_add_file(view, message.filename.clone())) {
             Ok(filename) => {
-                ActorResponse::reply(self.submit_added(filename, message.content, slot))
+                ActorResponse::reply(self.planner.submit_added(filename, message.content, slot))
             }
             Err(NoPlan::Refused(refusal)) => ActorResponse::reply(Err(refusal)),
             Err(NoPlan::TooLong) => {
@@ -155,7 +97,7 @@ impl Handler<Envelope<AddFile>> for DatasetActor {
                 self.plan_standing_still(
                     ctx,
                     |view| plan_add_file(view, filename),
-                    |actor, filename| actor.submit_added(filename, content, slot),
+                    |planner, filename| planner.submit_added(filename, content, slot),
                 )
             }
         }
@@ -163,36 +105,13 @@ impl Handler<Envelope<AddFile>> for DatasetActor {
 }
 
 impl DatasetActor {
-    fn submit_added(
-        &mut self,
-        filename: Filename,
-        content: StagedBlob,
-        slot: Slot,
-    ) -> Planned<StoredFile> {
-        let digest = content.digest();
-        let record = FileRecord {
-            digest,
-            length: content.length(),
-            crc32: content.crc32(),
-            creation_time: Timestamp::now(),
-            compressible: content.compressible(),
-        };
-        let file = StoredFile { filename: filename.clone(), digest };
-        let files = vec![NewFile { filename, record, metadata: String::new() }];
-        let change = Change::AddFiles { dataset: self.parts.dataset, files };
-        let left = vec![(file.filename.clone(), Left::File(digest))];
-        let planned = PlannedFileChange { left, change, contents: vec![content] };
-        let ticket = self.submit_file_change(planned, slot)?;
-        Ok((file, ticket))
-    }
-
     /// Plans on the blocking pool, with nothing in flight and no message let in meanwhile: what
     /// must be visited would hold up the other datasets of this thread.
     fn plan_standing_still<T: Send + 'static>(
         &mut self,
         ctx: &mut Context<Self>,
         rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<T, NoPlan> + Send + 'static,
-        submit: impl FnOnce(&mut Self, T) -> Planned<StoredFile> + 'static,
+        submit: impl FnOnce(&mut Planner, T) -> Planned<StoredFile> + 'static,
     ) -> ActorResponse<Self, Planned<StoredFile>> {
         let (answer, answered) = oneshot::channel();
         let (in_flight, store, dataset) =
@@ -208,7 +127,8 @@ impl DatasetActor {
             plan.await.unwrap_or(Err(MutationError::Panicked))
         };
         ctx.wait(plan.into_actor(self).map(move |planned, actor, _| {
-            let submitted = planned.and_then(|planned| submit(actor, planned));
+            actor.used = true;
+            let submitted = planned.and_then(|planned| submit(&mut actor.planner, planned));
             // Whoever asked may have gone; what was submitted is done all the same.
             drop(answer.send(submitted));
         }));
@@ -222,13 +142,8 @@ impl Handler<Envelope<DeleteFile>> for DatasetActor {
 
     fn handle(&mut self, envelope: Envelope<DeleteFile>, _: &mut Self::Context) -> Self::Result {
         let (DeleteFile { filename }, slot) = opened(&envelope)?;
-        let (filename, digest) = self.plan_existing(&filename)?;
-        let file = StoredFile { filename: filename.clone(), digest };
-        let change = Change::DeleteFile { dataset: self.parts.dataset, filename, expects: digest };
-        let left = vec![(file.filename.clone(), Left::Absent)];
-        let planned = PlannedFileChange { left, change, contents: Vec::new() };
-        let ticket = self.submit_file_change(planned, slot)?;
-        Ok((file, ticket))
+        self.used = true;
+        self.planner.delete_file(&filename, slot)
     }
 }
 
@@ -237,10 +152,8 @@ impl Handler<Envelope<SetMetadata>> for DatasetActor {
 
     fn handle(&mut self, envelope: Envelope<SetMetadata>, _: &mut Self::Context) -> Self::Result {
         let (SetMetadata { filename, metadata }, slot) = opened(&envelope)?;
-        let (filename, expects) = self.plan_existing(&filename)?;
-        let change =
-            Change::SetMetadata { dataset: self.parts.dataset, filename, expects, metadata };
-        self.submit_intention(change, slot)
+        self.used = true;
+        self.planner.set_metadata(&filename, metadata, slot)
     }
 }
 
@@ -253,7 +166,8 @@ macro_rules! intentions {
             fn handle(&mut self, envelope: Envelope<$message>, _: &mut Self::Context) -> Self::Result {
                 let ($request, slot) = opened(&envelope)?;
                 let $dataset = self.parts.dataset;
-                self.submit_intention($change, slot)
+                self.used = true;
+                self.planner.submit_intention($change, slot)
             }
         }
     )*};

@@ -3,7 +3,7 @@
 //! A message travels in an [`Envelope`]: the actor takes it out when it begins, so a sender whose
 //! actor died knows whether its message was the one that was being handled or merely queued.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use actix::Message;
 use tokio::sync::oneshot;
@@ -14,6 +14,7 @@ use crate::error::MutationError;
 use crate::in_flight::Slot;
 use crate::model::change::CopyTarget;
 use crate::model::{DatasetPatch, RequestedFilename, StoredFile, Timestamp};
+use crate::sync::Mutex;
 
 /// A message and its place in the dataset's queue.
 #[derive(Debug)]

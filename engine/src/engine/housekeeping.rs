@@ -97,7 +97,7 @@ impl Keeper {
     }
 }
 
-fn write_touches(store: &Store, committer: &Committer) {
+pub(super) fn write_touches(store: &Store, committer: &Committer) {
     let (logins, nodes) = store.touches.take();
     if logins.is_empty() && nodes.is_empty() {
         return;

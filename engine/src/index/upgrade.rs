@@ -4,10 +4,19 @@
 //! store: a crash on the way makes the next opening fill them again. It happens before the journal
 //! is replayed, since replaying keeps them true from then on.
 
+#[cfg(any(test, feature = "simulation"))]
+use std::sync::Arc;
+
 use redb::{ReadableTable, WriteTransaction};
 
 use super::{Index, IndexError, create_catalogue_tables, holdings, subdescriptors, tables};
 use crate::codec;
+#[cfg(any(test, feature = "simulation"))]
+use crate::disk::{Disk, OpenMode};
+#[cfg(any(test, feature = "simulation"))]
+use crate::error::ReadError;
+#[cfg(any(test, feature = "simulation"))]
+use crate::model::SubdescriptorKind;
 use crate::model::{Dataset, Licence, Project};
 
 /// Makes what an earlier version did not make. Visits all licences, projects and datasets, once in
@@ -47,17 +56,38 @@ fn fill(txn: &WriteTransaction) -> Result<(), IndexError> {
     Ok(())
 }
 
+/// Takes away from a closed store what the version before this module did not write; its other
+/// rows had the same bytes, which `golden.txt` holds. For tests.
+///
+/// # Errors
+/// The index failed.
+#[cfg(any(test, feature = "simulation"))]
+#[expect(clippy::needless_pass_by_value, reason = "as opening a store takes it")]
+pub fn make_older(disk: Arc<dyn Disk>) -> Result<(), ReadError> {
+    let index = Index::open(&disk, OpenMode::Existing, 4 << 20)?;
+    let strip = |txn: &WriteTransaction| {
+        txn.delete_table(tables::SUBDESCRIPTORS)?;
+        txn.delete_table(tables::SUBDESCRIPTOR_NAMES)?;
+        txn.delete_table(tables::TEAM_PROJECTS)?;
+        txn.delete_table(tables::PROJECT_DATASETS)?;
+        txn.delete_table(tables::LICENCE_DATASETS)?;
+        let mut numbers = txn.open_table(tables::NUMBERS)?;
+        for kind in SubdescriptorKind::ALL {
+            numbers.remove(kind.name())?;
+        }
+        Ok(())
+    };
+    Ok(index.checkpoint(strip)?)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-    use std::sync::Arc;
-
     use super::*;
-    use crate::disk::{Disk, OpenMode, RealDisk};
+    use crate::disk::RealDisk;
     use crate::error::{MutationError, RecordKind};
     use crate::model::{
         LicenceId, NewDataset, NewLicence, NewProject, NewTeam, SubdescriptorEdit, SubdescriptorId,
-        SubdescriptorKind, SubdescriptorRef,
+        SubdescriptorRef,
     };
     use crate::{Engine, EngineOptions};
 
@@ -83,26 +113,6 @@ mod tests {
             limitations: Vec::new(),
             domains: texts(domains),
         }
-    }
-
-    /// Takes away what the version before this module did not write; its other rows had the same
-    /// bytes, which `golden.txt` holds.
-    fn make_old(directory: &Path) {
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.to_owned()).unwrap());
-        let index = Index::open(&disk, OpenMode::Existing, 4 << 20).unwrap();
-        let strip = |txn: &WriteTransaction| {
-            txn.delete_table(tables::SUBDESCRIPTORS)?;
-            txn.delete_table(tables::SUBDESCRIPTOR_NAMES)?;
-            txn.delete_table(tables::TEAM_PROJECTS)?;
-            txn.delete_table(tables::PROJECT_DATASETS)?;
-            txn.delete_table(tables::LICENCE_DATASETS)?;
-            let mut numbers = txn.open_table(tables::NUMBERS)?;
-            for kind in SubdescriptorKind::ALL {
-                numbers.remove(kind.name())?;
-            }
-            Ok(())
-        };
-        index.checkpoint(strip).unwrap();
     }
 
     #[tokio::test]
@@ -131,7 +141,7 @@ mod tests {
         engine.destroy_dataset(dataset.id).await.unwrap();
         engine.shutdown().await;
         drop(engine);
-        make_old(directory.path());
+        make_older(Arc::new(RealDisk::new(directory.path().to_owned()).unwrap())).unwrap();
 
         let engine = open();
         assert_eq!(engine.check(false).unwrap(), []);

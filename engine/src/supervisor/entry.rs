@@ -1,27 +1,30 @@
 //! A dataset's entry in the registry: its counters, and the address of its actor while it lives.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use actix::Addr;
-use dashmap::DashMap;
-
-use crate::dataset::actor::DatasetActor;
 use crate::error::MutationError;
 use crate::in_flight::{InFlight, Slot};
 use crate::model::DatasetId;
+use crate::sync::{Map, Mutex, MutexGuard};
 
-/// Dataset id to entry.
-#[derive(Debug, Default)]
-pub(crate) struct Registry {
-    entries: DashMap<DatasetId, Arc<Entry>>,
+/// Dataset id to entry; `A` is the address of an actor.
+#[derive(Debug)]
+pub(crate) struct Registry<A> {
+    entries: Map<DatasetId, Arc<Entry<A>>>,
 }
 
-impl Registry {
+impl<A> Default for Registry<A> {
+    fn default() -> Self {
+        Self { entries: Map::default() }
+    }
+}
+
+impl<A: Clone + PartialEq> Registry<A> {
     /// Takes a place in the dataset's queue.
     ///
     /// # Errors
     /// `Busy`: there is none.
-    pub(crate) fn claim(&self, dataset: DatasetId) -> Result<(Arc<Entry>, Slot), MutationError> {
+    pub(crate) fn claim(&self, dataset: DatasetId) -> Result<(Arc<Entry<A>>, Slot), MutationError> {
         // Counted under the map's lock, which `retire` needs too: an entry with a claim stays.
         let entry = self.entries.entry(dataset).or_insert_with(|| Arc::new(Entry::new(dataset)));
         let slot = entry.in_flight.claim()?;
@@ -30,9 +33,9 @@ impl Registry {
 
     /// Removes an entry that nobody waits at, so that its actor may end: two actors of one
     /// dataset never plan at once.
-    pub(crate) fn retire(&self, entry: &Arc<Entry>) -> bool {
+    pub(crate) fn retire(&self, entry: &Arc<Entry<A>>) -> bool {
         let unused =
-            |_: &DatasetId, at: &Arc<Entry>| Arc::ptr_eq(at, entry) && at.in_flight.is_unused();
+            |_: &DatasetId, at: &Arc<Entry<A>>| Arc::ptr_eq(at, entry) && at.in_flight.is_unused();
         self.entries.remove_if(&entry.dataset, unused).is_some()
     }
 
@@ -44,13 +47,13 @@ impl Registry {
 
 /// What is known of a dataset whose mutations are under way.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct Entry<A> {
     dataset: DatasetId,
     in_flight: Arc<InFlight>,
-    address: Mutex<Option<Addr<DatasetActor>>>,
+    address: Mutex<Option<A>>,
 }
 
-impl Entry {
+impl<A: Clone + PartialEq> Entry<A> {
     fn new(dataset: DatasetId) -> Self {
         Self { dataset, in_flight: Arc::default(), address: Mutex::new(None) }
     }
@@ -63,20 +66,17 @@ impl Entry {
         &self.in_flight
     }
 
-    fn address(&self) -> MutexGuard<'_, Option<Addr<DatasetActor>>> {
+    fn address(&self) -> MutexGuard<'_, Option<A>> {
         self.address.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The actor's address; starts one under the entry's lock if there is none.
-    pub(crate) fn address_or_start(
-        &self,
-        start: impl FnOnce() -> Addr<DatasetActor>,
-    ) -> Addr<DatasetActor> {
+    pub(crate) fn address_or_start(&self, start: impl FnOnce() -> A) -> A {
         self.address().get_or_insert_with(start).clone()
     }
 
     /// Forgets an actor that has died, unless its successor is there already.
-    pub(crate) fn forget(&self, dead: &Addr<DatasetActor>) {
+    pub(crate) fn forget(&self, dead: &A) {
         let mut address = self.address();
         if address.as_ref() == Some(dead) {
             *address = None;

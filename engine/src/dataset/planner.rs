@@ -1,0 +1,164 @@
+//! Plans the changes of one dataset, each on what its predecessors leave, and submits them (I5).
+//!
+//! One thing at a time calls it: the dataset's actor, which adds only the mailbox.
+
+use std::sync::Arc;
+
+use super::committed::CommittedFiles;
+use super::message::Planned;
+use super::overlay::{Left, Overlay};
+use super::plan::{NoPlan, PlannedRename, View, plan_existing};
+use crate::blobs::StagedBlob;
+use crate::committer::{Committer, Reply, Submission, Ticket};
+use crate::error::MutationError;
+use crate::in_flight::Slot;
+use crate::limits::PLAN_ROWS_MAX;
+use crate::model::change::{Change, NewFile};
+use crate::model::{DatasetId, Digest, FileRecord, Filename, StoredFile, Timestamp};
+use crate::store::Store;
+
+/// What plans of one dataset stand on.
+#[derive(Debug)]
+pub(crate) struct Planner {
+    dataset: DatasetId,
+    store: Arc<Store>,
+    committer: Arc<Committer>,
+    overlay: Overlay,
+}
+
+/// A change of files, ready for the committer.
+struct PlannedFileChange {
+    left: Vec<(Filename, Left)>,
+    change: Change,
+    contents: Vec<StagedBlob>,
+}
+
+impl Planner {
+    pub(crate) fn new(dataset: DatasetId, store: Arc<Store>, committer: Arc<Committer>) -> Self {
+        Self { dataset, store, committer, overlay: Overlay::default() }
+    }
+
+    /// Plans on what is committed and what is in flight. The overlay is tidied before the
+    /// snapshot is taken, so nothing settled falls between the two.
+    pub(super) fn plan<T>(
+        &mut self,
+        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<T, NoPlan>,
+    ) -> Result<T, NoPlan> {
+        self.overlay.forget_settled();
+        let dataset = self.dataset;
+        let snapshot = self.store.snapshot()?;
+        let header = snapshot.dataset(dataset)?;
+        let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
+        let rows_max = PLAN_ROWS_MAX;
+        let committed = CommittedFiles { snapshot: &snapshot, header: &header, rows_max };
+        rule(&View { dataset, committed, overlay: &self.overlay, leaving: None })
+    }
+
+    /// The content that a change of an existing file expects; one look-up, whatever there is.
+    pub(super) fn plan_existing(
+        &mut self,
+        name: &str,
+    ) -> Result<(Filename, Digest), MutationError> {
+        self.plan(|view| plan_existing(view, name)).map_err(|no_plan| match no_plan {
+            NoPlan::Refused(refusal) => refusal,
+            NoPlan::TooLong => MutationError::Panicked,
+        })
+    }
+
+    /// Queues a change in the order of the calls; only the answer is awaited, and not by us.
+    pub(super) fn submit_intention(&mut self, change: Change, slot: Slot) -> Planned<()> {
+        slot.submitted();
+        let (reply, ticket) = Reply::new(Some(slot));
+        self.committer.submit(Submission { change, contents: Vec::new(), reply })?;
+        Ok(((), ticket))
+    }
+
+    /// Queues a change of files and remembers what it leaves of each name.
+    fn submit_file_change(
+        &mut self,
+        submission: PlannedFileChange,
+        slot: Slot,
+    ) -> Result<Ticket, MutationError> {
+        let PlannedFileChange { left, change, contents } = submission;
+        let settled = slot.submitted();
+        let (reply, ticket) = Reply::new(Some(slot));
+        self.committer.submit(Submission { change, contents, reply })?;
+        for (filename, left) in left {
+            self.overlay.insert(filename, left, settled.clone());
+        }
+        Ok(ticket)
+    }
+
+    /// Plans and submits a file under a name that costs little to look at.
+    #[cfg(all(test, feature = "interleavings"))]
+    pub(crate) fn add_file(
+        &mut self,
+        requested: crate::model::RequestedFilename,
+        content: StagedBlob,
+        slot: Slot,
+    ) -> Planned<StoredFile> {
+        let planned = self.plan(|view| super::plan::plan_add_file(view, requested));
+        match planned {
+            Ok(filename) => self.submit_added(filename, content, slot),
+            Err(NoPlan::Refused(refusal)) => Err(refusal),
+            Err(NoPlan::TooLong) => Err(MutationError::Panicked),
+        }
+    }
+
+    /// Adds a file under a name that was planned.
+    pub(super) fn submit_added(
+        &mut self,
+        filename: Filename,
+        content: StagedBlob,
+        slot: Slot,
+    ) -> Planned<StoredFile> {
+        let digest = content.digest();
+        let record = FileRecord {
+            digest,
+            length: content.length(),
+            crc32: content.crc32(),
+            creation_time: Timestamp::now(),
+            compressible: content.compressible(),
+        };
+        let file = StoredFile { filename: filename.clone(), digest };
+        let files = vec![NewFile { filename, record, metadata: String::new() }];
+        let change = Change::AddFiles { dataset: self.dataset, files };
+        let left = vec![(file.filename.clone(), Left::File(digest))];
+        let planned = PlannedFileChange { left, change, contents: vec![content] };
+        let ticket = self.submit_file_change(planned, slot)?;
+        Ok((file, ticket))
+    }
+
+    /// Gives a file the name that was planned.
+    pub(super) fn submit_renamed(
+        &mut self,
+        planned: PlannedRename,
+        slot: Slot,
+    ) -> Planned<StoredFile> {
+        let PlannedRename { from, to, expects } = planned;
+        let left = vec![(from.clone(), Left::Absent), (to.clone(), Left::File(expects))];
+        let file = StoredFile { filename: to.clone(), digest: expects };
+        let change = Change::RenameFile { dataset: self.dataset, from, to, expects };
+        let ticket = self
+            .submit_file_change(PlannedFileChange { left, change, contents: Vec::new() }, slot)?;
+        Ok((file, ticket))
+    }
+
+    /// Plans and submits the removal of a file.
+    pub(crate) fn delete_file(&mut self, name: &str, slot: Slot) -> Planned<StoredFile> {
+        let (filename, digest) = self.plan_existing(name)?;
+        let file = StoredFile { filename: filename.clone(), digest };
+        let change = Change::DeleteFile { dataset: self.dataset, filename, expects: digest };
+        let left = vec![(file.filename.clone(), Left::Absent)];
+        let planned = PlannedFileChange { left, change, contents: Vec::new() };
+        let ticket = self.submit_file_change(planned, slot)?;
+        Ok((file, ticket))
+    }
+
+    /// Plans and submits new metadata of a file.
+    pub(super) fn set_metadata(&mut self, name: &str, metadata: String, slot: Slot) -> Planned<()> {
+        let (filename, expects) = self.plan_existing(name)?;
+        let dataset = self.dataset;
+        self.submit_intention(Change::SetMetadata { dataset, filename, expects, metadata }, slot)
+    }
+}

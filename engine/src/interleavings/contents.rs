@@ -1,0 +1,108 @@
+//! Contents that die while others name them, move or are read: pins, leases, reclamation,
+//! checkpoints and compaction around one index.
+
+use shuttle::thread;
+
+use super::explore;
+use super::rig::{Rig, SET, prepare, read_content};
+use crate::compaction::Compactor;
+use crate::model::Digest;
+
+/// I2 and I3: a content that is removed by one client while others bring it again.
+#[test]
+fn a_content_that_is_named_again_while_it_dies_is_there() {
+    prepare();
+    explore(|| {
+        let rig = Rig::new();
+        let bytes = b"the content";
+        rig.add("old", bytes).unwrap();
+        let (deleting, other) = (rig.share(), rig.share());
+        let deleting = thread::spawn(move || {
+            deleting.delete("old", bytes).unwrap();
+            deleting.committer.checkpoint_blocking().unwrap();
+        });
+        let other = thread::spawn(move || {
+            other.add("new", bytes).unwrap();
+            assert_eq!(other.read("new").unwrap(), bytes);
+            other.delete("new", bytes).unwrap();
+        });
+        rig.add("newer", bytes).unwrap();
+        assert_eq!(rig.read("newer").unwrap(), bytes);
+        deleting.join().unwrap();
+        other.join().unwrap();
+        rig.committer.checkpoint_blocking().unwrap();
+        assert_eq!(rig.read("newer").unwrap(), bytes);
+        assert_eq!(rig.names_after_power_cut(), ["newer"]);
+        rig.close();
+    });
+}
+
+/// A lease keeps the contents of the state that was copied under it.
+#[test]
+fn what_a_lease_shows_stays_readable() {
+    prepare();
+    explore(|| {
+        let rig = Rig::new();
+        for name in ["a", "b"] {
+            rig.add(name, name.as_bytes()).unwrap();
+        }
+        let deleting = rig.share();
+        let deleting = thread::spawn(move || {
+            for name in ["a", "b"] {
+                deleting.delete(name, name.as_bytes()).unwrap();
+                deleting.committer.checkpoint_blocking().unwrap();
+            }
+        });
+        let (digests, lease) = {
+            let (snapshot, lease) = rig.store.leased_snapshot().unwrap();
+            let header = snapshot.dataset(SET).unwrap().unwrap();
+            let files = snapshot.files(&header).unwrap();
+            (files.map(|file| file.unwrap().1.digest).collect::<Vec<Digest>>(), lease)
+        };
+        for digest in &digests {
+            assert_eq!(Digest::of(&read_content(&rig.store, digest)), *digest);
+        }
+        deleting.join().unwrap();
+        for digest in &digests {
+            assert_eq!(Digest::of(&read_content(&rig.store, digest)), *digest);
+        }
+        drop(lease);
+        rig.close();
+    });
+}
+
+/// A content that moves to another segment while it is read, deleted and named again.
+#[test]
+fn a_content_that_moves_is_never_missing() {
+    prepare();
+    explore(|| {
+        let rig = Rig::new();
+        let (kept, dead) = (vec![7; 2_000], vec![8; 50_000]);
+        rig.add("kept", &kept).unwrap();
+        rig.add("dead", &dead).unwrap();
+        // The next one begins a segment, and most of the first is dead.
+        rig.add("head", &vec![9; 30_000]).unwrap();
+        rig.delete("dead", &dead).unwrap();
+        rig.committer.checkpoint_blocking().unwrap();
+        let (moving, again) = (rig.share(), rig.share());
+        let moving = thread::spawn(move || {
+            let (store, committer) = (moving.store.clone(), moving.committer.clone());
+            Compactor::new(store, committer).compact(&|| false).unwrap();
+            moving.committer.checkpoint_blocking().unwrap();
+        });
+        let bytes = kept.clone();
+        let again = thread::spawn(move || {
+            again.add("again", &bytes).unwrap();
+            again.delete("kept", &bytes).unwrap();
+            assert_eq!(again.read("again").unwrap(), bytes);
+        });
+        if let Some(found) = rig.read("kept") {
+            assert_eq!(found, kept);
+        }
+        moving.join().unwrap();
+        again.join().unwrap();
+        rig.committer.checkpoint_blocking().unwrap();
+        assert_eq!(rig.read("again").unwrap(), kept);
+        rig.close();
+    });
+}

@@ -1,0 +1,48 @@
+//! Brings a message to the actor of its dataset, which may be starting, ending or dying meanwhile.
+
+use std::pin::pin;
+
+use super::entry::Entry;
+use crate::dataset::message::{Envelope, Planned, Request};
+use crate::error::MutationError;
+use crate::limits::{ACTOR_ATTEMPTS_MAX, MAILBOX_WAIT_MAX};
+use crate::sync::timeout;
+
+/// An actor has died, with the message in its mailbox or in its hands.
+#[derive(Debug)]
+pub(crate) struct Died;
+
+/// The way to one actor: an actix address.
+pub(crate) trait Address<M: Request>: Clone + PartialEq {
+    /// Puts an envelope into the actor's mailbox and awaits what the actor planned.
+    async fn send(&self, envelope: Envelope<M>) -> Result<Planned<M::Planned>, Died>;
+}
+
+/// Delivers a message; `start` starts an actor where there is none. `None` if the message broke
+/// its actor, or no actor can be started.
+pub(crate) async fn deliver<A: Address<M>, M: Request>(
+    entry: &Entry<A>,
+    envelope: &Envelope<M>,
+    start: impl Fn() -> A,
+) -> Option<Planned<M::Planned>> {
+    // Once more whenever an actor died with our message unopened in its mailbox.
+    for _ in 0..ACTOR_ATTEMPTS_MAX {
+        let address = entry.address_or_start(&start);
+        let mut sending = pin!(address.send(envelope.again()));
+        let sent = match timeout(MAILBOX_WAIT_MAX, &mut sending).await {
+            Ok(sent) => sent,
+            // Still in the mailbox of a dataset that stands still: taken back, so that what
+            // it holds, upload memory above all, is there for other datasets.
+            Err(_) if envelope.open().is_some() => {
+                return Some(Err(MutationError::Busy { what: "the dataset", waiting: 1 }));
+            }
+            Err(_) => sending.await,
+        };
+        let Err(Died) = sent else { return sent.ok() };
+        entry.forget(&address);
+        if !envelope.is_unopened() {
+            break;
+        }
+    }
+    None
+}
