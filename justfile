@@ -13,6 +13,18 @@ clippy:
 test:
     cargo test --workspace --locked
 
+# Every operation of every workload, all images of each: an hour or so.
+crash:
+    GRANARY_CRASH_EVERY=1 cargo test --release -p granary-engine --features simulation --locked --test engine -- crash:: --nocapture
+
+# Seeds of faults and power cuts, and long sequences against plain maps.
+model:
+    GRANARY_SEEDS=20000 PROPTEST_CASES=20000 cargo test --release -p granary-engine --features simulation --locked --test engine -- storms:: model:: --nocapture
+
+# Schedules of the engine's own concurrency; more with GRANARY_SCHEDULES.
+interleavings:
+    cargo test -p granary-engine --lib --features interleavings --locked -- interleavings:: --nocapture
+
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 

@@ -4,10 +4,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::Write as _;
+use std::sync::Arc;
 
-use granary_engine::model::{DatasetId, DatasetPatch, Digest, LicenceId, ProjectId, Timestamp};
-use granary_engine::{Engine, FileSelection, IntakeError, MutationError, UniqueRule};
+use granary_engine::model::{
+    DatasetId, DatasetPatch, Digest, LicenceId, ProjectId, StoredFile, Timestamp,
+};
+use granary_engine::{Engine, FileSelection, IntakeError, IntakeKind, MutationError, UniqueRule};
 
+use crate::records;
 use crate::reference::{Content, File, Op, Reference, Refusal, Set, Sets};
 use crate::support::{content, dataset, read_content};
 
@@ -73,15 +77,12 @@ async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, Mu
             engine.add_file(id(set), name, staged).await?;
         }
         Op::AddZip { set, members } => {
-            let mut upload = engine.begin_spool_upload();
-            upload.write(&zip_of(members)).await?;
-            let archive = upload.finish().await?;
-            match engine.add_files(id(set), archive).await {
-                Ok(stored) => assert_eq!(stored.len(), members.len()),
-                Err(IntakeError::Mutation(error)) => return Err(error),
-                Err(other) => panic!("a sound archive was not taken: {other}"),
-            }
+            taken(add_zip(engine, id(set), members).await, members.len())?;
         }
+        Op::AddTar { set, members } => {
+            taken(add_tar(engine, id(set), members).await, members.len())?;
+        }
+        Op::Record { number } => records::change(engine, *number).await?,
         Op::Delete { set, name } => drop(engine.delete_file(id(set), name).await?),
         Op::SetMetadata { set, name, text } => {
             engine.set_metadata(id(set), name, text.clone()).await?;
@@ -97,7 +98,7 @@ async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, Mu
         Op::Destroy { set } => drop(engine.destroy_dataset(id(set)).await?),
         Op::DestroyAll => {
             engine.destroy_project(within.0).await?;
-            engine.reinstate_project(within.0).await?;
+            engine.reinstate_project(within.0).await.map_err(half_done)?;
         }
         Op::Reinstate { set } => drop(engine.reinstate_dataset(id(set)).await?),
         Op::HardDelete { set } => drop(engine.hard_delete_dataset(id(set)).await?),
@@ -121,6 +122,59 @@ async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, Mu
         }
     }
     Ok(None)
+}
+
+async fn add_zip(
+    engine: &Engine,
+    set: DatasetId,
+    members: &[(String, Content)],
+) -> Result<Vec<StoredFile>, IntakeError> {
+    let mut upload = engine.begin_spool_upload();
+    upload.write(&zip_of(members)).await?;
+    let archive = upload.finish().await?;
+    engine.add_files(set, archive).await
+}
+
+async fn add_tar(
+    engine: &Engine,
+    set: DatasetId,
+    members: &[(String, Content)],
+) -> Result<Vec<StoredFile>, IntakeError> {
+    let mut intake = engine.begin_intake(set, Some(IntakeKind::Tar));
+    for chunk in tar_of(members).chunks(100_000) {
+        intake.write(chunk).await?;
+    }
+    intake.finish().await
+}
+
+/// What became of an archive of so many files; a sound one is refused for what it would change.
+fn taken(
+    outcome: Result<Vec<StoredFile>, IntakeError>,
+    members: usize,
+) -> Result<(), MutationError> {
+    match outcome {
+        Ok(stored) => assert_eq!(stored.len(), members),
+        Err(IntakeError::Mutation(error)) => return Err(error),
+        Err(other) => panic!("a sound archive was not taken: {other}"),
+    }
+    Ok(())
+}
+
+/// The first of two changes is made, and nobody knows of the second.
+fn half_done(error: MutationError) -> MutationError {
+    MutationError::OutcomeUnknown { cause: Arc::new(std::io::Error::other(error)) }
+}
+
+/// A tar archive of these members.
+fn tar_of(members: &[(String, Content)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, content) in members {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.0.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, &*content.0).unwrap();
+    }
+    tar.into_inner().unwrap()
 }
 
 /// A zip archive of these members, stored.

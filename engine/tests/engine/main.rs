@@ -28,8 +28,14 @@ mod faults;
 /// Power cuts at every operation of the disk.
 mod crash;
 
+/// Faults of the disk and power cuts, each from one seed.
+mod storms;
+
 /// Random operations against plain maps.
 mod model;
+
+/// Sequences of steps on an engine and on the reference.
+mod sequence;
 
 /// Workloads on a disk that stops.
 mod power_cut;
@@ -39,6 +45,9 @@ mod driver;
 
 /// The store as plain maps.
 mod reference;
+
+/// Changes of the records around datasets, one of each kind.
+mod records;
 
 /// What tests need before they can begin.
 mod support;

@@ -1,27 +1,18 @@
-//! Random sequences of operations, few names so that they collide, with reopenings and power cuts
-//! between them: engine and reference agree after each, and the invariants hold at the end.
+//! Random sequences of operations, few names so that they collide, by one client and by several at
+//! once, with reopenings, power cuts and faults of the disk between them: the engine shows what the
+//! reference shows after each, and the invariants hold at the end.
 //!
-//! `PROPTEST_CASES` sets the number of sequences. A failure found is kept below as a plain test.
+//! `PROPTEST_CASES` sets the number of sequences of each test; ten minutes or so take
+//! `PROPTEST_CASES=50000 cargo test -p granary-engine --release --features simulation --test engine
+//! model::`. A failure found is kept below as a plain test.
 
-use std::sync::Arc;
-
-use granary_engine::disk::{Reached, SimulatedDisk};
-use granary_engine::model::DatasetId;
-use granary_engine::{Engine, SourceAfterMerge};
+use granary_engine::SourceAfterMerge;
+use granary_engine::disk::{Fault, Reached};
 use proptest::prelude::*;
 
-use crate::driver::{assert_agrees, assert_same, observe, run_on_both};
-use crate::reference::{Content, Op, Reference};
-use crate::support::{block_on, project, small_segments};
-
-/// A step of a sequence.
-#[derive(Debug, Clone)]
-enum Step {
-    Op(Op),
-    Checkpoint,
-    Reopen,
-    PowerCut(Reached),
-}
+use crate::reference::{Content, Op};
+use crate::sequence::{Step, run_steps};
+use crate::support::block_on;
 
 fn name() -> impl Strategy<Value = String> {
     let names = vec!["a", "b", "a-0001", "a.txt", "a-0001.txt", "d/x", "d/y", "d", "d/x/z"];
@@ -61,9 +52,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (set(), set_name()).prop_map(|(set, name)| Op::Rename { set, name }),
         12 => (set(), requested_name(), content())
             .prop_map(|(set, name, content)| Op::Add { set, name, content }),
-        2 => (set(), zip(), content()).prop_map(|(set, names, content)| {
+        3 => (set(), zip(), content(), any::<bool>()).prop_map(|(set, names, content, is_zip)| {
             let members = names.into_iter().map(|name| (name.to_owned(), content.clone()));
-            Op::AddZip { set, members: members.collect() }
+            let members = members.collect();
+            if is_zip { Op::AddZip { set, members } } else { Op::AddTar { set, members } }
         }),
         6 => (set(), name()).prop_map(|(set, name)| Op::Delete { set, name }),
         4 => (set(), name(), text())
@@ -92,63 +84,83 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// What several clients may do at once; destroying and reinstating a project are two changes.
+fn clients() -> impl Strategy<Value = Step> {
+    let op = op().prop_filter("one change", |op| !matches!(op, Op::DestroyAll));
+    prop::collection::vec(op, 2..5).prop_map(Step::Clients)
+}
+
+fn reached() -> impl Strategy<Value = Reached> {
     prop_oneof![
-        30 => op().prop_map(Step::Op),
-        2 => Just(Step::Checkpoint),
-        1 => Just(Step::Reopen),
-        1 => prop_oneof![
-            Just(Reached::Nothing),
-            Just(Reached::Everything),
-            any::<u64>().prop_map(Reached::Random),
-        ]
-        .prop_map(Step::PowerCut),
+        Just(Reached::Nothing),
+        Just(Reached::Everything),
+        any::<u64>().prop_map(Reached::Random),
+        any::<u64>().prop_map(Reached::Torn),
     ]
 }
 
-/// Runs the steps; every operation is answered, so nothing may be lost and nothing be new.
-async fn run_steps(steps: &[Step]) {
-    let mut disk = SimulatedDisk::new();
-    let mut engine = Engine::open_on(Arc::new(disk.clone()), &small_segments()).unwrap();
-    let within = project(&engine).await.unwrap();
-    let mut reference = Reference::default();
-    for name in ["s", "t"] {
-        run_on_both(&engine, within, &mut reference, &Op::Create { name: name.into() }).await;
+fn fault() -> impl Strategy<Value = Step> {
+    let fault = prop_oneof![
+        3 => Just(Fault::Io),
+        2 => Just(Fault::Full),
+        1 => (0..9000usize).prop_map(|bytes| Fault::Short { bytes }),
+    ];
+    (0..20u64, fault).prop_map(|(after, fault)| Step::Fault(after, fault))
+}
+
+/// One client, on a disk that fails with its machine only.
+fn step_of_one() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        30 => op().prop_map(Step::Op),
+        2 => Just(Step::Checkpoint),
+        1 => Just(Step::Compact),
+        1 => Just(Step::Reopen),
+        1 => reached().prop_map(Step::PowerCut),
+    ]
+}
+
+/// Several clients, on a disk that fails.
+fn step_of_many() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        10 => op().prop_map(Step::Op),
+        20 => clients(),
+        2 => Just(Step::Checkpoint),
+        1 => Just(Step::Compact),
+        1 => Just(Step::Reopen),
+        1 => reached().prop_map(Step::PowerCut),
+        3 => fault(),
+    ]
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: std::env::var("PROPTEST_CASES").map_or(1000, |cases| cases.parse().unwrap()),
+        max_shrink_iters: 4000,
+        ..ProptestConfig::default()
     }
-    for step in steps {
-        match step {
-            Step::Op(op) => run_on_both(&engine, within, &mut reference, op).await,
-            Step::Checkpoint => engine.checkpoint().await.unwrap(),
-            Step::Reopen => {
-                engine.shutdown().await;
-                drop(engine);
-                engine = Engine::open_on(Arc::new(disk.clone()), &small_segments()).unwrap();
-            }
-            Step::PowerCut(reached) => {
-                disk.stop_at(disk.operations());
-                engine.abandon();
-                drop(engine);
-                disk = disk.image(*reached);
-                engine = Engine::open_on(Arc::new(disk.clone()), &small_segments()).unwrap();
-            }
-        }
-        assert_same(&observe(&engine).await, &reference.sets, &format!("after {step:?}"));
-    }
-    assert_agrees(&engine, &reference, "at the end").await;
-    assert!(engine.snapshot().unwrap().dataset(DatasetId(0)).unwrap().is_none());
-    engine.shutdown().await;
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        // Overridden by the environment.
-        cases: std::env::var("PROPTEST_CASES").map_or(250, |cases| cases.parse().unwrap()),
-        max_shrink_iters: 4000,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(config())]
 
     #[test]
-    fn the_engine_does_what_plain_maps_do(steps in prop::collection::vec(step(), 1..40)) {
+    fn the_engine_does_what_plain_maps_do(
+        steps in prop::collection::vec(step_of_one(), 1..40),
+    ) {
+        block_on(run_steps(&steps));
+    }
+
+    #[test]
+    fn what_clients_do_at_once_has_an_order_whatever_fails(
+        steps in prop::collection::vec(step_of_many(), 1..16),
+    ) {
+        block_on(run_steps(&steps));
+    }
+
+    #[test]
+    fn what_clients_do_at_once_has_an_order(
+        steps in prop::collection::vec(clients(), 1..10),
+    ) {
         block_on(run_steps(&steps));
     }
 }

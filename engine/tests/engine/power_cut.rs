@@ -4,14 +4,18 @@
 //! Threads share the disk, so a point's number does not name the same instant in every run; the
 //! points together cover all of them.
 
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use granary_engine::disk::{Disk as _, Reached, SimulatedDisk};
-use granary_engine::model::{LicenceId, ProjectId};
-use granary_engine::{Engine, Health, MutationError};
+use granary_engine::disk::{At, Disk as _, Fault, Reached, SimulatedDisk};
+use granary_engine::model::{LicenceId, ProjectId, UserId};
+use granary_engine::{Engine, Health, MutationError, OpenError, make_older};
 
 use crate::driver::{Outcome, assert_same, observe, run, run_on_both};
+use crate::records::{self, describe};
 use crate::reference::{Content, Op, Reference, Sets};
 use crate::support::{block_on, project, small_segments};
 
@@ -26,6 +30,12 @@ pub enum Act {
     Checkpoint,
     /// Live contents leave the mostly dead segments.
     Compact,
+    /// Checkpoints until the store has done this, as it tells by [`Engine::done`].
+    Until { done: &'static str },
+    /// What was remembered in memory only is written; nobody relies on it.
+    Touch,
+    /// The store is closed, loses the tables that the version before did not have, and is opened.
+    ReopenAsOlder,
     /// Compacts and checkpoints until so few files are in this directory of the disk; by then the background
     /// has done its work.
     Shrink { directory: &'static str, files_max: usize },
@@ -38,6 +48,8 @@ pub enum Stop {
     Operation(u64),
     /// At its n-th sync.
     Sync(u64),
+    /// After the workload has met an error of the disk, at the latest with its end.
+    Fault(At, Fault),
     /// After the workload.
     Never,
 }
@@ -47,40 +59,70 @@ impl Stop {
         match self {
             Self::Operation(operation) => disk.stop_at(operation),
             Self::Sync(sync) => disk.stop_at_sync(sync),
+            Self::Fault(at, fault) => disk.fail(at, fault),
             Self::Never => {}
         }
+    }
+
+    /// What `GRANARY_CRASH_AT` asks for, in the words of the failed test: `Operation(57)`.
+    fn asked_for() -> Option<Self> {
+        let text = std::env::var("GRANARY_CRASH_AT").ok()?;
+        let (kind, number) = text.strip_suffix(')').and_then(|text| text.split_once('(')).unwrap();
+        let number = number.parse().unwrap();
+        Some(if kind == "Sync" { Self::Sync(number) } else { Self::Operation(number) })
     }
 }
 
 /// How thoroughly a workload is stopped, beside once at each of its syncs.
 #[derive(Debug, Clone, Copy)]
 pub struct Thoroughness {
-    /// Every how many operations the disk stops too; `GRANARY_CRASH_EVERY` overrides it.
+    /// Every how many operations the disk stops too; `GRANARY_CRASH_EVERY` overrides it, and with
+    /// 1 all images are looked at.
     pub operations_every: usize,
     /// Every how many points recovery itself is stopped at each of its operations.
     pub recovery_every: usize,
-    /// Whether none, all and some of what was not synced is found at each point, or one of these.
+    /// Whether all of the images are looked at at each point, or one after the other.
     pub all_images: bool,
 }
 
 impl Thoroughness {
+    fn with_environment(self) -> Self {
+        let every = std::env::var("GRANARY_CRASH_EVERY");
+        let operations_every = every.map_or(self.operations_every, |text| text.parse().unwrap());
+        Self { operations_every, all_images: self.all_images || operations_every == 1, ..self }
+    }
+
     fn images(self, point: usize) -> Vec<Reached> {
-        let images = [Reached::Nothing, Reached::Everything, Reached::Random(point as u64)];
+        let seed = point as u64;
+        let images =
+            [Reached::Nothing, Reached::Everything, Reached::Random(seed), Reached::Torn(seed)];
         if self.all_images { images.to_vec() } else { vec![images[point % images.len()]] }
     }
 }
 
+/// What was tried.
+#[derive(Debug, Default)]
+struct Tried {
+    points: AtomicUsize,
+    images: AtomicUsize,
+    stopped_recoveries: AtomicUsize,
+}
+
 /// Stops a workload at all its syncs and at operations in between.
+#[expect(clippy::print_stderr, reason = "the counts, for whoever asks with --nocapture")]
 pub fn stop_everywhere(workload: &[Act], thoroughness: Thoroughness) {
-    let every = std::env::var("GRANARY_CRASH_EVERY");
-    let every = every.map_or(thoroughness.operations_every, |text| text.parse().unwrap());
-    let (disk, acceptable) = block_on(run_until_stopped(workload, Stop::Never));
-    assert_eq!(acceptable.len(), 1, "a disk that works answers everything");
-    let (operations, syncs) = (disk.operations(), disk.syncs());
-    let points = (1..=syncs).map(Stop::Sync);
-    let points = points.chain((1..=operations).step_by(every).map(Stop::Operation));
-    let points: Vec<Stop> = points.chain([Stop::Never]).collect();
-    let next = AtomicUsize::new(0);
+    let thoroughness = thoroughness.with_environment();
+    let disk = SimulatedDisk::new();
+    let end = block_on(run_until_stopped(workload, Stop::Never, &disk));
+    assert_eq!(end.acceptable.len(), 1, "a disk that works answers everything");
+    let points = (1..=disk.syncs()).map(Stop::Sync);
+    let every = thoroughness.operations_every;
+    let points = points.chain((1..=disk.operations()).step_by(every).map(Stop::Operation));
+    let points: Vec<Stop> = match Stop::asked_for() {
+        None => points.chain([Stop::Never]).collect(),
+        Some(stop) => vec![stop; 100],
+    };
+    let (next, tried) = (AtomicUsize::new(0), Tried::default());
     let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -88,31 +130,37 @@ pub fn stop_everywhere(workload: &[Act], thoroughness: Thoroughness) {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(stop) = points.get(number) else { break };
-                    block_on(stop_once(workload, *stop, number, thoroughness));
+                    block_on(stop_once(workload, *stop, number, thoroughness, &tried));
                 }
             });
         }
     });
+    eprintln!("{tried:?}");
 }
 
-async fn stop_once(workload: &[Act], stop: Stop, number: usize, thoroughness: Thoroughness) {
-    let (disk, acceptable) = run_until_stopped(workload, stop).await;
+async fn stop_once(
+    workload: &[Act],
+    stop: Stop,
+    number: usize,
+    thoroughness: Thoroughness,
+    tried: &Tried,
+) {
+    tried.points.fetch_add(1, Ordering::Relaxed);
+    let disk = SimulatedDisk::new();
+    let end = run_until_stopped(workload, stop, &disk).await;
     for reached in thoroughness.images(number) {
-        let when = format!("{stop:?}, {reached:?}");
-        assert_recovers(&disk.image(reached), &acceptable, &when).await;
+        tried.images.fetch_add(1, Ordering::Relaxed);
+        assert_recovers(&disk.image(reached), &end, &format!("{stop:?}, {reached:?}")).await;
     }
     if number % thoroughness.recovery_every == thoroughness.recovery_every - 1 {
-        stop_recovery(
-            &disk.image(Reached::Random(number as u64)),
-            &acceptable,
-            &format!("{stop:?}"),
-        )
-        .await;
+        let found = disk.image(Reached::Random(number as u64));
+        let stopped = stop_recovery(&found, &end, &format!("{stop:?}")).await;
+        tried.stopped_recoveries.fetch_add(stopped, Ordering::Relaxed);
     }
 }
 
-/// Stops opening at each of its operations in turn, and opens what is left then.
-async fn stop_recovery(found: &SimulatedDisk, acceptable: &[Reference], when: &str) {
+/// Stops opening at each of its operations in turn, and opens what is left then; gives how often.
+async fn stop_recovery(found: &SimulatedDisk, end: &End, when: &str) -> usize {
     for operation in 1.. {
         let disk = found.image(Reached::Everything);
         disk.stop_at(operation);
@@ -122,24 +170,54 @@ async fn stop_recovery(found: &SimulatedDisk, acceptable: &[Reference], when: &s
             disk.stop_at(disk.operations());
             engine.abandon();
         }
-        let when = format!("{when}, recovery stopped at {operation}");
-        assert_recovers(&disk.image(Reached::Random(operation)), acceptable, &when).await;
+        let reached = [Reached::Random(operation), Reached::Torn(operation)];
+        let reached = reached[usize::from(operation % 2 == 0)];
+        let when = format!("{when}, recovery stopped at {operation}, {reached:?}");
+        assert_recovers(&disk.image(reached), end, &when).await;
         if done {
-            break;
+            return usize::try_from(operation).unwrap();
         }
     }
+    unreachable!("opening ends")
 }
 
-/// Runs the workload; gives the disk, which has stopped, and what it may hold.
-async fn run_until_stopped(workload: &[Act], stop: Stop) -> (SimulatedDisk, Vec<Reference>) {
-    let disk = SimulatedDisk::new();
-    stop.arm(&disk);
-    let mut acceptable = vec![Reference::default()];
-    if let Ok(engine) = Engine::open_on(Arc::new(disk.clone()), &small_segments()) {
+/// How a workload ended.
+#[derive(Debug)]
+pub struct End {
+    /// What the store may hold.
+    pub acceptable: Vec<Reference>,
+    /// Whether the records around datasets are as `records` says.
+    with_records: bool,
+    /// Kinds of what the store did.
+    pub done: BTreeSet<&'static str>,
+}
+
+/// Runs the workload on an empty disk, which has stopped then.
+pub async fn run_until_stopped(workload: &[Act], stop: Stop, disk: &SimulatedDisk) -> End {
+    stop.arm(disk);
+    let is_record = |act: &Act| matches!(act, Act::Do(Op::Record { .. }));
+    let with_records = workload.iter().any(is_record);
+    let acceptable = vec![Reference::default()];
+    let mut end = End { acceptable, with_records: false, done: BTreeSet::new() };
+    if let Ok(mut engine) = open(disk) {
         if let Ok(within) = project(&engine).await {
+            end.with_records = with_records;
             for act in workload {
+                if matches!(act, Act::ReopenAsOlder) {
+                    end.done.append(&mut engine.done());
+                    engine.shutdown().await;
+                    drop(engine);
+                    let older = make_older(Arc::new(disk.clone()));
+                    match older.map(|()| open(disk)) {
+                        Ok(Ok(opened)) => engine = opened,
+                        // The disk has stopped; what was answered stays answered.
+                        Err(_) | Ok(Err(_)) => return end,
+                    }
+                    continue;
+                }
                 let stopped;
-                (acceptable, stopped) = attempt(&engine, &disk, within, &acceptable[0], act).await;
+                (end.acceptable, stopped) =
+                    attempt(&engine, disk, within, &end.acceptable[0], act).await;
                 if stopped {
                     break;
                 }
@@ -147,8 +225,13 @@ async fn run_until_stopped(workload: &[Act], stop: Stop) -> (SimulatedDisk, Vec<
         }
         disk.stop_at(disk.operations());
         engine.abandon();
+        end.done.append(&mut engine.done());
     }
-    (disk, acceptable)
+    end
+}
+
+pub fn open(disk: &SimulatedDisk) -> Result<Engine, OpenError> {
+    Engine::open_on(Arc::new(disk.clone()), &small_segments())
 }
 
 /// Runs one act; gives all states that the store may be in afterwards, and whether it took less
@@ -172,6 +255,17 @@ async fn attempt(
             engine.compact().await.ok();
             return (vec![before.clone()], false);
         }
+        Act::Until { done } => {
+            let is_done = || engine.done().contains(done);
+            checkpoint_until(engine, is_done).await;
+            return (vec![before.clone()], false);
+        }
+        Act::Touch => {
+            engine.touch_login(UserId(1));
+            engine.write_touches().await;
+            return (vec![before.clone()], false);
+        }
+        Act::ReopenAsOlder => unreachable!("whoever holds the engine does that"),
         Act::Shrink { directory, files_max } => {
             shrink(engine, disk, directory, *files_max).await;
             return (vec![before.clone()], false);
@@ -191,9 +285,16 @@ async fn attempt(
                     state.apply(op).unwrap();
                 }
             }
-            Outcome::Refused(refusal) => panic!("{op:?} was refused: {refusal:?}"),
-            // A large upload is refused where its own file fails; the store goes on.
-            Outcome::NotTaken(MutationError::Staging { .. }) => stopped = true,
+            Outcome::Refused(refusal) => {
+                for state in &acceptable {
+                    assert_eq!(state.clone().apply(op), Err(refusal), "{op:?}");
+                }
+            }
+            // An upload is refused where its own file fails, and where there is no space; the
+            // store goes on.
+            Outcome::NotTaken(MutationError::Staging { .. } | MutationError::OutOfSpace) => {
+                stopped = true;
+            }
             Outcome::NotTaken(error) => {
                 assert_ne!(engine.health(), Health::Ready, "{op:?}: {error}");
                 stopped = true;
@@ -212,43 +313,56 @@ async fn attempt(
 }
 
 async fn shrink(engine: &Engine, disk: &SimulatedDisk, directory: &str, files_max: usize) {
-    let begun = std::time::Instant::now();
-    while disk.list(directory).is_ok_and(|names| names.len() > files_max) {
-        if engine.compact().await.is_err() || engine.checkpoint().await.is_err() {
-            return;
-        }
+    let is_large = || disk.list(directory).is_ok_and(|names| names.len() > files_max);
+    let begun = Instant::now();
+    while is_large() && engine.compact().await.is_ok() && engine.checkpoint().await.is_ok() {
         assert!(begun.elapsed().as_secs() < 60, "{directory} does not shrink");
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn checkpoint_until(engine: &Engine, is_done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_done() && engine.checkpoint().await.is_ok() {
+        assert!(begun.elapsed().as_secs() < 60, "it never came to that");
         tokio::task::yield_now().await;
     }
 }
 
 /// Opens what a power cut left: it holds one of the acceptable states, its invariants hold, it
 /// can be worked with, and what is answered then survives the next power cut.
-async fn assert_recovers(disk: &SimulatedDisk, acceptable: &[Reference], when: &str) {
-    let engine = Engine::open_on(Arc::new(disk.clone()), &small_segments());
-    let engine = engine.unwrap_or_else(|error| panic!("{when}: {error:?}"));
+pub async fn assert_recovers(disk: &SimulatedDisk, end: &End, when: &str) {
+    let engine = open(disk).unwrap_or_else(|error| panic!("{when}: {error:?}"));
+    assert_eq!(disk.lock().unwrap_err().kind(), ErrorKind::WouldBlock, "I10, {when}");
     let observed = observe(&engine).await;
-    let mut reference = find(acceptable, &observed, when);
+    let mut reference = find(end, &observed, &describe(&engine), when);
     assert_eq!(engine.check(true).unwrap(), [], "{when}");
     work_on(&engine, &mut reference).await;
     assert_eq!(engine.check(true).unwrap(), [], "{when}, worked on");
+    let records = describe(&engine);
     disk.stop_at(disk.operations());
     engine.abandon();
     drop(engine);
 
-    let disk = disk.image(Reached::Nothing);
-    let engine = Engine::open_on(Arc::new(disk), &small_segments()).unwrap();
+    let engine = open(&disk.image(Reached::Nothing));
+    let engine = engine.unwrap_or_else(|error| panic!("{when}, once more: {error:?}"));
     assert_same(&observe(&engine).await, &reference.sets, &format!("{when}, once more"));
+    assert_eq!(describe(&engine), records, "{when}, once more");
     assert_eq!(engine.check(false).unwrap(), [], "{when}, once more");
     engine.abandon();
 }
 
-fn find(acceptable: &[Reference], observed: &Sets, when: &str) -> Reference {
-    if let Some(state) = acceptable.iter().find(|state| state.sets == *observed) {
+fn find(end: &End, observed: &Sets, found: &Vec<String>, when: &str) -> Reference {
+    let is_found = |state: &&Reference| {
+        let records = !end.with_records || records::states()[state.records] == *found;
+        records && state.sets == *observed
+    };
+    if let Some(state) = end.acceptable.iter().find(is_found) {
         return state.clone();
     }
+    let acceptable = &end.acceptable;
     assert_same(observed, &acceptable[0].sets, &format!("{when}, {} states", acceptable.len()));
-    unreachable!("it differs from the first state");
+    panic!("{when}: {found:?} after {} changes of records", acceptable[0].records);
 }
 
 /// A little of everything on a store that was just opened: old contents, new ones, deletions.

@@ -71,6 +71,10 @@ pub enum Op {
         set: u64,
         members: Vec<(String, Content)>,
     },
+    AddTar {
+        set: u64,
+        members: Vec<(String, Content)>,
+    },
     Delete {
         set: u64,
         name: String,
@@ -120,6 +124,10 @@ pub enum Op {
         from: String,
         to: String,
     },
+    /// One of the row of changes in `records`, all those before it having been made.
+    Record {
+        number: usize,
+    },
     /// Removes what is soft-deleted since the time that it shows when the operation begins.
     Purge {
         set: u64,
@@ -142,11 +150,13 @@ pub enum Refusal {
 }
 
 /// The model.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reference {
     pub sets: Sets,
     /// Datasets that were ever made; primary keys are not used twice.
     pub made: u64,
+    /// How many of the changes in `records` were made.
+    pub records: usize,
 }
 
 impl Set {
@@ -184,6 +194,17 @@ impl Set {
             return Err(Refusal::DirectoryIsFile);
         }
         Ok(name)
+    }
+
+    fn add_all(&mut self, members: &[(String, Content)]) -> Result<(), Refusal> {
+        for (name, _) in members {
+            self.free_name(name)?;
+        }
+        for (name, content) in members {
+            let file = File { content: content.clone(), metadata: String::new() };
+            self.files.insert(name.clone(), file);
+        }
+        Ok(())
     }
 
     fn file(&mut self, name: &str) -> Result<&mut File, Refusal> {
@@ -225,15 +246,8 @@ impl Reference {
                 let file = File { content: content.clone(), metadata: String::new() };
                 set.files.insert(name, file);
             }
-            Op::AddZip { set, members } => {
-                let set = self.set(*set)?;
-                for (name, _) in members {
-                    set.free_name(name)?;
-                }
-                for (name, content) in members {
-                    let file = File { content: content.clone(), metadata: String::new() };
-                    set.files.insert(name.clone(), file);
-                }
+            Op::AddZip { set, members } | Op::AddTar { set, members } => {
+                self.set(*set)?.add_all(members)?;
             }
             Op::Delete { set, name } => {
                 self.set(*set)?.files.remove(name).ok_or(Refusal::FileNotFound)?;
@@ -241,6 +255,7 @@ impl Reference {
             Op::SetMetadata { set, name, text } => {
                 self.set(*set)?.file(name)?.metadata.clone_from(text);
             }
+            Op::Record { number } => self.records = number + 1,
             Op::Clear { set } => {
                 self.set(*set)?.files.values_mut().for_each(|file| file.metadata.clear());
             }

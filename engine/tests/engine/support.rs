@@ -41,7 +41,7 @@ pub async fn project(engine: &Engine) -> Result<(ProjectId, LicenceId), Mutation
     Ok((project, licence))
 }
 
-fn licence_named(name: &str) -> NewLicence {
+pub fn licence_named(name: &str) -> NewLicence {
     NewLicence {
         name: name.into(),
         url: "https://creativecommons.org/publicdomain/zero/1.0/".into(),
