@@ -22,7 +22,7 @@ mod pins;
 
 mod rig;
 
-mod shares;
+mod turns;
 
 use std::sync::Arc;
 

@@ -120,7 +120,7 @@ fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     match number("GRANARY_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("GRANARY_SEEDS").unwrap_or(600),
+        None => 0..number("GRANARY_SEEDS").unwrap_or(300),
     }
 }
 

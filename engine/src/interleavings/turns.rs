@@ -1,4 +1,4 @@
-//! Turns and upload memory, whose waiting may end at any time.
+//! Turns, the waiting for which may end at any time.
 
 use std::sync::Arc;
 use std::time::Duration;
