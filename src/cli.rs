@@ -6,6 +6,8 @@
 
 mod api;
 
+mod bench;
+
 mod client;
 
 mod config;
@@ -86,6 +88,7 @@ enum Command {
     Ls(ls::Options),
     Login(login::Options),
     Config(config::Options),
+    Bench(Box<bench::Options>),
 }
 
 /// Which server a client command speaks to.
@@ -141,6 +144,7 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Ls(options) => ls::run(options).await,
         Command::Login(options) => login::run(options).await,
         Command::Config(options) => config::run(options),
+        Command::Bench(options) => bench::run(*options).await,
     }
 }
 

@@ -60,6 +60,8 @@ mod respond;
 
 mod routes;
 
+mod sink;
+
 mod state;
 
 mod strict;
@@ -82,9 +84,22 @@ pub use state::AppState;
 
 /// The whole API as a router.
 pub fn router(state: AppState) -> Router {
+    layered(real(), state)
+}
+
+/// The API for the load tool alone: files that are added come to nothing, though who asks, and
+/// whether they may, is looked at as ever.
+pub fn router_that_discards_uploads(state: AppState) -> Router {
+    layered(sink::before(real(), &state), state)
+}
+
+fn real() -> Router<AppState> {
     let (router, _) = routes().split();
+    router.fallback(headers::no_route)
+}
+
+fn layered(router: Router<AppState>, state: AppState) -> Router {
     router
-        .fallback(headers::no_route)
         // Bodies have bounds of their own, see `body.rs` and the engine's.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(error::panicked))

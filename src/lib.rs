@@ -24,5 +24,5 @@ mod private_file;
 mod purge;
 
 pub use bootstrap::{FirstStart, bootstrap};
-pub use http::{AppState, router};
+pub use http::{AppState, router, router_that_discards_uploads};
 pub use purge::{Purge, Sweep};

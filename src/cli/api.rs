@@ -143,6 +143,38 @@ impl Client {
         }
     }
 
+    /// Makes datasets of a load and gives their primary keys.
+    ///
+    /// # Errors
+    /// There is no such project, or the server refused.
+    pub(crate) async fn make_datasets(
+        &self,
+        project: &str,
+        prefix: &str,
+        number: u32,
+    ) -> anyhow::Result<Vec<u64>> {
+        let project = self.project(project).await?;
+        let mut made = Vec::new();
+        for number in 0..number {
+            made.push(self.make(&project, &format!("{prefix}-{number}")).await?.pk);
+        }
+        Ok(made)
+    }
+
+    /// Removes for good all datasets whose names begin so, versions and copies too.
+    ///
+    /// # Errors
+    /// Any [`Failure`]; some of them may be left then.
+    pub(crate) async fn remove_datasets(&self, prefix: &str) -> Result<(), Failure> {
+        let mut datasets = self.datasets().await?;
+        datasets.retain(|dataset| dataset.name.starts_with(prefix));
+        for dataset in datasets {
+            let address = self.url.action(&format!("datasets/{}/hard?files=false", dataset.pk));
+            self.send(self.http.delete(address)).await?;
+        }
+        Ok(())
+    }
+
     async fn make(&self, project: &Project, name: &str) -> anyhow::Result<Dataset> {
         let request = self.http.post(self.url.action("licences/list"));
         let licences: Vec<Licence> = self.ask(request).await?;

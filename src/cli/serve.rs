@@ -3,11 +3,11 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use granary::auth::load_or_create_key;
 use granary::config::{Config, LogFormat};
-use granary::{AppState, FirstStart, bootstrap, router};
+use granary::{AppState, FirstStart, bootstrap, router, router_that_discards_uploads};
 use granary_engine::{ArchiveLevel, Engine, EngineOptions, OpenError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -38,17 +38,36 @@ pub(crate) struct Options {
     settings: Settings,
 }
 
+/// What becomes of files that are added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uploads {
+    /// They are stored: the server that everybody runs.
+    Kept,
+    /// They are read and dropped.
+    Discarded,
+}
+
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
+    run_with(options, Uploads::Kept).await
+}
+
+/// Runs a server that keeps uploads or, for the load tool, discards them: then on a new store
+/// only, so that nobody's data are ever sent to one.
+pub(crate) async fn run_with(options: Options, uploads: Uploads) -> anyhow::Result<Ending> {
     let loaded = options.settings.load()?;
     let config = &loaded.config;
+    if uploads == Uploads::Discarded && config.data.exists() {
+        let data = config.data.display();
+        bail!("a server that discards uploads makes its own store; {data} is there already");
+    }
     start_log(config);
     if let Some(file) = &loaded.file {
         info!(file = %file.display(), "read the configuration");
     }
     raise_file_limit();
     let engine = open(&config.data, engine_options(config)?).await?;
-    let ended = serve(config, &engine).await;
+    let ended = serve(config, &engine, uploads).await;
     // Also after a failure: what was accepted meanwhile is finished and checkpointed.
     engine.shutdown().await;
     ended?;
@@ -66,7 +85,7 @@ fn engine_options(config: &Config) -> anyhow::Result<EngineOptions> {
     })
 }
 
-async fn serve(config: &Config, engine: &Engine) -> anyhow::Result<()> {
+async fn serve(config: &Config, engine: &Engine, uploads: Uploads) -> anyhow::Result<()> {
     // Before the first start, so that a start without an address leaves nobody's password behind.
     let listener = TcpListener::bind(config.listen).await;
     let listener = listener.with_context(|| {
@@ -79,12 +98,16 @@ async fn serve(config: &Config, engine: &Engine) -> anyhow::Result<()> {
         say(told_once(&first, chosen.and_then(|chosen| chosen.file).as_deref()))?;
     }
     let app = state(engine, &config.data).await?;
+    let router = match uploads {
+        Uploads::Kept => router(app),
+        Uploads::Discarded => router_that_discards_uploads(app),
+    };
     let stop = stop_on_signals()?;
     if let Some(retention) = config.purge_after {
         tokio::spawn(sweep_until(stop.clone(), engine.clone(), retention));
     }
     say(format_args!("granary listening on http://{address}"))?;
-    let cut = listener::serve(listener, router(app), stop, config.shutdown_grace).await;
+    let cut = listener::serve(listener, router, stop, config.shutdown_grace).await;
     if cut > 0 {
         warn!(connections = cut, "connections were cut that had not ended in time");
     }

@@ -112,7 +112,6 @@ impl Session {
     }
 
     /// A session of a user whose password is known.
-    #[cfg(test)]
     pub(crate) fn with(http: reqwest::Client, url: ServerUrl, credentials: Credentials) -> Self {
         Self { http, url, credentials: Some(credentials), state: Mutex::default() }
     }

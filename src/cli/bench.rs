@@ -1,0 +1,152 @@
+//! `granary bench`: loads a server and says how fast it is, what it took, and what changed.
+//!
+//! Part of the product, since whoever runs a server should be able to repeat what is claimed of
+//! it. `docs/benchmarking.md` says what each figure means.
+
+mod compare;
+
+mod connection;
+
+mod content;
+
+mod figures;
+
+mod floor;
+
+mod html;
+
+mod load;
+
+mod machine;
+
+mod measure;
+
+mod numbers;
+
+mod operation;
+
+mod options;
+
+mod own_server;
+
+mod pacer;
+
+mod plan;
+
+mod process;
+
+mod recorder;
+
+mod report;
+
+mod sizes;
+
+mod statistics;
+
+mod table;
+
+mod target;
+
+mod trivial;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+
+use super::{Ending, complain, say, serve};
+use operation::Workload;
+use report::Report;
+
+/// Load a server and measure it.
+///
+/// Against a server by its URL, with the login of the other commands, or with `--self` against one
+/// that is started for it on a temporary directory. The datasets of a load are removed at its end.
+/// Of each load it tells throughput, latencies, errors, and, on the same machine, what the server
+/// took. Every figure says what a success means for the bytes: of a granary that they are synced.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add files.
+    Upload(options::Options),
+    /// Fetch files in random order.
+    Download(options::Options),
+    /// Of 100 requests 50 fetch a file, 30 add one, 10 read and 5 set metadata, 5 list datasets.
+    Mixed(options::Options),
+    /// Set and read metadata in turn.
+    Metadata(options::Options),
+    /// List datasets, 100 a page.
+    List(options::Options),
+    /// Fetch the fields of datasets with the names of all their files.
+    Retrieve(options::Options),
+    /// Copy datasets.
+    Copy(options::Options),
+    /// Merge a dataset into a copy of another one, and delete the result for good.
+    Merge(options::Options),
+    /// Fetch datasets as zip archives.
+    Archive(options::Options),
+    // Described by the doc comment of its options.
+    Compare(compare::Options),
+    #[command(hide = true)]
+    SinkServer(serve::Options),
+}
+
+/// Runs the command.
+pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
+    match options.command {
+        Command::Upload(options) => load(&options, Workload::Upload).await,
+        Command::Download(options) => load(&options, Workload::Download).await,
+        Command::Mixed(options) => load(&options, Workload::Mixed).await,
+        Command::Metadata(options) => load(&options, Workload::Metadata).await,
+        Command::List(options) => load(&options, Workload::List).await,
+        Command::Retrieve(options) => load(&options, Workload::Retrieve).await,
+        Command::Copy(options) => load(&options, Workload::Copy).await,
+        Command::Merge(options) => load(&options, Workload::Merge).await,
+        Command::Archive(options) => load(&options, Workload::Archive).await,
+        Command::Compare(options) => compare::run(&options),
+        Command::SinkServer(options) => serve::run_with(options, serve::Uploads::Discarded).await,
+    }
+}
+
+async fn load(options: &options::Options, workload: Workload) -> anyhow::Result<Ending> {
+    if options.own || options.floor {
+        let directory = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+        measure::warn_of_memory(&directory);
+    }
+    if cfg!(debug_assertions) {
+        complain("this is a debug build, whose figures mean little; build it with --release");
+    }
+    let report = unless_interrupted(measure::measure(options, workload)).await?;
+    say(table::table(&report).trim_end())?;
+    write_files(&report, options)?;
+    if report.is_clean() {
+        return Ok(Ending::Complete);
+    }
+    complain("some requests failed, as the table says");
+    Ok(Ending::Incomplete)
+}
+
+fn write_files(report: &Report, options: &options::Options) -> anyhow::Result<()> {
+    if let Some(path) = &options.json {
+        report.save(path)?;
+    }
+    if let Some(path) = &options.html {
+        report::replace(path, html::page(report).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Does some work; an interrupt drops it, and with it the server that it may have started.
+async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => done,
+        heard = tokio::signal::ctrl_c() => {
+            heard.context("cannot heed signals")?;
+            bail!("interrupted; nothing of the load was reported")
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! One kept-alive connection of a load, and one request on it: as cheap as it gets.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::content::Content;
+use super::numbers::count;
+use super::target::Address;
+
+/// How long a connection may take to come about.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long an answer may take; an archive of a large dataset is one.
+const ANSWER_TIME_MAX: Duration = Duration::from_mins(10);
+
+/// Bytes of a refusal that are kept to tell what it said.
+const KEPT_BYTES_MAX: usize = 4_096;
+
+/// An answer that came whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// Bytes of its body.
+    pub(crate) length: u64,
+    /// The beginning of its body, if it was asked for or is a refusal.
+    pub(crate) kept: Vec<u8>,
+}
+
+/// A connection; opened when it is first needed, and again after it broke.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    address: Address,
+    sender: Option<SendRequest<Content>>,
+}
+
+impl Connection {
+    /// A connection that is not open yet.
+    pub(crate) fn new(address: Address) -> Self {
+        Self { address, sender: None }
+    }
+
+    /// Opens it, unless it is open.
+    ///
+    /// # Errors
+    /// Nobody listens there, said with the address.
+    pub(crate) async fn open(&mut self) -> anyhow::Result<()> {
+        let opened = self.ready().await.map(drop);
+        opened.map_err(anyhow::Error::msg).with_context(|| {
+            let at = &self.address.socket;
+            format!("no answer from {at}; check that the server runs and that --url is right")
+        })
+    }
+
+    /// Sends a request and reads its answer to the end; `keep` keeps what it says.
+    ///
+    /// # Errors
+    /// A few words that name the kind of error, the same for all of a kind.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: Request<Content>,
+        keep: bool,
+    ) -> Result<Answer, String> {
+        let sender = self.ready().await?;
+        let answer = timeout(ANSWER_TIME_MAX, answer(sender, request, keep)).await;
+        let answer = answer.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
+        if answer.is_err() {
+            // Where its bytes stand is unknown, so it cannot be used again.
+            self.sender = None;
+        }
+        answer
+    }
+
+    async fn ready(&mut self) -> Result<&mut SendRequest<Content>, String> {
+        // The server may have closed it, after an error for instance.
+        if self.sender.as_ref().is_some_and(SendRequest::is_closed) {
+            self.sender = None;
+        }
+        if self.sender.is_none() {
+            self.sender = Some(connect(&self.address).await?);
+        }
+        self.sender.as_mut().ok_or_else(|| "no connection".to_owned())
+    }
+}
+
+async fn connect(address: &Address) -> Result<SendRequest<Content>, String> {
+    let stream = timeout(CONNECT_TIME_MAX, TcpStream::connect(address.socket)).await;
+    let stream = stream.map_err(|_elapsed| "connecting took too long".to_owned())?;
+    let stream = stream.map_err(|error| kind_of(&error))?;
+    stream.set_nodelay(true).map_err(|error| kind_of(&error))?;
+    let (sender, connection) =
+        handshake(TokioIo::new(stream)).await.map_err(|error| words(&error))?;
+    // Its error is also the request's, which tells it.
+    tokio::task::spawn_local(async move { connection.await.ok() });
+    Ok(sender)
+}
+
+async fn answer(
+    sender: &mut SendRequest<Content>,
+    request: Request<Content>,
+    keep: bool,
+) -> Result<Answer, String> {
+    sender.ready().await.map_err(|error| words(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| words(&error))?;
+    let status = response.status();
+    let keep = keep || !status.is_success();
+    let mut body = response.into_body();
+    let (mut length, mut kept) = (0, Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| words(&error))?;
+        let data = frame.data_ref().map_or(&[][..], Bytes::as_ref);
+        length += count(data.len());
+        if keep && kept.len() < KEPT_BYTES_MAX {
+            kept.extend_from_slice(data);
+        }
+    }
+    Ok(Answer { status, length, kept })
+}
+
+/// The innermost cause of an error, which says what kind it is.
+fn words(error: &hyper::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.downcast_ref().map_or_else(|| cause.to_string(), kind_of)
+}
+
+fn kind_of(error: &io::Error) -> String {
+    error.kind().to_string()
+}

@@ -1,0 +1,188 @@
+//! From what was recorded to figures.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::load::Driven;
+use super::numbers::{count, float, ratio};
+use super::operation::{Operation, Workload};
+use super::process::{Processes, Usage};
+use super::recorder::{Recorder, pairs};
+use super::report::{
+    ClientFigures, Latency, OperationFigures, Run, ServerFigures, SliceFigures, Stalls,
+};
+
+/// How often it is looked what the server takes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Looks that are kept; of more every second one goes, and the interval doubles.
+const LOOKS_MAX: usize = 512;
+
+/// Watches what the server's processes take while a load runs; clones watch the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Watch(Arc<Watching>);
+
+#[derive(Debug)]
+struct Watching {
+    processes: Option<Processes>,
+    usages: Mutex<Vec<Usage>>,
+    over: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Watch {
+    /// Watches these, once it is begun.
+    pub(crate) fn new(processes: Option<Processes>) -> Self {
+        Self(Arc::new(Watching {
+            processes,
+            usages: Mutex::default(),
+            over: AtomicBool::new(false),
+            thread: Mutex::default(),
+        }))
+    }
+
+    /// Measuring begins.
+    pub(crate) fn begin(&self) {
+        if self.0.processes.is_none() {
+            return;
+        }
+        self.0.look(LOOKS_MAX);
+        let watching = Arc::clone(&self.0);
+        let thread = std::thread::spawn(move || {
+            let mut interval = LOOK_INTERVAL;
+            while !watching.over.load(Ordering::Relaxed) {
+                std::thread::park_timeout(interval);
+                if watching.look(LOOKS_MAX) {
+                    interval *= 2;
+                }
+            }
+        });
+        *self.0.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+    }
+
+    /// Measuring is over: what was seen, the first look at its beginning, the last at its end.
+    pub(crate) fn end(self) -> Vec<Usage> {
+        self.0.over.store(true, Ordering::Relaxed);
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            thread.thread().unpark();
+            // A watch that broke has seen less; what it saw is still true.
+            thread.join().ok();
+        }
+        std::mem::take(&mut *self.0.usages.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Watching {
+    /// Looks; whether every second look before was dropped for it.
+    fn look(&self, looks_max: usize) -> bool {
+        let usage = self.processes.as_ref().and_then(Processes::usage);
+        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        usages.extend(usage);
+        if usages.len() < looks_max {
+            return false;
+        }
+        let mut number = 0;
+        usages.retain(|_| {
+            number += 1;
+            number % 2 == 1
+        });
+        true
+    }
+}
+
+/// The figures of a run.
+pub(crate) fn run_of(driven: &Driven, usages: &[Usage], workload: Workload) -> Run {
+    let recorder = &driven.recorder;
+    let seconds = recorder.length().as_secs_f64();
+    let latencies = recorder.latencies();
+    let requests = recorder.requests();
+    Run {
+        seconds,
+        requests,
+        per_second: ratio(float(requests), seconds),
+        bytes: recorder.bytes,
+        bytes_per_second: ratio(float(recorder.bytes), seconds),
+        errors: recorder.errors.clone(),
+        latency: Latency::of(&latencies),
+        operations: operations(recorder, seconds),
+        stalls: stalls(recorder, requests),
+        client: ClientFigures {
+            processor_per_request: driven.processor_micros(),
+            sent_late_p99: float(recorder.lateness.value_at_quantile(0.99)) / 1e3,
+        },
+        server: server(recorder, usages, requests, workload),
+        histogram: pairs(&latencies),
+        slice_seconds: recorder.slice_time.as_secs_f64(),
+        slices: recorder
+            .slices
+            .iter()
+            .map(|slice| SliceFigures {
+                bytes: slice.bytes,
+                errors: slice.errors,
+                histogram: pairs(&slice.latencies),
+            })
+            .collect(),
+    }
+}
+
+fn operations(recorder: &Recorder, seconds: f64) -> Vec<OperationFigures> {
+    let each = recorder.by_operation.iter().map(|(operation, latencies)| OperationFigures {
+        operation: *operation,
+        requests: latencies.len(),
+        per_second: ratio(float(latencies.len()), seconds),
+        latency: Latency::of(latencies),
+    });
+    each.collect()
+}
+
+fn stalls(recorder: &Recorder, requests: u64) -> Stalls {
+    let lengths = recorder.stalls.iter().map(|stall| stall.length.as_secs_f64() * 1e6);
+    Stalls {
+        count: count(recorder.stalls.len()),
+        longest: lengths.fold(0.0, f64::max),
+        share_of_requests: ratio(float(recorder.stalled), float(requests)),
+        each: recorder
+            .stalls
+            .iter()
+            .map(|stall| (stall.at.as_secs_f64(), stall.length.as_secs_f64() * 1e6))
+            .collect(),
+    }
+}
+
+fn server(
+    recorder: &Recorder,
+    usages: &[Usage],
+    requests: u64,
+    workload: Workload,
+) -> Option<ServerFigures> {
+    let (first, last) = (usages.first()?, usages.last()?);
+    let processor = last.processor.saturating_sub(first.processor).as_secs_f64();
+    let seconds = last.at.saturating_duration_since(first.at).as_secs_f64();
+    let written = last.written.zip(first.written).map(|(last, first)| last.saturating_sub(first));
+    let uploads = recorder.by_operation.contains_key(&Operation::Upload);
+    // Of a mixed load the bytes include what was fetched, so the ratio would say nothing.
+    let comparable = uploads && workload == Workload::Upload && recorder.bytes > 0;
+    let mut course = Vec::new();
+    for two in usages.windows(2) {
+        if let [before, after] = two {
+            let at = after.at.saturating_duration_since(first.at).as_secs_f64();
+            let time = after.at.saturating_duration_since(before.at).as_secs_f64();
+            let busy = after.processor.saturating_sub(before.processor).as_secs_f64();
+            course.push((at, after.resident, ratio(busy, time)));
+        }
+    }
+    Some(ServerFigures {
+        processor_per_request: ratio(processor * 1e6, float(requests)),
+        cores: ratio(processor, seconds),
+        resident: last.resident,
+        resident_peak: usages.iter().map(|usage| usage.resident_peak).max()?,
+        written,
+        written_per_byte: written
+            .filter(|_| comparable)
+            .map(|written| ratio(float(written), float(recorder.bytes))),
+        course,
+    })
+}

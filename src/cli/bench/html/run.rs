@@ -1,0 +1,157 @@
+//! The plots of one run.
+
+use super::super::numbers::{count, float, ratio};
+use super::super::report::{Run, SliceFigures, quantile};
+use super::plot::{Axis, Plot};
+
+/// Bars of a histogram in a factor of ten.
+const BARS_PER_DECADE: f64 = 20.0;
+
+/// Curves of quantiles end at this one, or where the run has too few requests.
+const QUANTILE_LAST: f64 = 0.9999;
+
+/// All plots of a run, each with a title and a key.
+pub(super) fn plots(run: &Run) -> String {
+    let mut plots = vec![latency(run), throughput(run), histogram(run), percentiles(run)];
+    plots.extend(server(run));
+    plots.concat()
+}
+
+/// Colours and what they stand for.
+type Key<'a> = &'a [(&'a str, &'a str)];
+
+fn figure(title: &str, key: Key<'_>, plot: Plot) -> String {
+    let key = key.iter().map(|(colour, name)| format!("<i class=\"{colour}\"></i>{name}"));
+    let key = key.collect::<Vec<_>>().concat();
+    format!(
+        "<figure><figcaption><h3>{title}</h3><span class=\"key\">{key}</span></figcaption>\n{}\
+         </figure>\n",
+        plot.svg()
+    )
+}
+
+/// The middle of each slice that has requests, in seconds, and something of it.
+fn course(run: &Run, of: impl Fn(&SliceFigures) -> f64) -> Vec<(f64, f64)> {
+    let slices = run.slices.iter().enumerate().filter(|(_, slice)| slice.requests() > 0);
+    let middle = |number: usize| (float(count(number)) + 0.5) * run.slice_seconds;
+    slices.map(|(number, slice)| (middle(number), of(slice))).collect()
+}
+
+fn latency(run: &Run) -> String {
+    let at = |share: f64| course(run, |slice| quantile(&slice.histogram, share) / 1e3);
+    let (middle, upper, most) = (at(0.5), at(0.99), at(1.0));
+    let all = middle.iter().chain(&most).map(|(_, millis)| *millis);
+    let (low, high) = all.fold((f64::INFINITY, 0.0), |(low, high), millis| {
+        (f64::min(low, millis), f64::max(high, millis))
+    });
+    let low = if low.is_finite() { low } else { 1.0 };
+    let plot = Plot::new(
+        "Latency against time",
+        Axis::even(run.seconds, "seconds"),
+        Axis::by_decades(low * 0.8, high * 1.2, "ms"),
+    );
+    let plot = plot.dots("red", &most).line("amber", &upper).line("blue", &middle);
+    figure("Latency against time", &[("blue", "p50"), ("amber", "p99"), ("red", "max")], plot)
+}
+
+fn throughput(run: &Run) -> String {
+    // The last slice is mostly not a whole one.
+    let whole = run.slices.len().saturating_sub(1).max(1);
+    let of = |of: &dyn Fn(&SliceFigures) -> u64| -> Vec<(f64, f64)> {
+        let slices = run.slices.iter().take(whole).enumerate();
+        slices
+            .map(|(number, slice)| {
+                let middle = (float(count(number)) + 0.5) * run.slice_seconds;
+                (middle, ratio(float(of(slice)), run.slice_seconds))
+            })
+            .collect()
+    };
+    let (requests, errors) = (of(&SliceFigures::requests), of(&|slice| slice.errors));
+    let highest = requests.iter().chain(&errors).map(|(_, rate)| *rate).fold(0.0, f64::max);
+    let plot = Plot::new(
+        "Throughput against time",
+        Axis::even(run.seconds, "seconds"),
+        Axis::even(highest * 1.1, "requests per second"),
+    );
+    let plot = plot.area("green", &requests);
+    if errors.iter().all(|(_, rate)| *rate == 0.0) {
+        return figure("Throughput", &[("green", "succeeded")], plot);
+    }
+    let key = [("green", "succeeded"), ("red", "failed")];
+    figure("Throughput", &key, plot.area("red", &errors))
+}
+
+fn histogram(run: &Run) -> String {
+    let all: u64 = run.histogram.iter().map(|(_, times)| times).sum();
+    let lowest = run.histogram.first().map_or(1.0, |(micros, _)| micros / 1e3);
+    let highest = run.histogram.last().map_or(10.0, |(micros, _)| micros / 1e3);
+    let width = 10_f64.powf(1.0 / BARS_PER_DECADE);
+    let mut bars: Vec<(f64, f64, f64)> = Vec::new();
+    let mut edge = 10_f64.powf((lowest.log10() * BARS_PER_DECADE).floor() / BARS_PER_DECADE);
+    let first = edge;
+    let mut pairs = run.histogram.iter().peekable();
+    while edge <= highest && bars.len() < 400 {
+        let mut within = 0;
+        while let Some((_, times)) = pairs.next_if(|(micros, _)| micros / 1e3 < edge * width) {
+            within += times;
+        }
+        if within > 0 {
+            bars.push((edge, edge * width, ratio(float(within), float(all)) * 100.0));
+        }
+        edge *= width;
+    }
+    let tallest = bars.iter().map(|(_, _, share)| *share).fold(0.0, f64::max);
+    let mut plot = Plot::new(
+        "Histogram of latencies",
+        Axis::by_decades(first, edge, "ms"),
+        Axis::even(tallest * 1.15, "% of requests"),
+    );
+    plot = plot.bars("blue", &bars);
+    let latency = &run.latency;
+    let marks =
+        [("p50", latency.p50), ("p90", latency.p90), ("p99", latency.p99), ("p99.9", latency.p999)];
+    for (row, (name, micros)) in (0..).zip(marks) {
+        plot = plot.marker(micros / 1e3, name, row);
+    }
+    figure("Histogram of latencies", &[], plot)
+}
+
+fn percentiles(run: &Run) -> String {
+    // Across is one over the share that is slower: each factor of ten is another nine.
+    let requests = float(run.requests).max(10.0);
+    let last = (1.0 / (1.0 - QUANTILE_LAST)).min(requests);
+    let steps = 120_u32;
+    let points: Vec<(f64, f64)> = (0..=steps)
+        .map(|step| {
+            let slower = last.powf(f64::from(step) / f64::from(steps));
+            (slower, quantile(&run.histogram, 1.0 - 1.0 / slower) / 1e3)
+        })
+        .collect();
+    let low = points.first().map_or(1.0, |(_, millis)| *millis);
+    let high = points.last().map_or(1.0, |(_, millis)| *millis);
+    let plot = Plot::new(
+        "Latency by how many are slower",
+        Axis::by_decades(1.0, last, "one request in so many is slower"),
+        Axis::by_decades(low * 0.8, high * 1.2, "ms"),
+    );
+    figure("Latency by how many are slower", &[], plot.line("blue", &points))
+}
+
+fn server(run: &Run) -> Vec<String> {
+    let Some(server) = run.server.as_ref().filter(|server| server.course.len() > 1) else {
+        return Vec::new();
+    };
+    let mebibytes: Vec<(f64, f64)> =
+        server.course.iter().map(|(at, bytes, _)| (*at, float(*bytes) / float(1 << 20))).collect();
+    let cores: Vec<(f64, f64)> = server.course.iter().map(|(at, _, cores)| (*at, *cores)).collect();
+    let most = |points: &[(f64, f64)]| points.iter().map(|(_, up)| *up).fold(0.0, f64::max);
+    let plot = |title: &str, points: &[(f64, f64)], colour: &str, unit: &'static str| {
+        let across = Axis::even(run.seconds, "seconds");
+        let plot = Plot::new(title, across, Axis::even(most(points) * 1.15, unit));
+        figure(title, &[], plot.area(colour, points))
+    };
+    vec![
+        plot("The server's memory", &mebibytes, "amber", "MiB resident"),
+        plot("The server's processors", &cores, "red", "cores busy"),
+    ]
+}

@@ -1,0 +1,327 @@
+//! The load itself: threads, connections on each, and the loops that send.
+//!
+//! A thread has a runtime of its own and shares nothing with the others but a counter, since the
+//! load often runs on the cores that the server needs. In a closed loop each connection sends
+//! its next request when it has the last answer. In an open one requests become due at a rate,
+//! and latency counts from the time at which a request was due: a server that stands still does
+//! not keep the load from noticing (the correction of coordinated omission).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::task::LocalSet;
+
+use super::connection::Connection;
+use super::numbers::float;
+use super::pacer::{Beat, Due, beat};
+use super::plan::{Plan, Turn};
+use super::recorder::{Ended, Recorder};
+
+/// How long nothing but errors may come until the server counts as gone.
+const FAILING_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// How long a connection rests after an error, so that a dead server costs no core.
+const REST_AFTER_ERROR: Duration = Duration::from_millis(5);
+
+/// How far a part of a load goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Extent {
+    Time(Duration),
+    Requests(u64),
+}
+
+/// How a load is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drive {
+    pub(crate) connections: u32,
+    pub(crate) threads: u32,
+    /// Requests a second in an open loop; a closed one without.
+    pub(crate) rate: Option<f64>,
+    /// What is sent first and not recorded.
+    pub(crate) warm_up: Extent,
+    pub(crate) measured: Extent,
+}
+
+/// Which of the plan's two actions a load does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Stores what the load itself will need.
+    Store,
+    /// The load.
+    Load,
+}
+
+/// A load's end.
+#[derive(Debug)]
+pub(crate) struct Driven {
+    pub(crate) recorder: Recorder,
+    /// Processor time that the load's threads took, warm-up included.
+    pub(crate) processor: Duration,
+    /// Requests that they sent, warm-up included.
+    pub(crate) sent: u64,
+}
+
+/// What the threads of one load share.
+struct Shared {
+    plan: Arc<Plan>,
+    phase: Phase,
+    drive: Drive,
+    begin: Instant,
+    /// Number of the next request of a closed loop.
+    next: AtomicU64,
+    sent: AtomicU64,
+    /// When measuring began, which whoever sends the first measured request says.
+    origin: OnceLock<Instant>,
+    /// Called at that moment.
+    on_origin: Box<dyn Fn() + Send + Sync>,
+    stop: Arc<AtomicBool>,
+    /// Since when there were only errors.
+    failing: Mutex<Option<Instant>>,
+    is_failing: AtomicBool,
+    /// Why the load was given up.
+    given_up: OnceLock<String>,
+}
+
+/// Sends a load and waits for its end; blocks, so it wants a thread of its own.
+///
+/// # Errors
+/// The first connection cannot be opened, or the server went away for good.
+pub(crate) fn drive(
+    plan: Arc<Plan>,
+    phase: Phase,
+    drive: Drive,
+    stop: Arc<AtomicBool>,
+    on_origin: impl Fn() + Send + Sync + 'static,
+) -> anyhow::Result<Driven> {
+    let shared = Arc::new(Shared {
+        plan,
+        phase,
+        drive,
+        begin: Instant::now(),
+        next: AtomicU64::new(0),
+        sent: AtomicU64::new(0),
+        origin: OnceLock::new(),
+        on_origin: Box::new(on_origin),
+        stop,
+        failing: Mutex::new(None),
+        is_failing: AtomicBool::new(false),
+        given_up: OnceLock::new(),
+    });
+    let threads: Vec<_> = (0..drive.threads)
+        .map(|number| {
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || thread(&shared, number))
+        })
+        .collect();
+    let mut all: Option<(Recorder, Duration)> = None;
+    for thread in threads {
+        let done = thread.join().map_err(|_panic| anyhow!("a thread of the load broke"))?;
+        let (recorder, processor) = done?;
+        all = Some(match all {
+            None => (recorder, processor),
+            Some((mut whole, sum)) => {
+                whole.absorb(recorder);
+                (whole, sum + processor)
+            }
+        });
+    }
+    if let Some(reason) = shared.given_up.get() {
+        bail!(
+            "the load was given up: for {} seconds there was nothing but errors ({reason}); \
+               check the server and its log",
+            FAILING_TIME_MAX.as_secs()
+        );
+    }
+    let (recorder, processor) = all.context("a load has at least one thread")?;
+    Ok(Driven { recorder, processor, sent: shared.sent.load(Ordering::Relaxed) })
+}
+
+/// One thread of a load: its share of the connections.
+fn thread(shared: &Arc<Shared>, number: u32) -> anyhow::Result<(Recorder, Duration)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start a thread of the load")?;
+    let local = LocalSet::new();
+    let Drive { connections, threads, .. } = shared.drive;
+    let share = connections / threads + u32::from(number < connections % threads);
+    let recorder = Rc::new(RefCell::new(None));
+    local.block_on(&runtime, async {
+        let mut first = Connection::new(shared.plan.target.address.clone());
+        first.open().await?;
+        let due = Rc::new(Due::default());
+        let mut opened = Some(first);
+        let mut loops: Vec<_> = (0..share.max(1))
+            .map(|_| {
+                let connection = opened.take();
+                let connection = connection
+                    .unwrap_or_else(|| Connection::new(shared.plan.target.address.clone()));
+                let sender = Sender {
+                    shared: Arc::clone(shared),
+                    connection,
+                    recorder: Rc::clone(&recorder),
+                };
+                let due = Rc::clone(&due);
+                tokio::task::spawn_local(sender.run(due))
+            })
+            .collect();
+        if let Some(rate) = shared.drive.rate {
+            let beats = Beat {
+                begin: shared.begin,
+                rate,
+                first: u64::from(number),
+                stride: u64::from(threads),
+                end: shared.end(),
+            };
+            beat(beats, &due, |now| shared.is_over(now)).await.context("no timer")?;
+        }
+        for running in loops.drain(..) {
+            running.await.context("a connection's loop broke")?;
+        }
+        anyhow::Ok(())
+    })?;
+    let processor = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime));
+    let recorder = recorder.borrow_mut().take();
+    let recorder = recorder.unwrap_or_else(|| Recorder::new(Instant::now()));
+    Ok((recorder, processor.unwrap_or_default()))
+}
+
+impl Shared {
+    /// Requests that are not recorded.
+    fn warm_requests(&self) -> u64 {
+        match self.drive.warm_up {
+            Extent::Requests(requests) => requests,
+            Extent::Time(_) => 0,
+        }
+    }
+
+    fn warm_time(&self) -> Duration {
+        match self.drive.warm_up {
+            Extent::Time(time) => time,
+            Extent::Requests(_) => Duration::ZERO,
+        }
+    }
+
+    /// Number of the first request that is not sent any more.
+    fn end(&self) -> u64 {
+        match self.drive.measured {
+            Extent::Requests(requests) => self.warm_requests().saturating_add(requests),
+            Extent::Time(_) => u64::MAX,
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let time_is_up = match (self.drive.measured, self.origin.get()) {
+            (Extent::Time(time), Some(origin)) => now >= *origin + time,
+            (Extent::Time(_) | Extent::Requests(_), _) => false,
+        };
+        time_is_up || self.stop.load(Ordering::Relaxed)
+    }
+
+    /// When measuring began, if this request is one that is measured.
+    fn measured_since(&self, number: u64, intended: Instant) -> Option<Instant> {
+        if number < self.warm_requests() || intended < self.begin + self.warm_time() {
+            return None;
+        }
+        let origin = self.origin.get_or_init(|| {
+            (self.on_origin)();
+            intended
+        });
+        Some(*origin)
+    }
+
+    /// Notes whether a request succeeded; gives the load up when none has for too long.
+    fn note(&self, ended: &Ended) {
+        match &ended.outcome {
+            Ok(_) => {
+                if self.is_failing.swap(false, Ordering::Relaxed) {
+                    *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                }
+            }
+            Err(trouble) => {
+                self.is_failing.store(true, Ordering::Relaxed);
+                let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+                let since = *failing.get_or_insert(ended.answered);
+                if ended.answered.saturating_duration_since(since) > FAILING_TIME_MAX {
+                    let said = [trouble.kind.as_str(), trouble.said.as_str()].join(" ");
+                    self.given_up.set(said.trim().to_owned()).ok();
+                    self.stop.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// One connection's loop.
+struct Sender {
+    shared: Arc<Shared>,
+    connection: Connection,
+    recorder: Rc<RefCell<Option<Recorder>>>,
+}
+
+impl Sender {
+    async fn run(mut self, due: Rc<Due>) {
+        let mut token = self.shared.plan.target.token.clone();
+        let mut current = token.as_mut().map(|token| token.borrow_and_update().clone());
+        while let Some((number, intended)) = self.next(&due).await {
+            if let Some(token) = &mut token
+                && token.has_changed().unwrap_or(false)
+            {
+                current = Some(token.borrow_and_update().clone());
+            }
+            if self.send(number, intended, current.as_ref()).await {
+                tokio::time::sleep(REST_AFTER_ERROR).await;
+            }
+        }
+    }
+
+    /// Number of the next request and when it should be sent.
+    async fn next(&self, due: &Due) -> Option<(u64, Instant)> {
+        if self.shared.drive.rate.is_some() {
+            return due.next().await;
+        }
+        let now = Instant::now();
+        if self.shared.is_over(now) {
+            return None;
+        }
+        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        (number < self.shared.end()).then_some((number, now))
+    }
+
+    /// Sends a request; whether it failed.
+    async fn send(
+        &mut self,
+        number: u64,
+        intended: Instant,
+        token: Option<&hyper::header::HeaderValue>,
+    ) -> bool {
+        let Self { shared, connection, recorder } = self;
+        let origin = shared.measured_since(number, intended);
+        let mut failed = false;
+        let record = |ended: Ended| {
+            shared.note(&ended);
+            failed |= ended.outcome.is_err();
+            if let Some(origin) = origin {
+                let mut recorder = recorder.borrow_mut();
+                recorder.get_or_insert_with(|| Recorder::new(origin)).take(ended);
+            }
+        };
+        let turn = Turn { connection, token, intended, record };
+        shared.sent.fetch_add(1, Ordering::Relaxed);
+        match shared.phase {
+            Phase::Store => shared.plan.store(number, turn).await,
+            Phase::Load => shared.plan.perform(number, turn).await,
+        }
+        failed
+    }
+}
+
+impl Driven {
+    /// Microseconds of a processor that the load tool takes for each request.
+    pub(crate) fn processor_micros(&self) -> f64 {
+        super::numbers::ratio(self.processor.as_secs_f64() * 1e6, float(self.sent))
+    }
+}

@@ -1,0 +1,403 @@
+//! What happened to the requests of a load, in bounded memory: histograms, slices of time, stalls.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::operation::Operation;
+
+/// Longest latency that is told apart, in nanoseconds; longer ones count as this.
+const LATENCY_NANOS_MAX: u64 = 3_600_000_000_000;
+
+/// Digits of a latency that the histograms of a whole run keep: an error of a thousandth.
+const DIGITS: u8 = 3;
+
+/// Digits that the histogram of a slice keeps, of which there are many: an error of a hundredth.
+const SLICE_DIGITS: u8 = 2;
+
+/// Slices of a run; when there are more, neighbours are put together.
+const SLICES_MAX: usize = 256;
+
+/// Length of the first slices.
+const SLICE_TIME: Duration = Duration::from_millis(100);
+
+/// Nothing was answered for so long: a stall, if requests were under way.
+const STALL_MIN: Duration = Duration::from_millis(20);
+
+/// Stalls that are remembered one by one; the rest is only counted.
+const STALLS_MAX: usize = 1_000;
+
+/// Kinds of errors that are told apart; a server could make up any number.
+const ERRORS_MAX: usize = 32;
+
+/// One request, as it ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// What was asked for.
+    pub(crate) operation: Operation,
+    /// When it should have been sent: in a closed loop that is when it was.
+    pub(crate) intended: Instant,
+    /// When it was sent.
+    pub(crate) sent: Instant,
+    /// When its answer was complete.
+    pub(crate) answered: Instant,
+    /// Bytes of contents, sent or received; or what went wrong.
+    pub(crate) outcome: Result<u64, Trouble>,
+}
+
+/// Why a request did not succeed.
+#[derive(Debug, Clone)]
+pub(crate) struct Trouble {
+    /// The same words for all of a kind, so that they can be counted.
+    pub(crate) kind: String,
+    /// What the server said of this one, or nothing.
+    pub(crate) said: String,
+}
+
+/// Errors of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ErrorCount {
+    pub(crate) times: u64,
+    /// What was said of the first one.
+    pub(crate) example: String,
+}
+
+/// What happened in one slice of time.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    pub(crate) latencies: Histogram<u64>,
+    pub(crate) bytes: u64,
+    pub(crate) errors: u64,
+}
+
+/// A time in which nothing was answered although requests were under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stall {
+    /// Since the run began.
+    pub(crate) at: Duration,
+    pub(crate) length: Duration,
+}
+
+/// All that is remembered of a run, or of one thread's part of it.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    /// When the run began: slices count from here.
+    origin: Instant,
+    pub(crate) slice_time: Duration,
+    pub(crate) slices: Vec<Slice>,
+    /// Latencies from the intended time, of requests that succeeded.
+    pub(crate) by_operation: BTreeMap<Operation, Histogram<u64>>,
+    /// How late the load tool itself was: from the intended time to the sending.
+    pub(crate) lateness: Histogram<u64>,
+    /// By kind.
+    pub(crate) errors: BTreeMap<String, ErrorCount>,
+    pub(crate) bytes: u64,
+    last_answered: Instant,
+    pub(crate) stalls: Vec<Stall>,
+    /// When the last stall began and ended; requests that were sent before it were in it.
+    last_stall: Option<(Instant, Instant)>,
+    /// Requests that were under way in a stall.
+    pub(crate) stalled: u64,
+}
+
+impl Recorder {
+    /// Nothing has happened yet.
+    pub(crate) fn new(origin: Instant) -> Self {
+        Self {
+            origin,
+            slice_time: SLICE_TIME,
+            slices: Vec::new(),
+            by_operation: BTreeMap::new(),
+            lateness: histogram(DIGITS),
+            errors: BTreeMap::new(),
+            bytes: 0,
+            last_answered: origin,
+            stalls: Vec::new(),
+            last_stall: None,
+            stalled: 0,
+        }
+    }
+
+    /// Takes a request that has ended.
+    pub(crate) fn take(&mut self, ended: Ended) {
+        self.watch_for_stalls(&ended);
+        let at = ended.answered.saturating_duration_since(self.origin);
+        let latency = nanos(ended.answered.saturating_duration_since(ended.intended));
+        let lateness = nanos(ended.sent.saturating_duration_since(ended.intended));
+        self.lateness.record(lateness).ok();
+        let slice = self.slice(at);
+        match ended.outcome {
+            Ok(bytes) => {
+                slice.latencies.record(latency).ok();
+                slice.bytes += bytes;
+                self.bytes += bytes;
+                let histogram = self.by_operation.entry(ended.operation);
+                histogram.or_insert_with(histogram_of_run).record(latency).ok();
+            }
+            Err(Trouble { kind, said }) => {
+                slice.errors += 1;
+                self.count_error(kind, ErrorCount { times: 1, example: said });
+            }
+        }
+    }
+
+    /// Puts another thread's part to this one.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        while self.slice_time < other.slice_time {
+            self.halve();
+        }
+        while other.slice_time < self.slice_time {
+            other.halve();
+        }
+        for (number, theirs) in other.slices.into_iter().enumerate() {
+            match self.slices.get_mut(number) {
+                Some(ours) => ours.absorb(&theirs),
+                None => self.slices.push(theirs),
+            }
+        }
+        for (operation, theirs) in other.by_operation {
+            let ours = self.by_operation.entry(operation).or_insert_with(histogram_of_run);
+            // Both have the same bounds, so it cannot fail.
+            ours.add(theirs).ok();
+        }
+        self.lateness.add(other.lateness).ok();
+        for (kind, errors) in other.errors {
+            self.count_error(kind, errors);
+        }
+        self.bytes += other.bytes;
+        self.last_answered = self.last_answered.max(other.last_answered);
+        self.stalls.extend(other.stalls);
+        self.stalled += other.stalled;
+    }
+
+    /// From the beginning to the last answer.
+    pub(crate) fn length(&self) -> Duration {
+        self.last_answered.saturating_duration_since(self.origin)
+    }
+
+    /// Whether nothing was recorded.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_operation.is_empty() && self.errors.is_empty()
+    }
+
+    /// Requests that succeeded.
+    pub(crate) fn requests(&self) -> u64 {
+        self.by_operation.values().map(Histogram::len).sum()
+    }
+
+    /// The latencies of all operations in one histogram.
+    pub(crate) fn latencies(&self) -> Histogram<u64> {
+        let mut all = histogram_of_run();
+        for histogram in self.by_operation.values() {
+            all.add(histogram).ok();
+        }
+        all
+    }
+
+    /// The slice that a time falls into.
+    fn slice(&mut self, at: Duration) -> &mut Slice {
+        let mut number = self.slice_number(at);
+        while number >= SLICES_MAX {
+            self.halve();
+            number = self.slice_number(at);
+        }
+        while self.slices.len() < number {
+            self.slices.push(Slice::new());
+        }
+        if self.slices.len() == number {
+            self.slices.push(Slice::new());
+        }
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "it was pushed just before if it was not there"
+        )]
+        &mut self.slices[number]
+    }
+
+    fn slice_number(&self, at: Duration) -> usize {
+        let number = at.as_nanos() / self.slice_time.as_nanos().max(1);
+        usize::try_from(number).unwrap_or(usize::MAX)
+    }
+
+    /// Puts neighbouring slices together.
+    fn halve(&mut self) {
+        self.slice_time *= 2;
+        let mut halved: Vec<Slice> = Vec::with_capacity(self.slices.len() / 2 + 1);
+        for (number, slice) in std::mem::take(&mut self.slices).into_iter().enumerate() {
+            match halved.last_mut() {
+                Some(before) if number % 2 == 1 => before.absorb(&slice),
+                Some(_) | None => halved.push(slice),
+            }
+        }
+        self.slices = halved;
+    }
+
+    fn watch_for_stalls(&mut self, ended: &Ended) {
+        let gap = ended.answered.saturating_duration_since(self.last_answered);
+        // Under way all through the gap, so it was the server that was silent.
+        if gap >= STALL_MIN && ended.sent <= self.last_answered {
+            self.last_stall = Some((self.last_answered, ended.answered));
+            if self.stalls.len() < STALLS_MAX {
+                let at = self.last_answered.saturating_duration_since(self.origin);
+                self.stalls.push(Stall { at, length: gap });
+            }
+        }
+        if let Some((begun, over)) = self.last_stall
+            && ended.sent <= begun
+            && ended.answered >= over
+        {
+            self.stalled += 1;
+        }
+        self.last_answered = self.last_answered.max(ended.answered);
+    }
+
+    fn count_error(&mut self, kind: String, errors: ErrorCount) {
+        let kind = if self.errors.len() < ERRORS_MAX || self.errors.contains_key(&kind) {
+            kind
+        } else {
+            "other errors".to_owned()
+        };
+        match self.errors.entry(kind) {
+            Entry::Occupied(mut known) => known.get_mut().times += errors.times,
+            Entry::Vacant(new) => drop(new.insert(errors)),
+        }
+    }
+}
+
+impl Slice {
+    fn new() -> Self {
+        Self { latencies: histogram(SLICE_DIGITS), bytes: 0, errors: 0 }
+    }
+
+    fn absorb(&mut self, other: &Self) {
+        self.latencies.add(&other.latencies).ok();
+        self.bytes += other.bytes;
+        self.errors += other.errors;
+    }
+}
+
+/// A histogram of nanoseconds for one operation of a whole run.
+fn histogram_of_run() -> Histogram<u64> {
+    histogram(DIGITS)
+}
+
+/// A histogram of nanoseconds that grows as it needs to.
+fn histogram(digits: u8) -> Histogram<u64> {
+    #[expect(clippy::expect_used, reason = "only more than five digits are refused")]
+    let mut histogram = Histogram::new(digits).expect("a histogram of few digits");
+    histogram.auto(true);
+    histogram
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).clamp(1, LATENCY_NANOS_MAX)
+}
+
+/// The counts of a histogram as pairs of a latency in microseconds and how often it was.
+pub(crate) fn pairs(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
+    let recorded = histogram.iter_recorded();
+    recorded
+        .map(|value| {
+            let micros =
+                Duration::from_nanos(histogram.median_equivalent(value.value_iterated_to()));
+            // Three digits behind the point are more than the histogram keeps.
+            ((micros.as_secs_f64() * 1e9).round() / 1e3, value.count_since_last_iteration())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(origin: Instant, intended: u64, sent: u64, answered: u64) -> Ended {
+        let at = |millis| origin + Duration::from_millis(millis);
+        Ended {
+            operation: Operation::Upload,
+            intended: at(intended),
+            sent: at(sent),
+            answered: at(answered),
+            outcome: Ok(100),
+        }
+    }
+
+    #[test]
+    fn latency_counts_from_the_time_at_which_a_request_should_have_been_sent() {
+        let origin = Instant::now();
+        let mut recorder = Recorder::new(origin);
+        // A server that stands still for a second while a request is due every 10 ms: the
+        // connection gets to them late, and each is then answered within a millisecond.
+        recorder.take(ended(origin, 0, 0, 1_000));
+        for number in 1..100 {
+            recorder.take(ended(origin, number * 10, 999 + number, 1_000 + number));
+        }
+        let latencies = recorder.latencies();
+        let millis = |quantile| latencies.value_at_quantile(quantile) / 1_000_000;
+        assert!((540..=560).contains(&millis(0.5)), "half waited for {} ms", millis(0.5));
+        assert!((990..=1_001).contains(&millis(0.99)), "the slowest for {} ms", millis(0.99));
+        assert!(recorder.lateness.max() >= 980_000_000, "and the tool says how late it sent");
+    }
+
+    #[test]
+    fn a_long_run_keeps_a_bounded_number_of_slices_and_loses_no_request() {
+        let origin = Instant::now();
+        let mut recorder = Recorder::new(origin);
+        for number in 0..20_000 {
+            recorder.take(ended(origin, number * 10, number * 10, number * 10 + 1));
+        }
+        assert!(recorder.slices.len() <= SLICES_MAX);
+        assert_eq!(recorder.slice_time, SLICE_TIME * 8);
+        let counted: u64 = recorder.slices.iter().map(|slice| slice.latencies.len()).sum();
+        assert_eq!((counted, recorder.requests(), recorder.bytes), (20_000, 20_000, 2_000_000));
+    }
+
+    #[test]
+    fn a_stall_is_silence_while_requests_are_under_way() {
+        let origin = Instant::now();
+        let mut recorder = Recorder::new(origin);
+        recorder.take(ended(origin, 0, 0, 1));
+        // Nobody asked anything for 100 ms: no stall.
+        recorder.take(ended(origin, 100, 100, 101));
+        assert_eq!(recorder.stalls.len(), 0);
+        // Three were under way for 80 ms, one was sent meanwhile.
+        for _ in 0..3 {
+            recorder.take(ended(origin, 101, 101, 181));
+        }
+        recorder.take(ended(origin, 150, 150, 182));
+        assert_eq!(recorder.stalls.len(), 1);
+        assert_eq!(recorder.stalls[0].length, Duration::from_millis(80));
+        assert_eq!(recorder.stalls[0].at, Duration::from_millis(101));
+        assert_eq!(recorder.stalled, 3);
+    }
+
+    #[test]
+    fn parts_of_several_threads_make_one_whole() {
+        let origin = Instant::now();
+        let mut all = Recorder::new(origin);
+        all.take(ended(origin, 0, 0, 50));
+        let mut other = Recorder::new(origin);
+        // Long enough for slices of another length.
+        other.take(ended(origin, 40_000, 40_000, 40_010));
+        let busy = Trouble { kind: "status 503".to_owned(), said: "busy".to_owned() };
+        other.take(Ended { outcome: Err(busy), ..ended(origin, 0, 0, 5) });
+        all.absorb(other);
+        assert_eq!(all.requests(), 2);
+        assert_eq!(all.errors["status 503"].times, 1);
+        assert_eq!(all.length(), Duration::from_millis(40_010));
+        assert_eq!(all.slices.iter().map(|slice| slice.latencies.len()).sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn errors_of_any_number_of_kinds_are_counted_in_bounded_memory() {
+        let mut recorder = Recorder::new(Instant::now());
+        for number in 0..1_000 {
+            let one = ErrorCount { times: 1, example: String::new() };
+            recorder.count_error(format!("error {number}"), one);
+        }
+        assert!(recorder.errors.len() <= ERRORS_MAX + 1);
+        assert_eq!(recorder.errors.values().map(|errors| errors.times).sum::<u64>(), 1_000);
+    }
+}

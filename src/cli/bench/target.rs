@@ -1,0 +1,142 @@
+//! The server that is loaded: where it is, what it speaks, who asks.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use hyper::header::HeaderValue;
+use reqwest::Url;
+use serde::Deserialize;
+use tokio::net::lookup_host;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::super::client::Client;
+use super::super::server_url::ServerUrl;
+
+/// How often it is looked whether the token wants renewing, which it does after minutes.
+const TOKEN_LOOK_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How every answer of a granary is given.
+pub(crate) const SYNCED: &str = "synced (each answer after the fdatasync that covers it)";
+
+/// Where requests go.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    pub(crate) socket: SocketAddr,
+    /// What the `Host` header says.
+    pub(crate) host: HeaderValue,
+    /// What stands before the paths of the API: empty, or a path without a slash at its end.
+    pub(crate) base: String,
+}
+
+/// What the server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// The API of granary and UFDL.
+    Api,
+    /// PUT and GET of files below a path, as `WebDAV` servers take them.
+    Plain,
+}
+
+/// A server, and the way in.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) address: Address,
+    pub(crate) dialect: Dialect,
+    /// What the `Authorization` header says; renewed in the background.
+    pub(crate) token: Option<watch::Receiver<HeaderValue>>,
+}
+
+impl Target {
+    /// A server that takes PUT and GET.
+    ///
+    /// # Errors
+    /// The address is not one of plain HTTP.
+    pub(crate) async fn plain(url: &ServerUrl) -> anyhow::Result<Self> {
+        let address = resolve(url).await?;
+        Ok(Self { address, dialect: Dialect::Plain, token: None })
+    }
+
+    /// A server of the API, with the client's login.
+    ///
+    /// # Errors
+    /// There is no login, no answer, or the address is not one of plain HTTP.
+    pub(crate) async fn api(client: &Client) -> anyhow::Result<Self> {
+        let address = resolve(&client.url).await?;
+        let token = bearer(&client.session.access().await?)?;
+        let (_, token) = watch::channel(token);
+        Ok(Self { address, dialect: Dialect::Api, token: Some(token) })
+    }
+
+    /// What a server says of itself; only a granary answers on `/readyz`, and it has one way.
+    pub(crate) async fn durability_of(client: &Client) -> String {
+        #[derive(Deserialize)]
+        struct Health {
+            status: String,
+        }
+        let asked = client.http.get(format!("{}/readyz", client.url)).send().await;
+        let health = match asked {
+            Ok(response) => response.json::<Health>().await.ok(),
+            Err(_) => None,
+        };
+        match health {
+            Some(Health { status }) if status == "ready" => SYNCED.to_owned(),
+            Some(_) | None => "unknown to the load tool".to_owned(),
+        }
+    }
+
+    /// The same server for as long as the future takes: its token is kept fresh meanwhile.
+    ///
+    /// # Errors
+    /// The token could not be renewed.
+    pub(crate) async fn renewing<T>(
+        mut self,
+        client: &Client,
+        work: impl AsyncFnOnce(Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let (tell, token) = watch::channel(bearer(&client.session.access().await?)?);
+        self.token = Some(token);
+        let renew = async {
+            loop {
+                sleep(TOKEN_LOOK_INTERVAL).await;
+                let fresh = bearer(&client.session.access().await?)?;
+                tell.send_if_modified(|token| {
+                    let differs = *token != fresh;
+                    token.clone_from(&fresh);
+                    differs
+                });
+            }
+        };
+        tokio::select! {
+            done = work(self) => done,
+            failed = renew => failed,
+        }
+    }
+}
+
+fn bearer(token: &str) -> anyhow::Result<HeaderValue> {
+    let value = HeaderValue::try_from(format!("Bearer {token}"));
+    let mut value = value.context("the server gave a token that cannot be sent back")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+async fn resolve(url: &ServerUrl) -> anyhow::Result<Address> {
+    let parsed = Url::parse(url.as_str())?;
+    ensure!(
+        parsed.scheme() == "http",
+        "{url} is not plain HTTP, and bench speaks nothing else; measure the server behind its proxy"
+    );
+    let host = parsed.host_str().unwrap_or_default();
+    let port = parsed.port_or_known_default().unwrap_or(80);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let mut found =
+        lookup_host((bare, port)).await.with_context(|| format!("cannot find {host}"))?;
+    let socket = found.next().with_context(|| format!("{host} has no address"))?;
+    Ok(Address {
+        socket,
+        host: HeaderValue::try_from(format!("{host}:{port}"))?,
+        base: parsed.path().trim_end_matches('/').to_owned(),
+    })
+}

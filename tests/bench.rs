@@ -1,0 +1,299 @@
+//! `granary bench` as it is typed: every workload against a server of its own, a foreign server,
+//! what goes wrong. Bounded by counts of requests, and nothing is asserted of speed.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "as tests do")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const GRANARY: &str = env!("CARGO_BIN_EXE_granary");
+const PASSWORD: &str = "a password of this test only";
+
+/// A directory of one test, with nothing of the user's nearby.
+struct Work(TempDir);
+
+impl Work {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn granary(&self) -> Command {
+        let mut command = Command::new(GRANARY);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GRANARY_")) {
+            command.env_remove(name);
+        }
+        command.env("XDG_CONFIG_HOME", self.path("config")).current_dir(self.0.path());
+        command
+    }
+
+    /// Runs a load with a server of its own; gives its report.
+    fn load(&self, arguments: &[&str]) -> Value {
+        let report = self.path("report.json");
+        let mut command = self.granary();
+        command.arg("bench").args(arguments).args(["--self", "--no-ceiling", "--dir"]);
+        let output = command.arg(self.0.path()).arg("--json").arg(&report).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        self.assert_nothing_is_left();
+        serde_json::from_slice(&fs::read(report).unwrap()).unwrap()
+    }
+
+    fn assert_nothing_is_left(&self) {
+        let names = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left = names.filter(|name| name.to_string_lossy().starts_with("granary-"));
+        assert_eq!(left.collect::<Vec<_>>(), Vec::<std::ffi::OsString>::new());
+    }
+}
+
+fn said(output: &Output) -> String {
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn operation<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let operations = report["runs"][0]["operations"].as_array().unwrap();
+    operations.iter().find(|operation| operation["operation"] == name).unwrap()
+}
+
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(work: &Work) -> Self {
+        let mut command = work.granary();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(work.path("data"));
+        command.env("GRANARY_ADMIN_PASSWORD", PASSWORD).env("RUST_LOG", "error");
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let url = |line: String| Some(line.strip_prefix("granary listening on ")?.to_owned());
+        let url = lines.into_iter().find_map(url).unwrap();
+        Self { child, url }
+    }
+
+    fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn uploads_are_counted_and_measured() {
+    let work = Work::new();
+    let report = work.load(&["upload", "--requests", "300", "-c", "8", "--size", "3000"]);
+    let run = &report["runs"][0];
+    assert_eq!(run["requests"], 300);
+    assert_eq!(run["bytes"], 900_000);
+    assert_eq!(run["errors"], serde_json::json!({}));
+    let latency = |name: &str| run["latency"][name].as_f64().unwrap();
+    let inner = ["p50", "p90", "p99", "p99.9", "max"].map(latency);
+    assert!(inner[0] > 0.0 && inner.is_sorted(), "{inner:?}");
+    let counted = |pairs: &Value| -> u64 {
+        pairs.as_array().unwrap().iter().map(|pair| pair[1].as_u64().unwrap()).sum()
+    };
+    assert_eq!(counted(&run["histogram"]), 300);
+    let slices = run["slices"].as_array().unwrap().iter();
+    assert_eq!(slices.map(|slice| counted(&slice["histogram"])).sum::<u64>(), 300);
+    assert!(report["durability"].as_str().unwrap().starts_with("synced"));
+    // What was sent is at least what was written, as nothing of it was known.
+    assert!(run["server"]["written"].as_u64().unwrap() >= 900_000);
+    assert!(run["server"]["resident"].as_u64().unwrap() > 1 << 20);
+    assert!(run["server"]["processor_per_request"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn sizes_are_drawn_and_known_contents_are_sent_again_and_again() {
+    let work = Work::new();
+    let load = ["upload", "--requests", "200", "-c", "4", "--files", "20", "--duplicates", "100"];
+    let report = work.load(&[&load[..], &["--size", "imagenet", "--datasets", "3"]].concat());
+    let run = &report["runs"][0];
+    assert_eq!(run["requests"], 200);
+    let sent = run["bytes"].as_u64().unwrap();
+    assert!((200 * 60_000..200 * 200_000).contains(&sent), "{sent}");
+    assert_eq!(report["settings"]["files"], 20);
+}
+
+#[test]
+fn an_open_loop_sends_as_many_as_are_due() {
+    let work = Work::new();
+    let report = work.load(&["upload", "--requests", "200", "-c", "8", "--rate", "400"]);
+    let run = &report["runs"][0];
+    assert_eq!(run["requests"], 200);
+    // The last is due half a second after the first, so it cannot be over before.
+    assert!(run["seconds"].as_f64().unwrap() > 0.49);
+}
+
+#[test]
+fn a_time_bounds_a_load_as_well() {
+    let work = Work::new();
+    let report = work.load(&["upload", "--duration", "0.5", "--warmup", "0.1", "--threads", "2"]);
+    let run = &report["runs"][0];
+    assert!(run["requests"].as_u64().unwrap() > 0);
+    assert!(run["seconds"].as_f64().unwrap() >= 0.4);
+}
+
+#[test]
+fn every_other_workload_does_what_it_says() {
+    let work = Work::new();
+    let few = ["--requests", "60", "-c", "4", "--files", "30", "--size", "2K", "--datasets", "2"];
+    let load = |workload: &str| work.load(&[&[workload], &few[..]].concat());
+
+    let download = load("download");
+    assert_eq!(operation(&download, "download")["requests"], 60);
+    assert_eq!(download["runs"][0]["bytes"], 60 * 2048);
+
+    let metadata = load("metadata");
+    for half in ["set-metadata", "get-metadata"] {
+        assert_eq!(operation(&metadata, half)["requests"], 30);
+    }
+
+    for (workload, name) in [("list", "list"), ("retrieve", "retrieve"), ("copy", "copy")] {
+        assert_eq!(operation(&load(workload), name)["requests"], 60);
+    }
+
+    // An archive holds all files of its dataset, and a few bytes about each.
+    let archive = load("archive");
+    assert!(archive["runs"][0]["bytes"].as_u64().unwrap() > 60 * 30 * 2048);
+
+    let merge = load("merge");
+    for step in ["copy", "merge", "hard-delete"] {
+        assert_eq!(operation(&merge, step)["requests"], 60);
+    }
+
+    let mixed = load("mixed");
+    let kinds = mixed["runs"][0]["operations"].as_array().unwrap().len();
+    assert!(kinds >= 3 && mixed["runs"][0]["requests"] == 60, "{kinds}");
+}
+
+#[test]
+fn a_server_that_discards_uploads_keeps_nothing_and_says_so() {
+    let work = Work::new();
+    let report = work.load(&["upload", "--sink", "--requests", "300", "-c", "8"]);
+    let run = &report["runs"][0];
+    assert_eq!((&run["requests"], &run["errors"]), (&300.into(), &serde_json::json!({})));
+    assert!(report["durability"].as_str().unwrap().starts_with("none"));
+    assert!(run["server"]["written"].as_u64().unwrap() < 300 * 20_480 / 10);
+}
+
+#[test]
+fn a_server_that_discards_uploads_touches_no_store_that_is_there() {
+    let work = Work::new();
+    Server::start(&work).stop();
+    let mut command = work.granary();
+    command.args(["bench", "sink-server", "--listen", "127.0.0.1:0", "--data"]);
+    let output = command.arg(work.path("data")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("is there already"), "{}", said(&output));
+    let help = work.granary().args(["serve", "--help"]).output().unwrap();
+    assert!(!said(&help).contains("sink"));
+}
+
+#[test]
+fn a_foreign_server_is_left_as_it_was() {
+    let work = Work::new();
+    let server = Server::start(&work);
+    let mut command = work.granary();
+    command.env("GRANARY_PASSWORD", PASSWORD).args(["bench", "copy", "--requests", "20"]);
+    command.args(["--files", "10", "--url", &server.url, "--json", "report.json"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let report: Value =
+        serde_json::from_slice(&fs::read(work.path("report.json")).unwrap()).unwrap();
+    // It says of itself that it is a granary, and its process is found by its port.
+    assert!(report["durability"].as_str().unwrap().starts_with("synced"));
+    assert!(report["runs"][0]["server"]["resident"].as_u64().unwrap() > 0);
+
+    let mut list = work.granary();
+    list.env("GRANARY_PASSWORD", PASSWORD).args(["ls", "--url", &server.url]);
+    assert_eq!(said(&list.output().unwrap()).lines().count(), 1, "nothing but the table's head");
+}
+
+#[test]
+fn a_load_that_cannot_begin_says_why_in_one_sentence() {
+    let work = Work::new();
+    let mut server = Server::start(&work);
+    let fails = |arguments: &[&str], password: &str, wanted: &str| {
+        let mut command = work.granary();
+        command.env("GRANARY_PASSWORD", password).args(["bench", "upload", "--requests", "9"]);
+        let output = command.arg("--no-ceiling").args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = said.lines().filter(|line| !line.contains("debug build")).collect::<Vec<_>>();
+        assert_eq!(output.status.code(), Some(1), "{said:?}");
+        assert!(said.len() == 1 && said[0].contains(wanted), "{said:?}");
+    };
+    let url = server.url.clone();
+    fails(&["--url", &url], "wrong", "does not accept this user name and password");
+    fails(&["--url", &url, "--project", "nowhere"], PASSWORD, "no project \"nowhere\"");
+    server.stop();
+    fails(&["--url", &url], PASSWORD, "no answer from the server");
+    fails(&["--url", &url, "--plain"], PASSWORD, "no answer from 127.0.0.1");
+    fails(&["--url", "https://127.0.0.1:1", "--plain"], PASSWORD, "is not plain HTTP");
+}
+
+#[test]
+fn refused_requests_are_counted_by_kind_with_what_the_server_said() {
+    let work = Work::new();
+    let server = Server::start(&work);
+    let mut command = work.granary();
+    // A granary knows no PUT of files.
+    command.args(["bench", "upload", "--plain", "--requests", "30", "--no-ceiling"]);
+    command.args(["--url", &server.url, "--json", "report.json"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("error: status 404, 30 times"), "{}", said(&output));
+    let report: Value =
+        serde_json::from_slice(&fs::read(work.path("report.json")).unwrap()).unwrap();
+    assert_eq!(report["runs"][0]["errors"]["status 404"]["times"], 30);
+    assert!(report["durability"].as_str().unwrap().starts_with("unknown"));
+}
+
+#[test]
+fn reports_are_compared_and_shown() {
+    let work = Work::new();
+    let [one, two, page] = ["one.json", "two.json", "page.html"].map(|name| work.path(name));
+    let run = |json: &Path| {
+        let mut command = work.granary();
+        command.args(["bench", "upload", "--self", "--requests", "100", "--runs", "3", "--floor"]);
+        command.arg("--dir").arg(work.0.path()).arg("--json").arg(json).arg("--html").arg(&page);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    };
+    run(&one);
+    run(&two);
+    let compare = |other: &Path| {
+        let mut command = work.granary();
+        command.args(["bench", "compare"]).arg(&one).arg(other).output().unwrap()
+    };
+    let output = compare(&two);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("Welch"), "{}", said(&output));
+    let same = said(&compare(&one));
+    assert_eq!(same.matches(" noise").count(), 7, "{same}");
+
+    let html = fs::read_to_string(&page).unwrap();
+    assert_eq!(
+        html.matches("<svg").count(),
+        3 * 4 + html.matches("The server's memory</h3>").count() * 2
+    );
+    assert!(html.contains("fdatasync after 4 KiB"));
+
+    let output = compare(&page);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("is no report of granary bench --json"), "{}", said(&output));
+}
