@@ -24,7 +24,7 @@ use crate::model::{DatasetId, Digest, Filename, StoredFile};
 use crate::spool::Spooled;
 
 pub(crate) use parts::Staged;
-use parts::{Part, expect_free};
+use parts::{Part, expect_free_so_far};
 pub(crate) use tar::stage_tar;
 
 /// Adds the members of a zip archive.
@@ -56,7 +56,7 @@ pub(crate) async fn commit(
 fn stage_zip(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Staged, IntakeError> {
     let members = read_directory(&mut archive.reader())?;
     let names: Vec<&Filename> = members.iter().map(|member| &member.filename).collect();
-    expect_free(bulk, dataset, &names)?;
+    expect_free_so_far(bulk, dataset, &names)?;
     let bytes: u64 = members.iter().map(|member| member.length).sum();
     if members.len() <= CHANGE_FILES_MAX && bytes <= CHANGE_BYTES_MAX {
         return Ok(stage_part(bulk, archive, &members)?.whole());

@@ -22,6 +22,9 @@ mod background;
 /// Many clients at once.
 mod concurrency;
 
+/// Archives that come in beside other clients.
+mod intakes;
+
 /// Disks that fail or are full, stores that are damaged, actors that panic.
 mod faults;
 

@@ -84,13 +84,24 @@ impl Staged {
     }
 }
 
-/// Whether all these names may be added, in short snapshots of one and the same revision, which it
-/// gives.
-pub(super) fn expect_free(
+/// Whether all these names may be added as things stand, in short snapshots, so that who sends much
+/// for nothing hears of it early. The dataset may move meanwhile: it is asked again at the end.
+pub(super) fn expect_free_so_far(
     bulk: &Bulk,
     dataset: DatasetId,
     names: &[&Filename],
-) -> Result<u64, MutationError> {
+) -> Result<(), MutationError> {
+    header(&bulk.store.snapshot()?, dataset)?;
+    for names in names.chunks(CHANGE_FILES_MAX) {
+        let snapshot = bulk.store.snapshot()?;
+        plan_free_names(&snapshot, &header(&snapshot, dataset)?, names)?;
+    }
+    Ok(())
+}
+
+/// Whether all these names may be added, in short snapshots of one and the same revision, which it
+/// gives. The dataset stands still.
+fn expect_free(bulk: &Bulk, dataset: DatasetId, names: &[&Filename]) -> Result<u64, MutationError> {
     let revision = header(&bulk.store.snapshot()?, dataset)?.revision;
     for names in names.chunks(CHANGE_FILES_MAX) {
         let snapshot = bulk.store.snapshot()?;

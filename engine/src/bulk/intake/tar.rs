@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::super::{Bulk, LargeSet};
-use super::parts::{Part, Staged, expect_free};
+use super::parts::{Part, Staged, expect_free_so_far};
 use crate::archive::intake::tar::TarReader;
 use crate::blobs::{StageError, StagedBlob};
 use crate::error::IntakeError;
@@ -30,7 +30,7 @@ pub(crate) fn stage_tar(
     };
     // A dataset that is not there, or a store that takes nothing, is told before bytes are asked
     // for.
-    expect_free(bulk, dataset, &[])?;
+    expect_free_so_far(bulk, dataset, &[])?;
     while let Some(member) = tar.next()? {
         let known = |digest: &Digest| bulk.store.knows(digest);
         let staged = bulk.store.blobs.stage_reader(&mut tar, member.length, &known);
@@ -76,7 +76,7 @@ impl Staging<'_> {
         self.part_bytes = 0;
         // Checked again at the end; the sender of much hears early that it is for nothing.
         let names: Vec<&Filename> = part.files.iter().map(|file| &file.filename).collect();
-        expect_free(self.bulk, self.dataset, &names)?;
+        expect_free_so_far(self.bulk, self.dataset, &names)?;
         self.stored.extend(part.stored);
         let set = self.set.get_or_insert_with(|| LargeSet::begin(self.bulk));
         set.stage(part.files, part.contents)?;
