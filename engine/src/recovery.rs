@@ -143,11 +143,12 @@ fn remove_parts(disk: &dyn Disk, names: &[String]) -> io::Result<()> {
             disk.sync_dir(directory)?;
         }
     }
-    for file in [INDEX_PATH, MAKING_PATH] {
-        if names.iter().any(|name| name == file) {
-            disk.remove(file)?;
-        }
+    if names.iter().any(|name| name == INDEX_PATH) {
+        disk.remove(INDEX_PATH)?;
+        disk.sync_dir("")?;
     }
+    // Last, since without it the rest is taken for somebody else's.
+    disk.remove(MAKING_PATH)?;
     disk.sync_dir("")
 }
 

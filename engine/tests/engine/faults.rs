@@ -155,6 +155,33 @@ async fn a_store_that_was_made_with_a_failed_sync_lasts_once_it_answers() {
     assert!(failed > 5, "making a store syncs often, and {failed} failed");
 }
 
+/// What is left of a making is told from somebody else's files, wherever the next one stops.
+#[test]
+fn a_making_that_is_interrupted_twice_starts_again() {
+    let operations = {
+        let disk = SimulatedDisk::new();
+        open(&disk).unwrap().abandon();
+        disk.operations()
+    };
+    for first in (1..operations).step_by(4) {
+        for second in 1..9 {
+            let disk = SimulatedDisk::new();
+            disk.stop_at(first);
+            drop(open(&disk).map(|engine| engine.abandon()));
+            let disk = disk.image(Reached::Everything);
+            disk.stop_at(second);
+            drop(open(&disk).map(|engine| engine.abandon()));
+            for seed in 0..6 {
+                let engine = open(&disk.image(Reached::Random(seed)));
+                let engine = engine.unwrap_or_else(|error| {
+                    panic!("stopped at {first}, then at {second}, seed {seed}: {error}")
+                });
+                engine.abandon();
+            }
+        }
+    }
+}
+
 /// A part of a group on the platter is no group.
 #[tokio::test]
 async fn a_short_write_of_a_group_leaves_nothing_of_it() {
