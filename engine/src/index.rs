@@ -37,6 +37,7 @@ use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
 use crate::codec::{self, CodecError};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{MutationError, ReadError};
+use crate::sync::others_may_run;
 use rows::AppliedRow;
 use tables::{APPLIED, STATE};
 
@@ -203,6 +204,7 @@ impl Index {
         txn.set_durability(durability)?;
         txn.set_quick_repair(matches!(durability, Durability::Immediate));
         let result = work(&txn)?;
+        others_may_run();
         txn.commit()?;
         Ok(result)
     }

@@ -26,7 +26,7 @@ mod turns;
 
 use std::sync::Arc;
 
-use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, Runner};
 
 /// Changes of who goes first, in schedules with few of them.
@@ -35,7 +35,8 @@ const CHANGES_OF_PRIORITY: usize = 3;
 /// Runs a story under many schedules.
 fn explore(story: impl Fn() + Send + Sync + 'static) {
     if let Ok(schedule) = std::env::var("GRANARY_SCHEDULE") {
-        return shuttle::replay(story, &schedule);
+        run(ReplayScheduler::new_from_encoded(&schedule), &Arc::new(story));
+        return;
     }
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let schedules = number("GRANARY_SCHEDULES").map_or(2000, |count| count.try_into().unwrap());

@@ -24,6 +24,9 @@ mod primitives {
         receiver.blocking_recv()
     }
 
+    /// Where another thread may come to run though nothing is locked or sent. Does nothing.
+    pub(crate) fn others_may_run() {}
+
     /// Waits so long for the next message.
     pub(crate) fn receive_within<T>(
         receiver: &mpsc::Receiver<T>,
@@ -56,6 +59,11 @@ mod primitives {
         receiver: oneshot::Receiver<T>,
     ) -> Result<T, oneshot::error::RecvError> {
         shuttle::future::block_on(receiver)
+    }
+
+    /// Where another thread may come to run though nothing is locked or sent.
+    pub(crate) fn others_may_run() {
+        thread::yield_now();
     }
 
     /// Looks for the next message; waits for it, however long, where it may wait at all.
