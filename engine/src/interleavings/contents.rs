@@ -8,31 +8,31 @@ use super::rig::{Rig, SET, prepare, read_content};
 use crate::compaction::Compactor;
 use crate::model::Digest;
 
-/// I2 and I3: a content that is removed by one client while others bring it again.
+/// I2 and I3: a content that clients remove and bring again, each at its own pace.
 #[test]
 fn a_content_that_is_named_again_while_it_dies_is_there() {
     prepare();
     explore(|| {
         let rig = Rig::new();
         let bytes = b"the content";
-        rig.add("old", bytes).unwrap();
-        let (deleting, other) = (rig.share(), rig.share());
-        let deleting = thread::spawn(move || {
-            deleting.delete("old", bytes).unwrap();
-            deleting.committer.checkpoint_blocking().unwrap();
+        let clients = [["a", "b", "c"], ["d", "e", "f"]].map(|names| {
+            let rig = rig.share();
+            thread::spawn(move || {
+                for name in names {
+                    rig.add(name, bytes).unwrap();
+                    assert_eq!(rig.read(name).unwrap(), bytes);
+                    rig.delete(name, bytes).unwrap();
+                }
+            })
         });
-        let other = thread::spawn(move || {
-            other.add("new", bytes).unwrap();
-            assert_eq!(other.read("new").unwrap(), bytes);
-            other.delete("new", bytes).unwrap();
-        });
-        rig.add("newer", bytes).unwrap();
-        assert_eq!(rig.read("newer").unwrap(), bytes);
-        deleting.join().unwrap();
-        other.join().unwrap();
         rig.committer.checkpoint_blocking().unwrap();
-        assert_eq!(rig.read("newer").unwrap(), bytes);
-        assert_eq!(rig.names_after_power_cut(), ["newer"]);
+        for client in clients {
+            client.join().unwrap();
+        }
+        rig.add("last", bytes).unwrap();
+        rig.committer.checkpoint_blocking().unwrap();
+        assert_eq!(rig.read("last").unwrap(), bytes);
+        assert_eq!(rig.names_after_power_cut(), ["last"]);
         rig.close();
     });
 }
