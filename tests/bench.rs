@@ -267,15 +267,16 @@ fn refused_requests_are_counted_by_kind_with_what_the_server_said() {
 fn reports_are_compared_and_shown() {
     let work = Work::new();
     let [one, two, page] = ["one.json", "two.json", "page.html"].map(|name| work.path(name));
-    let run = |json: &Path| {
+    let run = |json: &Path, more: &[&str]| {
         let mut command = work.granary();
-        command.args(["bench", "upload", "--self", "--requests", "100", "--runs", "3", "--floor"]);
+        command.args(["bench", "upload", "--self", "--requests", "100", "--runs", "3"]);
+        command.args(more);
         command.arg("--dir").arg(work.0.path()).arg("--json").arg(json).arg("--html").arg(&page);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
     };
-    run(&one);
-    run(&two);
+    run(&one, &[]);
+    run(&two, &["--floor", "-c", "2"]);
     let compare = |other: &Path| {
         let mut command = work.granary();
         command.args(["bench", "compare"]).arg(&one).arg(other).output().unwrap()
@@ -296,4 +297,18 @@ fn reports_are_compared_and_shown() {
     let output = compare(&page);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("is no report of granary bench --json"), "{}", said(&output));
+}
+
+#[test]
+fn the_suite_says_which_targets_are_met() {
+    let work = Work::new();
+    let mut command = work.granary();
+    command.args(["bench", "suite", "--only", "upload/one", "--rounds", "1", "--seconds", "1"]);
+    let output = command.arg("--dir").arg(work.0.path()).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    let row = table.lines().nth(1).unwrap();
+    assert!(row.contains(" met ") || row.contains(" MISSED "), "{table}");
+    assert_eq!(table.lines().count(), 2, "{table}");
+    work.assert_nothing_is_left();
 }

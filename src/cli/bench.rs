@@ -21,6 +21,8 @@ mod machine;
 
 mod measure;
 
+mod nginx;
+
 mod numbers;
 
 mod operation;
@@ -43,6 +45,8 @@ mod sizes;
 
 mod statistics;
 
+mod suite;
+
 mod table;
 
 mod target;
@@ -51,6 +55,7 @@ mod trivial;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Ending, complain, say, serve};
 use operation::Workload;
@@ -91,6 +96,7 @@ enum Command {
     Archive(options::Options),
     // Described by the doc comment of its options.
     Compare(compare::Options),
+    Suite(suite::Options),
     #[command(hide = true)]
     SinkServer(serve::Options),
 }
@@ -108,6 +114,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         Command::Merge(options) => load(&options, Workload::Merge).await,
         Command::Archive(options) => load(&options, Workload::Archive).await,
         Command::Compare(options) => compare::run(&options),
+        Command::Suite(options) => Box::pin(unless_interrupted(suite::run(&options))).await,
         Command::SinkServer(options) => serve::run_with(options, serve::Uploads::Discarded).await,
     }
 }
@@ -142,11 +149,11 @@ fn write_files(report: &Report, options: &options::Options) -> anyhow::Result<()
 
 /// Does some work; an interrupt drops it, and with it the server that it may have started.
 async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot heed signals")?;
     tokio::select! {
-        done = work => done,
-        heard = tokio::signal::ctrl_c() => {
-            heard.context("cannot heed signals")?;
-            bail!("interrupted; nothing of the load was reported")
-        }
+        done = work => return done,
+        heard = tokio::signal::ctrl_c() => heard.context("cannot heed signals")?,
+        _ = terminate.recv() => {}
     }
+    bail!("interrupted; nothing of the load was reported")
 }

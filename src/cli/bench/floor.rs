@@ -25,7 +25,7 @@ const TIME: Duration = Duration::from_secs(1);
 const SYNCS_MAX: u64 = 2_000;
 
 /// Bytes of a whole file that is synced once at its end.
-const WHOLE_BYTES: u64 = 512 << 20;
+const WHOLE_BYTES: u64 = 256 << 20;
 
 /// The disk's figures. Times are in microseconds, speeds in bytes a second.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,7 +66,8 @@ pub(crate) fn measure(
     })?;
     let at = directory.path();
     let mut sizes = vec![1, u64::from(connections / 4), u64::from(connections)];
-    sizes.retain(|files| *files > 0);
+    // A group is bounded in a server too; of large files one is a group.
+    sizes.retain(|files| *files > 0 && files.saturating_mul(file_bytes) <= WHOLE_BYTES);
     sizes.dedup();
     let groups = sizes.into_iter().map(|files| group(at, files, file_bytes));
     Ok(Floor {

@@ -30,6 +30,9 @@ use super::trivial::Trivial;
 /// How long the load tool's own ceiling is measured, and warmed up before.
 const CEILING_TIME: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 
+/// Bytes of a round trip's request at most: beyond, it would measure copying and no way.
+const ROUND_TRIP_BYTES_MAX: u64 = 64 << 10;
+
 /// Connections that store what the load will need.
 const STORE_CONNECTIONS: u32 = 64;
 
@@ -63,7 +66,7 @@ pub(crate) async fn measure(options: &Options, workload: Workload) -> anyhow::Re
     }
     if options.floor {
         let sizes = options.size.of(0);
-        let round_trip = round_trip(options.size, &stop).await?;
+        let round_trip = round_trip(sizes.min(ROUND_TRIP_BYTES_MAX), &stop).await?;
         let connections = options.connections;
         let floor = move || floor::measure(&directory, sizes, connections, round_trip);
         report.floor = Some(spawn_blocking(floor).await.context("the floor broke")??);
@@ -260,7 +263,7 @@ async fn ceiling(
 }
 
 /// A request and its answer on one connection, with a file's bytes in it.
-async fn round_trip(sizes: Sizes, stop: &Arc<AtomicBool>) -> anyhow::Result<Latency> {
+async fn round_trip(bytes: u64, stop: &Arc<AtomicBool>) -> anyhow::Result<Latency> {
     let shape = Drive {
         connections: 1,
         threads: 1,
@@ -268,7 +271,7 @@ async fn round_trip(sizes: Sizes, stop: &Arc<AtomicBool>) -> anyhow::Result<Late
         warm_up: Extent::Requests(200),
         measured: Extent::Requests(5_000),
     };
-    let driven = against_nothing(sizes, Workload::Upload, 2, shape, stop).await?;
+    let driven = against_nothing(Sizes::Fixed(bytes), Workload::Upload, 2, shape, stop).await?;
     Ok(Latency::of(&driven.recorder.latencies()))
 }
 

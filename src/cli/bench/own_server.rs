@@ -51,7 +51,7 @@ impl OwnServer {
             format!("cannot make a directory in {}; name another with --dir", parent.display())
         })?;
         let password = format!("{:032x}", u128::from_le_bytes(random()?));
-        let mut child = Killed(command(&directory.path().join("data"), &password, mode)?);
+        let mut child = Killed::new(command(&directory.path().join("data"), &password, mode)?);
         let announcements = child.0.stdout.take().context("the server has no output")?;
         let (tell, told) = oneshot::channel();
         // Reads to the end, so that the server never writes into a closed pipe.
@@ -95,7 +95,28 @@ impl OwnServer {
 }
 
 /// A process that is killed when this is dropped, if it has not ended by then.
-struct Killed(Child);
+pub(crate) struct Killed(Child);
+
+impl Killed {
+    /// Will be killed.
+    pub(crate) fn new(child: Child) -> Self {
+        Self(child)
+    }
+
+    /// Ends it with SIGTERM, as one that has children of its own wants it, and waits.
+    pub(crate) fn end(&mut self) {
+        let id = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        // What cannot be told to end is killed when this is dropped.
+        if id.is_some_and(|id| kill_process(id, Signal::TERM).is_ok()) {
+            self.0.wait().ok();
+        }
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().is_ok_and(|status| status.is_some())
+    }
+}
 
 impl Drop for Killed {
     fn drop(&mut self) {

@@ -1,0 +1,344 @@
+//! `granary bench suite`: the project's targets, measured in rounds, each as a ratio of figures of
+//! one round.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+use super::super::{Ending, complain, say};
+use super::floor::Floor;
+use super::measure::measure;
+use super::nginx::Nginx;
+use super::numbers::{float, median, ratio};
+use super::operation::{Operation, Workload};
+use super::options;
+use super::report::{Report, quantile};
+
+/// Measure the project's targets on this machine, and say which are met.
+///
+/// Each round measures everything once; a row's figure is the median over the rounds of ratios
+/// within one round, since the speed of a disk drifts. Where nginx is installed its PUT and
+/// static files are measured by the same tool. Rows that need a large store take minutes and are
+/// measured with --long only. Nothing else should run meanwhile.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Directory for the data, on the disk in question; that for temporary files without it.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Rounds.
+    #[arg(long, value_name = "NUMBER", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
+    /// Seconds of each load.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// Measure the rows that need a large store, too.
+    #[arg(long)]
+    long: bool,
+    /// Only rows whose names hold this text.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+}
+
+/// Which figures are good.
+#[derive(Debug, Clone, Copy)]
+enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// One target.
+struct Row {
+    name: &'static str,
+    what: &'static str,
+    bound: Bound,
+}
+
+const fn row(name: &'static str, what: &'static str, bound: Bound) -> Row {
+    Row { name, what, bound }
+}
+
+use Bound::{AtLeast, AtMost};
+
+const ROWS: [Row; 17] = [
+    row("upload/sink", "upload of 20 KiB, 64 connections, over the sink", AtLeast(0.5)),
+    row("upload/nginx", "... over nginx PUT, which does not sync", AtLeast(1.5)),
+    row("upload/datasets", "... over 64 datasets, over one dataset", AtLeast(0.9)),
+    row("upload/p99", "... p99 at 70% of the rate, over one fdatasync's p99", AtMost(10.0)),
+    row("upload/written", "... bytes written a byte sent", AtMost(1.2)),
+    row("upload/processor", "... server's processor time, over the sink's", AtMost(2.0)),
+    row("upload/one", "one connection, over 1 / (fdatasync + round trip)", AtLeast(0.6)),
+    row("upload/200k", "200 KiB, 16 connections, over a sync every 4 MiB", AtLeast(0.6)),
+    row("upload/large", "one file of 1 GiB (--long: 4 GiB), over dd conv=fdatasync", AtLeast(0.6)),
+    row("upload/known", "known contents, over the sink", AtLeast(0.8)),
+    row("download/20k", "get of 20 KiB, 64 connections, over nginx", AtLeast(0.6)),
+    row("download/64m", "get of 64 MiB, over nginx", AtLeast(0.8)),
+    row("copy", "copy of 10,000 files (--long: 1,000,000), ms", AtMost(20.0)),
+    row("retrieve", "a dataset of 10,000 files (--long: 100,000), MB/s", AtLeast(100.0)),
+    row("merge", "--long: 100,000 files merged into 100,000, s", AtMost(2.0)),
+    row("delete", "--long: that deleted for good, s", AtMost(2.0)),
+    row("stall", "--long: longest stall with 1,000,000 blobs, ms", AtMost(200.0)),
+];
+
+/// Runs the command.
+pub(crate) async fn run(options: &Options) -> anyhow::Result<Ending> {
+    let mut suite = Suite { options, reached: BTreeMap::new() };
+    let nginx = Nginx::start(&suite.directory()).await;
+    if let Err(error) = &nginx {
+        complain(format_args!("nginx is not measured: {error:#}"));
+    }
+    let nginx = nginx.ok();
+    for number in 1..=options.rounds {
+        complain(format_args!("round {number} of {}", options.rounds));
+        suite.round(nginx.as_ref()).await?;
+    }
+    say(suite.table().trim_end())?;
+    Ok(Ending::Complete)
+}
+
+struct Suite<'a> {
+    options: &'a Options,
+    /// By name of the row: its figure in each round.
+    reached: BTreeMap<&'static str, Vec<f64>>,
+}
+
+/// A load as it is typed.
+#[derive(Debug, Parser)]
+struct Typed {
+    #[command(flatten)]
+    options: options::Options,
+}
+
+impl Suite<'_> {
+    fn directory(&self) -> PathBuf {
+        self.options.dir.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    fn wants(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| name.contains(&self.options.only))
+    }
+
+    fn reach(&mut self, name: &'static str, figure: f64) {
+        self.reached.entry(name).or_default().push(figure);
+    }
+
+    /// Measures a load that could be typed so.
+    async fn load(&self, workload: Workload, typed: &str) -> anyhow::Result<Report> {
+        let mut arguments: Vec<String> =
+            ["bench", "--no-ceiling", "--dir"].map(str::to_owned).into();
+        arguments.push(self.directory().display().to_string());
+        arguments.extend(typed.split_whitespace().map(str::to_owned));
+        if !typed.contains("--requests") {
+            let seconds = self.options.seconds;
+            arguments.extend(["--warmup", "1", "--duration"].map(str::to_owned));
+            arguments.push(seconds.to_string());
+        }
+        let typed = Typed::try_parse_from(arguments)?;
+        let report = measure(&typed.options, workload).await?;
+        for run in &report.runs {
+            for (kind, errors) in &run.errors {
+                complain(format_args!("{workload}: {kind}, {} times", errors.times));
+            }
+        }
+        Ok(report)
+    }
+
+    async fn round(&mut self, nginx: Option<&Nginx>) -> anyhow::Result<()> {
+        if self.wants(&[
+            "upload/sink",
+            "upload/nginx",
+            "upload/datasets",
+            "upload/p99",
+            "upload/written",
+            "upload/processor",
+            "upload/known",
+        ]) {
+            self.uploads(nginx).await?;
+        }
+        if self.wants(&["upload/one"]) {
+            self.one_connection().await?;
+        }
+        if self.wants(&["upload/200k", "upload/large"]) {
+            self.large_uploads().await?;
+        }
+        if self.wants(&["download/20k", "download/64m"])
+            && let Some(nginx) = nginx
+        {
+            self.downloads(nginx).await?;
+        }
+        if self.wants(&["copy", "retrieve"]) {
+            self.whole_datasets().await?;
+        }
+        if self.options.long && self.wants(&["merge", "delete", "stall"]) {
+            self.large_stores().await?;
+        }
+        Ok(())
+    }
+
+    async fn uploads(&mut self, nginx: Option<&Nginx>) -> anyhow::Result<()> {
+        let sink = self.load(Workload::Upload, "--self --sink").await?;
+        let one = self.load(Workload::Upload, "--self --floor").await?;
+        let peak = speed(&one);
+        self.reach("upload/sink", ratio(peak, speed(&sink)));
+        self.reach("upload/processor", ratio(processor(&one), processor(&sink)));
+        if let Some(written) = one.runs.iter().find_map(|run| run.server.as_ref()?.written_per_byte)
+        {
+            self.reach("upload/written", written);
+        }
+        if let Some(nginx) = nginx {
+            let put = format!("--plain --url {}", nginx.url());
+            let put = self.load(Workload::Upload, &put).await?;
+            self.reach("upload/nginx", ratio(peak, speed(&put)));
+            nginx.clear()?;
+        }
+        let many = self.load(Workload::Upload, "--self --datasets 64").await?;
+        self.reach("upload/datasets", ratio(speed(&many), peak));
+        let known = self.load(Workload::Upload, "--self --duplicates 100").await?;
+        self.reach("upload/known", ratio(speed(&known), speed(&sink)));
+        let paced = format!("--self --floor --rate {:.0}", peak * 0.7);
+        let paced = self.load(Workload::Upload, &paced).await?;
+        if let Some(floor) = &paced.floor {
+            self.reach("upload/p99", ratio(middle_p99(&paced), floor.sync.p99));
+        }
+        Ok(())
+    }
+
+    async fn one_connection(&mut self) -> anyhow::Result<()> {
+        let report = self.load(Workload::Upload, "--self --floor -c 1").await?;
+        if let Some(Floor { sync, round_trip, .. }) = &report.floor {
+            let possible = 1e6 / (sync.p50 + round_trip.p50);
+            self.reach("upload/one", ratio(speed(&report), possible));
+        }
+        Ok(())
+    }
+
+    async fn large_uploads(&mut self) -> anyhow::Result<()> {
+        let middle = self.load(Workload::Upload, "--self --floor -c 16 --size 200K").await?;
+        if let Some(floor) = &middle.floor {
+            self.reach("upload/200k", ratio(bytes(&middle), floor.sequential));
+        }
+        let size = if self.options.long { "4G" } else { "1G" };
+        let typed = format!("--self --floor -c 1 --requests 1 --size {size}");
+        let large = self.load(Workload::Upload, &typed).await?;
+        if let Some(floor) = &large.floor {
+            self.reach("upload/large", ratio(bytes(&large), floor.whole));
+        }
+        Ok(())
+    }
+
+    async fn downloads(&mut self, nginx: &Nginx) -> anyhow::Result<()> {
+        let url = nginx.url();
+        for (row, load) in
+            [("download/20k", "-c 64 --files 1000"), ("download/64m", "-c 4 --files 4 --size 64M")]
+        {
+            let own = self.load(Workload::Download, &format!("--self {load}")).await?;
+            let other = format!("--plain --url {url} {load}");
+            let other = self.load(Workload::Download, &other).await?;
+            self.reach(row, ratio(bytes(&own), bytes(&other)));
+            nginx.clear()?;
+        }
+        Ok(())
+    }
+
+    async fn whole_datasets(&mut self) -> anyhow::Result<()> {
+        let files = if self.options.long { 1_000_000 } else { 10_000 };
+        let typed = format!("--self -c 1 --size 1K --requests 100 --files {files}");
+        let copies = self.load(Workload::Copy, &typed).await?;
+        self.reach("copy", copies.median(|run| run.latency.p50) / 1e3);
+        let files = files.min(100_000);
+        let typed = format!("--self -c 2 --size 1K --requests 50 --files {files}");
+        let retrieved = self.load(Workload::Retrieve, &typed).await?;
+        self.reach("retrieve", bytes(&retrieved) / 1e6);
+        Ok(())
+    }
+
+    async fn large_stores(&mut self) -> anyhow::Result<()> {
+        let typed = "--self -c 1 --size 1K --requests 3 --files 100000 --datasets 2";
+        let merged = self.load(Workload::Merge, typed).await?;
+        self.reach("merge", seconds(&merged, Operation::Merge));
+        self.reach("delete", seconds(&merged, Operation::HardDelete));
+        let typed = "--self --size 1K --files 1000000";
+        let filled = self.load(Workload::Upload, typed).await?;
+        self.reach("stall", filled.median(|run| run.stalls.longest) / 1e3);
+        Ok(())
+    }
+
+    fn table(&self) -> String {
+        let mut lines =
+            vec![format!("{:<64} {:>10} {:>9}  {:<12} rounds", "", "target", "reached", "")];
+        for row in ROWS.iter().filter(|row| self.wants(&[row.name])) {
+            let reached = self.reached.get(row.name).map_or(&[][..], Vec::as_slice);
+            lines.push(line(row, reached));
+        }
+        lines.join("\n")
+    }
+}
+
+fn line(row: &Row, reached: &[f64]) -> String {
+    let (sign, bound) = match row.bound {
+        AtLeast(bound) => (">=", bound),
+        AtMost(bound) => ("<=", bound),
+    };
+    let target = format!("{sign} {bound}");
+    if reached.is_empty() {
+        return format!("{:<64} {target:>10} {:>9}  not measured", row.what, "");
+    }
+    let figure = median(reached);
+    let met = match row.bound {
+        AtLeast(bound) => figure >= bound,
+        AtMost(bound) => figure <= bound,
+    };
+    let rounds: Vec<String> = reached.iter().map(|figure| format!("{figure:.2}")).collect();
+    let verdict = if met { "met" } else { "MISSED" };
+    format!("{:<64} {target:>10} {figure:>9.2}  {verdict:<12} {}", row.what, rounds.join(" "))
+}
+
+fn speed(report: &Report) -> f64 {
+    report.median(|run| run.per_second)
+}
+
+fn bytes(report: &Report) -> f64 {
+    report.median(|run| run.bytes_per_second)
+}
+
+fn processor(report: &Report) -> f64 {
+    report.median(|run| run.server.as_ref().map_or(0.0, |server| server.processor_per_request))
+}
+
+fn seconds(report: &Report, operation: Operation) -> f64 {
+    report.median(|run| {
+        let found = run.operations.iter().find(|figures| figures.operation == operation);
+        found.map_or(0.0, |figures| figures.latency.p50 / 1e6)
+    })
+}
+
+/// The p99 of the middle slice: what a checkpoint delays lies in a few others.
+fn middle_p99(report: &Report) -> f64 {
+    report.median(|run| {
+        let slices = run.slices.iter().filter(|slice| float(slice.requests()) > 0.0);
+        median(&slices.map(|slice| quantile(&slice.histogram, 0.99)).collect::<Vec<_>>())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_met_or_missed_by_the_middle_round() {
+        let [at_least, at_most] = [AtLeast(0.5), AtMost(2.0)].map(|bound| row("a", "b", bound));
+        assert!(line(&at_least, &[0.4, 0.6, 0.51]).contains(" met"));
+        assert!(line(&at_least, &[0.4, 0.6, 0.49]).contains(" MISSED"));
+        assert!(line(&at_most, &[1.0, 2.0, 9.0]).contains(" met"));
+        assert!(line(&at_most, &[1.0, 2.1, 9.0]).contains(" MISSED"));
+        assert!(line(&at_most, &[]).contains("not measured"));
+    }
+
+    #[test]
+    fn every_row_has_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<&str> = ROWS.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), ROWS.len());
+    }
+}
