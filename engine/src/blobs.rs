@@ -42,6 +42,7 @@ pub(crate) mod memory_disk;
 pub(crate) mod test_runtime;
 
 pub(crate) use from_reader::StageError;
+pub(crate) use large::StagingFile;
 pub(crate) use pin::{Pin, Pins};
 pub use read::{Blob, BlobStream};
 pub use stage::StagedBlob;

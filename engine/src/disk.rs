@@ -22,6 +22,8 @@ pub use simulated::{At, Fault, Reached, SimulatedDisk, Stall};
 pub enum OpenMode {
     /// The file must be there.
     Existing,
+    /// The file must be there, and is not written; it may lie on a file system that is read-only.
+    ReadOnly,
     /// The file must not be there, and is made, empty.
     CreateNew,
 }

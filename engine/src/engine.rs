@@ -19,6 +19,7 @@ use std::sync::Arc;
 use crate::archive::kept::KeptManifests;
 use crate::archive::press::Press;
 use crate::archive::{ArchiveLevel, Workshop};
+use crate::backup::StoreKey;
 use crate::blobs::Blobs;
 use crate::bulk::{Bulk, SetNumbers};
 use crate::committer::{Committer, CommitterParts, IndexParts};
@@ -112,6 +113,8 @@ struct Inner {
     /// At taking in tars while they arrive.
     intake_turns: Turns,
     housekeeping: Housekeeping,
+    /// The store's key, which goes into its backups.
+    key: StoreKey,
     is_new: bool,
     stopped: std::sync::Once,
 }
@@ -141,6 +144,7 @@ impl Engine {
             tracing::info!(changes = recovered.replayed_changes, "replayed the journal");
         }
         let (is_new, start) = (recovered.is_new, recovered.applied.start);
+        let key = StoreKey(recovered.key);
         let (store, committer) = start_writing(&disk, recovered, &sizes, options).map_err(io)?;
         let (reads, writes) = (Arc::clone(&store), Arc::clone(&committer));
         let supervisor = Arc::new(Supervisor::start(reads, writes, options.arbiters).map_err(io)?);
@@ -166,6 +170,7 @@ impl Engine {
             manifests: Arc::default(),
             intake_turns: Turns::new(INTAKES_STREAMED_MAX, INTAKES_WAITING_MAX, INTAKE_WAIT_MAX),
             housekeeping,
+            key,
             is_new,
             stopped: std::sync::Once::new(),
         };
@@ -311,6 +316,12 @@ pub(crate) fn start_writing(
         reserve_bytes: sizes.reserve_bytes,
     })?;
     Ok((store, Arc::new(committer)))
+}
+
+/// The journal's sizes on this disk.
+pub(crate) fn journal_options(disk: &dyn Disk, segment_bytes: u64) -> io::Result<JournalOptions> {
+    let options = EngineOptions { segment_bytes, ..EngineOptions::default() };
+    Ok(Sizes::on(disk, &options)?.journal)
 }
 
 /// Sizes that depend on the file system.

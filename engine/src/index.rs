@@ -216,17 +216,24 @@ pub(crate) fn write_applied(txn: &WriteTransaction, row: &AppliedRow) -> Result<
     Ok(())
 }
 
+/// Makes the tables that say where bytes lie, and how far the index reaches: what no backup holds.
+pub(crate) fn create_place_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
+    txn.open_table(tables::BLOBS)?;
+    txn.open_table(tables::DEAD_BLOBS)?;
+    txn.open_table(tables::SEGMENTS)?;
+    txn.open_table(tables::LARGE_REMOVALS)?;
+    txn.open_table(STATE)?;
+    Ok(())
+}
+
 /// Makes every table, so that readers of an empty store find them.
 pub(crate) fn create_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
+    create_place_tables(txn)?;
     txn.open_table(tables::DATASETS)?;
     txn.open_table(tables::DATASET_NAMES)?;
     txn.open_table(tables::LAYERS)?;
     txn.open_table(tables::FILES)?;
     txn.open_table(tables::METADATA)?;
-    txn.open_table(tables::BLOBS)?;
-    txn.open_table(tables::DEAD_BLOBS)?;
-    txn.open_table(tables::SEGMENTS)?;
-    txn.open_table(tables::LARGE_REMOVALS)?;
     txn.open_table(tables::DROPPED_LAYERS)?;
     txn.open_table(tables::SETS)?;
     txn.open_table(tables::USERS)?;
@@ -242,7 +249,6 @@ pub(crate) fn create_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
     txn.open_table(tables::NODES)?;
     txn.open_table(tables::NODE_ADDRESSES)?;
     txn.open_table(tables::NUMBERS)?;
-    txn.open_table(STATE)?;
     Ok(())
 }
 

@@ -63,6 +63,19 @@ pub(crate) struct Lease {
     leases: Arc<Leases>,
 }
 
+impl Lease {
+    /// Keeps the contents for so long from now on, if the lease has not expired meanwhile.
+    pub(crate) fn renew(&self, duration_max: Duration) {
+        let now = Instant::now();
+        let mut state = self.leases.state();
+        if let Some((_, expires)) = state.open.get_mut(&self.id)
+            && *expires > now
+        {
+            *expires = now + duration_max;
+        }
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.leases.state().open.remove(&self.id);
@@ -90,6 +103,20 @@ mod tests {
         assert_eq!(leases.oldest(), Some(Sequence(9)));
         drop(young);
         assert_eq!(leases.oldest(), None);
+    }
+
+    #[test]
+    fn a_renewed_lease_lasts_and_an_expired_one_stays_expired() {
+        let leases = Arc::new(Leases::default());
+        let hour = Duration::from_hours(1);
+        let lease = lease_at(&leases, 5, hour);
+        lease.renew(Duration::ZERO);
+        assert_eq!(leases.oldest(), None);
+        lease.renew(hour);
+        assert_eq!(leases.oldest(), None);
+        let lease = lease_at(&leases, 6, Duration::from_mins(1));
+        lease.renew(hour);
+        assert_eq!(leases.oldest(), Some(Sequence(6)));
     }
 
     #[test]

@@ -76,6 +76,9 @@ mod compaction;
 // Recomputes the invariants from disk.
 mod check;
 
+// The whole store in a directory of its own, and back.
+pub mod backup;
+
 // Values as bytes.
 mod codec;
 

@@ -101,6 +101,27 @@ pub const READ_CHUNK_BYTES: usize = 256 << 10;
 /// that a file of it has gone.
 pub const LEASE_MAX: Duration = Duration::from_hours(6);
 
+/// How long a backup that is not asked for anything keeps the contents of its state; whoever copies
+/// them asks again within seconds.
+pub const BACKUP_IDLE_MAX: Duration = Duration::from_mins(30);
+
+/// Contents of one request of a backup: some megabytes of small ones.
+pub const BACKUP_BATCH_CONTENTS_MAX: usize = 1024;
+
+/// Bytes of contents after which a backup's request ends: what is asked for again where the
+/// connection breaks. A larger content has a request for itself.
+pub const BACKUP_BATCH_BYTES: u64 = 32 << 20;
+
+/// Contents of a state that a backup looks for at once, some 70 bytes each.
+pub const BACKUP_WINDOW_CONTENTS: usize = 1 << 20;
+
+/// Bytes at which a pack of a backup ends, which is what an interruption may cost at most, beside
+/// the content under way; smaller ones would be many files.
+pub const PACK_BYTES: u64 = 256 << 20;
+
+/// Contents of a pack; its table is in memory while it is written and while it is restored.
+pub const PACK_CONTENTS_MAX: usize = 1 << 17;
+
 /// Files in one intake archive.
 pub const INTAKE_FILES_MAX: usize = 1_000_000;
 

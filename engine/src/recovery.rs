@@ -3,6 +3,7 @@
 //! | crash | on disk | what opening does |
 //! |---|---|---|
 //! | while a store is made | the mark `store.new`, parts of the rest | removes the parts, makes it again |
+//! | while a backup is restored | the mark `store.restoring`, parts of the rest | refuses to open; restoring again starts over |
 //! | while an upload arrives | a staging file | sweeps it |
 //! | after a large file is published, before its record | a file that no row names | sweeps it, as it is of an earlier start |
 //! | after a group is appended, before its sync returned | a torn or a whole last group | cuts the torn one; applies the whole one, which nobody was told about |
@@ -19,6 +20,9 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+use crate::backup::RESTORING_PATH;
+use crate::blobs::{Blobs, remove_if_there};
+use crate::codec;
 use crate::disk::{Disk, OpenMode};
 use crate::error::OpenError;
 use crate::index::apply::Group;
@@ -28,13 +32,12 @@ use crate::index::{INDEX_PATH, Index, IndexError, write_applied};
 use crate::journal::{Journal, JournalOpenError, JournalOptions, ReplayedGroup, read_groups};
 use crate::model::Sequence;
 use crate::model::change::Change;
-use crate::{blobs::Blobs, codec};
 
 /// Version of the store's layout on disk; 1 is the first.
-const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// File that names the store's format and identity; its presence means that making it was done.
-const IDENTITY_PATH: &str = "store";
+pub(crate) const IDENTITY_PATH: &str = "store";
 
 /// The same while the store is being made.
 const MAKING_PATH: &str = "store.new";
@@ -111,7 +114,12 @@ fn make(
 ) -> Result<(), OpenError> {
     let io = io_error(&**disk);
     if names.iter().any(|name| name == MAKING_PATH) {
-        remove_parts(&**disk, names).map_err(&io)?;
+        remove_parts(&**disk).map_err(&io)?;
+        remove_if_there(&**disk, MAKING_PATH).map_err(&io)?;
+        disk.sync_dir("").map_err(&io)?;
+    } else if names.iter().any(|name| name == RESTORING_PATH) {
+        let reason = "a restore into it has not ended; run it again".to_owned();
+        return Err(OpenError::NotAStore { path: disk.display().into(), reason });
     } else if let Some(foreign) = names.iter().find(|name| !HARMLESS.contains(&name.as_str())) {
         let reason = format!("it holds {foreign:?}");
         return Err(OpenError::NotAStore { path: disk.display().into(), reason });
@@ -134,21 +142,18 @@ fn make(
 }
 
 /// Removes what an interrupted making left; nothing in it was ever answered.
-fn remove_parts(disk: &dyn Disk, names: &[String]) -> io::Result<()> {
+pub(crate) fn remove_parts(disk: &dyn Disk) -> io::Result<()> {
     for directory in ["journal", "blobs", "staging"] {
-        if names.iter().any(|name| name == directory) {
-            for name in disk.list(directory)? {
-                disk.remove(&format!("{directory}/{name}"))?;
-            }
-            disk.sync_dir(directory)?;
+        let names = match disk.list(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            names => names?,
+        };
+        for name in names {
+            disk.remove(&format!("{directory}/{name}"))?;
         }
+        disk.sync_dir(directory)?;
     }
-    if names.iter().any(|name| name == INDEX_PATH) {
-        disk.remove(INDEX_PATH)?;
-        disk.sync_dir("")?;
-    }
-    // Last, since without it the rest is taken for somebody else's.
-    disk.remove(MAKING_PATH)?;
+    remove_if_there(disk, INDEX_PATH)?;
     disk.sync_dir("")
 }
 
@@ -156,13 +161,18 @@ fn remove_parts(disk: &dyn Disk, names: &[String]) -> io::Result<()> {
 fn write_identity(disk: &dyn Disk) -> io::Result<[u8; 32]> {
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
-    let hex = blake3::Hash::from_bytes(key).to_hex();
-    let text = format!("granary store\nformat {FORMAT_VERSION}\nkey {hex}\n");
+    let text = identity_text(&key);
     let file = disk.open(MAKING_PATH, OpenMode::CreateNew)?;
     file.write_all_at(&[IoSlice::new(text.as_bytes())], 0)?;
     file.sync_data()?;
     disk.sync_dir("")?;
     Ok(key)
+}
+
+/// The identity of a store with this key.
+pub(crate) fn identity_text(key: &[u8; 32]) -> String {
+    let hex = blake3::Hash::from_bytes(*key).to_hex();
+    format!("granary store\nformat {FORMAT_VERSION}\nkey {hex}\n")
 }
 
 /// Reads the format and the key, which makes the journal's checksums the store's own.

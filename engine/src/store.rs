@@ -1,6 +1,7 @@
 //! What reads stand on: the index, the journal's segments, the blobs, the open leases.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::blobs::{Blob, Blobs};
 use crate::disk::Disk;
@@ -10,8 +11,8 @@ use crate::index::{Index, IndexError};
 use crate::journal::Segments;
 use crate::leases::{Lease, Leases};
 use crate::limits::LEASE_MAX;
-use crate::model::Digest;
 use crate::model::change::BlobPlace;
+use crate::model::{Digest, Sequence};
 use crate::touches::Touches;
 use crate::trace::Trace;
 
@@ -64,6 +65,20 @@ impl Store {
             let snapshot = self.snapshot()?;
             let sequence = snapshot.sequence()?;
             Ok((snapshot, sequence))
+        })
+    }
+
+    /// The latest committed state, and a lease on every content that a row of it names, hidden rows
+    /// and rows of dropped layers too: when the background removes such a row, its content dies
+    /// with the number of the last change, which may be the state's own.
+    pub(crate) fn leased_rows(
+        &self,
+        duration_max: Duration,
+    ) -> Result<(Snapshot, Lease), IndexError> {
+        self.leases.lease(duration_max, || {
+            let snapshot = self.snapshot()?;
+            let sequence = snapshot.sequence()?;
+            Ok((snapshot, Sequence(sequence.0.saturating_sub(1))))
         })
     }
 

@@ -47,7 +47,7 @@ fn suffix(id: LargeFileId) -> String {
 
 /// A content that is being written to `staging` and hashed on the way. All calls block.
 #[derive(Debug)]
-pub(super) struct StagingFile {
+pub(crate) struct StagingFile {
     id: LargeFileId,
     name: OwnedName,
     file: Arc<dyn DiskFile>,
@@ -61,7 +61,7 @@ pub(super) struct StagingFile {
 
 impl StagingFile {
     /// Makes an empty staging file.
-    pub(super) fn create(disk: &Arc<dyn Disk>, id: LargeFileId) -> io::Result<Self> {
+    pub(crate) fn create(disk: &Arc<dyn Disk>, id: LargeFileId) -> io::Result<Self> {
         let path = staging_path(id);
         let file = disk.open(&path, OpenMode::CreateNew)?;
         Ok(Self {
@@ -76,7 +76,7 @@ impl StagingFile {
     }
 
     /// Adds bytes; syncs now and then, so that the last sync has little left to do.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         expect_room(&*self.name.disk, byte_count(bytes.len()))?;
         self.file.write_all_at(&[io::IoSlice::new(bytes)], self.length)?;
         self.digest.update(bytes);
@@ -91,13 +91,13 @@ impl StagingFile {
     }
 
     /// Digest and CRC-32 of what was written.
-    pub(super) fn hashes(&self) -> (Digest, u32) {
+    pub(crate) fn hashes(&self) -> (Digest, u32) {
         let digest = Digest(*self.digest.finalize().as_bytes());
         (digest, self.crc32.clone().finalize())
     }
 
     /// Makes the bytes and their name durable (I2). After an error nothing is left of either.
-    pub(super) fn publish(mut self) -> io::Result<PublishedFile> {
+    pub(crate) fn publish(mut self) -> io::Result<PublishedFile> {
         let (digest, _) = self.hashes();
         let published = blob_path(&digest, self.id);
         self.file.sync_data()?;
@@ -111,19 +111,19 @@ impl StagingFile {
 
 /// A large content, durable under its name, which goes on drop unless it is kept.
 #[derive(Debug)]
-pub(super) struct PublishedFile {
+pub(crate) struct PublishedFile {
     id: LargeFileId,
     name: OwnedName,
 }
 
 impl PublishedFile {
     /// What distinguishes the file from others of the same content.
-    pub(super) fn id(&self) -> LargeFileId {
+    pub(crate) fn id(&self) -> LargeFileId {
         self.id
     }
 
     /// Leaves the file where it is.
-    pub(super) fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.name.path = None;
     }
 }

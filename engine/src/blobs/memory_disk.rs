@@ -97,8 +97,8 @@ impl Disk for MemoryDisk {
         let mut files = self.files.lock().unwrap();
         let found = files.get(path).cloned();
         match (mode, found) {
-            (OpenMode::Existing, Some(file)) => Ok(file),
-            (OpenMode::Existing, None) => Err(io::ErrorKind::NotFound.into()),
+            (OpenMode::Existing | OpenMode::ReadOnly, Some(file)) => Ok(file),
+            (OpenMode::Existing | OpenMode::ReadOnly, None) => Err(io::ErrorKind::NotFound.into()),
             (OpenMode::CreateNew, Some(_)) => Err(io::ErrorKind::AlreadyExists.into()),
             (OpenMode::CreateNew, None) => {
                 let file = Arc::new(MemoryFile {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{decode, encode};
+use crate::backup::StateHeader;
 use crate::index::rows::{AppliedRow, BlobRow, FileRow, LayerRow, SetRow};
 use crate::journal::Position;
 use crate::model::change::{
@@ -300,6 +301,14 @@ fn show_rows(book: &mut Book) {
     book.holds("set_row", &SetRow { layer: LayerId(4), files: 5, bytes: 6 });
     let position = Position { segment: SegmentId(7), generation: u64::MAX, offset: 8192 };
     book.holds("applied_row", &AppliedRow { position, sequence: Sequence(12), start: 3 });
+    let state = StateHeader::V1 {
+        store_format: 1,
+        key: digest().0,
+        start: 7,
+        sequence: Sequence(300),
+        taken: AT,
+    };
+    book.holds("backup_state", &state);
     let dataset = Dataset {
         id: DatasetId(1),
         name: text("n"),

@@ -38,6 +38,17 @@ impl RealDisk {
         Ok(Self { directory })
     }
 
+    /// Takes a directory that is there; nothing is made.
+    ///
+    /// # Errors
+    /// There is no such directory.
+    pub(crate) fn existing(directory: PathBuf) -> io::Result<Self> {
+        if !std::fs::metadata(&directory)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self { directory })
+    }
+
     fn path(&self, path: &str) -> PathBuf {
         self.directory.join(path)
     }
@@ -47,7 +58,7 @@ impl Disk for RealDisk {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
+            .write(mode != OpenMode::ReadOnly)
             .create_new(mode == OpenMode::CreateNew)
             .mode(0o600)
             .open(self.path(path))?;

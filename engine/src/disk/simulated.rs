@@ -166,7 +166,7 @@ impl SimulatedDisk {
 impl Disk for SimulatedDisk {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let content = match mode {
-            OpenMode::Existing => {
+            OpenMode::Existing | OpenMode::ReadOnly => {
                 let state = self.shared.state();
                 state.check_running()?;
                 state.names.file(path)?

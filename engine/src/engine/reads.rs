@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::Engine;
+use super::housekeeping::write_touches;
 use crate::archive::contents::ContentReader;
 use crate::archive::kept::KeptManifests;
 use crate::archive::manifest::{Manifest, ManifestWriter};
 use crate::archive::{ArchiveFormat, PreparedArchive, Workshop};
+use crate::backup::{self, Backup};
 use crate::blobs::Blob;
 use crate::check::{self, Finding};
 use crate::error::ReadError;
@@ -54,6 +56,25 @@ impl Engine {
         prepared.await.unwrap_or_else(|_panicked| {
             Err(ReadError::Gone { what: "the archive's builder".into() })
         })
+    }
+
+    /// One committed state of the whole store for a backup (I8), with a lease on its contents, and
+    /// `files` of the data directory that the engine does not know. Waits until the rows are
+    /// copied, about a microsecond each.
+    ///
+    /// # Errors
+    /// The index cannot be read, or there is no space for the copy of its rows.
+    pub async fn begin_backup(&self, files: Vec<(String, Vec<u8>)>) -> Result<Backup, ReadError> {
+        let inner = Arc::clone(&self.inner);
+        let begun = tokio::task::spawn_blocking(move || {
+            if inner.committer.refusal().is_none() {
+                write_touches(&inner.store, &inner.committer);
+            }
+            backup::begin(&inner.store, &inner.key, &files)
+        });
+        begun
+            .await
+            .unwrap_or_else(|_panicked| Err(ReadError::Gone { what: "the backup's maker".into() }))
     }
 
     /// A place for a response of any size: memory first, then a nameless file.

@@ -220,6 +220,11 @@ impl Snapshot {
         Ok(self.applied()?.map_or(Sequence::ZERO, |row| row.sequence))
     }
 
+    /// How often the store had been opened.
+    pub(crate) fn start(&self) -> Result<u64, IndexError> {
+        Ok(self.applied()?.map_or(0, |row| row.start))
+    }
+
     /// The journal segment that this state reaches into.
     pub(crate) fn applied_position(&self) -> Result<Option<SegmentId>, IndexError> {
         Ok(self.applied()?.map(|row| row.position.segment))
