@@ -6,6 +6,10 @@
 
 mod api;
 
+mod backup;
+
+mod backup_source;
+
 mod bench;
 
 mod client;
@@ -39,6 +43,8 @@ mod purging;
 mod push;
 
 mod report;
+
+mod restore;
 
 mod retry;
 
@@ -87,6 +93,8 @@ enum Command {
     Pull(pull::Options),
     Ls(ls::Options),
     Login(login::Options),
+    Backup(backup::Options),
+    Restore(restore::Options),
     Config(config::Options),
     Bench(Box<bench::Options>),
 }
@@ -143,6 +151,8 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Pull(options) => pull::run(options).await,
         Command::Ls(options) => ls::run(options).await,
         Command::Login(options) => login::run(options).await,
+        Command::Backup(options) => backup::run(options).await,
+        Command::Restore(options) => restore::run(options).await,
         Command::Config(options) => config::run(options),
         Command::Bench(options) => bench::run(*options).await,
     }

@@ -6,6 +6,8 @@
 
 mod auth;
 
+mod backups;
+
 mod body;
 
 mod bulk;
@@ -35,6 +37,8 @@ mod headers;
 mod health;
 
 mod inflow;
+
+mod kept_backups;
 
 mod licences;
 
@@ -118,6 +122,7 @@ fn routes() -> Routes {
         .group(&["projects"], project_routes())
         .group(&["licences", "licenses"], licence_routes())
         .group(&["nodes"], node_routes())
+        .group(&["backups"], backup_routes())
         .group(&["datasets"], dataset_routes())
         .group(&["files"], file_routes())
         .group(&["metadata"], metadata_routes())
@@ -187,6 +192,15 @@ fn node_routes() -> Vec<Route> {
         routes!(nodes::ping),
         routes!(nodes::retrieve, nodes::update, nodes::partial_update, nodes::destroy),
         routes!(nodes::ping_one),
+    ]
+}
+
+fn backup_routes() -> Vec<Route> {
+    vec![
+        routes!(backups::create),
+        routes!(backups::state),
+        routes!(backups::contents),
+        routes!(backups::destroy),
     ]
 }
 

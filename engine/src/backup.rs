@@ -25,11 +25,11 @@
 //!
 //! A *state* is 16 bytes (`granstat`, format version, zeros); blocks of a kind (one byte), a length
 //! (four bytes) and so many bytes; the contents that the rows name, in order of digest
-//! ([`state::CONTENT_BYTES`] each: digest, length, CRC-32, rows that name it, place in the store
+//! (68 bytes each: digest, length, CRC-32, rows that name it, place in the store
 //! that was backed up, by which they are copied in an order that disks like); and an end of 72
 //! bytes: where the contents begin, how many, their bytes, number of rows, BLAKE3 of everything
-//! before, `granstat`. The blocks: 1 a header ([`state::StateHeader`]), 2 rows of a table (its
-//! name, then keys and values as [`tables`] writes them), 3 a file beside the tables. A state gets
+//! before, `granstat`. The blocks: 1 a header (`state::StateHeader`), 2 rows of a table (its
+//! name, then keys and values as `tables` writes them), 3 a file beside the tables. A state gets
 //! its name last, when every content of it is in a pack.
 //!
 //! Rows of what only says where bytes lie are left out and made again when restoring: places of

@@ -115,6 +115,11 @@ struct Header {
 }
 
 impl TokenKey {
+    /// The key as its file has it, for a backup.
+    pub(crate) fn to_bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+
     /// Makes a token for a user.
     ///
     /// # Errors

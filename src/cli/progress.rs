@@ -40,6 +40,11 @@ impl Counters {
         self.files_done.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many more files are dealt with.
+    pub(crate) fn files_done(&self, files: u64) {
+        self.files_done.fetch_add(files, Ordering::Relaxed);
+    }
+
     /// Bytes that were transferred, or need not be.
     pub(crate) fn bytes_done(&self, bytes: u64) {
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);

@@ -67,6 +67,10 @@ pub(crate) const ORDER_BYTES_MAX: usize = 32 << 20;
 /// Lists that are sorted at a time, each with keys in memory.
 pub(crate) const SORTED_LISTS_MAX: usize = 4;
 
+/// Backups whose contents are kept at a time; each keeps what died since it began, and the list of
+/// its rows on the disk.
+pub(crate) const BACKUPS_MAX: usize = 4;
+
 /// Related records of one kind that a list remembers; beyond that it begins anew.
 pub(crate) const RELATED_RECORDS_MAX: usize = 10_000;
 

@@ -49,13 +49,14 @@ that are known; others are passed over.
 A success is sent when the change is on disk and visible to every reader.";
 
 /// The groups of operations, in the order in which they are shown.
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("auth", "Logins and tokens."),
     ("users", "Who may log in."),
     ("teams", "Teams, and who may do what as a member of one."),
     ("projects", "Projects of teams, which datasets are in."),
     ("licences", "Licences that datasets are under, and what they say."),
     ("nodes", "Machines that work on datasets."),
+    ("backups", "The whole store, for `granary backup`."),
     ("datasets", "Datasets as a whole."),
     ("files", "The files of a dataset, their contents and their metadata."),
     ("metadata", "What is remembered about each file."),

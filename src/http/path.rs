@@ -44,6 +44,11 @@ pub(crate) fn node(uri: &Uri) -> Result<NodeId, ApiError> {
     pk(uri, PK, "Node").map(NodeId)
 }
 
+/// The backup of `/v1/backups/PK…`.
+pub(crate) fn backup(uri: &Uri) -> Result<u64, ApiError> {
+    pk(uri, PK, "Backup")
+}
+
 /// The user of `/v1/users/PK`; anything but digits names none.
 pub(crate) fn user(uri: &Uri) -> Result<UserId, ApiError> {
     let name = username(uri)?;

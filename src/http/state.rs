@@ -7,6 +7,7 @@ use granary_engine::{Engine, Health, ReadError, Snapshot, Spool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
+use super::kept_backups::KeptBackups;
 use super::limits::{LARGE_BODIES_MAX, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX};
 use crate::auth::{PasswordError, Passwords, TokenKey};
 use crate::permission::{Allowed, Principal};
@@ -23,6 +24,7 @@ pub struct AppState {
     large_bodies: Arc<Semaphore>,
     /// Lists that are being sorted.
     sorted_lists: Arc<Semaphore>,
+    backups: KeptBackups,
 }
 
 impl AppState {
@@ -38,6 +40,7 @@ impl AppState {
             spooled_answers: Arc::new(Semaphore::new(SPOOLED_ANSWERS_MAX)),
             large_bodies: Arc::new(Semaphore::new(LARGE_BODIES_MAX)),
             sorted_lists: Arc::new(Semaphore::new(SORTED_LISTS_MAX)),
+            backups: KeptBackups::default(),
         })
     }
 
@@ -53,6 +56,11 @@ impl AppState {
 
     pub(crate) fn tokens(&self) -> &TokenKey {
         &self.tokens
+    }
+
+    /// The backups under way.
+    pub(crate) fn backups(&self) -> &KeptBackups {
+        &self.backups
     }
 
     pub(crate) fn passwords(&self) -> &Passwords {

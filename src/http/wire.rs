@@ -4,6 +4,8 @@
 
 pub(crate) mod auth;
 
+pub(crate) mod backups;
+
 pub(crate) mod bodies;
 
 pub(crate) mod catalogue;

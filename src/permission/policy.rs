@@ -71,6 +71,8 @@ pub(crate) enum Action {
     UpdateNode,
     DestroyNode,
     PingNode,
+
+    BackUp,
 }
 
 /// A circumstance that permits.
@@ -146,5 +148,7 @@ pub(super) fn conditions(action: Action) -> &'static [Condition] {
         Action::ListNodes | Action::CreateNode | Action::RetrieveNode => &[LoggedIn],
         Action::UpdateNode | Action::DestroyNode => &[NodeItself],
         Action::PingNode => &[OnNode],
+
+        Action::BackUp => &[],
     }
 }

@@ -1,8 +1,15 @@
 //! The real program as the one who runs it meets it.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail by panicking, as tests do")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail by panicking, as tests do"
+)]
 
 /// A directory to work in, and the program in it.
 mod support;
 
 /// Settings from everywhere, and what is said of wrong ones.
 mod config;
+
+/// Backups of a server that works, and the servers that come of them.
+mod backup;

@@ -14,6 +14,9 @@ mod archives;
 /// Who somebody is: tokens and the headers that carry them.
 mod auth;
 
+/// Backups under way.
+mod backups;
+
 /// Many files in one change, and files under new names.
 mod bulk;
 

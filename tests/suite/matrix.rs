@@ -112,6 +112,10 @@ pub(crate) const ROWS: &[Row] = &[
     Row("PATCH", "/v1/nodes/{other node}", "{}", "", O),
     Row("DELETE", "/v1/nodes/{other node}", "", "", O),
     Row("GET", "/v1/nodes/{N}/ping", "", "@node", O),
+    Row("POST", "/v1/backups/create", "", "", R),
+    Row("GET", "/v1/backups/1/state", "", "", R),
+    Row("POST", "/v1/backups/1/contents", r#"{"handles":[]}"#, "", R),
+    Row("DELETE", "/v1/backups/1", "", "", R),
     // From here on what it is asked of is not the same afterwards.
     Row("DELETE", "/v1/datasets/{D}", "", "W", O),
     Row("DELETE", "/v1/datasets/{D}/reinstate", "", "", R),

@@ -158,6 +158,10 @@ fn read_error(error: &ReadError) -> Option<ApiError> {
         ReadError::IndexFailed { .. } | ReadError::Busy => {
             Some(ApiError::unavailable(sentence(error)))
         }
+        // The copy that a long answer is made from did not fit.
+        ReadError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Some(MutationError::OutOfSpace.into())
+        }
         ReadError::Corrupt { .. } | ReadError::Io { .. } => None,
     }
 }

@@ -127,6 +127,17 @@ impl IntoParams for PageOfFiles {
     }
 }
 
+/// `?from=` of what is sent from a byte on.
+pub(crate) struct From;
+
+impl IntoParams for From {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+        let number = number.default(Some(0.into())).build();
+        vec![in_query("from", "The first byte that is wanted.", number)]
+    }
+}
+
 /// `?metadata=true` of listings of files.
 pub(crate) struct WithMetadata;
 

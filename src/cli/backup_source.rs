@@ -1,0 +1,166 @@
+//! Where a backup comes from: a server, or a data directory that no server uses.
+
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use granary_engine::backup::Backup;
+use granary_engine::model::Digest;
+use granary_engine::{Engine, EngineOptions, OpenError};
+use serde::Deserialize;
+use tokio::sync::mpsc::Sender;
+
+use super::client::Client;
+use super::failure::Failure;
+
+/// A backup under way.
+pub(crate) enum Source {
+    /// Kept by a server.
+    Server { client: Box<Client>, pk: u64 },
+    /// Of a store that this process has open.
+    Directory { engine: Engine, backup: Backup },
+}
+
+#[derive(Deserialize)]
+struct Begun {
+    pk: u64,
+}
+
+impl Source {
+    /// Begins a backup at a server.
+    ///
+    /// # Errors
+    /// Any [`Failure`].
+    pub(crate) async fn of_server(client: Client) -> anyhow::Result<Self> {
+        let begun: Result<Begun, Failure> =
+            client.ask(client.http.post(client.url.action("backups/create"))).await;
+        match begun {
+            Ok(Begun { pk }) => Ok(Self::Server { client: Box::new(client), pk }),
+            Err(Failure::Forbidden { url, .. }) => bail!(
+                "only administrators may back up the store at {url}; log in as one: granary login \
+                 --url {url} --username NAME"
+            ),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Opens a store and begins a backup of it.
+    ///
+    /// # Errors
+    /// There is none, a server uses it, or it cannot be read.
+    pub(crate) async fn of_directory(directory: &Path) -> anyhow::Result<Self> {
+        if !directory.join("store").is_file() {
+            bail!("{} is no data directory of a granary server", directory.display());
+        }
+        let files = match std::fs::read(directory.join("token-key")) {
+            Ok(key) => vec![("token-key".to_owned(), key)],
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error).context("cannot read the token key"),
+        };
+        let path = directory.to_owned();
+        let opened =
+            tokio::task::spawn_blocking(move || Engine::open(path, &EngineOptions::default()));
+        let engine = match opened.await.context("opening the store broke; please report this")? {
+            Err(OpenError::Locked { path }) => bail!(
+                "a server uses {}; leave --data out to back it up through the server (--url)",
+                path.display()
+            ),
+            opened => opened?,
+        };
+        let backup = engine.begin_backup(files).await?;
+        Ok(Self::Directory { engine, backup })
+    }
+
+    /// Sends the state from a byte on.
+    pub(crate) fn send_state(
+        &self,
+        from: u64,
+    ) -> impl AsyncFnOnce(Sender<Bytes>) -> Result<(), Failure> {
+        async move |sender: Sender<Bytes>| match self {
+            Self::Server { client, pk } => {
+                let address = client.url.action(&format!("backups/{pk}/state?from={from}"));
+                pass_on(client, client.http.get(address), &sender).await
+            }
+            Self::Directory { backup, .. } => {
+                let state = backup.state();
+                let mut at = from;
+                loop {
+                    let chunk = state.chunk(at).await.map_err(local)?;
+                    at += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+                    // Whoever stops reading says why himself.
+                    if chunk.is_empty() || sender.send(chunk).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends contents.
+    pub(crate) fn send_contents(
+        &self,
+        digests: Vec<Digest>,
+    ) -> impl AsyncFnOnce(Sender<Bytes>) -> Result<(), Failure> {
+        async move |sender: Sender<Bytes>| match self {
+            Self::Server { client, pk } => {
+                let address = client.url.action(&format!("backups/{pk}/contents"));
+                let handles: Vec<String> = digests.iter().map(ToString::to_string).collect();
+                let body = serde_json::json!({ "handles": handles });
+                pass_on(client, client.http.post(address).json(&body), &sender).await
+            }
+            Self::Directory { backup, .. } => {
+                let mut frames = backup.read(digests);
+                while let Some(chunk) = frames.next().await {
+                    if sender.send(chunk).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// What an answer is that ended without an error and without all that was asked for.
+    pub(crate) fn cut_short(&self) -> Failure {
+        let reason = "the answer ended early".to_owned();
+        match self {
+            Self::Server { client, .. } => Failure::Unreachable { url: client.url.clone(), reason },
+            Self::Directory { .. } => local(io::Error::other(reason)),
+        }
+    }
+
+    /// Ends the backup; a server that cannot be told forgets it by itself.
+    pub(crate) async fn end(self) {
+        match self {
+            Self::Server { client, pk } => {
+                let address = client.url.action(&format!("backups/{pk}"));
+                client.send(client.http.delete(address)).await.ok();
+            }
+            Self::Directory { engine, backup } => {
+                drop(backup);
+                engine.shutdown().await;
+            }
+        }
+    }
+}
+
+fn local(source: io::Error) -> Failure {
+    Failure::Local { path: "the data directory".into(), source }
+}
+
+async fn pass_on(
+    client: &Client,
+    request: reqwest::RequestBuilder,
+    sender: &Sender<Bytes>,
+) -> Result<(), Failure> {
+    let mut response = client.send(request).await?;
+    loop {
+        let chunk = response.chunk().await;
+        let chunk = chunk.map_err(|error| Failure::on_the_way(&client.url, &error))?;
+        let Some(chunk) = chunk else { return Ok(()) };
+        if sender.send(chunk).await.is_err() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! `granary restore`: a data directory out of a backup.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use granary_engine::backup::{BackupDirectory, RestoreOptions, Restored, StateSummary, restore};
+use indicatif::{HumanBytes, HumanCount};
+
+use super::progress::{Counters, Progress};
+use super::{Ending, complain, say};
+
+/// Restore a backup into a new data directory.
+///
+/// The new directory is the same server: datasets, versions, users with their passwords, and the
+/// key that signs tokens. Every content is checked against its digest. A directory whose restore
+/// was interrupted opens as no server; run the command again, it starts over.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Directory that backups were made to.
+    src: PathBuf,
+    /// The new data directory; it must be empty or not there.
+    #[arg(long, value_name = "DIR", required_unless_present = "list")]
+    data: Option<PathBuf>,
+    /// Name of the backup; without it the newest one is restored.
+    #[arg(long, value_name = "NAME")]
+    state: Option<String>,
+    /// List the backups there are, and do nothing.
+    #[arg(long)]
+    list: bool,
+    /// Restore also a backup that lacks contents; their files are there and cannot be read.
+    #[arg(long)]
+    incomplete: bool,
+}
+
+/// Runs the command.
+pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
+    let Options { src, data, state, list, incomplete } = options;
+    let listed = src.clone();
+    let states = in_background(move || BackupDirectory::states(&listed)).await??;
+    let data = match data {
+        Some(data) if !list => data,
+        Some(_) | None => return show(&states),
+    };
+    let counters = Arc::new(Counters::default());
+    let wanted = |summary: &&StateSummary| state.as_ref().is_none_or(|name| *name == summary.name);
+    if let Some(state) = states.iter().rfind(wanted) {
+        counters.expect(state.contents, state.content_bytes);
+    }
+    let progress = Progress::start(Arc::clone(&counters));
+    let target = data.clone();
+    let restoring = in_background(move || {
+        let options = RestoreOptions { state, incomplete, ..RestoreOptions::default() };
+        restore(&src, &target, &options, &|contents, bytes| {
+            counters.files_done(contents);
+            counters.bytes_done(bytes);
+        })
+    });
+    let restored = restoring.await;
+    progress.finish();
+    tell(&restored??, &data)
+}
+
+fn tell(restored: &Restored, data: &Path) -> anyhow::Result<Ending> {
+    let Restored { state, rows, contents, content_bytes, missing } = restored;
+    say(format_args!(
+        "restored backup {state}: {} rows, {} contents ({}) into {}",
+        HumanCount(*rows),
+        HumanCount(*contents),
+        HumanBytes(*content_bytes),
+        data.display()
+    ))?;
+    if *missing == 0 {
+        return Ok(Ending::Complete);
+    }
+    complain(format_args!(
+        "{} contents are missing; their files are there and cannot be read until the same contents \
+         are uploaded again",
+        HumanCount(*missing)
+    ));
+    Ok(Ending::Incomplete)
+}
+
+fn show(states: &[StateSummary]) -> anyhow::Result<Ending> {
+    let row = |name: &str, rows: &str, contents: &str, bytes: &str| {
+        say(format_args!("{name:<32}  {rows:>12}  {contents:>12}  {bytes:>12}"))
+    };
+    row("NAME", "ROWS", "CONTENTS", "BYTES")?;
+    for state in states {
+        let count = |number| HumanCount(number).to_string();
+        let bytes = HumanBytes(state.content_bytes).to_string();
+        row(&state.name, &count(state.rows), &count(state.contents), &bytes)?;
+    }
+    Ok(Ending::Complete)
+}
+
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.context("the restore broke; please report this")
+}
