@@ -19,6 +19,9 @@ mod catalogue;
 /// What is reclaimed, folded and moved beside the changes.
 mod background;
 
+/// Stores and backups of earlier versions.
+mod formats;
+
 /// Many clients at once.
 mod concurrency;
 
