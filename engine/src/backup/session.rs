@@ -29,7 +29,7 @@ pub struct Backup {
     sequence: Sequence,
 }
 
-/// Takes a state. Blocks for about a microsecond a row.
+/// Takes a state. Blocks until every row is copied.
 pub(crate) fn begin(
     store: &Arc<Store>,
     key: &StoreKey,

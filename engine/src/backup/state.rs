@@ -109,7 +109,7 @@ pub(super) struct Written {
     pub(super) content_bytes: u64,
 }
 
-/// Writes a state. Takes about a microsecond a row, during which the index cannot use old pages
+/// Writes a state. Reads every row once, during which the index cannot use old pages
 /// again.
 ///
 /// # Errors

@@ -60,7 +60,7 @@ impl Engine {
 
     /// One committed state of the whole store for a backup (I8), with a lease on its contents, and
     /// `files` of the data directory that the engine does not know. Waits until the rows are
-    /// copied, about a microsecond each.
+    /// copied.
     ///
     /// # Errors
     /// The index cannot be read, or there is no space for the copy of its rows.
