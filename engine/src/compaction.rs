@@ -14,7 +14,8 @@ use crate::disk::reserve_bytes;
 use crate::error::{MutationError, ReadError};
 use crate::index::{IndexError, tables};
 use crate::limits::{
-    CHANGE_BYTES_MAX, CHANGE_FILES_MAX, INLINE_BYTES_MAX, SEGMENT_LIVE_PERCENT_MIN,
+    CHANGE_BYTES_MAX, CHANGE_FILES_MAX, COMPACTION_GAIN_PERCENT_MIN, DEAD_PERCENT_MAX,
+    INLINE_BYTES_MAX, MOVED_CONTENT_EXTRA_BYTES, SEGMENT_LIVE_PERCENT_MIN,
 };
 use crate::model::change::{BlobPlace, Change, NewBlob, Relocation, SegmentId};
 use crate::store::Store;
@@ -24,16 +25,44 @@ use crate::store::Store;
 pub(crate) struct Compactor {
     store: Arc<Store>,
     committer: Arc<Committer>,
-    /// Segments that kept live bytes after they were compacted, and how many: nothing is tried
-    /// again before that number changes.
+    /// Segments that kept live bytes after they were compacted, or were not worth it, and how
+    /// many: nothing is tried again before that number has fallen.
     fruitless: HashMap<SegmentId, u64>,
 }
 
-/// A segment that is worth compacting.
-#[derive(Debug, Clone, Copy)]
+/// A segment that may be worth compacting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Candidate {
     segment: SegmentId,
     live_bytes: u64,
+    /// Live and dead.
+    bytes: u64,
+}
+
+impl Candidate {
+    fn dead_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.live_bytes)
+    }
+
+    fn is_mostly_dead(&self) -> bool {
+        self.live_bytes.saturating_mul(100) < self.bytes.saturating_mul(SEGMENT_LIVE_PERCENT_MIN)
+    }
+}
+
+/// Of the segments that hold live contents those to compact, the least live first.
+fn worth_compacting(mut sealed: Vec<Candidate>) -> Vec<Candidate> {
+    let live: u64 = sealed.iter().map(|candidate| candidate.live_bytes).sum();
+    let mut dead: u64 = sealed.iter().map(Candidate::dead_bytes).sum();
+    sealed.sort_by_key(|candidate| candidate.live_bytes);
+    sealed.retain(|candidate| {
+        let too_much = dead.saturating_mul(100) > live.saturating_mul(DEAD_PERCENT_MAX);
+        let is_worth_it = candidate.is_mostly_dead() || too_much;
+        if is_worth_it {
+            dead -= candidate.dead_bytes();
+        }
+        is_worth_it
+    });
+    sealed
 }
 
 impl Compactor {
@@ -56,9 +85,8 @@ impl Compactor {
             if is_stopping() || space.available < candidate.live_bytes + reserve / 2 {
                 break;
             }
-            let Candidate { segment, live_bytes } = candidate;
-            tracing::info!(segment = segment.0, live_bytes, "compacting a segment");
-            match self.move_live(segment, is_stopping) {
+            let segment = candidate.segment;
+            match self.move_live(candidate, is_stopping) {
                 Err(error) if !matches!(error, MutationError::Read(_)) => return Err(error),
                 Err(error) => {
                     let segment = segment.0;
@@ -74,24 +102,33 @@ impl Compactor {
         Ok(())
     }
 
-    /// Segments before the journal's head that hold live contents, but few.
+    /// Segments before the journal's head that hold live contents, but few; and, while more than
+    /// the bound is dead in all of them together, the deadest ones.
     fn candidates(&mut self) -> Result<Vec<Candidate>, MutationError> {
         let snapshot = self.store.snapshot()?;
         let head = snapshot.applied_position()?;
         let segments = self.store.segments.ids();
         self.fruitless.retain(|segment, _| segments.contains(segment));
-        let mut candidates = Vec::new();
+        let mut sealed = Vec::new();
         for segment in segments.into_iter().filter(|segment| Some(*segment) < head) {
-            let live_bytes = self.live_bytes(segment)?;
-            let bytes = self.store.segments.length(segment);
-            let mostly_dead = live_bytes.saturating_mul(100) < bytes * SEGMENT_LIVE_PERCENT_MIN;
-            let tried = self.fruitless.get(&segment) == Some(&live_bytes);
-            if live_bytes > 0 && mostly_dead && !tried {
-                candidates.push(Candidate { segment, live_bytes });
+            let candidate = Candidate {
+                segment,
+                live_bytes: self.live_bytes(segment)?,
+                bytes: self.store.segments.length(segment),
+            };
+            // What holds nothing goes with the next checkpoint.
+            if candidate.live_bytes > 0 && !self.was_fruitless(candidate) {
+                sealed.push(candidate);
             }
         }
-        candidates.sort_by_key(|candidate| candidate.live_bytes);
-        Ok(candidates)
+        Ok(worth_compacting(sealed))
+    }
+
+    /// Whether hardly anything has died since moving the rest was tried, or was not worth it.
+    fn was_fruitless(&self, candidate: Candidate) -> bool {
+        let gain = candidate.bytes.saturating_mul(COMPACTION_GAIN_PERCENT_MIN) / 100;
+        let then = self.fruitless.get(&candidate.segment);
+        then.is_some_and(|then| candidate.live_bytes.saturating_add(gain) > *then)
     }
 
     fn live_bytes(&self, segment: SegmentId) -> Result<u64, MutationError> {
@@ -102,15 +139,22 @@ impl Compactor {
 
     fn move_live(
         &self,
-        segment: SegmentId,
+        candidate: Candidate,
         is_stopping: &dyn Fn() -> bool,
     ) -> Result<(), MutationError> {
+        let Candidate { segment, live_bytes, bytes } = candidate;
         let mut found = Vec::new();
         let visited = self.store.segments.blobs_of(segment, |blob| {
             found.push(blob);
             true
         });
         visited.map_err(|source| ReadError::Io { what: "a segment", source })?;
+        let moved_bytes = self.moved_bytes(&found)?;
+        // Of a segment full of very short contents much is neither live nor dead.
+        if moved_bytes.saturating_mul(100) > bytes * (100 - COMPACTION_GAIN_PERCENT_MIN) {
+            return Ok(());
+        }
+        tracing::info!(segment = segment.0, live_bytes, bytes, "compacting a segment");
         let mut batch = Batch::default();
         for blob in &found {
             if is_stopping() {
@@ -125,6 +169,17 @@ impl Compactor {
             }
         }
         batch.submit(&self.committer)
+    }
+
+    /// What the live ones of these contents take once they were moved.
+    fn moved_bytes(&self, found: &[NewBlob]) -> Result<u64, MutationError> {
+        let mut bytes = 0;
+        for blob in found {
+            if self.is_live_at(blob)? {
+                bytes += blob.length + MOVED_CONTENT_EXTRA_BYTES;
+            }
+        }
+        Ok(bytes)
     }
 
     /// A content of the segment, checked and in memory again; `None` if it is to stay or to go.
@@ -175,5 +230,26 @@ impl Batch {
         let change = Change::Relocate { moves: self.moves };
         committer.submit(Submission { change, contents: self.contents, reply })?;
         ticket.redeem_blocking().map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(id: u64, live_bytes: u64) -> Candidate {
+        Candidate { segment: SegmentId(id), live_bytes, bytes: 100 }
+    }
+
+    #[test]
+    fn the_deadest_segments_are_compacted_until_little_of_all_is_dead() {
+        let all_alive = vec![segment(1, 90), segment(2, 85)];
+        assert_eq!(worth_compacting(all_alive), []);
+        let mostly_dead = segment(3, 10);
+        let many: Vec<_> = (10..30).map(|id| segment(id, 95)).chain([mostly_dead]).collect();
+        assert_eq!(worth_compacting(many), [mostly_dead]);
+        // A third of the live bytes is dead: 25 of 75, then 15 of 75.
+        let evenly = vec![segment(1, 75), segment(2, 76), segment(3, 74), segment(4, 75)];
+        assert_eq!(worth_compacting(evenly), [segment(3, 74), segment(1, 75)]);
     }
 }

@@ -131,6 +131,17 @@ pub const FILE_BYTES_MAX: u64 = 1 << 40;
 /// Share of a segment, in percent, that must be live; below it the rest is moved away.
 pub const SEGMENT_LIVE_PERCENT_MIN: u64 = 50;
 
+/// Dead bytes of all segments, in percent of the live ones, beyond which the deadest segments are
+/// compacted too, however much of them lives.
+pub const DEAD_PERCENT_MAX: u64 = 20;
+
+/// Bytes that a content takes in a segment beside its own, once it was moved: its part of the
+/// record, generously.
+pub const MOVED_CONTENT_EXTRA_BYTES: u64 = 128;
+
+/// Share of a segment, in percent, that moving its live contents must free to be worth it.
+pub const COMPACTION_GAIN_PERCENT_MIN: u64 = 10;
+
 /// How long a dataset stands still for a change that was planned on it; one that takes longer is
 /// refused by the expectations that it states.
 pub const HOLD_MAX: Duration = Duration::from_mins(10);
@@ -263,6 +274,18 @@ pub const LISTING_ROWS_MAX: usize = 20_000;
 /// Bytes of names and metadata after which a page of a listing ends early.
 pub const LISTING_BYTES_MAX: usize = 8 << 20;
 
-/// Rows that layers of a stack may hide from each other before they are folded or swept away;
-/// fewer are not worth the writing.
-pub const HIDDEN_ROWS_ALLOWED: u64 = 1024;
+/// Rows that layers of a stack may hide from each other, however few files it shows; fewer are not
+/// worth the writing. What they name keeps its bytes.
+pub const HIDDEN_ROWS_FEW: u64 = 16;
+
+/// Hidden rows of a stack that is a dataset's own, in percent of the files it shows, before they
+/// are swept away.
+pub const HIDDEN_OWN_PERCENT_MAX: u64 = 10;
+
+/// Hidden rows of a dataset's own stack at which they are swept away, however many files it shows:
+/// sweeping costs little more than what was deleted.
+pub const HIDDEN_OWN_ROWS_MAX: u64 = 1024;
+
+/// Hidden rows of a stack that others share, in percent of the files it shows, before it is folded
+/// into one of its own: that writes a row for every file that is shown.
+pub const HIDDEN_SHARED_PERCENT_MAX: u64 = 25;

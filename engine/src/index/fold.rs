@@ -16,7 +16,8 @@ use super::sweep::{SweepJob, wants_sweep};
 use super::{Index, IndexError, tables};
 use crate::codec;
 use crate::limits::{
-    BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX, HIDDEN_ROWS_ALLOWED, STACK_LAYERS_MAX,
+    BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX, HIDDEN_ROWS_FEW, HIDDEN_SHARED_PERCENT_MAX,
+    STACK_LAYERS_MAX,
 };
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, DatasetId, LayerId, SetId};
@@ -66,7 +67,7 @@ pub(crate) fn choose_run(
     file_count: u64,
 ) -> Option<std::ops::Range<usize>> {
     let all: u64 = rows.iter().map(|layer| layer.rows).sum::<u64>() + top.rows;
-    if !rows.is_empty() && all > 2 * file_count + HIDDEN_ROWS_ALLOWED {
+    if !rows.is_empty() && hides_much(all, file_count) {
         return Some(0..rows.len());
     }
     let pairs = || rows.iter().zip(rows.iter().skip(1)).enumerate();
@@ -82,6 +83,13 @@ pub(crate) fn choose_run(
     }
     let smallest = pairs().min_by_key(|(_, (upper, lower))| upper.all() + lower.all());
     smallest.map(|(at, _)| at..at + 2)
+}
+
+/// Whether so many rows are many for a stack that shows so many files. Rows beyond the files are
+/// tombstones and what they or other files hide.
+fn hides_much(rows: u64, file_count: u64) -> bool {
+    let allowed = HIDDEN_ROWS_FEW + file_count.saturating_mul(HIDDEN_SHARED_PERCENT_MAX) / 100;
+    rows > file_count.saturating_add(allowed)
 }
 
 /// Datasets from an id on whose stacks want a fold or a sweep, and the id from which on none were
@@ -159,7 +167,7 @@ impl Group<'_> {
         range: std::ops::Range<usize>,
     ) -> Result<std::ops::Range<usize>, IndexError> {
         let all: u64 = rows.iter().map(|layer| layer.rows).sum();
-        if all <= 2 * header.file_count + HIDDEN_ROWS_ALLOWED {
+        if !hides_much(all, header.file_count) {
             return Ok(range.start + 1..range.end + 1);
         }
         self.freeze_top(header)?;
@@ -315,5 +323,9 @@ mod tests {
     fn hidden_rows_fold_the_whole_stack() {
         let rows = [layer(2, 10_000), layer(2, 10_000)];
         assert_eq!(choose_run(&rows, layer(1, 0), 100), Some(0..2));
+        // A third of what is shown is hidden, an eighth of it.
+        let rows = [layer(2, 2_000), layer(2, 10_000)];
+        assert_eq!(choose_run(&rows, layer(1, 0), 9_000), Some(0..2));
+        assert_eq!(choose_run(&rows, layer(1, 0), 11_000), None);
     }
 }

@@ -13,7 +13,9 @@ use super::IndexError;
 use super::apply::Group;
 use super::rows::{FileRow, LayerRow};
 use crate::codec;
-use crate::limits::{BACKGROUND_ROWS_MAX, HIDDEN_ROWS_ALLOWED};
+use crate::limits::{
+    BACKGROUND_ROWS_MAX, HIDDEN_OWN_PERCENT_MAX, HIDDEN_OWN_ROWS_MAX, HIDDEN_ROWS_FEW,
+};
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, DatasetId, LayerId, Sequence};
 
@@ -40,7 +42,9 @@ pub(crate) enum SweepOutcome {
 /// files are tombstones and what they or other files hide.
 pub(crate) fn wants_sweep(layers: &[LayerRow], file_count: u64) -> bool {
     let all: u64 = layers.iter().map(|layer| layer.rows).sum();
-    layers.len() > 1 && is_own(layers) && all > file_count + HIDDEN_ROWS_ALLOWED
+    let allowed = HIDDEN_ROWS_FEW + file_count.saturating_mul(HIDDEN_OWN_PERCENT_MAX) / 100;
+    let allowed = allowed.min(HIDDEN_OWN_ROWS_MAX);
+    layers.len() > 1 && is_own(layers) && all > file_count + allowed
 }
 
 /// Whether no other dataset shares a layer.
@@ -160,6 +164,8 @@ mod tests {
         assert!(!wants_sweep(&shared, 900_000));
         let nothing_hidden = [layer(1, 5), layer(1, 100_000), layer(1, 1_000_000)];
         assert!(!wants_sweep(&nothing_hidden, 1_100_005));
+        let few_files = [layer(1, 30), layer(1, 60)];
+        assert!(wants_sweep(&few_files, 30));
         let little_hidden = [layer(1, 500), layer(1, 1_000_000)];
         assert!(!wants_sweep(&little_hidden, 999_500));
     }

@@ -5,11 +5,13 @@ use crate::codec;
 use crate::error::MutationError;
 use crate::index::IndexError;
 use crate::index::rows::FileRow;
+use crate::limits::HIDDEN_ROWS_FEW;
 use crate::model::change::NewFile;
 use crate::model::{Dataset, DatasetId, Digest, FileRecord, LayerId};
 
-/// Rows of a top layer at which the background looks whether deletions have hidden too much.
-const TOMBSTONES_NOTICED: u64 = 1024;
+/// Rows of a top layer at which the background looks whether deletions have hidden too much: it
+/// reads a few rows for that, however large the dataset is.
+const TOMBSTONES_NOTICED: u64 = HIDDEN_ROWS_FEW;
 
 impl Group<'_> {
     pub(super) fn add_files(
