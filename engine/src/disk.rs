@@ -124,6 +124,15 @@ pub trait DiskFile: Debug + Send + Sync {
     /// [`io::ErrorKind::StorageFull`] if there is none; the file may have grown all the same.
     fn allocate(&self, offset: u64, length: u64) -> io::Result<()>;
 
+    /// Reserves disk space for a range, which may lie beyond the end, and changes neither content
+    /// nor length. By itself a disk promises nothing here.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] if there is none; some of it may be reserved all the same.
+    fn set_aside(&self, _offset: u64, _length: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes content and length durable. After an error nothing may be assumed about either, and
     /// it must not be tried again (I7).
     fn sync_data(&self) -> io::Result<()>;

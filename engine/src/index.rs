@@ -132,9 +132,10 @@ impl Index {
         cache_bytes: usize,
     ) -> Result<Self, IndexError> {
         let file = disk.open(INDEX_PATH, mode).map_err(redb::StorageError::Io)?;
+        let file = backend::DiskBackend::new(file).map_err(redb::StorageError::Io)?;
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        let database = builder.create_with_backend(backend::DiskBackend::new(file))?;
+        let database = builder.create_with_backend(file)?;
         Ok(Self { database, _lock: None })
     }
 

@@ -26,6 +26,10 @@ pub const GROUP_BYTES_MAX: u64 = 8 << 20;
 /// Changes in one group; bounds the index transaction that applies it.
 pub const GROUP_CHANGES_MAX: usize = 4096;
 
+/// Bytes of disk space that the index has set aside beyond what it uses: what deletions and a
+/// checkpoint write while another program has taken all the rest of the disk.
+pub const INDEX_AHEAD_BYTES: u64 = 4 << 20;
+
 /// Groups that are synced and not yet applied; group n+1 syncs while n is applied.
 pub const GROUPS_AHEAD_MAX: usize = 4;
 

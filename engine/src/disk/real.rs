@@ -193,6 +193,15 @@ impl DiskFile for RealFile {
         }
     }
 
+    fn set_aside(&self, offset: u64, length: u64) -> io::Result<()> {
+        let flags = FallocateFlags::KEEP_SIZE;
+        match retry_on_intr(|| fallocate(&self.file, flags, offset, length)) {
+            // The file system cannot reserve, or nothing was asked for.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
@@ -281,6 +290,22 @@ mod tests {
         assert!(!file.read_exact_at_nowait(&mut buffer, 0).unwrap());
         let error = file.read_exact_at(&mut buffer, 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn space_that_is_set_aside_changes_neither_length_nor_content() {
+        use std::os::unix::fs::MetadataExt;
+
+        let (temporary, disk) = disk();
+        let file = disk.open("file", OpenMode::CreateNew).unwrap();
+        file.write_all_at(&[IoSlice::new(b"bytes")], 0).unwrap();
+        file.set_aside(0, 1 << 20).unwrap();
+        assert_eq!(file.len().unwrap(), 5);
+        let metadata = temporary.path().join("a/b/file").metadata().unwrap();
+        assert!(metadata.blocks() * 512 >= 1 << 20, "{} blocks", metadata.blocks());
+        let mut found = [0; 5];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert_eq!(&found, b"bytes");
     }
 
     #[test]

@@ -2,21 +2,39 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 
 use crate::disk::DiskFile;
+use crate::limits::INDEX_AHEAD_BYTES;
 
 /// The index's file as redb wants it.
+///
+/// redb extends its file with holes, for which a full disk has no blocks. So space for the whole
+/// file, and for some growth, is set aside ahead, as far as the disk has it (I7).
 #[derive(Debug)]
 pub(crate) struct DiskBackend {
     file: Arc<dyn DiskFile>,
+    /// The disk had no space for some of it; the next sync tries again.
+    lacks_space: AtomicBool,
 }
 
 impl DiskBackend {
-    pub(crate) fn new(file: Arc<dyn DiskFile>) -> Self {
-        Self { file }
+    pub(crate) fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
+        let length = file.len()?;
+        let backend = Self { file, lacks_space: AtomicBool::new(false) };
+        backend.set_aside(0, length);
+        Ok(backend)
+    }
+
+    /// Sets aside space from an offset to some way behind the end. Without it the file grows as it
+    /// can, so an error is no failure.
+    fn set_aside(&self, from: u64, end: u64) {
+        let length = end.saturating_sub(from).saturating_add(INDEX_AHEAD_BYTES);
+        let lacks_space = self.file.set_aside(from, length).is_err();
+        self.lacks_space.store(lacks_space, Ordering::Relaxed);
     }
 }
 
@@ -30,10 +48,17 @@ impl StorageBackend for DiskBackend {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
+        let before = self.file.len()?;
+        // First, so that what is ahead already serves the growth.
+        self.file.set_len(length)?;
+        self.set_aside(before.min(length), length);
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if self.lacks_space.load(Ordering::Relaxed) {
+            self.set_aside(0, self.file.len()?);
+        }
         self.file.sync_data()
     }
 
