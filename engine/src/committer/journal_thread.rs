@@ -80,7 +80,7 @@ impl JournalThread {
                 Ok(()) => return Some(group),
                 Err(AppendError::OutOfSpace) => {}
                 Err(AppendError::Failed(error)) => {
-                    self.refuse(group, error);
+                    self.refuse(group, &error);
                     return None;
                 }
             }
@@ -95,7 +95,7 @@ impl JournalThread {
         if !growing.is_empty() {
             tracing::warn!(available_bytes = space, refused = growing.len(), "no space left");
             if let Err(AppendError::Failed(error)) = self.give_up_segment() {
-                self.refuse(growing.into_iter().chain(shrinking).collect(), error);
+                self.refuse(growing.into_iter().chain(shrinking).collect(), &error);
                 return None;
             }
         }
@@ -106,8 +106,8 @@ impl JournalThread {
     }
 
     /// I7 for a group of which nothing reached the journal.
-    fn refuse(&self, group: Vec<Submission>, error: std::io::Error) {
-        let cause = Arc::new(error);
+    fn refuse(&self, group: Vec<Submission>, error: &std::io::Error) {
+        let cause = Arc::new(journal_failed(error));
         self.queue.fail(&cause);
         for submission in group {
             let cause = Arc::clone(&cause);
@@ -143,7 +143,7 @@ impl JournalThread {
                 return Ok(());
             }
             Err(AppendError::Failed(error)) => {
-                self.fail(group, error);
+                self.fail(group, &error);
                 return Err(());
             }
         };
@@ -171,8 +171,8 @@ impl JournalThread {
     }
 
     /// I7: nothing more is taken, and replay decides about this group.
-    fn fail(&self, group: Vec<Submission>, error: std::io::Error) {
-        let cause = Arc::new(error);
+    fn fail(&self, group: Vec<Submission>, error: &std::io::Error) {
+        let cause = Arc::new(journal_failed(error));
         self.queue.fail(&cause);
         for Submission { contents, reply, .. } in group {
             // Replay may find the record, so its large files must stay (I2); if it does not, the
@@ -218,6 +218,11 @@ impl JournalThread {
         }
         records
     }
+}
+
+/// What a person is told of a failed write or sync.
+fn journal_failed(error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("the journal failed: {error}"))
 }
 
 /// The changes' bytes; a change beyond the codec's limit is refused.
