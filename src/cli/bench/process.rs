@@ -3,10 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{major, minor};
 use rustix::param::clock_ticks_per_second;
+
+/// What the kernel calls a sector in its counts, whatever the disk's own are.
+const SECTOR_BYTES: u64 = 512;
 
 /// What some processes had taken at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +22,8 @@ pub(crate) struct Usage {
     /// Bytes of memory that are resident, and the most that ever were.
     pub(crate) resident: u64,
     pub(crate) resident_peak: u64,
-    /// Bytes that were to be written to a disk; unknown for processes of others.
+    /// Bytes that the disks under their open files have taken, whoever wrote them; unknown for
+    /// processes of others, and where there is no disk below.
     pub(crate) written: Option<u64>,
 }
 
@@ -51,27 +57,56 @@ impl Processes {
     /// What they have taken by now; nothing if none of them is left.
     pub(crate) fn usage(&self) -> Option<Usage> {
         let each: Vec<Usage> = self.0.iter().filter_map(|id| usage(*id)).collect();
-        each.into_iter().reduce(|sum, one| Usage {
+        let sum = each.into_iter().reduce(|sum, one| Usage {
             at: sum.at,
             processor: sum.processor + one.processor,
             resident: sum.resident + one.resident,
             resident_peak: sum.resident_peak + one.resident_peak,
-            written: sum.written.zip(one.written).map(|(sum, one)| sum + one),
-        })
+            written: None,
+        });
+        Some(Usage { written: self.written(), ..sum? })
+    }
+
+    /// Not `write_bytes` of `/proc/PID/io`: that counts pages that became dirty, and where a file
+    /// system caches in large folios, all pages of a folio for a byte that changed in it.
+    fn written(&self) -> Option<u64> {
+        let devices: BTreeSet<(u32, u32)> = self.0.iter().flat_map(|id| devices_of(*id)).collect();
+        let disks = fs::read_to_string("/proc/diskstats").ok()?;
+        let taken = devices.iter().filter_map(|device| sectors_written(&disks, *device));
+        taken.reduce(|sum, one| sum + one).map(|sectors| sectors * SECTOR_BYTES)
     }
 }
 
 fn usage(id: u32) -> Option<Usage> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let io = fs::read_to_string(format!("/proc/{id}/io")).ok();
     Some(Usage {
         at: Instant::now(),
         processor: processor_time(&stat)?,
         resident: kibibytes(&status, "VmRSS:")?,
         resident_peak: kibibytes(&status, "VmHWM:")?,
-        written: io.and_then(|io| value(&io, "write_bytes:")?.parse().ok()),
+        written: None,
     })
+}
+
+/// The disks that hold the regular files that a process has open.
+fn devices_of(id: u32) -> Vec<(u32, u32)> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{id}/fd")) else {
+        return Vec::new();
+    };
+    let files = entries.flatten().filter_map(|entry| fs::metadata(entry.path()).ok());
+    let devices = files.filter(fs::Metadata::is_file).map(|file| file.dev());
+    devices.map(|device| (major(device), minor(device))).collect()
+}
+
+/// Lines hold: major and minor number, name, and as the tenth field the sectors written.
+fn sectors_written(disks: &str, (major, minor): (u32, u32)) -> Option<u64> {
+    let lines = disks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let number = |fields: &[&str], at: usize| fields.get(at)?.parse::<u64>().ok();
+    let is_it = |fields: &Vec<&str>| {
+        number(fields, 0) == Some(major.into()) && number(fields, 1) == Some(minor.into())
+    };
+    number(&lines.into_iter().find(is_it)?, 9)
 }
 
 /// User and system time, the 14th and 15th field. The second is a name in parentheses, which may
@@ -135,7 +170,15 @@ mod tests {
         assert_eq!(found.0, [std::process::id()]);
         let usage = found.usage().unwrap();
         assert!(usage.resident > 0 && usage.resident_peak >= usage.resident);
-        assert!(usage.written.is_some());
+    }
+
+    #[test]
+    fn bytes_written_are_those_of_the_disk_below() {
+        let disks = "   7   0 loop0 173 3 6382 292 455 201 145544 1374 0 628\n 254  16 vdb 1 2 3 4 \
+                     5 6 70 8 9 10\n 254   1 vda1 9 9 9 9 9 9 99 9\n";
+        assert_eq!(sectors_written(disks, (7, 0)), Some(145_544));
+        assert_eq!(sectors_written(disks, (254, 16)), Some(70));
+        assert_eq!(sectors_written(disks, (0, 27)), None, "memory is no disk");
     }
 
     #[test]
