@@ -51,6 +51,9 @@ mod segment;
 
 mod writer;
 
+#[cfg(feature = "simulation")]
+pub(crate) mod fuzzing;
+
 #[cfg(test)]
 mod crash_tests;
 

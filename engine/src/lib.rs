@@ -90,6 +90,11 @@ mod interleavings;
 // The port to the disk.
 pub mod disk;
 
+// Doors for the fuzz targets.
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use archive::intake::IntakeKind;
 #[cfg(feature = "simulation")]
 pub use archive::intake::read_archive;

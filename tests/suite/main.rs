@@ -1,7 +1,9 @@
 //! The API as its clients see it: stories through the router, each over a store of its own.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
+    unreachable_pub,
     reason = "helpers of tests may fail by panicking, as tests do"
 )]
 
@@ -94,3 +96,10 @@ mod nodes;
 
 /// What was soft-deleted long ago, and goes.
 mod purge;
+
+/// The seeds of the fuzz targets that speak HTTP.
+mod seeds;
+
+/// A server over a simulated disk, which those targets share.
+#[path = "../../fuzz/src/server.rs"]
+mod server;

@@ -46,6 +46,9 @@ mod sequence;
 /// Workloads on a disk that stops.
 mod power_cut;
 
+/// The seeds of the fuzz targets.
+mod seeds;
+
 /// The reference's operations on an engine.
 mod driver;
 
