@@ -32,7 +32,7 @@ use crate::supervisor::Supervisor;
 pub(crate) use copy::copy_files;
 pub use delete::FileSelection;
 pub(crate) use delete::delete_files;
-pub(crate) use intake::{Staged, add_files, commit, stage_tar};
+pub(crate) use intake::{Staged, add_files, add_tar, commit, stage_tar};
 pub(crate) use merge::merge_datasets;
 pub(crate) use metadata::set_many_metadata;
 

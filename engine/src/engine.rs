@@ -15,6 +15,7 @@ mod reads;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::archive::kept::KeptManifests;
 use crate::archive::press::Press;
@@ -30,8 +31,8 @@ use crate::error::{MutationError, OpenError};
 use crate::journal::JournalOptions;
 use crate::leases::Leases;
 use crate::limits::{
-    ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, BULK_CHANGES_MAX, INTAKE_WAIT_MAX,
-    INTAKES_STREAMED_MAX, INTAKES_WAITING_MAX, MANIFESTS_MADE_MAX, SEGMENT_BYTES,
+    ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, BULK_CHANGES_MAX, INTAKES_STREAMED_MAX,
+    MANIFESTS_MADE_MAX, SEGMENT_BYTES,
 };
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
@@ -168,7 +169,7 @@ impl Engine {
             },
             manifest_turns: Turns::new(MANIFESTS_MADE_MAX, ARCHIVES_WAITING_MAX, ARCHIVE_WAIT_MAX),
             manifests: Arc::default(),
-            intake_turns: Turns::new(INTAKES_STREAMED_MAX, INTAKES_WAITING_MAX, INTAKE_WAIT_MAX),
+            intake_turns: Turns::new(INTAKES_STREAMED_MAX, 0, Duration::ZERO),
             housekeeping,
             key,
             is_new,

@@ -213,14 +213,8 @@ pub const INTAKE_TAR_HEADER_BYTES_MAX: usize = 1 << 20;
 pub const INTAKE_TAR_TAIL_BYTES_MAX: usize = 16 << 20;
 
 /// Tars that are taken in while they arrive. Each keeps a thread of the blocking pool and up to
-/// [`CHANGE_BYTES_MAX`] of upload memory as long as its sender takes.
+/// [`CHANGE_BYTES_MAX`] of upload memory as long as its sender takes; others are spooled first.
 pub const INTAKES_STREAMED_MAX: usize = 8;
-
-/// Tars that wait for that; the next one is told to come back.
-pub const INTAKES_WAITING_MAX: usize = 64;
-
-/// How long a tar waits before its sender is told to come back.
-pub const INTAKE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes of a tar that go to its reader at a time, and how many of them may wait for it.
 pub const INTAKE_CHUNK_BYTES: usize = 64 << 10;

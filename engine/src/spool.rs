@@ -178,6 +178,24 @@ impl SpoolUpload {
         Ok(())
     }
 
+    /// Moves what is in memory to the file; a sender that lets wait is not to hold any.
+    ///
+    /// # Errors
+    /// As [`SpoolUpload::write`].
+    pub(crate) async fn rest(&mut self) -> Result<(), MutationError> {
+        let mut spool = self.spool.take().ok_or_else(abandoned)?;
+        if !spool.buffer.is_empty() {
+            spool = on_blocking_pool(move || {
+                spool.spill().map_err(staging_error)?;
+                spool.buffer = Vec::new();
+                Ok(spool)
+            })
+            .await?;
+        }
+        self.spool = Some(spool);
+        Ok(())
+    }
+
     /// Ends the content.
     ///
     /// # Errors
@@ -323,6 +341,14 @@ mod tests {
         }
         let spooled = upload.finish().await.unwrap();
         assert_eq!(chunks(&spooled).await, content);
+
+        let mut upload = SpoolUpload::new(disk.clone(), 3_000_000);
+        for piece in content.chunks(700_000) {
+            upload.write(piece).await.unwrap();
+            upload.rest().await.unwrap();
+            assert_eq!(upload.spool.as_ref().unwrap().buffer.capacity(), 0);
+        }
+        assert_eq!(chunks(&upload.finish().await.unwrap()).await, content);
 
         let mut upload = SpoolUpload::new(disk.clone(), 10);
         upload.write(&content[..10]).await.unwrap();

@@ -30,13 +30,18 @@ impl Turns {
         }
     }
 
+    /// A turn if one is free now.
+    pub(crate) fn try_take(&self) -> Option<Turn> {
+        Arc::clone(&self.at_once).try_acquire_owned().ok().map(Turn)
+    }
+
     /// Waits for a turn; `None` if too many wait already, or it did not come in time.
     ///
     /// # Cancellation
     /// A dropped future gives up its place.
     pub(crate) async fn take(&self) -> Option<Turn> {
-        if let Ok(permit) = Arc::clone(&self.at_once).try_acquire_owned() {
-            return Some(Turn(permit));
+        if let Some(turn) = self.try_take() {
+            return Some(turn);
         }
         let _place = self.waiting.try_acquire().ok()?;
         let turn = timeout(self.wait_max, Arc::clone(&self.at_once).acquire_owned()).await;

@@ -14,11 +14,12 @@ use granary_engine::{Intake, IntakeKind, Upload};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::fields::Fields;
-use super::inflow::Silence;
-use super::limits::{BODY_BYTES_MAX, BODY_BYTES_SMALL, LARGE_BODY_TIME_MAX};
+use super::inflow::TooSlow;
+use super::limits::{BODY_BYTES_MAX, BODY_BYTES_SMALL, LARGE_BODY_TIME_MAX, REST_AFTER};
 use super::state::AppState;
 
 /// A request whose body was not read yet.
@@ -44,17 +45,39 @@ pub(crate) struct Json {
 pub(crate) trait Sink {
     /// Takes the next bytes.
     async fn take(&mut self, bytes: &[u8]) -> Result<(), ApiError>;
+
+    /// Holds as little as it can, since the next bytes let it wait.
+    async fn rest(&mut self) -> Result<(), ApiError>;
 }
 
 impl Sink for Upload {
     async fn take(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         Ok(self.write(bytes).await?)
     }
+
+    async fn rest(&mut self) -> Result<(), ApiError> {
+        Ok(Self::rest(self).await?)
+    }
 }
 
 impl Sink for Intake {
     async fn take(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         Ok(self.write(bytes).await?)
+    }
+
+    async fn rest(&mut self) -> Result<(), ApiError> {
+        Ok(Self::rest(self).await?)
+    }
+}
+
+/// Waits for what comes next; while it does not, the sink rests now and then.
+async fn awaited<T>(sink: &mut impl Sink, next: impl Future<Output = T>) -> Result<T, ApiError> {
+    let mut next = std::pin::pin!(next);
+    loop {
+        match timeout(REST_AFTER, next.as_mut()).await {
+            Ok(next) => return Ok(next),
+            Err(_elapsed) => sink.rest().await?,
+        }
     }
 }
 
@@ -146,7 +169,7 @@ impl Incoming {
             return pour_part(self.0, sink).await;
         }
         let mut body = self.0.into_body();
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = awaited(sink, body.frame()).await? {
             // Trailers say nothing that we look at.
             if let Ok(bytes) = frame.map_err(|error| cut_off(&error))?.into_data() {
                 sink.take(&bytes).await?;
@@ -168,7 +191,9 @@ async fn pour_part(request: Request, sink: &mut impl Sink) -> Result<(), ApiErro
         if files > 1 {
             break;
         }
-        while let Some(bytes) = part.chunk().await.map_err(|error| bad_form(&error))? {
+        while let Some(bytes) =
+            awaited(sink, part.chunk()).await?.map_err(|error| bad_form(&error))?
+        {
             sink.take(&bytes).await?;
         }
     }
@@ -219,7 +244,7 @@ fn bad_form(error: &axum::extract::multipart::MultipartError) -> ApiError {
 
 fn cut_off(error: &axum::Error) -> ApiError {
     tracing::debug!(%error, "a request's body ended early");
-    if error.source().is_some_and(<dyn Error>::is::<Silence>) {
+    if error.source().is_some_and(<dyn Error>::is::<TooSlow>) {
         return ApiError::too_slow();
     }
     ApiError::bad_request("The request's body ended early.")
@@ -236,7 +261,7 @@ async fn read_whole(
     }
     let turn = app.large_body_turn().await?;
     let rest = read_up_to(&mut body, &mut bytes, BODY_BYTES_MAX);
-    match tokio::time::timeout(LARGE_BODY_TIME_MAX, rest).await {
+    match timeout(LARGE_BODY_TIME_MAX, rest).await {
         Ok(Ok(true)) => Ok((bytes.freeze(), Some(turn))),
         Ok(Ok(false)) => Err(ApiError::body_too_large(BODY_BYTES_MAX)),
         Ok(Err(error)) => Err(error),

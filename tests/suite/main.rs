@@ -100,6 +100,9 @@ mod purge;
 /// The seeds of the fuzz targets that speak HTTP.
 mod seeds;
 
+/// Senders that stand still, and those beside them.
+mod slow_senders;
+
 /// A server over a simulated disk, which those targets share.
 #[path = "../../fuzz/src/server.rs"]
 mod server;

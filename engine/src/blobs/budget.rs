@@ -1,7 +1,7 @@
 //! The memory of all uploads in flight, counted in KiB.
 //!
-//! Nobody waits for long while holding a share: an upload waits once, before its first byte, and
-//! later only tries; an archive's intake, which may hold the members before, waits for an instant
+//! Nobody waits for long while holding a share: an upload waits with its first bytes in hand, and
+//! later only tries, or waits again after it gave everything back; an archive's intake, which may hold the members before, waits for an instant
 //! and then does without. So uploads cannot wait for each other, however small the budget is.
 
 use std::pin::pin;
@@ -90,6 +90,11 @@ impl Budget {
     fn try_acquire_units(&self, units: u32) -> Option<Share> {
         let permit = Arc::clone(&self.semaphore).try_acquire_many_owned(units);
         permit.ok().map(|permit| Share(Some(permit)))
+    }
+
+    /// Whether an upload waits for memory.
+    pub(super) fn is_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Bytes that are free now.

@@ -17,7 +17,7 @@ use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_FIRST_BYTES};
 use crate::model::Digest;
 use crate::model::change::LargeFileId;
 
-use super::budget::Share;
+use super::budget::{Budget, Share};
 use super::compressible::is_compressible;
 use super::large::{PublishedFile, StagingFile};
 use super::{Blobs, Pin, byte_count, staging_error};
@@ -149,6 +149,11 @@ impl Arrival {
         }
     }
 
+    /// The budget that its share is of.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.blobs.budget
+    }
+
     /// Bytes that have arrived.
     pub(super) fn length(&self) -> u64 {
         self.length
@@ -157,6 +162,28 @@ impl Arrival {
     /// Whether all bytes are in the buffer, so that no call but [`Arrival::spill`] blocks.
     pub(super) fn is_in_memory(&self) -> bool {
         self.spilled.is_none()
+    }
+
+    /// Whether no memory is kept for it, as before its first byte and after [`Arrival::retire`].
+    pub(super) fn needs_share(&self) -> bool {
+        self.capacity == 0
+    }
+
+    /// Goes on with this memory.
+    pub(super) fn admit(&mut self, share: Share, capacity: usize) {
+        self.capacity = capacity.min(share.bytes()).min(BUFFER_BYTES_MAX);
+        self.share = share;
+    }
+
+    /// Gives all memory back: what it holds goes to the staging file. Blocks.
+    pub(super) fn retire(&mut self) -> Result<(), MutationError> {
+        if !self.buffer.is_empty() {
+            self.append_to_file()?;
+        }
+        self.buffer = Vec::new();
+        self.capacity = 0;
+        self.share = Share::default();
+        Ok(())
     }
 
     /// Whether the next byte needs more memory or a file.

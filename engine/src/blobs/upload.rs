@@ -1,8 +1,9 @@
 //! A content that comes from the network, chunk by chunk.
 //!
-//! Memory is bounded by the upload budget. An upload waits for its first share of it, at most a
-//! while and holding nothing; from then on it only tries, and goes to a file where it is refused.
-//! So uploads never wait for each other.
+//! Memory is bounded by the upload budget. An upload waits for its first share of it when its first
+//! bytes are there, at most a while and holding nothing; from then on it only tries, and goes to a
+//! file where it is refused. So uploads never wait for each other. Nor do they wait for a sender
+//! that has stopped: while it does and others want memory, its own goes to a file ([`Upload::rest`]).
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::error::{MutationError, ReadError};
 use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_FIRST_BYTES};
 use crate::model::Digest;
 
+use super::budget::Share;
 use super::stage::{Arrival, StagedBlob, too_large};
 use super::{Blobs, abandoned, capped, on_blocking_pool};
 
@@ -18,20 +20,27 @@ use super::{Blobs, abandoned, capped, on_blocking_pool};
 pub(crate) struct Upload {
     /// Gone after an error, or after a future of [`Upload::write`] was dropped half way.
     arrival: Option<Arrival>,
+    /// Bytes of memory to begin with.
+    wanted: usize,
 }
 
 impl Upload {
     /// Takes the next bytes of the content.
     ///
     /// # Errors
-    /// [`MutationError::TooLarge`], [`MutationError::OutOfSpace`] or [`MutationError::Staging`];
-    /// the upload is over then, and nothing of it remains.
+    /// [`MutationError::TooLarge`], [`MutationError::OutOfSpace`] or [`MutationError::Staging`], or
+    /// [`MutationError::Busy`] if there is no memory for a while; the upload is over then, and
+    /// nothing of it remains.
     ///
     /// # Cancellation
     /// An upload whose write was dropped half way is over, as after an error.
     pub(crate) async fn write(&mut self, chunk: &[u8]) -> Result<(), MutationError> {
         let mut arrival = self.arrival.take().ok_or_else(abandoned)?;
         arrival.check_length(chunk.len())?;
+        if arrival.needs_share() && !chunk.is_empty() {
+            let share = arrival.budget().acquire(self.wanted).await?;
+            arrival.admit(share, self.wanted);
+        }
         let mut rest = arrival.push(chunk);
         while !rest.is_empty() {
             // The arrival goes along, so that a dropped future leaves no memory uncounted.
@@ -41,6 +50,24 @@ impl Upload {
             })
             .await?;
             rest = arrival.push(rest);
+        }
+        self.arrival = Some(arrival);
+        Ok(())
+    }
+
+    /// Gives its memory to those who wait for some, if anybody does; to be called while the sender
+    /// lets this upload wait.
+    ///
+    /// # Errors
+    /// As [`Upload::write`].
+    pub(crate) async fn rest(&mut self) -> Result<(), MutationError> {
+        let mut arrival = self.arrival.take().ok_or_else(abandoned)?;
+        if arrival.budget().is_short() && !arrival.needs_share() {
+            arrival = on_blocking_pool(move || {
+                arrival.retire()?;
+                Ok(arrival)
+            })
+            .await?;
         }
         self.arrival = Some(arrival);
         Ok(())
@@ -69,22 +96,24 @@ impl Upload {
 }
 
 impl Blobs {
-    /// Begins an upload; `length` is what the client announced, if it did. Waits for memory.
+    /// Begins an upload; `length` is what the client announced, if it did. No memory is kept for
+    /// what was announced and does not come.
     ///
     /// # Errors
-    /// [`MutationError::TooLarge`], or [`MutationError::Busy`] if there is no memory for a while.
-    pub(crate) async fn begin_upload(
+    /// [`MutationError::TooLarge`].
+    pub(crate) fn begin_upload(
         self: &Arc<Self>,
         length: Option<u64>,
     ) -> Result<Upload, MutationError> {
         if let Some(length) = length.filter(|length| *length > FILE_BYTES_MAX) {
             return Err(too_large(length));
         }
-        // A larger content passes through a buffer of this size.
+        // A larger content passes through a buffer of this size; of one that brings more than it
+        // announced, the rest is seen to as if it had announced nothing.
         let buffer_max = capped(INLINE_BYTES_MAX, usize::MAX);
-        let capacity = length.map_or(UPLOAD_FIRST_BYTES, |length| capped(length, buffer_max));
-        let share = self.budget.acquire(capacity).await?;
-        Ok(Upload { arrival: Some(Arrival::new(Arc::clone(self), share, capacity)) })
+        let wanted = length.map_or(UPLOAD_FIRST_BYTES, |length| capped(length, buffer_max)).max(1);
+        let arrival = Some(Arrival::new(Arc::clone(self), Share::default(), 0));
+        Ok(Upload { arrival, wanted })
     }
 }
 
@@ -120,7 +149,7 @@ mod tests {
 
     /// Uploads a content that nobody knows yet.
     async fn staged(blobs: &Arc<Blobs>, length: Option<u64>, content: &[u8]) -> StagedBlob {
-        let mut upload = blobs.begin_upload(length).await.unwrap();
+        let mut upload = blobs.begin_upload(length).unwrap();
         write(&mut upload, content).await.unwrap();
         upload.finish(|_| Ok(false)).await.unwrap()
     }
@@ -180,7 +209,7 @@ mod tests {
             for length in [2_000, 3 * MIB] {
                 let disk = MemoryDisk::prepared();
                 let blobs = blobs(&disk, 2 * MIB);
-                let mut upload = blobs.begin_upload(None).await.unwrap();
+                let mut upload = blobs.begin_upload(None).unwrap();
                 write(&mut upload, &content(length)).await.unwrap();
                 let pins = blobs.pins().clone();
                 // I3: when it is looked up it is pinned already.
@@ -205,7 +234,7 @@ mod tests {
         let disk = MemoryDisk::prepared();
         let blobs = blobs(&disk, MIB);
         let doomed = blobs.pins().doom([Digest::of(b"x")].into_iter());
-        let mut upload = blobs.begin_upload(Some(1)).await.unwrap();
+        let mut upload = blobs.begin_upload(Some(1)).unwrap();
         upload.write(b"x").await.unwrap();
         let blob = upload.finish(|_| Ok(true)).await.unwrap();
         assert!(matches!(blob.body(), StagedBody::Memory(_)));
@@ -219,7 +248,7 @@ mod tests {
             let blobs = blobs(&disk, 8 * MIB);
             let content = content(3 * MIB);
 
-            let mut upload = blobs.begin_upload(None).await.unwrap();
+            let mut upload = blobs.begin_upload(None).unwrap();
             write(&mut upload, &content).await.unwrap();
             assert_eq!(disk.paths().len(), 1);
             drop(upload);
@@ -245,7 +274,7 @@ mod tests {
             let blobs = blobs(&disk, 8 * MIB);
             let content = content(3 * MIB);
 
-            let mut upload = blobs.begin_upload(None).await.unwrap();
+            let mut upload = blobs.begin_upload(None).unwrap();
             drop_half_way(upload.write(&content)).await;
             settle().await;
             assert_eq!(disk.paths(), [""; 0]);
@@ -253,7 +282,7 @@ mod tests {
             assert!(upload.write(b"more").await.is_err());
             assert!(upload.finish(|_| Ok(false)).await.is_err());
 
-            let mut upload = blobs.begin_upload(None).await.unwrap();
+            let mut upload = blobs.begin_upload(None).unwrap();
             write(&mut upload, &content).await.unwrap();
             drop_half_way(upload.finish(|_| Ok(false))).await;
             settle().await;
@@ -287,11 +316,52 @@ mod tests {
     async fn what_is_too_large_or_finds_no_memory_is_refused_at_once() {
         let disk = MemoryDisk::prepared();
         let blobs = blobs(&disk, 1 << 10);
-        let refused = blobs.begin_upload(Some(FILE_BYTES_MAX + 1)).await;
+        let refused = blobs.begin_upload(Some(FILE_BYTES_MAX + 1));
         assert!(matches!(refused, Err(MutationError::TooLarge { .. })));
-        let _first = blobs.begin_upload(Some(1)).await.unwrap();
-        let refused = blobs.begin_upload(None).await;
+        let mut first = blobs.begin_upload(Some(1)).unwrap();
+        first.write(b"x").await.unwrap();
+        let mut second = blobs.begin_upload(None).unwrap();
+        let refused = second.write(b"x").await;
         assert!(matches!(refused, Err(MutationError::Busy { .. })));
+    }
+
+    #[tokio::test]
+    async fn announcements_of_which_nothing_comes_keep_no_memory() {
+        let blobs = blobs(&MemoryDisk::prepared(), MIB);
+        let silent: Vec<_> = (0..100).map(|_| blobs.begin_upload(Some(1 << 20)).unwrap()).collect();
+        assert_eq!(blobs.budget.available(), MIB);
+        staged(&blobs, Some(1 << 20), &content(MIB)).await;
+        drop(silent);
+    }
+
+    #[test]
+    fn an_upload_that_rests_leaves_its_memory_to_those_who_wait_and_goes_on_later() {
+        block_on(async {
+            let disk = MemoryDisk::prepared();
+            let budget = Budget::new(MIB, Duration::from_hours(1));
+            let blobs = Blobs::with_budget(disk.clone(), 7, budget);
+            let content = content(MIB);
+            let mut resting = blobs.begin_upload(Some(1 << 20)).unwrap();
+            resting.write(&content[..10]).await.unwrap();
+            // Nobody waits, so that nothing is to be gained.
+            resting.rest().await.unwrap();
+            assert_eq!(blobs.budget.available(), 0);
+            assert_eq!(disk.paths(), [""; 0]);
+
+            let other = blobs.clone();
+            let waiting = tokio::spawn(async move { staged(&other, Some(5), b"other").await });
+            while !blobs.budget.is_short() {
+                tokio::task::yield_now().await;
+            }
+            resting.rest().await.unwrap();
+            assert_eq!(waiting.await.unwrap().digest(), Digest::of(b"other"));
+            assert_eq!(blobs.budget.available(), MIB);
+
+            resting.write(&content[10..]).await.unwrap();
+            let blob = resting.finish(|_| Ok(false)).await.unwrap();
+            assert_eq!(blob.digest(), Digest::of(&content));
+            assert_eq!(blobs.budget.available(), MIB);
+        });
     }
 
     #[test]
@@ -303,7 +373,7 @@ mod tests {
                     let blobs = blobs(&disk, 8 * MIB);
                     disk.fail_with(step, kind);
                     let outcome = async {
-                        let mut upload = blobs.begin_upload(None).await?;
+                        let mut upload = blobs.begin_upload(None)?;
                         write(&mut upload, &content(3 * MIB)).await?;
                         upload.finish(|_| Ok(false)).await
                     };
@@ -321,7 +391,7 @@ mod tests {
     #[tokio::test]
     async fn an_index_that_cannot_be_asked_ends_the_upload() {
         let blobs = blobs(&MemoryDisk::prepared(), MIB);
-        let upload = blobs.begin_upload(None).await.unwrap();
+        let upload = blobs.begin_upload(None).unwrap();
         let refused = upload.finish(|_| Err(ReadError::Busy)).await;
         assert!(matches!(refused, Err(MutationError::Read(_))));
     }

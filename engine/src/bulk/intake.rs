@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::{Bulk, LargeSet, on_blocking_pool};
-use crate::archive::intake::{IntakeMember, open_member, read_directory};
+use crate::archive::intake::{IntakeKind, IntakeMember, open_member, read_directory};
 use crate::blobs::StageError;
 use crate::engine::cores;
 use crate::error::{IntakeError, MutationError};
@@ -35,6 +35,19 @@ pub(crate) async fn add_files(
 ) -> Result<Vec<StoredFile>, IntakeError> {
     let staging = bulk.clone();
     let staged = on_blocking_pool(move || stage_zip(&staging, dataset, &archive)).await?;
+    commit(bulk, dataset, staged).await
+}
+
+/// Adds the files of a tar or tar.gz that is there whole.
+pub(crate) async fn add_tar(
+    bulk: &Bulk,
+    dataset: DatasetId,
+    kind: IntakeKind,
+    archive: Spooled,
+) -> Result<Vec<StoredFile>, IntakeError> {
+    let staging = bulk.clone();
+    let staged =
+        on_blocking_pool(move || stage_tar(&staging, dataset, kind, archive.reader())).await?;
     commit(bulk, dataset, staged).await
 }
 

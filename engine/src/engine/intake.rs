@@ -1,13 +1,13 @@
 //! An archive of files that arrives from a client.
 //!
 //! What it is shows with its first bytes. A zip is spooled, since its list stands at its end; a
-//! tar is taken in while it comes. Either is added whole or not at all, and what a client that
-//! goes away leaves behind is given up.
+//! tar is taken in while it comes, if one of the few places for that is free, and is spooled
+//! otherwise: so those who send slowly keep nobody waiting. Either is added whole or not at all,
+//! and what a client that goes away leaves behind is given up.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 
 use bytes::Bytes;
-use flate2::bufread::MultiGzDecoder;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -15,7 +15,7 @@ use super::Engine;
 use crate::archive::intake::{IntakeKind, SNIFF_BYTES, sniff};
 use crate::bulk::{self, Bulk, Staged};
 use crate::error::{IntakeError, MutationError};
-use crate::limits::{INTAKE_BYTES_MAX, INTAKE_CHUNK_BYTES, INTAKE_CHUNKS_MAX, INTAKES_WAITING_MAX};
+use crate::limits::{INTAKE_BYTES_MAX, INTAKE_CHUNK_BYTES, INTAKE_CHUNKS_MAX};
 use crate::model::{DatasetId, StoredFile};
 use crate::spool::SpoolUpload;
 use crate::turns::Turn;
@@ -33,7 +33,7 @@ pub struct Intake {
 enum State {
     /// Too few bytes have come to tell what it is.
     Beginning(Vec<u8>),
-    Zip(SpoolUpload),
+    Spooled(IntakeKind, SpoolUpload),
     Tar(TarIntake),
     /// After an error, or after a future that was dropped half way.
     Over,
@@ -65,8 +65,21 @@ impl Intake {
                 let first = [&start, bytes].concat();
                 self.begun(&first).await?
             }
-            state @ (State::Zip(_) | State::Tar(_) | State::Over) => written(state, bytes).await?,
+            state @ (State::Spooled(..) | State::Tar(_) | State::Over) => {
+                written(state, bytes).await?
+            }
         };
+        Ok(())
+    }
+
+    /// Gives memory back while its sender lets it wait.
+    ///
+    /// # Errors
+    /// As [`Intake::write`].
+    pub async fn rest(&mut self) -> Result<(), IntakeError> {
+        if let State::Spooled(_, spool) = &mut self.state {
+            spool.rest().await?;
+        }
         Ok(())
     }
 
@@ -77,11 +90,20 @@ impl Intake {
     pub async fn finish(mut self) -> Result<Vec<StoredFile>, IntakeError> {
         let state = match std::mem::replace(&mut self.state, State::Over) {
             State::Beginning(start) => self.begun(&start).await?,
-            state @ (State::Zip(_) | State::Tar(_) | State::Over) => state,
+            state @ (State::Spooled(..) | State::Tar(_) | State::Over) => state,
         };
         let (engine, dataset) = (self.engine, self.dataset);
         match state {
-            State::Zip(spool) => engine.add_files(dataset, spool.finish().await?).await,
+            State::Spooled(IntakeKind::Zip, spool) => {
+                engine.add_files(dataset, spool.finish().await?).await
+            }
+            State::Spooled(kind, spool) => {
+                let archive = spool.finish().await?;
+                let add = move |bulk: Bulk| async move {
+                    bulk::add_tar(&bulk, dataset, kind, archive).await
+                };
+                engine.to_its_end(add).await
+            }
             State::Tar(tar) => {
                 let staged = tar.finish().await?;
                 let commit =
@@ -95,13 +117,13 @@ impl Intake {
     /// The state that its first bytes ask for, these bytes taken.
     async fn begun(&self, first: &[u8]) -> Result<State, IntakeError> {
         let kind = sniff(first, self.declared);
-        let state = match kind {
-            IntakeKind::Zip => State::Zip(self.engine.begin_spool_upload()),
-            IntakeKind::Tar | IntakeKind::TarGz => {
-                let turn = self.engine.inner.intake_turns.take().await.ok_or({
-                    let waiting = INTAKES_WAITING_MAX;
-                    MutationError::Busy { what: "the intake of tars", waiting }
-                })?;
+        let turn = match kind {
+            IntakeKind::Zip => None,
+            IntakeKind::Tar | IntakeKind::TarGz => self.engine.inner.intake_turns.try_take(),
+        };
+        let state = match turn {
+            None => State::Spooled(kind, self.engine.begin_spool_upload()),
+            Some(turn) => {
                 let bulk = self.engine.inner.bulk.clone();
                 State::Tar(TarIntake::begin(bulk, self.dataset, kind, turn))
             }
@@ -112,9 +134,9 @@ impl Intake {
 
 async fn written(state: State, bytes: &[u8]) -> Result<State, IntakeError> {
     match state {
-        State::Zip(mut spool) => {
+        State::Spooled(kind, mut spool) => {
             spool.write(bytes).await?;
-            Ok(State::Zip(spool))
+            Ok(State::Spooled(kind, spool))
         }
         State::Tar(mut tar) => {
             tar.write(bytes).await?;
@@ -151,13 +173,7 @@ impl TarIntake {
         let source = ArrivingReader { receiver, chunk: Bytes::new(), has_ended: false };
         let staging = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            match kind {
-                IntakeKind::TarGz => {
-                    let packed = BufReader::with_capacity(INTAKE_CHUNK_BYTES, source);
-                    bulk::stage_tar(&bulk, dataset, MultiGzDecoder::new(packed))
-                }
-                IntakeKind::Tar | IntakeKind::Zip => bulk::stage_tar(&bulk, dataset, source),
-            }
+            bulk::stage_tar(&bulk, dataset, kind, source)
         });
         Self { sender, staging, bytes_taken: 0 }
     }

@@ -39,6 +39,14 @@ impl Upload {
         self.upload.write(chunk).await
     }
 
+    /// Gives its memory to those who wait for some; for while its sender lets it wait.
+    ///
+    /// # Errors
+    /// As for [`Upload::write`].
+    pub async fn rest(&mut self) -> Result<(), MutationError> {
+        self.upload.rest().await
+    }
+
     /// Ends the content. It is pinned, and kept until it is dropped or a file names it.
     ///
     /// # Errors
@@ -74,16 +82,17 @@ pub(super) fn expect_metadata_fits(metadata: &str) -> Result<(), MutationError> 
 }
 
 impl Engine {
-    /// Begins an upload; `length` is what the client announced, if it did. Waits for memory, but
-    /// not for long.
+    /// Begins an upload; `length` is what the client announced, if it did. Memory is kept for what
+    /// comes, from the first byte on.
     ///
     /// # Errors
-    /// `TooLarge`, or `Busy` if there is no memory for it.
+    /// `TooLarge`, or the store takes nothing.
+    #[expect(clippy::unused_async, reason = "callers need not know when it waits")]
     pub async fn begin_upload(&self, length: Option<u64>) -> Result<Upload, MutationError> {
         if let Some(refusal) = self.inner.committer.refusal() {
             return Err(refusal);
         }
-        let upload = self.inner.store.blobs.begin_upload(length).await?;
+        let upload = self.inner.store.blobs.begin_upload(length)?;
         Ok(Upload { upload, store: Arc::clone(&self.inner.store) })
     }
 

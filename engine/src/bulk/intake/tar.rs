@@ -1,24 +1,38 @@
 //! A tar on its way in: each file is stored as it comes, in parts of a set that nobody sees.
 
-use std::io::Read;
+use std::io::{BufReader, Read};
+
+use flate2::bufread::MultiGzDecoder;
 
 use super::super::{Bulk, LargeSet};
 use super::parts::{Part, Staged, expect_free_so_far};
+use crate::archive::intake::IntakeKind;
 use crate::archive::intake::tar::TarReader;
 use crate::blobs::{StageError, StagedBlob};
 use crate::error::IntakeError;
-use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX};
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, INTAKE_CHUNK_BYTES};
 use crate::model::{DatasetId, Digest, Filename, StoredFile};
 
-/// Reads a tar to its end and stages its files. Blocks as long as its sender takes.
+/// Reads a tar or tar.gz to its end and stages its files. Blocks as long as its sender takes.
 ///
 /// # Errors
 /// Nothing of it was or will be added.
 pub(crate) fn stage_tar(
     bulk: &Bulk,
     dataset: DatasetId,
+    kind: IntakeKind,
     source: impl Read,
 ) -> Result<Staged, IntakeError> {
+    match kind {
+        IntakeKind::TarGz => {
+            let packed = BufReader::with_capacity(INTAKE_CHUNK_BYTES, source);
+            stage_files(bulk, dataset, MultiGzDecoder::new(packed))
+        }
+        IntakeKind::Tar | IntakeKind::Zip => stage_files(bulk, dataset, source),
+    }
+}
+
+fn stage_files(bulk: &Bulk, dataset: DatasetId, source: impl Read) -> Result<Staged, IntakeError> {
     let mut tar = TarReader::new(source);
     let mut staging = Staging {
         bulk,

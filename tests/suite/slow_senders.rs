@@ -1,0 +1,84 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use granary_engine::limits::INTAKES_STREAMED_MAX;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::support::{Answer, Client, Server};
+
+/// A body that begins so and then stands still; a permit is added once it is waited for.
+fn stands_still(start: &[u8], waited_for: &Arc<Semaphore>) -> Body {
+    let state = (Some(Bytes::copy_from_slice(start)), Arc::clone(waited_for));
+    Body::from_stream(stream::unfold(state, async |(start, waited_for)| {
+        match start.filter(|start| !start.is_empty()) {
+            Some(start) => Some((Ok::<_, Infallible>(start), (None, waited_for))),
+            None => {
+                waited_for.add_permits(1);
+                std::future::pending().await
+            }
+        }
+    }))
+}
+
+/// Sends such bodies, all at the same time, until so many are waited for.
+async fn slow_uploads(
+    client: &Client,
+    path: impl Fn(usize) -> String,
+    start: &[u8],
+    (sent, until): (usize, usize),
+) -> Vec<JoinHandle<Answer>> {
+    let waited_for = Arc::new(Semaphore::new(0));
+    let send = |number| {
+        let (client, path) = (client.clone(), path(number));
+        let body = stands_still(start, &waited_for);
+        tokio::spawn(async move { client.upload(&path, body).await })
+    };
+    let uploads = (0..sent).map(send).collect();
+    let until = u32::try_from(until).unwrap();
+    drop(waited_for.acquire_many(until).await.unwrap());
+    uploads
+}
+
+fn tar_of(name: &str, content: &str) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(u64::try_from(content.len()).unwrap());
+    header.set_mode(0o644);
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn slow_senders_of_tars_keep_no_other_tar_out() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let path = dataset.path("/files-multi");
+    let start = &tar_of("slow", "never ends")[..600];
+    let slow = (INTAKES_STREAMED_MAX, INTAKES_STREAMED_MAX);
+    let slow = slow_uploads(&dataset.client, |_| path.clone(), start, slow).await;
+    for name in ["quick", "quicker"] {
+        let answer = dataset.client.upload(&path, tar_of(name, "here")).await.json(200);
+        assert_eq!(answer[0]["filename"], name);
+        assert_eq!(dataset.content(name).await.is(200).body, "here");
+    }
+    // What is refused is told all the same.
+    dataset.client.upload(&path, tar_of("quick", "again")).await.is(400);
+    assert!(slow.iter().all(|upload| !upload.is_finished()));
+    slow.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn announced_contents_of_which_nothing_comes_keep_no_upload_waiting() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let announces = dataset.client.with("Content-Length", "1048576");
+    let path = |number| dataset.path(&format!("/files/slow-{number}"));
+    // As many as the memory of all uploads would be enough for.
+    let slow = slow_uploads(&announces, path, b"", (200, 96)).await;
+    dataset.add("quick", "here").await.is(200);
+    assert_eq!(dataset.names().await, ["quick"]);
+    slow.iter().for_each(JoinHandle::abort);
+}
