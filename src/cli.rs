@@ -34,6 +34,8 @@ mod outflow;
 
 mod partial;
 
+mod presence;
+
 mod progress;
 
 mod pull;

@@ -78,12 +78,14 @@ mod wire;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::routes;
 
 use routes::{Route, Routes};
 
+pub use inflow::body_pace;
+pub use limits::BODY_BYTES_A_SECOND;
 pub use state::AppState;
 
 /// The whole API as a router.
@@ -108,7 +110,7 @@ fn layered(router: Router<AppState>, state: AppState) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn(headers::add))
-        .layer(from_fn(inflow::watch))
+        .layer(from_fn_with_state(state.body_pace(), inflow::watch))
         .with_state(state)
 }
 

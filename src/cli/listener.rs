@@ -1,37 +1,75 @@
-//! Connections: taken, bounded in number and in idle time, and let end when the server stops.
+//! Connections: taken, bounded in number, in silence and in slowness, and let end when the server
+//! stops.
+//!
+//! No client is trusted to go on. Every wait for one has an end (`Bounds`), and a connection that
+//! has no request under way goes first where places are short (`presence.rs`). What a body must
+//! bring is the router's own matter.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use granary::Pace;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use super::outflow::Outflow;
+use super::presence::{Answer, Idle, Presence, UnderWay};
 
-/// Connections at the same time; the next one waits in the system's queue. Each costs some
-/// kilobytes and an open file.
-const CONNECTIONS_MAX: usize = 16_384;
-
-/// How long a connection may take to send a request's head, silence before it included.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+/// Connections at the same time unless the configuration says otherwise. Each costs some kilobytes
+/// and an open file.
+pub(crate) const CONNECTIONS_MAX: usize = 16_384;
 
 /// Bytes that a connection buffers of what comes in, and so of a request's head. By itself the
 /// library takes up to 400 KiB each, which a thousand uploads at once would multiply.
 const INPUT_BYTES_MAX: usize = 64 << 10;
 
-/// How long a client may take nothing of an answer that is under way.
-const STALL_MAX: Duration = Duration::from_mins(2);
+/// Requests at the same time on one connection, where the protocol has them; what a browser asks
+/// for at once, and far below what one client should keep busy.
+const STREAMS_MAX: u32 = 128;
+
+/// Requests that a client may have taken back before anybody looked at them; with one more it
+/// means no good, and its connection ends.
+const RESET_STREAMS_MAX: usize = 20;
 
 /// How long nothing is taken after the system could not open another connection.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(100);
+
+/// How long a place is waited for before another connection that has become idle goes for it.
+const PAUSE_BETWEEN_ENDS: Duration = Duration::from_millis(100);
+
+/// What clients may do to a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Connections at the same time; for the next one, the one that has been idle longest goes.
+    pub(crate) connections_max: usize,
+    /// How long a connection may take to send a request's head, silence before it included.
+    pub(crate) head_time_max: Duration,
+    /// What a client must take of an answer under way, while it is waited for.
+    pub(crate) answer_pace: Pace,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            head_time_max: Duration::from_secs(30),
+            // As little as of a body, but for twice the time: buffers on the way are large.
+            answer_pace: Pace { span: Duration::from_mins(2), bytes: 32 << 10 },
+        }
+    }
+}
 
 /// Serves until `stop` holds true, then lets requests under way end for up to `grace`.
 ///
@@ -41,25 +79,34 @@ pub(crate) async fn serve(
     router: Router,
     mut stop: watch::Receiver<bool>,
     grace: Duration,
+    bounds: Bounds,
 ) -> usize {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (room, idle) = (Arc::new(Semaphore::new(bounds.connections_max)), Arc::default());
     let mut connections = JoinSet::new();
+    // Kept from one turn to the next, since it may hold a connection that waits for a place.
+    let mut accepting = Box::pin(accept(&listener, &room, &idle));
     loop {
         tokio::select! {
             () = told(&mut stop) => break,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = accept(&listener, &room) => match accepted {
-                Ok((stream, permit)) => {
-                    connections.spawn(hold(stream, permit, router.clone(), stop.clone()));
+            accepted = accepting.as_mut() => {
+                match accepted {
+                    Ok((stream, permit)) => {
+                        let presence = Presence::new(&idle);
+                        let (router, stop) = (router.clone(), stop.clone());
+                        connections.spawn(hold(stream, permit, presence, router, stop, bounds));
+                    }
+                    Err(error) => {
+                        warn!(%error, "cannot take a connection");
+                        tokio::time::sleep(PAUSE_AFTER_REFUSAL).await;
+                    }
                 }
-                Err(error) => {
-                    warn!(%error, "cannot take a connection");
-                    tokio::time::sleep(PAUSE_AFTER_REFUSAL).await;
-                }
-            },
+                accepting.set(accept(&listener, &room, &idle));
+            }
         }
     }
     // Whoever connects from here on is refused by the system, and may try elsewhere.
+    drop(accepting);
     drop(listener);
     let all_ended = async { while connections.join_next().await.is_some() {} };
     if timeout(grace, all_ended).await.is_err() {
@@ -73,48 +120,56 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     stop.wait_for(|stop| *stop).await.ok();
 }
 
+/// Takes the next connection, and a place for it: where all are taken, that of one that is idle.
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
+    idle: &Idle,
 ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await;
-    let permit = permit.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
+    let permit = place(room, idle).await?;
     Ok((stream, permit))
+}
+
+async fn place(room: &Arc<Semaphore>, idle: &Idle) -> io::Result<OwnedSemaphorePermit> {
+    loop {
+        if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
+            return Ok(permit);
+        }
+        idle.end_longest();
+        if let Ok(permit) = timeout(PAUSE_BETWEEN_ENDS, Arc::clone(room).acquire_owned()).await {
+            return permit.map_err(io::Error::other);
+        }
+    }
 }
 
 /// Serves one connection to its end.
 async fn hold(
     stream: TcpStream,
     _permit: OwnedSemaphorePermit,
+    presence: Arc<Presence>,
     router: Router,
     mut stop: watch::Receiver<bool>,
+    bounds: Bounds,
 ) {
     // Answers are written whole, so waiting for more to send only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set up a connection");
         return;
     }
-    // Which protocol is spoken shows with the first bytes, and the library waits for ever for
-    // them. Silence is neither a fault of ours nor worth a line.
-    tokio::select! {
-        () = told(&mut stop) => return,
-        spoke = timeout(HEAD_TIME_MAX, stream.readable()) => {
-            if !matches!(spoke, Ok(Ok(()))) {
-                return;
-            }
-        }
-    }
-    let mut builder = Builder::new(TokioExecutor::new());
-    let mut http1 = builder.http1();
-    http1.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
-    http1.max_buf_size(INPUT_BYTES_MAX);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIME_MAX);
-    let service = TowerToHyperService::new(router);
-    let stream = TokioIo::new(Outflow::new(stream, STALL_MAX));
+    let builder = builder(bounds);
+    let requests = Arc::clone(&presence);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        answer(router.clone(), request, requests.begin())
+    });
+    let stream = TokioIo::new(Outflow::new(stream, bounds.answer_pace));
     let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+    // The library by itself waits for ever for the bytes that tell the protocol, and for the next
+    // request of one that has many. Silence is neither a fault of ours nor worth a line.
+    let over = presence.over(bounds.head_time_max, bounds.answer_pace.span);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = over => return,
         () = told(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -124,6 +179,30 @@ async fn hold(
         debug!(%error, "a connection broke off");
     }
 }
+
+fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    let mut http1 = builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(bounds.head_time_max);
+    http1.max_buf_size(INPUT_BYTES_MAX);
+    let mut http2 = builder.http2();
+    http2.timer(TokioTimer::new()).keep_alive_interval(bounds.head_time_max);
+    http2.max_concurrent_streams(STREAMS_MAX).max_pending_accept_reset_streams(RESET_STREAMS_MAX);
+    http2.max_header_list_size(u32::try_from(INPUT_BYTES_MAX).unwrap_or(u32::MAX));
+    builder
+}
+
+async fn answer(
+    router: Router,
+    request: Request<Incoming>,
+    under_way: UnderWay,
+) -> Result<Response<Answer>, Infallible> {
+    let answered = router.oneshot(request.map(Body::new)).await?;
+    Ok(answered.map(|body| Answer::new(body, under_way)))
+}
+
+#[cfg(test)]
+mod hostile_tests;
 
 #[cfg(test)]
 mod tests {
@@ -153,7 +232,8 @@ mod tests {
         let router = Router::new().route("/", get(slow));
         let (listener, address) = listener().await;
         let (tell, stop) = watch::channel(false);
-        let server = tokio::spawn(serve(listener, router, stop, Duration::from_mins(1)));
+        let server =
+            tokio::spawn(serve(listener, router, stop, Duration::from_mins(1), Bounds::default()));
 
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut busy = TcpStream::connect(address).await.unwrap();
@@ -182,7 +262,7 @@ mod tests {
         let router = Router::new().route("/", get(endless));
         let (listener, address) = listener().await;
         let (tell, stop) = watch::channel(false);
-        let server = tokio::spawn(serve(listener, router, stop, Duration::ZERO));
+        let server = tokio::spawn(serve(listener, router, stop, Duration::ZERO, Bounds::default()));
 
         let mut busy = TcpStream::connect(address).await.unwrap();
         busy.write_all(REQUEST).await.unwrap();

@@ -1,4 +1,4 @@
-//! A connection that gives up a peer which takes nothing.
+//! A connection that gives up a peer which takes nothing, or next to nothing.
 //!
 //! An answer on its way holds memory, and a large one its turn at the archives or the lists. A
 //! peer that has stopped reading, or has gone without a word, would hold them for ever.
@@ -6,41 +6,37 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
+use granary::{Pace, Pacer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
 
-/// A stream whose writes end in `TimedOut` when the peer has taken nothing for too long.
+/// A stream whose writes end in `TimedOut` when the peer takes too little.
 #[derive(Debug)]
 pub(super) struct Outflow<S> {
     stream: S,
-    stall_max: Duration,
-    /// Runs while the peer takes nothing.
-    stall: Option<Pin<Box<Sleep>>>,
+    pacer: Pacer,
 }
 
 impl<S> Outflow<S> {
     /// Watches the writes of a stream.
-    pub(super) fn new(stream: S, stall_max: Duration) -> Self {
-        Self { stream, stall_max, stall: None }
+    pub(super) fn new(stream: S, pace: Pace) -> Self {
+        Self { stream, pacer: Pacer::new(pace) }
     }
 
-    /// What a write came to, unless it has come to nothing for too long.
+    /// What a write came to, unless too little has come of them for too long.
     fn watched(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.stall = None;
+        if let Poll::Ready(outcome) = &written {
+            self.pacer.moved(outcome.as_ref().map_or(0, |bytes| *bytes));
             return written;
         }
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.stall_max)));
-        if stall.as_mut().poll(context).is_pending() {
+        if self.pacer.poll_too_slow(context).is_pending() {
             return Poll::Pending;
         }
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes too little")))
     }
 }
 
@@ -90,6 +86,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Outflow<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -97,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_is_given_up() {
         let (ours, _theirs) = tokio::io::duplex(8);
-        let mut stream = Outflow::new(ours, Duration::ZERO);
+        let mut stream = Outflow::new(ours, Pace { span: Duration::ZERO, bytes: 0 });
         stream.write_all(b"eight by").await.unwrap();
         let error = stream.write_all(b"t").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -106,11 +104,27 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_its_time_gets_everything() {
         let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut stream = Outflow::new(ours, Duration::from_hours(1));
+        let mut stream = Outflow::new(ours, Pace { span: Duration::from_hours(1), bytes: 100 });
         let writing = tokio::spawn(async move { stream.write_all(&[7; 1000]).await });
         let mut bytes = Vec::new();
         theirs.read_to_end(&mut bytes).await.unwrap();
         writing.await.unwrap().unwrap();
         assert_eq!(bytes, [7; 1000]);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_byte_by_byte_is_given_up() {
+        let (ours, mut theirs) = tokio::io::duplex(8);
+        let pace = Pace { span: Duration::from_millis(5), bytes: 1 << 20 };
+        let mut stream = Outflow::new(ours, pace);
+        let taking = tokio::spawn(async move { while theirs.read_u8().await.is_ok() {} });
+        let error = loop {
+            if let Err(error) = stream.write_all(b"some more bytes than fit").await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(stream);
+        taking.await.unwrap();
     }
 }

@@ -1,8 +1,8 @@
 //! Bodies on their way in, whoever reads them: none may stand still for ever, and none that an
 //! answer left unread breaks the connection before the answer has arrived.
 //!
-//! A client that stops sending would keep its share of the upload memory, and with enough of them
-//! everybody's: it is given up. A client that is refused while it sends mostly reads the answer
+//! A client that stops sending, or sends a byte a second, would keep its share of the upload memory
+//! and its connection, and with enough of them everybody's: it is given up. A client that is refused while it sends mostly reads the answer
 //! only when it has sent everything. A connection that was closed by then is an error to it, and
 //! not the 401 that tells it to renew its token; so what a handler leaves is read and dropped in
 //! the background. The answer does not wait for that, and who asked with `Expect` before sending
@@ -10,11 +10,10 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::header::EXPECT;
 use axum::http::{HeaderMap, Version};
 use axum::middleware::Next;
@@ -22,24 +21,32 @@ use axum::response::Response;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use tokio::runtime::Handle;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
 
-use super::limits::{BODY_SILENCE_MAX, UNREAD_BODY_TIME_MAX};
+use super::limits::{BODY_BYTES_A_SECOND, BODY_SPAN, UNREAD_BODY_TIME_MAX};
+use crate::pace::{Pace, Pacer};
 
-/// A client sent nothing for so long that it was given up.
+/// A client sent so little for so long that it was given up.
 #[derive(Debug, thiserror::Error)]
-#[error("nothing came for {} seconds", .0.as_secs())]
-pub(crate) struct Silence(Duration);
+#[error("fewer than {} bytes came in {} seconds", .0.bytes.max(1), .0.span.as_secs())]
+pub(crate) struct TooSlow(pub(crate) Pace);
+
+/// The pace of bodies that bring so many bytes a second on average; with none, nothing but silence
+/// is too slow.
+pub fn body_pace(bytes_a_second: u64) -> Pace {
+    Pace { span: BODY_SPAN, bytes: bytes_a_second.saturating_mul(BODY_SPAN.as_secs()) }
+}
+
+/// The pace that is asked for where nobody says otherwise.
+pub(super) fn usual_pace() -> Pace {
+    body_pace(BODY_BYTES_A_SECOND)
+}
 
 /// Puts every request's body under watch.
-pub(crate) async fn watch(request: Request, next: Next) -> Response {
+pub(crate) async fn watch(State(pace): State<Pace>, request: Request, next: Next) -> Response {
     let reading = Reading::of(request.version(), request.headers());
     let request = request.map(|body| {
-        if body.is_end_stream() {
-            body
-        } else {
-            Body::new(Inflow::new(body, reading, BODY_SILENCE_MAX))
-        }
+        if body.is_end_stream() { body } else { Body::new(Inflow::new(body, reading, pace)) }
     });
     next.run(request).await
 }
@@ -73,14 +80,13 @@ struct Inflow {
     /// Nothing after the end, or after an error.
     body: Option<Body>,
     reading: Reading,
-    silence_max: Duration,
-    /// Runs while nothing comes.
-    silence: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
+    pacer: Pacer,
 }
 
 impl Inflow {
-    fn new(body: Body, reading: Reading, silence_max: Duration) -> Self {
-        Self { body: Some(body), reading, silence_max, silence: None }
+    fn new(body: Body, reading: Reading, pace: Pace) -> Self {
+        Self { body: Some(body), reading, pace, pacer: Pacer::new(pace) }
     }
 }
 
@@ -100,18 +106,17 @@ impl HttpBody for Inflow {
             this.reading = Reading::Comes;
         }
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
-            this.silence = None;
-            if !matches!(frame, Some(Ok(_))) {
-                this.body = None;
+            match &frame {
+                Some(Ok(frame)) => this.pacer.moved(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Err(_)) | None => this.body = None,
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
         }
-        let silence = this.silence.get_or_insert_with(|| Box::pin(sleep(this.silence_max)));
-        if silence.as_mut().poll(context).is_pending() {
+        if this.pacer.poll_too_slow(context).is_pending() {
             return Poll::Pending;
         }
         this.body = None;
-        Poll::Ready(Some(Err(Silence(this.silence_max).into())))
+        Poll::Ready(Some(Err(TooSlow(this.pace).into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -147,7 +152,11 @@ mod tests {
     use futures_util::stream;
     use tokio::sync::mpsc;
 
+    use std::time::Duration;
+
     use super::*;
+
+    const PATIENT: Pace = Pace { span: Duration::from_hours(1), bytes: 0 };
 
     /// A body of what is sent into the channel, which holds one piece.
     fn body() -> (mpsc::Sender<&'static str>, Body) {
@@ -162,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_left_unread_is_read_out() {
         let (sender, body) = body();
-        drop(Inflow::new(body, Reading::Comes, BODY_SILENCE_MAX));
+        drop(Inflow::new(body, Reading::Comes, PATIENT));
         for _ in 0..100 {
             sender.send("more").await.unwrap();
         }
@@ -171,11 +180,11 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_leave_to_send_is_not_read_from_before_it_was_given() {
         let (sender, unwanted) = body();
-        drop(Inflow::new(unwanted, Reading::ComesWhenRead, BODY_SILENCE_MAX));
+        drop(Inflow::new(unwanted, Reading::ComesWhenRead, PATIENT));
         sender.closed().await;
 
         let (sender, begun) = body();
-        let mut begun = Inflow::new(begun, Reading::ComesWhenRead, BODY_SILENCE_MAX);
+        let mut begun = Inflow::new(begun, Reading::ComesWhenRead, PATIENT);
         sender.send("first").await.unwrap();
         begun.frame().await.unwrap().unwrap();
         drop(begun);
@@ -187,13 +196,35 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_stands_still_ends_in_an_error() {
         let (sender, body) = body();
-        let mut body = Inflow::new(body, Reading::Stoppable, Duration::ZERO);
+        let at_once = Pace { span: Duration::ZERO, bytes: 0 };
+        let mut body = Inflow::new(body, Reading::Stoppable, at_once);
         sender.send("first").await.unwrap();
         assert!(body.frame().await.unwrap().is_ok());
         let error = body.frame().await.unwrap().unwrap_err();
-        assert!(error.is::<Silence>(), "{error}");
+        assert!(error.is::<TooSlow>(), "{error}");
         assert!(body.frame().await.is_none());
         sender.closed().await;
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_byte_by_byte_ends_in_an_error() {
+        let (sender, body) = body();
+        let pace = Pace { span: Duration::from_millis(1), bytes: 1 << 20 };
+        let mut body = Inflow::new(body, Reading::Stoppable, pace);
+        let trickle = tokio::spawn(async move {
+            while sender.send("x").await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        });
+        let error = loop {
+            if let Err(error) = body.frame().await.unwrap() {
+                break error;
+            }
+            // The next byte is not there yet, so that it is waited for.
+            tokio::task::yield_now().await;
+        };
+        assert!(error.is::<TooSlow>(), "{error}");
+        trickle.await.unwrap();
     }
 
     #[test]

@@ -29,9 +29,18 @@ pub(crate) const INLINE_FILES_MAX: u64 = 64;
 /// Bytes of a spooled answer up to which it is sent as one piece, which frees its turn at once.
 pub(crate) const INLINE_ANSWER_BYTES_MAX: u64 = 64 << 10;
 
-/// How long a body may stand still before its sender is given up: it holds upload memory that
-/// others wait for. Far beyond every hiccup of a network that still works.
-pub(crate) const BODY_SILENCE_MAX: Duration = Duration::from_mins(1);
+/// Span in which a body must bring its part before its sender is given up, since it holds memory
+/// and a connection that others wait for. Far beyond every hiccup of a network that still
+/// works.
+pub(crate) const BODY_SPAN: Duration = Duration::from_mins(1);
+
+/// Bytes a second that a body must bring on average of [`BODY_SPAN`] unless the configuration says
+/// otherwise: slower than a modem, and faster than who means to keep others waiting.
+pub const BODY_BYTES_A_SECOND: u64 = 256;
+
+/// How long a content may stand still on its way before its memory goes to those who wait for some:
+/// far longer than a network that works, far shorter than anybody waits for memory.
+pub(crate) const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a body that nobody wants is read, so that its sender comes to read the answer. A
 /// sender that needs longer finds the connection closed.

@@ -8,8 +8,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
 use super::kept_backups::KeptBackups;
+use super::inflow::usual_pace;
 use super::limits::{LARGE_BODIES_MAX, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX};
 use crate::auth::{PasswordError, Passwords, TokenKey};
+use crate::pace::Pace;
 use crate::permission::{Allowed, Principal};
 
 /// The engine, the keys and the bounds of the HTTP edge; clones are handles to the same.
@@ -25,6 +27,8 @@ pub struct AppState {
     /// Lists that are being sorted.
     sorted_lists: Arc<Semaphore>,
     backups: KeptBackups,
+    /// What bodies must bring.
+    body_pace: Pace,
 }
 
 impl AppState {
@@ -41,7 +45,18 @@ impl AppState {
             large_bodies: Arc::new(Semaphore::new(LARGE_BODIES_MAX)),
             sorted_lists: Arc::new(Semaphore::new(SORTED_LISTS_MAX)),
             backups: KeptBackups::default(),
+            body_pace: usual_pace(),
         })
+    }
+
+    /// Asks another pace of bodies than the usual one.
+    #[must_use]
+    pub fn with_body_pace(self, body_pace: Pace) -> Self {
+        Self { body_pace, ..self }
+    }
+
+    pub(super) fn body_pace(&self) -> Pace {
+        self.body_pace
     }
 
     /// The engine, for who has a permission.

@@ -1,0 +1,264 @@
+//! Which connections have a request under way, and which merely keep a place.
+//!
+//! A connection without a request may be closed at any time: its client sends the next one on
+//! another. So when places are short, the one that has waited longest goes, and nobody who speaks
+//! waits for thousands who do not. A request is under way until its answer has been taken whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+/// The connections of a server that have no request under way.
+#[derive(Debug, Default)]
+pub(super) struct Idle {
+    /// The one that has waited longest first.
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    next_place: u64,
+    connections: BTreeMap<u64, Arc<Notify>>,
+}
+
+impl Idle {
+    /// Tells the connection that has waited longest to end; `false` if all have requests.
+    pub(super) fn end_longest(&self) -> bool {
+        let longest = self.waiting().connections.pop_first();
+        longest.map(|(_, told)| told.notify_one()).is_some()
+    }
+
+    fn enter(&self, told: &Arc<Notify>) -> u64 {
+        let mut waiting = self.waiting();
+        let place = waiting.next_place;
+        waiting.next_place += 1;
+        waiting.connections.insert(place, Arc::clone(told));
+        place
+    }
+
+    fn leave(&self, place: u64) {
+        self.waiting().connections.remove(&place);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // Every change is one call, so a panic elsewhere leaves it whole.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection among the others.
+#[derive(Debug)]
+pub(super) struct Presence {
+    idle: Arc<Idle>,
+    /// Told when the connection is to end.
+    told: Arc<Notify>,
+    requests: Mutex<Requests>,
+}
+
+#[derive(Debug)]
+struct Requests {
+    /// Among the idle, while there is no request.
+    place: Option<u64>,
+    /// Number of the next one.
+    next: u64,
+    under_way: usize,
+    /// Answers of which the client has yet to take something, with the time since when.
+    untaken: HashMap<u64, Instant>,
+}
+
+impl Presence {
+    /// A new connection, without a request so far.
+    pub(super) fn new(idle: &Arc<Idle>) -> Arc<Self> {
+        let told = Arc::new(Notify::new());
+        let place = Some(idle.enter(&told));
+        let requests = Requests { place, next: 0, under_way: 0, untaken: HashMap::new() };
+        Arc::new(Self { idle: Arc::clone(idle), told, requests: Mutex::new(requests) })
+    }
+
+    /// A request begins; it lasts until the result is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+        let mut requests = self.requests();
+        if let Some(place) = requests.place.take() {
+            self.idle.leave(place);
+        }
+        let number = requests.next;
+        requests.next += 1;
+        requests.under_way += 1;
+        UnderWay { presence: Arc::clone(self), number }
+    }
+
+    /// Ends when the connection is to end: its place is wanted, no request came for so long, or
+    /// an answer was left standing for so long.
+    pub(super) async fn over(&self, idle_max: Duration, stall_max: Duration) {
+        tokio::select! {
+            () = self.told.notified() => {}
+            () = self.idle_for(idle_max) => {}
+            () = self.stalled_for(stall_max) => {}
+        }
+    }
+
+    /// Looks now and then, so that a request costs no timer: a connection that had one goes after
+    /// up to twice the time.
+    async fn idle_for(&self, idle_max: Duration) {
+        let mut seen = None;
+        loop {
+            let next = {
+                let requests = self.requests();
+                (requests.under_way == 0).then_some(requests.next)
+            };
+            if next.is_some() && next == seen {
+                return;
+            }
+            seen = next;
+            sleep(idle_max).await;
+        }
+    }
+
+    async fn stalled_for(&self, stall_max: Duration) {
+        let is_late = |since: &Instant| since.elapsed() >= stall_max;
+        while !self.requests().untaken.values().any(is_late) {
+            sleep(stall_max / 4).await;
+        }
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        // As above.
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if let Some(place) = self.requests().place.take() {
+            self.idle.leave(place);
+        }
+    }
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    presence: Arc<Presence>,
+    number: u64,
+}
+
+impl UnderWay {
+    /// Notes whose turn it is.
+    fn awaits_client(&self, awaits: bool) {
+        let mut requests = self.presence.requests();
+        if awaits {
+            requests.untaken.insert(self.number, Instant::now());
+        } else {
+            requests.untaken.remove(&self.number);
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let presence = &self.presence;
+        let mut requests = presence.requests();
+        requests.untaken.remove(&self.number);
+        requests.under_way -= 1;
+        if requests.under_way == 0 {
+            requests.place = Some(presence.idle.enter(&presence.told));
+        }
+    }
+}
+
+/// The body of an answer, which keeps its request under way until it has been taken.
+#[derive(Debug)]
+pub(super) struct Answer {
+    body: Body,
+    request: UnderWay,
+}
+
+impl Answer {
+    /// The answer to a request.
+    pub(super) fn new(body: Body, request: UnderWay) -> Self {
+        Self { body, request }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(context);
+        // Whoever asks for more has taken what there was.
+        this.request.awaits_client(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    #[tokio::test]
+    async fn the_one_that_has_waited_longest_is_told_to_end_and_none_with_a_request() {
+        let idle = Arc::new(Idle::default());
+        let (first, second) = (Presence::new(&idle), Presence::new(&idle));
+        let request = first.begin();
+        assert!(idle.end_longest());
+        second.over(HOUR, HOUR).await;
+        assert!(!idle.end_longest());
+        drop(request);
+        assert!(idle.end_longest());
+        first.over(HOUR, HOUR).await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_gone_or_has_two_requests_keeps_no_place_among_the_idle() {
+        let idle = Arc::new(Idle::default());
+        drop(Presence::new(&idle));
+        assert!(!idle.end_longest());
+        let presence = Presence::new(&idle);
+        let requests = [presence.begin(), presence.begin()];
+        let [first, second] = requests;
+        drop(first);
+        assert!(!idle.end_longest());
+        drop(second);
+        assert!(idle.end_longest());
+    }
+
+    #[tokio::test]
+    async fn without_a_request_for_long_it_is_over() {
+        let presence = Presence::new(&Arc::new(Idle::default()));
+        presence.over(Duration::ZERO, HOUR).await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_takes_ends_the_connection() {
+        let presence = Presence::new(&Arc::new(Idle::default()));
+        let mut answer = Answer::new(Body::from("taken"), presence.begin());
+        answer.frame().await.unwrap().unwrap();
+        presence.over(HOUR, Duration::ZERO).await;
+        assert!(answer.frame().await.is_none());
+        assert!(presence.requests().untaken.is_empty());
+    }
+}
