@@ -38,6 +38,9 @@ pub struct Config {
     pub index_cache: u64,
     pub archives: u64,
     pub archive_level: u64,
+    pub connections: u64,
+    /// Bytes a second.
+    pub body_rate: u64,
     pub shutdown_grace: Duration,
     pub log_filter: String,
     pub log_format: LogFormat,
@@ -63,6 +66,8 @@ impl Config {
             index_cache: 0,
             archives: 0,
             archive_level: 0,
+            connections: 0,
+            body_rate: 0,
             shutdown_grace: Duration::ZERO,
             log_filter: String::new(),
             log_format: LogFormat::Text,

@@ -26,8 +26,6 @@ mod pace;
 mod purge;
 
 pub use bootstrap::{FirstStart, bootstrap};
-pub use http::{
-    AppState, BODY_BYTES_A_SECOND, body_pace, router, router_that_discards_uploads,
-};
+pub use http::{AppState, BODY_BYTES_A_SECOND, body_pace, router, router_that_discards_uploads};
 pub use pace::{Pace, Pacer};
 pub use purge::{Purge, Sweep};

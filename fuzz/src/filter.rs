@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::server::{Place, Server, with_server};
+use crate::server::{Answer, Place, Server, with_server};
 
 const KINDS: [&str; 6] = ["datasets", "projects", "teams", "users", "licences", "nodes"];
 
@@ -23,12 +23,12 @@ fn check(server: &Server, kind: &str, rows: usize, body: &[u8]) {
     let path = format!("/v1/{kind}/list?files=false");
     let answer = server.post_text(&path, body.to_vec());
     answer.expect_in_shape();
-    let Some(whole) = answer.status.is_success().then(|| pks(&answer.json())) else {
+    let Some(whole) = answer.status.is_success().then(|| pks(&answer)) else {
         return;
     };
     // The time of a login is written once a minute: between two lists, though hardly twice.
     let is_parted =
-        || pages(server, &path, rows, body) == pks(&server.post_text(&path, body.to_vec()).json());
+        || pages(server, &path, rows, body) == pks(&server.post_text(&path, body.to_vec()));
     assert!(is_parted() || is_parted(), "pages of {rows} are not {whole:?}");
     // Nothing sent is an empty filter.
     if let Ok(spec) = serde_json::from_slice::<Value>(if body.is_empty() { b"{}" } else { body }) {
@@ -43,7 +43,7 @@ fn pages(server: &Server, path: &str, rows: usize, body: &[u8]) -> Vec<u64> {
     while let Some(path) = here {
         let answer = server.post_text(&path, body.to_vec());
         assert!(answer.status.is_success(), "{path}: {answer:?}");
-        let page = pks(&answer.json());
+        let page = pks(&answer);
         assert!(page.len() <= rows, "{path}: {page:?}");
         found.extend(page);
         let link = answer.headers.get("link").and_then(|link| link.to_str().ok());
@@ -69,7 +69,7 @@ fn check_inverse(server: &Server, path: &str, spec: &Value) {
         let body = json!({"expressions": expressions, "include_inactive": all});
         let answer = server.post(path, &body);
         assert!(answer.status.is_success(), "{body}: {answer:?}");
-        pks(&answer.json())
+        pks(&answer)
     };
     let is_complement = || {
         let mut both = [list(vec![one]), list(vec![&inverse])].concat();
@@ -79,7 +79,8 @@ fn check_inverse(server: &Server, path: &str, spec: &Value) {
     assert!(is_complement() || is_complement(), "{one} and its inverse are not all");
 }
 
-fn pks(list: &Option<Value>) -> Vec<u64> {
+fn pks(answer: &Answer) -> Vec<u64> {
+    let list = answer.json();
     let rows = list.as_ref().and_then(Value::as_array).expect("a list");
     rows.iter().map(|row| row["pk"].as_u64().expect("a primary key")).collect()
 }

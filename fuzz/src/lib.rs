@@ -22,6 +22,9 @@ pub mod upload;
 #[path = "../../engine/tests/engine/driver.rs"]
 pub mod driver;
 
+#[path = "../../engine/tests/engine/records.rs"]
+pub mod records;
+
 #[path = "../../engine/tests/engine/reference.rs"]
 pub mod reference;
 

@@ -93,6 +93,7 @@ fn op(input: &mut Unstructured<'_>) -> Result<Op> {
         0 => Op::Create { name: set_name(input)? },
         1 => Op::Rename { set, name: set_name(input)? },
         2..=5 => Op::Add { set, name: requested_name(input)?, content: content(input)? },
+        6 if input.arbitrary()? => Op::AddTar { set, members: members(input)? },
         6 => Op::AddZip { set, members: members(input)? },
         7 => Op::Delete { set, name: name(input)? },
         8 => Op::SetMetadata { set, name: name(input)?, text: text(input)? },

@@ -74,7 +74,7 @@ fn check_added(
     let shape = answer.json().expect("a file");
     let name = shape["filename"].as_str().expect("a name");
     assert_eq!(after.get(name).map(|file| file.0), Some(Digest::of(content)), "{name:?}");
-    let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let encoded = name.bytes().fold(String::new(), |encoded, byte| format!("{encoded}%{byte:02X}"));
     let read = server.get(&format!("/v1/datasets/1/files/{encoded}"));
     assert_eq!(read.body.as_deref(), Some(content), "{name:?}: {:?}", read.status);
 }

@@ -27,9 +27,9 @@ use tracing::{debug, warn};
 use super::outflow::Outflow;
 use super::presence::{Answer, Idle, Presence, UnderWay};
 
-/// Connections at the same time unless the configuration says otherwise. Each costs some kilobytes
-/// and an open file.
-pub(crate) const CONNECTIONS_MAX: usize = 16_384;
+/// Connections at the same time where nobody says otherwise. Each costs some kilobytes and an open
+/// file.
+const CONNECTIONS_MAX: usize = 16_384;
 
 /// Bytes that a connection buffers of what comes in, and so of a request's head. By itself the
 /// library takes up to 400 KiB each, which a thousand uploads at once would multiply.

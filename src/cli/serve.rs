@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use granary::auth::load_or_create_key;
 use granary::config::{Config, LogFormat};
-use granary::{AppState, FirstStart, bootstrap, router, router_that_discards_uploads};
+use granary::{AppState, FirstStart, body_pace, bootstrap, router, router_that_discards_uploads};
 use granary_engine::{ArchiveLevel, Engine, EngineOptions, OpenError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -17,9 +17,13 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::config::{PASSWORD_VARIABLE, admin_password};
+use super::listener::{self, Bounds};
 use super::purging::sweep_until;
 use super::settings::Settings;
-use super::{Ending, listener, say};
+use super::{Ending, say};
+
+/// Open files that are not a client's: segments, the index, spools, archives under way.
+const FILES_OF_THE_STORE: u64 = 512;
 
 /// What a shell shows for a program that the user interrupted.
 const STATUS_INTERRUPTED: i32 = 130;
@@ -65,9 +69,11 @@ pub(crate) async fn run_with(options: Options, uploads: Uploads) -> anyhow::Resu
     if let Some(file) = &loaded.file {
         info!(file = %file.display(), "read the configuration");
     }
-    raise_file_limit();
+    let files = raise_file_limit();
     let engine = open(&config.data, engine_options(config)?).await?;
-    let ended = serve(config, &engine, uploads).await;
+    let wanted = usize::try_from(config.connections)?;
+    let bounds = Bounds { connections_max: connections_within(files, wanted), ..Bounds::default() };
+    let ended = serve(config, &engine, uploads, bounds).await;
     // Also after a failure: what was accepted meanwhile is finished and checkpointed.
     engine.shutdown().await;
     ended?;
@@ -85,7 +91,12 @@ fn engine_options(config: &Config) -> anyhow::Result<EngineOptions> {
     })
 }
 
-async fn serve(config: &Config, engine: &Engine, uploads: Uploads) -> anyhow::Result<()> {
+async fn serve(
+    config: &Config,
+    engine: &Engine,
+    uploads: Uploads,
+    bounds: Bounds,
+) -> anyhow::Result<()> {
     // Before the first start, so that a start without an address leaves nobody's password behind.
     let listener = TcpListener::bind(config.listen).await;
     let listener = listener.with_context(|| {
@@ -98,6 +109,7 @@ async fn serve(config: &Config, engine: &Engine, uploads: Uploads) -> anyhow::Re
         say(told_once(&first, chosen.and_then(|chosen| chosen.file).as_deref()))?;
     }
     let app = state(engine, &config.data).await?;
+    let app = app.with_body_pace(body_pace(config.body_rate));
     let router = match uploads {
         Uploads::Kept => router(app),
         Uploads::Discarded => router_that_discards_uploads(app),
@@ -107,7 +119,8 @@ async fn serve(config: &Config, engine: &Engine, uploads: Uploads) -> anyhow::Re
         tokio::spawn(sweep_until(stop.clone(), engine.clone(), retention));
     }
     say(format_args!("granary listening on http://{address}"))?;
-    let cut = listener::serve(listener, router, stop, config.shutdown_grace).await;
+    let grace = config.shutdown_grace;
+    let cut = listener::serve(listener, router, stop, grace, bounds).await;
     if cut > 0 {
         warn!(connections = cut, "connections were cut that had not ended in time");
     }
@@ -195,11 +208,37 @@ fn start_log(config: &Config) {
     };
 }
 
-/// Takes as many open files as the system grants: the usual 1,024 end at a thousand clients.
-fn raise_file_limit() {
+/// Takes as many open files as the system grants: the usual 1,024 end at a few hundred clients.
+/// Gives their number; `None` if there is no limit.
+fn raise_file_limit() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         warn!(%error, "cannot raise the number of open files");
+    }
+    getrlimit(Resource::Nofile).current
+}
+
+/// Connections for which there are files: each has one, and its upload may have another. A store
+/// that cannot open a file would take it for a failure of the disk, and no changes any more (I7).
+fn connections_within(files: Option<u64>, wanted: usize) -> usize {
+    let left = files.map_or(u64::MAX, |files| files.saturating_sub(FILES_OF_THE_STORE) / 2);
+    let granted = usize::try_from(left).unwrap_or(usize::MAX).max(1);
+    if granted < wanted {
+        warn!(granted, wanted, "the system grants few open files, so there are fewer connections");
+    }
+    wanted.min(granted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_the_store_its_files() {
+        assert_eq!(connections_within(None, 10), 10);
+        assert_eq!(connections_within(Some(1_024), 10_000), 256);
+        assert_eq!(connections_within(Some(100_000), 10_000), 10_000);
+        assert_eq!(connections_within(Some(100), 10_000), 1);
     }
 }

@@ -79,6 +79,22 @@ pub static SETTINGS: &[Setting] = &[
         about: "How hard tar.gz and deflated zip archives are compressed: 1 is fast, 9 is small.",
     },
     Setting {
+        key: "connections",
+        older_variable: None,
+        default: Some("16384"),
+        kind: Kind::Number { min: 1, max: 1_000_000, place: |config| &mut config.connections },
+        about: "Connections at the same time; for the next one, the one that has been idle longest \
+                goes. There are fewer where the system grants few open files.",
+    },
+    Setting {
+        key: "body_rate",
+        older_variable: None,
+        default: Some("256 B"),
+        kind: Kind::Size { min: 0, max: 1 << 30, place: |config| &mut config.body_rate },
+        about: "What the body of a request must bring in a second, on average of a minute in which \
+                it is waited for; less is refused with 408. With 0 only a minute of silence is.",
+    },
+    Setting {
         key: "shutdown.grace",
         older_variable: None,
         default: Some("30s"),
@@ -131,6 +147,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::BODY_BYTES_A_SECOND;
     use crate::config::Config;
     use granary_engine::limits::ARCHIVES_MAX;
 
@@ -146,6 +163,7 @@ mod tests {
             setting.default.map_or(Ok(()), |text| setting.read(&mut config, text)).unwrap();
         }
         assert_eq!(usize::try_from(config.archives).unwrap(), ARCHIVES_MAX);
+        assert_eq!(config.body_rate, BODY_BYTES_A_SECOND);
     }
 
     #[test]

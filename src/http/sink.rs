@@ -34,6 +34,10 @@ impl Sink for Nowhere {
     async fn take(&mut self, _: &[u8]) -> Result<(), ApiError> {
         Ok(())
     }
+
+    async fn rest(&mut self) -> Result<(), ApiError> {
+        Ok(())
+    }
 }
 
 /// Adding a file without its last step: who asks is found out, whether they may, and whether the

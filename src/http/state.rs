@@ -7,8 +7,8 @@ use granary_engine::{Engine, Health, ReadError, Snapshot, Spool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
-use super::kept_backups::KeptBackups;
 use super::inflow::usual_pace;
+use super::kept_backups::KeptBackups;
 use super::limits::{LARGE_BODIES_MAX, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX};
 use crate::auth::{PasswordError, Passwords, TokenKey};
 use crate::pace::Pace;

@@ -13,13 +13,11 @@ use crate::support::{Answer, Client, Server};
 fn stands_still(start: &[u8], waited_for: &Arc<Semaphore>) -> Body {
     let state = (Some(Bytes::copy_from_slice(start)), Arc::clone(waited_for));
     Body::from_stream(stream::unfold(state, async |(start, waited_for)| {
-        match start.filter(|start| !start.is_empty()) {
-            Some(start) => Some((Ok::<_, Infallible>(start), (None, waited_for))),
-            None => {
-                waited_for.add_permits(1);
-                std::future::pending().await
-            }
+        if let Some(start) = start.filter(|start| !start.is_empty()) {
+            return Some((Ok::<_, Infallible>(start), (None, waited_for)));
         }
+        waited_for.add_permits(1);
+        std::future::pending().await
     }))
 }
 
@@ -28,7 +26,7 @@ async fn slow_uploads(
     client: &Client,
     path: impl Fn(usize) -> String,
     start: &[u8],
-    (sent, until): (usize, usize),
+    (count, until): (usize, usize),
 ) -> Vec<JoinHandle<Answer>> {
     let waited_for = Arc::new(Semaphore::new(0));
     let send = |number| {
@@ -36,7 +34,7 @@ async fn slow_uploads(
         let body = stands_still(start, &waited_for);
         tokio::spawn(async move { client.upload(&path, body).await })
     };
-    let uploads = (0..sent).map(send).collect();
+    let uploads = (0..count).map(send).collect();
     let until = u32::try_from(until).unwrap();
     drop(waited_for.acquire_many(until).await.unwrap());
     uploads

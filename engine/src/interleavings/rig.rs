@@ -177,7 +177,7 @@ pub(super) fn content(store: &Arc<Store>, bytes: &[u8]) -> StagedBlob {
     let looked_up = Arc::clone(store);
     block_on(async {
         let length = u64::try_from(bytes.len()).unwrap();
-        let mut upload = store.blobs.begin_upload(Some(length)).await.unwrap();
+        let mut upload = store.blobs.begin_upload(Some(length)).unwrap();
         upload.write(bytes).await.unwrap();
         upload.finish(move |digest| looked_up.knows(digest)).await.unwrap()
     })

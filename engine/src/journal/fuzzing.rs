@@ -239,8 +239,8 @@ fn nth(disk: &SimulatedDisk, file: usize) -> io::Result<Option<String>> {
 
 fn alter(disk: &SimulatedDisk, alteration: &Alteration) -> io::Result<()> {
     let file = match alteration {
-        Alteration::Copy { to: (file, _), .. } => *file,
-        Alteration::Overwrite { file, .. }
+        Alteration::Copy { to: (file, _), .. }
+        | Alteration::Overwrite { file, .. }
         | Alteration::Resize { file, .. }
         | Alteration::Remove { file }
         | Alteration::Rename { file, .. }
