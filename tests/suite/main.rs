@@ -28,6 +28,9 @@ mod catalogue;
 /// Datasets as a whole: made, changed, copied, merged, deleted, brought back.
 mod datasets;
 
+/// What the documents name is there.
+mod documents;
+
 /// Datasets as archives.
 mod download;
 
