@@ -146,6 +146,17 @@ impl Blobs {
         Ok(removed)
     }
 
+    /// The content that a name among the large contents stands for, if its file is of an earlier
+    /// start or `all` count; an error if the name is not ours.
+    pub(crate) fn earlier_large_file(
+        &self,
+        name: &str,
+        all: bool,
+    ) -> Result<Option<(Digest, LargeFileId)>, ()> {
+        let (digest, id) = large::parse_blob_name(name).ok_or(())?;
+        Ok((all || id.start < self.start).then_some((digest, id)))
+    }
+
     fn list(&self, directory: &'static str) -> Result<Vec<String>, ReadError> {
         let listed = self.disk.list(directory);
         listed.map_err(|source| ReadError::Io { what: directory, source })

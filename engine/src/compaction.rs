@@ -189,7 +189,8 @@ impl Compactor {
         }
         let BlobPlace::Segment { segment, offset } = blob.place else { return Ok(None) };
         let Some(file) = self.store.segments.get(segment) else { return Ok(None) };
-        let bytes = match Blob::new(blob.digest, blob.length, file, offset).read_whole() {
+        let live = Blob::new(blob.digest, blob.length, file, offset);
+        let bytes = match live.watched(&self.store.quarantine, blob.place).read_whole() {
             Ok(bytes) => bytes,
             Err(error) => {
                 tracing::error!(digest = %blob.digest, %error, "a content stays where it is");

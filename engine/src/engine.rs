@@ -12,6 +12,8 @@ mod mutations;
 
 mod reads;
 
+mod upkeep;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +39,7 @@ use crate::limits::{
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
 use crate::recovery::{self, Recovered};
+use crate::scrub::{Scrub, ScrubNotes};
 use crate::store::{SharedIndex, Store};
 use crate::supervisor::Supervisor;
 use crate::touches::Touches;
@@ -45,6 +48,7 @@ use crate::turns::Turns;
 use housekeeping::Housekeeping;
 pub use intake::Intake;
 pub use mutations::Upload;
+pub use upkeep::Quarantined;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -59,6 +63,9 @@ pub struct EngineOptions {
     pub archives_max: usize,
     /// How hard archives are compressed.
     pub archive_level: ArchiveLevel,
+    /// Bytes a second that the scrub reads in the background; with 0 it reads only when asked to
+    /// ([`Engine::begin_scrub`]).
+    pub scrub_bytes_per_second: u64,
 }
 
 impl Default for EngineOptions {
@@ -69,6 +76,7 @@ impl Default for EngineOptions {
             arbiters: cores().min(4),
             archives_max: ARCHIVES_MAX,
             archive_level: ArchiveLevel::default(),
+            scrub_bytes_per_second: 0,
         }
     }
 }
@@ -116,6 +124,7 @@ struct Inner {
     housekeeping: Housekeeping,
     /// The store's key, which goes into its backups.
     key: StoreKey,
+    scrub: Scrub,
     is_new: bool,
     stopped: std::sync::Once,
 }
@@ -156,6 +165,7 @@ impl Engine {
             sets: Arc::new(SetNumbers::new(start)),
         };
         let housekeeping = Housekeeping::start(&store, &committer).map_err(io)?;
+        let scrub = Scrub::start(&store, &committer, options.scrub_bytes_per_second).map_err(io)?;
         let inner = Inner {
             store,
             committer,
@@ -172,6 +182,7 @@ impl Engine {
             intake_turns: Turns::new(INTAKES_STREAMED_MAX, 0, Duration::ZERO),
             housekeeping,
             key,
+            scrub,
             is_new,
             stopped: std::sync::Once::new(),
         };
@@ -241,6 +252,7 @@ impl Engine {
     #[cfg(feature = "simulation")]
     pub fn abandon(&self) {
         self.inner.stopped.call_once(|| {
+            self.inner.scrub.stop();
             self.inner.housekeeping.stop();
             self.inner.committer.abandon();
             self.inner.supervisor.stop();
@@ -275,6 +287,7 @@ impl Engine {
 impl Inner {
     fn stop(&self) {
         self.stopped.call_once(|| {
+            self.scrub.stop();
             self.housekeeping.stop();
             // First the writer: what actors planned is finished and answered.
             self.committer.stop();
@@ -304,6 +317,8 @@ pub(crate) fn start_writing(
         leases: Arc::new(Leases::default()),
         touches: Arc::new(Touches::default()),
         trace: Trace::default(),
+        quarantine: Arc::new(recovered.quarantine),
+        scrub: Arc::new(ScrubNotes::of(recovered.scrub)),
     });
     let committer = Committer::start(CommitterParts {
         disk: Arc::clone(disk),

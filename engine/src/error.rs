@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::{
-    DatasetId, FilenameError, LicenceId, ProjectId, SubdescriptorId, SubdescriptorKind, TeamId,
-    UserId,
+    DatasetId, Digest, FilenameError, LicenceId, ProjectId, SubdescriptorId, SubdescriptorKind,
+    TeamId, UserId,
 };
 
 /// Why a store did not open. Nothing was changed unless the variant says so.
@@ -192,6 +192,10 @@ pub enum ReadError {
     /// The bytes are not what was stored (I9); they are kept as they are.
     #[error("{what} is damaged: {place}")]
     Corrupt { what: &'static str, place: String },
+    /// As `Corrupt`, of a content, which is in quarantine from now on: bringing the same content
+    /// again heals it.
+    #[error("content {digest} is damaged: {reason}")]
+    DamagedContent { digest: Digest, reason: String },
     /// The thing was removed while it was read.
     #[error("{what} was removed while it was read")]
     Gone { what: String },

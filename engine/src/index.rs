@@ -30,16 +30,20 @@ pub(crate) mod upgrade;
 
 mod backend;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use crate::codec::{self, CodecError};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{MutationError, ReadError};
+use crate::model::Digest;
+use crate::quarantine::{Quarantine, QuarantineRow};
+use crate::scrub::ScrubRow;
 use crate::sync::others_may_run;
 use rows::AppliedRow;
-use tables::{APPLIED, STATE};
+use tables::{APPLIED, SCRUB, STATE};
 
 /// File of the index in the data directory.
 pub(crate) const INDEX_PATH: &str = "index.redb";
@@ -135,7 +139,7 @@ impl Index {
         let file = backend::DiskBackend::new(file).map_err(redb::StorageError::Io)?;
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        let database = builder.create_with_backend(file)?;
+        let database = guarded(|| Ok(builder.create_with_backend(file)?))?;
         Ok(Self { database, _lock: None })
     }
 
@@ -149,7 +153,17 @@ impl Index {
         let backend = backend::MemoryBackend::new(file).map_err(redb::StorageError::Io)?;
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        Ok(Self { database: builder.create_with_backend(backend)?, _lock: None })
+        let database = guarded(|| Ok(builder.create_with_backend(backend)?))?;
+        Ok(Self { database, _lock: None })
+    }
+
+    /// Compares every page with its checksum. Tells whether all is as it was written; where it is
+    /// not, what this handle sees from now on is an earlier state, or nothing.
+    ///
+    /// # Errors
+    /// The file is damaged beyond that, or cannot be read.
+    pub(crate) fn is_sound(&mut self) -> Result<bool, IndexError> {
+        guarded(|| Ok(self.database.check_integrity()?))
     }
 
     /// Keeps the lock of the data directory until the index is closed.
@@ -167,6 +181,23 @@ impl Index {
         };
         let row = table.get(APPLIED)?;
         Ok(row.map(|row| codec::decode(row.value())).transpose()?)
+    }
+
+    /// The contents in quarantine.
+    pub(crate) fn quarantine(&self) -> Result<Quarantine, IndexError> {
+        let mut rows = Vec::new();
+        for entry in self.database.begin_read()?.open_table(tables::QUARANTINE)?.iter()? {
+            let (digest, row) = entry?;
+            rows.push((Digest(*digest.value()), codec::decode(row.value())?));
+        }
+        Ok(Quarantine::of(rows))
+    }
+
+    /// How far the scrub came.
+    pub(crate) fn scrub(&self) -> Result<ScrubRow, IndexError> {
+        let table = self.database.begin_read()?.open_table(STATE)?;
+        let row = table.get(SCRUB)?;
+        Ok(row.map(|row| codec::decode(row.value())).transpose()?.unwrap_or_default())
     }
 
     /// A read transaction: one committed state (I8).
@@ -211,18 +242,28 @@ impl Index {
     }
 }
 
+/// Reads pages that may be damaged: redb compares none with its checksum until it is asked to, and
+/// panics on some that make no sense. What it was called on is to be dropped then.
+fn guarded<T>(work: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_panic| {
+        Err(IndexError::Contradiction("a page of it makes no sense".to_owned()))
+    })
+}
+
 /// Writes how far the index reaches, in the same transaction as the rows.
 pub(crate) fn write_applied(txn: &WriteTransaction, row: &AppliedRow) -> Result<(), IndexError> {
     txn.open_table(STATE)?.insert(APPLIED, codec::encode(row)?.as_slice())?;
     Ok(())
 }
 
-/// Makes the tables that say where bytes lie, and how far the index reaches: what no backup holds.
+/// Makes the tables that say where bytes lie and which are damaged, and how far the index reaches:
+/// what no backup holds.
 pub(crate) fn create_place_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
     txn.open_table(tables::BLOBS)?;
     txn.open_table(tables::DEAD_BLOBS)?;
     txn.open_table(tables::SEGMENTS)?;
     txn.open_table(tables::LARGE_REMOVALS)?;
+    txn.open_table(tables::QUARANTINE)?;
     txn.open_table(STATE)?;
     Ok(())
 }
@@ -250,6 +291,25 @@ pub(crate) fn create_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
     txn.open_table(tables::NODES)?;
     txn.open_table(tables::NODE_ADDRESSES)?;
     txn.open_table(tables::NUMBERS)?;
+    Ok(())
+}
+
+/// Writes what is not journaled: the quarantine, and how far the scrub came.
+pub(crate) fn write_marks(
+    txn: &WriteTransaction,
+    marks: &[(Digest, Option<QuarantineRow>)],
+    scrub: Option<&ScrubRow>,
+) -> Result<(), IndexError> {
+    let mut table = txn.open_table(tables::QUARANTINE)?;
+    for (digest, row) in marks {
+        match row {
+            Some(row) => table.insert(digest.as_bytes(), codec::encode(row)?.as_slice())?,
+            None => table.remove(digest.as_bytes())?,
+        };
+    }
+    if let Some(row) = scrub {
+        txn.open_table(STATE)?.insert(SCRUB, codec::encode(row)?.as_slice())?;
+    }
     Ok(())
 }
 

@@ -60,7 +60,7 @@ mod crash_tests;
 #[cfg(test)]
 mod test_store;
 
-pub(crate) use replay::read_groups;
+pub(crate) use replay::{read_groups, segments_for_reading};
 pub(crate) use segment::Segments;
 pub(crate) use writer::Journal;
 

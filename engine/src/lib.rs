@@ -73,8 +73,17 @@ mod recovery;
 // Moves live contents out of mostly dead segments.
 mod compaction;
 
+// Contents that were found damaged.
+mod quarantine;
+
+// Looks at one content.
+mod inspection;
+
 // Recomputes the invariants from disk.
 mod check;
+
+// Reads every content in the background.
+mod scrub;
 
 // The whole store in a directory of its own, and back.
 pub mod backup;
@@ -101,8 +110,10 @@ pub use archive::intake::read_archive;
 pub use archive::{Archive, ArchiveFormat, ArchiveLevel, PreparedArchive};
 pub use blobs::{Blob, BlobStream, StagedBlob};
 pub use bulk::FileSelection;
-pub use check::Finding;
-pub use engine::{Engine, EngineOptions, Health, Intake, Upload};
+#[cfg(feature = "simulation")]
+pub use check::check_disk;
+pub use check::{CheckError, CheckProgress, CheckReport, Finding, Hit, Stopped, check_directory};
+pub use engine::{Engine, EngineOptions, Health, Intake, Quarantined, Upload};
 pub use error::{IntakeError, MutationError, OpenError, ReadError, RecordKind, UniqueRule};
 pub use index::file_page::{FilePage, ListedFile, PageRequest};
 pub use index::snapshot::Snapshot;
@@ -110,4 +121,6 @@ pub use index::snapshot::Snapshot;
 pub use index::upgrade::make_older;
 pub use model::change::SourceAfterMerge;
 pub use model::digest::DigestHasher;
+pub use quarantine::Fault;
+pub use scrub::{ScrubPass, ScrubState};
 pub use spool::{Spool, SpoolUpload, Spooled};

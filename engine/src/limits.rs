@@ -287,3 +287,40 @@ pub const HIDDEN_OWN_ROWS_MAX: u64 = 1024;
 /// Hidden rows of a stack that others share, in percent of the files it shows, before it is folded
 /// into one of its own: that writes a row for every file that is shown.
 pub const HIDDEN_SHARED_PERCENT_MAX: u64 = 25;
+
+/// Findings and notes that a check lists; what is beyond them is only counted. Whoever reads a
+/// thousand knows enough.
+pub const CHECK_FINDINGS_MAX: usize = 1000;
+
+/// Layers whose stacks a check counts at once, some 40 MiB; more take another pass over the headers.
+pub const CHECK_LAYERS_AT_ONCE: usize = 500_000;
+
+/// Contents that a check compares one by one where their sums do not agree, some 100 MiB.
+pub const CHECK_CONTENTS_EXACT_MAX: usize = 500_000;
+
+/// Rows of contents that a check sorts by their places at once, some 10 MiB.
+pub const CHECK_CONTENTS_AT_ONCE: usize = 65_536;
+
+/// Rows of files that name damaged contents and are followed to their datasets.
+pub const CHECK_HITS_MAX: usize = 100_000;
+
+/// Files that are told for each damaged content.
+pub const CHECK_HITS_TOLD_MAX: usize = 10;
+
+/// Contents in quarantine, some 10 MiB of memory; what is found damaged beyond them is refused by
+/// each read anew.
+pub const QUARANTINED_MAX: usize = 65_536;
+
+/// Bytes that the scrub reads in a second unless the configuration says otherwise: a terabyte in a
+/// day and a half, and little beside what a disk can do.
+pub const SCRUB_BYTES_PER_SECOND: u64 = 8 << 20;
+
+/// How long after the beginning of one pass of the scrub the next one begins by itself. Sectors rot
+/// over months.
+pub const SCRUB_PERIOD: Duration = Duration::from_hours(7 * 24);
+
+/// Contents, and bytes of them, after which the scrub's position is written; what a restart repeats.
+pub const SCRUB_PAGE_CONTENTS: usize = 1024;
+
+/// See [`SCRUB_PAGE_CONTENTS`].
+pub const SCRUB_PAGE_BYTES: u64 = 256 << 20;

@@ -29,9 +29,15 @@ use crate::index::apply::Group;
 use crate::index::rows::AppliedRow;
 use crate::index::upgrade::upgrade;
 use crate::index::{INDEX_PATH, Index, IndexError, write_applied};
-use crate::journal::{Journal, JournalOpenError, JournalOptions, ReplayedGroup, read_groups};
+use crate::journal::{
+    Journal, JournalOpenError, JournalOptions, ReplayedGroup, read_groups, segments_for_reading,
+};
 use crate::model::Sequence;
 use crate::model::change::Change;
+use crate::quarantine::Quarantine;
+use crate::scrub::ScrubRow;
+use crate::store::{SharedIndex, Store};
+use crate::trace::Trace;
 
 /// Version of the store's layout on disk; 1 is the first.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -54,6 +60,8 @@ pub(crate) struct Recovered {
     pub(crate) applied: AppliedRow,
     pub(crate) is_new: bool,
     pub(crate) replayed_changes: u64,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) scrub: ScrubRow,
 }
 
 /// Opens a store, or makes one in a directory that is empty.
@@ -65,13 +73,7 @@ pub(crate) fn open(
     options: JournalOptions,
     index_cache_bytes: usize,
 ) -> Result<Recovered, OpenError> {
-    let lock = disk.lock().map_err(|error| {
-        if error.kind() == io::ErrorKind::WouldBlock {
-            OpenError::Locked { path: disk.display().into() }
-        } else {
-            io_error(&**disk)(error)
-        }
-    })?;
+    let lock = locked(disk)?;
     let names = disk.list("").map_err(io_error(&**disk))?;
     let is_new = !names.iter().any(|name| name == IDENTITY_PATH);
     if is_new {
@@ -86,7 +88,11 @@ pub(crate) fn open(
     let mut recovered = replay(disk, index, key, options)?;
     finish(&mut recovered).map_err(damaged_index)?;
     let Replayed { journal, index, applied, changes } = recovered;
+    let quarantine = index.quarantine().map_err(damaged_index)?;
+    let scrub = index.scrub().map_err(damaged_index)?;
     Ok(Recovered {
+        quarantine,
+        scrub,
         key,
         journal,
         index: index.keep(lock),
@@ -285,12 +291,138 @@ pub(crate) fn open_for_reading(
     match read {
         Err(JournalOpenError::Apply(error)) => Err(damaged_index(error)),
         // Beyond the last change the journal's end may be torn, or still be written to.
-        Ok(()) | Err(_) if applied.sequence >= last => Ok(index),
-        Ok(()) | Err(_) => {
+        Ok(_) | Err(_) if applied.sequence >= last => Ok(index),
+        Ok(_) | Err(_) => {
             let reason = format!("the journal ends at change {} of {last}", applied.sequence);
             Err(OpenError::IndexDamaged { reason })
         }
     }
+}
+
+/// What is found in a directory that nothing is changed in.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    /// The store as opening would show it; `None` if nothing can be read.
+    pub(crate) store: Option<Store>,
+    /// Invariants that do not hold, and why.
+    pub(crate) damage: Vec<(&'static str, String)>,
+    /// Bytes of a torn group at the journal's end, which is no damage.
+    pub(crate) torn_bytes: u64,
+    /// Segments whose headers fail their check.
+    pub(crate) headless: Vec<u64>,
+    pub(crate) _lock: Box<dyn std::fmt::Debug + Send + Sync>,
+}
+
+/// Looks into a store without changing it: the index's pages are compared with their checksums
+/// and the journal is applied in memory. `replaying` is called between the two.
+///
+/// # Errors
+/// It is no store of a known format, is in use, or cannot be read; damage is no error.
+pub(crate) fn look(
+    disk: &Arc<dyn Disk>,
+    index_cache_bytes: usize,
+    replaying: &mut dyn FnMut(),
+) -> Result<Looked, OpenError> {
+    let io = io_error(&**disk);
+    let names = disk.list("").map_err(&io)?;
+    if !names.iter().any(|name| name == IDENTITY_PATH) {
+        let reason = format!("it has no file {IDENTITY_PATH:?}");
+        return Err(OpenError::NotAStore { path: disk.display().into(), reason });
+    }
+    let lock = locked(disk)?;
+    let key = read_identity(&**disk)?;
+    let mut looked = Looked {
+        store: None,
+        damage: Vec::new(),
+        torn_bytes: 0,
+        headless: Vec::new(),
+        _lock: lock,
+    };
+    let index = match sound_index(disk, index_cache_bytes, &mut looked.damage) {
+        Ok(index) => index,
+        Err(error) => {
+            looked.damage.push(("I4", format!("the index cannot be read: {}", error.to_text())));
+            return Ok(looked);
+        }
+    };
+    replaying();
+    looked.store = read_journal(disk, key, index, &mut looked)?;
+    Ok(looked)
+}
+
+fn locked(disk: &Arc<dyn Disk>) -> Result<Box<dyn std::fmt::Debug + Send + Sync>, OpenError> {
+    disk.lock().map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            OpenError::Locked { path: disk.display().into() }
+        } else {
+            io_error(&**disk)(error)
+        }
+    })
+}
+
+/// The index at its last checkpoint, with the tables that it lacks, in memory.
+fn sound_index(
+    disk: &Arc<dyn Disk>,
+    cache_bytes: usize,
+    damage: &mut Vec<(&'static str, String)>,
+) -> Result<Index, IndexError> {
+    let mut index = Index::open_in_memory(disk, cache_bytes)?;
+    if !index.is_sound()? {
+        damage.push(("I4", "pages of the index fail their checksums".into()));
+    }
+    upgrade(&index)?;
+    Ok(index)
+}
+
+/// Applies the journal in memory as far as it can be read.
+fn read_journal(
+    disk: &Arc<dyn Disk>,
+    key: [u8; 32],
+    index: Index,
+    looked: &mut Looked,
+) -> Result<Option<Store>, OpenError> {
+    let Some(mut applied) = index.applied().map_err(damaged_index)? else {
+        looked.damage.push(("I4", "the index does not say how far it reaches".into()));
+        return Ok(None);
+    };
+    let (position, sequence) = (applied.position, applied.sequence);
+    let read = read_groups(disk, key, position, sequence, |group| {
+        apply_replayed(&index, &mut applied, &group)
+    });
+    let mut end = applied.position;
+    match read {
+        Ok(read) => (end, looked.torn_bytes) = (read.end, read.torn_bytes),
+        Err(JournalOpenError::Io(error)) => return Err(io_error(&**disk)(error)),
+        Err(JournalOpenError::NewerFormat { found, known }) => {
+            return Err(OpenError::NewerFormat { found, known });
+        }
+        Err(JournalOpenError::Damaged { segment, offset, reason }) => {
+            let what = format!(
+                "journal segment {} is damaged at byte {offset}: {reason}; the server does not \
+                 start with it, and what follows that place was not looked at",
+                segment.0
+            );
+            looked.damage.push(("I1", what));
+        }
+        Err(JournalOpenError::Apply(error)) => {
+            let what = format!("the journal does not fit the index: {}", error.to_text());
+            looked.damage.push(("I1", what));
+        }
+    }
+    let (segments, headless) = segments_for_reading(disk, key, end).map_err(io_error(&**disk))?;
+    looked.headless = headless.into_iter().map(|segment| segment.0).collect();
+    let quarantine = index.quarantine().map_err(damaged_index)?;
+    Ok(Some(Store {
+        disk: Arc::clone(disk),
+        index: Arc::new(SharedIndex::new(index)),
+        segments: Arc::new(segments),
+        blobs: Blobs::new(Arc::clone(disk), applied.start + 1),
+        leases: Arc::default(),
+        touches: Arc::default(),
+        trace: Trace::default(),
+        quarantine: Arc::new(quarantine),
+        scrub: Arc::default(),
+    }))
 }
 
 /// Drops what can no longer be finished and makes the recovered state durable under a new start

@@ -13,6 +13,8 @@ use crate::leases::{Lease, Leases};
 use crate::limits::LEASE_MAX;
 use crate::model::change::BlobPlace;
 use crate::model::{Digest, Sequence};
+use crate::quarantine::{Fault, Quarantine};
+use crate::scrub::ScrubNotes;
 use crate::touches::Touches;
 use crate::trace::Trace;
 
@@ -51,6 +53,8 @@ pub(crate) struct Store {
     pub(crate) leases: Arc<Leases>,
     pub(crate) touches: Arc<Touches>,
     pub(crate) trace: Trace,
+    pub(crate) quarantine: Arc<Quarantine>,
+    pub(crate) scrub: Arc<ScrubNotes>,
 }
 
 impl Store {
@@ -82,17 +86,24 @@ impl Store {
         })
     }
 
-    /// Whether the index holds a content, named by a row or not.
+    /// Whether the index holds a content, named by a row or not, and its bytes are not known to be
+    /// damaged: whoever brings such a content again heals it.
     pub(crate) fn knows(&self, digest: &Digest) -> Result<bool, ReadError> {
-        Ok(self.snapshot()?.blob(digest)?.is_some())
+        let row = self.snapshot()?.blob(digest)?;
+        Ok(row.is_some_and(|row| self.quarantine.mark(digest, row.place).is_none()))
     }
 
     /// Opens a content for reading; `None` if the index does not hold it.
+    ///
+    /// # Errors
+    /// It cannot be read, or is in quarantine.
     pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Option<Blob>, ReadError> {
+        let mut place = None;
         for _ in 0..LOOKS_MAX {
             let Some(row) = self.snapshot()?.blob(digest)? else {
                 return Ok(None);
             };
+            self.refuse_damaged(digest, row.place)?;
             let (file, offset) = match row.place {
                 BlobPlace::Segment { segment, offset } => (self.segments.get(segment), offset),
                 BlobPlace::Large(id) => match self.blobs.open_large(digest, id) {
@@ -105,12 +116,25 @@ impl Store {
             };
             // Without a file it went between the look and the grasp; the index knows better now.
             if let Some(file) = file {
-                return Ok(Some(Blob::new(*digest, row.length, file, offset)));
+                let blob = Blob::new(*digest, row.length, file, offset);
+                return Ok(Some(blob.watched(&self.quarantine, row.place)));
             }
+            place = Some(row.place);
         }
-        Err(ReadError::Corrupt {
-            what: "a content",
-            place: format!("the file of {digest} is missing"),
-        })
+        if let Some(place) = place {
+            self.quarantine.note(*digest, place, Fault::Missing);
+        }
+        let reason = Fault::Missing.text().to_owned();
+        Err(ReadError::DamagedContent { digest: *digest, reason })
+    }
+
+    fn refuse_damaged(&self, digest: &Digest, place: BlobPlace) -> Result<(), ReadError> {
+        match self.quarantine.mark(digest, place) {
+            Some(mark) if mark.fault != Fault::Unreadable => {
+                let reason = format!("{}; it is in quarantine", mark.fault.text());
+                Err(ReadError::DamagedContent { digest: *digest, reason })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }

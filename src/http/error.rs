@@ -7,12 +7,16 @@ mod mapping;
 
 mod shape;
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Write as _;
 
 use axum::http::header::{CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+
+use granary_engine::ReadError;
+use granary_engine::model::Digest;
 
 use crate::auth::TokenFault;
 
@@ -239,6 +243,17 @@ impl ApiError {
             .with_header(RETRY_AFTER, RETRY_AFTER_SECONDS)
     }
 
+    /// 500: the content is damaged, and who brings it again heals it.
+    fn damaged_content(digest: Digest, cause: ReadError) -> Self {
+        let text = format!(
+            "The content {digest} is damaged on the server's disk and in quarantine. Uploading the \
+             same content again, under any name in any dataset, heals it."
+        );
+        let mut error = Self::detail(StatusCode::INTERNAL_SERVER_ERROR, text);
+        error.0.cause = Some(cause.into());
+        error
+    }
+
     /// 500: our fault; the cause goes to the log only.
     pub(crate) fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let mut error = Self::detail(StatusCode::INTERNAL_SERVER_ERROR, FAULT);
@@ -251,7 +266,13 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Answer { status, mut body, header, cause } = *self.0;
         if let Some(cause) = cause {
-            body = Shape::Fault(logged_fault(&*cause));
+            let detail = match body {
+                Shape::Detail(Detail { detail }) => detail.into(),
+                Shape::Coded(_) | Shape::Token(_) | Shape::Fields(_) | Shape::Fault(_) => {
+                    FAULT.into()
+                }
+            };
+            body = Shape::Fault(logged_fault(&*cause, detail));
         }
         let mut response = (status, axum::Json(body)).into_response();
         if let Some((name, value)) = header {
@@ -262,7 +283,7 @@ impl IntoResponse for ApiError {
 }
 
 /// Logs a fault of the server; its body has an id by which the log line can be found.
-fn logged_fault(cause: &(dyn Error + 'static)) -> Fault {
+fn logged_fault(cause: &(dyn Error + 'static), detail: Cow<'static, str>) -> Fault {
     let mut id = [0; 8];
     // Without randomness the id is zeros: the answer matters more than its uniqueness.
     getrandom::fill(&mut id).unwrap_or_default();
@@ -275,7 +296,7 @@ fn logged_fault(cause: &(dyn Error + 'static)) -> Fault {
         next = source.source();
     }
     tracing::error!(%id, error = %chain, "request failed");
-    Fault { detail: FAULT, id }
+    Fault { detail, id }
 }
 
 /// The answer to a request whose handler panicked; the panic's text is in the log already.

@@ -215,7 +215,7 @@ fn shown(engine: &Engine) -> Vec<(Dataset, ShownFiles)> {
     }
     drop(snapshot);
     for (digest, _) in all.iter().flat_map(|(_, files)| files.values()) {
-        engine.open_blob(digest).unwrap().unwrap().verify().unwrap();
+        engine.open_blob(digest).unwrap().unwrap().verify(&mut |_| true).unwrap();
     }
     all
 }

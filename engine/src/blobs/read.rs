@@ -19,6 +19,8 @@ use crate::disk::DiskFile;
 use crate::error::ReadError;
 use crate::limits::{INLINE_BYTES_MAX, READ_CHUNK_BYTES};
 use crate::model::Digest;
+use crate::model::change::BlobPlace;
+use crate::quarantine::{Fault, Quarantine};
 
 use super::{byte_count, capped};
 
@@ -31,12 +33,19 @@ pub struct Blob {
     file: Arc<dyn DiskFile>,
     /// Where the content begins in the file.
     offset: u64,
+    /// Told of damage, with the place that it is at.
+    quarantine: Option<(Arc<Quarantine>, BlobPlace)>,
 }
 
 impl Blob {
     /// Describes a content that lies in an open file.
     pub(crate) fn new(digest: Digest, length: u64, file: Arc<dyn DiskFile>, offset: u64) -> Self {
-        Self { digest, length, file, offset }
+        Self { digest, length, file, offset, quarantine: None }
+    }
+
+    /// From now on whoever meets damage here puts the content into quarantine.
+    pub(crate) fn watched(self, quarantine: &Arc<Quarantine>, place: BlobPlace) -> Self {
+        Self { quarantine: Some((Arc::clone(quarantine), place)), ..self }
     }
 
     /// Name of the content.
@@ -67,8 +76,8 @@ impl Blob {
     /// Fills a buffer from this place of the content, unchecked. Blocks.
     ///
     /// # Errors
-    /// [`ReadError::Corrupt`] if the file ends within the content, [`ReadError::Io`] if it cannot
-    /// be read or the buffer reaches beyond the content.
+    /// [`ReadError::DamagedContent`] if the file ends within the content, [`ReadError::Io`] if it
+    /// cannot be read or the buffer reaches beyond the content.
     pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
         let place = self.place_in_file(offset, buffer.len())?;
         let read = self.file.read_exact_at(buffer, place);
@@ -78,8 +87,8 @@ impl Blob {
     /// Reads all of a small content and checks it (I9). Blocks.
     ///
     /// # Errors
-    /// As [`Blob::read_exact_at`], and [`ReadError::Corrupt`] if the digest is another. A content
-    /// beyond [`INLINE_BYTES_MAX`] is not read: it is to be streamed.
+    /// As [`Blob::read_exact_at`], and [`ReadError::DamagedContent`] if the digest is another. A
+    /// content beyond [`INLINE_BYTES_MAX`] is not read: it is to be streamed.
     pub(crate) fn read_whole(&self) -> Result<Bytes, ReadError> {
         let mut buffer = vec![0; self.small_length()?];
         self.read_exact_at(&mut buffer, 0)?;
@@ -87,22 +96,32 @@ impl Blob {
         Ok(buffer.into())
     }
 
-    /// Reads all of a content of any length and checks it (I9). Blocks.
+    /// Reads all of a content of any length and checks it (I9); `pace` is told of the bytes of
+    /// each piece and ends the reading with `false`. Gives the content's CRC-32, `None` if the
+    /// reading was ended. Blocks.
     ///
     /// # Errors
-    /// As [`Blob::read_exact_at`], and [`ReadError::Corrupt`] if the digest is another.
-    pub(crate) fn verify(&self) -> Result<(), ReadError> {
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; READ_CHUNK_BYTES];
+    /// As [`Blob::read_exact_at`], and [`ReadError::DamagedContent`] if the digest is another.
+    pub(crate) fn verify(
+        &self,
+        pace: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Option<u32>, ReadError> {
+        let (mut digest, mut crc32) = (blake3::Hasher::new(), crc32fast::Hasher::new());
+        let mut buffer = vec![0; capped(self.length, READ_CHUNK_BYTES)];
         let mut offset = 0;
         while offset < self.length {
             let length = capped(self.length - offset, READ_CHUNK_BYTES);
             let chunk = buffer.get_mut(..length).unwrap_or_default();
             self.read_exact_at(chunk, offset)?;
-            hasher.update(chunk);
+            digest.update(chunk);
+            crc32.update(chunk);
             offset += byte_count(length);
+            if !pace(byte_count(length)) {
+                return Ok(None);
+            }
         }
-        self.check(&hasher.finalize())
+        self.check(&digest.finalize())?;
+        Ok(Some(crc32.finalize()))
     }
 
     /// As [`Blob::read_exact_at`] into new memory, `None` instead of waiting for the disk.
@@ -134,31 +153,33 @@ impl Blob {
             return Err(self.read_error(error));
         }
         let place = self.offset.checked_add(offset);
-        place.ok_or_else(|| self.corrupt("its place is beyond any file"))
+        place.ok_or_else(|| self.damaged(Fault::EndsEarly, "its place is beyond any file"))
     }
 
     fn check(&self, actual: &blake3::Hash) -> Result<(), ReadError> {
         if actual.as_bytes() == self.digest.as_bytes() {
             Ok(())
         } else {
-            Err(self.corrupt(&format!("its bytes have the digest {actual}")))
+            let reason = format!("its bytes have the digest {actual}");
+            Err(self.damaged(Fault::WrongBytes, &reason))
         }
     }
 
     fn read_error(&self, error: io::Error) -> ReadError {
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            self.corrupt("the file ends before it")
+            self.damaged(Fault::EndsEarly, "the file ends before it")
         } else {
             ReadError::Io { what: "a content", source: error }
         }
     }
 
-    fn corrupt(&self, reason: &str) -> ReadError {
-        let Self { digest, length, file, offset } = self;
-        ReadError::Corrupt {
-            what: "blob",
-            place: format!("{digest}, {length} bytes at byte {offset} of {file:?}: {reason}"),
+    fn damaged(&self, fault: Fault, reason: &str) -> ReadError {
+        let Self { digest, length, file, offset, quarantine } = self;
+        if let Some((quarantine, place)) = quarantine {
+            quarantine.note(*digest, *place, fault);
         }
+        let reason = format!("{length} bytes at byte {offset} of {file:?}: {reason}");
+        ReadError::DamagedContent { digest: *digest, reason }
     }
 }
 
@@ -325,11 +346,12 @@ mod tests {
         for range in [0..600_000, 0..10, 300_000..300_001] {
             let (bytes, error) = read(blob.stream(range)).await;
             assert!(bytes.is_empty());
-            let digest = blob.digest().to_string();
-            let names_it = |place: &String| place.starts_with(&digest);
-            assert!(matches!(error, Some(ReadError::Corrupt { ref place, .. }) if names_it(place)));
+            let named = |named: Digest| named == blob.digest();
+            assert!(
+                matches!(error, Some(ReadError::DamagedContent { digest, .. }) if named(digest))
+            );
         }
-        assert!(matches!(blob.read_whole(), Err(ReadError::Corrupt { .. })));
+        assert!(matches!(blob.read_whole(), Err(ReadError::DamagedContent { .. })));
         // They are kept for inspection.
         assert_eq!(disk.content("file").len(), 600_200);
     }
@@ -341,7 +363,7 @@ mod tests {
             let blob = stored(&disk, &content(LARGE));
             disk.damage("file", place);
             let (bytes, error) = read(blob.stream(0..byte_count(LARGE))).await;
-            assert!(matches!(error, Some(ReadError::Corrupt { .. })));
+            assert!(matches!(error, Some(ReadError::DamagedContent { .. })));
             assert_eq!(bytes.len(), LARGE - LARGE % READ_CHUNK_BYTES);
         }
     }
@@ -365,7 +387,7 @@ mod tests {
             blob.file.set_len(100 + end - 1).unwrap();
             let (bytes, error) = read(blob.stream(0..end)).await;
             assert!(bytes.len() < length);
-            assert!(matches!(error, Some(ReadError::Corrupt { .. })));
+            assert!(matches!(error, Some(ReadError::DamagedContent { .. })));
             disk.fail_on("read");
             let (_, error) = read(blob.stream(0..end)).await;
             assert!(matches!(error, Some(ReadError::Io { .. })));

@@ -24,6 +24,8 @@ use crate::model::{
     SubdescriptorEdit, SubdescriptorId, SubdescriptorKind, SubdescriptorRef, Team, TeamId,
     TeamPatch, Timestamp, User, UserId, UserPatch,
 };
+use crate::quarantine::{Fault, QuarantineRow};
+use crate::scrub::{ScrubPass, ScrubRow};
 
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -300,6 +302,15 @@ fn show_rows(book: &mut Book) {
     book.holds("blob_row_large", &blob(IN_FILE));
     book.holds("set_row", &SetRow { layer: LayerId(4), files: 5, bytes: 6 });
     let position = Position { segment: SegmentId(7), generation: u64::MAX, offset: 8192 };
+    let mark = |place, fault| QuarantineRow { place, fault, since: AT };
+    book.holds("quarantine_row_wrong", &mark(IN_SEGMENT, Fault::WrongBytes));
+    book.holds("quarantine_row_short", &mark(IN_FILE, Fault::EndsEarly));
+    book.holds("quarantine_row_missing", &mark(IN_FILE, Fault::Missing));
+    book.holds("quarantine_row_unreadable", &mark(IN_FILE, Fault::Unreadable));
+    let pass = |finished| ScrubPass { started: AT, finished, contents: 300, bytes: 7, damaged: 1 };
+    let (running, last) = ((pass(None), [9; 32]), pass(Some(AT)));
+    book.holds("scrub_row_running", &ScrubRow { pass: Some(running), last: Some(last) });
+    book.holds("scrub_row_new", &ScrubRow::default());
     book.holds("applied_row", &AppliedRow { position, sequence: Sequence(12), start: 3 });
     let state = StateHeader::V1 {
         store_format: 1,

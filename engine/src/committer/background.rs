@@ -11,7 +11,7 @@ use super::index_thread::IndexThread;
 use crate::index::apply::Group;
 use crate::index::fold::{FoldOutcome, Job};
 use crate::index::sweep::SweepOutcome;
-use crate::index::{Index, IndexError, fold, reclaim};
+use crate::index::{Index, IndexError, fold, reclaim, write_marks};
 use crate::model::{DatasetId, SetId};
 use crate::trace;
 
@@ -81,6 +81,7 @@ impl IndexThread {
     pub(super) fn work_in_background(&mut self) -> Result<(), IndexError> {
         self.background.groups_in_a_row = 0;
         let index = self.store.index.get();
+        self.write_marks(&index)?;
         let oldest_lease = self.store.leases.oldest();
         let reclaimed = reclaim::reclaim_blobs(&index, self.store.blobs.pins(), oldest_lease)?;
         let dropped = reclaim::drop_layer_rows(&index, self.applied.sequence)?;
@@ -97,6 +98,19 @@ impl IndexThread {
         if reclaimed.any || dropped || folded {
             self.since_checkpoint.note(0, 0);
         }
+        Ok(())
+    }
+
+    /// Writes what was found damaged, and how far the scrub came.
+    pub(super) fn write_marks(&mut self, index: &Index) -> Result<(), IndexError> {
+        let marks = self.store.quarantine.take_unwritten();
+        let scrub = self.store.scrub.take_unwritten();
+        if marks.is_empty() && scrub.is_none() {
+            return Ok(());
+        }
+        index.apply(|txn| write_marks(txn, &marks, scrub.as_ref()))?;
+        let rows = u64::try_from(marks.len()).unwrap_or(u64::MAX);
+        self.since_checkpoint.note(0, rows.saturating_add(1));
         Ok(())
     }
 

@@ -212,6 +212,7 @@ impl IndexThread {
     /// Makes the index durable; then lets go of the bytes whose rows it no longer holds.
     fn checkpoint(&mut self) -> Result<(), IndexError> {
         let index = self.store.index.get();
+        self.write_marks(&index)?;
         if self.since_checkpoint.first.is_some() {
             index.checkpoint(|txn| write_applied(txn, &self.applied))?;
             self.since_checkpoint = SinceCheckpoint::default();

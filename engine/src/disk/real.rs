@@ -26,6 +26,8 @@ const LOCK_FILE: &str = "LOCK";
 #[derive(Debug)]
 pub struct RealDisk {
     directory: PathBuf,
+    /// Whether files are opened so that nothing can be written to them.
+    is_for_reading: bool,
 }
 
 impl RealDisk {
@@ -35,7 +37,24 @@ impl RealDisk {
     /// The directory cannot be made, or something else has its name.
     pub fn new(directory: PathBuf) -> io::Result<Self> {
         make_directories(&directory)?;
-        Ok(Self { directory })
+        Ok(Self { directory, is_for_reading: false })
+    }
+
+    /// Takes a directory that is there, to read its files only; works on a file system that is
+    /// mounted read-only. Everything that would change a file fails.
+    ///
+    /// # Errors
+    /// There is no such directory.
+    pub fn for_reading(directory: PathBuf) -> io::Result<Self> {
+        if !directory.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self { directory, is_for_reading: true })
+    }
+
+    /// Refuses what a disk for reading does not do.
+    fn expect_writable(&self) -> io::Result<()> {
+        if self.is_for_reading { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
     }
 
     /// Takes a directory that is there; nothing is made.
@@ -46,7 +65,7 @@ impl RealDisk {
         if !std::fs::metadata(&directory)?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(Self { directory })
+        Ok(Self { directory, is_for_reading: false })
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -58,7 +77,7 @@ impl Disk for RealDisk {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new()
             .read(true)
-            .write(mode != OpenMode::ReadOnly)
+            .write(mode != OpenMode::ReadOnly && !self.is_for_reading)
             .create_new(mode == OpenMode::CreateNew)
             .mode(0o600)
             .open(self.path(path))?;
@@ -78,14 +97,17 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, directory: &str) -> io::Result<()> {
+        self.expect_writable()?;
         make_directory(&self.path(directory))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.expect_writable()?;
         std::fs::rename(self.path(from), self.path(to))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
+        self.expect_writable()?;
         std::fs::remove_file(self.path(path))
     }
 
@@ -102,13 +124,19 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self) -> io::Result<Box<dyn Debug + Send + Sync>> {
-        let file = OpenOptions::new()
+        let path = self.path(LOCK_FILE);
+        let made = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(self.path(LOCK_FILE))?;
+            .open(&path);
+        let file = match made {
+            // A lock needs no more than that.
+            Err(_) if self.is_for_reading => File::open(&path)?,
+            made => made?,
+        };
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

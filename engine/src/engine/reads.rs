@@ -10,7 +10,6 @@ use crate::archive::manifest::{Manifest, ManifestWriter};
 use crate::archive::{ArchiveFormat, PreparedArchive, Workshop};
 use crate::backup::{self, Backup};
 use crate::blobs::Blob;
-use crate::check::{self, Finding};
 use crate::error::ReadError;
 use crate::index::snapshot::Snapshot;
 use crate::limits::INTAKE_BYTES_MAX;
@@ -85,16 +84,6 @@ impl Engine {
     /// A place for an archive that a client sends.
     pub fn begin_spool_upload(&self) -> SpoolUpload {
         SpoolUpload::new(Arc::clone(&self.inner.store.disk), INTAKE_BYTES_MAX)
-    }
-
-    /// Recomputes the invariants from one committed state and tells what is wrong: counts against
-    /// rows (I4), places against files (I2), and, if `deep`, every content against its digest
-    /// (I9). Blocks, and reads everything.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn check(&self, deep: bool) -> Result<Vec<Finding>, ReadError> {
-        check::check(&self.inner.store, deep)
     }
 }
 

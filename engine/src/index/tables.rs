@@ -110,8 +110,16 @@ pub(crate) const NODE_ADDRESSES: TableDefinition<'static, (&str, i64), u64> =
 /// Kind to the last number given out, so that no primary key is used twice.
 pub(crate) const NUMBERS: TableDefinition<'static, &str, u64> = TableDefinition::new("numbers.v1");
 
-/// One row, `"applied"` to `AppliedRow`: how far into the journal the index reaches.
+/// Digest to `QuarantineRow` of the contents that were found damaged. Not journaled: what a crash
+/// takes away is found again.
+pub(crate) const QUARANTINE: Table<&[u8; 32]> = Table::new("quarantine.v1");
+
+/// `"applied"` to `AppliedRow`: how far into the journal the index reaches; `"scrub"` to
+/// `ScrubRow`: how far the scrub came, which is not journaled.
 pub(crate) const STATE: Table<&str> = Table::new("state.v1");
 
-/// Key of the one row of [`STATE`].
+/// Key of the row of [`STATE`] without which there is no store.
 pub(crate) const APPLIED: &str = "applied";
+
+/// Key of the scrub's row of [`STATE`].
+pub(crate) const SCRUB: &str = "scrub";

@@ -7,7 +7,7 @@
 #[cfg(any(test, feature = "simulation"))]
 use std::sync::Arc;
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{Index, IndexError, create_catalogue_tables, holdings, subdescriptors, tables};
 use crate::codec;
@@ -22,18 +22,24 @@ use crate::model::{Dataset, Licence, Project};
 /// Makes what an earlier version did not make. Visits all licences, projects and datasets, once in
 /// a store's life.
 pub(crate) fn upgrade(index: &Index) -> Result<(), IndexError> {
-    if has_catalogue_tables(index)? {
-        return Ok(());
+    if !has_table(index, tables::SUBDESCRIPTORS)? {
+        // They were made together, so one of them tells of all.
+        index.apply(|txn| {
+            create_catalogue_tables(txn)?;
+            fill(txn)
+        })?;
     }
-    index.apply(|txn| {
-        create_catalogue_tables(txn)?;
-        fill(txn)
-    })
+    if !has_table(index, tables::QUARANTINE)? {
+        index.apply(|txn| Ok(txn.open_table(tables::QUARANTINE).map(drop)?))?;
+    }
+    Ok(())
 }
 
-/// They were made together, so one of them tells of all.
-fn has_catalogue_tables(index: &Index) -> Result<bool, IndexError> {
-    match index.read()?.open_table(tables::SUBDESCRIPTORS) {
+fn has_table<K: redb::Key, V: redb::Value>(
+    index: &Index,
+    table: TableDefinition<'static, K, V>,
+) -> Result<bool, IndexError> {
+    match index.read()?.open_table(table) {
         Ok(_) => Ok(true),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
         Err(error) => Err(error.into()),
@@ -71,6 +77,7 @@ pub fn make_older(disk: Arc<dyn Disk>) -> Result<(), ReadError> {
         txn.delete_table(tables::TEAM_PROJECTS)?;
         txn.delete_table(tables::PROJECT_DATASETS)?;
         txn.delete_table(tables::LICENCE_DATASETS)?;
+        txn.delete_table(tables::QUARANTINE)?;
         let mut numbers = txn.open_table(tables::NUMBERS)?;
         for kind in SubdescriptorKind::ALL {
             numbers.remove(kind.name())?;

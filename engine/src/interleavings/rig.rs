@@ -147,7 +147,9 @@ impl Rig {
     /// Ends both threads; all invariants hold then.
     pub(super) fn close(&self) {
         self.committer.stop();
-        assert_eq!(crate::check::check(&self.store, true).unwrap(), []);
+        let progress = crate::CheckProgress::default();
+        let report = crate::check::check(&self.store, true, &progress).unwrap().unwrap();
+        assert_eq!(report.findings, []);
     }
 
     /// Another handle to the same store, for another thread.

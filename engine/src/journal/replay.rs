@@ -69,8 +69,17 @@ impl Journal {
     }
 }
 
+/// Where reading a journal came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadTo {
+    /// End of the last group.
+    pub(crate) end: Position,
+    /// Bytes behind it that a torn group left; opening the journal would cut them.
+    pub(crate) torn_bytes: u64,
+}
+
 /// Reads every group after a checkpoint in order, and changes nothing: for a store that has failed
-/// and is still to be read (I7).
+/// and is still to be read (I7), and for one that is checked.
 ///
 /// # Errors
 /// See [`JournalOpenError`]; `apply` has seen what lies before the place that is named.
@@ -80,10 +89,38 @@ pub(crate) fn read_groups<E>(
     checkpoint: Position,
     applied: Sequence,
     apply: impl FnMut(ReplayedGroup) -> Result<(), E>,
-) -> Result<(), JournalOpenError<E>> {
+) -> Result<ReadTo, JournalOpenError<E>> {
     let found = FoundSegments::read(disk, StoreKey(key), checkpoint.segment)?;
     let mut replay = Replay { last_sequence: applied, last_group: None, apply };
-    replay.run(&found, checkpoint).map(drop)
+    let (end, _, torn_end) = replay.run(&found, checkpoint)?;
+    Ok(ReadTo { end, torn_bytes: torn_end.saturating_sub(end.offset) })
+}
+
+/// The segments of a journal that nobody writes to, up to the place that reading came to, and
+/// those whose headers fail their check. Changes nothing.
+///
+/// # Errors
+/// The files cannot be read.
+pub(crate) fn segments_for_reading(
+    disk: &Arc<dyn Disk>,
+    key: [u8; 32],
+    end: Position,
+) -> io::Result<(Segments, Vec<SegmentId>)> {
+    let key = StoreKey(key);
+    let segments = Segments::new(Arc::clone(disk), key);
+    let mut headless = Vec::new();
+    for id in segment::list(&**disk)? {
+        let file = disk.open(&segment::path(id), OpenMode::Existing)?;
+        let reader = SegmentReader::new(Arc::clone(&file), key, id)?;
+        match reader.segment_header()? {
+            Header::Valid(header) => segments.add(id, file, header.generation, reader.length),
+            // A last file that was being made; reading says so if it is none.
+            Header::Absent if id > end.segment => {}
+            Header::Absent | Header::Newer(_) => headless.push(id),
+        }
+    }
+    segments.set_end(end.segment, end.offset);
+    Ok((segments, headless))
 }
 
 /// The segments' files as a crash may leave them.

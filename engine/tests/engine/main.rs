@@ -31,6 +31,9 @@ mod intakes;
 /// Disks that fail or are full, stores that are damaged, actors that panic.
 mod faults;
 
+/// Contents that rot: found, kept apart, healed.
+mod rot;
+
 /// Power cuts at every operation of the disk.
 mod crash;
 

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use granary_engine::disk::{At, Disk as _, Fault, Reached, SimulatedDisk};
+use granary_engine::disk::{At, Disk, Fault, Reached, SimulatedDisk};
 use granary_engine::model::{LicenceId, ProjectId, UserId};
-use granary_engine::{Engine, Health, MutationError, OpenError, make_older};
+use granary_engine::{
+    CheckError, CheckProgress, Engine, Health, MutationError, OpenError, check_disk, make_older,
+};
 
 use crate::driver::{Outcome, assert_same, observe, run, run_on_both};
 use crate::records::{self, describe};
@@ -332,6 +334,7 @@ async fn checkpoint_until(engine: &Engine, is_done: impl Fn() -> bool) {
 /// Opens what a power cut left: it holds one of the acceptable states, its invariants hold, it
 /// can be worked with, and what is answered then survives the next power cut.
 pub async fn assert_recovers(disk: &SimulatedDisk, end: &End, when: &str) {
+    assert_sound_as_it_lies(disk, when);
     let engine = open(disk).unwrap_or_else(|error| panic!("{when}: {error:?}"));
     assert_eq!(disk.lock().unwrap_err().kind(), ErrorKind::WouldBlock, "I10, {when}");
     let observed = observe(&engine).await;
@@ -350,6 +353,19 @@ pub async fn assert_recovers(disk: &SimulatedDisk, end: &End, when: &str) {
     assert_eq!(describe(&engine), records, "{when}, once more");
     assert_eq!(engine.check(false).unwrap(), [], "{when}, once more");
     engine.abandon();
+}
+
+/// A check that changes nothing finds nothing in what a power cut left, before opening mends it.
+fn assert_sound_as_it_lies(disk: &SimulatedDisk, when: &str) {
+    let (operations, checked) = (disk.operations(), Arc::new(disk.clone()));
+    let disk: Arc<dyn Disk> = checked.clone();
+    match check_disk(&disk, true, &CheckProgress::default()) {
+        Ok(report) => assert_eq!(report.findings, [], "{when}, as it lies"),
+        // It had not been made to its end.
+        Err(CheckError::Open(OpenError::NotAStore { .. })) => {}
+        Err(error) => panic!("{when}, as it lies: {error}"),
+    }
+    assert_eq!(checked.operations(), operations, "{when}, nothing is changed");
 }
 
 fn find(end: &End, observed: &Sets, found: &Vec<String>, when: &str) -> Reference {

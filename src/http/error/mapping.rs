@@ -146,6 +146,9 @@ fn not_empty(record: RecordKind, id: u64, first: u64) -> ApiError {
 
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
+        if let ReadError::DamagedContent { digest, .. } = &error {
+            return Self::damaged_content(*digest, error);
+        }
         read_error(&error).unwrap_or_else(|| Self::internal(error))
     }
 }
@@ -162,7 +165,8 @@ fn read_error(error: &ReadError) -> Option<ApiError> {
         ReadError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             Some(MutationError::OutOfSpace.into())
         }
-        ReadError::Corrupt { .. } | ReadError::Io { .. } => None,
+        // The error itself goes to the log, so it is made where it is still whole.
+        ReadError::DamagedContent { .. } | ReadError::Corrupt { .. } | ReadError::Io { .. } => None,
     }
 }
 

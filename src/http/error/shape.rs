@@ -1,5 +1,6 @@
 //! The bodies of failures: what is sent and what the OpenAPI document says of it are one type.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -62,7 +63,7 @@ pub(crate) struct FieldErrors(pub(super) BTreeMap<String, Vec<String>>);
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Fault {
     #[schema(examples("Internal server error."))]
-    pub(super) detail: &'static str,
+    pub(super) detail: Cow<'static, str>,
     #[schema(examples("6f0c1b6d2a9e4f35"), min_length = 16, max_length = 16)]
     pub(super) id: String,
 }

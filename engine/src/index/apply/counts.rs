@@ -51,8 +51,11 @@ impl Group<'_> {
         add_live_bytes(&mut self.live_bytes, place, length, sign);
     }
 
-    /// What the change brought and did not use: contents that were there already lose the second
-    /// copy; others are entered dead, since a later record may count on them (I2).
+    /// What the change brought and no row had asked for: a content that is not there is entered
+    /// dead, since a later record may count on it (I2); one that is there moves to the bytes that
+    /// just came. Whoever sends bytes of a content that is there found it damaged, or raced with
+    /// others; the new bytes were just hashed, so they are the ones to keep, and a damaged content
+    /// is healed by that, in a replay too.
     pub(super) fn bury_fresh(&mut self) -> Result<(), IndexError> {
         for blob in std::mem::take(&mut self.fresh).into_values() {
             let Some(row) = self.blob(&blob.digest)? else {
@@ -61,14 +64,23 @@ impl Group<'_> {
                 dead.insert((self.sequence.0, blob.digest.as_bytes()), ())?;
                 continue;
             };
-            if let BlobPlace::Large(file) = blob.place
-                && row.place != blob.place
-            {
-                let mut removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
-                removals.insert((blob.digest.as_bytes(), file.start, file.number), ())?;
+            if row.place != blob.place {
+                self.replace(row, &blob)?;
             }
         }
         Ok(())
+    }
+
+    /// Points a content's row at other bytes of the same content; the old ones are dead.
+    fn replace(&mut self, old: BlobRow, blob: &NewBlob) -> Result<(), IndexError> {
+        let NewBlob { digest, length, crc32, place } = *blob;
+        self.add_live_bytes(old.place, old.length, -1);
+        self.add_live_bytes(place, length, 1);
+        if let BlobPlace::Large(file) = old.place {
+            let mut removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
+            removals.insert((digest.as_bytes(), file.start, file.number), ())?;
+        }
+        self.put_blob(&digest, &BlobRow { place, length, crc32, ..old })
     }
 
     /// Follows contents to the journal's head, where the index still points at the old place.
