@@ -1,7 +1,8 @@
 //! The command line: what can be typed, and how a command ends.
 //!
 //! Every command ends with status 0 (done), 1 (something failed; standard error says what in one
-//! sentence, with the next step) or 2 (the command line itself is wrong). Results go to standard
+//! sentence, with the next step), 2 (the command line itself is wrong) or 3 (the command was carried
+//! out, and what is stored is not sound). Results go to standard
 //! output, everything else to standard error.
 
 mod api;
@@ -11,6 +12,10 @@ mod backup;
 mod backup_source;
 
 mod bench;
+
+mod check;
+
+mod check_progress;
 
 mod client;
 
@@ -50,6 +55,8 @@ mod restore;
 
 mod retry;
 
+mod scrub;
+
 mod serve;
 
 mod server_url;
@@ -79,6 +86,9 @@ use server_url::ServerUrl;
 /// Transfers at the same time; each holds a file, a connection and about 1 MiB.
 const JOBS_MAX: usize = 256;
 
+/// Status of a command that found what is stored not sound.
+const STATUS_UNSOUND: u8 = 3;
+
 /// A dataset server: durable, deduplicating, fast.
 #[derive(Debug, Parser)]
 #[command(name = "granary", version, max_term_width = 100)]
@@ -97,6 +107,8 @@ enum Command {
     Login(login::Options),
     Backup(backup::Options),
     Restore(restore::Options),
+    Check(check::Options),
+    Scrub(scrub::Options),
     Config(config::Options),
     Bench(Box<bench::Options>),
 }
@@ -116,6 +128,8 @@ enum Ending {
     Complete,
     /// Some of it was not; the command has said what.
     Incomplete,
+    /// It was, and what is stored is not sound; the command has said what.
+    Unsound,
 }
 
 /// Runs the command that the command line names.
@@ -139,6 +153,7 @@ pub(crate) fn main() -> ExitCode {
     match ending {
         Ok(Ending::Complete) => ExitCode::SUCCESS,
         Ok(Ending::Incomplete) => ExitCode::FAILURE,
+        Ok(Ending::Unsound) => ExitCode::from(STATUS_UNSOUND),
         Err(error) => {
             complain(format_args!("{error:#}"));
             ExitCode::FAILURE
@@ -155,6 +170,8 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Login(options) => login::run(options).await,
         Command::Backup(options) => backup::run(options).await,
         Command::Restore(options) => restore::run(options).await,
+        Command::Check(options) => check::run(options).await,
+        Command::Scrub(options) => scrub::run(options).await,
         Command::Config(options) => config::run(options),
         Command::Bench(options) => bench::run(*options).await,
     }

@@ -41,6 +41,8 @@ pub struct Config {
     pub connections: u64,
     /// Bytes a second.
     pub body_rate: u64,
+    /// Bytes a second.
+    pub scrub_rate: u64,
     pub shutdown_grace: Duration,
     pub log_filter: String,
     pub log_format: LogFormat,
@@ -68,6 +70,7 @@ impl Config {
             archive_level: 0,
             connections: 0,
             body_rate: 0,
+            scrub_rate: 0,
             shutdown_grace: Duration::ZERO,
             log_filter: String::new(),
             log_format: LogFormat::Text,

@@ -68,6 +68,8 @@ mod sink;
 
 mod state;
 
+mod store;
+
 mod strict;
 
 mod teams;
@@ -87,6 +89,7 @@ use routes::{Route, Routes};
 pub use inflow::body_pace;
 pub use limits::BODY_BYTES_A_SECOND;
 pub use state::AppState;
+pub use wire::store as wire_of_store;
 
 /// The whole API as a router.
 pub fn router(state: AppState) -> Router {
@@ -128,6 +131,7 @@ fn routes() -> Routes {
         .group(&["datasets"], dataset_routes())
         .group(&["files"], file_routes())
         .group(&["metadata"], metadata_routes())
+        .group(&["store"], store_routes())
         .nameless(vec![
             routes!(files::add_file, files::delete_file),
             routes!(teams::get_permissions),
@@ -235,6 +239,14 @@ fn file_routes() -> Vec<Route> {
         routes!(files::get_file_by_handle),
         routes!(bulk::delete_files),
         routes!(bulk::rename_file),
+    ]
+}
+
+fn store_routes() -> Vec<Route> {
+    vec![
+        routes!(store::check, store::begin_check, store::stop_check),
+        routes!(store::scrub, store::begin_scrub),
+        routes!(store::quarantine),
     ]
 }
 

@@ -8,6 +8,8 @@ pub mod auth;
 
 mod bootstrap;
 
+mod checks;
+
 pub mod config;
 
 mod filter;
@@ -26,6 +28,7 @@ mod pace;
 mod purge;
 
 pub use bootstrap::{FirstStart, bootstrap};
+pub use http::wire_of_store as store_shapes;
 pub use http::{AppState, BODY_BYTES_A_SECOND, body_pace, router, router_that_discards_uploads};
 pub use pace::{Pace, Pacer};
 pub use purge::{Purge, Sweep};

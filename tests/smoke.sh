@@ -213,6 +213,7 @@ check "the password is told once" test "$(grep -cF -- "$password" announced)" -e
 check "what was there is there" prints "fetched 0 (0 B)" pull three pulled-three
 stop_server INT
 check "SIGINT ends the server with status 0" test "$status" -eq 0
+check "what is stored is sound after all that" prints "sound: " "$granary" check --data data --deep
 check "a server that is gone is told in one sentence" fails_saying "no answer" pull one nowhere
 
 echo "$passed passed, $failed failed"

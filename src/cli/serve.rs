@@ -87,6 +87,7 @@ fn engine_options(config: &Config) -> anyhow::Result<EngineOptions> {
         archive_level: level.context("archive_level is no level")?,
         archives_max: usize::try_from(config.archives)?,
         index_cache_bytes: usize::try_from(config.index_cache)?,
+        scrub_bytes_per_second: config.scrub_rate,
         ..EngineOptions::default()
     })
 }

@@ -95,6 +95,15 @@ pub static SETTINGS: &[Setting] = &[
                 it is waited for; less is refused with 408. With 0 only a minute of silence is.",
     },
     Setting {
+        key: "scrub_rate",
+        older_variable: None,
+        default: Some("8 MiB"),
+        kind: Kind::Size { min: 0, max: 1 << 40, place: |config| &mut config.scrub_rate },
+        about: "Bytes a second that the scrub reads at most. Once a week it reads all contents in \
+                the background and puts what is damaged into quarantine. With 0 it does so only \
+                when `granary scrub --now` asks for it.",
+    },
+    Setting {
         key: "shutdown.grace",
         older_variable: None,
         default: Some("30s"),
@@ -149,7 +158,7 @@ mod tests {
     use super::*;
     use crate::BODY_BYTES_A_SECOND;
     use crate::config::Config;
-    use granary_engine::limits::ARCHIVES_MAX;
+    use granary_engine::limits::{ARCHIVES_MAX, SCRUB_BYTES_PER_SECOND};
 
     #[test]
     fn every_default_is_a_value_of_its_setting() {
@@ -164,6 +173,7 @@ mod tests {
         }
         assert_eq!(usize::try_from(config.archives).unwrap(), ARCHIVES_MAX);
         assert_eq!(config.body_rate, BODY_BYTES_A_SECOND);
+        assert_eq!(config.scrub_rate, SCRUB_BYTES_PER_SECOND);
     }
 
     #[test]

@@ -49,7 +49,7 @@ that are known; others are passed over.
 A success is sent when the change is on disk and visible to every reader.";
 
 /// The groups of operations, in the order in which they are shown.
-const TAGS: [(&str, &str); 11] = [
+const TAGS: [(&str, &str); 12] = [
     ("auth", "Logins and tokens."),
     ("users", "Who may log in."),
     ("teams", "Teams, and who may do what as a member of one."),
@@ -60,6 +60,7 @@ const TAGS: [(&str, &str); 11] = [
     ("datasets", "Datasets as a whole."),
     ("files", "The files of a dataset, their contents and their metadata."),
     ("metadata", "What is remembered about each file."),
+    ("store", "Whether what is stored is sound: for administrators."),
     ("server", "The server itself."),
 ];
 

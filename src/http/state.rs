@@ -11,6 +11,7 @@ use super::inflow::usual_pace;
 use super::kept_backups::KeptBackups;
 use super::limits::{LARGE_BODIES_MAX, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX};
 use crate::auth::{PasswordError, Passwords, TokenKey};
+use crate::checks::Checks;
 use crate::pace::Pace;
 use crate::permission::{Allowed, Principal};
 
@@ -29,6 +30,7 @@ pub struct AppState {
     backups: KeptBackups,
     /// What bodies must bring.
     body_pace: Pace,
+    checks: Checks,
 }
 
 impl AppState {
@@ -46,6 +48,7 @@ impl AppState {
             sorted_lists: Arc::new(Semaphore::new(SORTED_LISTS_MAX)),
             backups: KeptBackups::default(),
             body_pace: usual_pace(),
+            checks: Checks::default(),
         })
     }
 
@@ -84,6 +87,10 @@ impl AppState {
 
     pub(crate) fn health(&self) -> Health {
         self.engine.health()
+    }
+
+    pub(crate) fn checks(&self) -> &Checks {
+        &self.checks
     }
 
     pub(crate) fn spool(&self) -> Spool {

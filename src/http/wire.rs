@@ -18,6 +18,8 @@ pub(crate) mod filter;
 
 pub(crate) mod list;
 
+pub mod store;
+
 use std::fmt;
 
 use granary_engine::model::{Digest, StoredFile, Timestamp};

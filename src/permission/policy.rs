@@ -73,6 +73,9 @@ pub(crate) enum Action {
     PingNode,
 
     BackUp,
+    CheckStore,
+    ScrubStore,
+    ListQuarantine,
 }
 
 /// A circumstance that permits.
@@ -150,5 +153,6 @@ pub(super) fn conditions(action: Action) -> &'static [Condition] {
         Action::PingNode => &[OnNode],
 
         Action::BackUp => &[],
+        Action::CheckStore | Action::ScrubStore | Action::ListQuarantine => &[],
     }
 }

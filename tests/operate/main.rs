@@ -8,6 +8,9 @@
 /// A directory to work in, and the program in it.
 mod support;
 
+/// Checks of directories and servers, sound and not.
+mod check;
+
 /// Settings from everywhere, and what is said of wrong ones.
 mod config;
 

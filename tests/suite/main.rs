@@ -34,6 +34,9 @@ mod documents;
 /// Datasets as archives.
 mod download;
 
+/// Whether what is stored is sound, and what becomes of what is not.
+mod store;
+
 /// What every answer has, and what bad requests get.
 mod errors;
 

@@ -116,6 +116,12 @@ pub(crate) const ROWS: &[Row] = &[
     Row("GET", "/v1/backups/1/state", "", "", R),
     Row("POST", "/v1/backups/1/contents", r#"{"handles":[]}"#, "", R),
     Row("DELETE", "/v1/backups/1", "", "", R),
+    Row("GET", "/v1/store/check", "", "", R),
+    Row("POST", "/v1/store/check", r#"{"deep":true}"#, "", R),
+    Row("DELETE", "/v1/store/check", "", "", R),
+    Row("GET", "/v1/store/scrub", "", "", R),
+    Row("POST", "/v1/store/scrub", "", "", R),
+    Row("GET", "/v1/store/quarantine", "", "", R),
     // From here on what it is asked of is not the same afterwards.
     Row("DELETE", "/v1/datasets/{D}", "", "W", O),
     Row("DELETE", "/v1/datasets/{D}/reinstate", "", "", R),

@@ -72,9 +72,24 @@ const RECORDS: [&str; 5] = ["teams", "projects", "licences", "licenses", "nodes"
 const SERVER: [&str; 5] =
     ["GET /livez", "GET /readyz", "GET /openapi.json", "GET /docs", "GET /docs/{asset}"];
 
+/// Whether what is stored is sound.
+const STORE: [&str; 6] = [
+    "GET /v1/store/check",
+    "POST /v1/store/check",
+    "DELETE /v1/store/check",
+    "GET /v1/store/scrub",
+    "POST /v1/store/scrub",
+    "GET /v1/store/quarantine",
+];
+
 fn actions() -> BTreeSet<String> {
-    let mut actions: BTreeSet<String> =
-        DATASETS.into_iter().chain(CATALOGUE).chain(SERVER).map(str::to_owned).collect();
+    let mut actions: BTreeSet<String> = DATASETS
+        .into_iter()
+        .chain(CATALOGUE)
+        .chain(STORE)
+        .chain(SERVER)
+        .map(str::to_owned)
+        .collect();
     for record in RECORDS {
         actions.insert(format!("POST /v1/{record}/list"));
         actions.insert(format!("POST /v1/{record}/create"));

@@ -1,0 +1,204 @@
+//! `granary check`: whether everything that is stored is as it must be.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use granary::store_shapes::{CheckPhase, CheckProgressShape, CheckReportShape, CheckShape};
+use granary_engine::{CheckError, CheckProgress, OpenError, check_directory};
+use indicatif::{HumanBytes, HumanCount};
+
+use super::check_progress::CheckBar;
+use super::client::Client;
+use super::{Ending, ServerOptions, say, shown};
+
+/// How often a server is asked how far it is.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Check whether everything that is stored is as it must be.
+///
+/// Recomputes every count from the rows behind it, compares pages of the index and groups of the
+/// journal with their checksums, and looks at the place of every content; --deep also reads every
+/// content and compares its BLAKE3 digest and CRC-32. Nothing is changed. A directory that a
+/// server uses is checked by that server, with --online, beside its other work; only the checksums
+/// of the index's pages are then left out. Ends with 0 if everything is sound, 3 if something is
+/// wrong, which is told with what it hits and what to do, and 1 if the check could not be carried
+/// to its end.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Directory to check; no server may use it.
+    #[arg(long, value_name = "DIR", env = "GRANARY_DATA", default_value = "./granary-data")]
+    data: PathBuf,
+    /// Read all contents and compare them with their digests.
+    #[arg(long)]
+    deep: bool,
+    /// Have the server check what it uses; for administrators.
+    #[arg(long)]
+    online: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+/// Runs the command.
+pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
+    let report = if options.online {
+        check_online(&options).await?
+    } else {
+        check_offline(&options).await?
+    };
+    if options.json {
+        say(serde_json::to_string_pretty(&report)?)?;
+    } else {
+        say(text_of(&report))?;
+    }
+    Ok(if report.clean { Ending::Complete } else { Ending::Unsound })
+}
+
+async fn check_offline(options: &Options) -> anyhow::Result<CheckReportShape> {
+    let progress = Arc::new(CheckProgress::default());
+    let (directory, is_deep) = (options.data.clone(), options.deep);
+    let counted = Arc::clone(&progress);
+    let bar = CheckBar::start();
+    let mut checking =
+        tokio::task::spawn_blocking(move || check_directory(&directory, is_deep, &counted));
+    let mut ticks = tokio::time::interval(CheckBar::INTERVAL);
+    let checked = loop {
+        tokio::select! {
+            checked = &mut checking => break checked,
+            _ = ticks.tick() => bar.show(&CheckProgressShape::from(&*progress)),
+        }
+    };
+    drop(bar);
+    match checked.context("the check broke; please report this")? {
+        Ok(report) => Ok(report.into()),
+        Err(error @ CheckError::Open(OpenError::Locked { .. })) => Err(anyhow::Error::new(error)
+            .context("a server uses the directory; run: granary check --online")),
+        Err(error) => Err(anyhow::Error::new(error).context("the check could not be made")),
+    }
+}
+
+async fn check_online(options: &Options) -> anyhow::Result<CheckReportShape> {
+    let client = Client::new(&options.server.url)?;
+    let action = || client.url.action("store/check");
+    let fields = serde_json::json!({ "deep": options.deep });
+    let running: CheckShape = client.ask(client.http.get(action())).await?;
+    if running.state == CheckPhase::Running {
+        bail!("the server is checking already; wait for it, or stop it with DELETE {}", action());
+    }
+    let mut check: CheckShape = client.ask(client.http.post(action()).json(&fields)).await?;
+    let number = check.number;
+    let bar = CheckBar::start();
+    while check.state == CheckPhase::Running {
+        if let Some(progress) = &check.progress {
+            bar.show(progress);
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+        check = client.ask(client.http.get(action())).await?;
+        if check.number != number {
+            bail!("the server was started again, or another check was begun; run this once more");
+        }
+    }
+    drop(bar);
+    match (check.state, check.report, check.error) {
+        (CheckPhase::Finished, Some(report), _) => Ok(report),
+        (CheckPhase::Stopped, _, _) => bail!("somebody stopped the check at the server"),
+        (_, _, error) => {
+            let reason = error.unwrap_or_else(|| "it gave no report".to_owned());
+            bail!("the server could not carry the check to its end: {reason}")
+        }
+    }
+}
+
+/// The report for people.
+fn text_of(report: &CheckReportShape) -> String {
+    let mut lines = Vec::new();
+    for note in &report.notes {
+        lines.push(format!("note: {}", shown(note)));
+    }
+    let mut advices: Vec<&str> = Vec::new();
+    for finding in &report.findings {
+        lines.push(format!("PROBLEM ({}): {}", finding.invariant, shown(&finding.what)));
+        for hit in &finding.hits {
+            let file = hit.filename.as_deref().map_or(String::new(), |name| format!(": {name}"));
+            let dataset =
+                format!("dataset {} ({:?}, version {})", hit.dataset, hit.name, hit.version);
+            lines.push(format!("    hits {dataset}{}", shown(&file)));
+        }
+        let told = u64::try_from(finding.hits.len()).unwrap_or(u64::MAX);
+        if finding.hit_count > told {
+            let more = HumanCount(finding.hit_count - told);
+            lines.push(format!("    and {more} more files"));
+        }
+        if finding.handle.is_some() && finding.hit_count == 0 {
+            lines.push("    no dataset shows it".to_owned());
+        }
+        if !advices.contains(&finding.advice.as_str()) {
+            advices.push(&finding.advice);
+        }
+    }
+    if report.unlisted > 0 {
+        lines.push(format!("... and {} more problems", HumanCount(report.unlisted)));
+    }
+    for advice in advices {
+        lines.push(format!("what to do: {advice}"));
+    }
+    let count = u64::try_from(report.findings.len()).unwrap_or(u64::MAX) + report.unlisted;
+    let verdict = match count {
+        0 => "sound".to_owned(),
+        1 => "1 problem".to_owned(),
+        count => format!("{} problems", HumanCount(count)),
+    };
+    let depth = if report.deep {
+        format!("{} of contents read", HumanBytes(report.bytes_read))
+    } else {
+        "contents not read (--deep)".to_owned()
+    };
+    let (files, contents) = (HumanCount(report.files), HumanCount(report.contents));
+    lines.push(format!("{verdict}: {files} rows of files, {contents} contents, {depth}"));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use granary::store_shapes::{FindingShape, HitShape};
+
+    use super::*;
+
+    #[test]
+    fn the_report_says_what_is_hit_and_what_to_do() {
+        let hit =
+            HitShape { dataset: 3, name: "cats".into(), version: 2, filename: Some("a".into()) };
+        let finding = |what: &str| FindingShape {
+            invariant: "I9".into(),
+            what: what.into(),
+            advice: "upload it again".into(),
+            handle: Some("00".into()),
+            hits: vec![hit.clone()],
+            hit_count: 4,
+        };
+        let report = CheckReportShape {
+            clean: false,
+            deep: false,
+            files: 1000,
+            contents: 2,
+            bytes_read: 0,
+            findings: vec![finding("one"), finding("two")],
+            unlisted: 5,
+            notes: vec!["a note".into()],
+        };
+        assert_eq!(
+            text_of(&report),
+            "note: a note\n\
+             PROBLEM (I9): one\n    hits dataset 3 (\"cats\", version 2): a\n    and 3 more files\n\
+             PROBLEM (I9): two\n    hits dataset 3 (\"cats\", version 2): a\n    and 3 more files\n\
+             ... and 5 more problems\n\
+             what to do: upload it again\n\
+             7 problems: 1,000 rows of files, 2 contents, contents not read (--deep)"
+        );
+    }
+}
