@@ -146,13 +146,16 @@ impl Sequence {
         self.possible = after;
     }
 
-    /// What the engine shows is one of the possible states; it is the only one from now on.
+    /// What the engine shows is one of the possible states. Several may look the same: a dataset
+    /// of which nobody knows whether it was made before it was removed has taken a key or has not.
     async fn compare(&mut self, when: &str) {
         let observed = observe(self.engine()).await;
-        let Some(state) = self.possible.iter().find(|state| state.sets == observed) else {
-            panic!("{when}: found {observed:#?}, not {:#?}", self.possible);
-        };
-        self.possible = vec![state.clone()];
+        let mut fitting: Vec<Reference> =
+            self.possible.iter().filter(|state| state.sets == observed).cloned().collect();
+        assert!(!fitting.is_empty(), "{when}: found {observed:#?}, not {:#?}", self.possible);
+        fitting.sort_by_key(|state| (state.made, state.records));
+        fitting.dedup_by_key(|state| (state.made, state.records));
+        self.possible = fitting;
     }
 }
 
