@@ -178,6 +178,8 @@ impl IndexThread {
             Err(error) => {
                 // Durable in the journal and not visible: replay decides (I7).
                 let cause = Arc::new(std::io::Error::other(error.to_text()));
+                // First: whoever hears of it finds a store that takes nothing more.
+                self.queue.fail(&cause);
                 for record in group.records {
                     let cause = Arc::clone(&cause);
                     record.reply.answer(Err(MutationError::OutcomeUnknown { cause }));
