@@ -2,7 +2,7 @@
 //!
 //! A [`Backup`] is what a store gives: the rows of one state (I8), copied into a spool in one
 //! short transaction, and a lease on the contents that they name. A [`BackupDirectory`] is what
-//! takes it; it copies only contents that it lacks. [`restore`] makes a data directory of it.
+//! takes it; it copies only contents that it lacks. [`restore()`] makes a data directory of it.
 //! Between the first two lie only bytes, so a server and its backups may be on different machines.
 //!
 //! # The directory

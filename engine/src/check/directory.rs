@@ -48,14 +48,23 @@ pub fn check_directory(
     let disk = RealDisk::for_reading(directory.to_owned())
         .map_err(|source| OpenError::Io { path: directory.to_owned(), source })?;
     let disk: Arc<dyn Disk> = Arc::new(disk);
-    check_disk(&disk, is_deep, progress)
+    check_files(&disk, is_deep, progress)
 }
 
 /// As [`check_directory`], on any disk.
 ///
 /// # Errors
 /// As there.
+#[cfg(any(test, feature = "simulation"))]
 pub fn check_disk(
+    disk: &Arc<dyn Disk>,
+    is_deep: bool,
+    progress: &CheckProgress,
+) -> Result<CheckReport, CheckError> {
+    check_files(disk, is_deep, progress)
+}
+
+fn check_files(
     disk: &Arc<dyn Disk>,
     is_deep: bool,
     progress: &CheckProgress,
