@@ -34,7 +34,7 @@ pub(crate) const INLINE_ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// works.
 pub(crate) const BODY_SPAN: Duration = Duration::from_mins(1);
 
-/// Bytes a second that a body must bring on average of [`BODY_SPAN`] unless the configuration says
+/// Bytes a second that a body must bring on average of `BODY_SPAN` unless the configuration says
 /// otherwise: slower than a modem, and faster than who means to keep others waiting.
 pub const BODY_BYTES_A_SECOND: u64 = 256;
 
