@@ -20,11 +20,15 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Says whether a server would start with this configuration, or all that is wrong with it.
+    /// Try a configuration: say that it is good, or all that is wrong with it
+    ///
+    /// Files that it names are read; the data directory is not looked at, and nothing is started.
     Check(Settings),
-    /// Shows the value of every setting and where it came from, as a configuration file.
+    /// Show the value of every setting and where it came from, as a configuration file
+    ///
+    /// Secrets are not shown.
     Show(Settings),
-    /// Writes a configuration file with every setting, commented, at its default.
+    /// Write a configuration file with every setting, commented, at its default
     Example,
 }
 
@@ -35,9 +39,11 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Ending> {
             let loaded = settings.load()?;
             admin_password(&loaded.config)?;
             let given = loaded.count_given();
-            say(format_args!(
-                "the configuration is good; {given} settings are not at their default"
-            ))?;
+            let given = match given {
+                1 => "1 setting is".to_owned(),
+                given => format!("{given} settings are"),
+            };
+            say(format_args!("the configuration is good; {given} not at the default"))?;
         }
         What::Show(settings) => {
             let loaded = settings.load()?;

@@ -2,15 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 use granary::config::{Given, Loaded, SETTINGS, Setting, load};
 
+use super::complain;
+use super::config::PASSWORD_VARIABLE;
+
 /// Flag and variable of the configuration file.
 const FILE_FLAG: &str = "config";
 const FILE_VARIABLE: &str = "GRANARY_CONFIG";
+
+/// Variables of the client commands, and of the file and the first password.
+const CLIENT_VARIABLES: &[&str] =
+    &["GRANARY_URL", "GRANARY_USERNAME", "GRANARY_PASSWORD", FILE_VARIABLE, PASSWORD_VARIABLE];
+
+/// Letters in which a variable may differ from one of ours to be taken for a slip.
+const STRAY_LETTERS_MAX: usize = 2;
 
 /// What the command line and the environment say.
 #[derive(Debug, Default)]
@@ -25,6 +36,9 @@ impl Settings {
     /// # Errors
     /// Everything that is wrong with the configuration.
     pub(crate) fn load(self) -> anyhow::Result<Loaded> {
+        for (stray, meant) in strays(env::vars_os().map(|(name, _)| name)) {
+            complain(format_args!("warning: {stray} is passed over; {meant} is the variable"));
+        }
         let variables = SETTINGS.iter().filter_map(|setting| {
             let names = [Some(setting.variable()), setting.older_variable.map(str::to_owned)];
             let set = |name: String| Some((name.clone(), variable(&name)?));
@@ -33,6 +47,22 @@ impl Settings {
         let variables = variables.collect();
         Ok(load(Given { file: self.file, variables, flags: self.flags })?)
     }
+}
+
+/// Variables that are almost one of the server's, and which. Others that begin like ours are no
+/// fault of anybody: Kubernetes sets some for every service, such as `GRANARY_PORT`.
+fn strays(names: impl Iterator<Item = OsString>) -> Vec<(String, String)> {
+    let known: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
+    let near = |name: OsString| {
+        let name = name.into_string().ok().filter(|name| name.starts_with("GRANARY_"))?;
+        if known.contains(&name) || CLIENT_VARIABLES.contains(&name.as_str()) {
+            return None;
+        }
+        let is_near =
+            |known: &&String| strsim::damerau_levenshtein(&name, known) <= STRAY_LETTERS_MAX;
+        Some((name.clone(), known.iter().find(is_near)?.clone()))
+    };
+    names.filter_map(near).collect()
 }
 
 /// A variable, unless it is empty: that is how files of others leave one out.
@@ -59,7 +89,8 @@ impl Args for Settings {
             .value_name("FILE")
             .env(FILE_VARIABLE)
             .hide_env_values(true)
-            .value_parser(clap::value_parser!(PathBuf))
+            // A variable that is empty is as none, which a path must not be.
+            .value_parser(clap::value_parser!(OsString))
             .help("Configuration file (TOML), weaker than the environment and the flags; none is read unless it is named.");
         command.arg(file).args(SETTINGS.iter().map(argument))
     }
@@ -77,8 +108,8 @@ impl FromArgMatches for Settings {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
-        if let Some(file) = matches.get_one::<PathBuf>(FILE_FLAG) {
-            self.file = (!file.as_os_str().is_empty()).then(|| file.clone());
+        if let Some(file) = matches.get_one::<OsString>(FILE_FLAG) {
+            self.file = (!file.is_empty()).then(|| file.into());
         }
         for setting in SETTINGS {
             if matches.value_source(setting.key) == Some(ValueSource::CommandLine)
@@ -88,5 +119,20 @@ impl FromArgMatches for Settings {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_is_almost_ours_is_told_and_those_of_others_are_not() {
+        let told = |name: &str| strays([OsString::from(name)].into_iter()).pop();
+        let slip = ("GRANARY_ARCHIVS".to_owned(), "GRANARY_ARCHIVES".to_owned());
+        assert_eq!(told("GRANARY_ARCHIVS"), Some(slip));
+        for name in ["GRANARY_ARCHIVES", "GRANARY_PORT", "GRANARY_URL", "ARCHIVES", "GRANARY_"] {
+            assert_eq!(told(name), None, "{name}");
+        }
     }
 }

@@ -49,6 +49,10 @@ impl Reading<'_> {
                 (None, DeValue::Table(inner)) if section.is_empty() && is_section(&key) => {
                     self.table(&format!("{key}."), inner);
                 }
+                (None, _) if section.is_empty() && is_section(&key) => {
+                    let why = format!("'{key}' is a section: write [{key}], and its keys below it");
+                    self.complain(&name.span(), &why);
+                }
                 (None, _) => self.complain(&name.span(), &unknown(&key)),
             }
         }
@@ -105,7 +109,12 @@ fn unknown(key: &str) -> String {
                 its own and name that as admin_password_file"
             .to_owned();
     }
-    let distance = |setting: &&Setting| strsim::damerau_levenshtein(key, setting.key);
+    // Whoever forgot the section has written the rest of the key.
+    let distance = |setting: &&Setting| {
+        let name = setting.key.split_once('.').map_or(setting.key, |(_, name)| name);
+        let distance = |known| strsim::damerau_levenshtein(key, known);
+        distance(setting.key).min(distance(name))
+    };
     let nearest = SETTINGS.iter().min_by_key(distance).map_or("", |setting| setting.key);
     format!(
         "unknown key '{key}'; the nearest known one is '{nearest}' (`granary config example` \
@@ -159,6 +168,10 @@ mod tests {
         let said = wrong("[logs]\nformat = 'json'\n");
         assert!(said.starts_with("1:2: unknown key 'logs'"), "{said}");
         assert!(wrong("[log]\n[log.format]\nx = 1\n").contains("not a TOML table"));
+        assert!(wrong("grace = '5s'\n").contains("'shutdown.grace'"));
+        for text in ["log = 3\n", "[[log]]\n"] {
+            assert!(wrong(text).contains("'log' is a section: write [log]"), "{text}");
+        }
     }
 
     #[test]

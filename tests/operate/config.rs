@@ -49,7 +49,7 @@ fn check_tells_that_a_configuration_is_good_and_starts_nothing() {
     let work = Work::new();
     let good = run(&mut work.granary(&["config", "check", "--archives", "9"]));
     assert_eq!(good.status, 0, "{good:?}");
-    assert!(good.said.contains("is good; 1 settings"), "{good:?}");
+    assert!(good.said.contains("is good; 1 setting is not"), "{good:?}");
     assert!(!work.path("granary-data").exists());
     let no_file = &["config", "check", "--admin-password-file", "nowhere"];
     let bad = run(&mut work.granary(no_file));
@@ -93,6 +93,11 @@ fn a_wrong_flag_or_variable_is_refused_by_its_name() {
     assert_eq!(flag.status, 2, "{flag:?}");
     assert!(flag.complained.contains("'--archives <NUMBER>'"), "{flag:?}");
     assert!(flag.complained.contains("a number from 1 to 256 is expected"), "{flag:?}");
+    let empty = run(work.granary(&["config", "check"]).env("GRANARY_CONFIG", ""));
+    assert_eq!((empty.status, empty.complained.as_str()), (0, ""), "{empty:?}");
+    let slip = run(work.granary(&["config", "check"]).env("GRANARY_ARCHIVS", "3"));
+    assert_eq!(slip.status, 0, "{slip:?}");
+    assert!(slip.complained.contains("GRANARY_ARCHIVES is the variable"), "{slip:?}");
     let variable = run(work.granary(&["serve"]).env("GRANARY_PURGE_AFTER", "30"));
     assert_eq!(variable.status, 1, "{variable:?}");
     assert!(variable.complained.contains("GRANARY_PURGE_AFTER: '30' has no unit"), "{variable:?}");
