@@ -7,7 +7,7 @@ mod password;
 
 mod token;
 
-pub(crate) use password::Passwords;
-pub use password::{PasswordError, hash_password};
+pub(crate) use password::{PASSWORD_LETTERS, Passwords};
+pub use password::{PasswordError, hash_password, made_up_password};
 pub(crate) use token::{TokenFault, TokenKind};
 pub use token::{TokenKey, load_or_create_key};

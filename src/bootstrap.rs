@@ -14,7 +14,7 @@ use granary_engine::model::{
 use granary_engine::{Engine, ReadError, Snapshot};
 use serde::Deserialize;
 
-use crate::auth::hash_password;
+use crate::auth::{PASSWORD_LETTERS, hash_password, made_up_password};
 use crate::private_file;
 
 /// Name of the first user.
@@ -28,12 +28,6 @@ const PASSWORD_FILE: &str = "admin-password";
 
 /// File that is there while the first start is under way.
 const MARKER_FILE: &str = "first-start";
-
-/// Letters of a password: without those that look alike.
-const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-
-/// Letters in a password; 32 of them to choose from make 120 bits.
-const PASSWORD_LETTERS: usize = 24;
 
 /// The licences as the API has them.
 const LICENCES: &str = include_str!("licences.json");
@@ -170,14 +164,6 @@ fn written_password(directory: &Path) -> io::Result<String> {
             Ok(password)
         }
     }
-}
-
-fn made_up_password() -> io::Result<String> {
-    let mut random = [0_u8; PASSWORD_LETTERS];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    // 32 letters divide 256 evenly, so each is as likely as the others.
-    let letters = random.iter().filter_map(|byte| LETTERS.get(usize::from(byte % 32)));
-    Ok(letters.copied().map(char::from).collect())
 }
 
 async fn create_team(engine: &Engine, admin: UserId) -> anyhow::Result<TeamId> {

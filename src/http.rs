@@ -149,7 +149,12 @@ fn server_routes() -> Vec<Route> {
 }
 
 fn auth_routes() -> Vec<Route> {
-    vec![routes!(auth::obtain), routes!(auth::refresh), routes!(auth::verify)]
+    vec![
+        routes!(auth::obtain),
+        routes!(auth::refresh),
+        routes!(auth::verify),
+        routes!(auth::change_password),
+    ]
 }
 
 fn user_routes() -> Vec<Route> {

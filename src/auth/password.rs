@@ -3,6 +3,7 @@
 //! A hash costs 19 MiB and some 20 ms of a core, which is its purpose; the semaphore keeps a storm
 //! of logins from taking the memory and the cores of everybody else.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,12 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Letters of a password: without those that look alike.
+const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// Letters in a password; 32 of them to choose from make 120 bits.
+pub(crate) const PASSWORD_LETTERS: usize = 24;
 
 /// How long a login waits for its turn before it is told to come back.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -26,6 +33,18 @@ pub enum PasswordError {
         /// What argon2 said.
         reason: String,
     },
+}
+
+/// A password that nobody can guess, to be told to its user.
+///
+/// # Errors
+/// The system has no randomness to give.
+pub fn made_up_password() -> io::Result<String> {
+    let mut random = [0_u8; PASSWORD_LETTERS];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    // 32 letters divide 256 evenly, so each is as likely as the others.
+    let letters = random.iter().filter_map(|byte| LETTERS.get(usize::from(byte % 32)));
+    Ok(letters.copied().map(char::from).collect())
 }
 
 /// Hashes a password with a fresh salt, in PHC form. Blocks for some 20 ms.

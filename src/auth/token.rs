@@ -1,7 +1,11 @@
 //! Signed tokens: HS256 JSON web tokens as the API's published clients know them.
 //!
-//! Made and checked by hand, since one algorithm, one header and five claims are all there is:
+//! Made and checked by hand, since one algorithm, one header and six claims are all there is:
 //! whatever says another algorithm, or is signed with another key, is no token of ours.
+//!
+//! A token also bears a mark of the password that its user had when it was made. A new password has
+//! another mark, so that every token from before ends with the change, and nothing is stored of
+//! tokens for that.
 
 use std::io;
 use std::path::Path;
@@ -9,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use granary_engine::model::UserId;
+use granary_engine::model::{User, UserId};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
@@ -22,7 +26,10 @@ const KEY_FILE: &str = "token-key";
 /// Bytes of the signing key: what SHA-256 can make use of.
 const KEY_BYTES: usize = 32;
 
-/// Bytes of the longest token that is looked at; ours have about 250.
+/// Bytes of a password's mark: more than anybody can guess.
+const MARK_BYTES: usize = 16;
+
+/// Bytes of the longest token that is looked at; ours have about 300.
 const TOKEN_BYTES_MAX: usize = 4096;
 
 /// Life of an access token; the API's own figure.
@@ -99,6 +106,17 @@ struct Claims {
     jtt: TokenKind,
     exp: u64,
     upk: UserKey,
+    /// The password's mark; earlier versions made tokens without one, which are good no longer.
+    #[serde(default)]
+    pwd: String,
+}
+
+/// What a token that we signed, and whose time is not over, says of its user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bearer {
+    /// Whose it says it is.
+    pub(crate) user: UserId,
+    mark: String,
 }
 
 /// A user's primary key; a text in our tokens, a number in some of the original's.
@@ -124,21 +142,36 @@ impl TokenKey {
     ///
     /// # Errors
     /// The system has no randomness to give.
-    pub(crate) fn issue(&self, user: UserId, kind: TokenKind) -> io::Result<String> {
+    pub(crate) fn issue(&self, user: &User, kind: TokenKind) -> io::Result<String> {
         let mut number = [0; 16];
         getrandom::fill(&mut number).map_err(io::Error::other)?;
         let number = u128::from_ne_bytes(number);
-        Ok(self.sign(user, kind, number, seconds_now()))
+        let bearer = Bearer { user: user.id, mark: self.mark_of(user) };
+        Ok(self.sign(&bearer, kind, number, seconds_now()))
     }
 
-    fn sign(&self, user: UserId, kind: TokenKind, number: u128, now: u64) -> String {
+    /// Whether a token was made since its user got the password that they have now.
+    pub(crate) fn is_current(&self, bearer: &Bearer, user: &User) -> bool {
+        bearer.user == user.id && bearer.mark == self.mark_of(user)
+    }
+
+    /// A mark of a user's password. The hash has a fresh salt for every password, be it the same
+    /// one again, and without our key nothing can be learnt of it from its mark.
+    fn mark_of(&self, user: &User) -> String {
+        let (id, hash) = (user.id, &user.password_hash);
+        let whole = self.mac(&format!("password of user {id}: {hash}")).finalize().into_bytes();
+        URL_SAFE_NO_PAD.encode(whole.get(..MARK_BYTES).unwrap_or(&whole))
+    }
+
+    fn sign(&self, bearer: &Bearer, kind: TokenKind, number: u128, now: u64) -> String {
+        let Bearer { user, mark } = bearer;
         let (name, life) = match kind {
             TokenKind::Access => ("access", ACCESS_SECONDS),
             TokenKind::Refresh => ("refresh", REFRESH_SECONDS),
         };
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
         let claims = URL_SAFE_NO_PAD.encode(format!(
-            r#"{{"jtt":"{name}","exp":{},"iat":{now},"jti":"{number:032x}","upk":"{user}"}}"#,
+            r#"{{"jtt":"{name}","exp":{},"iat":{now},"jti":"{number:032x}","pwd":"{mark}","upk":"{user}"}}"#,
             now + life
         ));
         let signed = format!("{header}.{claims}");
@@ -146,15 +179,16 @@ impl TokenKey {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// Whose token this is, if it is of this kind, or of any if none is named.
+    /// Whose token this is, if it is of this kind, or of any if none is named; whether it still is
+    /// has to be asked of the user's record ([`TokenKey::is_current`]).
     ///
     /// # Errors
-    /// It is not such a token, or no longer.
+    /// It is not such a token, or its time is over.
     pub(crate) fn verify(
         &self,
         token: &str,
         wanted: Option<TokenKind>,
-    ) -> Result<UserId, TokenFault> {
+    ) -> Result<Bearer, TokenFault> {
         self.verify_at(token, wanted, seconds_now())
     }
 
@@ -163,7 +197,7 @@ impl TokenKey {
         token: &str,
         wanted: Option<TokenKind>,
         now: u64,
-    ) -> Result<UserId, TokenFault> {
+    ) -> Result<Bearer, TokenFault> {
         let claims = self.claims(token).ok_or(TokenFault::Invalid)?;
         let user = match claims.upk {
             UserKey::Number(number) => number,
@@ -174,7 +208,7 @@ impl TokenKey {
         } else if wanted.is_some_and(|wanted| wanted != claims.jtt) {
             Err(TokenFault::WrongKind)
         } else {
-            Ok(UserId(user))
+            Ok(Bearer { user: UserId(user), mark: claims.pwd })
         }
     }
 
@@ -216,20 +250,24 @@ mod tests {
         TokenKey([7; KEY_BYTES])
     }
 
+    fn bearer() -> Bearer {
+        Bearer { user: UserId(5), mark: "mark".to_owned() }
+    }
+
     #[test]
     fn a_token_is_good_for_its_kind_until_its_time_is_over() {
-        let token = key().sign(UserId(5), TokenKind::Access, 1, NOW);
+        let token = key().sign(&bearer(), TokenKind::Access, 1, NOW);
         let check = |kind, now| key().verify_at(&token, kind, now);
 
-        assert_eq!(check(Some(TokenKind::Access), NOW + 299), Ok(UserId(5)));
-        assert_eq!(check(None, NOW + 299), Ok(UserId(5)));
+        assert_eq!(check(Some(TokenKind::Access), NOW + 299), Ok(bearer()));
+        assert_eq!(check(None, NOW + 299), Ok(bearer()));
         assert_eq!(check(Some(TokenKind::Refresh), NOW), Err(TokenFault::WrongKind));
         assert_eq!(check(Some(TokenKind::Access), NOW + 300), Err(TokenFault::Expired));
     }
 
     #[test]
     fn foreign_tampered_and_unsigned_tokens_are_refused() {
-        let token = key().sign(UserId(5), TokenKind::Access, 1, NOW);
+        let token = key().sign(&bearer(), TokenKind::Access, 1, NOW);
         let refused = |key: &TokenKey, token: &str| {
             assert_eq!(key.verify_at(token, None, NOW), Err(TokenFault::Invalid), "{token}");
         };
@@ -253,7 +291,8 @@ mod tests {
         let signed = format!("{header}.{claims}");
         let signature = URL_SAFE_NO_PAD.encode(key().mac(&signed).finalize().into_bytes());
         let token = format!("{signed}.{signature}");
-        assert_eq!(key().verify_at(&token, None, NOW), Ok(UserId(9)));
+        let bearer = Bearer { user: UserId(9), mark: String::new() };
+        assert_eq!(key().verify_at(&token, None, NOW), Ok(bearer));
     }
 
     #[test]

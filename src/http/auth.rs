@@ -1,19 +1,21 @@
-//! Obtaining, refreshing and verifying tokens.
+//! Obtaining, refreshing and verifying tokens; changing one's own password.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use granary_engine::model::UserId;
+use granary_engine::model::{User, UserPatch};
 
 use super::body::Incoming;
 use super::caller::NodeChecked;
 use super::error::ApiError;
-use super::openapi::failures::FieldsBody;
+use super::openapi::failures::{FieldsBody, Growing};
 use super::respond::json;
 use super::state::AppState;
-use super::wire::auth::{AccessToken, AnyToken, Credentials, RefreshToken, Tokens, Verified};
-use crate::auth::TokenKind;
-use crate::permission::Principal;
+use super::wire::auth::{
+    AccessToken, AnyToken, Credentials, NewPassword, PasswordFields, RefreshToken, Tokens, Verified,
+};
+use crate::auth::{TokenFault, TokenKind};
+use crate::permission::{Action, Object, Principal, allow};
 
 /// Logs a user in.
 ///
@@ -36,10 +38,7 @@ pub(crate) async fn obtain(
     let matches = app.passwords().verify(credentials.password, hash).await?;
     let user =
         user.filter(|user| matches && user.is_active).ok_or_else(ApiError::no_active_account)?;
-    let tokens = Tokens {
-        refresh: issue(&app, user.id, TokenKind::Refresh)?,
-        access: issue(&app, user.id, TokenKind::Access)?,
-    };
+    let tokens = tokens(&app, &user)?;
     let node = None;
     app.touch(&Principal::User { user: Box::new(user), node });
     json(StatusCode::OK, &tokens)
@@ -47,7 +46,8 @@ pub(crate) async fn obtain(
 
 /// Gives a fresh access token for a refresh token.
 ///
-/// A deactivated user gets none.
+/// A deactivated user gets none, and neither does one whose password was changed since the refresh
+/// token was made.
 #[utoipa::path(
     post,
     path = "/v1/auth/refresh",
@@ -62,16 +62,19 @@ pub(crate) async fn refresh(
 ) -> Result<Response, ApiError> {
     let RefreshToken { refresh } = RefreshToken::read(incoming.fields(&app).await?)?;
     let verdict = app.tokens().verify(&refresh, Some(TokenKind::Refresh));
-    let user = verdict.map_err(ApiError::bad_token)?;
-    let user = app.snapshot()?.user(user)?.ok_or_else(ApiError::unknown_user)?;
+    let bearer = verdict.map_err(ApiError::bad_token)?;
+    let user = app.snapshot()?.user(bearer.user)?.ok_or_else(ApiError::unknown_user)?;
     if !user.is_active {
         return Err(ApiError::inactive_user());
     }
-    let access = issue(&app, user.id, TokenKind::Access)?;
+    if !app.tokens().is_current(&bearer, &user) {
+        return Err(ApiError::bad_token(TokenFault::Invalid));
+    }
+    let access = issue(&app, &user, TokenKind::Access)?;
     json(StatusCode::OK, &AccessToken { access })
 }
 
-/// Says whether a token, of either kind, is a good one.
+/// Says whether a token, of either kind, is a good one, whatever its user may do.
 #[utoipa::path(
     post,
     path = "/v1/auth/verify",
@@ -85,11 +88,53 @@ pub(crate) async fn verify(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let AnyToken { token } = AnyToken::read(incoming.fields(&app).await?)?;
-    let verdict = app.tokens().verify(&token, None);
-    verdict.map_err(ApiError::bad_token)?;
+    let bearer = app.tokens().verify(&token, None).map_err(ApiError::bad_token)?;
+    let user = app.snapshot()?.user(bearer.user)?;
+    if user.is_none_or(|user| !app.tokens().is_current(&bearer, &user)) {
+        return Err(ApiError::bad_token(TokenFault::Invalid));
+    }
     json(StatusCode::OK, &Verified {})
 }
 
-fn issue(app: &AppState, user: UserId, kind: TokenKind) -> Result<String, ApiError> {
+/// Changes one's own password, which ends every token from before; answers with new ones.
+///
+/// For everybody who is logged in and knows their password. Administrators set the passwords of
+/// others by changing the user.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/password",
+    request_body = PasswordFields,
+    responses(
+        (status = OK, description = "Tokens of the new password.", body = Tokens),
+        Growing, FieldsBody,
+    ),
+)]
+pub(crate) async fn change_password(
+    State(app): State<AppState>,
+    principal: Principal,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let allowed = allow(&app.snapshot()?, &principal, Action::ChangePassword, Object::Server)?;
+    let Principal::User { user, .. } = principal else {
+        return Err(ApiError::not_logged_in());
+    };
+    let NewPassword { old, new } = NewPassword::read(incoming.fields(&app).await?)?;
+    if !app.passwords().verify(old, Some(user.password_hash)).await? {
+        return Err(NewPassword::wrong_old());
+    }
+    let password_hash = Some(app.passwords().hash(new).await?);
+    let patch = UserPatch { password_hash, ..UserPatch::default() };
+    let changed = app.engine(&allowed).update_user(user.id, patch).await?;
+    json(StatusCode::OK, &tokens(&app, &changed)?)
+}
+
+fn tokens(app: &AppState, user: &User) -> Result<Tokens, ApiError> {
+    Ok(Tokens {
+        refresh: issue(app, user, TokenKind::Refresh)?,
+        access: issue(app, user, TokenKind::Access)?,
+    })
+}
+
+fn issue(app: &AppState, user: &User, kind: TokenKind) -> Result<String, ApiError> {
     app.tokens().issue(user, kind).map_err(ApiError::internal)
 }

@@ -13,7 +13,7 @@ use granary_engine::model::{NodeId, User};
 use super::error::ApiError;
 use super::path::parse_pk;
 use super::state::AppState;
-use crate::auth::TokenKind;
+use crate::auth::{TokenFault, TokenKind};
 use crate::permission::Principal;
 
 /// Names the node that a request comes from.
@@ -74,9 +74,15 @@ fn access_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
 
 fn user_of(app: &AppState, snapshot: &Snapshot, token: &str) -> Result<User, ApiError> {
     let verdict = app.tokens().verify(token, Some(TokenKind::Access));
-    let user = verdict.map_err(ApiError::bad_access_token)?;
-    let user = snapshot.user(user)?.ok_or_else(ApiError::unknown_user)?;
-    if user.is_active { Ok(user) } else { Err(ApiError::inactive_user()) }
+    let bearer = verdict.map_err(ApiError::bad_access_token)?;
+    let user = snapshot.user(bearer.user)?.ok_or_else(ApiError::unknown_user)?;
+    if !user.is_active {
+        return Err(ApiError::inactive_user());
+    }
+    if !app.tokens().is_current(&bearer, &user) {
+        return Err(ApiError::bad_access_token(TokenFault::Invalid));
+    }
+    Ok(user)
 }
 
 fn node_of(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Option<NodeId>, ApiError> {

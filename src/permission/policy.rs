@@ -39,6 +39,7 @@ pub(crate) enum Action {
     RetrieveUser,
     UpdateUser,
     DestroyUser,
+    ChangePassword,
 
     ListTeams,
     CreateTeam,
@@ -128,6 +129,7 @@ pub(super) fn conditions(action: Action) -> &'static [Condition] {
         Action::ListUsers | Action::CreateUser => &[],
         Action::RetrieveUser => &[Oneself],
         Action::UpdateUser | Action::DestroyUser => &[],
+        Action::ChangePassword => &[LoggedIn],
 
         Action::ListTeams => &[LoggedIn],
         Action::CreateTeam => &[],

@@ -222,3 +222,72 @@ async fn a_first_start_that_a_crash_ended_goes_on() {
     let licences = admin.post("/v1/licences/list", &json!({})).await.json(200);
     assert_eq!(licences.as_array().unwrap().len(), 14);
 }
+
+async fn is_good(server: &Server, token: &Value) -> bool {
+    let client = server.anonymous().with("Authorization", bearer(token));
+    client.post("/v1/licences/list", &json!({})).await.status == 200
+}
+
+async fn renews(server: &Server, token: &Value) -> bool {
+    let body = json!({"refresh": token});
+    let answer = server.anonymous().post("/v1/auth/refresh", &body).await;
+    if answer.status != 200 {
+        assert_eq!(answer.json(401)["code"], "token_not_valid");
+        return false;
+    }
+    true
+}
+
+#[tokio::test]
+async fn a_new_password_ends_every_token_from_before_and_nobody_elses() {
+    let server = Server::start().await;
+    let (ann, _ben) = (server.add_user("ann").await, server.add_user("ben").await);
+    let (anns, bens) = (server.tokens("ann").await, server.tokens("ben").await);
+    assert!(is_good(&server, &anns["access"]).await && renews(&server, &anns["refresh"]).await);
+
+    let admin = server.admin().await;
+    let path = format!("/v1/users/{ann}");
+    // Another field ends nothing.
+    admin.patch(&path, &json!({"last_name": "Lee"})).await.is(200);
+    assert!(is_good(&server, &anns["access"]).await);
+    // The same password again is a new one.
+    admin.patch(&path, &json!({"password": PASSWORD})).await.is(200);
+
+    assert!(!is_good(&server, &anns["access"]).await);
+    assert!(!renews(&server, &anns["refresh"]).await);
+    for token in ["access", "refresh"] {
+        let body = json!({"token": anns[token]});
+        server.anonymous().post("/v1/auth/verify", &body).await.is(401);
+    }
+    assert!(is_good(&server, &bens["access"]).await && renews(&server, &bens["refresh"]).await);
+    let again = server.tokens("ann").await;
+    assert!(is_good(&server, &again["access"]).await && renews(&server, &again["refresh"]).await);
+}
+
+#[tokio::test]
+async fn everybody_changes_their_own_password_with_the_old_one() {
+    let server = Server::start().await;
+    server.add_user("ann").await;
+    let before = server.tokens("ann").await;
+    let ann = server.anonymous().with("Authorization", bearer(&before["access"]));
+    let change = async |old: &str, new: &str| {
+        let body = json!({"old_password": old, "new_password": new});
+        ann.post("/v1/auth/password", &body).await
+    };
+    let wrong = change("wrong", "a new one").await.json(400);
+    assert_eq!(wrong, json!({"old_password": ["This is not your password."]}));
+    change(PASSWORD, "").await.is(400);
+    change(PASSWORD, &"x".repeat(129)).await.is(400);
+    assert!(is_good(&server, &before["access"]).await);
+
+    let tokens = change(PASSWORD, " a new one ").await.json(200);
+
+    assert!(is_good(&server, &tokens["access"]).await && renews(&server, &tokens["refresh"]).await);
+    assert!(
+        !is_good(&server, &before["access"]).await && !renews(&server, &before["refresh"]).await
+    );
+    for (password, status) in [(PASSWORD, 401), ("a new one", 401), (" a new one ", 200)] {
+        let credentials = json!({"username": "ann", "password": password});
+        server.anonymous().post("/v1/auth/obtain", &credentials).await.is(status);
+    }
+}

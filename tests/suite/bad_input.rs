@@ -11,6 +11,8 @@ const BODIES: &[(&str, &str, &str)] = &[
     ("POST", "/v1/auth/obtain", r#"{"username":"R","password":"wrong"}"#),
     ("POST", "/v1/auth/refresh", r#"{"refresh":"x"}"#),
     ("POST", "/v1/auth/verify", r#"{"token":"x"}"#),
+    // As with `USER`, no new password is hashed.
+    ("POST", "/v1/auth/password", r#"{"old_password":"x","new_password":""}"#),
     ("POST", "/v1/store/check", r#"{"deep":false}"#),
     ("POST", "/v1/datasets/list", FILTER),
     ("POST", "/v1/datasets/create", DATASET),

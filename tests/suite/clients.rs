@@ -203,7 +203,7 @@ async fn tokens_are_signed_with_the_claims_that_clients_know() {
         let claims = &parts[1];
         let mut names: Vec<&String> = claims.as_object().unwrap().keys().collect();
         names.sort();
-        assert_eq!(names, ["exp", "iat", "jti", "jtt", "upk"]);
+        assert_eq!(names, ["exp", "iat", "jti", "jtt", "pwd", "upk"]);
         assert_eq!(claims["jtt"], kind);
         assert_eq!(claims["upk"], "1");
         assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), life);

@@ -81,6 +81,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row("PUT", "/v1/users/{stranger}", "{}", "", O),
     Row("PATCH", "/v1/users/{stranger}", "{}", "", O),
     Row("DELETE", "/v1/users/{gone}", "", "", O),
+    Row("POST", "/v1/auth/password", "{}", "user", R),
     Row("POST", "/v1/teams/list", "{}", "user", R),
     Row("POST", "/v1/teams/create", r#"{"name":"FRESH"}"#, "", B),
     Row("GET", "/v1/teams/{T}", "", "R", O),

@@ -1,4 +1,4 @@
-//! Shapes of obtaining, refreshing and verifying tokens.
+//! Shapes of obtaining, refreshing and verifying tokens, and of changing one's own password.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -60,6 +60,40 @@ fn read_token(mut fields: Fields, field: &'static str) -> Result<String, ApiErro
     let token = fields.text(field, Need::Required, SECRET);
     fields.check()?;
     Ok(token.unwrap_or_default())
+}
+
+/// One's password, and the one in its place.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `NewPassword` reads field by field")]
+pub(crate) struct PasswordFields {
+    /// The password until now.
+    #[schema(examples("correct horse battery staple"), min_length = 1, max_length = 4096)]
+    old_password: String,
+    /// Kept exactly, blanks too; stored as a hash, never shown.
+    #[schema(examples("another horse, another staple"), min_length = 1, max_length = 128)]
+    new_password: String,
+}
+
+/// A change of one's own password.
+pub(crate) struct NewPassword {
+    pub(crate) old: String,
+    pub(crate) new: String,
+}
+
+impl NewPassword {
+    /// Reads a body.
+    pub(crate) fn read(mut fields: Fields) -> Result<Self, ApiError> {
+        let old = fields.text("old_password", Need::Required, SECRET);
+        let new = fields.text("new_password", Need::Required, Text::upto(128).untrimmed());
+        fields.check()?;
+        Ok(Self { old: old.unwrap_or_default(), new: new.unwrap_or_default() })
+    }
+
+    /// 400: who asks does not know the password.
+    pub(crate) fn wrong_old() -> ApiError {
+        let text = "This is not your password.".to_owned();
+        ApiError::fields(vec![("old_password", vec![text])])
+    }
 }
 
 /// The tokens of a login: access for five minutes, and what gets another one for eight hours.

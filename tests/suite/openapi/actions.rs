@@ -40,7 +40,7 @@ const DATASETS: [&str; 30] = [
 ];
 
 /// The actions on what datasets need.
-const CATALOGUE: [&str; 23] = [
+const CATALOGUE: [&str; 24] = [
     "POST /v1/users/list",
     "POST /v1/users/create",
     "GET /v1/users/{user}",
@@ -60,6 +60,7 @@ const CATALOGUE: [&str; 23] = [
     "POST /v1/auth/obtain",
     "POST /v1/auth/refresh",
     "POST /v1/auth/verify",
+    "POST /v1/auth/password",
     "POST /v1/backups/create",
     "GET /v1/backups/{pk}/state",
     "POST /v1/backups/{pk}/contents",
