@@ -13,6 +13,8 @@ mod backup_source;
 
 mod bench;
 
+mod catalogue;
+
 mod check;
 
 mod check_progress;
@@ -35,6 +37,8 @@ mod login;
 
 mod ls;
 
+mod new_password;
+
 mod outflow;
 
 mod partial;
@@ -42,6 +46,8 @@ mod partial;
 mod presence;
 
 mod progress;
+
+mod project;
 
 mod pull;
 
@@ -68,11 +74,17 @@ mod settings;
 #[cfg(test)]
 mod stand_in;
 
+mod table;
+
+mod team;
+
 mod token_file;
 
 mod transfer;
 
 mod upload;
+
+mod user;
 
 mod walk;
 
@@ -109,6 +121,9 @@ enum Command {
     Restore(restore::Options),
     Check(check::Options),
     Scrub(scrub::Options),
+    User(user::Options),
+    Team(team::Options),
+    Project(project::Options),
     Config(config::Options),
     Bench(Box<bench::Options>),
 }
@@ -172,6 +187,9 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Restore(options) => restore::run(options).await,
         Command::Check(options) => check::run(options).await,
         Command::Scrub(options) => scrub::run(options).await,
+        Command::User(options) => user::run(options).await,
+        Command::Team(options) => team::run(options).await,
+        Command::Project(options) => project::run(options).await,
         Command::Config(options) => config::run(options),
         Command::Bench(options) => bench::run(*options).await,
     }

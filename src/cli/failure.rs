@@ -71,6 +71,17 @@ impl Failure {
         }
     }
 
+    /// The failure, with the right named that is missing where one is.
+    pub(crate) fn needing(self, right: &str) -> anyhow::Error {
+        if let Self::Forbidden { url, .. } = &self {
+            return anyhow::anyhow!(
+                "this needs {right} at {url}, which the user that you are logged in as is not; log \
+                 in as another: granary login --url {url} --username NAME"
+            );
+        }
+        self.into()
+    }
+
     /// Whether the same request may succeed later.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::LoginRenewed)

@@ -33,9 +33,13 @@ impl ServerUrl {
     /// The address of a file of a dataset.
     pub(crate) fn file(&self, dataset: u64, name: &str) -> String {
         let parts = name.split('/');
-        let escaped: Vec<String> =
-            parts.map(|part| utf8_percent_encode(part, ESCAPED).to_string()).collect();
+        let escaped: Vec<String> = parts.map(Self::escaped).collect();
         self.action(&format!("datasets/{dataset}/files/{}", escaped.join("/")))
+    }
+
+    /// A name as one part of an action's path.
+    pub(crate) fn escaped(name: &str) -> String {
+        utf8_percent_encode(name, ESCAPED).to_string()
     }
 
     /// Whether the server is on this machine.

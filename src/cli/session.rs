@@ -6,7 +6,7 @@
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
@@ -23,7 +23,7 @@ use super::token_file::TokenFile;
 const ACCESS_AGE_MAX: Duration = Duration::from_mins(4);
 
 /// Name of the user that a server's first start makes.
-const FIRST_USER: &str = "admin";
+pub(crate) const FIRST_USER: &str = "admin";
 
 /// A user's name and password.
 #[derive(Clone, Serialize)]
@@ -52,8 +52,8 @@ impl Credentials {
     }
 
     /// Those that a server's first start left in its data directory.
-    fn from_first_start(directory: &Path) -> Option<Self> {
-        let text = fs::read_to_string(directory.join("admin-password")).ok()?;
+    fn from_first_start() -> Option<Self> {
+        let text = fs::read_to_string(first_password_file()).ok()?;
         let password = text.trim_end_matches(['\r', '\n']).to_owned();
         Some(Self { username: FIRST_USER.to_owned(), password })
     }
@@ -84,6 +84,8 @@ pub(crate) struct Session {
     http: reqwest::Client,
     url: ServerUrl,
     credentials: Option<Credentials>,
+    /// Whose login was stored; for messages only.
+    stored_username: Option<String>,
     /// Held while tokens are renewed, so that many requests renew them once.
     state: Mutex<State>,
 }
@@ -95,25 +97,34 @@ impl Session {
     /// The stored tokens cannot be read.
     pub(crate) fn find(http: reqwest::Client, url: ServerUrl) -> anyhow::Result<Self> {
         let mut credentials = Credentials::from_environment();
-        let mut refresh = None;
+        let (mut refresh, mut stored_username) = (None, None);
         if credentials.is_none() {
             let stored = match TokenFile::of_this_user() {
                 Ok(file) => file.load(&url)?,
                 // Without a home there is nothing stored; the server's answer is the better error.
                 Err(_) => None,
             };
-            refresh = stored.map(|session| session.refresh);
+            if let Some(session) = stored {
+                (refresh, stored_username) = (Some(session.refresh), Some(session.username));
+            }
             if refresh.is_none() && url.is_loopback() {
-                credentials = Credentials::from_first_start(&data_directory());
+                credentials = Credentials::from_first_start();
             }
         }
         let state = State { access: None, refresh };
-        Ok(Self { http, url, credentials, state: Mutex::new(state) })
+        Ok(Self { http, url, credentials, stored_username, state: Mutex::new(state) })
     }
 
     /// A session of a user whose password is known.
     pub(crate) fn with(http: reqwest::Client, url: ServerUrl, credentials: Credentials) -> Self {
-        Self { http, url, credentials: Some(credentials), state: Mutex::default() }
+        let (credentials, stored_username) = (Some(credentials), None);
+        Self { http, url, credentials, stored_username, state: Mutex::default() }
+    }
+
+    /// Whose login it is, as far as that is known.
+    pub(crate) fn username(&self) -> Option<&str> {
+        let given = self.credentials.as_ref().map(|credentials| credentials.username.as_str());
+        given.or(self.stored_username.as_deref())
     }
 
     /// A token that should be accepted now.
@@ -173,9 +184,10 @@ impl Session {
     }
 }
 
-/// Where a server that was started here keeps its data.
-fn data_directory() -> PathBuf {
-    env::var_os("GRANARY_DATA").map_or_else(|| PathBuf::from("granary-data"), PathBuf::from)
+/// Where a server that was started here has written the first password, if it made one up.
+pub(crate) fn first_password_file() -> PathBuf {
+    let data = env::var_os("GRANARY_DATA");
+    data.map_or_else(|| PathBuf::from("granary-data"), PathBuf::from).join("admin-password")
 }
 
 /// Asks the server for tokens.

@@ -16,3 +16,6 @@ mod config;
 
 /// Backups of a server that works, and the servers that come of them.
 mod backup;
+
+/// Users, teams and projects.
+mod administer;

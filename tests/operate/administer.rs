@@ -1,0 +1,235 @@
+//! `granary user`, `team` and `project`: what they do, say and refuse.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::{Ended, PASSWORD, Server, Work, run};
+
+fn serve(work: &Work) -> Server {
+    let mut command = work.granary(&["serve", "--data", "data", "--listen", "127.0.0.1:0"]);
+    command.env("GRANARY_ADMIN_PASSWORD", PASSWORD);
+    Server::start(&mut command, &work.path(""))
+}
+
+/// A command that speaks to the server as somebody.
+fn as_user(work: &Work, server: &Server, who: (&str, &str), arguments: &[&str]) -> Command {
+    let mut command = work.granary(arguments);
+    command.env("GRANARY_URL", format!("http://{}", server.address));
+    command.env("GRANARY_USERNAME", who.0).env("GRANARY_PASSWORD", who.1);
+    command
+}
+
+const ADMIN: (&str, &str) = ("admin", PASSWORD);
+
+/// What the administrator's command says.
+#[track_caller]
+fn said(work: &Work, server: &Server, arguments: &[&str]) -> String {
+    let ended = run(&mut as_user(work, server, ADMIN, arguments));
+    assert_eq!(ended.status, 0, "{arguments:?}: {ended:?}");
+    ended.said
+}
+
+/// What somebody's command is refused with.
+#[track_caller]
+fn refused(work: &Work, server: &Server, who: (&str, &str), arguments: &[&str]) -> String {
+    let ended = run(&mut as_user(work, server, who, arguments));
+    assert_eq!((ended.status, ended.said.as_str()), (1, ""), "{arguments:?}: {ended:?}");
+    ended.complained
+}
+
+/// A table's rows as words.
+fn rows(table: &str) -> Vec<Vec<&str>> {
+    table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect()
+}
+
+/// Runs a command with these lines of standard input.
+fn run_with(command: &mut Command, input: &str) -> Ended {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let status = output.status.code().unwrap();
+    Ended { status, said: text(output.stdout), complained: text(output.stderr) }
+}
+
+#[test]
+fn users_are_made_changed_deactivated_and_listed_by_name_and_by_number() {
+    let work = Work::new();
+    let server = serve(&work);
+    let file = work.file("password", "the password of ann\n");
+    let made = said(&work, &server, &["user", "create", "ann", "--password-file", &file]);
+    assert_eq!(made, "made user ann (2)\n");
+    let ann = ("ann", "the password of ann");
+    // Everybody may be told what they are not.
+    let needs = refused(&work, &server, ann, &["user", "list"]);
+    assert!(needs.contains("this needs an administrator"), "{needs}");
+
+    let changed = said(&work, &server, &["user", "change", "ann", "--name", "anna", "--admin"]);
+    assert_eq!(changed, "changed user anna (2): administrator\n");
+    let table = said(&work, &server, &["user", "list"]);
+    assert_eq!(rows(&table)[1][..3], ["2", "anna", "administrator"], "{table}");
+    said(&work, &server, &["user", "deactivate", "2"]);
+    let table = said(&work, &server, &["user", "list"]);
+    assert!(!table.contains("anna"), "{table}");
+    let table = said(&work, &server, &["user", "list", "--all"]);
+    assert_eq!(rows(&table)[1][..3], ["2", "anna", "deactivated"], "{table}");
+    let anna = ("anna", "the password of ann");
+    let ended = refused(&work, &server, anna, &["team", "list"]);
+    assert!(ended.contains("does not accept this user name and password"), "{ended}");
+    said(&work, &server, &["user", "activate", "anna"]);
+    assert_eq!(run(&mut as_user(&work, &server, anna, &["user", "list"])).status, 0);
+
+    let shown = said(&work, &server, &["user", "show", "anna", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["pk"], &shown["is_staff"]), (&json!(2), &json!(true)));
+    for (arguments, words) in [
+        (&["user", "show", "ann"][..], "there is no user \"ann\""),
+        (&["user", "show", "99"], "there is no user \"99\""),
+        (&["user", "change", "anna"], "nothing to change was given"),
+        (&["user", "change", "anna", "--email", "no"], "Enter a valid email address"),
+        (&["user", "create", "anna", "--generate-password"], "already exists"),
+        (&["user", "create", "eve", "--password-file", "nowhere"], "cannot read the password"),
+    ] {
+        let complained = refused(&work, &server, ADMIN, arguments);
+        assert!(complained.contains(words), "{arguments:?}: {complained}");
+    }
+    // There is no way to say a password where others see it.
+    let on_the_line = ["user", "create", "eve", "--password", "secret"];
+    assert_eq!(run(&mut as_user(&work, &server, ADMIN, &on_the_line)).status, 2);
+}
+
+#[test]
+fn passwords_are_made_up_reset_and_changed_by_oneself() {
+    let work = Work::new();
+    let server = serve(&work);
+    let made = said(&work, &server, &["user", "create", "ann", "--generate-password", "--json"]);
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let first = made["password"].as_str().unwrap().to_owned();
+    let list = &["team", "list"];
+    assert_eq!(run(&mut as_user(&work, &server, ("ann", &first), list)).status, 0);
+
+    let reset = said(&work, &server, &["user", "reset-password", "ann", "--generate-password"]);
+    let second = reset.split_once("password ").unwrap().1;
+    let second = second.rsplit_once("password ").unwrap().1.split(' ').next().unwrap();
+    assert_ne!(first, second);
+    refused(&work, &server, ("ann", &first), list);
+    let change = &["user", "change-password"];
+    let mut command = as_user(&work, &server, ("ann", second), change);
+    let wrong = run_with(&mut command, "not hers\nsomething else\n");
+    assert!(wrong.status == 1 && wrong.complained.contains("not your password"), "{wrong:?}");
+    let mut command = as_user(&work, &server, ("ann", second), change);
+    let ended = run_with(&mut command, &format!("{second}\nher own choice\n"));
+    assert_eq!(ended.status, 0, "{ended:?}");
+    refused(&work, &server, ("ann", second), list);
+    assert_eq!(run(&mut as_user(&work, &server, ("ann", "her own choice"), list)).status, 0);
+    let mut command = as_user(&work, &server, ADMIN, &["user", "reset-password", "ann"]);
+    let none = run_with(&mut command, "");
+    assert!(none.status == 1 && none.complained.contains("no line"), "{none:?}");
+}
+
+#[test]
+fn a_session_that_is_kept_survives_the_change_of_its_password_and_others_end() {
+    let work = Work::new();
+    let server = serve(&work);
+    let url = format!("http://{}", server.address);
+    let granary = |home: &str, arguments: &[&str]| {
+        let mut command = work.granary(arguments);
+        command.env("GRANARY_URL", &url).env("HOME", work.path(home));
+        command
+    };
+    for home in ["here", "there"] {
+        let login = run_with(&mut granary(home, &["login"]), &format!("{PASSWORD}\n"));
+        assert_eq!(login.status, 0, "{login:?}");
+    }
+    let mut change = granary("here", &["user", "change-password"]);
+    let changed = run_with(&mut change, &format!("{PASSWORD}\nanother one\n"));
+    assert_eq!(changed.status, 0, "{changed:?}");
+    assert_eq!(run(&mut granary("here", &["user", "list"])).status, 0);
+    let ended = run(&mut granary("there", &["user", "list"]));
+    assert!(ended.status == 1 && ended.complained.contains("granary login"), "{ended:?}");
+}
+
+#[test]
+fn teams_have_members_with_levels() {
+    let work = Work::new();
+    let server = serve(&work);
+    let file = work.file("password", "somebody's\n");
+    for name in ["ann", "ben"] {
+        said(&work, &server, &["user", "create", name, "--password-file", &file]);
+    }
+    assert_eq!(said(&work, &server, &["team", "create", "vision"]), "made team vision (2)\n");
+    said(&work, &server, &["team", "add-member", "vision", "ann", "--level", "admin"]);
+    let ann = ("ann", "somebody's");
+    let add = ["team", "add-member", "2", "ben", "--level", "read"];
+    let added = run(&mut as_user(&work, &server, ann, &add));
+    assert_eq!(added.said, "ben has the level read in team vision\n", "{added:?}");
+    let twice = refused(&work, &server, ann, &add);
+    assert!(twice.contains("already a member"), "{twice}");
+    said(&work, &server, &["team", "change-member", "vision", "3", "--level", "write"]);
+    let table = said(&work, &server, &["team", "show", "vision"]);
+    assert!(table.contains("ben     write") && table.contains("ann     admin"), "{table}");
+    // A member sees who is there, and not what the others may do.
+    let shown = run(&mut as_user(&work, &server, ("ben", "somebody's"), &["team", "show", "2"]));
+    assert!(shown.status == 0 && shown.said.contains("for its administrators"), "{shown:?}");
+    let ben = ("ben", "somebody's");
+    let needs = refused(&work, &server, ben, &["team", "rename", "vision", "hearing"]);
+    assert!(needs.contains("an administrator of the team or of the server"), "{needs}");
+    said(&work, &server, &["team", "remove-member", "vision", "ben"]);
+    let unseen = refused(&work, &server, ben, &["team", "show", "vision"]);
+    assert!(unseen.contains("there is no team \"vision\""), "{unseen}");
+
+    said(&work, &server, &["team", "rename", "vision", "hearing"]);
+    said(&work, &server, &["team", "rm", "hearing"]);
+    refused(&work, &server, ADMIN, &["team", "rm", "hearing"]);
+    assert!(said(&work, &server, &["team", "list", "--all"]).contains("deleted"));
+    said(&work, &server, &["team", "reinstate", "hearing"]);
+    let shown = said(&work, &server, &["team", "show", "hearing", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["members"], json!([]));
+    said(&work, &server, &["team", "rm", "hearing", "--hard"]);
+    refused(&work, &server, ADMIN, &["team", "show", "hearing"]);
+    let level = ["team", "add-member", "default", "ann", "--level", "much"];
+    assert_eq!(run(&mut as_user(&work, &server, ADMIN, &level)).status, 2);
+}
+
+#[test]
+fn projects_of_one_name_are_told_apart_by_team_or_number() {
+    let work = Work::new();
+    let server = serve(&work);
+    said(&work, &server, &["team", "create", "vision"]);
+    let made = said(&work, &server, &["project", "create", "cats", "--team", "vision"]);
+    assert_eq!(made, "made project cats (2) of team vision\n");
+    said(&work, &server, &["project", "create", "cats"]);
+    let taken = refused(&work, &server, ADMIN, &["project", "create", "cats"]);
+    assert!(taken.contains("the name is taken"), "{taken}");
+    let unclear = refused(&work, &server, ADMIN, &["project", "rm", "cats"]);
+    assert!(unclear.contains("one of 2, 3"), "{unclear}");
+    let change = ["project", "change", "cats", "--in-team", "vision", "--name", "dogs"];
+    assert_eq!(said(&work, &server, &change), "changed project dogs (2)\n");
+    said(&work, &server, &["project", "change", "dogs", "--team", "default"]);
+    let table = said(&work, &server, &["project", "list"]);
+    assert_eq!(rows(&table)[1][..3], ["2", "default", "dogs"], "{table}");
+    let none = said(&work, &server, &["project", "list", "--team", "vision", "--json"]);
+    assert_eq!(none, "[]\n");
+
+    said(&work, &server, &["project", "rm", "dogs"]);
+    said(&work, &server, &["project", "reinstate", "dogs"]);
+    said(&work, &server, &["project", "rm", "dogs"]);
+    said(&work, &server, &["project", "rm", "dogs", "--hard"]);
+    assert!(!said(&work, &server, &["project", "list", "--all"]).contains("dogs"));
+}
+
+#[test]
+fn a_narrow_terminal_cuts_tables_and_a_file_never_does() {
+    let work = Work::new();
+    let server = serve(&work);
+    let name = "a-name-of-some-length-".repeat(4);
+    said(&work, &server, &["team", "create", &name]);
+    assert!(said(&work, &server, &["team", "list"]).contains(&name));
+    let mut narrow = as_user(&work, &server, ADMIN, &["team", "list"]);
+    let narrow = run(narrow.env("COLUMNS", "70"));
+    assert!(narrow.said.lines().all(|line| line.chars().count() <= 70), "{narrow:?}");
+    assert!(narrow.said.contains("a-name-of-some-length-") && narrow.said.contains('…'));
+}
