@@ -60,6 +60,8 @@ mod query;
 
 mod range;
 
+mod refused_uploads;
+
 mod respond;
 
 mod routes;

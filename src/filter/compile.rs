@@ -277,8 +277,16 @@ fn test(field: &str, kind: Type, asked: &Asked) -> Result<Test, FilterError> {
 
 /// The greatest integer that is not above a number, and whether it is the number. `None` for what
 /// is no number, or beyond 64 bits.
+///
+/// The digits of an integer as a text are that integer, for the original takes them so, and the
+/// published Java client asks for versions in no other way.
 #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "below 2^64 in size")]
 fn number(value: &Value) -> Option<(i128, bool)> {
+    if let Value::String(text) = value {
+        let integer: i128 = text.trim().parse().ok()?;
+        let within = (i64::MIN.into()..=u64::MAX.into()).contains(&integer);
+        return within.then_some((integer, true));
+    }
     let number: &Number = value.as_number()?;
     if let Some(number) = number.as_i64() {
         return Some((number.into(), true));

@@ -8,7 +8,7 @@ use std::error::Error;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Multipart, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use bytes::BytesMut;
 use granary_engine::{Intake, IntakeKind, Upload};
 use http_body_util::BodyExt as _;
@@ -103,6 +103,11 @@ impl Incoming {
         (!self.is_multipart()).then_some(length)
     }
 
+    /// Whether the client said how long the body is, rather than sending it in chunks.
+    pub(crate) fn declares_length(&self) -> bool {
+        self.0.headers().contains_key(CONTENT_LENGTH)
+    }
+
     /// What the sender of an archive calls it, if that says anything.
     pub(crate) fn archive_kind(&self) -> Option<IntakeKind> {
         match self.media_type()?.as_str() {
@@ -160,29 +165,45 @@ impl Incoming {
         (!known.contains(&media_type.as_str())).then(|| ApiError::unsupported_media_type(text))
     }
 
-    /// Pours the body into a sink as it arrives; a multipart form's one file is that file.
+    /// Whether the way added a coding that the server does not take off again. Chunks it does.
+    fn is_coded(&self) -> bool {
+        let codings = self.0.headers().get_all(TRANSFER_ENCODING);
+        codings
+            .iter()
+            .any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+    }
+
+    /// Pours the body into a sink as it arrives; a multipart form's one file is that file. Gives the
+    /// bytes that were poured.
     ///
     /// # Errors
     /// The client went away, or the sink refused; then the sink is to be dropped.
-    pub(crate) async fn pour(self, sink: &mut impl Sink) -> Result<(), ApiError> {
+    pub(crate) async fn pour(self, sink: &mut impl Sink) -> Result<u64, ApiError> {
+        if self.is_coded() {
+            // Kept as it comes, the content would be another than the one that was sent.
+            return Err(ApiError::bad_request(
+                "The only transfer coding that is understood is 'chunked'.",
+            ));
+        }
         if self.is_multipart() {
             return pour_part(self.0, sink).await;
         }
-        let mut body = self.0.into_body();
+        let (mut body, mut poured) = (self.0.into_body(), 0);
         while let Some(frame) = awaited(sink, body.frame()).await? {
             // Trailers say nothing that we look at.
             if let Ok(bytes) = frame.map_err(|error| cut_off(&error))?.into_data() {
                 sink.take(&bytes).await?;
+                poured += length_of(&bytes);
             }
         }
-        Ok(())
+        Ok(poured)
     }
 }
 
 /// The file of a multipart form that holds exactly one.
-async fn pour_part(request: Request, sink: &mut impl Sink) -> Result<(), ApiError> {
+async fn pour_part(request: Request, sink: &mut impl Sink) -> Result<u64, ApiError> {
     let mut form = multipart(request).await?;
-    let mut files = 0;
+    let (mut files, mut poured) = (0, 0);
     while let Some(mut part) = next_part(&mut form).await? {
         if part.file_name().is_none() {
             continue;
@@ -195,13 +216,18 @@ async fn pour_part(request: Request, sink: &mut impl Sink) -> Result<(), ApiErro
             awaited(sink, part.chunk()).await?.map_err(|error| bad_form(&error))?
         {
             sink.take(&bytes).await?;
+            poured += length_of(&bytes);
         }
     }
     if files == 1 {
-        Ok(())
+        Ok(poured)
     } else {
         Err(ApiError::bad_request("Multipart form parse error - exactly one file is expected"))
     }
+}
+
+fn length_of(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// The texts of a multipart form.

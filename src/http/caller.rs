@@ -30,7 +30,7 @@ impl FromRequestParts<AppState> for Principal {
         let snapshot = app.snapshot()?;
         let user = match access_token(headers)? {
             None => None,
-            Some(token) => Some(user_of(app, &snapshot, token)?),
+            Some(token) => Some(user_of(app, &snapshot, token, parts)?),
         };
         let node = node_of(&snapshot, headers)?;
         let principal =
@@ -72,15 +72,24 @@ fn access_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     }
 }
 
-fn user_of(app: &AppState, snapshot: &Snapshot, token: &str) -> Result<User, ApiError> {
+fn user_of(
+    app: &AppState,
+    snapshot: &Snapshot,
+    token: &str,
+    request: &Parts,
+) -> Result<User, ApiError> {
     let verdict = app.tokens().verify(token, Some(TokenKind::Access));
-    let bearer = verdict.map_err(ApiError::bad_access_token)?;
+    let refused = |fault| {
+        app.refused_uploads().note(request, fault);
+        ApiError::bad_access_token(fault)
+    };
+    let bearer = verdict.map_err(refused)?;
     let user = snapshot.user(bearer.user)?.ok_or_else(ApiError::unknown_user)?;
     if !user.is_active {
         return Err(ApiError::inactive_user());
     }
     if !app.tokens().is_current(&bearer, &user) {
-        return Err(ApiError::bad_access_token(TokenFault::Invalid));
+        return Err(refused(TokenFault::Invalid));
     }
     Ok(user)
 }

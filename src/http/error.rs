@@ -169,6 +169,16 @@ impl ApiError {
         Self::bad_request(format!("Bad name '{name}': {reason}"))
     }
 
+    /// 400: an upload comes again after it was refused for its token, and without its content.
+    pub(crate) fn stream_read_before() -> Self {
+        Self::bad_request(
+            "The body is empty, and an upload to this path that was not has been refused with 401 \
+             before: a client that renews its token and repeats a request has nothing left of a \
+             stream that it has read. Send the content again from its beginning; if it is empty, \
+             with 'Content-Length: 0'.",
+        )
+    }
+
     /// 400: fields and what is wrong with each.
     pub(crate) fn fields(wrong: Vec<(&'static str, Vec<String>)>) -> Self {
         let fields = wrong.into_iter().map(|(field, texts)| (field.to_owned(), texts));

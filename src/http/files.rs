@@ -52,7 +52,11 @@ pub(crate) async fn add_file(
     let engine = app.engine(&allowed);
     // Dropped before it is finished, the upload leaves nothing: so an interrupted body ends here.
     let mut upload = engine.begin_upload(incoming.length()).await?;
-    incoming.pour(&mut upload).await?;
+    let declared = incoming.declares_length();
+    let poured = incoming.pour(&mut upload).await?;
+    if poured == 0 && !declared && app.refused_uploads().holds(&uri) {
+        return Err(ApiError::stream_read_before());
+    }
     let content = upload.finish().await?;
     let added = engine.add_file(id, &filename, content).await?;
     json(StatusCode::OK, &File::from(&added))

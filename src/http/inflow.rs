@@ -5,11 +5,14 @@
 //! and its connection, and with enough of them everybody's: it is given up. A client that is refused while it sends mostly reads the answer
 //! only when it has sent everything. A connection that was closed by then is an error to it, and
 //! not the 401 that tells it to renew its token; so what a handler leaves is read and dropped in
-//! the background. The answer does not wait for that, and who asked with `Expect` before sending
-//! is not read from.
+//! the background, for a while or, if whoever refused it asks for that, to its end. The answer does
+//! not wait for that, and who asked with `Expect` before sending is not read from.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
@@ -45,10 +48,33 @@ pub(super) fn usual_pace() -> Pace {
 /// Puts every request's body under watch.
 pub(crate) async fn watch(State(pace): State<Pace>, request: Request, next: Next) -> Response {
     let reading = Reading::of(request.version(), request.headers());
-    let request = request.map(|body| {
-        if body.is_end_stream() { body } else { Body::new(Inflow::new(body, reading, pace)) }
+    let to_end = ReadToEnd::default();
+    let mut request = request.map(|body| {
+        if body.is_end_stream() {
+            return body;
+        }
+        let mut inflow = Inflow::new(body, reading, pace);
+        inflow.to_end = to_end.clone();
+        Body::new(inflow)
     });
+    request.extensions_mut().insert(to_end);
     next.run(request).await
+}
+
+/// A request's extension: its body is to be read to its end even if nobody takes it, however long
+/// that takes, as long as it keeps the pace.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ReadToEnd(Arc<AtomicBool>);
+
+impl ReadToEnd {
+    pub(super) fn ask(&self) {
+        // Nothing else is passed along with it.
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Whether a body that nobody wants is on its way all the same.
@@ -82,11 +108,21 @@ struct Inflow {
     reading: Reading,
     pace: Pace,
     pacer: Pacer,
+    to_end: ReadToEnd,
+    /// How long what is left of it is read otherwise.
+    unread_time: Duration,
 }
 
 impl Inflow {
     fn new(body: Body, reading: Reading, pace: Pace) -> Self {
-        Self { body: Some(body), reading, pace, pacer: Pacer::new(pace) }
+        Self {
+            body: Some(body),
+            reading,
+            pace,
+            pacer: Pacer::new(pace),
+            to_end: ReadToEnd::default(),
+            unread_time: UNREAD_BODY_TIME_MAX,
+        }
     }
 }
 
@@ -135,8 +171,13 @@ impl Drop for Inflow {
             && self.reading == Reading::Comes
             && let Ok(runtime) = Handle::try_current()
         {
-            // Nobody waits for it: it ends with the body, the connection or its time.
-            drop(runtime.spawn(timeout(UNREAD_BODY_TIME_MAX, read_out(body))));
+            // Nobody waits for it: it ends with the body, the connection, its pace or its time.
+            if self.to_end.is_asked() {
+                let rest = Body::new(Self::new(body, Reading::Stoppable, self.pace));
+                drop(runtime.spawn(read_out(rest)));
+            } else {
+                drop(runtime.spawn(timeout(self.unread_time, read_out(body))));
+            }
         }
     }
 }
@@ -151,8 +192,6 @@ mod tests {
 
     use futures_util::stream;
     use tokio::sync::mpsc;
-
-    use std::time::Duration;
 
     use super::*;
 
@@ -224,6 +263,26 @@ mod tests {
         };
         assert!(error.is::<TooSlow>(), "{error}");
         trickle.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_to_be_read_to_its_end_is_read_longer_than_other_bodies() {
+        for asked in [false, true] {
+            let (sender, body) = body();
+            let mut inflow = Inflow::new(body, Reading::Comes, PATIENT);
+            inflow.unread_time = Duration::ZERO;
+            if asked {
+                inflow.to_end.ask();
+            }
+            drop(inflow);
+            if asked {
+                for _ in 0..100 {
+                    sender.send("more").await.unwrap();
+                }
+            } else {
+                sender.closed().await;
+            }
+        }
     }
 
     #[test]

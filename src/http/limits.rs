@@ -46,6 +46,14 @@ pub(crate) const REST_AFTER: Duration = Duration::from_secs(1);
 /// sender that needs longer finds the connection closed.
 pub(crate) const UNREAD_BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// Refused uploads that are remembered, a few words each; who is refused more often than that in
+/// the time of one upload forgets the first.
+pub(crate) const REFUSED_UPLOADS_MAX: usize = 1024;
+
+/// How long a refused upload is remembered: longer than a large one takes to be sent to its end,
+/// after which its sender reads the refusal and tries again.
+pub(crate) const REFUSED_UPLOAD_TIME: Duration = Duration::from_hours(1);
+
 /// Files on a page of a listing if the client does not say how many.
 pub(crate) const LISTED_FILES_DEFAULT: usize = 1000;
 

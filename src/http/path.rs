@@ -56,6 +56,14 @@ pub(crate) fn user(uri: &Uri) -> Result<UserId, ApiError> {
     parse_pk(digits).map(UserId).ok_or_else(|| ApiError::no_record("User"))
 }
 
+/// Whether it is `/v1/datasets/PK/files/NAME`, whatever the key and the name.
+pub(crate) fn is_file(uri: &Uri) -> bool {
+    let mut parts = uri.path().split('/');
+    parts.by_ref().take(PK).eq(["", "v1", "datasets"])
+        && parts.nth(1) == Some("files")
+        && parts.next().is_some()
+}
+
 /// The rest of `/v1/datasets/PK/files/NAME`, or of another path with a name in that place, decoded
 /// once and otherwise untouched.
 pub(crate) fn name(uri: &Uri) -> Result<String, ApiError> {

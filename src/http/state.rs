@@ -10,6 +10,7 @@ use super::error::ApiError;
 use super::inflow::usual_pace;
 use super::kept_backups::KeptBackups;
 use super::limits::{LARGE_BODIES_MAX, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX};
+use super::refused_uploads::RefusedUploads;
 use crate::auth::{PasswordError, Passwords, TokenKey};
 use crate::checks::Checks;
 use crate::pace::Pace;
@@ -31,6 +32,7 @@ pub struct AppState {
     /// What bodies must bring.
     body_pace: Pace,
     checks: Checks,
+    refused_uploads: RefusedUploads,
 }
 
 impl AppState {
@@ -49,6 +51,7 @@ impl AppState {
             backups: KeptBackups::default(),
             body_pace: usual_pace(),
             checks: Checks::default(),
+            refused_uploads: RefusedUploads::default(),
         })
     }
 
@@ -91,6 +94,11 @@ impl AppState {
 
     pub(crate) fn checks(&self) -> &Checks {
         &self.checks
+    }
+
+    /// The uploads that were refused for their token.
+    pub(super) fn refused_uploads(&self) -> &RefusedUploads {
+        &self.refused_uploads
     }
 
     pub(crate) fn spool(&self) -> Spool {

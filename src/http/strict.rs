@@ -65,6 +65,11 @@ impl Strict {
         }
     }
 
+    /// Passes over the keys of empty arrays.
+    pub(crate) fn forget_empty_arrays(&mut self) {
+        self.0.retain(|_, value| value.as_array().is_none_or(|values| !values.is_empty()));
+    }
+
     /// Whether every value that is left is a text.
     pub(crate) fn has_only_texts(&self) -> bool {
         self.0.values().all(Value::is_string)

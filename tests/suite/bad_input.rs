@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::matrix::{ROWS, Row, State, World};
-use crate::support::Answer;
+use crate::support::{Answer, Server};
 
 /// Every action that reads a body, with a good one; words in braces are filled in by the world.
 const BODIES: &[(&str, &str, &str)] = &[
@@ -192,6 +192,21 @@ fn malformed() -> Vec<Vec<u8>> {
     bodies.push([b"[".repeat(deep), b"]".repeat(deep)].concat());
     bodies.push("{\"a\":".repeat(deep).into());
     bodies
+}
+
+/// A coding of the way is no part of the content, and must not be kept as if it were.
+#[tokio::test]
+async fn a_transfer_coding_that_is_not_understood_is_refused() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let path = dataset.path("/files/a");
+    for coding in ["gzip, chunked", "deflate", "chunked, chunked"] {
+        let client = dataset.client.with("Transfer-Encoding", coding);
+        let detail = client.upload(&path, "1").await.detail(400);
+        assert!(detail.contains("'chunked'"), "{detail}");
+    }
+    assert!(dataset.names().await.is_empty());
+    dataset.client.with("Transfer-Encoding", "Chunked").upload(&path, "1").await.is(200);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use axum::body::Body;
 use futures_util::stream;
 use serde_json::{Value, json};
 
-use crate::support::{PASSWORD, Server, bearer};
+use crate::support::{Client, PASSWORD, Server, bearer};
 
 /// The client keeps its tokens on disk, by host and user: it comes with those of another server.
 #[tokio::test]
@@ -67,6 +67,76 @@ async fn an_upload_as_the_python_client_sends_it_is_kept() {
     // `?` in a name begins a query, for the client's HTTP library and here.
     upload("e?f").upload(&dataset.path("/files/e?f"), "6").await.is(200);
     assert_eq!(dataset.names().await, ["c", "d", "dir/a b.txt", "e", "é.txt"]);
+}
+
+/// The python client answers a 401 by sending the same request again, with the stream that it has
+/// read: nothing is left of it, and its length is not known.
+#[tokio::test]
+async fn a_stream_that_comes_again_after_a_401_is_told_and_not_kept_as_an_empty_file() {
+    let (earlier, server) = (Server::start().await, Server::start().await);
+    let dataset = server.add_dataset("cats").await;
+    let path = dataset.path("/files/dir/a%20b");
+    let worn = bearer(&earlier.tokens("admin").await["access"]);
+    let worn = server.anonymous().with("Authorization", worn);
+    let stream = |pieces: &[&'static str]| {
+        let pieces: Vec<_> = pieces.iter().copied().map(Ok::<_, std::io::Error>).collect();
+        Body::from_stream(stream::iter(pieces))
+    };
+    let chunked = |client: &Client| client.with("Transfer-Encoding", "chunked");
+
+    chunked(&worn).upload(&path, stream(&["1", "2"])).await.is(401);
+    for _ in 0..2 {
+        let detail = chunked(&dataset.client).upload(&path, stream(&[])).await.detail(400);
+        assert!(detail.contains("has been refused with 401 before"), "{detail}");
+    }
+    assert!(dataset.names().await.is_empty());
+    // Nobody else's empty stream is meant, nor an empty file that says that it is one.
+    chunked(&dataset.client).upload(&dataset.path("/files/c"), stream(&[])).await.is(200);
+    let declared = dataset.client.with("Content-Length", "0");
+    declared.upload(&path, "").await.is(200);
+    assert_eq!(dataset.names().await, ["c", "dir/a b"]);
+    // And from its beginning it is taken.
+    dataset.client.delete(&path).await.is(200);
+    chunked(&dataset.client).upload(&path, stream(&["1", "2"])).await.is(200);
+    assert_eq!(dataset.content("dir/a%20b").await.is(200).body, "12");
+}
+
+/// `ExactString("version", ...)` of the Java client's filters by version, and by name and version.
+#[tokio::test]
+async fn the_java_clients_filters_by_version_send_it_as_a_text() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    dataset.client.post(&dataset.path("/copy"), &json!({})).await.is(200);
+    let exact = |field: &str, value: &str| {
+        let sensitive = json!({"case_insensitive": false});
+        let mut expression = json!({"type": "exact", "field": field, "value": value});
+        expression.as_object_mut().unwrap().extend(sensitive.as_object().unwrap().clone());
+        expression
+    };
+    let found = async |expression: Value| {
+        let body = json!({"expressions": [expression], "include_inactive": false});
+        let listed = dataset.client.post("/v1/datasets/list", &body).await.json(200);
+        let versions = listed.as_array().unwrap().iter().map(|dataset| dataset["version"].clone());
+        versions.collect::<Vec<_>>()
+    };
+    assert_eq!(found(exact("version", "2")).await, [2]);
+    let both = [exact("name", "cats"), exact("version", "1")];
+    assert_eq!(found(json!({"type": "and", "sub_expressions": both})).await, [1]);
+    assert!(found(exact("version", "3")).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_java_client_downloads_with_an_empty_list_of_a_converters_arguments() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let body =
+        |arguments: Value| json!({"filetype": "zip", "params": {"annotations_args": arguments}});
+    let answer = dataset.client.post(&dataset.path("/download"), &body(json!([]))).await.is(200);
+    assert!(answer.body.starts_with(b"PK"));
+    // Core datasets have nothing to convert.
+    for (arguments, status) in [(json!(["vgg"]), 400), (json!("vgg"), 422)] {
+        dataset.client.post(&dataset.path("/download"), &body(arguments)).await.is(status);
+    }
 }
 
 #[tokio::test]

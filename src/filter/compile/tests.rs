@@ -95,7 +95,14 @@ fn a_value_of_another_type_is_refused_with_what_would_be_right() {
     let compare = |value| Asked::Compare { operator: Operator::Less, value };
     let contains = Asked::Contains { sub_string: "x".into(), ignore_case: false };
     for (field, asked, told) in [
-        ("version", exact(json!("1")), "'version' is an integer and was given the string '1'"),
+        ("version", exact(json!("one")), "'version' is an integer and was given the string 'one'"),
+        (
+            "version",
+            exact(json!("1.0")),
+            "an integer and was given the string '1.0'; send a number",
+        ),
+        ("version", exact(json!("")), "an integer and was given the string ''"),
+        ("version", compare(json!("99999999999999999999")), "send a number within 64 bits"),
         ("version", exact(json!(true)), "was given true; send a number within 64 bits"),
         ("version", exact(json!(1e30)), "send a number within 64 bits"),
         ("version", compare(json!(-1e30)), "send a number within 64 bits"),
@@ -134,6 +141,15 @@ fn fractions_equal_no_integer_and_bound_it_all_the_same() {
         let found = [1_u64, 2, 3].map(|it| test.passes(it.into(), &mut String::new()));
         assert_eq!(found, passing, "{operator:?} {bound}");
     }
+}
+
+#[test]
+fn the_digits_of_an_integer_are_that_integer() {
+    for (text, integer) in [("1", 1), ("+2", 2), (" 3 ", 3), ("-4", -4), ("005", 5)] {
+        assert_eq!(test_of("version", exact(json!(text))), Ok(Test::Integer(integer)));
+    }
+    let less = Asked::Compare { operator: Operator::Less, value: json!("3") };
+    assert_eq!(test_of("version", less), Ok(Test::CompareInteger(Operator::Less, 3)));
 }
 
 #[test]
