@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::body::{Body, HttpBody as _};
+use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use granary::Pace;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -25,7 +26,7 @@ use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use super::outflow::Outflow;
-use super::presence::{Answer, Idle, Presence, UnderWay};
+use super::presence::{Answer, Asked, Idle, Presence, UnderWay};
 
 /// Connections at the same time where nobody says otherwise. Each costs some kilobytes and an open
 /// file.
@@ -197,8 +198,34 @@ async fn answer(
     request: Request<Incoming>,
     under_way: UnderWay,
 ) -> Result<Response<Answer>, Infallible> {
-    let answered = router.oneshot(request.map(Body::new)).await?;
+    let under_way = Arc::new(under_way);
+    if !names_its_host(&request) {
+        return Ok(no_host().map(|body| Answer::new(body, under_way)));
+    }
+    let request = request.map(|body| {
+        if body.is_end_stream() {
+            return Body::new(body);
+        }
+        Body::new(Asked::new(Body::new(body), Arc::clone(&under_way)))
+    });
+    let answered = router.oneshot(request).await?;
     Ok(answered.map(|body| Answer::new(body, under_way)))
+}
+
+/// Whether a request of HTTP/1.1 names one host, as all must (RFC 9112, section 3.2): who is in
+/// between and knows another one than we would be taken in. The other versions need not, or do it
+/// elsewhere.
+fn names_its_host<T>(request: &Request<T>) -> bool {
+    request.version() != Version::HTTP_11 || request.headers().get_all(HOST).iter().count() == 1
+}
+
+fn no_host() -> Response<Body> {
+    let detail = r#"{"detail":"A request of HTTP/1.1 must have one Host header."}"#;
+    let mut response = Response::new(Body::from(detail));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
 }
 
 #[cfg(test)]
@@ -249,6 +276,19 @@ mod tests {
         assert!(answer.ends_with("done"), "{answer}");
         assert_eq!(server.await.unwrap(), 0);
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[test]
+    fn a_request_names_one_host_where_the_protocol_demands_it() {
+        let names = |version, hosts: &[&str]| {
+            let request = Request::builder().version(version);
+            let request = hosts.iter().fold(request, |request, host| request.header(HOST, *host));
+            names_its_host(&request.body(()).unwrap())
+        };
+        assert!(names(Version::HTTP_11, &["h"]) && names(Version::HTTP_11, &[""]));
+        assert!(!names(Version::HTTP_11, &[]) && !names(Version::HTTP_11, &["h", "h"]));
+        assert!(names(Version::HTTP_10, &[]) && names(Version::HTTP_2, &[]));
+        assert_eq!(no_host().status(), StatusCode::BAD_REQUEST);
     }
 
     #[tokio::test]

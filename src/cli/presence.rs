@@ -2,7 +2,9 @@
 //!
 //! A connection without a request may be closed at any time: its client sends the next one on
 //! another. So when places are short, the one that has waited longest goes, and nobody who speaks
-//! waits for thousands who do not. A request is under way until its answer has been taken whole.
+//! waits for thousands who do not. A request is under way until its answer has been taken whole and
+//! its body has been read, or given up: a client that is refused while it sends is spoken to until it
+//! has sent everything.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
@@ -173,17 +175,57 @@ impl Drop for UnderWay {
     }
 }
 
+/// The body of a request, which keeps it under way for as long as anybody reads it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    body: Body,
+    _request: Arc<UnderWay>,
+}
+
+impl Asked {
+    /// What belongs to a request.
+    pub(super) fn new(body: Body, request: Arc<UnderWay>) -> Self {
+        Self { body, _request: request }
+    }
+}
+
+impl HttpBody for Asked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// The body of an answer, which keeps its request under way until it has been taken.
 #[derive(Debug)]
 pub(super) struct Answer {
     body: Body,
-    request: UnderWay,
+    request: Arc<UnderWay>,
 }
 
 impl Answer {
     /// The answer to a request.
-    pub(super) fn new(body: Body, request: UnderWay) -> Self {
+    pub(super) fn new(body: Body, request: Arc<UnderWay>) -> Self {
         Self { body, request }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.request.awaits_client(false);
     }
 }
 
@@ -255,10 +297,25 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_nobody_takes_ends_the_connection() {
         let presence = Presence::new(&Arc::new(Idle::default()));
-        let mut answer = Answer::new(Body::from("taken"), presence.begin());
+        let mut answer = Answer::new(Body::from("taken"), Arc::new(presence.begin()));
         answer.frame().await.unwrap().unwrap();
         presence.over(HOUR, Duration::ZERO).await;
         assert!(answer.frame().await.is_none());
         assert!(presence.requests().untaken.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_request_is_under_way_until_its_body_is_read_though_it_has_been_answered() {
+        let idle = Arc::new(Idle::default());
+        let presence = Presence::new(&idle);
+        let request = Arc::new(presence.begin());
+        let body = Asked::new(Body::from("sent"), Arc::clone(&request));
+        let mut answer = Answer::new(Body::from("refused"), request);
+        answer.frame().await.unwrap().unwrap();
+        drop(answer);
+        assert!(presence.requests().untaken.is_empty());
+        assert!(!idle.end_longest());
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "sent");
+        assert!(idle.end_longest());
     }
 }
