@@ -2,8 +2,8 @@
 //!
 //! Every command ends with status 0 (done), 1 (something failed; standard error says what in one
 //! sentence, with the next step), 2 (the command line itself is wrong) or 3 (the command was carried
-//! out, and what is stored is not sound). Results go to standard
-//! output, everything else to standard error.
+//! out, and what is stored is not sound). `diff` ends as diff(1) does: 0 for the same, 1 for a
+//! difference, 2 for trouble. Results go to standard output, everything else to standard error.
 
 mod api;
 
@@ -23,7 +23,17 @@ mod client;
 
 mod config;
 
+mod confirm;
+
 mod content;
+
+mod dataset_commands;
+
+mod dataset_name;
+
+mod diff;
+
+mod digest_cache;
 
 mod download;
 
@@ -31,19 +41,31 @@ mod failure;
 
 mod file_map;
 
+mod generate;
+
+mod ledger;
+
 mod listener;
+
+mod listing;
 
 mod login;
 
 mod ls;
 
+mod meta;
+
 mod new_password;
 
 mod outflow;
 
+mod output;
+
 mod partial;
 
 mod presence;
+
+mod private_file;
 
 mod progress;
 
@@ -59,9 +81,13 @@ mod report;
 
 mod restore;
 
+mod resumable;
+
 mod retry;
 
 mod scrub;
+
+mod selection;
 
 mod serve;
 
@@ -71,8 +97,12 @@ mod session;
 
 mod settings;
 
+mod stamp;
+
 #[cfg(test)]
 mod stand_in;
+
+mod style;
 
 mod table;
 
@@ -88,8 +118,10 @@ mod user;
 
 mod walk;
 
+use std::env;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -100,6 +132,9 @@ const JOBS_MAX: usize = 256;
 
 /// Status of a command that found what is stored not sound.
 const STATUS_UNSOUND: u8 = 3;
+
+/// Status of a comparison that came to nothing.
+const STATUS_NOT_COMPARED: u8 = 2;
 
 /// A dataset server: durable, deduplicating, fast.
 #[derive(Debug, Parser)]
@@ -116,6 +151,13 @@ enum Command {
     Push(push::Options),
     Pull(pull::Options),
     Ls(ls::Options),
+    Diff(diff::Options),
+    Cp(dataset_commands::CopyOptions),
+    Merge(dataset_commands::MergeOptions),
+    Mv(dataset_commands::MoveOptions),
+    Rm(dataset_commands::RemoveOptions),
+    Reinstate(dataset_commands::ReinstateOptions),
+    Meta(meta::Options),
     Login(login::Options),
     Backup(backup::Options),
     Restore(restore::Options),
@@ -126,6 +168,8 @@ enum Command {
     Project(project::Options),
     Config(config::Options),
     Bench(Box<bench::Options>),
+    Completions(generate::CompletionsOptions),
+    Man(generate::ManOptions),
 }
 
 /// Which server a client command speaks to.
@@ -145,6 +189,8 @@ enum Ending {
     Incomplete,
     /// It was, and what is stored is not sound; the command has said what.
     Unsound,
+    /// It was, and what was compared is not the same.
+    Different,
 }
 
 /// Runs the command that the command line names.
@@ -155,6 +201,11 @@ pub(crate) fn main() -> ExitCode {
         complain("the TLS library was set up twice; please report this");
         return ExitCode::FAILURE;
     }
+    let trouble = if matches!(cli.command, Command::Diff(_)) {
+        ExitCode::from(STATUS_NOT_COMPARED)
+    } else {
+        ExitCode::FAILURE
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ending = match runtime {
         Ok(runtime) => {
@@ -167,11 +218,11 @@ pub(crate) fn main() -> ExitCode {
     };
     match ending {
         Ok(Ending::Complete) => ExitCode::SUCCESS,
-        Ok(Ending::Incomplete) => ExitCode::FAILURE,
+        Ok(Ending::Incomplete | Ending::Different) => ExitCode::FAILURE,
         Ok(Ending::Unsound) => ExitCode::from(STATUS_UNSOUND),
         Err(error) => {
             complain(format_args!("{error:#}"));
-            ExitCode::FAILURE
+            trouble
         }
     }
 }
@@ -182,6 +233,13 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Push(options) => push::run(options).await,
         Command::Pull(options) => pull::run(options).await,
         Command::Ls(options) => ls::run(options).await,
+        Command::Diff(options) => diff::run(options).await,
+        Command::Cp(options) => dataset_commands::copy(options).await,
+        Command::Merge(options) => dataset_commands::merge(options).await,
+        Command::Mv(options) => dataset_commands::rename(options).await,
+        Command::Rm(options) => dataset_commands::remove(options).await,
+        Command::Reinstate(options) => dataset_commands::reinstate(options).await,
+        Command::Meta(options) => meta::run(options).await,
         Command::Login(options) => login::run(options).await,
         Command::Backup(options) => backup::run(options).await,
         Command::Restore(options) => restore::run(options).await,
@@ -192,6 +250,8 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Project(options) => project::run(options).await,
         Command::Config(options) => config::run(options),
         Command::Bench(options) => bench::run(*options).await,
+        Command::Completions(options) => generate::completions(&options),
+        Command::Man(options) => generate::man(&options),
     }
 }
 
@@ -214,9 +274,19 @@ fn complain(what: impl Display) {
 /// # Errors
 /// Standard output is closed or full.
 fn say(line: impl Display) -> io::Result<()> {
-    let mut output = io::stdout().lock();
+    let mut output = anstream::stdout().lock();
     writeln!(output, "{line}")?;
     output.flush()
+}
+
+/// A folder of the user's caches, if it can be told where these are.
+fn cache_directory(name: &str) -> Option<PathBuf> {
+    let absolute = |variable: &str| {
+        let path = env::var_os(variable).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(cache.join("granary").join(name))
 }
 
 /// A number of files, in words that fit it.
@@ -224,11 +294,16 @@ fn counted(files: usize) -> String {
     if files == 1 { "1 file".to_owned() } else { format!("{files} files") }
 }
 
-/// A name as it may be shown on a terminal: control characters are escaped.
+/// A name as it may be shown on a terminal: control characters are escaped, and those that turn
+/// the direction of writing, with which one name can look like another.
 fn shown(name: &str) -> String {
+    let turns = |letter| {
+        matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}')
+            || matches!(letter, '\u{2066}'..='\u{2069}')
+    };
     let mut text = String::with_capacity(name.len());
     for letter in name.chars() {
-        if letter.is_control() {
+        if letter.is_control() || turns(letter) {
             text.extend(letter.escape_default());
         } else {
             text.push(letter);
@@ -251,5 +326,6 @@ mod tests {
     #[test]
     fn a_name_cannot_steer_the_terminal() {
         assert_eq!(shown("a\u{1b}[2Jb\n é"), "a\\u{1b}[2Jb\\n é");
+        assert_eq!(shown("\u{202e}gnp.قط"), "\\u{202e}gnp.قط");
     }
 }

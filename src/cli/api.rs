@@ -1,6 +1,7 @@
 //! The API actions that the client commands use, by name instead of by number.
 
 use anyhow::{Context, bail};
+use reqwest::StatusCode;
 use serde::Deserialize;
 
 use super::client::Client;
@@ -33,7 +34,21 @@ pub(crate) struct Dataset {
     pub(crate) project: u64,
     /// When it was made, as the server writes it.
     pub(crate) creation_time: String,
-    deletion_time: Option<String>,
+    /// Free text.
+    #[serde(default)]
+    pub(crate) description: String,
+    /// Whether strangers see it.
+    #[serde(default)]
+    pub(crate) is_public: bool,
+    /// When it was deleted, if it was.
+    pub(crate) deletion_time: Option<String>,
+}
+
+impl Dataset {
+    /// Whether it is not deleted.
+    pub(crate) fn is_active(&self) -> bool {
+        self.deletion_time.is_none()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,14 +60,12 @@ struct Licence {
 impl Client {
     /// The projects that the user may see.
     ///
-    /// Not repeated where there is no answer: a command's first request says at once that the
-    /// server does not run.
-    ///
     /// # Errors
     /// Any [`Failure`].
     pub(crate) async fn projects(&self) -> Result<Vec<Project>, Failure> {
-        let request = self.http.post(self.url.action("projects/list"));
-        let mut projects: Vec<Project> = self.ask(request).await?;
+        let address = self.url.action("projects/list");
+        let ask = || self.ask(self.http.post(&address));
+        let mut projects: Vec<Project> = self.patience.persist_if_it_runs(ask).await?;
         projects.retain(|project| project.deletion_time.is_none());
         Ok(projects)
     }
@@ -88,59 +101,87 @@ impl Client {
         let address = self.url.action("datasets/list?files=false");
         let ask = || self.ask(self.http.post(&address));
         let mut datasets: Vec<Dataset> = self.patience.persist(ask).await?;
-        datasets.retain(|dataset| dataset.deletion_time.is_none());
+        datasets.retain(Dataset::is_active);
         Ok(datasets)
     }
 
-    /// The newest version of a dataset.
+    /// The datasets of a name in a project: its versions.
     ///
     /// # Errors
     /// Any [`Failure`].
-    pub(crate) async fn newest(
+    pub(crate) async fn versions(
         &self,
         project: &Project,
         name: &str,
-    ) -> Result<Option<Dataset>, Failure> {
-        let mut datasets = self.datasets().await?;
-        datasets.retain(|dataset| dataset.project == project.pk && dataset.name == name);
-        Ok(datasets.into_iter().max_by_key(|dataset| dataset.version))
+    ) -> Result<Vec<Dataset>, Failure> {
+        let mut datasets = self.datasets_named(name, false).await?;
+        datasets.retain(|dataset| {
+            dataset.project == project.pk && dataset.name == name && dataset.is_active()
+        });
+        Ok(datasets)
     }
 
-    /// The newest version of a dataset that must be there.
+    /// The datasets of a name in all projects, with those that are deleted if they are wanted.
     ///
     /// # Errors
-    /// It is not there, or any [`Failure`].
-    pub(crate) async fn existing(&self, project: &Project, name: &str) -> anyhow::Result<Dataset> {
-        let found = self.newest(project, name).await?;
-        found.with_context(|| {
-            format!(
-                "there is no dataset {name:?} in project {:?} at {}; see what there is with: \
-                 granary ls --url {}",
-                project.name, self.url, self.url
-            )
-        })
+    /// Any [`Failure`].
+    pub(crate) async fn datasets_named(
+        &self,
+        name: &str,
+        deleted_too: bool,
+    ) -> Result<Vec<Dataset>, Failure> {
+        let address = self.url.action("datasets/list?files=false");
+        let filter = serde_json::json!({
+            "expressions": [{ "type": "exact", "field": "name", "value": name }],
+            "include_inactive": deleted_too,
+        });
+        // A filter has no empty text, and no dataset has an empty name.
+        if name.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ask = || self.ask(self.http.post(&address).json(&filter));
+        self.patience.persist_if_it_runs(ask).await
     }
 
-    /// The newest version of a dataset, made if there is none; with whether it was made.
+    /// The dataset with this primary key, unless it is deleted.
+    ///
+    /// # Errors
+    /// Any [`Failure`].
+    pub(crate) async fn dataset_of_key(&self, key: u64) -> Result<Option<Dataset>, Failure> {
+        Ok(self.any_dataset_of_key(key).await?.filter(Dataset::is_active))
+    }
+
+    /// The dataset with this primary key, deleted or not.
+    ///
+    /// # Errors
+    /// Any [`Failure`].
+    pub(crate) async fn any_dataset_of_key(&self, key: u64) -> Result<Option<Dataset>, Failure> {
+        let address = self.url.action(&format!("datasets/{key}?files=false"));
+        let ask = || self.ask(self.http.get(&address));
+        match self.patience.persist_if_it_runs(ask).await {
+            Ok(dataset) => Ok(Some(dataset)),
+            Err(Failure::Refused { status, .. }) if status == StatusCode::NOT_FOUND => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Makes a dataset of this name; with whether it was made here.
     ///
     /// # Errors
     /// There is no licence to give it, or any [`Failure`].
-    pub(crate) async fn found_or_made(
+    pub(crate) async fn made(
         &self,
         project: &Project,
         name: &str,
     ) -> anyhow::Result<(Dataset, bool)> {
-        if let Some(dataset) = self.newest(project, name).await? {
-            return Ok((dataset, false));
-        }
-        match self.make(project, name).await {
-            Ok(dataset) => Ok((dataset, true)),
-            // Somebody else may have made it meanwhile, or an earlier attempt of ours did.
-            Err(error) => match self.newest(project, name).await {
-                Ok(Some(dataset)) => Ok((dataset, false)),
-                Ok(None) | Err(_) => Err(error),
-            },
-        }
+        let error = match self.make(project, name).await {
+            Ok(dataset) => return Ok((dataset, true)),
+            Err(error) => error,
+        };
+        // Somebody else may have made it meanwhile, or an earlier attempt of ours did.
+        let versions = self.versions(project, name).await.unwrap_or_default();
+        let newest = versions.into_iter().max_by_key(|dataset| dataset.version);
+        newest.map(|dataset| (dataset, false)).ok_or(error)
     }
 
     /// Makes datasets of a load and gives their primary keys.
@@ -196,8 +237,8 @@ impl Client {
     ///
     /// # Errors
     /// Any [`Failure`].
-    pub(crate) async fn files(&self, dataset: &Dataset) -> Result<FileMap, Failure> {
-        let address = self.url.action(&format!("datasets/{}", dataset.pk));
+    pub(crate) async fn files(&self, dataset: u64) -> Result<FileMap, Failure> {
+        let address = self.url.action(&format!("datasets/{dataset}"));
         let ask = || async {
             let response = self.send(self.http.get(&address)).await?;
             file_map::read(&self.url, response).await

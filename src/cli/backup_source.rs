@@ -125,7 +125,9 @@ impl Source {
     pub(crate) fn cut_short(&self) -> Failure {
         let reason = "the answer ended early".to_owned();
         match self {
-            Self::Server { client, .. } => Failure::Unreachable { url: client.url.clone(), reason },
+            Self::Server { client, .. } => {
+                Failure::Unreachable { url: client.url.clone(), reason, connected: true }
+            }
             Self::Directory { .. } => local(io::Error::other(reason)),
         }
     }

@@ -1,36 +1,47 @@
 //! One file on its way from the server, as often as it takes.
 //!
 //! A file appears under its name only when its bytes have the digest that the dataset names. An
-//! attempt that breaks off is continued where it ended.
+//! attempt that breaks off is continued where it ended, that of an earlier command too if the file
+//! is large.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use granary_engine::DigestHasher;
-use granary_engine::model::{Digest, Filename};
+use granary_engine::model::Filename;
 use reqwest::header::{CONTENT_RANGE, IF_RANGE, RANGE};
 use reqwest::{Response, StatusCode};
 use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use super::client::Client;
-use super::content::{digest_of, local, on_blocking_pool};
+use super::content::{
+    Handles, Hasher, PIECE_BYTES, identify, identity_of, local, on_blocking_pool,
+};
+use super::digest_cache::DigestCache;
 use super::failure::Failure;
-use super::partial::{self, Partial};
+use super::listing::RemoteFile;
+use super::partial::{self, Partial, Place};
 use super::progress::Counters;
 use super::report::Outcome;
+use super::stamp::{Stamp, settled_past};
+
+/// Bytes of the smallest file whose beginning is worth keeping for the next command.
+const KEPT_BYTES_MIN: u64 = 1 << 20;
 
 /// Fetches files of one dataset into one folder.
 pub(crate) struct Downloader {
-    pub(crate) client: Client,
+    pub(crate) client: Arc<Client>,
     pub(crate) dataset: u64,
     /// Folder that the files go to.
     pub(crate) target: PathBuf,
-    pub(crate) partial: Partial,
+    /// None if nothing is to be fetched.
+    pub(crate) partial: Option<Partial>,
     /// Whether a file with other content is replaced.
     pub(crate) overwrite: bool,
+    pub(crate) cache: DigestCache,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -38,8 +49,18 @@ pub(crate) struct Downloader {
 struct Incoming {
     file: File,
     path: PathBuf,
-    hasher: DigestHasher,
+    handles: Handles,
+    hasher: Hasher,
     length: u64,
+    /// Whether its beginning is of an earlier command, and may be anything.
+    inherited: bool,
+}
+
+/// What is here under a file's name.
+enum Here {
+    Nothing,
+    Same { bytes: u64 },
+    Other,
 }
 
 impl Downloader {
@@ -47,27 +68,62 @@ impl Downloader {
     ///
     /// # Errors
     /// Why it is not here.
-    pub(crate) async fn transfer(&self, name: &str, digest: Digest) -> Result<Outcome, Failure> {
-        let path = self.place(name)?;
-        if let Some(outcome) = self.look(&path, digest).await? {
-            return Ok(outcome);
-        }
-        let place = self.partial.fresh();
-        let fetched = self.fetch(name, digest, &place).await;
-        let bytes = match fetched {
-            Ok(bytes) => bytes,
-            Err(failure) => {
-                // What is left of it is removed by the next pull at the latest.
-                tokio::fs::remove_file(&place).await.ok();
-                return Err(failure);
+    pub(crate) async fn transfer(self: Arc<Self>, file: &RemoteFile) -> Result<Outcome, Failure> {
+        let path = self.place(&file.name)?;
+        let here = Arc::clone(&self).look(&path, file).await?;
+        match here {
+            Here::Same { bytes } => {
+                self.counters.bytes_done(bytes);
+                return Ok(Outcome::AlreadyThere { bytes });
             }
+            Here::Other if !self.overwrite => return Ok(Outcome::Differs),
+            Here::Other | Here::Nothing => {}
+        }
+        let outcome = |bytes| match here {
+            Here::Other => Outcome::Replaced { bytes },
+            Here::Nothing | Here::Same { .. } => Outcome::Transferred { bytes },
         };
-        on_blocking_pool(&path, move |path| {
-            fs::create_dir_all(path.parent().unwrap_or(path))?;
-            fs::rename(&place, path)
-        })
-        .await?;
-        Ok(Outcome::Transferred { bytes })
+        let Some(partial) = &self.partial else {
+            return Ok(outcome(file.size.unwrap_or(0)));
+        };
+        let keeps = file.size.is_some_and(|size| size >= KEPT_BYTES_MIN);
+        let place = partial.place(keeps.then_some(file.digest));
+        let brought = Arc::clone(&self).bring(file, &place, &path).await;
+        if let Err(failure) = &brought
+            && (place.kept_for.is_none() || matches!(failure, Failure::Altered { .. }))
+        {
+            // What is left of it is removed by the next pull at the latest.
+            tokio::fs::remove_file(&place.path).await.ok();
+        }
+        partial.leave(&place);
+        brought.map(outcome)
+    }
+
+    async fn bring(
+        self: Arc<Self>,
+        file: &RemoteFile,
+        place: &Place,
+        path: &Path,
+    ) -> Result<u64, Failure> {
+        let bytes = self.fetch(file, &place.path).await?;
+        let (file, place) = (file.clone(), place.path.clone());
+        on_blocking_pool(path, move |path| self.give_name(&file, &place, path)).await?;
+        Ok(bytes)
+    }
+
+    /// Moves what has arrived to where it belongs, and remembers its digest.
+    fn give_name(&self, file: &RemoteFile, place: &Path, path: &Path) -> io::Result<()> {
+        // Modified a few seconds ago, as far as anybody can see: so whoever writes to it later,
+        // and be it at once, gives it another time, and the digest can be remembered now.
+        let settled = fs::File::options().write(true).open(place)?.set_modified(settled_past());
+        fs::create_dir_all(path.parent().unwrap_or(path))?;
+        fs::rename(place, path)?;
+        let stamp = Stamp::of(&fs::symlink_metadata(path)?);
+        let settled = settled.is_ok() && stamp.is_modified_before(SystemTime::now());
+        if settled && file.handles() == Handles::Blake3 {
+            self.cache.put(&file.name, &stamp, file.digest);
+        }
+        Ok(())
     }
 
     /// Where a file goes. The server's rules keep every name inside; this does not rely on them.
@@ -81,34 +137,47 @@ impl Downloader {
         Ok(self.target.join(name))
     }
 
-    /// The outcome, if something is here under the name already.
-    async fn look(&self, path: &Path, digest: Digest) -> Result<Option<Outcome>, Failure> {
-        match tokio::fs::symlink_metadata(path).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(local(path, error)),
-            Ok(metadata) if metadata.is_dir() => {
-                Err(local(path, io::ErrorKind::IsADirectory.into()))
+    async fn look(self: Arc<Self>, path: &Path, file: &RemoteFile) -> Result<Here, Failure> {
+        let (name, digest, handles) = (file.name.clone(), file.digest, file.handles());
+        on_blocking_pool(path, move |path| {
+            let metadata = match fs::metadata(path) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // A link that leads nowhere is something all the same.
+                    let is_link = fs::symlink_metadata(path).is_ok();
+                    return Ok(if is_link { Here::Other } else { Here::Nothing });
+                }
+                Err(error) => return Err(error),
+            };
+            if metadata.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
             }
-            Ok(_) if digest_of(path).await? == digest => Ok(Some(Outcome::AlreadyThere)),
-            Ok(_) if self.overwrite => Ok(None),
-            Ok(_) => Ok(Some(Outcome::Differs)),
-        }
+            // Whatever is no file is not read: a pipe would never end.
+            if !metadata.is_file() {
+                return Ok(Here::Other);
+            }
+            let mut here = identify(&self.cache, &name, path, &Stamp::of(&metadata))?;
+            if handles == Handles::Either && !here.has(digest) {
+                here = identity_of(path, handles)?;
+            }
+            Ok(if here.has(digest) { Here::Same { bytes: here.length } } else { Here::Other })
+        })
+        .await
     }
 
-    async fn fetch(&self, name: &str, digest: Digest, place: &Path) -> Result<u64, Failure> {
-        let mut options = OpenOptions::new();
-        let opened = options.write(true).create_new(true).open(place).await;
-        let mut incoming = Incoming {
-            file: opened.map_err(|error| local(place, error))?,
-            path: place.to_path_buf(),
-            hasher: DigestHasher::new(),
-            length: 0,
-        };
+    async fn fetch(&self, file: &RemoteFile, place: &Path) -> Result<u64, Failure> {
+        let mut incoming = Incoming::open(place, file.size, file.handles()).await?;
+        self.counters.bytes_done(incoming.length);
         let mut tried = 0;
         loop {
             tried += 1;
-            let failure = match self.attempt(name, digest, &mut incoming).await {
-                Ok(()) if incoming.hasher.finish() == digest => return Ok(incoming.length),
+            let failure = match self.attempt(file, &mut incoming).await {
+                Ok(()) if incoming.hasher.finish().has(file.digest) => return Ok(incoming.length),
+                Ok(()) if incoming.inherited => {
+                    self.counters.bytes_undone(incoming.length);
+                    incoming.restart().await?;
+                    continue;
+                }
                 Ok(()) => {
                     return Err(Failure::Altered {
                         reason: "the bytes that arrived are not those that the dataset named",
@@ -123,18 +192,16 @@ impl Downloader {
         }
     }
 
-    async fn attempt(
-        &self,
-        name: &str,
-        digest: Digest,
-        incoming: &mut Incoming,
-    ) -> Result<(), Failure> {
-        let address = self.client.url.file(self.dataset, name);
+    async fn attempt(&self, file: &RemoteFile, incoming: &mut Incoming) -> Result<(), Failure> {
+        if incoming.length > 0 && Some(incoming.length) == file.size {
+            return Ok(());
+        }
+        let address = self.client.url.file(self.dataset, &file.name);
         let mut request = self.client.http.get(address);
         if incoming.length > 0 {
             request = request
                 .header(RANGE, format!("bytes={}-", incoming.length))
-                .header(IF_RANGE, format!("\"{digest}\""));
+                .header(IF_RANGE, format!("\"{}\"", file.digest));
         }
         let mut response = self.client.send(request).await?;
         if !continues(&response, incoming.length) {
@@ -155,6 +222,37 @@ impl Downloader {
 }
 
 impl Incoming {
+    /// Begins with what an earlier command left in this place, if anything, and no more than a
+    /// file of this size can have.
+    async fn open(place: &Path, size: Option<u64>, handles: Handles) -> Result<Self, Failure> {
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).write(true).create(true).truncate(false).open(place).await;
+        let mut incoming = Self {
+            file: opened.map_err(|error| local(place, error))?,
+            path: place.to_path_buf(),
+            handles,
+            hasher: Hasher::new(handles),
+            length: 0,
+            inherited: false,
+        };
+        let mut buffer = vec![0; PIECE_BYTES];
+        loop {
+            let read = incoming.file.read(&mut buffer).await;
+            match read.map_err(|error| local(place, error))? {
+                0 => break,
+                read => {
+                    incoming.hasher.update(buffer.get(..read).unwrap_or_default());
+                    incoming.length += u64::try_from(read).unwrap_or(u64::MAX);
+                    incoming.inherited = true;
+                }
+            }
+        }
+        if size.is_none_or(|size| incoming.length > size) {
+            incoming.restart().await?;
+        }
+        Ok(incoming)
+    }
+
     async fn take(&mut self, piece: &[u8]) -> Result<(), Failure> {
         self.hasher.update(piece);
         self.length += u64::try_from(piece.len()).unwrap_or(u64::MAX);
@@ -176,8 +274,9 @@ impl Incoming {
             Err(error) => Err(error),
         };
         emptied.map_err(|error| local(&self.path, error))?;
-        self.hasher = DigestHasher::new();
+        self.hasher = Hasher::new(self.handles);
         self.length = 0;
+        self.inherited = false;
         Ok(())
     }
 }
@@ -194,6 +293,8 @@ fn continues(response: &Response, length: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use granary_engine::model::Digest;
+
     use super::*;
     use crate::cli::stand_in::{DATASET, Fault, StandIn, counters};
 
@@ -214,20 +315,28 @@ mod tests {
             tokio::fs::write(path, before).await.unwrap();
         }
         let downloader = downloader(client, folder.path());
-        let result = downloader.transfer("d/name", Digest::of(content)).await;
-        downloader.partial.close().unwrap();
+        let file = remote("d/name", content);
+        let result = Arc::clone(&downloader).transfer(&file).await;
+        Arc::into_inner(downloader).unwrap().partial.unwrap().close(true).unwrap();
         Pulled { folder, server, result }
     }
 
-    fn downloader(client: Client, target: &Path) -> Downloader {
-        Downloader {
-            client,
+    fn remote(name: &str, content: &[u8]) -> RemoteFile {
+        let digest = Digest::of(content);
+        let size = u64::try_from(content.len()).ok();
+        RemoteFile { name: name.to_owned(), digest, size, time: None, metadata: String::new() }
+    }
+
+    fn downloader(client: Client, target: &Path) -> Arc<Downloader> {
+        Arc::new(Downloader {
+            client: Arc::new(client),
             dataset: DATASET,
             target: target.to_path_buf(),
-            partial: Partial::open(target).unwrap(),
+            partial: Some(Partial::open(target).unwrap()),
             overwrite: false,
+            cache: DigestCache::none(),
             counters: counters(),
-        }
+        })
     }
 
     fn content_of(pulled: &Pulled) -> Option<Vec<u8>> {
@@ -254,7 +363,47 @@ mod tests {
     #[tokio::test]
     async fn a_file_with_equal_content_is_not_fetched_again() {
         let pulled = pulled(&[Fault::Rotten], b"content", Some(b"content")).await;
-        assert_eq!(pulled.result.unwrap(), Outcome::AlreadyThere);
+        assert_eq!(pulled.result.unwrap(), Outcome::AlreadyThere { bytes: 7 });
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_command_left_of_a_large_file_is_gone_on_with_and_not_believed() {
+        let content: Vec<u8> = (0..=u8::MAX).cycle().take(3 << 20).collect();
+        let mut wrong = content[..2 << 20].to_vec();
+        wrong[7] ^= 1;
+        for (left, ranges) in [(&content[..2 << 20], 1), (&wrong, 1), (&content, 0)] {
+            let (server, client) = StandIn::start(&[]).await;
+            server.put("d/name", &content);
+            let folder = tempfile::tempdir().unwrap();
+            let downloader = downloader(client, folder.path());
+            let file = remote("d/name", &content);
+            let place = folder.path().join(partial::DIRECTORY).join(file.digest.to_string());
+            tokio::fs::write(place, left).await.unwrap();
+            let outcome = Arc::clone(&downloader).transfer(&file).await.unwrap();
+            assert_eq!(outcome, Outcome::Transferred { bytes: 3 << 20 });
+            assert_eq!(fs::read(folder.path().join("d/name")).unwrap(), content);
+            assert_eq!(server.ranges(), ranges);
+        }
+    }
+
+    #[tokio::test]
+    async fn servers_whose_handles_are_another_digest_are_checked_against_that() {
+        for (content, fits) in [(&b"content"[..], true), (b"another", false)] {
+            let (server, client) = StandIn::start(&[]).await;
+            server.put("d/name", content);
+            let folder = tempfile::tempdir().unwrap();
+            let sha256 = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+            let digest = sha256.parse().unwrap();
+            let file = RemoteFile { digest, size: None, ..remote("d/name", b"") };
+            let downloader = downloader(client, folder.path());
+            let result = Arc::clone(&downloader).transfer(&file).await;
+            assert_eq!(result.is_ok(), fits, "{result:?}");
+            assert_eq!(folder.path().join("d/name").exists(), fits);
+            if fits {
+                let again = Arc::clone(&downloader).transfer(&file).await.unwrap();
+                assert_eq!(again, Outcome::AlreadyThere { bytes: 7 });
+            }
+        }
     }
 
     #[tokio::test]
@@ -270,7 +419,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let downloader = downloader(client, folder.path());
         for name in ["../x", "/etc/x", "a/../../x", ".granary-partial/0", ""] {
-            let failure = downloader.transfer(name, Digest::of(b"")).await;
+            let failure = Arc::clone(&downloader).transfer(&remote(name, b"")).await;
             assert!(matches!(failure, Err(Failure::Altered { .. })), "{name}");
         }
     }

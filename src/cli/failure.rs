@@ -16,7 +16,7 @@ pub(crate) enum Failure {
     #[error(
         "no answer from the server at {url} ({reason}); check that it runs and that --url is right"
     )]
-    Unreachable { url: ServerUrl, reason: String },
+    Unreachable { url: ServerUrl, reason: String, connected: bool },
     /// Refused for load or a passing fault; the server asks to come back.
     #[error("the server at {url} is busy ({status}: {detail}); try again later")]
     Busy { url: ServerUrl, status: StatusCode, detail: String, retry_after: Option<Duration> },
@@ -60,7 +60,7 @@ impl Failure {
         if error.is_builder() || error.is_redirect() {
             return Self::Strange { url: url.clone(), reason };
         }
-        Self::Unreachable { url: url.clone(), reason }
+        Self::Unreachable { url: url.clone(), reason, connected: !error.is_connect() }
     }
 
     /// The message with its cause, on one line.
@@ -85,6 +85,11 @@ impl Failure {
     /// Whether the same request may succeed later.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::LoginRenewed)
+    }
+
+    /// Whether there was not even a connection, so that the server does not run or is elsewhere.
+    pub(crate) fn is_without_connection(&self) -> bool {
+        matches!(self, Self::Unreachable { connected: false, .. })
     }
 
     /// Whether every further request would fail for the same reason.

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use tokio::sync::mpsc;
 
+use super::content::digest_of_handle;
 use super::failure::Failure;
 use super::server_url::ServerUrl;
 
@@ -32,11 +33,6 @@ impl FileMap {
         let found = self.0.binary_search_by(|(other, _)| (**other).cmp(name));
         let entry = found.ok().and_then(|at| self.0.get(at));
         entry.map(|(_, digest)| *digest)
-    }
-
-    /// How many files there are.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
     }
 
     /// Every name with its handle.
@@ -63,8 +59,11 @@ impl<'de> Visitor<'de> for Entries {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FileMap, A::Error> {
         let mut files = Vec::new();
         while let Some((name, handle)) = map.next_entry::<Box<str>, String>()? {
-            let digest = handle.parse().map_err(|error| {
-                Error::custom(format_args!("handle {handle:?} of {name:?} is {error}"))
+            let digest = digest_of_handle(&handle).ok_or_else(|| {
+                Error::custom(format_args!(
+                    "handle {handle:?} of {name:?} is not a digest: 64 hexadecimal letters are \
+                     expected"
+                ))
             })?;
             files.push((name, digest));
         }

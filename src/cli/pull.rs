@@ -1,100 +1,184 @@
 //! `granary pull`: a dataset into a folder.
 
-use std::path::PathBuf;
+mod mirror;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use serde_json::json;
 
+use super::api::Dataset;
 use super::client::Client;
+use super::confirm::ConfirmOptions;
+use super::dataset_name::{DatasetName, ProjectOptions};
+use super::digest_cache::DigestCache;
 use super::download::Downloader;
-use super::file_map::FileMap;
+use super::ledger::{Ledger, TellOptions};
+use super::listing::{Detail, Listing};
 use super::partial::Partial;
 use super::progress::Counters;
-use super::report::Report;
+use super::selection::{Selection, SelectionOptions};
 use super::transfer::Transfers;
-use super::{Ending, ServerOptions, complain, counted, say};
+use super::{Ending, ServerOptions, complain, say};
+use mirror::Names;
 
 /// Download a dataset into a folder.
 ///
 /// Every file is checked against its digest before it gets its name. Files that are there with
-/// the same content are not fetched again, so run it again after an interruption.
+/// the same content are not fetched again, so run it again after an interruption: large files go on
+/// where they stopped, and files that have not changed since they were fetched or read are not even
+/// read (their digests are kept in ~/.cache/granary; --checksum reads all). A dataset that changes
+/// meanwhile is fetched as its pages of 10,000 names were when they were listed.
+///
+/// GLOBs are compared with names in the dataset: * and ? stop at slashes, ** does not; without a
+/// slash the last part of the name counts, with one the whole name; a folder stands for all below
+/// it. --exclude wins over --include.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Options {
-    /// Name of the dataset; its newest version is fetched.
-    #[arg(long, value_name = "NAME")]
-    dataset: String,
+    /// NAME (its newest version), NAME@VERSION or primary key.
+    #[arg(long, value_name = "DATASET")]
+    dataset: DatasetName,
     /// Folder to download into; it is made if there is none.
     path: PathBuf,
-    /// Project that the dataset belongs to.
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    project: String,
+    #[command(flatten)]
+    project: ProjectOptions,
     #[command(flatten)]
     server: ServerOptions,
-    /// Files that are fetched at the same time.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = super::jobs)]
-    jobs: usize,
+    #[command(flatten)]
+    selection: SelectionOptions,
     /// Replace local files whose content differs; without it they are reported and kept.
-    #[arg(long)]
+    #[arg(long, visible_alias = "replace")]
     overwrite: bool,
-    /// Name each file when it has arrived.
-    #[arg(long, short)]
-    verbose: bool,
+    /// Delete local files that are selected and not in the dataset, once all is fetched.
+    #[arg(long)]
+    delete: bool,
+    /// Say what would be done, and change nothing.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Read every file that is there, even if it seems not to have changed.
+    #[arg(long)]
+    checksum: bool,
+    /// Files that are fetched at the same time.
+    #[arg(long, short, value_name = "N", default_value_t = 16, value_parser = super::jobs)]
+    jobs: usize,
+    #[command(flatten)]
+    tell: TellOptions,
+    #[command(flatten)]
+    confirm: ConfirmOptions,
 }
 
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let client = Client::new(&options.server.url)?;
-    let project = client.project(&options.project).await?;
-    let dataset = client.existing(&project, &options.dataset).await?;
-    let files = client.files(&dataset).await?;
-    complain(format_args!(
-        "pulling dataset {:?}, version {}, with {} to {}",
-        dataset.name,
-        dataset.version,
-        counted(files.len()),
-        options.path.display()
-    ));
-
-    let counters = Arc::new(Counters::default());
-    counters.expect(u64::try_from(files.len()).unwrap_or(u64::MAX), 0);
-    let downloader = Arc::new(Downloader {
-        client,
-        dataset: dataset.pk,
-        target: options.path.clone(),
-        partial: Partial::open(&options.path)?,
-        overwrite: options.overwrite,
-        counters: Arc::clone(&counters),
-    });
-    let report = pull(&options, &files, &downloader, counters).await?;
-    if let Some(downloader) = Arc::into_inner(downloader) {
-        let closed = downloader.partial.close();
-        closed.with_context(|| format!("cannot tidy up {}", options.path.display()))?;
+    let selection = Selection::new(&options.selection)?;
+    let path = &options.path;
+    if options.delete && !options.dry_run && path.exists() {
+        let what = format!("files in {} that are not in the dataset go", path.display());
+        options.confirm.confirm(&what)?;
     }
-    say(&report)?;
-    if report.has_differences() {
+    let client = Arc::new(Client::new(&options.server.url)?);
+    let dataset = client.dataset(&options.project, &options.dataset).await?;
+    announce(&options, &dataset)?;
+
+    // Locks the folder, and makes it.
+    let partial = if options.dry_run { None } else { Some(Partial::open(path)?) };
+    let counters = Arc::new(Counters::default());
+    let ledger = Ledger::new("fetched", options.dry_run, options.tell, Arc::clone(&counters));
+    let downloader = Arc::new(Downloader {
+        client: Arc::clone(&client),
+        dataset: dataset.pk,
+        target: path.clone(),
+        partial,
+        overwrite: options.overwrite,
+        cache: DigestCache::open(path, options.checksum),
+        counters,
+    });
+    let mut transfers = Transfers::new(options.jobs, ledger);
+    let names = pull(&options, &dataset, &selection, &downloader, &mut transfers).await?;
+    let mut ledger = transfers.finish().await?;
+
+    let is_whole = ledger.report.has_no_failures() && !ledger.report.is_stopped();
+    downloader.cache.finish(is_whole && selection.is_all());
+    if options.delete && is_whole {
+        names.delete_others(path, &selection, options.dry_run, &mut ledger)?;
+    } else if options.delete {
+        complain("nothing was deleted, since not all files could be fetched");
+    }
+    let unread = downloader.cache.hits();
+    close(downloader, path, is_whole)?;
+    let differ = ledger.report.has_differences();
+    let ending = ledger.finish(&json!({ "dry_run": options.dry_run, "unread": unread }))?;
+    if differ {
         complain("files that differ were kept as they are here; replace them with --overwrite");
     }
-    Ok(report.ending())
+    Ok(ending)
 }
 
+fn announce(options: &Options, dataset: &Dataset) -> anyhow::Result<()> {
+    complain(format_args!(
+        "pulling dataset {:?}, version {}, to {}",
+        dataset.name,
+        dataset.version,
+        options.path.display()
+    ));
+    if options.tell.json {
+        say(json!({
+            "event": "begin",
+            "command": "pull",
+            "path": options.path.to_string_lossy(),
+            "url": options.server.url.as_str(),
+            "dataset": dataset.pk,
+            "name": dataset.name,
+            "version": dataset.version,
+            "dry_run": options.dry_run,
+        }))?;
+    }
+    Ok(())
+}
+
+/// Fetches what is selected; gives the names of all, if they will be needed.
 async fn pull(
     options: &Options,
-    files: &FileMap,
+    dataset: &Dataset,
+    selection: &Selection,
     downloader: &Arc<Downloader>,
-    counters: Arc<Counters>,
-) -> anyhow::Result<Report> {
-    let mut transfers = Transfers::new("fetched", options.jobs, options.verbose, counters);
-    for (name, digest) in files.iter() {
-        let (name, downloader) = (name.to_owned(), Arc::clone(downloader));
-        let transfer = async move {
-            let result = downloader.transfer(&name, digest).await;
-            (name, result)
-        };
-        transfers.start(transfer).await?;
-        if transfers.report.is_stopped() {
-            break;
+    transfers: &mut Transfers,
+) -> anyhow::Result<Names> {
+    let mut names = Names::default();
+    let (mut files, mut bytes) = (0, 0);
+    let mut listing = Listing::new(&downloader.client, dataset, Detail::Plain);
+    loop {
+        let mut page = listing.next_page().await?;
+        if page.is_empty() {
+            return Ok(names);
+        }
+        page.retain(|file| selection.takes(&file.name));
+        files += u64::try_from(page.len()).unwrap_or(u64::MAX);
+        bytes += page.iter().map(|file| file.size.unwrap_or(0)).sum::<u64>();
+        downloader.counters.expect(files, bytes);
+        for file in page {
+            if options.delete {
+                names.add(&file.name);
+            }
+            let downloader = Arc::clone(downloader);
+            let transfer = async move {
+                let result = downloader.transfer(&file).await;
+                (file.name, result)
+            };
+            transfers.start(transfer).await?;
+            if transfers.ledger.report.is_stopped() {
+                return Ok(names);
+            }
         }
     }
-    transfers.finish().await
+}
+
+fn close(downloader: Arc<Downloader>, path: &Path, complete: bool) -> anyhow::Result<()> {
+    let partial = Arc::into_inner(downloader).and_then(|downloader| downloader.partial);
+    let Some(partial) = partial else {
+        return Ok(());
+    };
+    partial.close(complete).with_context(|| format!("cannot tidy up {}", path.display()))
 }

@@ -51,7 +51,32 @@ impl Patience {
     ///
     /// # Errors
     /// The last attempt's failure.
-    pub(crate) async fn persist<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Failure>
+    pub(crate) async fn persist<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        self.persist_unless(attempt, |_| false).await
+    }
+
+    /// The same for what a command asks first: that the server does not run is said at once.
+    ///
+    /// # Errors
+    /// The last attempt's failure.
+    pub(crate) async fn persist_if_it_runs<T, F>(
+        &self,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        self.persist_unless(attempt, Failure::is_without_connection).await
+    }
+
+    async fn persist_unless<T, F>(
+        &self,
+        mut attempt: impl FnMut() -> F,
+        is_final: impl Fn(&Failure) -> bool,
+    ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -60,6 +85,7 @@ impl Patience {
             tried += 1;
             match attempt().await {
                 Ok(done) => return Ok(done),
+                Err(failure) if is_final(&failure) => return Err(failure),
                 Err(failure) => match self.after(tried, &failure) {
                     Some(wait) => tokio::time::sleep(wait).await,
                     None => return Err(failure),

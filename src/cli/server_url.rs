@@ -32,9 +32,18 @@ impl ServerUrl {
 
     /// The address of a file of a dataset.
     pub(crate) fn file(&self, dataset: u64, name: &str) -> String {
+        self.named(dataset, "files", name)
+    }
+
+    /// The address of the metadata of a file of a dataset.
+    pub(crate) fn metadata(&self, dataset: u64, name: &str) -> String {
+        self.named(dataset, "metadata", name)
+    }
+
+    fn named(&self, dataset: u64, what: &str, name: &str) -> String {
         let parts = name.split('/');
         let escaped: Vec<String> = parts.map(Self::escaped).collect();
-        self.action(&format!("datasets/{dataset}/files/{}", escaped.join("/")))
+        self.action(&format!("datasets/{dataset}/{what}/{}", escaped.join("/")))
     }
 
     /// A name as one part of an action's path.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use granary_engine::model::Digest;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
 use super::client::{Client, http_client};
@@ -44,6 +45,7 @@ struct Inner {
     faults: Mutex<VecDeque<Fault>>,
     logins: AtomicU64,
     ranges: AtomicU64,
+    is_of_another_kind: AtomicBool,
 }
 
 /// The server; clones are handles to the same.
@@ -84,6 +86,11 @@ impl StandIn {
             },
         };
         (stand_in, client)
+    }
+
+    /// From now on its handles are SHA-256.
+    pub(crate) fn become_another_kind(&self) {
+        self.0.is_of_another_kind.store(true, Ordering::Relaxed);
     }
 
     /// Puts a file into the dataset.
@@ -147,7 +154,12 @@ async fn store(
     if fault == Some(Fault::StoredUnanswered) {
         return busy();
     }
-    let handle = Digest::of(&content).to_string();
+    let handle = if stand_in.0.is_of_another_kind.load(Ordering::Relaxed) {
+        Digest(Sha256::digest(&content).into())
+    } else {
+        Digest::of(&content)
+    };
+    let handle = handle.to_string();
     Json(json!({ "filename": name, "handle": handle })).into_response()
 }
 

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use super::private_file;
 use super::server_url::ServerUrl;
 
 /// What is remembered of one login.
@@ -74,7 +74,8 @@ impl TokenFile {
         let mut sessions = self.read()?;
         sessions.insert(url.as_str().to_owned(), session);
         let text = serde_json::to_vec_pretty(&sessions)?;
-        self.replace(&text).with_context(|| format!("cannot write {}", self.path.display()))
+        private_file::replace(&self.path, &text)
+            .with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     fn read(&self) -> anyhow::Result<BTreeMap<String, StoredSession>> {
@@ -89,30 +90,6 @@ impl TokenFile {
             format!("{} is damaged; remove it and log in again", self.path.display())
         })
     }
-
-    fn replace(&self, text: &[u8]) -> io::Result<()> {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let new = directory.join(format!("tokens.json.{}", std::process::id()));
-        let written = write_private(&new, text).and_then(|()| fs::rename(&new, &self.path));
-        if written.is_err() {
-            // What is left of the attempt is of no use; the first error is the one to tell.
-            fs::remove_file(&new).ok();
-        }
-        written
-    }
-}
-
-fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
-    // Made anew each time: a file that is there already may have any mode.
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text)?;
-    file.sync_all()
 }
 
 #[cfg(test)]
@@ -157,7 +134,7 @@ mod tests {
     fn a_damaged_file_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tokens.json");
-        write_private(&path, b"{").unwrap();
+        private_file::write(&path, b"{").unwrap();
         let error = TokenFile::at(path).load(&"http://h".parse().unwrap());
         assert!(format!("{:#}", error.unwrap_err()).contains("log in again"));
     }

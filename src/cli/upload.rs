@@ -9,39 +9,53 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use granary_engine::DigestHasher;
 use granary_engine::model::Digest;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
-use reqwest::{Body, StatusCode};
+use reqwest::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH};
+use reqwest::{Body, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 
 use super::client::Client;
-use super::content::{PIECE_BYTES, digest_of, local, on_blocking_pool};
+use super::content::{
+    Handles, Hasher, Identity, PIECE_BYTES, digest_of_handle, identity_of, local, on_blocking_pool,
+};
 use super::failure::Failure;
-use super::file_map::FileMap;
 use super::progress::Counters;
 use super::report::Outcome;
+use super::resumable::RESUMABLE_BYTES_MIN;
 use super::walk::LocalFile;
 
 /// Bytes of the largest file that is read whole; larger ones are streamed. With the number of
 /// transfers under way it bounds the memory of a push.
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
 
+/// The field that a server compares with what it got (RFC 9530).
+pub(crate) const REPR_DIGEST: &str = "Repr-Digest";
+
 /// The server's words for a name that a file of the dataset has.
 const NAME_IN_USE: &str = "Filename already in use";
 
 /// Sends files to one dataset.
 pub(crate) struct Uploader {
-    pub(crate) client: Client,
+    pub(crate) client: Arc<Client>,
     pub(crate) dataset: u64,
-    /// What the dataset held when the push began.
-    pub(crate) present: FileMap,
+    pub(crate) handles: Handles,
     pub(crate) counters: Arc<Counters>,
+}
+
+/// What an upload may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Add a file under a free name.
+    Add,
+    /// Take the place of this content, and of no other.
+    Replace(Digest),
 }
 
 #[derive(Deserialize)]
@@ -50,33 +64,36 @@ struct Stored {
     handle: String,
 }
 
-/// A body, and the digest of its bytes once they were all read.
+/// A body, and the identity of its bytes once they were all read.
 struct Outgoing {
     body: Body,
     length: u64,
-    read: oneshot::Receiver<io::Result<Digest>>,
+    read: oneshot::Receiver<io::Result<Identity>>,
+    /// What the digest will be, if it is known ahead.
+    digest: Option<Digest>,
 }
 
 impl Uploader {
-    /// Brings a file to the server unless it is there.
+    /// Brings a file to the server unless it is there. `known` is what its digest was a moment ago.
     ///
     /// # Errors
     /// Why it is not there.
-    pub(crate) async fn transfer(&self, file: &LocalFile) -> Result<Outcome, Failure> {
-        if let Some(there) = self.present.get(&file.name) {
-            let outcome = compared(file, there, Outcome::AlreadyThere).await;
-            self.counters.bytes_done(file.length);
-            return outcome;
-        }
+    pub(crate) async fn transfer(
+        &self,
+        file: &LocalFile,
+        known: Option<Digest>,
+        purpose: Purpose,
+    ) -> Result<Outcome, Failure> {
         let mut tried = 0;
         loop {
             tried += 1;
-            let failure = match self.attempt(file).await {
-                Ok(bytes) => return Ok(Outcome::Transferred { bytes }),
-                Err(failure) => failure,
+            let failure = match (self.attempt(file, known, purpose).await, purpose) {
+                (Ok(bytes), Purpose::Add) => return Ok(Outcome::Transferred { bytes }),
+                (Ok(bytes), Purpose::Replace(_)) => return Ok(Outcome::Replaced { bytes }),
+                (Err(failure), _) => failure,
             };
-            if is_name_in_use(&failure) {
-                return self.settle(file, tried).await;
+            if is_name_in_use(&failure) || is_another_content(&failure) {
+                return self.settle(file, purpose, tried).await;
             }
             match self.client.patience.after(tried, &failure) {
                 Some(wait) => self.counters.wait(wait).await,
@@ -86,45 +103,81 @@ impl Uploader {
     }
 
     /// Decides what a taken name means: an earlier attempt of ours may have arrived unanswered.
-    async fn settle(&self, file: &LocalFile, tried: u32) -> Result<Outcome, Failure> {
+    async fn settle(
+        &self,
+        file: &LocalFile,
+        purpose: Purpose,
+        tried: u32,
+    ) -> Result<Outcome, Failure> {
         let ask = || self.handle_of(&file.name);
         let there = self.client.patience.persist(ask).await?;
-        self.counters.bytes_done(file.length);
-        let bytes = file.length;
-        let equal = if tried > 1 { Outcome::Transferred { bytes } } else { Outcome::AlreadyThere };
-        compared(file, there, equal).await
+        let handles = self.handles;
+        let here = on_blocking_pool(&file.path, move |path| identity_of(path, handles)).await?;
+        let bytes = here.length;
+        self.counters.bytes_done(bytes);
+        Ok(match purpose {
+            _ if !here.has(there) => Outcome::Differs,
+            _ if tried == 1 => Outcome::AlreadyThere { bytes },
+            Purpose::Add => Outcome::Transferred { bytes },
+            Purpose::Replace(_) => Outcome::Replaced { bytes },
+        })
     }
 
-    async fn attempt(&self, file: &LocalFile) -> Result<u64, Failure> {
+    async fn attempt(
+        &self,
+        file: &LocalFile,
+        known: Option<Digest>,
+        purpose: Purpose,
+    ) -> Result<u64, Failure> {
         let counted = Arc::new(AtomicU64::new(0));
-        let sent = self.send(file, &counted).await;
+        if let Some(known) = known.filter(|_| file.stamp.length >= RESUMABLE_BYTES_MIN)
+            && self.handles == Handles::Blake3
+            && let Some(length) = self.resume(file, known, purpose).await?
+        {
+            return Ok(length);
+        }
+        let sent = self.send(file, known, purpose, &counted).await;
         if sent.is_err() {
             self.counters.bytes_undone(counted.load(Ordering::Relaxed));
         }
         sent
     }
 
-    async fn send(&self, file: &LocalFile, counted: &Arc<AtomicU64>) -> Result<u64, Failure> {
-        let outgoing = self.outgoing(file, counted).await?;
+    async fn send(
+        &self,
+        file: &LocalFile,
+        known: Option<Digest>,
+        purpose: Purpose,
+        counted: &Arc<AtomicU64>,
+    ) -> Result<u64, Failure> {
+        let outgoing = self.outgoing(file, known, counted).await?;
         let (length, mut read) = (outgoing.length, outgoing.read);
-        let address = self.client.url.file(self.dataset, &file.name);
-        let request = self
-            .client
-            .http
-            .post(address)
+        let mut request = self
+            .request(&file.name, purpose)
             .header(CONTENT_TYPE, "application/data")
             .header(CONTENT_DISPOSITION, disposition(&file.name))
-            .header(CONTENT_LENGTH, length)
-            .body(outgoing.body);
-        let answer = self.client.ask::<Stored>(request).await;
-        let digest = match read.try_recv() {
+            .header(CONTENT_LENGTH, length);
+        if let Some(digest) = outgoing.digest {
+            request = request.header(REPR_DIGEST, digest_field(&digest));
+        }
+        let answer = self.client.ask::<Stored>(request.body(outgoing.body)).await;
+        let sent = match read.try_recv() {
             // The request broke because the file could not be read on.
             Ok(Err(error)) => return Err(local(&file.path, error)),
-            Ok(Ok(digest)) => Some(digest),
+            Ok(Ok(identity)) => Some(identity),
             Err(_) => None,
         };
-        let stored = answer?;
-        let equal = digest.is_some_and(|digest| stored.handle == digest.to_string());
+        let stored = answer.map_err(|failure| {
+            // Between the first look at a large file and its sending somebody wrote to it.
+            let changed = sent.zip(known).is_some_and(|(sent, known)| sent.digest != known);
+            if changed && matches!(failure, Failure::Refused { .. }) {
+                Failure::Altered { reason: "the file changed while it was sent" }
+            } else {
+                failure
+            }
+        })?;
+        let handle = digest_of_handle(&stored.handle);
+        let equal = sent.zip(handle).is_some_and(|(sent, handle)| sent.has(handle));
         if !equal || stored.filename != file.name {
             return Err(Failure::Altered {
                 reason: "the server stored something else than was read; delete it there",
@@ -133,13 +186,25 @@ impl Uploader {
         Ok(length)
     }
 
+    fn request(&self, name: &str, purpose: Purpose) -> RequestBuilder {
+        let address = self.client.url.file(self.dataset, name);
+        match purpose {
+            Purpose::Add => self.client.http.post(address),
+            Purpose::Replace(seen) => {
+                let request = self.client.http.put(address).query(&[("replace", "true")]);
+                request.header(IF_MATCH, tag(&seen))
+            }
+        }
+    }
+
     async fn outgoing(
         &self,
         file: &LocalFile,
+        known: Option<Digest>,
         counted: &Arc<AtomicU64>,
     ) -> Result<Outgoing, Failure> {
-        let (digest, read) = oneshot::channel();
-        if file.length > WHOLE_BYTES_MAX {
+        let (identity, read) = oneshot::channel();
+        if file.stamp.length > WHOLE_BYTES_MAX {
             let opened = tokio::fs::File::open(&file.path).await;
             let opened = opened.map_err(|error| local(&file.path, error))?;
             let metadata = opened.metadata().await;
@@ -147,36 +212,44 @@ impl Uploader {
             let pieces = Pieces {
                 file: opened,
                 left: length,
-                hasher: DigestHasher::new(),
-                digest: Some(digest),
+                hasher: Some(Hasher::new(self.handles)),
+                identity: Some(identity),
                 counters: Arc::clone(&self.counters),
                 counted: Arc::clone(counted),
             };
             let body = Body::wrap_stream(stream::try_unfold(pieces, Pieces::next));
-            return Ok(Outgoing { body, length, read });
+            return Ok(Outgoing { body, length, read, digest: known });
         }
-        let content = on_blocking_pool(&file.path, |path: &Path| {
+        let mut hasher = Hasher::new(self.handles);
+        let content = on_blocking_pool(&file.path, move |path: &Path| {
             let content = fs::read(path)?;
-            let whole = Digest::of(&content);
-            Ok((content, whole))
+            hasher.update(&content);
+            Ok((content, hasher.finish()))
         });
         let (content, whole) = content.await?;
         let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
         // The receiver is in our hands, so this cannot fail.
-        digest.send(Ok(whole)).ok();
+        identity.send(Ok(whole)).ok();
         self.counters.bytes_done(length);
         counted.store(length, Ordering::Relaxed);
         let body = Body::from(content);
-        Ok(Outgoing { body, length, read })
+        Ok(Outgoing { body, length, read, digest: Some(whole.digest) })
     }
 
     /// The handle of a file of the dataset as it is now.
     async fn handle_of(&self, name: &str) -> Result<Digest, Failure> {
+        let gone = Failure::Altered { reason: "another client took and freed the name meanwhile" };
+        if self.handles == Handles::Either {
+            // Other servers have no tags.
+            let files = self.client.files(self.dataset).await?;
+            return files.get(name).ok_or(gone);
+        }
         let address = self.client.url.file(self.dataset, name);
         let response = self.client.send(self.client.http.head(address)).await;
         let response = response.map_err(|failure| {
-            if matches!(failure, Failure::Refused { .. }) {
-                Failure::Altered { reason: "another client took and freed the name meanwhile" }
+            // The refusal of a HEAD has no words, by which others are told.
+            if matches!(failure, Failure::Refused { .. } | Failure::Strange { .. }) {
+                gone
             } else {
                 failure
             }
@@ -190,12 +263,31 @@ impl Uploader {
     }
 }
 
+/// The next `left` bytes of a file, as a body; `counted` is kept at how many have left.
+pub(crate) fn pieces_of(
+    file: tokio::fs::File,
+    left: u64,
+    counters: &Arc<Counters>,
+    counted: &Arc<AtomicU64>,
+) -> Body {
+    let pieces = Pieces {
+        file,
+        left,
+        hasher: None,
+        identity: None,
+        counters: Arc::clone(counters),
+        counted: Arc::clone(counted),
+    };
+    Body::wrap_stream(stream::try_unfold(pieces, Pieces::next))
+}
+
 /// A large file, read piece by piece as the network takes it.
 struct Pieces {
     file: tokio::fs::File,
     left: u64,
-    hasher: DigestHasher,
-    digest: Option<oneshot::Sender<io::Result<Digest>>>,
+    /// None if nobody wants to know what was read.
+    hasher: Option<Hasher>,
+    identity: Option<oneshot::Sender<io::Result<Identity>>>,
     counters: Arc<Counters>,
     counted: Arc<AtomicU64>,
 }
@@ -213,13 +305,17 @@ impl Pieces {
             }
         };
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        self.hasher.update(&piece);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&piece);
+        }
         self.left = self.left.saturating_sub(length);
         self.counted.fetch_add(length, Ordering::Relaxed);
         self.counters.bytes_done(length);
         // Told with the last piece: nobody asks for another one once the length is reached.
-        if self.left == 0 {
-            self.tell(Ok(self.hasher.finish()));
+        if self.left == 0
+            && let Some(hasher) = self.hasher.take()
+        {
+            self.tell(Ok(hasher.finish()));
         }
         Ok(Some((piece, self)))
     }
@@ -236,16 +332,12 @@ impl Pieces {
         Ok(piece.freeze())
     }
 
-    fn tell(&mut self, digest: io::Result<Digest>) {
-        if let Some(sender) = self.digest.take() {
+    fn tell(&mut self, identity: io::Result<Identity>) {
+        if let Some(sender) = self.identity.take() {
             // The request may have been given up meanwhile.
-            sender.send(digest).ok();
+            sender.send(identity).ok();
         }
     }
-}
-
-async fn compared(file: &LocalFile, there: Digest, equal: Outcome) -> Result<Outcome, Failure> {
-    if digest_of(&file.path).await? == there { Ok(equal) } else { Ok(Outcome::Differs) }
 }
 
 fn is_name_in_use(failure: &Failure) -> bool {
@@ -254,6 +346,22 @@ fn is_name_in_use(failure: &Failure) -> bool {
     } else {
         false
     }
+}
+
+/// Whether what was to be replaced is another content by now, or gone.
+fn is_another_content(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused { status, .. } if *status == StatusCode::PRECONDITION_FAILED)
+}
+
+/// A content's entity tag.
+pub(crate) fn tag(digest: &Digest) -> String {
+    format!("\"{digest}\"")
+}
+
+/// A content's digest as RFC 9530 writes it; `blake3` is not in its registry, and servers that do
+/// not know it pass it over.
+pub(crate) fn digest_field(digest: &Digest) -> String {
+    format!("blake3=:{}:", STANDARD.encode(digest.as_bytes()))
 }
 
 /// The header that servers of this API may demand; granary itself does not read it.
@@ -271,6 +379,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::cli::stamp::Stamp;
     use crate::cli::stand_in::{DATASET, Fault, StandIn, counters};
 
     /// A file `name` in a folder of its own, which lives as long as the first value.
@@ -280,9 +389,14 @@ mod tests {
         let file = LocalFile {
             name: "d/ü x".to_owned(),
             path: on_disk.path().to_path_buf(),
-            length: u64::try_from(content.len()).unwrap(),
+            stamp: Stamp::of(&on_disk.as_file().metadata().unwrap()),
         };
         (on_disk, file)
+    }
+
+    fn uploader(client: Client) -> Uploader {
+        let (client, handles) = (Arc::new(client), Handles::Blake3);
+        Uploader { client, dataset: DATASET, handles, counters: counters() }
     }
 
     async fn sent(faults: &[Fault], content: &[u8]) -> (StandIn, Result<Outcome, Failure>) {
@@ -293,13 +407,7 @@ mod tests {
 
     async fn push_to(_: &StandIn, client: Client, content: &[u8]) -> Result<Outcome, Failure> {
         let (_on_disk, file) = local_file(content);
-        let uploader = Uploader {
-            client,
-            dataset: DATASET,
-            present: FileMap::default(),
-            counters: counters(),
-        };
-        uploader.transfer(&file).await
+        uploader(client).transfer(&file, None, Purpose::Add).await
     }
 
     #[tokio::test]
@@ -345,14 +453,22 @@ mod tests {
         let (_server, client) = StandIn::start(&[]).await;
         let (on_disk, file) = local_file(b"content");
         drop(on_disk);
-        let uploader = Uploader {
-            client,
-            dataset: DATASET,
-            present: FileMap::default(),
-            counters: counters(),
-        };
-        let failure = uploader.transfer(&file).await.unwrap_err();
+        let failure = uploader(client).transfer(&file, None, Purpose::Add).await.unwrap_err();
         assert!(matches!(failure, Failure::Local { .. }), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn a_server_whose_handles_are_another_digest_is_checked_against_that() {
+        for (length, handles) in
+            [(7, Handles::Either), (3 << 20, Handles::Either), (7, Handles::Blake3)]
+        {
+            let (server, client) = StandIn::start(&[]).await;
+            server.become_another_kind();
+            let (_on_disk, file) = local_file(&vec![7; length]);
+            let uploader = Uploader { handles, ..uploader(client) };
+            let sent = uploader.transfer(&file, None, Purpose::Add).await;
+            assert_eq!(sent.is_ok(), handles == Handles::Either, "{sent:?}");
+        }
     }
 
     #[test]

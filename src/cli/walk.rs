@@ -1,7 +1,8 @@
 //! The files below a folder, found one after the other and never all held.
 //!
 //! Names are those that the dataset will have: relative to the folder, parts joined by `/`. What
-//! cannot have such a name, or is no regular file, is reported and not silently left out.
+//! cannot have such a name, or is no regular file, is reported and not silently left out, unless
+//! the selection leaves it out.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,6 +13,8 @@ use granary_engine::model::RequestedFilename;
 use tokio::sync::mpsc;
 
 use super::partial;
+use super::selection::Selection;
+use super::stamp::Stamp;
 
 /// Files that are found ahead of being transferred.
 const FOUND_AHEAD_MAX: usize = 1024;
@@ -44,35 +47,35 @@ pub(crate) struct LocalFile {
     pub(crate) name: String,
     /// Where it is.
     pub(crate) path: PathBuf,
-    /// Its length in bytes when it was found.
-    pub(crate) length: u64,
+    /// What it was like when it was found.
+    pub(crate) stamp: Stamp,
 }
 
 /// Walks on a thread of its own; the receiver is the walk's pace.
-pub(crate) fn start(root: PathBuf) -> mpsc::Receiver<Found> {
+pub(crate) fn start(root: PathBuf, selection: Selection) -> mpsc::Receiver<Found> {
     let (sender, receiver) = mpsc::channel(FOUND_AHEAD_MAX);
     tokio::task::spawn_blocking(move || {
         // An error is the receiver having gone: nobody wants the rest.
-        walk(&root, |found| sender.blocking_send(found).is_ok());
+        walk(&root, &selection, |found| sender.blocking_send(found).is_ok());
     });
     receiver
 }
 
 /// Files and bytes that a walk would find; for showing progress only.
-pub(crate) fn count(root: &Path) -> (u64, u64) {
+pub(crate) fn count(root: &Path, selection: &Selection) -> (u64, u64) {
     let (mut files, mut bytes) = (0, 0);
-    walk(root, |found| {
+    walk(root, selection, |found| {
         if let Found::File(file) = found {
             files += 1;
-            bytes += file.length;
+            bytes += file.stamp.length;
         }
         true
     });
     (files, bytes)
 }
 
-/// Calls `take` with everything that is found, until it answers `false`.
-fn walk(root: &Path, mut take: impl FnMut(Found) -> bool) {
+/// Calls `take` with everything that is found and selected, until it answers `false`.
+pub(crate) fn walk(root: &Path, selection: &Selection, mut take: impl FnMut(Found) -> bool) {
     let unusable = |path: &Path, error: &io::Error| Found::Unusable {
         shown: path.display().to_string(),
         reason: error.to_string(),
@@ -102,6 +105,9 @@ fn walk(root: &Path, mut take: impl FnMut(Found) -> bool) {
                 Ok(entry) => {
                     let name = entry.file_name();
                     let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                    if !is_selected(selection, &parents, &name, is_directory) {
+                        continue;
+                    }
                     if is_directory && !(parents.is_empty() && name == partial::DIRECTORY) {
                         let mut below = parents.clone();
                         below.push(name);
@@ -117,6 +123,22 @@ fn walk(root: &Path, mut take: impl FnMut(Found) -> bool) {
             }
         }
     }
+}
+
+/// Whether a file is taken, or a folder looked into. Names that are no UTF-8 are compared with
+/// replacement characters in them, so that they can be left out.
+fn is_selected(
+    selection: &Selection,
+    parents: &[OsString],
+    name: &OsStr,
+    is_directory: bool,
+) -> bool {
+    if selection.is_all() {
+        return true;
+    }
+    let parts = parents.iter().map(OsString::as_os_str).chain([name]);
+    let name = parts.map(OsStr::to_string_lossy).collect::<Vec<_>>().join("/");
+    if is_directory { selection.enters(&name) } else { selection.takes(&name) }
 }
 
 fn classified(
@@ -153,8 +175,8 @@ fn classified(
     let name = parts.join("/");
     match RequestedFilename::parse(&name) {
         Ok(RequestedFilename::Named(lawful)) if lawful.as_str() == name => {
-            let length = metadata.len();
-            Found::File(LocalFile { name, path, length })
+            let stamp = Stamp::of(&metadata);
+            Found::File(LocalFile { name, path, stamp })
         }
         Ok(_) => Found::Unusable {
             shown,
@@ -185,7 +207,7 @@ mod tests {
 
     fn found_below(root: &Path) -> Vec<Found> {
         let mut all = Vec::new();
-        walk(root, |found| {
+        walk(root, &Selection::of(&[], &[]), |found| {
             all.push(found);
             true
         });
@@ -208,7 +230,9 @@ mod tests {
         write(&folder.path().join("a"), b"");
         write(&folder.path().join("d/e/ü x"), b"12");
         assert_eq!(names_below(folder.path()), ["a", "d/e/ü x"]);
-        assert_eq!(count(folder.path()), (2, 2));
+        assert_eq!(count(folder.path(), &Selection::of(&[], &[])), (2, 2));
+        assert_eq!(count(folder.path(), &Selection::of(&["d/"], &[])), (1, 2));
+        assert_eq!(count(folder.path(), &Selection::of(&[], &["e"])), (1, 0));
     }
 
     #[test]

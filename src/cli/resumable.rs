@@ -1,0 +1,276 @@
+//! A large file on its way to the server in as many requests as it takes, by tus 1.0
+//! (<https://tus.io/protocols/resumable-upload>).
+//!
+//! The server says how many bytes are durable, so neither a broken connection nor the end of the
+//! server or of this program costs more than what was on its way. Where to go on is kept in
+//! `$XDG_CACHE_HOME/granary/uploads`, in a file for each server, dataset, name and content, until
+//! the server has the file.
+
+use std::fs;
+use std::io::SeekFrom;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use granary_engine::model::Digest;
+use reqwest::header::{CONTENT_TYPE, ETAG, IF_MATCH, LOCATION};
+use reqwest::{Body, RequestBuilder, Response, StatusCode};
+use tokio::io::AsyncSeekExt;
+
+use super::cache_directory;
+use super::content::local;
+use super::failure::Failure;
+use super::upload::{Purpose, REPR_DIGEST, Uploader, digest_field, pieces_of, tag};
+use super::walk::LocalFile;
+
+/// Bytes of the smallest file that is worth the requests.
+pub(crate) const RESUMABLE_BYTES_MIN: u64 = 16 << 20;
+
+/// How often an upload that the server has given up is begun again.
+const BEGINNINGS_MAX: u32 = 3;
+
+const VERSION: (&str, &str) = ("Tus-Resumable", "1.0.0");
+const UPLOAD_LENGTH: &str = "Upload-Length";
+const UPLOAD_METADATA: &str = "Upload-Metadata";
+const UPLOAD_OFFSET: &str = "Upload-Offset";
+
+/// The type of bodies that go on with an upload.
+const PART: &str = "application/offset+octet-stream";
+
+/// One file's way.
+struct Way<'a> {
+    uploader: &'a Uploader,
+    file: &'a LocalFile,
+    digest: Digest,
+    length: u64,
+    purpose: Purpose,
+    /// Where the way is kept; nowhere if there is no place for it.
+    memory: Option<PathBuf>,
+}
+
+/// How far the server says it is.
+struct State {
+    offset: u64,
+    /// The content that the file has, once it was added.
+    added: Option<Digest>,
+}
+
+impl Uploader {
+    /// Sends a file, going on where an earlier command stopped; `None` if the server does not take
+    /// files so. `digest` is that of its content.
+    ///
+    /// # Errors
+    /// Any [`Failure`]; refused where the name is in use or the content another one.
+    pub(crate) async fn resume(
+        &self,
+        file: &LocalFile,
+        digest: Digest,
+        purpose: Purpose,
+    ) -> Result<Option<u64>, Failure> {
+        let length = file.stamp.length;
+        let key =
+            format!("{} {} {} {digest} {purpose:?}", self.client.url, self.dataset, file.name);
+        let name = Digest::of(key.as_bytes()).to_string();
+        let memory = cache_directory("uploads").map(|directory| directory.join(name));
+        let way = Way { uploader: self, file, digest, length, purpose, memory };
+        let counted = Arc::new(AtomicU64::new(0));
+        let sent = way.go(&counted).await;
+        match sent {
+            Ok(Some(_)) => way.forget(),
+            Ok(None) | Err(_) => {
+                self.counters.bytes_undone(counted.load(Ordering::Relaxed));
+            }
+        }
+        sent
+    }
+}
+
+impl Way<'_> {
+    async fn go(&self, counted: &Arc<AtomicU64>) -> Result<Option<u64>, Failure> {
+        let patience = self.uploader.client.patience;
+        let mut address = self.remembered();
+        let (mut tried, mut beginnings, mut furthest) = (0, 0, 0);
+        loop {
+            let step = match &address {
+                Some(address) => self.step(address, counted, &mut furthest, &mut tried).await,
+                None => match self.begin().await {
+                    Ok(Some(begun)) => {
+                        self.remember(&begun);
+                        beginnings += 1;
+                        address = Some(begun);
+                        continue;
+                    }
+                    Ok(None) => return Ok(None),
+                    Err(failure) => Err(failure),
+                },
+            };
+            let failure = match step {
+                Ok(true) => return Ok(Some(self.length)),
+                // Some of it has come; the rest is asked about again.
+                Ok(false) => continue,
+                Err(failure) => failure,
+            };
+            if is_gone(&failure) && address.is_some() && beginnings < BEGINNINGS_MAX {
+                self.forget();
+                address = None;
+                continue;
+            }
+            let is_final = matches!(failure, Failure::Refused { .. } | Failure::Altered { .. });
+            if let Some(address) = address.as_ref().filter(|_| is_final) {
+                // What the server has of it is of no use any longer; it would go by itself, later.
+                self.forget();
+                self.uploader
+                    .client
+                    .send(tus(self.uploader.client.http.delete(address)))
+                    .await
+                    .ok();
+            }
+            tried += 1;
+            match patience.after(tried, &failure) {
+                Some(wait) => self.uploader.counters.wait(wait).await,
+                None => return Err(failure),
+            }
+        }
+    }
+
+    /// Asks how far it is and sends the rest; whether the file was added.
+    async fn step(
+        &self,
+        address: &str,
+        counted: &Arc<AtomicU64>,
+        furthest: &mut u64,
+        tried: &mut u32,
+    ) -> Result<bool, Failure> {
+        let client = &self.uploader.client;
+        // Not HEAD, whose refusals would say nothing.
+        let state = self.state(&client.send(tus(client.http.get(address))).await?)?;
+        if state.added.is_some() {
+            return self.added(&state);
+        }
+        if state.offset > *furthest {
+            // As long as it gets on, it is worth while.
+            (*furthest, *tried) = (state.offset, 0);
+        }
+        let before = counted.swap(state.offset, Ordering::Relaxed);
+        self.uploader.counters.bytes_undone(before);
+        self.uploader.counters.bytes_done(state.offset);
+        let body = self.rest(state.offset, counted).await?;
+        let request = tus(client.http.patch(address))
+            .header(CONTENT_TYPE, PART)
+            .header(UPLOAD_OFFSET, state.offset)
+            .body(body);
+        match client.send(request).await {
+            Ok(response) => self.added(&self.state(&response)?),
+            // Another request on it was faster, perhaps an earlier one of ours.
+            Err(Failure::Refused { status: StatusCode::CONFLICT, detail }) => {
+                let (url, reason) = (client.url.clone(), detail);
+                Err(Failure::Unreachable { url, reason, connected: true })
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Whether the file was added, as what it should be.
+    fn added(&self, state: &State) -> Result<bool, Failure> {
+        match state.added {
+            None => Ok(false),
+            Some(digest) if digest == self.digest => Ok(true),
+            Some(_) => Err(Failure::Altered {
+                reason: "the server stored something else than was read; delete it there",
+            }),
+        }
+    }
+
+    async fn begin(&self) -> Result<Option<String>, Failure> {
+        let client = &self.uploader.client;
+        let dataset = self.uploader.dataset;
+        let encoded = STANDARD.encode(&self.file.name);
+        let (replace, condition) = match self.purpose {
+            Purpose::Add => ("", None),
+            Purpose::Replace(seen) => (",replace dHJ1ZQ==", Some(tag(&seen))),
+        };
+        let mut request =
+            tus(client.http.post(client.url.action(&format!("datasets/{dataset}/uploads"))))
+                .header(UPLOAD_LENGTH, self.length)
+                .header(UPLOAD_METADATA, format!("filename {encoded}{replace}"))
+                .header(REPR_DIGEST, digest_field(&self.digest));
+        if let Some(condition) = condition {
+            request = request.header(IF_MATCH, condition);
+        }
+        let response = match client.send(request).await {
+            Ok(response) => response,
+            Err(failure) if super::listing::is_no_route(&failure) => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        // Behind a proxy that puts something before the path, the server does not know it.
+        let path = location.and_then(|location| location.split_once("/v1/"));
+        let path = path.map(|(_, path)| client.url.action(path));
+        path.map(Some).ok_or_else(|| self.strange("no Location of the upload"))
+    }
+
+    async fn rest(&self, offset: u64, counted: &Arc<AtomicU64>) -> Result<Body, Failure> {
+        let path = &self.file.path;
+        let opened = tokio::fs::File::open(path).await;
+        let mut file = opened.map_err(|error| local(path, error))?;
+        let metadata = file.metadata().await.map_err(|error| local(path, error))?;
+        if metadata.len() != self.length {
+            return Err(Failure::Altered { reason: "the file changed while it was sent" });
+        }
+        let sought = file.seek(SeekFrom::Start(offset)).await;
+        sought.map_err(|error| local(path, error))?;
+        let left = self.length.saturating_sub(offset);
+        Ok(pieces_of(file, left, &self.uploader.counters, counted))
+    }
+
+    fn state(&self, response: &Response) -> Result<State, Failure> {
+        let header = |name: &str| response.headers().get(name)?.to_str().ok();
+        let offset = header(UPLOAD_OFFSET).and_then(|offset| offset.parse().ok());
+        let offset = offset.filter(|offset| *offset <= self.length);
+        let offset = offset.ok_or_else(|| self.strange("no offset of the upload"))?;
+        let tag = header(ETAG.as_str()).map(|tag| tag.trim_matches('"').parse());
+        let added = tag.transpose();
+        Ok(State { offset, added: added.map_err(|_error| self.strange("a tag of another kind"))? })
+    }
+
+    fn strange(&self, reason: &str) -> Failure {
+        Failure::Strange { url: self.uploader.client.url.clone(), reason: reason.to_owned() }
+    }
+
+    /// Where an earlier command stopped.
+    fn remembered(&self) -> Option<String> {
+        let path = fs::read_to_string(self.memory.as_ref()?).ok()?;
+        let path = path.strip_suffix('\n')?;
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '/';
+        let is_ours = path.starts_with("datasets/") && path.chars().all(plain);
+        is_ours.then(|| self.uploader.client.url.action(path))
+    }
+
+    /// Keeps where it is. Where that is not possible, an interrupted upload begins again.
+    fn remember(&self, address: &str) {
+        let (Some(memory), Some((_, path))) = (&self.memory, address.rsplit_once("/v1/")) else {
+            return;
+        };
+        super::private_file::replace(memory, format!("{path}\n").as_bytes()).ok();
+    }
+
+    fn forget(&self) {
+        if let Some(memory) = &self.memory {
+            fs::remove_file(memory).ok();
+        }
+    }
+}
+
+fn tus(request: RequestBuilder) -> RequestBuilder {
+    request.header(VERSION.0, VERSION.1)
+}
+
+/// Whether the server knows the upload no longer.
+fn is_gone(failure: &Failure) -> bool {
+    let Failure::Refused { status, .. } = failure else {
+        return false;
+    };
+    matches!(*status, StatusCode::NOT_FOUND | StatusCode::GONE)
+}
