@@ -15,6 +15,8 @@ mod bench;
 
 mod catalogue;
 
+mod certificate;
+
 mod check;
 
 mod check_progress;
@@ -178,6 +180,10 @@ struct ServerOptions {
     /// Address of the server.
     #[arg(long, env = "GRANARY_URL", default_value = "http://127.0.0.1:8000")]
     url: ServerUrl,
+    /// Certificates (PEM) of the authorities that are trusted to vouch for a server at an https
+    /// address; without it, those that the system trusts.
+    #[arg(long, value_name = "FILE", env = "GRANARY_CA_FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 /// Whether everything that was asked for was done.

@@ -43,6 +43,8 @@ pub struct Config {
     pub body_rate: u64,
     /// Bytes a second.
     pub scrub_rate: u64,
+    pub tls_certificate_file: Option<PathBuf>,
+    pub tls_key_file: Option<PathBuf>,
     pub shutdown_grace: Duration,
     pub log_filter: String,
     pub log_format: LogFormat,
@@ -71,6 +73,8 @@ impl Config {
             connections: 0,
             body_rate: 0,
             scrub_rate: 0,
+            tls_certificate_file: None,
+            tls_key_file: None,
             shutdown_grace: Duration::ZERO,
             log_filter: String::new(),
             log_format: LogFormat::Text,

@@ -48,7 +48,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let directory = in_background(move || BackupDirectory::open(&dest)).await??;
     let source = match &options.data {
         Some(data) => Source::of_directory(data).await?,
-        None => Source::of_server(Client::new(&options.server.url)?).await?,
+        None => Source::of_server(Client::new(&options.server)?).await?,
     };
     let counters = Arc::new(Counters::default());
     let progress = Progress::start(Arc::clone(&counters));

@@ -115,7 +115,7 @@ impl Catalogue {
     /// # Errors
     /// The stored login cannot be read, or the system's certificates.
     pub(crate) fn open(server: &ServerOptions, needed: &'static str) -> anyhow::Result<Self> {
-        Ok(Self { client: Client::new(&server.url)?, needed })
+        Ok(Self { client: Client::new(server)?, needed })
     }
 
     /// Name of the user that the requests are sent as, as far as it is known.

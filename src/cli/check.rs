@@ -83,7 +83,7 @@ async fn check_offline(options: &Options) -> anyhow::Result<CheckReportShape> {
 }
 
 async fn check_online(options: &Options) -> anyhow::Result<CheckReportShape> {
-    let client = Client::new(&options.server.url)?;
+    let client = Client::new(&options.server)?;
     let action = || client.url.action("store/check");
     let fields = serde_json::json!({ "deep": options.deep });
     let running: CheckShape = client.ask(client.http.get(action())).await?;

@@ -1,13 +1,16 @@
 //! Requests to a server: with a login, and with every failure put into words.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::{Context, ensure};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::ServerOptions;
 use super::failure::Failure;
 use super::retry::Patience;
 use super::server_url::ServerUrl;
@@ -39,9 +42,10 @@ impl Client {
     /// The way to a server, with the login that is at hand; nothing is sent yet.
     ///
     /// # Errors
-    /// The stored login cannot be read, or the system's certificates.
-    pub(crate) fn new(url: &ServerUrl) -> anyhow::Result<Self> {
-        let http = http_client(url)?;
+    /// The stored login cannot be read, or the trusted certificates.
+    pub(crate) fn new(server: &ServerOptions) -> anyhow::Result<Self> {
+        let ServerOptions { url, ca_file } = server;
+        let http = http_client(url, ca_file.as_deref())?;
         let session = Session::find(http.clone(), url.clone())?;
         Ok(Self { http, url: url.clone(), session, patience: Patience::USUAL })
     }
@@ -79,11 +83,15 @@ impl Client {
     }
 }
 
-/// The HTTP library, set up for a server.
+/// The HTTP library, set up for a server; `ca_file` holds the authorities that are trusted, in
+/// place of the system's.
 ///
 /// # Errors
-/// The system's certificates cannot be used.
-pub(crate) fn http_client(url: &ServerUrl) -> anyhow::Result<reqwest::Client> {
+/// The certificates cannot be used.
+pub(crate) fn http_client(
+    url: &ServerUrl,
+    ca_file: Option<&Path>,
+) -> anyhow::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("granary/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIME_MAX)
@@ -96,7 +104,21 @@ pub(crate) fn http_client(url: &ServerUrl) -> anyhow::Result<reqwest::Client> {
     if url.is_loopback() {
         builder = builder.no_proxy();
     }
+    if let Some(file) = ca_file {
+        builder = builder.tls_certs_only(authorities(file)?);
+    }
     Ok(builder.build()?)
+}
+
+fn authorities(file: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
+    let shown = file.display();
+    let text = std::fs::read(file);
+    let text = text.with_context(|| format!("cannot read the authorities in {shown}"))?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&text);
+    let certificates =
+        certificates.with_context(|| format!("{shown} holds no certificates in PEM form"))?;
+    ensure!(!certificates.is_empty(), "{shown} holds no certificate in PEM form");
+    Ok(certificates)
 }
 
 /// Reads a successful answer as JSON.

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use granary::config::{Config, example};
 
 use super::settings::Settings;
-use super::{Ending, say};
+use super::{Ending, certificate, say};
 
 /// Try and show the server's configuration.
 ///
@@ -38,6 +38,9 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Ending> {
         What::Check(settings) => {
             let loaded = settings.load()?;
             admin_password(&loaded.config)?;
+            if let Some(files) = certificate::Files::of(&loaded.config)? {
+                files.check()?;
+            }
             let given = loaded.count_given();
             let given = match given {
                 1 => "1 setting is".to_owned(),

@@ -63,7 +63,7 @@ struct Counts {
 
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let client = Client::new(&options.server.url)?;
+    let client = Client::new(&options.server)?;
     let old = client.dataset(&options.project, &options.old).await?;
     let new = client.dataset(&options.project, &options.new).await?;
     let detail = if options.no_metadata { Detail::Plain } else { Detail::WithMetadata };

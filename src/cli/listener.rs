@@ -18,10 +18,12 @@ use granary::Pace;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
@@ -57,6 +59,8 @@ pub(crate) struct Bounds {
     pub(crate) connections_max: usize,
     /// How long a connection may take to send a request's head, silence before it included.
     pub(crate) head_time_max: Duration,
+    /// How long the handshake of a connection with TLS may take.
+    pub(crate) handshake_time_max: Duration,
     /// What a client must take of an answer under way, while it is waited for.
     pub(crate) answer_pace: Pace,
 }
@@ -66,9 +70,30 @@ impl Default for Bounds {
         Self {
             connections_max: CONNECTIONS_MAX,
             head_time_max: Duration::from_secs(30),
+            // A few round trips and a signature, on the slowest of ways.
+            handshake_time_max: Duration::from_secs(10),
             // As little as of a body, but for twice the time: buffers on the way are large.
             answer_pace: Pace { span: Duration::from_mins(2), bytes: 32 << 10 },
         }
+    }
+}
+
+/// Where connections come from, and whether they are encrypted.
+pub(crate) struct Entrance {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+impl From<TcpListener> for Entrance {
+    fn from(listener: TcpListener) -> Self {
+        Self { listener, tls: None }
+    }
+}
+
+impl Entrance {
+    /// Connections that speak TLS, and what else they are shown.
+    pub(crate) fn with_tls(listener: TcpListener, tls: TlsAcceptor) -> Self {
+        Self { listener, tls: Some(tls) }
     }
 }
 
@@ -76,12 +101,13 @@ impl Default for Bounds {
 ///
 /// Returns the number of connections that were cut because they had not ended by then.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    entrance: impl Into<Entrance>,
     router: Router,
     mut stop: watch::Receiver<bool>,
     grace: Duration,
     bounds: Bounds,
 ) -> usize {
+    let Entrance { listener, tls } = entrance.into();
     let (room, idle) = (Arc::new(Semaphore::new(bounds.connections_max)), Arc::default());
     let mut connections = JoinSet::new();
     // Kept from one turn to the next, since it may hold a connection that waits for a place.
@@ -94,8 +120,9 @@ pub(crate) async fn serve(
                 match accepted {
                     Ok((stream, permit)) => {
                         let presence = Presence::new(&idle);
-                        let (router, stop) = (router.clone(), stop.clone());
-                        connections.spawn(hold(stream, permit, presence, router, stop, bounds));
+                        let connection =
+                            Connection { presence, router: router.clone(), stop: stop.clone(), bounds };
+                        connections.spawn(connection.hold(stream, tls.clone(), permit));
                     }
                     Err(error) => {
                         warn!(%error, "cannot take a connection");
@@ -144,40 +171,81 @@ async fn place(room: &Arc<Semaphore>, idle: &Idle) -> io::Result<OwnedSemaphoreP
     }
 }
 
-/// Serves one connection to its end.
-async fn hold(
-    stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
+/// One connection.
+struct Connection {
     presence: Arc<Presence>,
     router: Router,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
     bounds: Bounds,
-) {
-    // Answers are written whole, so waiting for more to send only delays them.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "cannot set up a connection");
-        return;
-    }
-    let builder = builder(bounds);
-    let requests = Arc::clone(&presence);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        answer(router.clone(), request, requests.begin())
-    });
-    let stream = TokioIo::new(Outflow::new(stream, bounds.answer_pace));
-    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
-    // The library by itself waits for ever for the bytes that tell the protocol, and for the next
-    // request of one that has many. Silence is neither a fault of ours nor worth a line.
-    let over = presence.over(bounds.head_time_max, bounds.answer_pace.span);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = over => return,
-        () = told(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+}
+
+impl Connection {
+    /// Serves it to its end, the handshake included if there is one.
+    async fn hold(
+        mut self,
+        stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        _permit: OwnedSemaphorePermit,
+    ) {
+        // Answers are written whole, so waiting for more to send only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "cannot set up a connection");
+            return;
         }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "a connection broke off");
+        let stream = Outflow::new(stream, self.bounds.answer_pace);
+        match tls {
+            None => self.serve(stream).await,
+            Some(tls) => {
+                if let Some(stream) = self.shake_hands(stream, &tls).await {
+                    self.serve(stream).await;
+                }
+            }
+        }
+    }
+
+    /// Encrypts the connection; while that is under way it counts as idle.
+    async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        stream: S,
+        tls: &TlsAcceptor,
+    ) -> Option<tokio_rustls::server::TlsStream<S>> {
+        let bounds = self.bounds;
+        let over = self.presence.over(bounds.handshake_time_max, bounds.answer_pace.span);
+        tokio::select! {
+            done = tls.accept(stream) => {
+                // What strangers try is no fault of ours.
+                done.inspect_err(|error| debug!(%error, "a TLS handshake failed")).ok()
+            }
+            () = over => None,
+            () = told(&mut self.stop) => None,
+        }
+    }
+
+    /// Answers the requests that come.
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(mut self, stream: S) {
+        let bounds = self.bounds;
+        let builder = builder(bounds);
+        let requests = Arc::clone(&self.presence);
+        let router = self.router;
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            answer(router.clone(), request, requests.begin())
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        // The library by itself waits for ever for the bytes that tell the protocol, and for the
+        // next request of one that has many. Silence is neither a fault of ours nor worth a line.
+        let over = self.presence.over(bounds.head_time_max, bounds.answer_pace.span);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = over => return,
+            () = told(&mut self.stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%error, "a connection broke off");
+        }
     }
 }
 

@@ -34,7 +34,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         password: password(&options.username, url.as_str())?,
         username: options.username,
     };
-    let tokens = obtain(&http_client(url)?, url, &credentials).await?;
+    let tokens =
+        obtain(&http_client(url, options.server.ca_file.as_deref())?, url, &credentials).await?;
     let session = StoredSession { username: credentials.username.clone(), refresh: tokens.refresh };
     file.store(url, session)?;
     say(format_args!(

@@ -43,7 +43,7 @@ pub(crate) struct Options {
 
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let client = Client::new(&options.server.url)?;
+    let client = Client::new(&options.server)?;
     let listed = match &options.dataset {
         Some(dataset) => list_files(&client, &options, dataset).await,
         None => list_datasets(&client, &options).await,

@@ -78,7 +78,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 
 async fn get(options: GetOptions) -> anyhow::Result<Ending> {
     let DatasetOptions { dataset, project, server } = &options.at;
-    let client = Client::new(&server.url)?;
+    let client = Client::new(server)?;
     let dataset = client.dataset(project, dataset).await?;
     if let Some(file) = &options.file {
         let address = client.url.metadata(dataset.pk, file);
@@ -119,7 +119,7 @@ async fn set(options: SetOptions) -> anyhow::Result<Ending> {
         let read = io::stdin().lock().read_to_string(&mut text);
         read.context("cannot read the metadata from standard input; it must be UTF-8")?;
     }
-    let client = Client::new(&server.url)?;
+    let client = Client::new(server)?;
     let dataset = client.dataset(project, dataset).await?;
     let address = client.url.metadata(dataset.pk, &options.file);
     client.send(client.http.post(address).json(&json!({ "metadata": text }))).await?;

@@ -78,7 +78,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         let what = format!("files in {} that are not in the dataset go", path.display());
         options.confirm.confirm(&what)?;
     }
-    let client = Arc::new(Client::new(&options.server.url)?);
+    let client = Arc::new(Client::new(&options.server)?);
     let dataset = client.dataset(&options.project, &options.dataset).await?;
     announce(&options, &dataset)?;
 

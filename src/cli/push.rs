@@ -104,7 +104,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         }
     }
 
-    let client = Arc::new(Client::new(&options.server.url)?);
+    let client = Arc::new(Client::new(&options.server)?);
     let (dataset, made) = found_or_made(&client, &options).await?;
     let preflight = match &dataset {
         Some(dataset) => Preflight::begin(&client, dataset).await?,

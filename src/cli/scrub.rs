@@ -26,7 +26,7 @@ pub(crate) struct Options {
 
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let client = Client::new(&options.server.url)?;
+    let client = Client::new(&options.server)?;
     let action = client.url.action("store/scrub");
     let request = if options.now { client.http.post(action) } else { client.http.get(action) };
     let scrub: ScrubShape = client.ask(request).await?;

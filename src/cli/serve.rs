@@ -16,8 +16,9 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use super::certificate;
 use super::config::{PASSWORD_VARIABLE, admin_password};
-use super::listener::{self, Bounds};
+use super::listener::{self, Bounds, Entrance};
 use super::purging::sweep_until;
 use super::settings::Settings;
 use super::{Ending, say};
@@ -98,7 +99,8 @@ async fn serve(
     uploads: Uploads,
     bounds: Bounds,
 ) -> anyhow::Result<()> {
-    // Before the first start, so that a start without an address leaves nobody's password behind.
+    // Before the first start, so that a start that comes to nothing leaves nobody's password behind.
+    let tls = certificate::Files::of(config)?.map(certificate::Files::acceptor).transpose()?;
     let listener = TcpListener::bind(config.listen).await;
     let listener = listener.with_context(|| {
         format!("cannot listen on {}; choose another address with --listen", config.listen)
@@ -119,9 +121,13 @@ async fn serve(
     if let Some(retention) = config.purge_after {
         tokio::spawn(sweep_until(stop.clone(), engine.clone(), retention));
     }
-    say(format_args!("granary listening on http://{address}"))?;
+    let (scheme, entrance) = match tls {
+        None => ("http", Entrance::from(listener)),
+        Some(tls) => ("https", Entrance::with_tls(listener, tls)),
+    };
+    say(format_args!("granary listening on {scheme}://{address}"))?;
     let grace = config.shutdown_grace;
-    let cut = listener::serve(listener, router, stop, grace, bounds).await;
+    let cut = listener::serve(entrance, router, stop, grace, bounds).await;
     if cut > 0 {
         warn!(connections = cut, "connections were cut that had not ended in time");
     }

@@ -72,7 +72,7 @@ impl StandIn {
         tokio::spawn(async move { axum::serve(listener, router).await });
 
         let url = url.parse().unwrap();
-        let http = http_client(&url).unwrap();
+        let http = http_client(&url, None).unwrap();
         let credentials =
             Credentials { username: "admin".to_owned(), password: "secret".to_owned() };
         let client = Client {

@@ -104,6 +104,25 @@ pub static SETTINGS: &[Setting] = &[
                 when `granary scrub --now` asks for it.",
     },
     Setting {
+        key: "tls.certificate_file",
+        older_variable: None,
+        default: None,
+        kind: Kind::File { place: |config| &mut config.tls_certificate_file },
+        about: "File with the server's certificate and those that lead from it to an authority \
+                (PEM). With it and its key the server speaks HTTPS, and nothing else, HTTP/1.1 and \
+                HTTP/2. Both files are looked at every two seconds, and connections that begin \
+                after a change get the new certificate; one that cannot be used is told in the log \
+                and leaves the old one in force.",
+    },
+    Setting {
+        key: "tls.key_file",
+        older_variable: None,
+        default: None,
+        kind: Kind::File { place: |config| &mut config.tls_key_file },
+        about: "File with the private key of the certificate (PEM: PKCS #8, SEC 1 or PKCS #1), for \
+                the server alone to read.",
+    },
+    Setting {
         key: "shutdown.grace",
         older_variable: None,
         default: Some("30s"),

@@ -14,6 +14,9 @@ mod check;
 /// Settings from everywhere, and what is said of wrong ones.
 mod config;
 
+/// Connections that are encrypted, and certificates that change.
+mod tls;
+
 /// Backups of a server that works, and the servers that come of them.
 mod backup;
 

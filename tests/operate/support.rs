@@ -76,7 +76,8 @@ impl Server {
             let read = announcements.read_line(&mut announced).unwrap();
             assert!(read > 0, "the server ended: {}", std::fs::read_to_string(&log).unwrap());
             let line = announced[from..].trim();
-            if let Some(address) = line.strip_prefix("granary listening on http://") {
+            let url = line.strip_prefix("granary listening on ");
+            if let Some((_scheme, address)) = url.and_then(|url| url.split_once("://")) {
                 break address.to_owned();
             }
         };

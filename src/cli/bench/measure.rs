@@ -115,7 +115,7 @@ async fn run(
         server.stop().await?;
         return Ok(run);
     }
-    let client = Client::new(&options.server.url)?;
+    let client = Client::new(&options.server)?;
     let durability = match options.durability.clone() {
         Some(durability) => durability,
         None => Target::durability_of(&client).await,

@@ -61,7 +61,7 @@ impl OwnServer {
         let url = url.context("the server ended before it listened; what it said stands above")?;
         let url = url.parse().context("the server names no address")?;
         let credentials = Credentials { username: "admin".to_owned(), password };
-        let http = http_client(&url)?;
+        let http = http_client(&url, None)?;
         let session = Session::with(http.clone(), url.clone(), credentials);
         let client = Client { http, url, session, patience: Patience::USUAL };
         Ok(Self { child, _directory: directory, client })

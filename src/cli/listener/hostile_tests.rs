@@ -19,7 +19,12 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// Bounds that nobody meets within a test.
 fn patient() -> Bounds {
-    Bounds { connections_max: 100, head_time_max: HOUR, answer_pace: Pace { span: HOUR, bytes: 0 } }
+    Bounds {
+        connections_max: 100,
+        head_time_max: HOUR,
+        handshake_time_max: HOUR,
+        answer_pace: Pace { span: HOUR, bytes: 0 },
+    }
 }
 
 /// A server, until it is dropped.
@@ -304,4 +309,33 @@ async fn an_answer_for_which_no_window_opens_is_cut_off() {
     stream.write_all(&[PREFACE, &shut, &asks(1)].concat()).await.unwrap();
     rest(&mut stream).await;
     server.serves().await;
+}
+
+#[tokio::test]
+async fn who_does_not_come_to_an_end_with_the_handshake_is_cut_off() {
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate.cert.der().clone()], key.into()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    let entrance = Entrance::with_tls(listener, TlsAcceptor::from(Arc::new(config)));
+    let bounds = Bounds { handshake_time_max: Duration::from_millis(20), ..patient() };
+    tokio::spawn(serve(entrance, Router::new(), stopped, Duration::ZERO, bounds));
+    // Nothing at all, and the beginning of a record that never comes.
+    for begun in [&b""[..], &[22, 3, 1, 2, 0]] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(begun).await.unwrap();
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+    // Somebody who takes it for a server without TLS learns so at once.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok();
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
 }
