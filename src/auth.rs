@@ -1,12 +1,16 @@
-//! Who somebody is: signed tokens and hashed passwords.
+//! Who somebody is: signed tokens, hashed passwords, and how often one may fail.
 //!
 //! Knows nothing of HTTP. The handlers of `http/auth.rs` and the extractor in `http/caller.rs`
 //! are its users, and so is the command line where it makes the first account.
+
+mod login_limits;
 
 mod password;
 
 mod token;
 
+pub use login_limits::LoginBounds;
+pub(crate) use login_limits::{LoginLimits, TooManyFailures};
 pub(crate) use password::{PASSWORD_LETTERS, Passwords};
 pub use password::{PasswordError, hash_password, made_up_password};
 pub(crate) use token::{TokenFault, TokenKind};

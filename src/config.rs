@@ -26,6 +26,8 @@ pub use load::{ConfigFaults, Given, Loaded, Origin, load};
 pub use setting::{Kind, Setting};
 pub use table::SETTINGS;
 
+use crate::{Networks, Origins};
+
 /// The values of all settings; what each means stands in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the table of settings documents each")]
@@ -43,8 +45,13 @@ pub struct Config {
     pub body_rate: u64,
     /// Bytes a second.
     pub scrub_rate: u64,
+    pub trusted_proxies: Networks,
     pub tls_certificate_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
+    pub cors_origins: Origins,
+    pub login_failures_per_account: u64,
+    pub login_failures_per_address: u64,
+    pub login_failure_window: Duration,
     pub shutdown_grace: Duration,
     pub log_filter: String,
     pub log_format: LogFormat,
@@ -73,8 +80,13 @@ impl Config {
             connections: 0,
             body_rate: 0,
             scrub_rate: 0,
+            trusted_proxies: Networks::default(),
             tls_certificate_file: None,
             tls_key_file: None,
+            cors_origins: Origins::default(),
+            login_failures_per_account: 0,
+            login_failures_per_address: 0,
+            login_failure_window: Duration::ZERO,
             shutdown_grace: Duration::ZERO,
             log_filter: String::new(),
             log_format: LogFormat::Text,

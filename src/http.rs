@@ -66,6 +66,8 @@ mod respond;
 
 mod routes;
 
+mod sender;
+
 mod sink;
 
 mod state;
@@ -82,15 +84,17 @@ mod wire;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::routes;
 
 use routes::{Route, Routes};
 
+pub use headers::Origins;
 pub use inflow::body_pace;
 pub use limits::BODY_BYTES_A_SECOND;
-pub use state::AppState;
+pub use sender::Peer;
+pub use state::{AppState, Outside};
 pub use wire::store as wire_of_store;
 
 /// The whole API as a router.
@@ -114,7 +118,7 @@ fn layered(router: Router<AppState>, state: AppState) -> Router {
         // Bodies have bounds of their own, see `body.rs` and the engine's.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(from_fn(headers::add))
+        .layer(from_fn_with_state(headers::Told::of(&state), headers::add))
         .layer(from_fn_with_state(state.body_pace(), inflow::watch))
         .with_state(state)
 }

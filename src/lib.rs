@@ -19,6 +19,8 @@ mod generated;
 
 mod http;
 
+mod networks;
+
 mod permission;
 
 mod private_file;
@@ -29,6 +31,10 @@ mod purge;
 
 pub use bootstrap::{FirstStart, bootstrap};
 pub use http::wire_of_store as store_shapes;
-pub use http::{AppState, BODY_BYTES_A_SECOND, body_pace, router, router_that_discards_uploads};
+pub use http::{
+    AppState, BODY_BYTES_A_SECOND, Origins, Outside, Peer, body_pace, router,
+    router_that_discards_uploads,
+};
+pub use networks::Networks;
 pub use pace::{Pace, Pacer};
 pub use purge::{Purge, Sweep};

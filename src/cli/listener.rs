@@ -14,7 +14,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
-use granary::Pace;
+use granary::{Pace, Peer};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -188,16 +188,19 @@ impl Connection {
         _permit: OwnedSemaphorePermit,
     ) {
         // Answers are written whole, so waiting for more to send only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%error, "cannot set up a connection");
-            return;
-        }
+        let peer = match stream.set_nodelay(true).and_then(|()| stream.peer_addr()) {
+            Ok(address) => Peer(address.ip()),
+            Err(error) => {
+                debug!(%error, "cannot set up a connection");
+                return;
+            }
+        };
         let stream = Outflow::new(stream, self.bounds.answer_pace);
         match tls {
-            None => self.serve(stream).await,
+            None => self.serve(stream, peer).await,
             Some(tls) => {
                 if let Some(stream) = self.shake_hands(stream, &tls).await {
-                    self.serve(stream).await;
+                    self.serve(stream, peer).await;
                 }
             }
         }
@@ -222,13 +225,17 @@ impl Connection {
     }
 
     /// Answers the requests that come.
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(mut self, stream: S) {
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        mut self,
+        stream: S,
+        peer: Peer,
+    ) {
         let bounds = self.bounds;
         let builder = builder(bounds);
         let requests = Arc::clone(&self.presence);
         let router = self.router;
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            answer(router.clone(), request, requests.begin())
+            answer(router.clone(), request, peer, requests.begin())
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
@@ -263,13 +270,15 @@ fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
 
 async fn answer(
     router: Router,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
+    peer: Peer,
     under_way: UnderWay,
 ) -> Result<Response<Answer>, Infallible> {
     let under_way = Arc::new(under_way);
     if !names_its_host(&request) {
         return Ok(no_host().map(|body| Answer::new(body, under_way)));
     }
+    request.extensions_mut().insert(peer);
     let request = request.map(|body| {
         if body.is_end_stream() {
             return Body::new(body);

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use granary::auth::load_or_create_key;
+use granary::auth::{LoginBounds, load_or_create_key};
 use granary::config::{Config, LogFormat};
-use granary::{AppState, FirstStart, body_pace, bootstrap, router, router_that_discards_uploads};
+use granary::{
+    AppState, FirstStart, Outside, body_pace, bootstrap, router, router_that_discards_uploads,
+};
 use granary_engine::{ArchiveLevel, Engine, EngineOptions, OpenError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -113,6 +115,7 @@ async fn serve(
     }
     let app = state(engine, &config.data).await?;
     let app = app.with_body_pace(body_pace(config.body_rate));
+    let app = app.with_outside(outside(config)?);
     let router = match uploads {
         Uploads::Kept => router(app),
         Uploads::Discarded => router_that_discards_uploads(app),
@@ -132,6 +135,19 @@ async fn serve(
         warn!(connections = cut, "connections were cut that had not ended in time");
     }
     Ok(())
+}
+
+fn outside(config: &Config) -> anyhow::Result<Outside> {
+    Ok(Outside {
+        is_encrypted: config.tls_certificate_file.is_some(),
+        origins: config.cors_origins.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        logins: LoginBounds {
+            per_account: u32::try_from(config.login_failures_per_account)?,
+            per_address: u32::try_from(config.login_failures_per_address)?,
+            window: config.login_failure_window,
+        },
+    })
 }
 
 /// What the first start says, and no other.

@@ -104,6 +104,22 @@ pub static SETTINGS: &[Setting] = &[
                 when `granary scrub --now` asks for it.",
     },
     Setting {
+        key: "trusted_proxies",
+        older_variable: None,
+        default: Some("none"),
+        kind: Kind::Other {
+            name: "NETWORKS",
+            expected: "none, or addresses and networks, such as 127.0.0.1, 10.0.0.0/8, fd00::/8",
+            read: |config, text| {
+                config.trusted_proxies = text.parse()?;
+                Ok(())
+            },
+        },
+        about: "Proxies that are believed when they say in `X-Forwarded-For` from where a request \
+                comes. Name those in front of the server, and no others: failed logins are counted \
+                by that address. What clients claim themselves is not believed.",
+    },
+    Setting {
         key: "tls.certificate_file",
         older_variable: None,
         default: None,
@@ -121,6 +137,59 @@ pub static SETTINGS: &[Setting] = &[
         kind: Kind::File { place: |config| &mut config.tls_key_file },
         about: "File with the private key of the certificate (PEM: PKCS #8, SEC 1 or PKCS #1), for \
                 the server alone to read.",
+    },
+    Setting {
+        key: "cors.origins",
+        older_variable: None,
+        default: Some("none"),
+        kind: Kind::Other {
+            name: "ORIGINS",
+            expected: "none, *, or origins such as https://data.example.org, http://localhost:3000",
+            read: |config, text| {
+                config.cors_origins = text.parse()?;
+                Ok(())
+            },
+        },
+        about: "Origins whose web pages may ask the server and see its answers (CORS); * lets every \
+                page. A page has no right but those of the token that it sends.",
+    },
+    Setting {
+        key: "login.failures_per_account",
+        older_variable: None,
+        default: Some("10"),
+        kind: Kind::Number {
+            min: 0,
+            max: 1_000_000,
+            place: |config| &mut config.login_failures_per_account,
+        },
+        about: "Failed logins of one user name, whether there is such a user or not, within \
+                login.failure_window; the next get 429 until time has passed. Good logins are not \
+                counted. 0 is no limit.",
+    },
+    Setting {
+        key: "login.failures_per_address",
+        older_variable: None,
+        default: Some("100"),
+        kind: Kind::Number {
+            min: 0,
+            max: 1_000_000,
+            place: |config| &mut config.login_failures_per_address,
+        },
+        about: "Failed logins from one address (of IPv6 the first 64 bits) within \
+                login.failure_window. 0 is no limit. Behind a proxy set trusted_proxies, or all \
+                clients count as one.",
+    },
+    Setting {
+        key: "login.failure_window",
+        older_variable: None,
+        default: Some("5m"),
+        kind: Kind::Time {
+            min: Duration::from_secs(1),
+            max: Duration::from_hours(24),
+            place: |config| &mut config.login_failure_window,
+        },
+        about: "The time in which all those failures may come again: after them, one each time that \
+                its part of the window has passed.",
     },
     Setting {
         key: "shutdown.grace",
@@ -176,6 +245,7 @@ mod tests {
 
     use super::*;
     use crate::BODY_BYTES_A_SECOND;
+    use crate::auth::LoginBounds;
     use crate::config::Config;
     use granary_engine::limits::{ARCHIVES_MAX, SCRUB_BYTES_PER_SECOND};
 
@@ -192,6 +262,10 @@ mod tests {
         }
         assert_eq!(usize::try_from(config.archives).unwrap(), ARCHIVES_MAX);
         assert_eq!(config.body_rate, BODY_BYTES_A_SECOND);
+        let LoginBounds { per_account, per_address, window } = LoginBounds::default();
+        assert_eq!(config.login_failures_per_account, u64::from(per_account));
+        assert_eq!(config.login_failures_per_address, u64::from(per_address));
+        assert_eq!(config.login_failure_window, window);
         assert_eq!(config.scrub_rate, SCRUB_BYTES_PER_SECOND);
     }
 

@@ -8,8 +8,9 @@ use granary_engine::model::{User, UserPatch};
 use super::body::Incoming;
 use super::caller::NodeChecked;
 use super::error::ApiError;
-use super::openapi::failures::{FieldsBody, Growing};
+use super::openapi::failures::{FieldsBody, Growing, Throttled};
 use super::respond::json;
+use super::sender::Sender;
 use super::state::AppState;
 use super::wire::auth::{
     AccessToken, AnyToken, Credentials, NewPassword, PasswordFields, RefreshToken, Tokens, Verified,
@@ -19,29 +20,46 @@ use crate::permission::{Action, Object, Principal, allow};
 
 /// Logs a user in.
 ///
-/// A wrong password, an unknown and a deactivated user look alike and take the same time.
+/// A wrong password, an unknown and a deactivated user look alike and take the same time. Failed
+/// logins are counted, by the name that was tried and by the address that they came from.
 #[utoipa::path(
     post,
     path = "/v1/auth/obtain",
     request_body = Credentials,
-    responses((status = OK, description = "The tokens.", body = Tokens), FieldsBody),
+    responses((status = OK, description = "The tokens.", body = Tokens), FieldsBody, Throttled),
     security(()),
 )]
 pub(crate) async fn obtain(
     State(app): State<AppState>,
     _: NodeChecked,
+    Sender(address): Sender,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let credentials = Credentials::read(incoming.fields(&app).await?)?;
-    let user = app.snapshot()?.user_by_name(&credentials.username)?;
-    let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let matches = app.passwords().verify(credentials.password, hash).await?;
-    let user =
-        user.filter(|user| matches && user.is_active).ok_or_else(ApiError::no_active_account)?;
+    let attempt = app.login_limits().begin(&credentials.username, address);
+    let attempt = attempt.map_err(ApiError::too_many_failures)?;
+    let user = match account(&app, credentials).await {
+        Ok(Some(user)) => user,
+        Ok(None) => return Err(ApiError::no_active_account()),
+        Err(error) => {
+            // Nobody looked at the password.
+            attempt.forgive();
+            return Err(error);
+        }
+    };
+    attempt.forgive();
     let tokens = tokens(&app, &user)?;
     let node = None;
     app.touch(&Principal::User { user: Box::new(user), node });
     json(StatusCode::OK, &tokens)
+}
+
+/// The active user whose name and password these are.
+async fn account(app: &AppState, credentials: Credentials) -> Result<Option<User>, ApiError> {
+    let user = app.snapshot()?.user_by_name(&credentials.username)?;
+    let hash = user.as_ref().map(|user| user.password_hash.clone());
+    let matches = app.passwords().verify(credentials.password, hash).await?;
+    Ok(user.filter(|user| matches && user.is_active))
 }
 
 /// Gives a fresh access token for a refresh token.
@@ -98,20 +116,21 @@ pub(crate) async fn verify(
 
 /// Changes one's own password, which ends every token from before; answers with new ones.
 ///
-/// For everybody who is logged in and knows their password. Administrators set the passwords of
-/// others by changing the user.
+/// For everybody who is logged in and knows their password; wrong ones count as failed logins.
+/// Administrators set the passwords of others by changing the user.
 #[utoipa::path(
     post,
     path = "/v1/auth/password",
     request_body = PasswordFields,
     responses(
         (status = OK, description = "Tokens of the new password.", body = Tokens),
-        Growing, FieldsBody,
+        Growing, FieldsBody, Throttled,
     ),
 )]
 pub(crate) async fn change_password(
     State(app): State<AppState>,
     principal: Principal,
+    Sender(address): Sender,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let allowed = allow(&app.snapshot()?, &principal, Action::ChangePassword, Object::Server)?;
@@ -119,8 +138,15 @@ pub(crate) async fn change_password(
         return Err(ApiError::not_logged_in());
     };
     let NewPassword { old, new } = NewPassword::read(incoming.fields(&app).await?)?;
-    if !app.passwords().verify(old, Some(user.password_hash)).await? {
-        return Err(NewPassword::wrong_old());
+    let attempt = app.login_limits().begin(&user.username, address);
+    let attempt = attempt.map_err(ApiError::too_many_failures)?;
+    match app.passwords().verify(old, Some(user.password_hash)).await {
+        Ok(true) => attempt.forgive(),
+        Ok(false) => return Err(NewPassword::wrong_old()),
+        Err(error) => {
+            attempt.forgive();
+            return Err(error.into());
+        }
     }
     let password_hash = Some(app.passwords().hash(new).await?);
     let patch = UserPatch { password_hash, ..UserPatch::default() };

@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use granary_engine::ReadError;
 use granary_engine::model::Digest;
 
-use crate::auth::TokenFault;
+use crate::auth::{TokenFault, TooManyFailures};
 
 use shape::Shape;
 pub(crate) use shape::{CodedDetail, Detail, Fault, FieldErrors, TokenMessage, TokenRefusal};
@@ -245,6 +245,15 @@ impl ApiError {
             Ok(value) => error.with_header(CONTENT_RANGE, value),
             Err(_) => error,
         }
+    }
+
+    /// 429: too many logins failed.
+    pub(crate) fn too_many_failures(refused: TooManyFailures) -> Self {
+        // A moment too early would be refused again.
+        let seconds = refused.retry_after.as_secs() + 1;
+        let text = format!("Too many logins failed; try again in {seconds} s.");
+        Self::detail(StatusCode::TOO_MANY_REQUESTS, text)
+            .with_header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// 503: nothing was done, or its outcome is unknown; another try makes sense.

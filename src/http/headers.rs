@@ -1,18 +1,23 @@
 //! Headers that every answer has, whatever made it: what browsers may do with it, and which methods
 //! its path has.
 
+use std::str::FromStr;
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
-    ORIGIN, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONTENT_SECURITY_POLICY, ORIGIN, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::respond::empty;
+use super::state::{AppState, Outside};
 
 const ALWAYS: [(HeaderName, &str); 4] = [
     (VARY, "Accept, Origin"),
@@ -21,39 +26,116 @@ const ALWAYS: [(HeaderName, &str); 4] = [
     (REFERRER_POLICY, "same-origin"),
 ];
 
-/// Any page may ask: nothing here is proved by a cookie that a browser would add by itself.
-const CROSS_ORIGIN: [(HeaderName, &str); 2] = [
-    (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-    (
-        ACCESS_CONTROL_EXPOSE_HEADERS,
-        "accept-ranges, allow, content-disposition, content-range, etag, link",
-    ),
-];
+/// Of what has no policy of its own: a file that somebody stored is never a page of this server,
+/// whatever is in it.
+const POLICY: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
+
+/// With TLS: a browser that was here comes with TLS again, for a year.
+const COME_ENCRYPTED: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// What pages of other origins may see of an answer, beside what they may of any.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "accept-ranges, allow, content-digest, content-disposition, content-range, etag, link, \
+     location, repr-digest, retry-after, x-request-id",
+);
 
 const PREFLIGHT: [(HeaderName, &str); 3] = [
     (ACCESS_CONTROL_ALLOW_METHODS, "DELETE, GET, OPTIONS, PATCH, POST, PUT"),
     (
         ACCESS_CONTROL_ALLOW_HEADERS,
-        "accept, authorization, content-disposition, content-type, if-match, if-none-match, if-range, \
-         node-id, range, user-agent, x-requested-with",
+        "accept, authorization, content-digest, content-disposition, content-type, if-match, \
+         if-none-match, if-range, node-id, range, repr-digest, user-agent, x-requested-with",
     ),
     (ACCESS_CONTROL_MAX_AGE, "86400"),
 ];
 
+/// Origins whose pages a browser lets ask this server. What a page may do there is what its user's
+/// token may: nothing is proved by a cookie, which a browser would add by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Origins {
+    /// None but our own.
+    #[default]
+    None,
+    /// Every one.
+    Any,
+    /// These, as browsers write them: `https://example.org`.
+    These(Vec<HeaderValue>),
+}
+
+impl FromStr for Origins {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "none" => Ok(Self::None),
+            "*" => Ok(Self::Any),
+            list => list
+                .split(',')
+                .map(|part| origin(part.trim()))
+                .collect::<Result<_, _>>()
+                .map(Self::These),
+        }
+    }
+}
+
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let wrong = || format!("'{text}' is no origin");
+    let uri: Uri = text.parse().map_err(|_no_uri| wrong())?;
+    let authority = uri.authority().ok_or_else(wrong)?;
+    // As browsers write it: in small letters, without a path or a slash.
+    let written = format!("{}://{authority}", uri.scheme_str().unwrap_or_default());
+    if written.to_lowercase() != text.to_lowercase() {
+        return Err(wrong());
+    }
+    HeaderValue::try_from(written.to_lowercase()).map_err(|_no_value| wrong())
+}
+
+impl Origins {
+    /// What a request of this origin is told of who may ask.
+    fn allowing(&self, origin: &HeaderValue) -> Option<HeaderValue> {
+        match self {
+            Self::None => None,
+            Self::Any => Some(HeaderValue::from_static("*")),
+            Self::These(origins) => origins.contains(origin).then(|| origin.clone()),
+        }
+    }
+}
+
+/// What the headers depend on.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    is_encrypted: bool,
+    origins: Arc<Origins>,
+}
+
+impl Told {
+    /// As the configuration has it.
+    pub(super) fn of(app: &AppState) -> Self {
+        let Outside { is_encrypted, origins, .. } = app.outside();
+        Self { is_encrypted: *is_encrypted, origins: Arc::new(origins.clone()) }
+    }
+}
+
 /// Adds the headers.
-pub(crate) async fn add(request: Request, next: Next) -> Response {
-    let cross_origin = request.headers().contains_key(ORIGIN);
-    let preflight = cross_origin
-        && request.method() == Method::OPTIONS
+pub(crate) async fn add(State(told): State<Told>, request: Request, next: Next) -> Response {
+    let origin = request.headers().get(ORIGIN);
+    let allowing = origin.and_then(|origin| told.origins.allowing(origin));
+    let preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     put(headers, &ALWAYS);
-    if cross_origin {
-        put(headers, &CROSS_ORIGIN);
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
+    if told.is_encrypted {
+        headers.insert(STRICT_TRANSPORT_SECURITY, COME_ENCRYPTED);
     }
-    if preflight {
-        put(headers, &PREFLIGHT);
+    if let Some(allowing) = allowing {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowing);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        if preflight {
+            put(headers, &PREFLIGHT);
+        }
     }
     response
 }
@@ -82,4 +164,26 @@ pub(crate) async fn other_method(method: Method) -> Response {
 /// What an unknown path answers.
 pub(crate) async fn no_route() -> ApiError {
     ApiError::no_route()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_as_browsers_write_them() {
+        let origins: Origins = "https://Data.example.org, http://localhost:3000".parse().unwrap();
+        let allowing = |origin: &'static str| origins.allowing(&HeaderValue::from_static(origin));
+        for known in ["https://data.example.org", "http://localhost:3000"] {
+            assert_eq!(allowing(known).unwrap(), known);
+        }
+        for other in ["http://data.example.org", "https://example.org", "null", "http://localhost"]
+        {
+            assert_eq!(allowing(other), None, "{other}");
+        }
+        for wrong in ["", "example.org", "https://example.org/", "https://a.b/c", "*,*", "https://"]
+        {
+            wrong.parse::<Origins>().unwrap_err();
+        }
+    }
 }

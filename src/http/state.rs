@@ -7,12 +7,14 @@ use granary_engine::{Engine, Health, ReadError, Snapshot, Spool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
+use super::headers::Origins;
 use super::inflow::usual_pace;
 use super::kept_backups::KeptBackups;
 use super::limits::{LARGE_BODIES_MAX, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX};
 use super::refused_uploads::RefusedUploads;
-use crate::auth::{PasswordError, Passwords, TokenKey};
+use crate::auth::{LoginBounds, LoginLimits, PasswordError, Passwords, TokenKey};
 use crate::checks::Checks;
+use crate::networks::Networks;
 use crate::pace::Pace;
 use crate::permission::{Allowed, Principal};
 
@@ -33,6 +35,21 @@ pub struct AppState {
     body_pace: Pace,
     checks: Checks,
     refused_uploads: RefusedUploads,
+    outside: Arc<Outside>,
+    login_limits: LoginLimits,
+}
+
+/// How the server faces those outside.
+#[derive(Debug, Clone, Default)]
+pub struct Outside {
+    /// Whether connections are encrypted.
+    pub is_encrypted: bool,
+    /// Pages of which other origins may ask.
+    pub origins: Origins,
+    /// Proxies that are believed when they say whom they speak for.
+    pub trusted_proxies: Networks,
+    /// How often logins may fail.
+    pub logins: LoginBounds,
 }
 
 impl AppState {
@@ -52,6 +69,8 @@ impl AppState {
             body_pace: usual_pace(),
             checks: Checks::default(),
             refused_uploads: RefusedUploads::default(),
+            outside: Arc::default(),
+            login_limits: LoginLimits::new(LoginBounds::default()),
         })
     }
 
@@ -59,6 +78,25 @@ impl AppState {
     #[must_use]
     pub fn with_body_pace(self, body_pace: Pace) -> Self {
         Self { body_pace, ..self }
+    }
+
+    /// Faces those outside in another way than the usual one.
+    #[must_use]
+    pub fn with_outside(self, outside: Outside) -> Self {
+        let login_limits = LoginLimits::new(outside.logins);
+        Self { outside: Arc::new(outside), login_limits, ..self }
+    }
+
+    pub(super) fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    pub(super) fn trusted_proxies(&self) -> &Networks {
+        &self.outside.trusted_proxies
+    }
+
+    pub(crate) fn login_limits(&self) -> &LoginLimits {
+        &self.login_limits
     }
 
     pub(super) fn body_pace(&self) -> Pace {

@@ -1,6 +1,10 @@
+use std::time::Duration;
+
+use granary::Outside;
+use granary::auth::LoginBounds;
 use serde_json::{Value, json};
 
-use crate::support::{PASSWORD, Server, bearer, new_store};
+use crate::support::{Answer, Client, PASSWORD, Server, bearer, new_store};
 
 #[tokio::test]
 async fn a_login_gives_tokens_that_open_and_renew() {
@@ -290,4 +294,78 @@ async fn everybody_changes_their_own_password_with_the_old_one() {
         let credentials = json!({"username": "ann", "password": password});
         server.anonymous().post("/v1/auth/obtain", &credentials).await.is(status);
     }
+}
+
+async fn try_login(client: &Client, username: &str, password: &str) -> Answer {
+    let credentials = json!({"username": username, "password": password});
+    client.post("/v1/auth/obtain", &credentials).await
+}
+
+/// Bounds that do not end within a test.
+fn bounds(per_account: u32, per_address: u32) -> Outside {
+    let logins = LoginBounds { per_account, per_address, window: Duration::from_hours(24) };
+    let trusted_proxies = "127.0.0.1".parse().unwrap();
+    Outside { logins, trusted_proxies, ..Outside::default() }
+}
+
+#[tokio::test]
+async fn an_account_that_failed_too_often_has_to_wait_whether_it_is_there_or_not() {
+    let server = Server::start().await.turned(bounds(3, 0));
+    let nobody = server.anonymous();
+    let mut refusals = Vec::new();
+    for username in ["admin", "nobody"] {
+        for place in ["10.0.0.1", "10.0.0.2", "10.0.0.3"] {
+            try_login(&nobody.at(place), username, "wrong").await.is(401);
+        }
+        // The right password is not looked at either, or it could be found by trying on.
+        let refused = try_login(&nobody, username, PASSWORD).await.is(429);
+        let wait: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((1..=8 * 3600).contains(&wait), "{wait}");
+        refusals.push((refused.headers.len(), refused.detail(429).replace(char::is_numeric, "")));
+    }
+    assert_eq!(refusals[0], refusals[1]);
+    assert_eq!(refusals[0].1, "Too many logins failed; try again in  s.");
+}
+
+#[tokio::test]
+async fn who_is_logged_in_or_logs_in_well_is_not_counted() {
+    let server = Server::start().await;
+    server.add_user("other").await;
+    let admin = server.admin().await;
+    let tokens = server.tokens("admin").await;
+    let server = server.turned(bounds(2, 0));
+    let nobody = server.anonymous();
+    for _ in 0..5 {
+        try_login(&nobody, "admin", PASSWORD).await.is(200);
+    }
+    for _ in 0..2 {
+        try_login(&nobody, "admin", "wrong").await.is(401);
+    }
+    try_login(&nobody, "admin", PASSWORD).await.is(429);
+    try_login(&nobody, "other", PASSWORD).await.is(200);
+    let renewed = nobody.post("/v1/auth/refresh", &json!({"refresh": tokens["refresh"]})).await;
+    let renewed = renewed.json(200);
+    let user = nobody.with("Authorization", bearer(&renewed["access"]));
+    user.post("/v1/users/list", &json!({})).await.is(200);
+    admin.post("/v1/users/list", &json!({})).await.is(200);
+}
+
+#[tokio::test]
+async fn an_address_that_failed_too_often_has_to_wait_and_cannot_claim_another() {
+    let server = Server::start().await.turned(bounds(0, 3));
+    let client = server.anonymous().at("10.0.0.1");
+    for name in ["a", "b", "c"] {
+        try_login(&client, name, "wrong").await.is(401);
+    }
+    try_login(&client, "admin", PASSWORD).await.is(429);
+    let claims = client.with("X-Forwarded-For", "10.9.9.9");
+    try_login(&claims, "admin", PASSWORD).await.is(429);
+    try_login(&client.at("10.0.0.2"), "admin", PASSWORD).await.is(200);
+    // Of a proxy that is trusted, the clients count each for itself.
+    let proxied = |address: &str| client.at("127.0.0.1").with("X-Forwarded-For", address);
+    for name in ["a", "b", "c"] {
+        try_login(&proxied("192.0.2.1"), name, "wrong").await.is(401);
+    }
+    try_login(&proxied("192.0.2.1"), "admin", PASSWORD).await.is(429);
+    try_login(&proxied("192.0.2.2"), "admin", PASSWORD).await.is(200);
 }

@@ -1,6 +1,8 @@
+use axum::http::HeaderValue;
+use granary::{Origins, Outside};
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::{Answer, Server};
 
 #[tokio::test]
 async fn every_answer_has_the_headers_of_care() {
@@ -19,8 +21,29 @@ async fn every_answer_has_the_headers_of_care() {
         assert_eq!(answer.header("referrer-policy"), "same-origin");
         assert_eq!(answer.header("vary"), "Accept, Origin");
         assert_eq!(answer.header("content-type"), "application/json");
+        let policy = "default-src 'none'; frame-ancestors 'none'; sandbox";
+        assert_eq!(answer.header("content-security-policy"), policy);
+        assert_eq!(answer.header("strict-transport-security"), "");
         assert_eq!(answer.header("access-control-allow-origin"), "");
     }
+    let encrypted = server.turned(Outside { is_encrypted: true, ..Outside::default() });
+    let answer = encrypted.anonymous().get("/livez").await;
+    assert_eq!(answer.header("strict-transport-security"), "max-age=31536000");
+}
+
+#[tokio::test]
+async fn a_stored_page_is_no_page_of_this_server() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("pages").await;
+    dataset.add("evil.html", "<script>alert(1)</script>").await.is(200);
+    let path = dataset.path("/files/evil.html?content_type=guess");
+    let answer = dataset.client.get(&path).await.is(200);
+    assert!(answer.header("content-type").starts_with("text/html"));
+    assert!(answer.header("content-security-policy").contains("sandbox"));
+    // The page that browses the API has a policy that lets it work, and nobody frame it.
+    let policy = server.anonymous().get("/docs").await;
+    let policy = policy.header("content-security-policy");
+    assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"));
 }
 
 #[tokio::test]
@@ -78,16 +101,42 @@ async fn every_answer_of_a_known_path_says_what_the_path_allows() {
     assert_eq!(server.anonymous().get("/nowhere").await.header("allow"), "");
 }
 
-#[tokio::test]
-async fn browsers_of_other_origins_may_ask() {
-    let server = Server::start().await;
-    let page = server.anonymous().with("Origin", "https://example.org");
+/// What a page of an origin is told: of an answer, and before it asks.
+async fn told_across(server: &Server, origin: &str) -> [Answer; 2] {
+    let page = server.anonymous().with("Origin", origin);
     let answer = page.post("/v1/datasets/list", &json!({})).await.is(200);
-    assert_eq!(answer.header("access-control-allow-origin"), "*");
     let preflight = page.with("Access-Control-Request-Method", "POST");
-    let answer = preflight.send("OPTIONS", "/v1/datasets/1/files/a", "").await.is(200);
-    assert!(answer.header("access-control-allow-methods").contains("PATCH"));
-    assert!(answer.header("access-control-allow-headers").contains("authorization"));
+    [answer, preflight.send("OPTIONS", "/v1/datasets/1/files/a", "").await.is(200)]
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_ask_if_the_configuration_lets_them() {
+    let mut server = Server::start().await;
+    let (known, other) = ("https://example.org", "https://example.com");
+    let these = Origins::These(vec![HeaderValue::from_static("https://example.org")]);
+    for (origins, to_known, to_other) in
+        [(Origins::None, "", ""), (Origins::Any, "*", "*"), (these, known, "")]
+    {
+        server = server.turned(Outside { origins, ..Outside::default() });
+        for (origin, expected) in [(known, to_known), (other, to_other)] {
+            for answer in told_across(&server, origin).await {
+                assert_eq!(answer.header("access-control-allow-origin"), expected);
+                assert_eq!(answer.header("vary"), "Accept, Origin");
+                assert_eq!(answer.header("access-control-allow-credentials"), "");
+                let exposed = answer.header("access-control-expose-headers");
+                assert_eq!(exposed.contains("content-disposition"), !expected.is_empty());
+            }
+        }
+    }
+    let [answer, preflight] = told_across(&server, known).await;
+    assert_eq!(answer.header("access-control-allow-methods"), "");
+    assert!(preflight.header("access-control-allow-methods").contains("PATCH"));
+    for wanted in ["authorization", "node-id", "content-disposition", "range", "if-range"] {
+        assert!(preflight.header("access-control-allow-headers").contains(wanted), "{wanted}");
+    }
+    let [_, refused] = told_across(&server, other).await;
+    assert_eq!(refused.header("access-control-allow-methods"), "");
+    assert_eq!(refused.header("access-control-allow-headers"), "");
 }
 
 #[tokio::test]

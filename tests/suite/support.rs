@@ -1,9 +1,11 @@
 //! A server over a store in a temporary directory, and clients that read as a story.
 
+use std::net::IpAddr;
+
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use granary::{AppState, bootstrap, router};
+use granary::{AppState, Outside, Peer, bootstrap, router};
 use granary_engine::model::{PermissionLevel, TeamId, UserId};
 use granary_engine::{Engine, EngineOptions};
 use http_body_util::BodyExt;
@@ -40,10 +42,21 @@ impl Server {
         Self::over(engine, directory)
     }
 
+    /// The same server, facing those outside in another way.
+    pub(crate) fn turned(self, outside: Outside) -> Self {
+        Self::facing(self.engine, self.directory, outside)
+    }
+
     /// A server over a store that is there and usable.
     pub(crate) fn over(engine: Engine, directory: TempDir) -> Self {
+        Self::facing(engine, directory, Outside::default())
+    }
+
+    /// A server over such a store that faces those outside so.
+    pub(crate) fn facing(engine: Engine, directory: TempDir, outside: Outside) -> Self {
         let key = granary::auth::load_or_create_key(directory.path()).unwrap();
-        let router = router(AppState::new(engine.clone(), key).unwrap());
+        let state = AppState::new(engine.clone(), key).unwrap();
+        let router = router(state.with_outside(outside));
         let (project, team) = {
             let snapshot = engine.snapshot().unwrap();
             let project = snapshot.projects().unwrap().next().unwrap().unwrap();
@@ -54,7 +67,7 @@ impl Server {
 
     /// Somebody without a login.
     pub(crate) fn anonymous(&self) -> Client {
-        Client { router: self.router.clone(), headers: Vec::new() }
+        Client { router: self.router.clone(), headers: Vec::new(), peer: None }
     }
 
     /// Somebody logged in.
@@ -143,6 +156,7 @@ pub(crate) fn bearer(token: &Value) -> String {
 pub(crate) struct Client {
     router: Router,
     headers: Vec<(&'static str, String)>,
+    peer: Option<IpAddr>,
 }
 
 impl Client {
@@ -153,10 +167,18 @@ impl Client {
         client
     }
 
+    /// The same client, at this address.
+    pub(crate) fn at(&self, address: &str) -> Self {
+        Self { peer: Some(address.parse().unwrap()), ..self.clone() }
+    }
+
     pub(crate) async fn send(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in &self.headers {
             request = request.header(*name, value);
+        }
+        if let Some(address) = self.peer {
+            request = request.extension(Peer(address));
         }
         let request = request.body(body.into()).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();

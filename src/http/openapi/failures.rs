@@ -14,7 +14,8 @@ use crate::http::error::{CodedDetail, Detail, Fault, FieldErrors, TokenMessage, 
 
 use table::{
     ALL, BAD_FIELDS, BAD_PARAMETERS, BAD_REQUEST, FAULT, FORBIDDEN, FULL, NOT_FOUND, TAKEN,
-    TOO_LARGE, TOO_SLOW, UNAUTHORIZED, UNAVAILABLE, UNKNOWN_PARAMETERS, UNSUPPORTED,
+    TOO_LARGE, TOO_MANY_FAILURES, TOO_SLOW, UNAUTHORIZED, UNAVAILABLE, UNKNOWN_PARAMETERS,
+    UNSUPPORTED,
 };
 pub(crate) use table::{Failure, NOT_ACCEPTABLE, OUTSIDE, OVERTAKEN};
 
@@ -104,6 +105,15 @@ pub(crate) struct FieldsBody;
 impl IntoResponses for FieldsBody {
     fn responses() -> Responses {
         set(&[BAD_FIELDS, TOO_SLOW, TOO_LARGE, UNSUPPORTED])
+    }
+}
+
+/// Of logins.
+pub(crate) struct Throttled;
+
+impl IntoResponses for Throttled {
+    fn responses() -> Responses {
+        set(&[TOO_MANY_FAILURES])
     }
 }
 

@@ -151,6 +151,16 @@ pub(crate) const UNKNOWN_PARAMETERS: Failure = Failure {
     example: r#"{"detail": "Unknown parameters: foo=bar"}"#,
 };
 
+pub(crate) const TOO_MANY_FAILURES: Failure = Failure {
+    status: "429",
+    name: "TooManyFailures",
+    says: "Too many logins failed, of this user name or from this address; the password was not \
+           looked at.",
+    shapes: DETAIL,
+    header: Some(("Retry-After", Type::Integer, "Seconds after which to try again.")),
+    example: r#"{"detail": "Too many logins failed; try again in 30 s."}"#,
+};
+
 pub(crate) const FAULT: Failure = Failure {
     status: "500",
     name: "Fault",
@@ -179,7 +189,7 @@ pub(crate) const FULL: Failure = Failure {
     example: r#"{"detail": "There is no space left on the disk of the data directory."}"#,
 };
 
-pub(crate) const ALL: [Failure; 17] = [
+pub(crate) const ALL: [Failure; 18] = [
     BAD_REQUEST,
     BAD_FIELDS,
     BAD_PARAMETERS,
@@ -194,6 +204,7 @@ pub(crate) const ALL: [Failure; 17] = [
     UNSUPPORTED,
     OUTSIDE,
     UNKNOWN_PARAMETERS,
+    TOO_MANY_FAILURES,
     FAULT,
     UNAVAILABLE,
     FULL,

@@ -1,0 +1,262 @@
+//! How often a login may fail: by account and by address, in memory that does not grow.
+//!
+//! The `governor` crate decides (GCRA: so many at once, then one as time goes by); the places that
+//! it counts in are a table of fixed size, which names and addresses share by a keyed hash. So
+//! nobody makes the table grow by trying names, nor knows which names share a place; two that do
+//! share their failures. Attempts are charged before the password is looked at, so that many at
+//! once cannot slip through, and good ones get their charge back: only failures are counted.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::clock::{Clock, MonotonicClock};
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::{Quota, RateLimiter};
+
+/// Places that failures are counted in, 8 bytes each, for accounts and for addresses: with a
+/// thousand accounts under attack, one in 64 others shares the place of one of them.
+const PLACES: usize = 1 << 16;
+
+/// Bits of an IPv6 address that tell one customer from another; the rest is theirs to choose.
+const IPV6_PREFIX_BITS: u32 = 64;
+
+/// How many logins may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoginBounds {
+    /// Failures of one account within the window; with 0 they are not counted.
+    pub per_account: u32,
+    /// Failures from one address within the window; with 0 they are not counted.
+    pub per_address: u32,
+    /// The time in which all of them may come again, one by one.
+    pub window: Duration,
+}
+
+impl Default for LoginBounds {
+    fn default() -> Self {
+        Self { per_account: 10, per_address: 100, window: Duration::from_mins(5) }
+    }
+}
+
+/// Too many logins failed; nothing was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooManyFailures {
+    /// After which another attempt is looked at, if nobody else makes one.
+    pub(crate) retry_after: Duration,
+}
+
+/// Counts the failures; clones count together.
+#[derive(Debug, Clone)]
+pub(crate) struct LoginLimits(Arc<Limits>);
+
+#[derive(Debug)]
+struct Limits {
+    accounts: Option<Limit>,
+    addresses: Option<Limit>,
+    hash: RandomState,
+}
+
+/// An attempt that is charged; it stays so unless it is forgiven.
+#[derive(Debug)]
+#[must_use = "an attempt that was a good one must be forgiven"]
+pub(crate) struct Attempt<'a> {
+    charges: Vec<(&'a Limit, usize)>,
+}
+
+impl Attempt<'_> {
+    /// It did not fail: the charge is taken back.
+    pub(crate) fn forgive(self) {
+        for (limit, place) in self.charges {
+            limit.take_back(place);
+        }
+    }
+}
+
+impl LoginLimits {
+    pub(crate) fn new(bounds: LoginBounds) -> Self {
+        let limit = |failures| Limit::new(NonZeroU32::new(failures)?, bounds.window);
+        let (accounts, addresses) = (limit(bounds.per_account), limit(bounds.per_address));
+        Self(Arc::new(Limits { accounts, addresses, hash: RandomState::new() }))
+    }
+
+    /// Charges an attempt to the account, whether it is there or not, and to the address.
+    ///
+    /// # Errors
+    /// One of them has had its failures; nothing is charged then.
+    pub(crate) fn begin(
+        &self,
+        username: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Attempt<'_>, TooManyFailures> {
+        let Limits { accounts, addresses, hash } = &*self.0;
+        let account = accounts.as_ref().map(|limit| (limit, place(hash.hash_one(username))));
+        let address = addresses.as_ref().zip(address);
+        let address =
+            address.map(|(limit, address)| (limit, place(hash.hash_one(network_of(address)))));
+        let mut attempt = Attempt { charges: Vec::with_capacity(2) };
+        for (limit, place) in [account, address].into_iter().flatten() {
+            match limit.charge(place) {
+                Ok(()) => attempt.charges.push((limit, place)),
+                Err(refusal) => {
+                    attempt.forgive();
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(attempt)
+    }
+}
+
+fn place(hash: u64) -> usize {
+    usize::try_from(hash % (1 << 16)).unwrap_or_default() % PLACES
+}
+
+/// An address as far as it tells who is there.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        address @ IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let mask = !(u128::MAX >> IPV6_PREFIX_BITS);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+    }
+}
+
+/// One kind of limit: its places and the rule for all of them.
+struct Limit {
+    limiter: RateLimiter<usize, Places, MonotonicClock>,
+    places: Arc<[AtomicU64]>,
+    /// What one attempt adds to its place.
+    charge: Nanos,
+}
+
+impl fmt::Debug for Limit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Limit").field("charge", &self.charge).finish_non_exhaustive()
+    }
+}
+
+impl Limit {
+    fn new(failures: NonZeroU32, window: Duration) -> Option<Self> {
+        let quota = Quota::with_period(window / failures.get())?.allow_burst(failures);
+        let places: Arc<[AtomicU64]> = (0..PLACES).map(|_| AtomicU64::new(0)).collect();
+        let limiter = RateLimiter::new(quota, Places(Arc::clone(&places)), MonotonicClock);
+        Some(Self { limiter, places, charge: Nanos::from(quota.replenish_interval()) })
+    }
+
+    fn charge(&self, place: usize) -> Result<(), TooManyFailures> {
+        self.limiter.check_key(&place).map_err(|not_until| TooManyFailures {
+            retry_after: not_until.wait_time_from(MonotonicClock.now()),
+        })
+    }
+
+    fn take_back(&self, place: usize) {
+        if let Some(place) = self.places.get(place) {
+            let less = |due: u64| Some(due.saturating_sub(self.charge.as_u64()));
+            // The closure always gives a value, so this does not fail.
+            place.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
+        }
+    }
+}
+
+/// Of each place, the time at which nothing is charged to it any more; 0 of one without a charge.
+struct Places(Arc<[AtomicU64]>);
+
+impl StateStore for Places {
+    type Key = usize;
+
+    fn measure_and_replace<T, F, E>(&self, key: &usize, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let Some(place) = self.0.get(*key) else {
+            return decide(None).map(|(outcome, _)| outcome);
+        };
+        let mut due = place.load(Ordering::Relaxed);
+        loop {
+            let (outcome, next) = decide((due != 0).then(|| Nanos::new(due)))?;
+            let swapped = place.compare_exchange_weak(
+                due,
+                next.as_u64(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            match swapped {
+                Ok(_) => return Ok(outcome),
+                Err(found) => due = found,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Option<IpAddr> = Some(IpAddr::V6(Ipv6Addr::LOCALHOST));
+
+    fn limits(per_account: u32, per_address: u32) -> LoginLimits {
+        let window = Duration::from_hours(24);
+        LoginLimits::new(LoginBounds { per_account, per_address, window })
+    }
+
+    fn fail(limits: &LoginLimits, username: &str, address: &str) -> bool {
+        limits.begin(username, Some(address.parse().unwrap())).is_ok()
+    }
+
+    #[test]
+    fn an_account_has_so_many_failures_from_wherever_they_come() {
+        let limits = limits(2, 0);
+        assert!(fail(&limits, "anna", "10.0.0.1"));
+        assert!(fail(&limits, "anna", "10.0.0.2"));
+        let refused = limits.begin("anna", HERE).unwrap_err();
+        let wait = Duration::from_hours(11)..=Duration::from_hours(12);
+        assert!(wait.contains(&refused.retry_after), "{refused:?}");
+        assert!(fail(&limits, "berta", "10.0.0.1"));
+    }
+
+    #[test]
+    fn an_address_has_so_many_failures_whatever_names_it_tries() {
+        let limits = limits(0, 2);
+        assert!(fail(&limits, "anna", "2001:db8:1:2::1"));
+        assert!(fail(&limits, "berta", "2001:db8:1:2:3::4"));
+        assert!(!fail(&limits, "carla", "2001:db8:1:2:ffff::"));
+        assert!(fail(&limits, "carla", "2001:db8:1:3::1"));
+        assert!(fail(&limits, "anna", "10.0.0.1"));
+        assert!(fail(&limits, "anna", "::ffff:10.0.0.1"));
+        assert!(!fail(&limits, "anna", "10.0.0.1"));
+    }
+
+    #[test]
+    fn good_logins_are_not_counted_and_refused_ones_charge_nobody() {
+        let limits = limits(1, 2);
+        for _ in 0..10 {
+            limits.begin("anna", HERE).unwrap().forgive();
+        }
+        assert!(fail(&limits, "anna", "::1"));
+        for _ in 0..10 {
+            // Refused for the account, so the address pays nothing.
+            assert!(!fail(&limits, "anna", "::1"));
+        }
+        assert!(fail(&limits, "berta", "::1"));
+        // Refused for the address, so the account pays nothing.
+        assert!(!fail(&limits, "carla", "::1"));
+        assert!(fail(&limits, "carla", "10.0.0.1"));
+    }
+
+    #[test]
+    fn whatever_is_tried_the_memory_is_the_same() {
+        let limits = limits(1, 1);
+        for number in 0..3 * PLACES {
+            let address = Ipv6Addr::from_bits(u128::try_from(number).unwrap() << 64);
+            drop(limits.begin(&number.to_string(), Some(address.into())));
+        }
+        let places = limits.0.accounts.as_ref().map(|limit| limit.places.len());
+        assert_eq!(places, Some(PLACES));
+    }
+}

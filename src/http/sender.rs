@@ -1,0 +1,88 @@
+//! From where a request comes: the address at the other end of its connection, or what a proxy
+//! that is trusted says of it.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+
+use super::state::AppState;
+use crate::networks::Networks;
+
+/// Where proxies say whom they speak for, the nearest last.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The address at the other end of a request's connection, which whoever takes connections puts
+/// among the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// From where a request comes, as far as that is known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sender(pub(crate) Option<IpAddr>);
+
+impl FromRequestParts<AppState> for Sender {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get().map(|Peer(address)| address.to_canonical());
+        let told = peer.map(|peer| sender(peer, &parts.headers, app.trusted_proxies()));
+        Ok(Self(told))
+    }
+}
+
+/// Goes from the server outwards, as far as each trusts the next to tell the truth.
+fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
+    let mut nearest = peer;
+    let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+    let lines = lines.map(|line| line.to_str().unwrap_or_default());
+    for told in lines.flat_map(|line| line.rsplit(',')) {
+        if !trusted.contain(nearest) {
+            break;
+        }
+        let Some(address) = address(told.trim()) else {
+            break;
+        };
+        nearest = address.to_canonical();
+    }
+    nearest
+}
+
+/// An address, with a port or without.
+fn address(text: &str) -> Option<IpAddr> {
+    let with_port = || text.parse().map(|address: SocketAddr| address.ip());
+    text.parse().or_else(|_no_address| with_port()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn told(peer: &str, lines: &[&'static str]) -> String {
+        let trusted: Networks = "10.0.0.0/8".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(FORWARDED_FOR, HeaderValue::from_static(line));
+        }
+        sender(peer.parse().unwrap(), &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn only_proxies_that_are_trusted_say_whom_they_speak_for() {
+        assert_eq!(told("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
+        assert_eq!(told("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(told("10.0.0.1", &[]), "10.0.0.1");
+        // What a client wrote itself stands before what the proxies added.
+        assert_eq!(told("10.0.0.1", &["203.0.113.5, 198.51.100.7, 10.0.0.2"]), "198.51.100.7");
+        assert_eq!(told("10.0.0.1", &["203.0.113.5", "198.51.100.7"]), "198.51.100.7");
+        assert_eq!(told("10.0.0.1", &["[2001:db8::7]:443"]), "2001:db8::7");
+        assert_eq!(told("10.0.0.1", &["198.51.100.7:5000"]), "198.51.100.7");
+        for rubbish in ["unknown", "", ",", "198.51.100.7, "] {
+            assert_eq!(told("10.0.0.1", &[rubbish]), "10.0.0.1", "{rubbish}");
+        }
+    }
+}
