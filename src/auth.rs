@@ -1,7 +1,9 @@
-//! Who somebody is: signed tokens, hashed passwords, and how often one may fail.
+//! Who somebody is: signed tokens, access tokens, hashed passwords, and how often one may fail.
 //!
 //! Knows nothing of HTTP. The handlers of `http/auth.rs` and the extractor in `http/caller.rs`
 //! are its users, and so is the command line where it makes the first account.
+
+mod access_token;
 
 mod login_limits;
 
@@ -9,6 +11,7 @@ mod password;
 
 mod token;
 
+pub(crate) use access_token::{Claim, PREFIX as ACCESS_TOKEN_PREFIX, Secret};
 pub use login_limits::LoginBounds;
 pub(crate) use login_limits::{LoginLimits, TooManyFailures};
 pub(crate) use password::{PASSWORD_LETTERS, Passwords};

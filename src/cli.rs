@@ -110,6 +110,8 @@ mod table;
 
 mod team;
 
+mod token;
+
 mod token_file;
 
 mod transfer;
@@ -161,6 +163,7 @@ enum Command {
     Reinstate(dataset_commands::ReinstateOptions),
     Meta(meta::Options),
     Login(login::Options),
+    Token(token::Options),
     Backup(backup::Options),
     Restore(restore::Options),
     Check(check::Options),
@@ -247,6 +250,7 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Reinstate(options) => dataset_commands::reinstate(options).await,
         Command::Meta(options) => meta::run(options).await,
         Command::Login(options) => login::run(options).await,
+        Command::Token(options) => token::run(options).await,
         Command::Backup(options) => backup::run(options).await,
         Command::Restore(options) => restore::run(options).await,
         Command::Check(options) => check::run(options).await,

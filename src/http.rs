@@ -4,6 +4,8 @@
 //! they share. `error` is the only one that knows statuses of failures, `wire` the only one that
 //! knows the API's field names.
 
+mod access_tokens;
+
 mod auth;
 
 mod backups;
@@ -57,6 +59,8 @@ mod path;
 mod projects;
 
 mod query;
+
+mod quotas;
 
 mod range;
 
@@ -128,6 +132,7 @@ fn routes() -> Routes {
     Routes::new(openapi::begin())
         .group(&["server"], server_routes())
         .group(&["auth"], auth_routes())
+        .group(&["access-tokens"], access_token_routes())
         .group(&["users"], user_routes())
         .group(&["teams"], team_routes())
         .group(&["projects"], project_routes())
@@ -160,6 +165,15 @@ fn auth_routes() -> Vec<Route> {
         routes!(auth::refresh),
         routes!(auth::verify),
         routes!(auth::change_password),
+        routes!(auth::rotate_key),
+    ]
+}
+
+fn access_token_routes() -> Vec<Route> {
+    vec![
+        routes!(access_tokens::list),
+        routes!(access_tokens::create),
+        routes!(access_tokens::revoke),
     ]
 }
 
@@ -178,6 +192,7 @@ fn team_routes() -> Vec<Route> {
         routes!(teams::retrieve, teams::update, teams::partial_update, teams::destroy),
         routes!(teams::modify_memberships),
         routes!(teams::get_permissions),
+        routes!(quotas::retrieve, quotas::update),
         routes!(teams::hard_delete),
         routes!(teams::reinstate),
     ]

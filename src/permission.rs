@@ -10,12 +10,14 @@ mod principal;
 
 use std::collections::HashMap;
 
-use granary_engine::model::{Dataset, NodeId, PermissionLevel, ProjectId, TeamId, UserId};
+use granary_engine::model::{
+    AccessToken, Dataset, NodeId, PermissionLevel, ProjectId, TeamId, UserId,
+};
 use granary_engine::{ReadError, Snapshot};
 
 pub(crate) use policy::Action;
-use policy::{Condition, conditions};
-pub(crate) use principal::Principal;
+use policy::{Condition, conditions, is_open_to_tokens};
+pub(crate) use principal::{Principal, Reach};
 
 /// What an action is done to.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,8 @@ pub(crate) enum Object<'a> {
     User(UserId),
     /// A machine.
     Node(NodeId),
+    /// An access token; it is its owner's, and its team's.
+    AccessToken(&'a AccessToken),
 }
 
 /// Proof that an action was permitted.
@@ -92,8 +96,10 @@ impl<'a> Rights<'a> {
         if self.principal.is_administrator() {
             return Ok(true);
         }
+        let is_reached = self.principal.reach() == Reach::Whole || is_open_to_tokens(action);
         for condition in conditions(action) {
-            if self.holds(*condition, object)? {
+            // What a team permits is cut to the token's level there.
+            if (is_reached || !condition.is_of_person()) && self.holds(*condition, object)? {
                 return Ok(true);
             }
         }
@@ -106,20 +112,31 @@ impl<'a> Rights<'a> {
             Condition::LoggedIn => self.principal.user_id().is_some(),
             Condition::Oneself => match object {
                 Object::User(user) => self.principal.user_id() == Some(user),
+                Object::AccessToken(token) => self.principal.user_id() == Some(token.user),
                 Object::Server | Object::Dataset(_) | Object::Team(_) | Object::Node(_) => false,
             },
             Condition::Public => match object {
                 Object::Dataset(dataset) => dataset.is_public,
-                Object::Server | Object::Team(_) | Object::User(_) | Object::Node(_) => false,
+                Object::Server
+                | Object::Team(_)
+                | Object::User(_)
+                | Object::Node(_)
+                | Object::AccessToken(_) => false,
             },
-            Condition::Member(needed) => self.level(object)? >= Some(needed),
+            Condition::Member(needed) | Condition::MemberInPerson(needed) => {
+                self.level(object)? >= Some(needed)
+            }
             Condition::MemberWithNode(needed) => {
                 self.principal.node().is_some() && self.level(object)? >= Some(needed)
             }
             Condition::OnNode => self.principal.node().is_some(),
             Condition::NodeItself => match object {
                 Object::Node(node) => self.principal.node() == Some(node),
-                Object::Server | Object::Dataset(_) | Object::Team(_) | Object::User(_) => false,
+                Object::Server
+                | Object::Dataset(_)
+                | Object::Team(_)
+                | Object::User(_)
+                | Object::AccessToken(_) => false,
             },
         })
     }
@@ -130,8 +147,30 @@ impl<'a> Rights<'a> {
             Object::Server | Object::User(_) | Object::Node(_) => None,
             Object::Team(team) => Some(team),
             Object::Dataset(dataset) => self.team_of(dataset.project)?,
+            Object::AccessToken(token) => Some(token.team),
         };
-        let (Some(team), Some(user)) = (team, self.principal.user_id()) else {
+        team.map_or(Ok(None), |team| self.level_in(team))
+    }
+
+    /// What the principal may do in a team: of an access token, no more than its owner.
+    ///
+    /// # Errors
+    /// The memberships could not be read.
+    pub(crate) fn level_in(&mut self, team: TeamId) -> Result<Option<PermissionLevel>, ReadError> {
+        let own = self.own_level_in(team)?;
+        Ok(match self.principal.reach() {
+            Reach::Whole => own,
+            Reach::Token { team: within, level, .. } if within == team => own.min(Some(level)),
+            Reach::Token { .. } => None,
+        })
+    }
+
+    /// What the user may do in a team.
+    fn own_level_in(&mut self, team: TeamId) -> Result<Option<PermissionLevel>, ReadError> {
+        if self.principal.acts_for_administrator() {
+            return Ok(Some(PermissionLevel::Admin));
+        }
+        let Some(user) = self.principal.user_id() else {
             return Ok(None);
         };
         if let Some(level) = self.levels.get(&team) {

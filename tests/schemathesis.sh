@@ -18,7 +18,8 @@ clean_up() {
 }
 trap clean_up EXIT
 
-"$granary" serve --data "$work/data" --listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
+"$granary" serve --data "$work/data" --listen 127.0.0.1:0 \
+    --login-failures-per-account 0 --login-failures-per-address 0 >"$work/out" 2>"$work/log" &
 server=$!
 url=
 until [[ -n $url ]]; do

@@ -12,7 +12,8 @@
 //! | counts, lengths and CRC-32 of contents | the rows that name them (I4) | `counts.rs` |
 //! | live bytes of segments, the dead, what is to be removed | contents' rows (I4) | `counts.rs` |
 //! | files and bytes of a dataset, its name | the files that it shows (I8) | `datasets.rs` |
-//! | users, teams, members, projects, licences, nodes, numbers | each other | `catalogue.rs` |
+//! | users, teams, members, projects, licences, nodes, access tokens, numbers | each other | `catalogue.rs` |
+//! | what each team holds together | the headers of its datasets (I4) | `catalogue.rs` |
 //! | groups of the journal | their checksums, and the places that the index names | `journal.rs` |
 //! | contents | their files (I2), and if `deep` their digest and CRC-32 (I9) | `contents.rs` |
 //! | files in the directory | the index | `leftovers.rs` |

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::{
-    DatasetId, Digest, FilenameError, LicenceId, ProjectId, SubdescriptorId, SubdescriptorKind,
-    TeamId, UserId,
+    DatasetId, Digest, Exceeded, FilenameError, LicenceId, ProjectId, SubdescriptorId,
+    SubdescriptorKind, TeamId, UserId,
 };
 
 /// Why a store did not open. Nothing was changed unless the variant says so.
@@ -87,6 +87,12 @@ pub enum MutationError {
     SubdescriptorNotFound { kind: SubdescriptorKind, id: SubdescriptorId },
     #[error("too many {what}: at most {limit} are allowed")]
     TooMany { what: &'static str, limit: usize },
+    /// The team that would hold more must not; nothing was changed.
+    #[error(
+        "team {team} may hold {} {}, holds {}, and {} more were asked for",
+        exceeded.quota, exceeded.held, exceeded.used, exceeded.asked
+    )]
+    QuotaExceeded { team: TeamId, exceeded: Exceeded },
     #[error("dataset {dataset} cannot be merged into itself")]
     MergeIntoItself { dataset: DatasetId },
     #[error("{what} is too large: {actual} bytes, and {limit} are allowed")]
@@ -141,6 +147,7 @@ pub enum RecordKind {
     Project,
     Licence,
     Node,
+    AccessToken,
 }
 
 impl std::fmt::Display for RecordKind {
@@ -151,6 +158,7 @@ impl std::fmt::Display for RecordKind {
             Self::Project => "project",
             Self::Licence => "licence",
             Self::Node => "node",
+            Self::AccessToken => "access token",
         })
     }
 }

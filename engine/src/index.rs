@@ -290,6 +290,9 @@ pub(crate) fn create_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
     create_catalogue_tables(txn)?;
     txn.open_table(tables::NODES)?;
     txn.open_table(tables::NODE_ADDRESSES)?;
+    txn.open_table(tables::ACCESS_TOKENS)?;
+    txn.open_table(tables::TEAM_USAGE)?;
+    txn.open_table(tables::TEAM_QUOTAS)?;
     txn.open_table(tables::NUMBERS)?;
     Ok(())
 }

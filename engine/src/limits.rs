@@ -16,6 +16,10 @@ pub const TEXT_BYTES_MAX: usize = 1 << 20;
 /// of the world make do with a dozen, and a licence is one row of the index.
 pub const SUBDESCRIPTORS_MAX: usize = 1000;
 
+/// Access tokens that one user may have: some for each machine. All of them are visited when
+/// another is made.
+pub const ACCESS_TOKENS_MAX: usize = 100;
+
 /// Bytes of the largest content that travels inside the journal; larger ones get files of their
 /// own, since one of them in the shared journal raised the small uploads' p99 from 50 to 500 ms.
 pub const INLINE_BYTES_MAX: u64 = 1 << 20;

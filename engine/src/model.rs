@@ -3,6 +3,8 @@
 //! Depends on nothing else in the engine, and everything else may use it. Nothing here reads or
 //! writes a disk.
 
+pub mod access_token;
+
 pub mod catalogue;
 
 pub mod change;
@@ -19,10 +21,13 @@ pub mod ids;
 
 pub mod patches;
 
+pub mod quota;
+
 pub mod subdescriptor;
 
 pub mod time;
 
+pub use access_token::{AccessToken, NewAccessToken};
 pub use catalogue::{
     Licence, Membership, NewLicence, NewNode, NewProject, NewTeam, NewUser, Node, PermissionLevel,
     Project, Team, User,
@@ -31,9 +36,10 @@ pub use dataset::{Dataset, DatasetPatch, FileRecord, NewDataset, StoredFile};
 pub use digest::{Digest, DigestHasher};
 pub use filename::{Filename, FilenameError, RequestedFilename};
 pub use ids::{
-    DatasetId, LayerId, LicenceId, NodeId, ProjectId, Sequence, SetId, SubdescriptorId, TeamId,
-    UserId,
+    AccessTokenId, DatasetId, LayerId, LicenceId, NodeId, ProjectId, Sequence, SetId,
+    SubdescriptorId, TeamId, UserId,
 };
 pub use patches::{LicencePatch, NodePatch, ProjectPatch, TeamPatch, UserPatch};
+pub use quota::{Exceeded, Held, Quota, Usage};
 pub use subdescriptor::{SubdescriptorEdit, SubdescriptorKind, SubdescriptorRef};
 pub use time::Timestamp;

@@ -1,16 +1,17 @@
-//! `last_login` and `last_seen`: kept in memory, written at most once a minute, so that a read is
+//! `last_login`, `last_seen` and `last_use`: kept in memory, written at most once a minute, so that a read is
 //! never a durable write. After a crash up to a minute of them is forgotten, which is their whole
 //! durability.
 
 use dashmap::DashMap;
 
-use crate::model::{NodeId, Timestamp, UserId};
+use crate::model::{AccessTokenId, NodeId, Timestamp, UserId};
 
 /// What was seen since the last time it was written, and since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Touches {
     logins: DashMap<UserId, Touch>,
     sightings: DashMap<NodeId, Touch>,
+    token_uses: DashMap<AccessTokenId, Touch>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,16 @@ impl Touches {
         self.sightings.insert(node, Touch { at: Timestamp::now(), written: false });
     }
 
+    /// An access token was shown.
+    pub(crate) fn touch_access_token(&self, token: AccessTokenId) {
+        self.token_uses.insert(token, Touch { at: Timestamp::now(), written: false });
+    }
+
+    /// When the token was last shown to this process.
+    pub(crate) fn access_token_use(&self, token: AccessTokenId) -> Option<Timestamp> {
+        self.token_uses.get(&token).map(|touch| touch.at)
+    }
+
     /// When the user last made a request to this process.
     pub(crate) fn login(&self, user: UserId) -> Option<Timestamp> {
         self.logins.get(&user).map(|touch| touch.at)
@@ -43,6 +54,11 @@ impl Touches {
     /// What is to be written; counts as written from now on.
     pub(crate) fn take(&self) -> (Times<UserId>, Times<NodeId>) {
         (take(&self.logins), take(&self.sightings))
+    }
+
+    /// As [`Self::take`], of access tokens.
+    pub(crate) fn take_token_uses(&self) -> Times<AccessTokenId> {
+        take(&self.token_uses)
     }
 }
 

@@ -8,7 +8,8 @@
 //! tokens for that.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -59,9 +60,15 @@ pub(crate) enum TokenFault {
     WrongKind,
 }
 
-/// Signs and checks tokens; whoever has it can be anybody.
+/// Signs and checks tokens; whoever has it can be anybody. Clones are handles to the same key.
 #[derive(Clone)]
-pub struct TokenKey([u8; KEY_BYTES]);
+pub struct TokenKey(Arc<Kept>);
+
+struct Kept {
+    key: RwLock<[u8; KEY_BYTES]>,
+    /// Data directory that the key is in.
+    directory: PathBuf,
+}
 
 impl std::fmt::Debug for TokenKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,16 +95,21 @@ pub fn load_or_create_key(directory: &Path) -> io::Result<TokenKey> {
                 );
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?;
-            Ok(TokenKey(key))
+            Ok(TokenKey::kept(key, directory))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut key = [0; KEY_BYTES];
-            getrandom::fill(&mut key).map_err(io::Error::other)?;
-            private_file::write(directory, KEY_FILE, &key)?;
-            Ok(TokenKey(key))
+            Ok(TokenKey::kept(made(directory)?, directory))
         }
         Err(error) => Err(error),
     }
+}
+
+/// Makes a key and puts it in place of the one that was.
+fn made(directory: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let mut key = [0; KEY_BYTES];
+    getrandom::fill(&mut key).map_err(io::Error::other)?;
+    private_file::write(directory, KEY_FILE, &key)?;
+    Ok(key)
 }
 
 /// What a token says.
@@ -133,9 +145,27 @@ struct Header {
 }
 
 impl TokenKey {
+    fn kept(key: [u8; KEY_BYTES], directory: &Path) -> Self {
+        Self(Arc::new(Kept { key: RwLock::new(key), directory: directory.to_owned() }))
+    }
+
     /// The key as its file has it, for a backup.
-    pub(crate) fn to_bytes(&self) -> &[u8; KEY_BYTES] {
-        &self.0
+    pub(crate) fn to_bytes(&self) -> [u8; KEY_BYTES] {
+        *self.0.key.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the key by a new one: no token that was signed so far is a good one any more. Blocks.
+    ///
+    /// # Durability
+    /// The new key is on disk before it signs anything, so that a crash brings no old token back.
+    ///
+    /// # Errors
+    /// The file system's; the old key then stays in force.
+    pub(crate) fn rotate(&self) -> io::Result<()> {
+        // Held meanwhile, so that the key in force is the one in the file, whoever rotates.
+        let mut key = self.0.key.write().unwrap_or_else(PoisonError::into_inner);
+        *key = made(&self.0.directory)?;
+        Ok(())
     }
 
     /// Makes a token for a user.
@@ -230,7 +260,8 @@ impl TokenKey {
 
     #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
     fn mac(&self, signed: &str) -> Hmac<Sha256> {
-        let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length is taken");
+        let mac =
+            Hmac::<Sha256>::new_from_slice(&self.to_bytes()).expect("a key of any length is taken");
         mac.chain_update(signed)
     }
 }
@@ -247,7 +278,7 @@ mod tests {
     const NOW: u64 = 1_700_000_000;
 
     fn key() -> TokenKey {
-        TokenKey([7; KEY_BYTES])
+        TokenKey::kept([7; KEY_BYTES], Path::new("nowhere"))
     }
 
     fn bearer() -> Bearer {
@@ -271,7 +302,7 @@ mod tests {
         let refused = |key: &TokenKey, token: &str| {
             assert_eq!(key.verify_at(token, None, NOW), Err(TokenFault::Invalid), "{token}");
         };
-        refused(&TokenKey([8; KEY_BYTES]), &token);
+        refused(&TokenKey::kept([8; KEY_BYTES], Path::new("nowhere")), &token);
         let (signed, signature) = token.rsplit_once('.').unwrap();
         refused(&key(), &format!("{signed}."));
         refused(&key(), signed);
@@ -300,7 +331,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let first = load_or_create_key(directory.path()).unwrap();
         let second = load_or_create_key(directory.path()).unwrap();
-        assert_eq!(first.0, second.0);
+        assert_eq!(first.to_bytes(), second.to_bytes());
+        let token = first.sign(&bearer(), TokenKind::Access, 1, NOW);
+        first.rotate().unwrap();
+        assert_eq!(first.verify_at(&token, None, NOW), Err(TokenFault::Invalid));
+        let third = load_or_create_key(directory.path()).unwrap();
+        assert_eq!(first.to_bytes(), third.to_bytes());
+        assert_ne!(second.to_bytes(), third.to_bytes());
 
         private_file::write(directory.path(), KEY_FILE, b"short").unwrap();
         let error = load_or_create_key(directory.path()).unwrap_err();

@@ -111,7 +111,7 @@ struct CommonOptions {
 
 impl CommonOptions {
     async fn open(&self, name: &DatasetName) -> anyhow::Result<(Client, Dataset)> {
-        let client = Client::new(&self.server.url)?;
+        let client = Client::new(&self.server)?;
         let dataset = client.dataset(&self.project, name).await?;
         Ok((client, dataset))
     }
@@ -157,7 +157,7 @@ pub(crate) async fn merge(options: MergeOptions) -> anyhow::Result<Ending> {
 /// Runs `granary rm`.
 pub(crate) async fn remove(options: RemoveOptions) -> anyhow::Result<Ending> {
     let RemoveOptions { dataset, files, hard, common, confirm } = options;
-    let client = Client::new(&common.server.url)?;
+    let client = Client::new(&common.server)?;
     let dataset = match (&dataset, hard) {
         // What is deleted already may go for good.
         (DatasetName::Key(key), true) => client.any_dataset_of_key(*key).await?,
@@ -187,7 +187,7 @@ pub(crate) async fn remove(options: RemoveOptions) -> anyhow::Result<Ending> {
 /// Runs `granary reinstate`.
 pub(crate) async fn reinstate(options: ReinstateOptions) -> anyhow::Result<Ending> {
     let ReinstateOptions { dataset, common } = options;
-    let client = Client::new(&common.server.url)?;
+    let client = Client::new(&common.server)?;
     let found = match &dataset {
         DatasetName::Key(key) => client.any_dataset_of_key(*key).await?,
         DatasetName::Newest(name) => deleted(&client, &common.project, name, None).await?,

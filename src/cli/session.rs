@@ -1,7 +1,7 @@
 //! Who is asking: the tokens of one command, obtained and renewed when they are needed.
 //!
-//! Credentials come from `GRANARY_USERNAME` and `GRANARY_PASSWORD`, else from a stored session,
-//! else, if the server is on this machine, from the `admin-password` file that its first start
+//! An access token in `GRANARY_TOKEN` is sent as it is. Without it credentials come from
+//! `GRANARY_USERNAME` and `GRANARY_PASSWORD`, else from a stored session, else, if the server is on this machine, from the `admin-password` file that its first start
 //! left in the data directory.
 
 use std::env;
@@ -21,6 +21,9 @@ use super::token_file::TokenFile;
 /// Age at which an access token is renewed unasked. It lives five minutes, and an upload that
 /// is refused for a worn one has sent its bytes in vain.
 const ACCESS_AGE_MAX: Duration = Duration::from_mins(4);
+
+/// Variable that holds an access token.
+const ACCESS_TOKEN_VARIABLE: &str = "GRANARY_TOKEN";
 
 /// Name of the user that a server's first start makes.
 pub(crate) const FIRST_USER: &str = "admin";
@@ -86,6 +89,8 @@ pub(crate) struct Session {
     credentials: Option<Credentials>,
     /// Whose login was stored; for messages only.
     stored_username: Option<String>,
+    /// An access token, which takes the place of all others and is never renewed.
+    access_token: Option<String>,
     /// Held while tokens are renewed, so that many requests renew them once.
     state: Mutex<State>,
 }
@@ -96,9 +101,12 @@ impl Session {
     /// # Errors
     /// The stored tokens cannot be read.
     pub(crate) fn find(http: reqwest::Client, url: ServerUrl) -> anyhow::Result<Self> {
+        let access_token = env::var(ACCESS_TOKEN_VARIABLE).ok();
+        let access_token = access_token.map(|token| token.trim().to_owned());
+        let access_token = access_token.filter(|token| !token.is_empty());
         let mut credentials = Credentials::from_environment();
         let (mut refresh, mut stored_username) = (None, None);
-        if credentials.is_none() {
+        if credentials.is_none() && access_token.is_none() {
             let stored = match TokenFile::of_this_user() {
                 Ok(file) => file.load(&url)?,
                 // Without a home there is nothing stored; the server's answer is the better error.
@@ -112,13 +120,16 @@ impl Session {
             }
         }
         let state = State { access: None, refresh };
-        Ok(Self { http, url, credentials, stored_username, state: Mutex::new(state) })
+        let state = Mutex::new(state);
+        Ok(Self { http, url, credentials, stored_username, access_token, state })
     }
 
     /// A session of a user whose password is known.
     pub(crate) fn with(http: reqwest::Client, url: ServerUrl, credentials: Credentials) -> Self {
-        let (credentials, stored_username) = (Some(credentials), None);
-        Self { http, url, credentials, stored_username, state: Mutex::default() }
+        let credentials = Some(credentials);
+        let (stored_username, access_token) = (None, None);
+        let state = Mutex::default();
+        Self { http, url, credentials, stored_username, access_token, state }
     }
 
     /// Whose login it is, as far as that is known.
@@ -132,6 +143,9 @@ impl Session {
     /// # Errors
     /// No token could be had.
     pub(crate) async fn access(&self) -> Result<String, Failure> {
+        if let Some(token) = &self.access_token {
+            return Ok(token.clone());
+        }
         let mut state = self.state.lock().await;
         match &state.access {
             Some((token, since)) if since.elapsed() < ACCESS_AGE_MAX => Ok(token.clone()),
@@ -144,6 +158,13 @@ impl Session {
     /// # Errors
     /// No token could be had.
     pub(crate) async fn replace(&self, worn: &str) -> Result<String, Failure> {
+        if self.access_token.is_some() {
+            let next_step = format!(
+                "the access token in {ACCESS_TOKEN_VARIABLE} was revoked, has ended, or is of \
+                 another server; make one with: granary token create"
+            );
+            return Err(Failure::NotLoggedIn { url: self.url.clone(), next_step });
+        }
         let mut state = self.state.lock().await;
         match &state.access {
             // Another request was here first.

@@ -17,8 +17,15 @@ const FILE_FLAG: &str = "config";
 const FILE_VARIABLE: &str = "GRANARY_CONFIG";
 
 /// Variables of the client commands, and of the file and the first password.
-const CLIENT_VARIABLES: &[&str] =
-    &["GRANARY_URL", "GRANARY_USERNAME", "GRANARY_PASSWORD", FILE_VARIABLE, PASSWORD_VARIABLE];
+const CLIENT_VARIABLES: &[&str] = &[
+    "GRANARY_URL",
+    "GRANARY_CA_FILE",
+    "GRANARY_TOKEN",
+    "GRANARY_USERNAME",
+    "GRANARY_PASSWORD",
+    FILE_VARIABLE,
+    PASSWORD_VARIABLE,
+];
 
 /// Letters in which a variable may differ from one of ours to be taken for a slip.
 const STRAY_LETTERS_MAX: usize = 2;

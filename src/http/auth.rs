@@ -8,15 +8,15 @@ use granary_engine::model::{User, UserPatch};
 use super::body::Incoming;
 use super::caller::NodeChecked;
 use super::error::ApiError;
-use super::openapi::failures::{FieldsBody, Growing, Throttled};
-use super::respond::json;
+use super::openapi::failures::{FieldsBody, Growing, Restricted, Throttled};
+use super::respond::{empty, json};
 use super::sender::Sender;
 use super::state::AppState;
 use super::wire::auth::{
     AccessToken, AnyToken, Credentials, NewPassword, PasswordFields, RefreshToken, Tokens, Verified,
 };
 use crate::auth::{TokenFault, TokenKind};
-use crate::permission::{Action, Object, Principal, allow};
+use crate::permission::{Action, Object, Principal, Reach, allow};
 
 /// Logs a user in.
 ///
@@ -49,8 +49,7 @@ pub(crate) async fn obtain(
     };
     attempt.forgive();
     let tokens = tokens(&app, &user)?;
-    let node = None;
-    app.touch(&Principal::User { user: Box::new(user), node });
+    app.touch(&Principal::User { user: Box::new(user), node: None, reach: Reach::Whole });
     json(StatusCode::OK, &tokens)
 }
 
@@ -159,6 +158,26 @@ fn tokens(app: &AppState, user: &User) -> Result<Tokens, ApiError> {
         refresh: issue(app, user, TokenKind::Refresh)?,
         access: issue(app, user, TokenKind::Access)?,
     })
+}
+
+/// Makes a new key for the tokens of logins: every login, also the one that asks, ends at once.
+///
+/// For administrators. Access tokens stay; they are not signed but stored.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/rotate-key",
+    responses((status = NO_CONTENT, description = "The new key is in force, and on disk."), Restricted),
+)]
+pub(crate) async fn rotate_key(
+    State(app): State<AppState>,
+    principal: Principal,
+) -> Result<Response, ApiError> {
+    drop(allow(&app.snapshot()?, &principal, Action::RotateKey, Object::Server)?);
+    let tokens = app.tokens().clone();
+    let rotated = tokio::task::spawn_blocking(move || tokens.rotate()).await;
+    rotated.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+    tracing::warn!("the key of tokens was changed; every login has ended");
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
 fn issue(app: &AppState, user: &User, kind: TokenKind) -> Result<String, ApiError> {

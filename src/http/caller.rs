@@ -8,13 +8,13 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use granary_engine::Snapshot;
-use granary_engine::model::{NodeId, User};
+use granary_engine::model::{AccessToken, NodeId, Timestamp, User, UserId};
 
 use super::error::ApiError;
 use super::path::parse_pk;
 use super::state::AppState;
-use crate::auth::{TokenFault, TokenKind};
-use crate::permission::Principal;
+use crate::auth::{ACCESS_TOKEN_PREFIX, Claim, TokenFault, TokenKind};
+use crate::permission::{Principal, Reach};
 
 /// Names the node that a request comes from.
 pub(crate) const NODE_ID: HeaderName = HeaderName::from_static("node-id");
@@ -28,13 +28,16 @@ impl FromRequestParts<AppState> for Principal {
             return Ok(Self::Anonymous);
         }
         let snapshot = app.snapshot()?;
-        let user = match access_token(headers)? {
+        let user = match token(headers)? {
             None => None,
             Some(token) => Some(user_of(app, &snapshot, token, parts)?),
         };
         let node = node_of(&snapshot, headers)?;
-        let principal =
-            user.map_or(Self::Anonymous, |user| Self::User { user: Box::new(user), node });
+        let principal = user.map_or(Self::Anonymous, |(user, reach)| Self::User {
+            user: Box::new(user),
+            node,
+            reach,
+        });
         app.touch(&principal);
         Ok(principal)
     }
@@ -56,7 +59,7 @@ impl FromRequestParts<AppState> for NodeChecked {
 }
 
 /// The token of a `Bearer` header; other schemes are as if there were none.
-fn access_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+fn token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let Some(header) = headers.get(AUTHORIZATION) else {
         return Ok(None);
     };
@@ -72,26 +75,46 @@ fn access_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     }
 }
 
+/// The user of a login's token or of an access token, and how far it reaches.
 fn user_of(
     app: &AppState,
     snapshot: &Snapshot,
     token: &str,
     request: &Parts,
-) -> Result<User, ApiError> {
+) -> Result<(User, Reach), ApiError> {
+    if token.starts_with(ACCESS_TOKEN_PREFIX) {
+        // Whoever has one does not renew it, and so does not come again with an empty upload.
+        let AccessToken { id, user, team, level, .. } = shown(snapshot, token)?;
+        return Ok((active(snapshot, user)?, Reach::Token { token: id, team, level }));
+    }
     let verdict = app.tokens().verify(token, Some(TokenKind::Access));
     let refused = |fault| {
         app.refused_uploads().note(request, fault);
         ApiError::bad_access_token(fault)
     };
     let bearer = verdict.map_err(refused)?;
-    let user = snapshot.user(bearer.user)?.ok_or_else(ApiError::unknown_user)?;
-    if !user.is_active {
-        return Err(ApiError::inactive_user());
-    }
+    let user = active(snapshot, bearer.user)?;
     if !app.tokens().is_current(&bearer, &user) {
         return Err(refused(TokenFault::Invalid));
     }
-    Ok(user)
+    Ok((user, Reach::Whole))
+}
+
+fn active(snapshot: &Snapshot, user: UserId) -> Result<User, ApiError> {
+    let user = snapshot.user(user)?.ok_or_else(ApiError::unknown_user)?;
+    if user.is_active { Ok(user) } else { Err(ApiError::inactive_user()) }
+}
+
+/// The access token that a text is. One that was revoked looks like one that never was.
+fn shown(snapshot: &Snapshot, text: &str) -> Result<AccessToken, ApiError> {
+    let claim = Claim::read(text).ok_or_else(|| ApiError::bad_machine_token(false))?;
+    let token = snapshot.access_token(claim.id)?;
+    let token = token.filter(|token| claim.proves(&token.secret_hash));
+    let token = token.ok_or_else(|| ApiError::bad_machine_token(false))?;
+    if token.is_expired(Timestamp::now()) {
+        return Err(ApiError::bad_machine_token(true));
+    }
+    Ok(token)
 }
 
 fn node_of(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Option<NodeId>, ApiError> {

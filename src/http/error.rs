@@ -247,6 +247,16 @@ impl ApiError {
         }
     }
 
+    /// 400: an access token that could do more than who makes it.
+    pub(crate) fn level_beyond_own() -> Self {
+        Self::field("permissions", "You may not do that in this team yourself; ask for less.")
+    }
+
+    /// 401: an access token that is none, was revoked or has ended.
+    pub(crate) fn bad_machine_token(is_expired: bool) -> Self {
+        Self::bad_access_token(if is_expired { TokenFault::Expired } else { TokenFault::Invalid })
+    }
+
     /// 429: too many logins failed.
     pub(crate) fn too_many_failures(refused: TooManyFailures) -> Self {
         // A moment too early would be refused again.

@@ -15,6 +15,7 @@ use super::openapi::failures::{ContentBody, Guarded};
 use super::openapi::parameters::{Conditions, GuessType};
 use super::path;
 use super::query;
+use super::quotas;
 use super::respond::{Rows, json, spooled};
 use super::state::AppState;
 use super::wire::{Content, File, FileForm};
@@ -45,10 +46,12 @@ pub(crate) async fn add_file(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
-    let Opened { allowed, .. } = open(&app, &principal, Action::AddFile, id)?;
+    let Opened { allowed, snapshot, dataset } = open(&app, &principal, Action::AddFile, id)?;
     let filename = path::name(&uri)?;
     // Looked at before the content, which may be long, is asked for.
     RequestedFilename::parse(&filename).map_err(|reason| ApiError::bad_name(&filename, reason))?;
+    quotas::expect_room(&snapshot, &dataset, incoming.length())?;
+    drop(snapshot);
     let engine = app.engine(&allowed);
     // Dropped before it is finished, the upload leaves nothing: so an interrupted body ends here.
     let mut upload = engine.begin_upload(incoming.length()).await?;
@@ -88,7 +91,10 @@ pub(crate) async fn add_files(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
-    let Opened { allowed, .. } = open(&app, &principal, Action::AddFiles, id)?;
+    let Opened { allowed, snapshot, dataset } = open(&app, &principal, Action::AddFiles, id)?;
+    // A packed archive holds more than it weighs, hardly less; its files are counted when they came.
+    quotas::expect_room(&snapshot, &dataset, None)?;
+    drop(snapshot);
     let engine = app.engine(&allowed);
     // Dropped before it is finished, the intake leaves nothing, as an upload does.
     let mut intake = engine.begin_intake(id, incoming.archive_kind());

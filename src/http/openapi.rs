@@ -49,8 +49,9 @@ that are known; others are passed over.
 A success is sent when the change is on disk and visible to every reader.";
 
 /// The groups of operations, in the order in which they are shown.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     ("auth", "Logins and tokens."),
+    ("access-tokens", "What programs prove with that they may act for a user, in one team."),
     ("users", "Who may log in."),
     ("teams", "Teams, and who may do what as a member of one."),
     ("projects", "Projects of teams, which datasets are in."),

@@ -5,7 +5,9 @@
 //! means. Query text is no part of a name.
 
 use axum::http::Uri;
-use granary_engine::model::{DatasetId, LicenceId, NodeId, ProjectId, TeamId, UserId};
+use granary_engine::model::{
+    AccessTokenId, DatasetId, LicenceId, NodeId, ProjectId, TeamId, UserId,
+};
 use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
@@ -42,6 +44,11 @@ pub(crate) fn licence(uri: &Uri) -> Result<LicenceId, ApiError> {
 /// The node of `/v1/nodes/PK…`.
 pub(crate) fn node(uri: &Uri) -> Result<NodeId, ApiError> {
     pk(uri, PK, "Node").map(NodeId)
+}
+
+/// The access token of `/v1/access-tokens/PK`.
+pub(crate) fn access_token(uri: &Uri) -> Result<AccessTokenId, ApiError> {
+    pk(uri, PK, "AccessToken").map(AccessTokenId)
 }
 
 /// The backup of `/v1/backups/PK…`.

@@ -148,6 +148,9 @@ impl AppState {
         if let Some(user) = principal.user_id() {
             self.engine.touch_login(user);
         }
+        if let Some(token) = principal.access_token() {
+            self.engine.touch_access_token(token);
+        }
         if let Some(node) = principal.node() {
             self.engine.touch_node(node);
         }

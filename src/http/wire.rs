@@ -2,6 +2,8 @@
 //!
 //! What the API calls a *handle* is the engine's digest; nothing else has that name.
 
+pub(crate) mod access_tokens;
+
 pub(crate) mod auth;
 
 pub(crate) mod backups;
@@ -17,6 +19,8 @@ pub(crate) mod files;
 pub(crate) mod filter;
 
 pub(crate) mod list;
+
+pub(crate) mod quotas;
 
 pub mod store;
 

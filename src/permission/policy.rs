@@ -5,7 +5,9 @@
 
 use granary_engine::model::PermissionLevel;
 
-use Condition::{Anyone, LoggedIn, Member, MemberWithNode, NodeItself, OnNode, Oneself, Public};
+use Condition::{
+    Anyone, LoggedIn, Member, MemberInPerson, MemberWithNode, NodeItself, OnNode, Oneself, Public,
+};
 use PermissionLevel::{Admin, Execute, Read, Write};
 
 /// Everything that may be asked of the server, by the API's own names.
@@ -48,6 +50,8 @@ pub(crate) enum Action {
     DestroyTeam,
     ModifyMemberships,
     GetPermissions,
+    RetrieveQuota,
+    SetQuota,
     HardDeleteTeam,
     ReinstateTeam,
 
@@ -73,6 +77,11 @@ pub(crate) enum Action {
     DestroyNode,
     PingNode,
 
+    ListAccessTokens,
+    CreateAccessToken,
+    RevokeAccessToken,
+    RotateKey,
+
     BackUp,
     CheckStore,
     ScrubStore,
@@ -92,12 +101,41 @@ pub(super) enum Condition {
     Public,
     /// A member of the owning team asks, of this level or above.
     Member(PermissionLevel),
+    /// As `Member`, and the member is logged in; an access token does not do.
+    MemberInPerson(PermissionLevel),
     /// As `Member`, and the request comes from a node.
     MemberWithNode(PermissionLevel),
     /// Any active user asks, on a node.
     OnNode,
     /// Any active user asks, on the very node that the object is.
     NodeItself,
+}
+
+impl Condition {
+    /// Whether it asks who somebody is, and not what a team lets them do or what anybody may.
+    pub(super) fn is_of_person(self) -> bool {
+        match self {
+            Anyone | Public | Member(_) | MemberWithNode(_) => false,
+            LoggedIn | Oneself | MemberInPerson(_) | OnNode | NodeItself => true,
+        }
+    }
+}
+
+/// Whether an access token may do what somebody may for who they are: reading what everybody may
+/// who is logged in, for programs have to find their way, and saying that a node is there. What
+/// teams permit their members is another matter, and so is what only a person does.
+pub(super) fn is_open_to_tokens(action: Action) -> bool {
+    matches!(
+        action,
+        Action::RetrieveUser
+            | Action::ListTeams
+            | Action::ListProjects
+            | Action::ListLicences
+            | Action::RetrieveLicence
+            | Action::ListNodes
+            | Action::RetrieveNode
+            | Action::PingNode
+    )
 }
 
 /// Members who may change content: writers, and those who may execute, when on a node.
@@ -138,6 +176,8 @@ pub(super) fn conditions(action: Action) -> &'static [Condition] {
         | Action::DestroyTeam
         | Action::ModifyMemberships
         | Action::GetPermissions => &[Member(Admin)],
+        Action::RetrieveQuota => &[Member(Read)],
+        Action::SetQuota => &[],
         Action::HardDeleteTeam | Action::ReinstateTeam => &[],
 
         Action::ListProjects => &[LoggedIn],
@@ -153,6 +193,11 @@ pub(super) fn conditions(action: Action) -> &'static [Condition] {
         Action::ListNodes | Action::CreateNode | Action::RetrieveNode => &[LoggedIn],
         Action::UpdateNode | Action::DestroyNode => &[NodeItself],
         Action::PingNode => &[OnNode],
+
+        Action::ListAccessTokens => &[LoggedIn],
+        Action::CreateAccessToken => &[MemberInPerson(Read)],
+        Action::RevokeAccessToken => &[Oneself, Member(Admin)],
+        Action::RotateKey => &[],
 
         Action::BackUp => &[],
         Action::CheckStore | Action::ScrubStore | Action::ListQuarantine => &[],

@@ -1,6 +1,6 @@
 //! Who is asking.
 
-use granary_engine::model::{NodeId, User, UserId};
+use granary_engine::model::{AccessTokenId, NodeId, PermissionLevel, TeamId, User, UserId};
 
 /// Whoever sent a request, as far as it was proved.
 #[derive(Debug, Clone)]
@@ -13,7 +13,19 @@ pub(crate) enum Principal {
         user: Box<User>,
         /// The registered node that the request named.
         node: Option<NodeId>,
+        /// How much of the user's rights the request may use.
+        reach: Reach,
     },
+}
+
+/// How much of a user's rights somebody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// All: the user is logged in.
+    Whole,
+    /// Those in one team up to a level: an access token was shown. It makes no administrator, and
+    /// of what concerns no team it reaches what the policy opens to tokens.
+    Token { token: AccessTokenId, team: TeamId, level: PermissionLevel },
 }
 
 impl Principal {
@@ -37,7 +49,31 @@ impl Principal {
     pub(crate) fn is_administrator(&self) -> bool {
         match self {
             Self::Anonymous => false,
+            Self::User { user, reach, .. } => user.is_staff && *reach == Reach::Whole,
+        }
+    }
+
+    /// Whether the user may do everything, whatever of that the request may use.
+    pub(super) fn acts_for_administrator(&self) -> bool {
+        match self {
+            Self::Anonymous => false,
             Self::User { user, .. } => user.is_staff,
+        }
+    }
+
+    /// How much of the user's rights the request may use.
+    pub(super) fn reach(&self) -> Reach {
+        match self {
+            Self::Anonymous => Reach::Whole,
+            Self::User { reach, .. } => *reach,
+        }
+    }
+
+    /// The access token that was shown.
+    pub(crate) fn access_token(&self) -> Option<AccessTokenId> {
+        match self.reach() {
+            Reach::Whole => None,
+            Reach::Token { token, .. } => Some(token),
         }
     }
 }

@@ -17,6 +17,9 @@ mod config;
 /// Connections that are encrypted, and certificates that change.
 mod tls;
 
+/// Access tokens, and the key of logins.
+mod token;
+
 /// Backups of a server that works, and the servers that come of them.
 mod backup;
 

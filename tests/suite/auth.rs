@@ -369,3 +369,17 @@ async fn an_address_that_failed_too_often_has_to_wait_and_cannot_claim_another()
     try_login(&proxied("192.0.2.1"), "admin", PASSWORD).await.is(429);
     try_login(&proxied("192.0.2.2"), "admin", PASSWORD).await.is(200);
 }
+
+#[tokio::test]
+async fn wrong_old_passwords_count_as_failed_logins() {
+    let server = Server::start().await.turned(bounds(2, 0));
+    let admin = server.admin().await;
+    let change = async |old: &str| {
+        let body = json!({"old_password": old, "new_password": "a new one"});
+        admin.post("/v1/auth/password", &body).await
+    };
+    for _ in 0..2 {
+        change("wrong").await.is(400);
+    }
+    change(PASSWORD).await.is(429);
+}

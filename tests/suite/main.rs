@@ -10,6 +10,9 @@
 /// A server, its users and their requests.
 mod support;
 
+/// Access tokens: what programs prove with that they may act for a user.
+mod access_tokens;
+
 /// Archives in parts, compressed ones, and archives of others.
 mod archives;
 
@@ -90,6 +93,9 @@ mod users;
 
 /// Teams and who is a member.
 mod teams;
+
+/// How much teams may hold.
+mod quotas;
 
 /// Projects and what becomes of the datasets in them.
 mod projects;

@@ -4,17 +4,18 @@
 //! The table below is written from the API's documents, not from the server's own policy.
 
 use granary_engine::model::PermissionLevel::{self, Admin, Execute, Read, Write};
-use granary_engine::model::{TeamId, UserId};
+use granary_engine::model::{AccessTokenId, NewAccessToken, TeamId, UserId};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Server};
+use crate::support::{Answer, Client, Server, bearer};
 
 /// An action: method, path, a body that changes nothing, and to whom it is open beside the
 /// administrators.
 ///
 /// Words of the last: `anyone`; `user`, who is logged in; `self`, the one it is about; `R`, `X`,
 /// `W`, `A`, a member of that level or above; `X@node`, such a member on a node; `node`, a user on
-/// the node that it is about; `@node`, a user on any node.
+/// the node that it is about; `@node`, a user on any node. `login` and `R@login` are as `user` and
+/// `R`, and not open to access tokens, nor are `self` and `node`.
 pub(crate) struct Row(
     pub(crate) &'static str,
     pub(crate) &'static str,
@@ -81,7 +82,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row("PUT", "/v1/users/{stranger}", "{}", "", O),
     Row("PATCH", "/v1/users/{stranger}", "{}", "", O),
     Row("DELETE", "/v1/users/{gone}", "", "", O),
-    Row("POST", "/v1/auth/password", "{}", "user", R),
+    Row("POST", "/v1/auth/password", "{}", "login", R),
     Row("POST", "/v1/teams/list", "{}", "user", R),
     Row("POST", "/v1/teams/create", r#"{"name":"FRESH"}"#, "", B),
     Row("GET", "/v1/teams/{T}", "", "R", O),
@@ -89,6 +90,8 @@ pub(crate) const ROWS: &[Row] = &[
     Row("PATCH", "/v1/teams/{T}", "{}", "A", O),
     Row("PATCH", "/v1/teams/{T}/memberships", "{}", "A", O),
     Row("GET", "/v1/teams/{T}/permissions/nobody", "", "A", O),
+    Row("GET", "/v1/teams/{T}/quota", "", "R", O),
+    Row("PUT", "/v1/teams/{T}/quota", "{}", "", O),
     Row("DELETE", "/v1/teams/{T}/hard", "", "", R),
     Row("POST", "/v1/projects/list", "{}", "user", R),
     Row("POST", "/v1/projects/create", r#"{"name":"FRESH","team":{T}}"#, "W", B),
@@ -106,13 +109,22 @@ pub(crate) const ROWS: &[Row] = &[
     Row("POST", "/v1/licenses/list", "{}", "user", R),
     Row("PATCH", "/v1/licenses/1", "{}", "", O),
     Row("POST", "/v1/nodes/list", "{}", "user", R),
-    Row("POST", "/v1/nodes/create", r#"{"ip":"FRESH","index":1,"cpu_mem":1}"#, "user", B),
+    Row("POST", "/v1/nodes/create", r#"{"ip":"FRESH","index":1,"cpu_mem":1}"#, "login", B),
     Row("GET", "/v1/nodes/{N}", "", "user", O),
     Row("PUT", "/v1/nodes/{N}", "{}", "node", O),
     Row("PATCH", "/v1/nodes/{N}", "{}", "node", O),
     Row("PATCH", "/v1/nodes/{other node}", "{}", "", O),
     Row("DELETE", "/v1/nodes/{other node}", "", "", O),
     Row("GET", "/v1/nodes/{N}/ping", "", "@node", O),
+    Row("GET", "/v1/access-tokens", "", "login", R),
+    Row(
+        "POST",
+        "/v1/access-tokens/create",
+        r#"{"name":"FRESH","team":{T},"permissions":"R"}"#,
+        "R@login",
+        B,
+    ),
+    Row("DELETE", "/v1/access-tokens/{K}", "", "self A", O),
     Row("POST", "/v1/backups/create", "", "", R),
     Row("GET", "/v1/backups/1/state", "", "", R),
     Row("POST", "/v1/backups/1/contents", r#"{"handles":[]}"#, "", R),
@@ -149,13 +161,21 @@ struct Caller {
     client: Client,
     on_node: bool,
     login: Login,
+    /// Level in the team; of an access token the lower one of its own and its owner's.
     level: Option<PermissionLevel>,
+}
+
+impl Caller {
+    fn is_token(&self) -> bool {
+        self.login == Login::AccessToken
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Login {
     None,
     Active,
+    AccessToken,
     Administrator,
     Deactivated,
 }
@@ -173,6 +193,8 @@ pub(crate) struct World {
     gone: u64,
     pub(crate) node: u64,
     other_node: u64,
+    /// An access token of the stranger, in the team.
+    token: AccessTokenId,
     members: Vec<(u64, PermissionLevel)>,
     callers: Vec<Caller>,
     fresh: u32,
@@ -227,7 +249,7 @@ impl World {
             })
         });
         let callers = callers.collect();
-        let world = Self {
+        let mut world = Self {
             server,
             admin,
             state,
@@ -237,6 +259,7 @@ impl World {
             gone,
             node,
             other_node,
+            token: AccessTokenId(0),
             members,
             callers,
             dataset: made[0],
@@ -244,8 +267,46 @@ impl World {
             fresh: 0,
         };
         world.join_all().await;
+        world.add_access_tokens().await;
         world.bring_about(state).await;
         world
+    }
+
+    /// Programs that act for some of the callers.
+    async fn add_access_tokens(&mut self) {
+        let default = self.server.team;
+        for (name, owner, team, letter, level) in [
+            ("token R of W", "W", self.team, "R", Some(Read)),
+            ("token X of X", "X", self.team, "X", Some(Execute)),
+            ("token W of A", "A", self.team, "W", Some(Write)),
+            ("token W of the administrator", "administrator", self.team, "W", Some(Write)),
+            ("token of another team", "leader of another team", default, "W", None),
+        ] {
+            let owner = self.callers.iter().find(|caller| caller.name == owner).unwrap();
+            let body = json!({"name": name, "team": team, "permissions": letter});
+            let made = owner.client.post("/v1/access-tokens/create", &body).await.json(201);
+            let client = self.server.anonymous().with("Authorization", bearer(&made["token"]));
+            // Of members the right ends with the team; administrators are no members.
+            let is_member = owner.login != Login::Administrator;
+            let level = level.filter(|_| self.state != State::TeamDeleted || !is_member);
+            let login = Login::AccessToken;
+            for on_node in [false, true] {
+                self.callers.push(Caller { name, client: client.clone(), on_node, login, level });
+            }
+        }
+        self.make_token_of_stranger().await;
+    }
+
+    async fn make_token_of_stranger(&mut self) {
+        let token = NewAccessToken {
+            name: "of the stranger".into(),
+            user: UserId(self.stranger),
+            team: TeamId(self.team),
+            level: Read,
+            secret_hash: [0; 32],
+            expiry_time: None,
+        };
+        self.token = self.server.engine.create_access_token(token).await.unwrap().id;
     }
 
     async fn join_all(&self) {
@@ -268,6 +329,20 @@ impl World {
     /// Undoes what the last caller was allowed to do, where the next would find it done.
     async fn restore(&mut self, Row(method, path, ..): &Row) {
         match (*method, *path) {
+            ("DELETE", "/v1/access-tokens/{K}") => {
+                let token = self.server.engine.snapshot().unwrap().access_token(self.token);
+                if token.unwrap().is_none() {
+                    // A deleted team takes no tokens.
+                    if self.state == State::TeamDeleted {
+                        let path = format!("/v1/teams/{}/reinstate", self.team);
+                        self.admin.delete(&path).await.is(200);
+                    }
+                    self.make_token_of_stranger().await;
+                    if self.state == State::TeamDeleted {
+                        self.bring_about(self.state).await;
+                    }
+                }
+            }
             ("DELETE", "/v1/teams/{T}") if self.state != State::TeamDeleted => {
                 let team = self.admin.get(&format!("/v1/teams/{}", self.team)).await.json(200);
                 if !team["deletion_time"].is_null() {
@@ -295,6 +370,7 @@ impl World {
             ("{T}", self.team),
             ("{stranger}", self.stranger),
             ("{gone}", self.gone),
+            ("{K}", self.token.0),
             ("{N}", self.node),
             ("{other node}", self.other_node),
             ("FRESH", u64::from(self.fresh)),
@@ -318,15 +394,19 @@ fn is_open(Row(_, path, _, open_to, _): &Row, caller: &Caller) -> bool {
         return true;
     }
     let logged_in = caller.login == Login::Active;
+    let user = logged_in || caller.is_token();
     open_to.split_whitespace().any(|word| match word {
         "anyone" => true,
-        "user" => logged_in,
+        "user" => user,
+        "login" => logged_in,
+        "R@login" => logged_in && caller.level >= Some(Read),
         "self" => caller.name == "stranger",
         "R" => caller.level >= Some(Read),
         "W" => caller.level >= Some(Write),
         "A" => caller.level >= Some(Admin),
         "X@node" => caller.on_node && caller.level >= Some(Execute),
-        "node" | "@node" => caller.on_node && logged_in,
+        "node" => caller.on_node && logged_in,
+        "@node" => caller.on_node && user,
         other => panic!("{path}: {other} is no word of the table"),
     })
 }
@@ -360,7 +440,7 @@ fn is_refusal(answer: &Answer, login: Login, case: &str) {
             let expected = json!({"detail": "User is inactive", "code": "user_inactive"});
             assert_eq!(text, expected, "{case}");
         }
-        Login::Active | Login::Administrator => {
+        Login::Active | Login::AccessToken | Login::Administrator => {
             assert_eq!(status, 403, "{case}: {text}");
             let detail = "You do not have permission to perform this action.";
             assert_eq!(text, json!({"detail": detail}), "{case}");
@@ -399,7 +479,7 @@ async fn walk(state: State) -> usize {
 
 #[tokio::test]
 async fn every_action_is_open_to_whom_the_documents_say() {
-    assert_eq!(walk(State::Alive).await, ROWS.len() * 18);
+    assert_eq!(walk(State::Alive).await, ROWS.len() * 28);
 }
 
 #[tokio::test]

@@ -136,6 +136,9 @@ pub(super) fn visit_tables<V: Visitor>(visitor: &mut V) -> Result<(), V::Error> 
     visitor.visit(tables::LICENCE_DATASETS)?;
     visitor.visit(tables::NODES)?;
     visitor.visit(tables::NODE_ADDRESSES)?;
+    visitor.visit(tables::ACCESS_TOKENS)?;
+    visitor.visit(tables::TEAM_USAGE)?;
+    visitor.visit(tables::TEAM_QUOTAS)?;
     visitor.visit(tables::NUMBERS)
 }
 

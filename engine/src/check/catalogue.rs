@@ -8,7 +8,10 @@ use crate::codec;
 use crate::error::ReadError;
 use crate::index::snapshot::Snapshot;
 use crate::index::{IndexError, tables};
-use crate::model::{Dataset, Licence, Membership, Node, Project, SubdescriptorKind, Team, User};
+use crate::model::{
+    AccessToken, Dataset, Licence, Membership, Node, Project, SubdescriptorKind, Team, TeamId,
+    Usage, User,
+};
 
 type Bytes = &'static [u8];
 
@@ -20,6 +23,7 @@ pub(super) fn check_catalogue(
     check_names(snapshot, findings)?;
     check_owners(snapshot, findings)?;
     check_subdescriptors(snapshot, findings)?;
+    check_usage(snapshot, findings)?;
     check_numbers(snapshot, findings)
 }
 
@@ -180,6 +184,15 @@ fn check_owners(snapshot: &Snapshot, findings: &mut Findings) -> Result<(), Read
         let dataset: Option<Dataset> = record(snapshot, tables::DATASETS, id)?;
         Ok(dataset.map(|dataset| dataset.licence.0))
     })?;
+    for token in snapshot.access_tokens()? {
+        let AccessToken { id, team, user, .. } = token?;
+        let is_known = is_there(snapshot, tables::TEAMS, team.0)?
+            && is_there(snapshot, tables::USERS, user.0)?;
+        if !is_known {
+            let what = format!("access token {id} of user {user} in team {team} is nobody's");
+            findings.rows("I4", what);
+        }
+    }
     for row in snapshot.table(tables::MEMBERSHIPS)?.iter().map_err(IndexError::from)? {
         let (key, row) = row.map_err(IndexError::from)?;
         let (team, user) = key.value();
@@ -254,6 +267,45 @@ impl Owned<'_> {
     }
 }
 
+/// Each team's total is the sum of its datasets, and no total is of a team that is not there.
+fn check_usage(snapshot: &Snapshot, findings: &mut Findings) -> Result<(), ReadError> {
+    for team in snapshot.teams()? {
+        let team = team?.id;
+        let (held, total) = (held_by(snapshot, team)?, snapshot.team_usage(team)?);
+        if held != total {
+            let what = format!("team {team} holds {held:?}, and its total says {total:?}");
+            findings.rows("I4", what);
+        }
+    }
+    for table in [tables::TEAM_USAGE, tables::TEAM_QUOTAS] {
+        for row in snapshot.table(table)?.iter().map_err(IndexError::from)? {
+            let team = row.map_err(IndexError::from)?.0.value();
+            if !is_there(snapshot, tables::TEAMS, team)? {
+                let what = format!("a total or a quota is of team {team}, which is not there");
+                findings.rows("I4", what);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The sum of a team's datasets.
+fn held_by(snapshot: &Snapshot, team: TeamId) -> Result<Usage, ReadError> {
+    let mut held = Usage::default();
+    let projects = snapshot.table(tables::TEAM_PROJECTS)?;
+    let datasets = snapshot.table(tables::PROJECT_DATASETS)?;
+    let of = |holder: u64| (holder, 0)..=(holder, u64::MAX);
+    for row in projects.range(of(team.0)).map_err(IndexError::from)? {
+        let project = row.map_err(IndexError::from)?.0.value().1;
+        for row in datasets.range(of(project)).map_err(IndexError::from)? {
+            let id = row.map_err(IndexError::from)?.0.value().1;
+            let dataset: Option<Dataset> = record(snapshot, tables::DATASETS, id)?;
+            held = held.plus(dataset.map(|dataset| dataset.usage()).unwrap_or_default());
+        }
+    }
+    Ok(held)
+}
+
 fn check_subdescriptors(snapshot: &Snapshot, findings: &mut Findings) -> Result<(), ReadError> {
     let names = snapshot.table(tables::SUBDESCRIPTOR_NAMES)?;
     let rows = snapshot.table(tables::SUBDESCRIPTORS)?;
@@ -285,6 +337,7 @@ fn check_numbers(snapshot: &Snapshot, findings: &mut Findings) -> Result<(), Rea
         ("project", tables::PROJECTS),
         ("licence", tables::LICENCES),
         ("node", tables::NODES),
+        ("access token", tables::ACCESS_TOKENS),
     ] {
         let last = snapshot.table(table)?;
         let last = last.last().map_err(IndexError::from)?.map_or(0, |(id, _)| id.value());

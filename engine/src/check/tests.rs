@@ -12,7 +12,9 @@ use crate::disk::{Disk, OpenMode, Reached, SimulatedDisk};
 use crate::index::rows::{BlobRow, FileRow, LayerRow};
 use crate::index::{Index, IndexError, tables};
 use crate::model::change::{BlobPlace, SegmentId};
-use crate::model::{Dataset, DatasetId, Digest, NewDataset, NewLicence, NewProject, NewTeam};
+use crate::model::{
+    Dataset, DatasetId, Digest, NewDataset, NewLicence, NewProject, NewTeam, Quota, Usage,
+};
 use crate::{Engine, EngineOptions};
 
 const LARGE: usize = (1 << 20) + 100;
@@ -266,6 +268,8 @@ async fn counts_that_were_changed_are_found_and_named() {
         let mut dataset: Dataset = row(txn, tables::DATASETS, 1);
         dataset.file_count += 1;
         put(txn, tables::DATASETS, 1, &dataset);
+        let usage: Usage = row(txn, tables::TEAM_USAGE, 1);
+        put(txn, tables::TEAM_USAGE, 1, &Usage { files: usage.files + 1, ..usage });
     });
     let report = report.await;
     assert_one(&report, "I8", &["dataset 1 counts 14 files"]);
@@ -280,6 +284,11 @@ async fn counts_that_were_changed_are_found_and_named() {
         put(txn, tables::LAYERS, 1, &LayerRow { rows: layer.rows + 1, ..layer });
     });
     assert_one(&report.await, "I4", &["layer 1 counts 15 rows of files"]);
+    let report = changed(&|txn| {
+        let usage: Usage = row(txn, tables::TEAM_USAGE, 1);
+        put(txn, tables::TEAM_USAGE, 1, &Usage { bytes: usage.bytes + 1, ..usage });
+    });
+    assert_one(&report.await, "I4", &["team 1 holds", "its total says"]);
     let report = changed(&|txn| {
         let mut table = txn.open_table(tables::SEGMENTS).unwrap();
         table.insert(1, 5).unwrap();
@@ -325,12 +334,17 @@ async fn rows_that_nobody_owns_and_rows_that_are_lost_are_found_and_named() {
     assert_one(&report.await, "I8", &["user 7", "ghost"]);
     let report = changed(&|txn| {
         txn.open_table(tables::TEAM_PROJECTS).unwrap().remove((1, 1)).unwrap();
+        txn.open_table(tables::TEAM_USAGE).unwrap().remove(1).unwrap();
     });
     assert_one(&report.await, "I4", &["team 1 does not count project 1 as its own"]);
     let report = changed(&|txn| {
         txn.open_table(tables::LICENCE_DATASETS).unwrap().insert((1, 88), ()).unwrap();
     });
     assert_one(&report.await, "I4", &["licence 1 counts dataset 88"]);
+    let report = changed(&|txn| {
+        put(txn, tables::TEAM_QUOTAS, 88, &Quota::default());
+    });
+    assert_one(&report.await, "I4", &["a quota is of team 88"]);
     let report = changed(&|txn| {
         txn.open_table(tables::NUMBERS).unwrap().insert("dataset", 1).unwrap();
     });

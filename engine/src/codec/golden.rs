@@ -18,11 +18,12 @@ use crate::model::change::{
 };
 use crate::model::dataset::StackEntry;
 use crate::model::{
-    Dataset, DatasetId, DatasetPatch, Digest, FileRecord, Filename, LayerId, Licence, LicenceId,
-    LicencePatch, Membership, NewDataset, NewLicence, NewNode, NewProject, NewTeam, NewUser, Node,
-    NodeId, NodePatch, PermissionLevel, Project, ProjectId, ProjectPatch, Sequence, SetId,
-    SubdescriptorEdit, SubdescriptorId, SubdescriptorKind, SubdescriptorRef, Team, TeamId,
-    TeamPatch, Timestamp, User, UserId, UserPatch,
+    AccessToken, AccessTokenId, Dataset, DatasetId, DatasetPatch, Digest, FileRecord, Filename,
+    LayerId, Licence, LicenceId, LicencePatch, Membership, NewAccessToken, NewDataset, NewLicence,
+    NewNode, NewProject, NewTeam, NewUser, Node, NodeId, NodePatch, PermissionLevel, Project,
+    ProjectId, ProjectPatch, Quota, Sequence, SetId, SubdescriptorEdit, SubdescriptorId,
+    SubdescriptorKind, SubdescriptorRef, Team, TeamId, TeamPatch, Timestamp, Usage, User, UserId,
+    UserPatch,
 };
 use crate::quarantine::{Fault, QuarantineRow};
 use crate::scrub::{ScrubPass, ScrubRow};
@@ -245,8 +246,27 @@ fn show_catalogue_changes(book: &mut Book) {
     holds("create_node", CatalogueChange::CreateNode { node });
     let (logins, nodes) = (vec![(UserId(1), AT)], vec![(NodeId(2), AT)]);
     holds("touch", CatalogueChange::Touch { logins, nodes });
+    show_changes_of_tokens(&mut holds);
     show_changes_of_people(&mut holds);
     show_changes_of_things(&mut holds);
+}
+
+fn show_changes_of_tokens(holds: &mut impl FnMut(&str, CatalogueChange)) {
+    let token = NewAccessToken {
+        name: text("t"),
+        user: UserId(1),
+        team: TeamId(2),
+        level: PermissionLevel::Write,
+        secret_hash: digest().0,
+        expiry_time: Some(AT),
+    };
+    holds("create_access_token", CatalogueChange::CreateAccessToken { token, at: AT });
+    let token = AccessTokenId(3);
+    holds("revoke_access_token", CatalogueChange::RevokeAccessToken { token });
+    let uses = vec![(token, AT)];
+    holds("touch_access_tokens", CatalogueChange::TouchAccessTokens { uses });
+    let quota = Quota { files: None, bytes: Some(1 << 40) };
+    holds("set_quota", CatalogueChange::SetQuota { team: TeamId(2), quota });
 }
 
 fn show_changes_of_people(holds: &mut impl FnMut(&str, CatalogueChange)) {
@@ -311,6 +331,20 @@ fn show_rows(book: &mut Book) {
     let (running, last) = ((pass(None), [9; 32]), pass(Some(AT)));
     book.holds("scrub_row_running", &ScrubRow { pass: Some(running), last: Some(last) });
     book.holds("scrub_row_new", &ScrubRow::default());
+    let token = AccessToken {
+        id: AccessTokenId(1),
+        name: text("t"),
+        user: UserId(2),
+        team: TeamId(3),
+        level: PermissionLevel::Execute,
+        secret_hash: digest().0,
+        creation_time: AT,
+        expiry_time: Some(AT),
+        last_use: Some(AT),
+    };
+    book.holds("access_token", &token);
+    book.holds("usage", &Usage { files: 3, bytes: 1 << 40 });
+    book.holds("quota", &Quota { files: Some(1), bytes: None });
     book.holds("applied_row", &AppliedRow { position, sequence: Sequence(12), start: 3 });
     let state = StateHeader::V1 {
         store_format: 1,

@@ -260,6 +260,8 @@ fn grows(change: &Change) -> bool {
         Change::Catalogue(change) => !matches!(
             change,
             CatalogueChange::Touch { .. }
+                | CatalogueChange::TouchAccessTokens { .. }
+                | CatalogueChange::RevokeAccessToken { .. }
                 | CatalogueChange::DestroyTeam { .. }
                 | CatalogueChange::HardDeleteTeam { .. }
                 | CatalogueChange::RemoveMember { .. }

@@ -11,10 +11,10 @@ use crate::index::apply::Applied;
 use crate::limits::SUBDESCRIPTORS_MAX;
 use crate::model::change::{CatalogueChange, Change};
 use crate::model::{
-    Licence, LicenceId, LicencePatch, Membership, NewLicence, NewNode, NewProject, NewTeam,
-    NewUser, Node, NodeId, NodePatch, PermissionLevel, Project, ProjectId, ProjectPatch,
-    SubdescriptorEdit, SubdescriptorKind, SubdescriptorRef, Team, TeamId, TeamPatch, Timestamp,
-    User, UserId, UserPatch,
+    AccessToken, AccessTokenId, Licence, LicenceId, LicencePatch, Membership, NewAccessToken,
+    NewLicence, NewNode, NewProject, NewTeam, NewUser, Node, NodeId, NodePatch, PermissionLevel,
+    Project, ProjectId, ProjectPatch, Quota, SubdescriptorEdit, SubdescriptorKind,
+    SubdescriptorRef, Team, TeamId, TeamPatch, Timestamp, User, UserId, UserPatch,
 };
 
 impl Engine {
@@ -91,6 +91,15 @@ impl Engine {
     /// `RecordNotFound`, `NotEmpty` if a project belongs to it, or the store takes no changes.
     pub async fn hard_delete_team(&self, team: TeamId) -> Result<Team, MutationError> {
         made!(self.catalogue(CatalogueChange::HardDeleteTeam { team }).await, Team)
+    }
+
+    /// Bounds what all datasets of a team may hold together; one that holds more already keeps it
+    /// and gets no more.
+    ///
+    /// # Errors
+    /// `RecordNotFound`, or the store takes no changes.
+    pub async fn set_quota(&self, team: TeamId, quota: Quota) -> Result<Team, MutationError> {
+        made!(self.catalogue(CatalogueChange::SetQuota { team, quota }).await, Team)
     }
 
     /// Makes a user a member of a team.
@@ -256,6 +265,34 @@ impl Engine {
     /// `RecordNotFound`, or the store takes no changes.
     pub async fn delete_node(&self, node: NodeId) -> Result<Node, MutationError> {
         made!(self.catalogue(CatalogueChange::DeleteNode { node }).await, Node)
+    }
+
+    /// Makes an access token.
+    ///
+    /// # Errors
+    /// `UserNotFound`, `TeamNotFound`, `TooMany` tokens of this user, or the store takes no changes.
+    pub async fn create_access_token(
+        &self,
+        token: NewAccessToken,
+    ) -> Result<AccessToken, MutationError> {
+        let at = Timestamp::now();
+        made!(self.catalogue(CatalogueChange::CreateAccessToken { token, at }).await, AccessToken)
+    }
+
+    /// Removes an access token for good; gives what it was. Whoever shows it from here on is nobody.
+    ///
+    /// # Errors
+    /// `RecordNotFound`, or the store takes no changes.
+    pub async fn revoke_access_token(
+        &self,
+        token: AccessTokenId,
+    ) -> Result<AccessToken, MutationError> {
+        made!(self.catalogue(CatalogueChange::RevokeAccessToken { token }).await, AccessToken)
+    }
+
+    /// Remembers that an access token was shown. Shown at once, written within a minute.
+    pub fn touch_access_token(&self, token: AccessTokenId) {
+        self.inner.store.touches.touch_access_token(token);
     }
 
     /// Remembers that a user made a request. Shown at once, written within a minute.

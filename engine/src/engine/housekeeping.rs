@@ -99,13 +99,20 @@ impl Keeper {
 
 pub(super) fn write_touches(store: &Store, committer: &Committer) {
     let (logins, nodes) = store.touches.take();
-    if logins.is_empty() && nodes.is_empty() {
-        return;
+    if !logins.is_empty() || !nodes.is_empty() {
+        write(committer, CatalogueChange::Touch { logins, nodes });
     }
-    let change = Change::Catalogue(CatalogueChange::Touch { logins, nodes });
+    let uses = store.touches.take_token_uses();
+    if !uses.is_empty() {
+        write(committer, CatalogueChange::TouchAccessTokens { uses });
+    }
+}
+
+fn write(committer: &Committer, touches: CatalogueChange) {
+    let change = Change::Catalogue(touches);
     let (reply, ticket) = Reply::new(None);
     let submitted = committer.submit(Submission { change, contents: Vec::new(), reply });
     if submitted.is_ok() && ticket.redeem_blocking().is_err() {
-        tracing::warn!("times of logins and sightings were not written");
+        tracing::warn!("when users, nodes and access tokens were last seen was not written");
     }
 }

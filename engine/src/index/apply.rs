@@ -20,8 +20,12 @@ mod headers;
 
 mod sets;
 
+mod usage;
+
 pub(crate) use counts::{add_live_bytes, count_down, live_bytes_of, write_live_bytes};
 pub(crate) use folding::Folding;
+
+use usage::{Growth, Owner};
 
 use std::collections::HashMap;
 
@@ -37,7 +41,8 @@ use crate::error::MutationError;
 use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::dataset::StackEntry;
 use crate::model::{
-    Dataset, DatasetId, Digest, LayerId, Licence, Membership, Node, Project, Sequence, Team, User,
+    AccessToken, Dataset, DatasetId, Digest, LayerId, Licence, Membership, Node, Project,
+    ProjectId, Sequence, Team, User,
 };
 
 type Bytes = &'static [u8];
@@ -54,6 +59,7 @@ pub(crate) enum Applied {
     Project(Box<Project>),
     Licence(Box<Licence>),
     Node(Box<Node>),
+    AccessToken(Box<AccessToken>),
 }
 
 /// Why a change was not applied.
@@ -111,6 +117,10 @@ pub(crate) struct Group<'txn> {
     sequence: Sequence,
     /// Datasets whose stacks changed: the background may want to fold them.
     restacked: Vec<DatasetId>,
+    /// What became of the counts of datasets, by their projects.
+    growth: HashMap<ProjectId, Growth>,
+    /// Owners of projects, as far as they were looked up.
+    owners: HashMap<ProjectId, Option<Owner>>,
 }
 
 impl std::fmt::Debug for Group<'_> {
@@ -134,6 +144,8 @@ impl<'txn> Group<'txn> {
             fresh: HashMap::new(),
             sequence: Sequence::ZERO,
             restacked: Vec::new(),
+            growth: HashMap::new(),
+            owners: HashMap::new(),
         })
     }
 
@@ -211,6 +223,7 @@ impl<'txn> Group<'txn> {
 
     /// Writes the shared rows; tells which datasets' stacks changed.
     pub(crate) fn finish(mut self) -> Result<Vec<DatasetId>, IndexError> {
+        self.settle_growth()?;
         for (id, header) in &self.headers {
             if header.dirty {
                 match &header.value {
@@ -254,6 +267,7 @@ impl<'txn> Group<'txn> {
     /// Replaces a header; its revision grows.
     fn put_header(&mut self, mut dataset: Dataset) -> Dataset {
         dataset.revision += 1;
+        self.note_growth(dataset.id, Some(&dataset));
         let cached = Cached { value: Some(dataset.clone()), dirty: true };
         self.headers.insert(dataset.id, cached);
         dataset
@@ -266,6 +280,7 @@ impl<'txn> Group<'txn> {
     }
 
     fn remove_header(&mut self, id: DatasetId) {
+        self.note_growth(id, None);
         self.headers.insert(id, Cached { value: None, dirty: true });
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, CodecError};
 use crate::journal::Position;
 use crate::model::change::BlobPlace;
-use crate::model::{Digest, FileRecord, LayerId, Sequence};
+use crate::model::{Digest, FileRecord, LayerId, Sequence, Usage};
 
 /// What a layer says of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,13 @@ pub(crate) struct SetRow {
     pub(crate) files: u64,
     /// Bytes of these files.
     pub(crate) bytes: u64,
+}
+
+impl SetRow {
+    /// What its files hold together.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage { files: self.files, bytes: self.bytes }
+    }
 }
 
 /// How far the index reaches.

@@ -11,11 +11,12 @@ use super::rows::{AppliedRow, BlobRow, FileRow};
 use super::tables;
 use super::{Index, IndexError};
 use crate::codec;
-use crate::error::ReadError;
+use crate::error::{MutationError, ReadError};
 use crate::model::change::{BlobPlace, LargeFileId, SegmentId};
 use crate::model::{
-    Dataset, DatasetId, Digest, FileRecord, Licence, LicenceId, Membership, Node, NodeId, Project,
-    ProjectId, Sequence, Team, TeamId, User, UserId,
+    AccessToken, AccessTokenId, Dataset, DatasetId, Digest, FileRecord, Licence, LicenceId,
+    Membership, Node, NodeId, Project, ProjectId, Quota, Sequence, Team, TeamId, Usage, User,
+    UserId,
 };
 use crate::touches::Touches;
 
@@ -351,6 +352,66 @@ impl Snapshot {
         &self,
     ) -> Result<impl Iterator<Item = Result<Licence, ReadError>> + use<>, ReadError> {
         Ok(self.all(tables::LICENCES)?)
+    }
+
+    /// What all datasets of a team hold together, the soft-deleted ones too.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn team_usage(&self, team: TeamId) -> Result<Usage, ReadError> {
+        let usage: Option<Usage> = self.by_id(tables::TEAM_USAGE, team.0)?;
+        Ok(usage.unwrap_or_default())
+    }
+
+    /// Refuses what a project's team has no room for, as far as this state tells; what is on its
+    /// way is counted when it is applied.
+    ///
+    /// # Errors
+    /// `QuotaExceeded`, or the index cannot be read.
+    pub fn expect_room(&self, project: ProjectId, added: Usage) -> Result<(), MutationError> {
+        let Some(Project { team, .. }) = self.project(project)? else {
+            return Ok(());
+        };
+        let quota = self.team_quota(team)?;
+        if quota == Quota::default() {
+            return Ok(());
+        }
+        let room = quota.expect_room(self.team_usage(team)?, added);
+        room.map_err(|exceeded| MutationError::QuotaExceeded { team, exceeded })
+    }
+
+    /// How much a team may hold.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn team_quota(&self, team: TeamId) -> Result<Quota, ReadError> {
+        let quota: Option<Quota> = self.by_id(tables::TEAM_QUOTAS, team.0)?;
+        Ok(quota.unwrap_or_default())
+    }
+
+    /// An access token.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn access_token(&self, id: AccessTokenId) -> Result<Option<AccessToken>, ReadError> {
+        let token: Option<AccessToken> = self.by_id(tables::ACCESS_TOKENS, id.0)?;
+        Ok(token.map(|token| self.with_use(token)))
+    }
+
+    fn with_use(&self, mut token: AccessToken) -> AccessToken {
+        token.last_use = token.last_use.max(self.touches.access_token_use(token.id));
+        token
+    }
+
+    /// All access tokens in order of id.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn access_tokens(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<AccessToken, ReadError>> + '_, ReadError> {
+        let tokens = self.all::<AccessToken>(tables::ACCESS_TOKENS)?;
+        Ok(tokens.map(|token| token.map(|token| self.with_use(token))))
     }
 
     /// A node.

@@ -107,6 +107,16 @@ pub(crate) const NODES: Table<u64> = Table::new("nodes.v1");
 pub(crate) const NODE_ADDRESSES: TableDefinition<'static, (&str, i64), u64> =
     TableDefinition::new("node_addresses.v1");
 
+/// Access token id to `AccessToken`.
+pub(crate) const ACCESS_TOKENS: Table<u64> = Table::new("access_tokens.v1");
+
+/// Team id to the `Usage` of all its datasets together, the soft-deleted ones too; none where there
+/// is nothing. Says what the headers say, so opening fills it where an older store lacks it.
+pub(crate) const TEAM_USAGE: Table<u64> = Table::new("team_usage.v1");
+
+/// Team id to `Quota`, of the teams that have one.
+pub(crate) const TEAM_QUOTAS: Table<u64> = Table::new("team_quotas.v1");
+
 /// Kind to the last number given out, so that no primary key is used twice.
 pub(crate) const NUMBERS: TableDefinition<'static, &str, u64> = TableDefinition::new("numbers.v1");
 

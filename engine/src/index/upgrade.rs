@@ -4,6 +4,7 @@
 //! store: a crash on the way makes the next opening fill them again. It happens before the journal
 //! is replayed, since replaying keeps them true from then on.
 
+use std::collections::BTreeMap;
 #[cfg(any(test, feature = "simulation"))]
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::error::ReadError;
 #[cfg(any(test, feature = "simulation"))]
 use crate::model::SubdescriptorKind;
-use crate::model::{Dataset, Licence, Project};
+use crate::model::{Dataset, Licence, Project, Usage};
 
 /// Makes what an earlier version did not make. Visits all licences, projects and datasets, once in
 /// a store's life.
@@ -32,6 +33,16 @@ pub(crate) fn upgrade(index: &Index) -> Result<(), IndexError> {
     if !has_table(index, tables::QUARANTINE)? {
         index.apply(|txn| Ok(txn.open_table(tables::QUARANTINE).map(drop)?))?;
     }
+    // Nobody had one before there was the table.
+    if !has_table(index, tables::ACCESS_TOKENS)? {
+        index.apply(|txn| Ok(txn.open_table(tables::ACCESS_TOKENS).map(drop)?))?;
+    }
+    if !has_table(index, tables::TEAM_USAGE)? {
+        index.apply(|txn| {
+            txn.open_table(tables::TEAM_QUOTAS)?;
+            fill_usage(txn)
+        })?;
+    }
     Ok(())
 }
 
@@ -44,6 +55,25 @@ fn has_table<K: redb::Key, V: redb::Value>(
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Sums up what each team holds.
+fn fill_usage(txn: &WriteTransaction) -> Result<(), IndexError> {
+    let mut usage: BTreeMap<u64, Usage> = BTreeMap::new();
+    let projects = txn.open_table(tables::PROJECTS)?;
+    for row in txn.open_table(tables::DATASETS)?.iter()? {
+        let dataset: Dataset = codec::decode(row?.1.value())?;
+        if let Some(row) = projects.get(dataset.project.0)? {
+            let project: Project = codec::decode(row.value())?;
+            let sum = usage.entry(project.team.0).or_default();
+            *sum = sum.plus(dataset.usage());
+        }
+    }
+    let mut table = txn.open_table(tables::TEAM_USAGE)?;
+    for (team, usage) in usage {
+        table.insert(team, codec::encode(&usage)?.as_slice())?;
+    }
+    Ok(())
 }
 
 fn fill(txn: &WriteTransaction) -> Result<(), IndexError> {
@@ -78,6 +108,9 @@ pub fn make_older(disk: Arc<dyn Disk>) -> Result<(), ReadError> {
         txn.delete_table(tables::PROJECT_DATASETS)?;
         txn.delete_table(tables::LICENCE_DATASETS)?;
         txn.delete_table(tables::QUARANTINE)?;
+        txn.delete_table(tables::ACCESS_TOKENS)?;
+        txn.delete_table(tables::TEAM_USAGE)?;
+        txn.delete_table(tables::TEAM_QUOTAS)?;
         let mut numbers = txn.open_table(tables::NUMBERS)?;
         for kind in SubdescriptorKind::ALL {
             numbers.remove(kind.name())?;

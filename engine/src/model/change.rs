@@ -7,10 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DatasetId, DatasetPatch, Digest, FileRecord, Filename, LicenceId, LicencePatch, NewDataset,
-    NewLicence, NewNode, NewProject, NewTeam, NewUser, NodeId, NodePatch, PermissionLevel,
-    ProjectId, ProjectPatch, SetId, SubdescriptorEdit, SubdescriptorKind, SubdescriptorRef, TeamId,
-    TeamPatch, Timestamp, UserId, UserPatch,
+    AccessTokenId, DatasetId, DatasetPatch, Digest, FileRecord, Filename, LicenceId, LicencePatch,
+    NewAccessToken, NewDataset, NewLicence, NewNode, NewProject, NewTeam, NewUser, NodeId,
+    NodePatch, PermissionLevel, ProjectId, ProjectPatch, Quota, SetId, SubdescriptorEdit,
+    SubdescriptorKind, SubdescriptorRef, TeamId, TeamPatch, Timestamp, UserId, UserPatch,
 };
 
 /// One change of the store; applied whole or refused whole (I6).
@@ -297,6 +297,23 @@ pub(crate) enum CatalogueChange {
     },
     DeleteNode {
         node: NodeId,
+    },
+    CreateAccessToken {
+        token: NewAccessToken,
+        at: Timestamp,
+    },
+    /// Removes a token for good.
+    RevokeAccessToken {
+        token: AccessTokenId,
+    },
+    /// As `Touch`, of tokens.
+    TouchAccessTokens {
+        uses: Vec<(AccessTokenId, Timestamp)>,
+    },
+    /// Bounds what a team may hold; one that holds more already keeps it.
+    SetQuota {
+        team: TeamId,
+        quota: Quota,
     },
 }
 

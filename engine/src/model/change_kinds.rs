@@ -80,6 +80,10 @@ kinds!(
         DeleteLicence,
         UpdateNode,
         DeleteNode,
+        CreateAccessToken,
+        RevokeAccessToken,
+        TouchAccessTokens,
+        SetQuota,
     ]
 );
 

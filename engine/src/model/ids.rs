@@ -49,6 +49,10 @@ id! {
     NodeId
 }
 id! {
+    /// Primary key of an access token; never used twice.
+    AccessTokenId
+}
+id! {
     /// One layer of a dataset's file tree.
     LayerId
 }

@@ -11,7 +11,7 @@ use granary_engine::disk::SimulatedDisk;
 use granary_engine::{Engine, SourceAfterMerge};
 
 use crate::power_cut::{Act, Stop, Thoroughness, run_until_stopped, stop_everywhere};
-use crate::records::{CHANGES, FIRST_WITHOUT_DATASETS};
+use crate::records::{CHANGES, FIRST_OF_TOKENS, FIRST_WITHOUT_DATASETS};
 use crate::reference::{Content, Op};
 use crate::support::block_on;
 
@@ -164,8 +164,10 @@ fn other_records() -> Vec<Act> {
     workload.extend([Act::Touch, Act::ReopenAsOlder]);
     workload.extend(records(10..FIRST_WITHOUT_DATASETS));
     workload.extend([Act::Checkpoint, Act::Do(Op::HardDelete { set: 1 })]);
-    workload.extend(records(FIRST_WITHOUT_DATASETS..CHANGES));
+    workload.extend(records(FIRST_WITHOUT_DATASETS..FIRST_OF_TOKENS));
     workload.push(Act::ReopenAsOlder);
+    workload.extend(records(FIRST_OF_TOKENS..CHANGES));
+    workload.push(Act::Touch);
     workload
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use granary_engine::disk::{At, Disk, Fault, Reached, SimulatedDisk};
-use granary_engine::model::{LicenceId, ProjectId, UserId};
+use granary_engine::model::{AccessTokenId, LicenceId, ProjectId, UserId};
 use granary_engine::{
     CheckError, CheckProgress, Engine, Health, MutationError, OpenError, check_disk, make_older,
 };
@@ -263,8 +263,7 @@ async fn attempt(
             return (vec![before.clone()], false);
         }
         Act::Touch => {
-            engine.touch_login(UserId(1));
-            engine.write_touches().await;
+            touch(engine).await;
             return (vec![before.clone()], false);
         }
         Act::ReopenAsOlder => unreachable!("whoever holds the engine does that"),
@@ -312,6 +311,13 @@ async fn attempt(
         }
     }
     (acceptable, stopped)
+}
+
+/// Somebody logs in, and a program shows its token; both are written.
+async fn touch(engine: &Engine) {
+    engine.touch_login(UserId(1));
+    engine.touch_access_token(AccessTokenId(2));
+    engine.write_touches().await;
 }
 
 async fn shrink(engine: &Engine, disk: &SimulatedDisk, directory: &str, files_max: usize) {

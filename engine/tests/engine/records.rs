@@ -5,19 +5,22 @@ use std::sync::{Arc, OnceLock};
 
 use granary_engine::disk::SimulatedDisk;
 use granary_engine::model::{
-    LicenceId, LicencePatch, NewNode, NewProject, NewTeam, NewUser, NodeId, NodePatch,
-    PermissionLevel, ProjectId, ProjectPatch, SubdescriptorEdit, SubdescriptorKind,
-    SubdescriptorRef, TeamId, TeamPatch, UserId, UserPatch,
+    AccessTokenId, LicenceId, LicencePatch, NewAccessToken, NewNode, NewProject, NewTeam, NewUser,
+    NodeId, NodePatch, PermissionLevel, ProjectId, ProjectPatch, Quota, SubdescriptorEdit,
+    SubdescriptorKind, SubdescriptorRef, TeamId, TeamPatch, UserId, UserPatch,
 };
 use granary_engine::{Engine, MutationError};
 
 use crate::support::{block_on, licence_named, project, small_segments};
 
 /// Changes in the row.
-pub const CHANGES: usize = 28;
+pub const CHANGES: usize = 32;
 
 /// The first change that wants no dataset in the project that [`project`] makes.
 pub const FIRST_WITHOUT_DATASETS: usize = 22;
+
+/// The first change of access tokens, which older stores do not have.
+pub const FIRST_OF_TOKENS: usize = 28;
 
 /// What [`describe`] gives after none of the changes, after the first, and so on.
 pub fn states() -> &'static [Vec<String>] {
@@ -49,6 +52,17 @@ pub fn user(name: &str) -> NewUser {
         is_superuser: false,
         is_staff: false,
         is_active: true,
+    }
+}
+
+fn token(user: UserId, team: TeamId) -> NewAccessToken {
+    NewAccessToken {
+        name: "robot".into(),
+        user,
+        team,
+        level: PermissionLevel::Write,
+        secret_hash: [7; 32],
+        expiry_time: None,
     }
 }
 
@@ -128,6 +142,9 @@ pub async fn change(engine: &Engine, number: usize) -> Result<(), MutationError>
         25 => drop(engine.hard_delete_project(held).await?),
         26 => drop(engine.delete_licence(licence).await?),
         27 => drop(engine.create_licence(another).await?),
+        28 | 29 => drop(engine.create_access_token(token(ann, team)).await?),
+        30 => drop(engine.revoke_access_token(AccessTokenId(1)).await?),
+        31 => drop(engine.set_quota(team, Quota { files: Some(1_000), bytes: None }).await?),
         _ => panic!("there is no change {number}"),
     }
     Ok(())
@@ -147,6 +164,8 @@ pub fn describe(engine: &Engine) -> Vec<String> {
     for team in snapshot.teams().unwrap() {
         let team = team.unwrap();
         lines.push(format!("team {} {} {}", team.id, team.name, team.deletion_time.is_some()));
+        // What it holds is compared with its datasets by the check.
+        lines.push(format!("may hold {:?}", snapshot.team_quota(team.id).unwrap()));
         for place in snapshot.memberships(team.id).unwrap() {
             let place = place.unwrap();
             let (user, level) = (place.user, place.permissions);
@@ -165,6 +184,11 @@ pub fn describe(engine: &Engine) -> Vec<String> {
     for node in snapshot.nodes().unwrap() {
         let node = node.unwrap();
         lines.push(format!("node {} {}", node.id, node.index));
+    }
+    for token in snapshot.access_tokens().unwrap() {
+        let token = token.unwrap();
+        let (id, user, team) = (token.id, token.user, token.team);
+        lines.push(format!("token {id} {} of {user} in {team} {:?}", token.name, token.level));
     }
     lines
 }

@@ -69,6 +69,14 @@ impl From<MutationError> for ApiError {
                 Self::bad_request(format!("Bad value in 'names': there is no {kind} {id}"))
             }
             MutationError::TooMany { .. } => Self::bad_request(sentence(&error)),
+            MutationError::QuotaExceeded { .. } => {
+                let text = format!(
+                    "{} Remove something for good (what is soft-deleted counts until then), or \
+                     ask an administrator for a larger quota.",
+                    sentence(&error)
+                );
+                Self::detail(StatusCode::INSUFFICIENT_STORAGE, text)
+            }
             MutationError::MergeIntoItself { .. } => {
                 Self::bad_request("Cannot merge a dataset into itself")
             }
@@ -121,6 +129,7 @@ fn kind(record: RecordKind) -> &'static str {
         RecordKind::Project => "Project",
         RecordKind::Licence => "Licence",
         RecordKind::Node => "Node",
+        RecordKind::AccessToken => "AccessToken",
     }
 }
 
@@ -135,11 +144,13 @@ fn not_empty(record: RecordKind, id: u64, first: u64) -> ApiError {
             "Team {id} cannot be hard-deleted: project {first} belongs to it (deleted projects \
              count too). Move every such project to another team, or hard-delete it, first."
         ),
-        RecordKind::Project | RecordKind::Dataset | RecordKind::Node => format!(
-            "{} {id} cannot be hard-deleted: dataset {first} belongs to it (deleted datasets count \
+        RecordKind::Project | RecordKind::Dataset | RecordKind::Node | RecordKind::AccessToken => {
+            format!(
+                "{} {id} cannot be hard-deleted: dataset {first} belongs to it (deleted datasets count \
              too). Move every such dataset to another project, or hard-delete it, first.",
-            kind(record)
-        ),
+                kind(record)
+            )
+        }
     };
     ApiError::bad_request(text)
 }

@@ -26,7 +26,11 @@ async fn store() -> (tempfile::TempDir, AppState, Principal) {
         engine.create_team(NewTeam { name: name.into(), creator: None }).await.unwrap();
     }
     let key = load_or_create_key(directory.path()).unwrap();
-    (directory, AppState::new(engine, key).unwrap(), Principal::User { user, node: None })
+    (
+        directory,
+        AppState::new(engine, key).unwrap(),
+        Principal::User { user, node: None, reach: crate::permission::Reach::Whole },
+    )
 }
 
 fn listed(view: View, body: Value, query: &str) -> (Vec<String>, Option<Vec<u8>>) {

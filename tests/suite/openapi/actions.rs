@@ -67,6 +67,16 @@ const CATALOGUE: [&str; 24] = [
     "DELETE /v1/backups/{pk}",
 ];
 
+/// Who programs act for, and how much teams may hold.
+const SECURITY: [&str; 6] = [
+    "POST /v1/auth/rotate-key",
+    "GET /v1/access-tokens",
+    "POST /v1/access-tokens/create",
+    "DELETE /v1/access-tokens/{pk}",
+    "GET /v1/teams/{pk}/quota",
+    "PUT /v1/teams/{pk}/quota",
+];
+
 /// What has the six actions of every record; users have them under names too.
 const RECORDS: [&str; 5] = ["teams", "projects", "licences", "licenses", "nodes"];
 
@@ -87,6 +97,7 @@ fn actions() -> BTreeSet<String> {
     let mut actions: BTreeSet<String> = DATASETS
         .into_iter()
         .chain(CATALOGUE)
+        .chain(SECURITY)
         .chain(STORE)
         .chain(SERVER)
         .map(str::to_owned)

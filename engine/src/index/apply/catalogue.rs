@@ -2,6 +2,8 @@
 //!
 //! A file a resource. Each change looks at what it expects and only then writes (I6).
 
+mod access_tokens;
+
 mod licences;
 
 mod nodes;
@@ -62,6 +64,12 @@ impl Group<'_> {
             CatalogueChange::UpdateNode { node, patch } => self.update_node(*node, patch),
             CatalogueChange::DeleteNode { node } => self.delete_node(*node),
             CatalogueChange::Touch { logins, nodes } => self.touch(logins, nodes),
+            CatalogueChange::CreateAccessToken { token, at } => {
+                self.create_access_token(token, *at)
+            }
+            CatalogueChange::RevokeAccessToken { token } => self.revoke_access_token(*token),
+            CatalogueChange::SetQuota { team, quota } => self.set_quota(*team, *quota),
+            CatalogueChange::TouchAccessTokens { uses } => self.touch_access_tokens(uses),
         }
     }
 

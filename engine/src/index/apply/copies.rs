@@ -1,6 +1,6 @@
 //! Copies and merges: datasets that share layers.
 
-use super::files::top_layer;
+use super::files::{top_layer, usage_of};
 use super::{Applied, Group, Stop};
 use crate::error::{MutationError, UniqueRule};
 use crate::index::{IndexError, holdings};
@@ -36,6 +36,7 @@ impl Group<'_> {
         copy: &CopyTarget,
     ) -> Result<Applied, Stop> {
         let mut source = self.header(source)?;
+        self.expect_room(source.project, source.usage())?;
         let mut made = self.plan_copy(&source, copy)?;
         self.freeze(&mut source)?;
         made.stack.extend(self.share_layers(&source)?);
@@ -54,6 +55,7 @@ impl Group<'_> {
         files: &[NewFile],
     ) -> Result<Applied, Stop> {
         let source = self.expect_revision(source, source_revision)?;
+        self.expect_room(source.project, usage_of(files))?;
         let made = self.plan_copy(&source, copy)?;
         let made = self.put_files(made, files)?;
         Ok(self.enter_copy(made)?)
@@ -130,6 +132,7 @@ impl Group<'_> {
         if target.file_count > 0 || target.id == source.id {
             return Err(MutationError::Moved { dataset: target.id }.into());
         }
+        self.expect_room_to_merge(&target, &source, after, source.usage())?;
         self.freeze(&mut source)?;
         for entry in std::mem::take(&mut target.stack) {
             self.release_layer(entry.layer)?;
@@ -152,6 +155,7 @@ impl Group<'_> {
         let source = self.expect_revision(merge.source, merge.source_revision)?;
         let target = self.expect_revision(merge.target, merge.target_revision)?;
         self.expect_free(&target, files)?;
+        self.expect_room_to_merge(&target, &source, merge.after, usage_of(files))?;
         let target = self.put_files(target, files)?;
         self.after_merge(source, merge.after, merge.at)?;
         Ok(Applied::Dataset(Box::new(self.put_header(target))))

@@ -7,7 +7,7 @@ use crate::index::IndexError;
 use crate::index::rows::FileRow;
 use crate::limits::HIDDEN_ROWS_FEW;
 use crate::model::change::NewFile;
-use crate::model::{Dataset, DatasetId, Digest, FileRecord, LayerId};
+use crate::model::{Dataset, DatasetId, Digest, FileRecord, LayerId, Usage};
 
 /// Rows of a top layer at which the background looks whether deletions have hidden too much: it
 /// reads a few rows for that, however large the dataset is.
@@ -21,6 +21,7 @@ impl Group<'_> {
     ) -> Result<Applied, Stop> {
         let header = self.header(dataset)?;
         self.expect_free(&header, files)?;
+        self.expect_room(header.project, usage_of(files))?;
         let header = self.put_files(header, files)?;
         self.put_header(header);
         Ok(Applied::Done)
@@ -171,6 +172,12 @@ impl Group<'_> {
         }
         Ok(Applied::Dataset(Box::new(self.put_header(header))))
     }
+}
+
+/// What files hold together.
+pub(super) fn usage_of(files: &[NewFile]) -> Usage {
+    let of = |file: &NewFile| Usage { files: 1, bytes: file.record.length };
+    files.iter().map(of).fold(Usage::default(), Usage::plus)
 }
 
 /// The layer of a dataset's own, which alone may change.

@@ -61,6 +61,7 @@ impl Group<'_> {
         after.is_public = is_public.unwrap_or(after.is_public);
         if after.project != before.project {
             self.expect_active_project(after.project)?;
+            self.expect_room_to_move(&before, after.project)?;
         }
         if after.licence != before.licence {
             self.expect_licence(after.licence)?;

@@ -86,6 +86,7 @@ impl Group<'_> {
         match purpose {
             SetPurpose::AddFiles { dataset, revision } => {
                 let target = self.expect_revision(*dataset, *revision)?;
+                self.expect_room(target.project, row.usage())?;
                 let target = self.stack_set(target, row)?;
                 self.put_header(target);
                 Ok(Applied::Done)
@@ -93,12 +94,14 @@ impl Group<'_> {
             SetPurpose::Merge(merge) => {
                 let source = self.expect_revision(merge.source, merge.source_revision)?;
                 let target = self.expect_revision(merge.target, merge.target_revision)?;
+                self.expect_room_to_merge(&target, &source, merge.after, row.usage())?;
                 let target = self.stack_set(target, row)?;
                 self.after_merge(source, merge.after, merge.at)?;
                 Ok(Applied::Dataset(Box::new(self.put_header(target))))
             }
             SetPurpose::Copy { source, source_revision, copy } => {
                 let source = self.expect_revision(*source, *source_revision)?;
+                self.expect_room(source.project, row.usage())?;
                 let made = self.plan_copy(&source, copy)?;
                 let made = self.stack_set(made, row)?;
                 Ok(self.enter_copy(made)?)

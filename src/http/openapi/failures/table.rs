@@ -183,7 +183,7 @@ pub(crate) const UNAVAILABLE: Failure = Failure {
 pub(crate) const FULL: Failure = Failure {
     status: "507",
     name: "OutOfSpace",
-    says: "The disk is full; reads and deletes go on.",
+    says: "The disk is full, or the team's quota; reads and deletes go on.",
     shapes: DETAIL,
     header: None,
     example: r#"{"detail": "There is no space left on the disk of the data directory."}"#,

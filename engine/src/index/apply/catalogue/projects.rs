@@ -71,6 +71,7 @@ impl Group<'_> {
         after.team = team.unwrap_or(after.team);
         if after.team != before.team {
             self.active_team(after.team)?;
+            self.expect_room_for_project(id, after.team)?;
         }
         let renamed = (&after.name, after.team) != (&before.name, before.team);
         // A deleted project has no name to leave, and takes none.
@@ -80,6 +81,7 @@ impl Group<'_> {
             self.enter_project_name(&after)?;
         }
         if after.team != before.team {
+            self.move_usage(id, before.team, after.team)?;
             holdings::leave_project(self.txn, &before)?;
             holdings::enter_project(self.txn, &after)?;
         }

@@ -8,7 +8,7 @@ use crate::codec;
 use crate::error::{MutationError, RecordKind, UniqueRule};
 use crate::index::{IndexError, holdings, tables};
 use crate::model::{
-    Membership, NewTeam, PermissionLevel, Team, TeamId, TeamPatch, Timestamp, UserId,
+    Membership, NewTeam, PermissionLevel, Quota, Team, TeamId, TeamPatch, Timestamp, UserId,
 };
 
 impl Group<'_> {
@@ -109,7 +109,8 @@ impl Group<'_> {
         self.put_team(team)
     }
 
-    /// Never takes projects with it; memberships mean nothing without their team and go.
+    /// Never takes projects with it; memberships and access tokens mean nothing without their team
+    /// and go.
     pub(super) fn hard_delete_team(&mut self, id: TeamId) -> Result<Applied, Stop> {
         let team = self.team(id)?;
         if let Some(first) = holdings::first_of(self.txn, tables::TEAM_PROJECTS, id.0)? {
@@ -121,7 +122,22 @@ impl Group<'_> {
         }
         let mut places = self.txn.open_table(tables::MEMBERSHIPS)?;
         places.retain_in((id.0, 0)..=(id.0, u64::MAX), |_, _| false)?;
+        self.revoke_access_tokens_of(id)?;
+        self.remove_record(tables::TEAM_USAGE, id.0)?;
+        self.remove_record(tables::TEAM_QUOTAS, id.0)?;
         self.remove_record(tables::TEAMS, id.0)?;
+        Ok(Applied::Team(Box::new(team)))
+    }
+
+    /// No bound at all is no row.
+    pub(super) fn set_quota(&mut self, id: TeamId, quota: Quota) -> Result<Applied, Stop> {
+        let team = self.team(id)?;
+        if quota == Quota::default() {
+            self.remove_record(tables::TEAM_QUOTAS, id.0)?;
+        } else {
+            self.put_record(tables::TEAM_QUOTAS, id.0, &quota)?;
+        }
+        self.forget_owners();
         Ok(Applied::Team(Box::new(team)))
     }
 
