@@ -1,92 +1,105 @@
-//! The check that an administrator asked a running server for: one at a time, in the background,
-//! remembered until the server stops.
+//! What administrators ask a running server to do in the background: checking what is stored,
+//! measuring what takes the space, giving back what serves nobody.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use granary_engine::{CheckProgress, CheckReport, Engine, ReadError, Stopped};
+use granary_engine::{
+    CheckProgress, CheckReport, CollectionProgress, Engine, ReadError, Stopped, UsageProgress,
+};
 use tracing::{info, warn};
 
-use crate::http::wire_of_store::{CheckPhase, CheckProgressShape, CheckReportShape, CheckShape};
+use crate::errand::{End, Errands};
+use crate::http::wire_of_space::{CollectedShape, CollectionShape, MeasurementShape, UsageShape};
+use crate::http::wire_of_store::{CheckProgressShape, CheckReportShape, CheckShape};
 
-/// The checks of a server; clones are handles to the same.
+/// The errands of a server; clones are handles to the same.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Checks {
-    last: Arc<Mutex<Last>>,
-}
-
-#[derive(Debug, Default)]
-struct Last {
-    number: u64,
-    progress: Option<Arc<CheckProgress>>,
-    end: Option<End>,
-}
-
-#[derive(Debug)]
-enum End {
-    Finished(Box<CheckReportShape>),
-    Stopped,
-    Failed(String),
+    integrity: Errands<CheckProgress, CheckReportShape>,
+    usage: Errands<UsageProgress, UsageShape>,
+    garbage: Errands<CollectionProgress, CollectedShape>,
 }
 
 impl Checks {
-    fn last(&self) -> MutexGuard<'_, Last> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Begins a check unless one runs.
     pub(crate) fn begin(&self, engine: &Engine, is_deep: bool) {
-        let progress = Arc::new(CheckProgress::default());
-        {
-            let mut last = self.last();
-            if last.progress.is_some() && last.end.is_none() {
-                return;
-            }
-            let number = last.number + 1;
-            *last = Last { number, progress: Some(Arc::clone(&progress)), end: None };
+        let engine = engine.clone();
+        let begun =
+            self.integrity.begin(move |progress| check_end(engine.check_store(is_deep, progress)));
+        if begun {
+            info!(is_deep, "a check of the store begins");
         }
-        info!(is_deep, "a check of the store begins");
-        let (engine, checks) = (engine.clone(), self.clone());
-        tokio::spawn(async move {
-            let checked =
-                tokio::task::spawn_blocking(move || engine.check_store(is_deep, &progress));
-            let end = match checked.await {
-                Ok(checked) => end(checked),
-                Err(_panicked) => End::Failed("the check broke; the log says more".to_owned()),
-            };
-            checks.last().end = Some(end);
-        });
     }
 
     /// Ends the check that runs, soon.
     pub(crate) fn stop(&self) {
-        if let Some(progress) = &self.last().progress {
-            progress.stop();
-        }
+        self.integrity.stop(CheckProgress::stop);
     }
 
     /// The check that runs or the last one, as the API shows it.
     pub(crate) fn shape(&self) -> CheckShape {
-        let last = self.last();
-        let (mut report, mut error) = (None, None);
-        let state = match (&last.end, &last.progress) {
-            (None, None) => CheckPhase::None,
-            (None, Some(_)) => CheckPhase::Running,
-            (Some(End::Stopped), _) => CheckPhase::Stopped,
-            (Some(End::Finished(finished)), _) => {
-                report = Some((**finished).clone());
-                CheckPhase::Finished
-            }
-            (Some(End::Failed(reason)), _) => {
-                error = Some(reason.clone());
-                CheckPhase::Failed
-            }
-        };
-        let progress = last.progress.as_deref().map(CheckProgressShape::from);
-        CheckShape { state, number: last.number, progress, report, error }
+        let check = self.integrity.shown();
+        let progress = check.progress.as_deref().map(CheckProgressShape::from);
+        let (state, number, report, error) = (check.phase, check.number, check.report, check.error);
+        CheckShape { state, number, progress, report, error }
+    }
+
+    /// Begins to measure what takes the space, unless that is under way.
+    pub(crate) fn measure(&self, engine: &Engine) {
+        let engine = engine.clone();
+        self.usage.begin(move |progress| match engine.measure_usage(progress) {
+            Ok(Some(usage)) => End::Finished(Box::new(usage.into())),
+            Ok(None) => End::Stopped,
+            Err(error) => failed("what takes the space could not be measured", &error),
+        });
+    }
+
+    /// Ends the measurement that runs, soon.
+    pub(crate) fn stop_measuring(&self) {
+        self.usage.stop(UsageProgress::stop);
+    }
+
+    /// The measurement that runs or the last one, as the API shows it.
+    pub(crate) fn measurement(&self) -> MeasurementShape {
+        let measured = self.usage.shown();
+        let (done, total) =
+            measured.progress.map_or((0, 0), |progress| (progress.done(), progress.total()));
+        let (state, number, error) = (measured.phase, measured.number, measured.error);
+        MeasurementShape { state, number, done, total, report: measured.report, error }
+    }
+
+    /// Begins to give back what serves nobody, unless that is under way.
+    pub(crate) fn collect(&self, engine: &Engine) {
+        let engine = engine.clone();
+        self.garbage.begin(move |progress| match engine.collect_garbage(progress) {
+            Ok(_) if progress.is_stopped() => End::Stopped,
+            Ok(collected) => End::Finished(Box::new(collected.into())),
+            Err(error) => failed("what serves nobody could not be given back", &error),
+        });
+    }
+
+    /// Ends the collection that runs, soon.
+    pub(crate) fn stop_collecting(&self) {
+        self.garbage.stop(CollectionProgress::stop);
+    }
+
+    /// The collection that runs or the last one, as the API shows it.
+    pub(crate) fn collection(&self) -> CollectionShape {
+        let collected = self.garbage.shown();
+        CollectionShape {
+            state: collected.phase,
+            number: collected.number,
+            stage: collected.progress.map(|progress| progress.stage().to_owned()),
+            report: collected.report,
+            error: collected.error,
+        }
     }
 }
 
-fn end(checked: Result<Result<CheckReport, Stopped>, ReadError>) -> End {
+fn failed<R>(what: &str, error: &impl std::error::Error) -> End<R> {
+    warn!(%error, "{what}");
+    End::Failed(error.to_string())
+}
+
+fn check_end(checked: Result<Result<CheckReport, Stopped>, ReadError>) -> End<CheckReportShape> {
     match checked {
         Ok(Ok(report)) => {
             let findings = report.findings.len();
@@ -98,9 +111,6 @@ fn end(checked: Result<Result<CheckReport, Stopped>, ReadError>) -> End {
             End::Finished(Box::new(report.into()))
         }
         Ok(Err(Stopped)) => End::Stopped,
-        Err(error) => {
-            warn!(%error, "the check could not be carried to its end");
-            End::Failed(error.to_string())
-        }
+        Err(error) => failed("the check could not be carried to its end", &error),
     }
 }

@@ -39,11 +39,17 @@ mod digest_cache;
 
 mod download;
 
+mod errand;
+
 mod failure;
 
 mod file_map;
 
+mod gc;
+
 mod generate;
+
+mod help;
 
 mod ledger;
 
@@ -58,6 +64,8 @@ mod ls;
 mod meta;
 
 mod new_password;
+
+mod offline_password;
 
 mod outflow;
 
@@ -104,6 +112,8 @@ mod stamp;
 #[cfg(test)]
 mod stand_in;
 
+mod stats;
+
 mod style;
 
 mod table;
@@ -128,7 +138,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use server_url::ServerUrl;
 
 /// Transfers at the same time; each holds a file, a connection and about 1 MiB.
@@ -168,6 +178,8 @@ enum Command {
     Restore(restore::Options),
     Check(check::Options),
     Scrub(scrub::Options),
+    Gc(gc::Options),
+    Stats(stats::Options),
     User(user::Options),
     Team(team::Options),
     Project(project::Options),
@@ -181,7 +193,12 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 struct ServerOptions {
     /// Address of the server.
-    #[arg(long, env = "GRANARY_URL", default_value = "http://127.0.0.1:8000")]
+    #[arg(
+        long,
+        env = "GRANARY_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8000"
+    )]
     url: ServerUrl,
     /// Certificates (PEM) of the authorities that are trusted to vouch for a server at an https
     /// address; without it, those that the system trusts.
@@ -204,7 +221,8 @@ enum Ending {
 
 /// Runs the command that the command line names.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = help::in_groups(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&cli).unwrap_or_else(|error| error.exit());
     // There is no other provider in the program, so this can only fail by being called twice.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         complain("the TLS library was set up twice; please report this");
@@ -255,6 +273,8 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Restore(options) => restore::run(options).await,
         Command::Check(options) => check::run(options).await,
         Command::Scrub(options) => scrub::run(options).await,
+        Command::Gc(options) => gc::run(options).await,
+        Command::Stats(options) => stats::run(options).await,
         Command::User(options) => user::run(options).await,
         Command::Team(options) => team::run(options).await,
         Command::Project(options) => project::run(options).await,
@@ -331,6 +351,50 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         Cli::command().debug_assert();
+    }
+
+    /// The command lines of a page's examples, without what a shell makes of the rest.
+    fn command_lines(page: &str) -> Vec<Vec<String>> {
+        let page = page.replace("\\\n", " ");
+        let lines = page.lines().filter_map(|line| line.trim_start().strip_prefix("$ "));
+        let granary =
+            lines.flat_map(|line| line.split(['#', ';', '|', '&', '<', '>'])).filter_map(|line| {
+                let line = line.trim().trim_start_matches("sudo -u granary ");
+                line.strip_prefix("cargo run --release -- ").or(line.strip_prefix("granary "))
+            });
+        granary.map(words).collect()
+    }
+
+    /// The words of a line, as a shell takes quotes.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut open) = (vec!["granary".to_owned(), String::new()], None);
+        for letter in line.chars() {
+            match (open, letter) {
+                (None, '"' | '\'') => open = Some(letter),
+                (Some(quote), letter) if quote == letter => open = None,
+                (None, ' ') => words.push(String::new()),
+                (_, letter) => words.last_mut().unwrap().push(letter),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    #[test]
+    fn every_command_line_of_the_documents_can_be_typed() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let pages = std::fs::read_dir(root.join("docs")).unwrap();
+        let pages = pages.map(|page| page.unwrap().path()).chain([root.join("README.md")]);
+        let mut count = 0;
+        for page in pages.filter(|page| page.extension().is_some_and(|kind| kind == "md")) {
+            for line in command_lines(&std::fs::read_to_string(&page).unwrap()) {
+                count += 1;
+                let read = Cli::command().try_get_matches_from(&line);
+                let is_fine = read.as_ref().map_or_else(|error| !error.use_stderr(), |_| true);
+                assert!(is_fine, "{}: {line:?}: {:?}", page.display(), read.err());
+            }
+        }
+        assert!(count > 30, "{count}");
     }
 
     #[test]

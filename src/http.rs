@@ -74,6 +74,8 @@ mod sender;
 
 mod sink;
 
+mod space;
+
 mod state;
 
 mod store;
@@ -99,6 +101,7 @@ pub use inflow::body_pace;
 pub use limits::BODY_BYTES_A_SECOND;
 pub use sender::Peer;
 pub use state::{AppState, Outside};
+pub use wire::space as wire_of_space;
 pub use wire::store as wire_of_store;
 
 /// The whole API as a router.
@@ -273,6 +276,9 @@ fn store_routes() -> Vec<Route> {
         routes!(store::check, store::begin_check, store::stop_check),
         routes!(store::scrub, store::begin_scrub),
         routes!(store::quarantine),
+        routes!(space::usage, space::measure, space::stop_measuring),
+        routes!(space::garbage),
+        routes!(space::collection, space::collect, space::stop_collecting),
     ]
 }
 

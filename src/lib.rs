@@ -12,12 +12,17 @@ mod checks;
 
 pub mod config;
 
+mod errand;
+
 mod filter;
 
 #[cfg(test)]
 mod generated;
 
 mod http;
+
+#[cfg(test)]
+mod limits_reference;
 
 mod networks;
 
@@ -30,6 +35,7 @@ mod pace;
 mod purge;
 
 pub use bootstrap::{FirstStart, bootstrap};
+pub use http::wire_of_space as space_shapes;
 pub use http::wire_of_store as store_shapes;
 pub use http::{
     AppState, BODY_BYTES_A_SECOND, Origins, Outside, Peer, body_pace, router,

@@ -28,7 +28,7 @@ use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::journal::Journal;
 use crate::limits::GROUPS_AHEAD_MAX;
-use crate::model::change::Change;
+use crate::model::change::{CatalogueChange, Change};
 use crate::sync::mpsc::{SyncSender, sync_channel};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Mutex, MutexGuard};
@@ -102,12 +102,31 @@ impl Committer {
     }
 
     /// As [`Committer::checkpoint`], for threads that may block.
-    #[cfg(all(test, feature = "interleavings"))]
     pub(crate) fn checkpoint_blocking(&self) -> Result<(), MutationError> {
         let work = self.work().clone().ok_or(MutationError::Stopping)?;
         let waiting = ask_for_checkpoint(&work)?;
         drop(work);
         crate::sync::receive(waiting).unwrap_or(Err(MutationError::Stopping))
+    }
+
+    /// Has a step of the background's work done now; tells whether there is more to do at once.
+    /// Blocks while groups wait to be applied.
+    pub(crate) fn step_blocking(&self) -> Result<bool, MutationError> {
+        let work = self.work().clone().ok_or(MutationError::Stopping)?;
+        let (done, waiting) = oneshot::channel();
+        work.send(IndexWork::Step(done)).map_err(|_gone| MutationError::Stopping)?;
+        drop(work);
+        crate::sync::receive(waiting).unwrap_or(Err(MutationError::Stopping))
+    }
+
+    /// Has the journal go on in a new segment, with a change that changes nothing. Blocks.
+    pub(crate) fn begin_segment_blocking(&self) -> Result<(), MutationError> {
+        self.queue.want_new_segment();
+        let (logins, nodes) = (Vec::new(), Vec::new());
+        let change = Change::Catalogue(CatalogueChange::Touch { logins, nodes });
+        let (reply, ticket) = Reply::new(None);
+        self.submit(Submission { change, contents: Vec::new(), reply })?;
+        ticket.redeem_blocking().map(drop)
     }
 
     fn work(&self) -> MutexGuard<'_, Option<SyncSender<IndexWork>>> {

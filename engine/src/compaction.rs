@@ -12,6 +12,7 @@ use crate::blobs::{Blob, StagedBlob};
 use crate::committer::{Committer, Reply, Submission};
 use crate::disk::reserve_bytes;
 use crate::error::{MutationError, ReadError};
+use crate::garbage::is_sparse;
 use crate::index::{IndexError, tables};
 use crate::limits::{
     CHANGE_BYTES_MAX, CHANGE_FILES_MAX, COMPACTION_GAIN_PERCENT_MIN, DEAD_PERCENT_MAX,
@@ -28,6 +29,15 @@ pub(crate) struct Compactor {
     /// Segments that kept live bytes after they were compacted, or were not worth it, and how
     /// many: nothing is tried again before that number has fallen.
     fruitless: HashMap<SegmentId, u64>,
+}
+
+/// How much must be dead in a segment to have it compacted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Thrift {
+    /// As much as the bounds say, for the background.
+    Usual,
+    /// As much as makes it worth the writing at all, for who asks for the space.
+    Greatest,
 }
 
 /// A segment that may be worth compacting.
@@ -71,12 +81,18 @@ impl Compactor {
     }
 
     /// Compacts what is worth it, the least live first; ends early when `is_stopping` says so.
-    /// Where space is short, one segment a time, since it frees nothing before a checkpoint.
+    /// Where space is short, one segment a time, since it frees nothing before a checkpoint. Gives
+    /// the bytes of contents that were moved.
     ///
     /// # Errors
     /// Reading the index or committing failed; what was moved stays moved.
-    pub(crate) fn compact(&mut self, is_stopping: &dyn Fn() -> bool) -> Result<(), MutationError> {
-        for candidate in self.candidates()? {
+    pub(crate) fn compact(
+        &mut self,
+        thrift: Thrift,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<u64, MutationError> {
+        let mut moved_bytes = 0;
+        for candidate in self.candidates(thrift)? {
             let space = self.store.disk.space();
             let space =
                 space.map_err(|source| ReadError::Io { what: "the disk's space", source })?;
@@ -92,19 +108,19 @@ impl Compactor {
                     let segment = segment.0;
                     tracing::error!(segment, %error, "what is left of a segment stays");
                 }
-                Ok(()) => {}
+                Ok(bytes) => moved_bytes += bytes,
             }
             self.fruitless.insert(segment, self.live_bytes(segment)?);
             if space.available < reserve * 2 {
                 break;
             }
         }
-        Ok(())
+        Ok(moved_bytes)
     }
 
     /// Segments before the journal's head that hold live contents, but few; and, while more than
     /// the bound is dead in all of them together, the deadest ones.
-    fn candidates(&mut self) -> Result<Vec<Candidate>, MutationError> {
+    fn candidates(&mut self, thrift: Thrift) -> Result<Vec<Candidate>, MutationError> {
         let snapshot = self.store.snapshot()?;
         let head = snapshot.applied_position()?;
         let segments = self.store.segments.ids();
@@ -121,7 +137,14 @@ impl Compactor {
                 sealed.push(candidate);
             }
         }
-        Ok(worth_compacting(sealed))
+        Ok(match thrift {
+            Thrift::Usual => worth_compacting(sealed),
+            Thrift::Greatest => {
+                sealed.retain(|candidate| is_sparse(candidate.live_bytes, candidate.bytes));
+                sealed.sort_by_key(|candidate| candidate.live_bytes);
+                sealed
+            }
+        })
     }
 
     /// Whether hardly anything has died since moving the rest was tried, or was not worth it.
@@ -141,7 +164,7 @@ impl Compactor {
         &self,
         candidate: Candidate,
         is_stopping: &dyn Fn() -> bool,
-    ) -> Result<(), MutationError> {
+    ) -> Result<u64, MutationError> {
         let Candidate { segment, live_bytes, bytes } = candidate;
         let mut found = Vec::new();
         let visited = self.store.segments.blobs_of(segment, |blob| {
@@ -152,10 +175,10 @@ impl Compactor {
         let moved_bytes = self.moved_bytes(&found)?;
         // Of a segment full of very short contents much is neither live nor dead.
         if moved_bytes.saturating_mul(100) > bytes * (100 - COMPACTION_GAIN_PERCENT_MIN) {
-            return Ok(());
+            return Ok(0);
         }
         tracing::info!(segment = segment.0, live_bytes, bytes, "compacting a segment");
-        let mut batch = Batch::default();
+        let (mut batch, mut moved) = (Batch::default(), 0);
         for blob in &found {
             if is_stopping() {
                 break;
@@ -164,11 +187,13 @@ impl Compactor {
             batch.moves.push(Relocation { digest: blob.digest, from: blob.place });
             batch.contents.push(content);
             batch.bytes += blob.length;
+            moved += blob.length;
             if batch.bytes >= CHANGE_BYTES_MAX || batch.moves.len() >= CHANGE_FILES_MAX {
                 std::mem::take(&mut batch).submit(&self.committer)?;
             }
         }
-        batch.submit(&self.committer)
+        batch.submit(&self.committer)?;
+        Ok(moved)
     }
 
     /// What the live ones of these contents take once they were moved.

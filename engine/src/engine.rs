@@ -12,11 +12,14 @@ mod mutations;
 
 mod reads;
 
+mod space;
+
 mod upkeep;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::archive::kept::KeptManifests;
@@ -26,6 +29,7 @@ use crate::backup::StoreKey;
 use crate::blobs::Blobs;
 use crate::bulk::{Bulk, SetNumbers};
 use crate::committer::{Committer, CommitterParts, IndexParts};
+use crate::compaction::Compactor;
 #[cfg(feature = "simulation")]
 use crate::dataset::message::BreakActor;
 use crate::disk::{Disk, RealDisk, reserve_bytes};
@@ -122,6 +126,8 @@ struct Inner {
     /// At taking in tars while they arrive.
     intake_turns: Turns,
     housekeeping: Housekeeping,
+    /// The housekeeping's, for who asks for the space.
+    compactor: Arc<Mutex<Compactor>>,
     /// The store's key, which goes into its backups.
     key: StoreKey,
     scrub: Scrub,
@@ -164,7 +170,9 @@ impl Engine {
             supervisor: Arc::clone(&supervisor),
             sets: Arc::new(SetNumbers::new(start)),
         };
-        let housekeeping = Housekeeping::start(&store, &committer).map_err(io)?;
+        let compactor = Compactor::new(Arc::clone(&store), Arc::clone(&committer));
+        let compactor = Arc::new(Mutex::new(compactor));
+        let housekeeping = Housekeeping::start(&store, &committer, &compactor).map_err(io)?;
         let scrub = Scrub::start(&store, &committer, options.scrub_bytes_per_second).map_err(io)?;
         let inner = Inner {
             store,
@@ -181,6 +189,7 @@ impl Engine {
             manifests: Arc::default(),
             intake_turns: Turns::new(INTAKES_STREAMED_MAX, 0, Duration::ZERO),
             housekeeping,
+            compactor,
             key,
             scrub,
             is_new,
@@ -211,7 +220,8 @@ impl Engine {
         let inner = Arc::clone(&self.inner);
         let work = move || {
             let (store, committer) = (Arc::clone(&inner.store), Arc::clone(&inner.committer));
-            crate::compaction::Compactor::new(store, committer).compact(&|| false)
+            let usual = crate::compaction::Thrift::Usual;
+            Compactor::new(store, committer).compact(usual, &|| false).map(drop)
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(MutationError::Panicked))
     }
@@ -319,6 +329,7 @@ pub(crate) fn start_writing(
         trace: Trace::default(),
         quarantine: Arc::new(recovered.quarantine),
         scrub: Arc::new(ScrubNotes::of(recovered.scrub)),
+        reclaimed_bytes: AtomicU64::new(0),
     });
     let committer = Committer::start(CommitterParts {
         disk: Arc::clone(disk),

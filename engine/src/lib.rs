@@ -85,6 +85,12 @@ mod check;
 // Reads every content in the background.
 mod scrub;
 
+// What takes the space.
+mod usage;
+
+// What holds space and serves nobody.
+mod garbage;
+
 // The whole store in a directory of its own, and back.
 pub mod backup;
 
@@ -115,6 +121,7 @@ pub use check::check_disk;
 pub use check::{CheckError, CheckProgress, CheckReport, Finding, Hit, Stopped, check_directory};
 pub use engine::{Engine, EngineOptions, Health, Intake, Quarantined, Upload};
 pub use error::{IntakeError, MutationError, OpenError, ReadError, RecordKind, UniqueRule};
+pub use garbage::{Collected, CollectionProgress, Garbage};
 pub use index::file_page::{FilePage, ListedFile, PageRequest};
 pub use index::snapshot::Snapshot;
 #[cfg(feature = "simulation")]
@@ -124,3 +131,4 @@ pub use model::digest::DigestHasher;
 pub use quarantine::Fault;
 pub use scrub::{ScrubPass, ScrubState};
 pub use spool::{Spool, SpoolUpload, Spooled};
+pub use usage::{DatasetUsage, ProjectUsage, Taken, Usage, UsageProgress};

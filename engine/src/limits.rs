@@ -328,3 +328,13 @@ pub const SCRUB_PAGE_CONTENTS: usize = 1024;
 
 /// See [`SCRUB_PAGE_CONTENTS`].
 pub const SCRUB_PAGE_BYTES: u64 = 256 << 20;
+
+/// Rows that looking for what takes or holds space reads within one snapshot, and names that it
+/// keeps: a few hundredths of a second.
+pub const USAGE_ROWS_AT_ONCE: usize = 16_384;
+
+/// Datasets that are told one by one of those that take most space.
+pub const USAGE_DATASETS_TOLD_MAX: usize = 1000;
+
+/// Layers that datasets share and whose sums are kept while space is measured, some 8 MiB.
+pub const USAGE_LAYERS_KEPT_MAX: usize = 100_000;

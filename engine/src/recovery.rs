@@ -19,6 +19,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::backup::RESTORING_PATH;
 use crate::blobs::{Blobs, remove_if_there};
@@ -422,6 +423,7 @@ fn read_journal(
         trace: Trace::default(),
         quarantine: Arc::new(quarantine),
         scrub: Arc::default(),
+        reclaimed_bytes: AtomicU64::default(),
     }))
 }
 

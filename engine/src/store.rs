@@ -1,5 +1,6 @@
 //! What reads stand on: the index, the journal's segments, the blobs, the open leases.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -55,6 +56,9 @@ pub(crate) struct Store {
     pub(crate) trace: Trace,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) scrub: Arc<ScrubNotes>,
+    /// Bytes of segments and large files that were given back to the disk since the store was
+    /// opened; the index thread keeps it true.
+    pub(crate) reclaimed_bytes: AtomicU64,
 }
 
 impl Store {

@@ -12,6 +12,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::check_progress::CheckBar;
 use super::client::Client;
+use super::errand::ADMINISTRATOR;
 use super::{Ending, ServerOptions, say, shown};
 
 /// How often a server is asked how far it is.
@@ -29,7 +30,13 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Directory to check; no server may use it.
-    #[arg(long, value_name = "DIR", env = "GRANARY_DATA", default_value = "./granary-data")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "GRANARY_DATA",
+        hide_env_values = true,
+        default_value = "./granary-data"
+    )]
     data: PathBuf,
     /// Read all contents and compare them with their digests.
     #[arg(long)]
@@ -86,7 +93,8 @@ async fn check_online(options: &Options) -> anyhow::Result<CheckReportShape> {
     let client = Client::new(&options.server)?;
     let action = || client.url.action("store/check");
     let fields = serde_json::json!({ "deep": options.deep });
-    let running: CheckShape = client.ask(client.http.get(action())).await?;
+    let running = client.ask(client.http.get(action())).await;
+    let running: CheckShape = running.map_err(|failure| failure.needing(ADMINISTRATOR))?;
     if running.state == CheckPhase::Running {
         bail!("the server is checking already; wait for it, or stop it with DELETE {}", action());
     }

@@ -5,6 +5,7 @@ use granary::store_shapes::{QuarantinedShape, ScrubPassShape, ScrubShape};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::client::Client;
+use super::errand::ADMINISTRATOR;
 use super::{Ending, ServerOptions, say, shown};
 
 /// Show the scrub, which reads all contents in the background, and what it found damaged.
@@ -29,7 +30,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let client = Client::new(&options.server)?;
     let action = client.url.action("store/scrub");
     let request = if options.now { client.http.post(action) } else { client.http.get(action) };
-    let scrub: ScrubShape = client.ask(request).await?;
+    let scrub = client.ask(request).await;
+    let scrub: ScrubShape = scrub.map_err(|failure| failure.needing(ADMINISTRATOR))?;
     let quarantine = client.http.get(client.url.action("store/quarantine"));
     let quarantine: Vec<QuarantinedShape> = client.ask(quarantine).await?;
     if options.json {

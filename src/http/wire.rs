@@ -22,6 +22,8 @@ pub(crate) mod list;
 
 pub(crate) mod quotas;
 
+pub mod space;
+
 pub mod store;
 
 use std::fmt;

@@ -86,6 +86,8 @@ pub(crate) enum Action {
     CheckStore,
     ScrubStore,
     ListQuarantine,
+    MeasureStore,
+    CollectGarbage,
 }
 
 /// A circumstance that permits.
@@ -201,5 +203,6 @@ pub(super) fn conditions(action: Action) -> &'static [Condition] {
 
         Action::BackUp => &[],
         Action::CheckStore | Action::ScrubStore | Action::ListQuarantine => &[],
+        Action::MeasureStore | Action::CollectGarbage => &[],
     }
 }

@@ -25,3 +25,6 @@ mod backup;
 
 /// Users, teams and projects.
 mod administer;
+
+/// What takes space, and what is given back.
+mod space;

@@ -37,6 +37,9 @@ mod documents;
 /// Datasets as archives.
 mod download;
 
+/// What takes the space, and what is given back.
+mod space;
+
 /// Whether what is stored is sound, and what becomes of what is not.
 mod store;
 

@@ -135,6 +135,13 @@ pub(crate) const ROWS: &[Row] = &[
     Row("GET", "/v1/store/scrub", "", "", R),
     Row("POST", "/v1/store/scrub", "", "", R),
     Row("GET", "/v1/store/quarantine", "", "", R),
+    Row("GET", "/v1/store/usage", "", "", R),
+    Row("POST", "/v1/store/usage", "", "", R),
+    Row("DELETE", "/v1/store/usage", "", "", R),
+    Row("GET", "/v1/store/garbage", "", "", R),
+    Row("GET", "/v1/store/collection", "", "", R),
+    Row("POST", "/v1/store/collection", "", "", R),
+    Row("DELETE", "/v1/store/collection", "", "", R),
     // From here on what it is asked of is not the same afterwards.
     Row("DELETE", "/v1/datasets/{D}", "", "W", O),
     Row("DELETE", "/v1/datasets/{D}/reinstate", "", "", R),

@@ -62,6 +62,11 @@ impl Background {
         self.groups_in_a_row >= GROUPS_BEFORE_BACKGROUND
     }
 
+    /// Whether another step may find something to do.
+    pub(super) fn has_more(&self) -> bool {
+        self.wanted
+    }
+
     /// Asks for a step soon.
     pub(super) fn wake(&mut self) {
         self.wanted = true;

@@ -32,6 +32,8 @@ pub(crate) enum IndexWork {
     Group(JournaledGroup),
     /// Make the index durable now.
     Checkpoint(oneshot::Sender<Result<(), MutationError>>),
+    /// Do a step of the background's work now; the answer tells whether there is more to do.
+    Step(oneshot::Sender<Result<bool, MutationError>>),
 }
 
 /// A change that is durable in the journal.
@@ -147,6 +149,10 @@ impl IndexThread {
                     self.checkpoint()?;
                     drop(done.send(Ok(())));
                 }
+                Ok(IndexWork::Step(done)) => {
+                    self.work_in_background()?;
+                    drop(done.send(Ok(self.background.has_more())));
+                }
                 Err(RecvTimeoutError::Timeout) => self.work_in_background()?,
                 Err(RecvTimeoutError::Disconnected) => return self.checkpoint(),
             }
@@ -225,15 +231,25 @@ impl IndexThread {
             before.filter(|segment| *segment < self.applied.position.segment).collect();
         let mut removable = reclaim::removable(&index, &before)?;
         // A file that will not go now goes with a later checkpoint; it costs space only.
+        let mut reclaimed = 0;
         removable.large.retain(|(digest, file)| {
+            let bytes = self.store.blobs.open_large(digest, *file).and_then(|file| file.len());
             let removed = self.store.blobs.remove_large(digest, *file);
+            if removed.is_ok() {
+                reclaimed += bytes.unwrap_or_default();
+            }
             removed.inspect_err(|error| tracing::warn!(%digest, %error, "large file stays")).is_ok()
         });
         removable.segments.retain(|segment| {
+            let bytes = self.store.segments.length(*segment);
             let removed = self.store.segments.remove(*segment);
+            if removed.is_ok() {
+                reclaimed += bytes;
+            }
             let segment = segment.0;
             removed.inspect_err(|error| tracing::warn!(segment, %error, "segment stays")).is_ok()
         });
+        self.store.reclaimed_bytes.fetch_add(reclaimed, Ordering::Relaxed);
         if !removable.large.is_empty() || !removable.segments.is_empty() {
             reclaim::forget_removed(&index, &removable)?;
             self.note_removed(&removable);
@@ -261,6 +277,9 @@ impl IndexThread {
                     }
                 }
                 IndexWork::Checkpoint(done) => {
+                    drop(done.send(Err(MutationError::ReadOnly { cause: Arc::clone(cause) })));
+                }
+                IndexWork::Step(done) => {
                     drop(done.send(Err(MutationError::ReadOnly { cause: Arc::clone(cause) })));
                 }
             }

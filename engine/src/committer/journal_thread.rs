@@ -59,6 +59,7 @@ impl JournalThread {
     /// Runs until the queue is closed and empty, or the disk fails.
     pub(crate) fn run(mut self) {
         while let Some(group) = self.queue.take_group() {
+            let Some(group) = self.begin_segment_if_wanted(group) else { break };
             let Some(group) = self.refuse_growth_without_space(group) else { break };
             if !group.is_empty() && self.commit(group).is_err() {
                 // Without the index thread nothing can be answered; the first cause stays.
@@ -66,6 +67,18 @@ impl JournalThread {
                 break;
             }
         }
+    }
+
+    /// Goes on in a new segment where somebody asked for it, so that the one until now may be
+    /// compacted; without space it goes on where it is. `None` ends the thread: the journal failed.
+    fn begin_segment_if_wanted(&mut self, group: Vec<Submission>) -> Option<Vec<Submission>> {
+        if self.queue.take_new_segment_wish()
+            && let Err(AppendError::Failed(error)) = self.journal.roll()
+        {
+            self.refuse(group, &error);
+            return None;
+        }
+        Some(group)
     }
 
     /// I7: without space what grows the store is refused, and what frees space goes on. `None`

@@ -25,6 +25,8 @@ struct State {
     /// Set once and for ever: nothing more is taken (I7).
     failure: Option<Arc<io::Error>>,
     closed: bool,
+    /// Whether somebody wants the journal to go on in a new segment.
+    new_segment: bool,
 }
 
 impl Queue {
@@ -72,6 +74,16 @@ impl Queue {
             group.extend(state.submissions.pop_front());
         }
         Some(group)
+    }
+
+    /// Asks that the next group goes into a new segment of the journal.
+    pub(crate) fn want_new_segment(&self) {
+        self.state().new_segment = true;
+    }
+
+    /// Whether somebody asked for a new segment since this was asked last.
+    pub(crate) fn take_new_segment_wish(&self) -> bool {
+        std::mem::take(&mut self.state().new_segment)
     }
 
     /// Takes nothing more; what is queued will still be done.

@@ -4,12 +4,12 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::committer::{Committer, Reply, Submission};
-use crate::compaction::Compactor;
+use crate::compaction::{Compactor, Thrift};
 use crate::error::ReadError;
 use crate::limits::{COMPACTION_PERIOD, TOUCHES_WRITTEN_EVERY};
 use crate::model::change::{CatalogueChange, Change};
@@ -25,13 +25,17 @@ pub(super) struct Housekeeping {
 }
 
 impl Housekeeping {
-    pub(super) fn start(store: &Arc<Store>, committer: &Arc<Committer>) -> io::Result<Self> {
+    pub(super) fn start(
+        store: &Arc<Store>,
+        committer: &Arc<Committer>,
+        compactor: &Arc<Mutex<Compactor>>,
+    ) -> io::Result<Self> {
         let (stopping, stopped) = channel();
         let is_stopping = Arc::new(AtomicBool::new(false));
         let keeper = Keeper {
             store: Arc::clone(store),
             committer: Arc::clone(committer),
-            compactor: Compactor::new(Arc::clone(store), Arc::clone(committer)),
+            compactor: Arc::clone(compactor),
             is_stopping: Arc::clone(&is_stopping),
         };
         let builder = std::thread::Builder::new().name("granary-keeper".into());
@@ -56,12 +60,13 @@ impl Housekeeping {
 struct Keeper {
     store: Arc<Store>,
     committer: Arc<Committer>,
-    compactor: Compactor,
+    /// Busy while somebody who asked for the space compacts.
+    compactor: Arc<Mutex<Compactor>>,
     is_stopping: Arc<AtomicBool>,
 }
 
 impl Keeper {
-    fn run(mut self, stopped: &Receiver<()>) {
+    fn run(self, stopped: &Receiver<()>) {
         self.sweep();
         let mut touches_written = Instant::now();
         while matches!(stopped.recv_timeout(COMPACTION_PERIOD), Err(RecvTimeoutError::Timeout)) {
@@ -69,7 +74,14 @@ impl Keeper {
                 continue;
             }
             let is_stopping = || self.is_stopping.load(Ordering::Acquire);
-            if let Err(error) = self.compactor.compact(&is_stopping) {
+            let compactor = match self.compactor.try_lock() {
+                Ok(compactor) => Some(compactor),
+                Err(TryLockError::Poisoned(compactor)) => Some(compactor.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
+            if let Some(mut compactor) = compactor
+                && let Err(error) = compactor.compact(Thrift::Usual, &is_stopping)
+            {
                 tracing::warn!(%error, "compaction stopped; it starts again later");
             }
             if touches_written.elapsed() >= TOUCHES_WRITTEN_EVERY {

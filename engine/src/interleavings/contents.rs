@@ -5,7 +5,7 @@ use shuttle::thread;
 
 use super::explore;
 use super::rig::{Rig, SET, prepare, read_content};
-use crate::compaction::Compactor;
+use crate::compaction::{Compactor, Thrift};
 use crate::model::Digest;
 
 /// I2 and I3: a content that clients remove and bring again, each at its own pace.
@@ -87,7 +87,7 @@ fn a_content_that_moves_is_never_missing() {
         let (moving, again) = (rig.share(), rig.share());
         let moving = thread::spawn(move || {
             let (store, committer) = (moving.store.clone(), moving.committer.clone());
-            Compactor::new(store, committer).compact(&|| false).unwrap();
+            Compactor::new(store, committer).compact(Thrift::Usual, &|| false).unwrap();
             moving.committer.checkpoint_blocking().unwrap();
         });
         let bytes = kept.clone();

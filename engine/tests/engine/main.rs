@@ -19,6 +19,9 @@ mod catalogue;
 /// What is reclaimed, folded and moved beside the changes.
 mod background;
 
+/// What takes the space, and what is given back to who asks for it.
+mod space;
+
 /// Stores and backups of earlier versions.
 mod formats;
 

@@ -84,13 +84,20 @@ const SERVER: [&str; 5] =
     ["GET /livez", "GET /readyz", "GET /openapi.json", "GET /docs", "GET /docs/{asset}"];
 
 /// Whether what is stored is sound.
-const STORE: [&str; 6] = [
+const STORE: [&str; 13] = [
     "GET /v1/store/check",
     "POST /v1/store/check",
     "DELETE /v1/store/check",
     "GET /v1/store/scrub",
     "POST /v1/store/scrub",
     "GET /v1/store/quarantine",
+    "GET /v1/store/usage",
+    "POST /v1/store/usage",
+    "DELETE /v1/store/usage",
+    "GET /v1/store/garbage",
+    "GET /v1/store/collection",
+    "POST /v1/store/collection",
+    "DELETE /v1/store/collection",
 ];
 
 fn actions() -> BTreeSet<String> {

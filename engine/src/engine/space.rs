@@ -1,0 +1,89 @@
+//! What takes the space, and giving back what serves nobody.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use super::Engine;
+use crate::compaction::Thrift;
+use crate::error::{MutationError, ReadError};
+use crate::garbage::{self, Collected, CollectionProgress, Garbage};
+use crate::usage::{self, Usage, UsageProgress};
+
+impl Engine {
+    /// Measures what takes the space, by project and dataset; `None` if `progress` was told to stop.
+    /// Reads all rows of contents and files beside everything else, and blocks: some microseconds a
+    /// row.
+    ///
+    /// # Errors
+    /// The index or the disk cannot be read.
+    pub fn measure_usage(&self, progress: &UsageProgress) -> Result<Option<Usage>, ReadError> {
+        usage::measure(&self.inner.store, progress)
+    }
+
+    /// What could be given back. Visits every content that no file names any longer, and blocks.
+    ///
+    /// # Errors
+    /// The index or the disk cannot be read.
+    pub fn garbage(&self) -> Result<Garbage, ReadError> {
+        garbage::look(&self.inner.store)
+    }
+
+    /// Gives back now what serves nobody: removes rows of contents and layers that nothing names,
+    /// moves live contents out of segments of which a tenth or more is dead, and lets go of the
+    /// files. All in steps between which other changes have their turn; blocks until it is done, or
+    /// soon after `progress` was told to stop.
+    ///
+    /// # Errors
+    /// The store takes no changes, or cannot be read; what was given back stays given back.
+    pub fn collect_garbage(
+        &self,
+        progress: &CollectionProgress,
+    ) -> Result<Collected, MutationError> {
+        let reclaimed = || self.inner.store.reclaimed_bytes.load(Ordering::Relaxed);
+        let freed_before = reclaimed();
+        let before = self.garbage()?;
+        self.settle(progress)?;
+        if !progress.is_stopped() && self.garbage()?.head_dead_bytes > 0 {
+            self.inner.committer.begin_segment_blocking()?;
+        }
+        let mut moved_bytes = 0;
+        while !progress.is_stopped() {
+            progress.moving();
+            let moved = self.compact_all(progress)?;
+            self.settle(progress)?;
+            moved_bytes += moved;
+            // Where space is short a round moves one segment only.
+            if moved == 0 {
+                break;
+            }
+        }
+        let after = self.garbage()?;
+        let freed_bytes = reclaimed() - freed_before;
+        tracing::info!(freed_bytes, moved_bytes, "gave back what served nobody");
+        Ok(Collected { before, after, freed_bytes, moved_bytes })
+    }
+
+    fn compact_all(&self, progress: &CollectionProgress) -> Result<u64, MutationError> {
+        let mut compactor = self.inner.compactor.lock().unwrap_or_else(PoisonError::into_inner);
+        compactor.compact(Thrift::Greatest, &|| progress.is_stopped())
+    }
+
+    /// Has the background do what waits, and lets go of what a checkpoint lets go of.
+    fn settle(&self, progress: &CollectionProgress) -> Result<(), MutationError> {
+        let committer = &self.inner.committer;
+        progress.removing_rows();
+        while !progress.is_stopped() && committer.step_blocking()? {}
+        progress.letting_go();
+        let mut left = u64::MAX;
+        while !progress.is_stopped() {
+            committer.checkpoint_blocking()?;
+            let waiting = garbage::waiting_files(&self.inner.store)?;
+            // A checkpoint lets go of so many files; those that will not go stay.
+            if waiting == 0 || waiting >= left {
+                break;
+            }
+            left = waiting;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! What takes the space, and what is given back to who asks for it.
+
+use std::sync::Arc;
+
+use granary_engine::disk::{Disk, Reached, SimulatedDisk};
+use granary_engine::model::DatasetId;
+use granary_engine::{
+    ArchiveFormat, Collected, CollectionProgress, DatasetUsage, Engine, Usage, UsageProgress,
+};
+
+use crate::reference::Content;
+use crate::support::{add, dataset, project, read, small_segments};
+
+fn open(disk: &SimulatedDisk) -> Engine {
+    Engine::open_on(Arc::new(disk.clone()), &small_segments()).unwrap()
+}
+
+fn measure(engine: &Engine) -> Usage {
+    engine.measure_usage(&UsageProgress::default()).unwrap().unwrap()
+}
+
+fn of(usage: &Usage, dataset: DatasetId) -> &DatasetUsage {
+    usage.largest.iter().find(|usage| usage.dataset == dataset).unwrap()
+}
+
+pub async fn collect(engine: &Engine) -> Collected {
+    let engine = engine.clone();
+    let collected =
+        tokio::task::spawn_blocking(move || engine.collect_garbage(&CollectionProgress::default()));
+    collected.await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn what_datasets_take_adds_up_to_what_is_stored() {
+    let engine = open(&SimulatedDisk::new());
+    let within = project(&engine).await.unwrap();
+    let one = dataset(&engine, within, "one").await.unwrap().id;
+    let two = dataset(&engine, within, "two").await.unwrap().id;
+    let (mine, shared, theirs) =
+        (Content::numbered(1, 1 << 21), Content::numbered(2, 50_000), Content::numbered(3, 30_000));
+    add(&engine, one, "mine", &mine.0).await.unwrap();
+    add(&engine, one, "shared", &shared.0).await.unwrap();
+    add(&engine, two, "also", &shared.0).await.unwrap();
+    add(&engine, two, "theirs", &theirs.0).await.unwrap();
+    let copy = engine.copy_dataset(one, None, None, None).await.unwrap().id;
+
+    let usage = measure(&engine);
+
+    let stored: u64 = (1 << 21) + 50_000 + 30_000;
+    assert_eq!((usage.contents, usage.content_bytes), (3, stored));
+    assert_eq!((usage.large_bytes, usage.unnamed), (1 << 21, 0));
+    assert_eq!((usage.datasets, usage.taken.files), (3, 6));
+    assert_eq!(usage.taken.file_bytes, 2 * ((1 << 21) + 50_000) + 80_000);
+    assert_eq!(usage.taken.stored_bytes, stored);
+    // A copy shares all evenly, and nothing is its own; of what two rows name each has a half.
+    for shared in [one, copy] {
+        let taken = of(&usage, shared).taken;
+        assert_eq!((taken.stored_bytes, taken.alone_bytes), (((1 << 21) + 25_000) / 2, 0));
+    }
+    let taken = of(&usage, two).taken;
+    assert_eq!((taken.files, taken.file_bytes), (2, 80_000));
+    assert_eq!((taken.stored_bytes, taken.alone_bytes), (25_000 + 30_000, 30_000));
+    assert_eq!(usage.projects.len(), 1);
+    assert_eq!((usage.projects[0].datasets, usage.projects[0].taken), (3, usage.taken));
+    let space = (usage.index_bytes, usage.journal_bytes, usage.journal_live_bytes);
+    assert!(space.0 > 0 && space.1 > space.2 && space.2 == 80_000, "{space:?}");
+
+    engine.hard_delete_dataset(copy).await.unwrap();
+    collect(&engine).await;
+    assert_eq!(of(&measure(&engine), one).taken.alone_bytes, 1 << 21);
+}
+
+#[tokio::test]
+async fn many_rows_and_layers_are_measured_in_pages() {
+    let engine = open(&SimulatedDisk::new());
+    let within = project(&engine).await.unwrap();
+    let one = dataset(&engine, within, "one").await.unwrap().id;
+    for number in 0..20 {
+        add(&engine, one, &format!("{number}"), &Content::numbered(number, 3000).0).await.unwrap();
+        if number % 5 == 0 {
+            engine.copy_dataset(one, None, None, None).await.unwrap();
+        }
+    }
+    let usage = measure(&engine);
+    assert_eq!((usage.datasets, usage.content_bytes), (5, 60_000));
+    // Parts of bytes are cut off once a dataset.
+    assert!((59_995..=60_000).contains(&usage.taken.stored_bytes), "{usage:?}");
+    let stopped = UsageProgress::default();
+    stopped.stop();
+    assert!(engine.measure_usage(&stopped).unwrap().is_none());
+}
+
+/// Every other of many contents has died.
+async fn half_dead(disk: &SimulatedDisk) -> (Engine, DatasetId) {
+    let engine = open(disk);
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "set").await.unwrap().id;
+    for number in 0..24 {
+        let name = format!("{number}");
+        add(&engine, set, &name, &Content::numbered(number, 30_000).0).await.unwrap();
+    }
+    add(&engine, set, "large", &Content::numbered(100, 3 << 19).0).await.unwrap();
+    for number in (1..24).step_by(2) {
+        engine.delete_file(set, &format!("{number}")).await.unwrap();
+    }
+    engine.delete_file(set, "large").await.unwrap();
+    (engine, set)
+}
+
+async fn assert_all_there(engine: &Engine, set: DatasetId) {
+    for number in (0..24).step_by(2) {
+        let there = read(engine, set, &format!("{number}")).await.unwrap();
+        assert!(there == *Content::numbered(number, 30_000).0, "{number}");
+    }
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_collection_gives_back_what_died_and_nothing_else() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = half_dead(&disk).await;
+
+    let Collected { after, .. } = collect(&engine).await;
+
+    assert_eq!((after.contents, after.large_files, after.empty_segments), (0, 0, 0), "{after:?}");
+    assert_eq!((after.layers, after.sparse_segments), (0, 0), "{after:?}");
+    let usage = measure(&engine);
+    // Some of it the background may have given back before.
+    assert!(usage.journal_bytes < 12 * 30_000 + 100_000, "{usage:?}");
+    assert_eq!((usage.contents, usage.unnamed, usage.large_bytes), (12, 0, 0));
+    assert_eq!(disk.list("blobs").unwrap(), Vec::<String>::new());
+    assert_all_there(&engine, set).await;
+    // Once more there is nothing to give back, and nothing is written for it.
+    let again = collect(&engine).await;
+    assert_eq!(again.moved_bytes, 0, "{again:?}");
+}
+
+#[tokio::test]
+async fn a_collection_that_power_cuts_loses_nothing() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = half_dead(&disk).await;
+    let begun = disk.operations();
+    collect(&engine).await;
+    let ended = disk.operations();
+    drop(engine);
+    // At some of its operations, as the whole takes some hundreds.
+    for step in 0..12 {
+        let disk = SimulatedDisk::new();
+        let (engine, _) = half_dead(&disk).await;
+        disk.stop_at(disk.operations() + (ended - begun) * step / 12);
+        let collecting = engine.clone();
+        let progress = CollectionProgress::default();
+        let work = move || collecting.collect_garbage(&progress).is_ok();
+        tokio::task::spawn_blocking(work).await.unwrap();
+        disk.stop_at(disk.operations());
+        engine.abandon();
+        drop(engine);
+        let engine = open(&disk.image(Reached::Random(step)));
+        assert_all_there(&engine, set).await;
+        collect(&engine).await;
+        assert_all_there(&engine, set).await;
+    }
+}
+
+#[tokio::test]
+async fn what_an_archive_reads_is_told_and_stays() {
+    let engine = open(&SimulatedDisk::new());
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "set").await.unwrap().id;
+    add(&engine, set, "file", &Content::numbered(1, 40_000).0).await.unwrap();
+    let archive = engine.prepare_archive(set, ArchiveFormat::Zip).await.unwrap().unwrap();
+    engine.hard_delete_dataset(set).await.unwrap();
+
+    let Collected { after, .. } = collect(&engine).await;
+
+    assert_eq!((after.contents, after.content_bytes), (1, 40_000));
+    assert_eq!((after.held_contents, after.held_bytes), (1, 40_000));
+    drop(archive);
+    assert_eq!(collect(&engine).await.after.contents, 0);
+}
