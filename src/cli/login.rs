@@ -22,7 +22,13 @@ pub(crate) struct Options {
     #[command(flatten)]
     server: ServerOptions,
     /// Name of the user.
-    #[arg(long, value_name = "NAME", env = "GRANARY_USERNAME", default_value = "admin")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "GRANARY_USERNAME",
+        hide_env_values = true,
+        default_value = "admin"
+    )]
     username: String,
 }
 

@@ -85,8 +85,14 @@ fn argument(setting: &'static Setting) -> Arg {
     Arg::new(setting.key)
         .long(setting.flag())
         .value_name(setting.value_name())
-        .help(format!("{}{}{variable}", setting.about, default.unwrap_or_default()))
+        .help(format!("{}{}{variable}", summary(setting.about), default.as_deref().unwrap_or("")))
+        .long_help(format!("{}{}{variable}", setting.about, default.as_deref().unwrap_or("")))
         .value_parser(|text: &str| setting.check(text).map(|()| text.to_owned()))
+}
+
+/// The first sentence: `-h` tells that alone, `--help` all.
+fn summary(about: &str) -> &str {
+    about.split_once(". ").map_or(about, |(first, _)| first).trim_end_matches('.')
 }
 
 impl Args for Settings {

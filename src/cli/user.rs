@@ -1,11 +1,14 @@
 //! `granary user`: who may log in.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{Catalogue, User, second_of, tell};
 use super::new_password::{NewPassword, NewPasswordOptions, line_of_input};
+use super::offline_password::set_password_offline;
 use super::session::FIRST_USER;
 use super::table::{Side, Table};
 use super::token_file::{StoredSession, TokenFile};
@@ -51,7 +54,9 @@ enum What {
     Activate(OneOptions),
     /// Give a user another password, which ends their logins
     ///
-    /// Every token that the user had before is refused from then on.
+    /// Every token that the user had before is refused from then on. With --data it is set in the
+    /// directory of a stopped server, and the user is activated: the way back in where nobody knows
+    /// an administrator's password any longer.
     ResetPassword(ResetOptions),
     /// Change your own password, which ends your other logins
     ///
@@ -142,6 +147,9 @@ struct ResetOptions {
     user: String,
     #[command(flatten)]
     password: NewPasswordOptions,
+    /// Set it in this data directory, which no server may use; nobody has to log in.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Print the user's record as JSON, with a made-up password in it.
     #[arg(long)]
     json: bool,
@@ -301,6 +309,13 @@ async fn set_active(options: OneOptions, is_active: bool) -> anyhow::Result<()> 
 }
 
 async fn reset_password(options: ResetOptions) -> anyhow::Result<()> {
+    if let Some(directory) = &options.data {
+        let password = options.password.get(&options.user)?;
+        let sentence =
+            set_password_offline(directory, &options.user, password.text.clone()).await?;
+        let record = json!({ "username": options.user });
+        return tell_password(record, options.json, &sentence, &password);
+    }
     let catalogue = Catalogue::open(&options.server, NEEDED)?;
     let user = catalogue.user(&options.user).await?;
     let password = options.password.get(&user.username)?;

@@ -233,3 +233,32 @@ fn a_narrow_terminal_cuts_tables_and_a_file_never_does() {
     assert!(narrow.said.lines().all(|line| line.chars().count() <= 70), "{narrow:?}");
     assert!(narrow.said.contains("a-name-of-some-length-") && narrow.said.contains('…'));
 }
+
+#[test]
+fn whoever_may_write_the_data_directory_finds_the_way_back_in() {
+    let work = Work::new();
+    let server = serve(&work);
+    said(&work, &server, &["user", "create", "ann", "--generate-password", "--admin"]);
+    said(&work, &server, &["user", "deactivate", "admin"]);
+    let file = work.file("password", "found again\n");
+    let reset = |who: &str, data: &str| {
+        let arguments = ["user", "reset-password", who, "--data", data, "--password-file", &file];
+        run(&mut work.granary(&arguments))
+    };
+    let in_use = reset("admin", "data");
+    assert!(in_use.status == 1 && in_use.complained.contains("stop it first"), "{in_use:?}");
+    drop(server);
+    let nowhere = reset("admin", "nowhere");
+    assert!(nowhere.status == 1 && nowhere.complained.contains("no store"), "{nowhere:?}");
+    assert!(!work.path("nowhere").exists());
+    let nobody = reset("nobody", "data");
+    assert!(nobody.complained.contains("its administrators are admin, ann"), "{nobody:?}");
+
+    let ended = reset("admin", "data");
+
+    let sentence = "set the password of user admin, who is active and an administrator\n";
+    assert_eq!((ended.status, ended.said.as_str()), (0, sentence), "{ended:?}");
+    let server = serve(&work);
+    let admin = ("admin", "found again");
+    assert_eq!(run(&mut as_user(&work, &server, admin, &["user", "list"])).status, 0);
+}
