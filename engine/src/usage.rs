@@ -85,8 +85,10 @@ pub struct DatasetUsage {
 pub struct Usage {
     /// Bytes of the index's file.
     pub index_bytes: u64,
-    /// Bytes of the journal's segments.
+    /// Bytes of the journal's segments up to their last groups.
     pub journal_bytes: u64,
+    /// Bytes that the segments have set aside behind these.
+    pub journal_ahead_bytes: u64,
     /// Of these, bytes of contents that the index holds.
     pub journal_live_bytes: u64,
     /// Bytes of contents in files of their own.
@@ -169,8 +171,14 @@ fn files_of_the_store(store: &Store) -> Result<Usage, ReadError> {
     let io = |what| move |source| ReadError::Io { what, source };
     let index = store.disk.open(INDEX_PATH, OpenMode::ReadOnly);
     let index_bytes = index.and_then(|file| file.len()).map_err(io("the index's length"))?;
-    let segments = store.segments.ids();
-    let journal_bytes = segments.iter().map(|id| store.segments.length(*id)).sum();
+    let (mut journal_bytes, mut journal_ahead_bytes) = (0, 0);
+    for segment in store.segments.ids() {
+        let bytes = store.segments.length(segment);
+        // One that has gone meanwhile has set nothing aside.
+        let file = store.segments.get(segment).and_then(|file| file.len().ok());
+        journal_bytes += bytes;
+        journal_ahead_bytes += file.unwrap_or_default().saturating_sub(bytes);
+    }
     let mut journal_live_bytes = 0;
     for row in store.snapshot()?.table(tables::SEGMENTS)?.range(0..).map_err(IndexError::from)? {
         journal_live_bytes += row.map_err(IndexError::from)?.1.value();
@@ -178,6 +186,7 @@ fn files_of_the_store(store: &Store) -> Result<Usage, ReadError> {
     Ok(Usage {
         index_bytes,
         journal_bytes,
+        journal_ahead_bytes,
         journal_live_bytes,
         large_bytes: 0,
         staging_bytes: staged(store)?.1,

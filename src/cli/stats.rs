@@ -57,12 +57,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 }
 
 fn summary(usage: &UsageShape) -> String {
-    let all = usage.index_bytes + usage.journal_bytes + usage.large_bytes + usage.staging_bytes;
+    let journal_bytes = usage.journal_bytes + usage.journal_ahead_bytes;
+    let all = usage.index_bytes + journal_bytes + usage.large_bytes + usage.staging_bytes;
     let taken = &usage.taken;
     format!(
         "disk       {} taken, {} free of {}\n\
          index      {}\n\
-         journal    {}, of which {} are contents up to 1 MiB\n\
+         journal    {}, of which {} are contents up to 1 MiB, and {} set aside for more\n\
          contents   {} above 1 MiB, in files of their own\n\
          on the way {}\n\
          stored     {} contents of {}; no longer named and not gone yet: {} of {}\n\
@@ -71,8 +72,9 @@ fn summary(usage: &UsageShape) -> String {
         HumanBytes(usage.disk_free_bytes),
         HumanBytes(usage.disk_bytes),
         HumanBytes(usage.index_bytes),
-        HumanBytes(usage.journal_bytes),
+        HumanBytes(journal_bytes),
         HumanBytes(usage.journal_live_bytes),
+        HumanBytes(usage.journal_ahead_bytes),
         HumanBytes(usage.large_bytes),
         HumanBytes(usage.staging_bytes),
         HumanCount(usage.contents),

@@ -97,6 +97,8 @@ pub struct UsageShape {
     pub index_bytes: u64,
     /// Bytes of the journal's segments, in which contents up to 1 MiB are.
     pub journal_bytes: u64,
+    /// Bytes that the segments have set aside behind these, for what comes next.
+    pub journal_ahead_bytes: u64,
     /// Of these, bytes of contents that the index holds.
     pub journal_live_bytes: u64,
     /// Bytes of contents above 1 MiB, in files of their own.
@@ -130,6 +132,7 @@ impl From<Usage> for UsageShape {
         Self {
             index_bytes: usage.index_bytes,
             journal_bytes: usage.journal_bytes,
+            journal_ahead_bytes: usage.journal_ahead_bytes,
             journal_live_bytes: usage.journal_live_bytes,
             large_bytes: usage.large_bytes,
             staging_bytes: usage.staging_bytes,
