@@ -355,7 +355,7 @@ mod tests {
 
     /// The command lines of a page's examples, without what a shell makes of the rest.
     fn command_lines(page: &str) -> Vec<Vec<String>> {
-        let page = page.replace("\\\n", " ");
+        let page = page.replace("\\\n", " ").replace(" 2> ", " > ");
         let lines = page.lines().filter_map(|line| line.trim_start().strip_prefix("$ "));
         let granary =
             lines.flat_map(|line| line.split(['#', ';', '|', '&', '<', '>'])).filter_map(|line| {

@@ -36,8 +36,10 @@ pub(crate) struct Compactor {
 pub(crate) enum Thrift {
     /// As much as the bounds say, for the background.
     Usual,
-    /// As much as makes it worth the writing at all, for who asks for the space.
-    Greatest,
+    /// As much as makes it worth the writing at all, for who asks for the space. Segments behind
+    /// this one are left alone: they may be what was just written, and small ones are padded so much
+    /// that they would be written again for ever.
+    Greatest { upto: SegmentId },
 }
 
 /// A segment that may be worth compacting.
@@ -139,8 +141,10 @@ impl Compactor {
         }
         Ok(match thrift {
             Thrift::Usual => worth_compacting(sealed),
-            Thrift::Greatest => {
-                sealed.retain(|candidate| is_sparse(candidate.live_bytes, candidate.bytes));
+            Thrift::Greatest { upto } => {
+                sealed.retain(|candidate| {
+                    candidate.segment <= upto && is_sparse(candidate.live_bytes, candidate.bytes)
+                });
                 sealed.sort_by_key(|candidate| candidate.live_bytes);
                 sealed
             }

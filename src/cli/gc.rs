@@ -29,7 +29,7 @@ pub(crate) struct Options {
 
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let client = Client::new(&options.server.url)?;
+    let client = Client::new(&options.server)?;
     if options.dry_run {
         let found = client.ask(client.http.get(client.url.action("store/garbage"))).await;
         let garbage: GarbageShape = found.map_err(|failure| failure.needing(ADMINISTRATOR))?;

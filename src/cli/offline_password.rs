@@ -28,13 +28,17 @@ pub(crate) async fn set_password_offline(
         "{shown} belongs to the user {} of the system; run this as that user, as its server does",
         store.uid()
     );
-    let (path, username) = (directory.to_path_buf(), username.to_owned());
+    let (store, username) = (directory.to_path_buf(), username.to_owned());
     let work = move || -> anyhow::Result<String> {
-        let engine = Engine::open(path, &EngineOptions::default());
+        let engine = Engine::open(store, &EngineOptions::default());
         let engine = engine.map_err(|error| match error {
             OpenError::Locked { .. } => anyhow::Error::new(error)
                 .context("a server uses the directory; stop it first, or leave --data out"),
-            error => error.into(),
+            OpenError::Io { .. }
+            | OpenError::NotAStore { .. }
+            | OpenError::NewerFormat { .. }
+            | OpenError::JournalDamaged { .. }
+            | OpenError::IndexDamaged { .. } => error.into(),
         })?;
         let Some(user) = engine.snapshot()?.user_by_name(&username)? else {
             let users = engine.snapshot()?;

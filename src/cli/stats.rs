@@ -41,7 +41,7 @@ fn datasets(text: &str) -> Result<usize, String> {
 
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let client = Client::new(&options.server.url)?;
+    let client = Client::new(&options.server)?;
     let usage = carry_out::<MeasurementShape>(&client).await?;
     if options.json {
         say(serde_json::to_string_pretty(&usage)?)?;

@@ -7,6 +7,7 @@ use super::Engine;
 use crate::compaction::Thrift;
 use crate::error::{MutationError, ReadError};
 use crate::garbage::{self, Collected, CollectionProgress, Garbage};
+use crate::model::change::SegmentId;
 use crate::usage::{self, Usage, UsageProgress};
 
 impl Engine {
@@ -43,13 +44,15 @@ impl Engine {
         let freed_before = reclaimed();
         let before = self.garbage()?;
         self.settle(progress)?;
+        // The one that is written now is among them, once it is no longer.
+        let upto = self.snapshot()?.applied_position()?.unwrap_or(SegmentId(0));
         if !progress.is_stopped() && self.garbage()?.head_dead_bytes > 0 {
             self.inner.committer.begin_segment_blocking()?;
         }
         let mut moved_bytes = 0;
         while !progress.is_stopped() {
             progress.moving();
-            let moved = self.compact_all(progress)?;
+            let moved = self.compact_all(upto, progress)?;
             self.settle(progress)?;
             moved_bytes += moved;
             // Where space is short a round moves one segment only.
@@ -63,9 +66,13 @@ impl Engine {
         Ok(Collected { before, after, freed_bytes, moved_bytes })
     }
 
-    fn compact_all(&self, progress: &CollectionProgress) -> Result<u64, MutationError> {
+    fn compact_all(
+        &self,
+        upto: SegmentId,
+        progress: &CollectionProgress,
+    ) -> Result<u64, MutationError> {
         let mut compactor = self.inner.compactor.lock().unwrap_or_else(PoisonError::into_inner);
-        compactor.compact(Thrift::Greatest, &|| progress.is_stopped())
+        compactor.compact(Thrift::Greatest { upto }, &|| progress.is_stopped())
     }
 
     /// Has the background do what waits, and lets go of what a checkpoint lets go of.
