@@ -31,7 +31,7 @@ pub(crate) mod upgrade;
 mod backend;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
@@ -43,6 +43,7 @@ use crate::quarantine::{Quarantine, QuarantineRow};
 use crate::scrub::ScrubRow;
 use crate::sync::others_may_run;
 use rows::AppliedRow;
+use snapshot::State;
 use tables::{APPLIED, SCRUB, STATE};
 
 /// File of the index in the data directory.
@@ -120,6 +121,8 @@ impl IndexError {
 /// The open index.
 #[derive(Debug)]
 pub(crate) struct Index {
+    /// The state that readers share until the next commit.
+    latest: RwLock<Option<Arc<State>>>,
     database: Database,
     /// Held until the database is closed, which may write (I10); hence the last field.
     _lock: Option<Lock>,
@@ -140,7 +143,7 @@ impl Index {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
         let database = guarded(|| Ok(builder.create_with_backend(file)?))?;
-        Ok(Self { database, _lock: None })
+        Ok(Self::of(database))
     }
 
     /// Opens the index's file as the last checkpoint left it. What is applied to it stays in
@@ -154,7 +157,11 @@ impl Index {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
         let database = guarded(|| Ok(builder.create_with_backend(backend)?))?;
-        Ok(Self { database, _lock: None })
+        Ok(Self::of(database))
+    }
+
+    fn of(database: Database) -> Self {
+        Self { latest: RwLock::default(), database, _lock: None }
     }
 
     /// Compares every page with its checksum. Tells whether all is as it was written; where it is
@@ -163,6 +170,7 @@ impl Index {
     /// # Errors
     /// The file is damaged beyond that, or cannot be read.
     pub(crate) fn is_sound(&mut self) -> Result<bool, IndexError> {
+        self.forget_latest();
         guarded(|| Ok(self.database.check_integrity()?))
     }
 
@@ -205,6 +213,28 @@ impl Index {
         Ok(self.database.begin_read()?)
     }
 
+    /// The latest committed state, which all who ask for it share until the next commit: opening
+    /// its tables costs more than most requests read in them.
+    pub(crate) fn latest(&self) -> Result<Arc<State>, IndexError> {
+        if let Some(state) = &*self.latest.read().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(Arc::clone(state));
+        }
+        let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = &*latest {
+            return Ok(Arc::clone(state));
+        }
+        // Under the lock that a commit takes once it is visible, so no earlier state stays.
+        let state = Arc::new(State::of(self.read()?));
+        *latest = Some(Arc::clone(&state));
+        Ok(state)
+    }
+
+    /// Whoever asks from now on gets what was committed before.
+    fn forget_latest(&self) {
+        let earlier = self.latest.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(earlier);
+    }
+
     /// Runs `work` in a transaction and makes it visible to readers at once; it reaches the disk
     /// with the next checkpoint.
     pub(crate) fn apply<T>(
@@ -238,6 +268,7 @@ impl Index {
         let result = work(&txn)?;
         others_may_run();
         txn.commit()?;
+        self.forget_latest();
         Ok(result)
     }
 }

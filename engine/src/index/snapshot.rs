@@ -1,9 +1,9 @@
 //! All reads: one committed state, answered without a mailbox.
 
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, Value};
+use redb::{ReadOnlyTable, TableDefinition, Value};
 use serde::de::DeserializeOwned;
 
 use super::file_tree::{FileTree, Files, Rows};
@@ -22,18 +22,19 @@ use crate::touches::Touches;
 
 mod pages;
 
+mod state;
+
+pub(crate) use state::State;
+
 type Bytes = &'static [u8];
 
 /// One committed state of the store (I8).
 ///
-/// Costs microseconds to take. Reading may wait for the disk where the index is not cached. Hold
-/// it a few seconds at most: while it lives, the index cannot use its old pages again.
+/// Costs less than a microsecond to take. Reading may wait for the disk where the index is not
+/// cached. Hold it a few seconds at most: while it lives, the index cannot use its old pages again.
 #[derive(Debug)]
 pub struct Snapshot {
-    txn: ReadTransaction,
-    /// The tables of files and of metadata, opened when first asked for: most requests look at a
-    /// few records only, and opening a table costs more than a look-up.
-    trees: OnceLock<(NamesTable, NamesTable)>,
+    state: Arc<State>,
     touches: Arc<Touches>,
 }
 
@@ -44,8 +45,7 @@ pub(crate) type Tree<'a> = FileTree<'a, NamesTable, NamesTable>;
 
 impl Snapshot {
     pub(crate) fn take(index: &Index, touches: Arc<Touches>) -> Result<Self, IndexError> {
-        let txn = index.read()?;
-        Ok(Self { txn, trees: OnceLock::new(), touches })
+        Ok(Self { state: index.latest()?, touches })
     }
 
     fn by_id<T: DeserializeOwned>(
@@ -53,7 +53,14 @@ impl Snapshot {
         table: TableDefinition<'static, u64, Bytes>,
         id: u64,
     ) -> Result<Option<T>, IndexError> {
-        let row = self.txn.open_table(table)?.get(id)?;
+        Self::row(&self.state.open(table)?, id)
+    }
+
+    fn row<T: DeserializeOwned>(
+        table: &ReadOnlyTable<u64, Bytes>,
+        id: u64,
+    ) -> Result<Option<T>, IndexError> {
+        let row = table.get(id)?;
         Ok(row.map(|row| codec::decode(row.value())).transpose()?)
     }
 
@@ -70,7 +77,7 @@ impl Snapshot {
         table: TableDefinition<'static, u64, Bytes>,
         from: u64,
     ) -> Result<impl Iterator<Item = Result<T, ReadError>> + use<T>, IndexError> {
-        let rows = self.txn.open_table(table)?.range_owned(from..)?;
+        let rows = self.state.open(table)?.range_owned(from..)?;
         Ok(rows.map(|entry| {
             let (_, row) = entry.map_err(IndexError::from)?;
             codec::decode(row.value()).map_err(|error| IndexError::from(error).into())
@@ -79,13 +86,8 @@ impl Snapshot {
 
     /// The files of a dataset as a tree.
     pub(crate) fn tree<'a>(&'a self, dataset: &'a Dataset) -> Result<Tree<'a>, IndexError> {
-        let (files, metadata) = if let Some(trees) = self.trees.get() {
-            trees
-        } else {
-            let files = self.txn.open_table(tables::FILES)?;
-            let metadata = self.txn.open_table(tables::METADATA)?;
-            self.trees.get_or_init(|| (files, metadata))
-        };
+        let files = self.state.opened(&self.state.files)?;
+        let metadata = self.state.opened(&self.state.metadata)?;
         Ok(FileTree::new(files, metadata, &dataset.stack))
     }
 
@@ -94,7 +96,7 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn dataset(&self, id: DatasetId) -> Result<Option<Dataset>, ReadError> {
-        Ok(self.by_id(tables::DATASETS, id.0)?)
+        Ok(Self::row(self.state.opened(&self.state.datasets)?, id.0)?)
     }
 
     /// All headers in order of id, the soft-deleted ones too.
@@ -194,7 +196,7 @@ impl Snapshot {
 
     /// Where a content is, whether or not any row names it.
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<BlobRow>, IndexError> {
-        let row = self.txn.open_table(tables::BLOBS)?.get(digest.as_bytes())?;
+        let row = self.state.opened(&self.state.blobs)?.get(digest.as_bytes())?;
         Ok(row.map(|row| codec::decode(row.value())).transpose()?)
     }
 
@@ -204,7 +206,7 @@ impl Snapshot {
         digest: &Digest,
         file: LargeFileId,
     ) -> Result<bool, IndexError> {
-        let removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
+        let removals = self.state.open(tables::LARGE_REMOVALS)?;
         if removals.get((digest.as_bytes(), file.start, file.number))?.is_some() {
             return Ok(true);
         }
@@ -212,7 +214,7 @@ impl Snapshot {
     }
 
     fn applied(&self) -> Result<Option<AppliedRow>, IndexError> {
-        let row = self.txn.open_table(tables::STATE)?.get(tables::APPLIED)?;
+        let row = self.state.open(tables::STATE)?.get(tables::APPLIED)?;
         Ok(row.map(|row| codec::decode(row.value())).transpose()?)
     }
 
@@ -236,7 +238,7 @@ impl Snapshot {
         &self,
         table: TableDefinition<'static, K, V>,
     ) -> Result<ReadOnlyTable<K, V>, IndexError> {
-        Ok(self.txn.open_table(table)?)
+        self.state.open(table)
     }
 
     /// A user.
@@ -244,7 +246,7 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn user(&self, id: UserId) -> Result<Option<User>, ReadError> {
-        let user: Option<User> = self.by_id(tables::USERS, id.0)?;
+        let user: Option<User> = Self::row(self.state.opened(&self.state.users)?, id.0)?;
         Ok(user.map(|user| self.with_login(user)))
     }
 
@@ -258,7 +260,7 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn user_by_name(&self, username: &str) -> Result<Option<User>, ReadError> {
-        let names = self.txn.open_table(tables::USERNAMES).map_err(IndexError::from)?;
+        let names = self.state.open(tables::USERNAMES)?;
         match names.get(username).map_err(IndexError::from)? {
             Some(id) => self.user(UserId(id.value())),
             None => Ok(None),
@@ -297,7 +299,7 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn membership(&self, team: TeamId, user: UserId) -> Result<Option<Membership>, ReadError> {
-        let table = self.txn.open_table(tables::MEMBERSHIPS).map_err(IndexError::from)?;
+        let table = self.state.opened(&self.state.memberships)?;
         let row = table.get((team.0, user.0)).map_err(IndexError::from)?;
         Ok(row.map(|row| codec::decode(row.value())).transpose().map_err(IndexError::from)?)
     }
@@ -310,7 +312,7 @@ impl Snapshot {
         &self,
         team: TeamId,
     ) -> Result<impl Iterator<Item = Result<Membership, ReadError>> + use<>, ReadError> {
-        let table = self.txn.open_table(tables::MEMBERSHIPS).map_err(IndexError::from)?;
+        let table = self.state.open(tables::MEMBERSHIPS)?;
         let rows = table.range_owned((team.0, 0)..=(team.0, u64::MAX)).map_err(IndexError::from)?;
         Ok(rows.map(|entry| {
             let (_, row) = entry.map_err(IndexError::from)?;
@@ -323,7 +325,7 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn project(&self, id: ProjectId) -> Result<Option<Project>, ReadError> {
-        Ok(self.by_id(tables::PROJECTS, id.0)?)
+        Ok(Self::row(self.state.opened(&self.state.projects)?, id.0)?)
     }
 
     /// All projects in order of id.
@@ -419,7 +421,7 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn node(&self, id: NodeId) -> Result<Option<Node>, ReadError> {
-        let node: Option<Node> = self.by_id(tables::NODES, id.0)?;
+        let node: Option<Node> = Self::row(self.state.opened(&self.state.nodes)?, id.0)?;
         Ok(node.map(|node| self.with_sighting(node)))
     }
 

@@ -1,0 +1,122 @@
+//! A read transaction and the tables that most requests look at, opened once for all who share it.
+//!
+//! Opening a table costs more than a look-up in it, and a request looks at half a dozen. So those
+//! who ask for the latest state get the same one, until a commit makes a later one
+//! ([`super::super::Index::latest`]).
+
+use std::sync::OnceLock;
+
+use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
+
+use crate::index::{IndexError, tables};
+
+type Bytes = &'static [u8];
+
+/// One committed state, for as many readers as want it.
+pub(crate) struct State {
+    pub(super) datasets: Opened<u64, Bytes>,
+    pub(super) files: Opened<(u64, &'static str), Bytes>,
+    pub(super) metadata: Opened<(u64, &'static str), Bytes>,
+    pub(super) blobs: Opened<&'static [u8; 32], Bytes>,
+    pub(super) users: Opened<u64, Bytes>,
+    pub(super) projects: Opened<u64, Bytes>,
+    pub(super) memberships: Opened<(u64, u64), Bytes>,
+    pub(super) nodes: Opened<u64, Bytes>,
+    txn: ReadTransaction,
+}
+
+impl State {
+    pub(crate) fn of(txn: ReadTransaction) -> Self {
+        Self {
+            datasets: Opened::later(tables::DATASETS),
+            files: Opened::later(tables::FILES),
+            metadata: Opened::later(tables::METADATA),
+            blobs: Opened::later(tables::BLOBS),
+            users: Opened::later(tables::USERS),
+            projects: Opened::later(tables::PROJECTS),
+            memberships: Opened::later(tables::MEMBERSHIPS),
+            nodes: Opened::later(tables::NODES),
+            txn,
+        }
+    }
+
+    /// A table that few ask for.
+    pub(super) fn open<K: Key, V: Value>(
+        &self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<ReadOnlyTable<K, V>, IndexError> {
+        Ok(self.txn.open_table(table)?)
+    }
+
+    /// A table that many ask for.
+    pub(super) fn opened<'a, K: Key, V: Value>(
+        &'a self,
+        table: &'a Opened<K, V>,
+    ) -> Result<&'a ReadOnlyTable<K, V>, IndexError> {
+        if let Some(opened) = table.opened.get() {
+            return Ok(opened);
+        }
+        let opened = self.open(table.definition)?;
+        Ok(table.opened.get_or_init(|| opened))
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("State").field("txn", &self.txn).finish_non_exhaustive()
+    }
+}
+
+/// A table that is opened when it is first asked for.
+pub(super) struct Opened<K: Key + 'static, V: Value + 'static> {
+    definition: TableDefinition<'static, K, V>,
+    opened: OnceLock<ReadOnlyTable<K, V>>,
+}
+
+impl<K: Key + 'static, V: Value + 'static> Opened<K, V> {
+    fn later(definition: TableDefinition<'static, K, V>) -> Self {
+        Self { definition, opened: OnceLock::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::blobs::memory_disk::MemoryDisk;
+    use crate::codec;
+    use crate::disk::{Disk, OpenMode};
+    use crate::index::rows::BlobRow;
+    use crate::index::snapshot::Snapshot;
+    use crate::index::{Index, create_tables, tables};
+    use crate::model::change::{BlobPlace, SegmentId};
+    use crate::model::{Digest, Sequence};
+
+    fn enter(index: &Index, digest: &Digest) {
+        let place = BlobPlace::Segment { segment: SegmentId(1), offset: 4096 };
+        let row = BlobRow { place, length: 1, crc32: 0, count: 1, died: Sequence::ZERO };
+        let entered = index.apply(|txn| {
+            create_tables(txn)?;
+            let mut blobs = txn.open_table(tables::BLOBS)?;
+            blobs.insert(digest.as_bytes(), codec::encode(&row)?.as_slice())?;
+            Ok(())
+        });
+        entered.unwrap();
+    }
+
+    #[test]
+    fn readers_share_a_state_until_a_commit_and_see_what_was_committed_before() {
+        let disk: Arc<dyn Disk> = MemoryDisk::prepared();
+        let index = Index::open(&disk, OpenMode::CreateNew, 1 << 20).unwrap();
+        let (first, second) = (Digest::of(b"first"), Digest::of(b"second"));
+        enter(&index, &first);
+        let before = Snapshot::take(&index, Arc::default()).unwrap();
+        assert!(Arc::ptr_eq(&before.state, &index.latest().unwrap()));
+        enter(&index, &second);
+        let after = Snapshot::take(&index, Arc::default()).unwrap();
+
+        let shows = |snapshot: &Snapshot, digest| snapshot.blob(digest).unwrap().is_some();
+        assert!(shows(&before, &first) && !shows(&before, &second));
+        assert!(shows(&after, &first) && shows(&after, &second));
+    }
+}
