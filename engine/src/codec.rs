@@ -23,12 +23,16 @@ fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<ENCODED_BYTES_MAX>()
 }
 
+/// Bytes that most values stay below.
+const BYTES_USUAL: usize = 256;
+
 /// Encodes a value.
 ///
 /// # Errors
 /// The value is longer than the limit, which bounds elsewhere prevent.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = vec![FORMAT_VERSION];
+    let mut bytes = Vec::with_capacity(BYTES_USUAL);
+    bytes.push(FORMAT_VERSION);
     bincode::serde::encode_into_std_write(value, &mut bytes, config())
         .map_err(|error| CodecError { reason: error.to_string() })?;
     Ok(bytes)

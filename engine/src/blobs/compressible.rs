@@ -3,6 +3,8 @@
 //! Wrong guesses cost time or space, never bytes. Compressing a JPEG again costs 20 CPU seconds a
 //! gigabyte and saves nothing, so what looks compressed is stored as it is.
 
+use std::sync::LazyLock;
+
 use crate::limits::COMPRESSIBLE_SAMPLE_BYTES;
 
 /// Bits a byte above which a sample counts as compressed or encrypted. Text has 4 to 5, machine
@@ -46,17 +48,25 @@ pub(super) fn is_compressible(start: &[u8]) -> bool {
     !is_compressed && entropy_bits(sample) <= ENTROPY_BITS_MAX
 }
 
+/// A count times its logarithm, for every count that a sample can have: looked up, since 256
+/// logarithms would take as long as a quarter of the content's digest.
+static COUNTS_BY_LOGARITHM: LazyLock<Vec<f64>> = LazyLock::new(|| {
+    let counts = (0_u32..).map(f64::from).take(COMPRESSIBLE_SAMPLE_BYTES + 1);
+    counts.map(|count| if count > 1.0 { count * count.log2() } else { 0.0 }).collect()
+});
+
 /// Shannon entropy of the sample's bytes, in bits a byte.
 #[expect(clippy::indexing_slicing, reason = "a byte is below the length of an array of 256")]
 fn entropy_bits(sample: &[u8]) -> f64 {
-    let mut counts = [0_u32; 256];
+    let mut counts = [0_usize; 256];
     for byte in sample {
         counts[usize::from(*byte)] += 1;
     }
-    let total = f64::from(counts.iter().sum::<u32>());
-    let of_count = |count: u32| f64::from(count) * f64::from(count).log2();
-    let used = counts.into_iter().filter(|count| *count > 1);
-    if total == 0.0 { 0.0 } else { total.log2() - used.map(of_count).sum::<f64>() / total }
+    let by_logarithm = |count: usize| COUNTS_BY_LOGARITHM.get(count).copied().unwrap_or(f64::MAX);
+    let of_all = by_logarithm(sample.len());
+    let of_each: f64 = counts.into_iter().map(by_logarithm).sum();
+    let total = u32::try_from(sample.len()).map_or(f64::MAX, f64::from);
+    if total == 0.0 { 0.0 } else { (of_all - of_each) / total }
 }
 
 #[cfg(test)]

@@ -108,6 +108,7 @@ pub(crate) struct Group<'txn> {
     metadata: FileTable<'txn>,
     blobs: Table<'txn, &'static [u8; 32], Bytes>,
     datasets: Table<'txn, u64, Bytes>,
+    layer_rows: Table<'txn, u64, Bytes>,
     headers: HashMap<DatasetId, Cached<Option<Dataset>>>,
     layers: HashMap<LayerId, Cached<LayerRow>>,
     /// Change of each segment's live bytes.
@@ -138,6 +139,7 @@ impl<'txn> Group<'txn> {
             metadata: txn.open_table(tables::METADATA)?,
             blobs: txn.open_table(tables::BLOBS)?,
             datasets: txn.open_table(tables::DATASETS)?,
+            layer_rows: txn.open_table(tables::LAYERS)?,
             headers: HashMap::new(),
             layers: HashMap::new(),
             live_bytes: HashMap::new(),
@@ -236,10 +238,9 @@ impl<'txn> Group<'txn> {
                 }
             }
         }
-        let mut layers = self.txn.open_table(tables::LAYERS)?;
         for (id, layer) in &self.layers {
             if layer.dirty {
-                layers.insert(id.0, codec::encode(&layer.value)?.as_slice())?;
+                self.layer_rows.insert(id.0, codec::encode(&layer.value)?.as_slice())?;
             }
         }
         write_live_bytes(self.txn, &self.live_bytes)?;
@@ -294,8 +295,7 @@ impl<'txn> Group<'txn> {
     /// A layer's counts, to be changed in place.
     fn layer_mut(&mut self, id: LayerId) -> Result<&mut LayerRow, IndexError> {
         if !self.layers.contains_key(&id) {
-            let table = self.txn.open_table(tables::LAYERS)?;
-            let row = table.get(id.0)?;
+            let row = self.layer_rows.get(id.0)?;
             let value = row.map(|row| codec::decode(row.value())).transpose()?.unwrap_or_default();
             self.layers.insert(id, Cached { value, dirty: false });
         }
