@@ -63,8 +63,8 @@ fn token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let Some(header) = headers.get(AUTHORIZATION) else {
         return Ok(None);
     };
-    let text = String::from_utf8_lossy(header.as_bytes());
-    if text.split_ascii_whitespace().next() != Some("Bearer") {
+    let mut words = header.as_bytes().split(u8::is_ascii_whitespace);
+    if words.find(|word| !word.is_empty()) != Some(b"Bearer") {
         return Ok(None);
     }
     let text = header.to_str().unwrap_or_default();

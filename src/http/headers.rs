@@ -141,14 +141,16 @@ pub(crate) async fn add(State(told): State<Told>, request: Request, next: Next) 
 }
 
 fn put(headers: &mut HeaderMap, values: &[(HeaderName, &'static str)]) {
+    // Grown once, and not as each is added.
+    headers.reserve(values.len());
     for (name, value) in values {
         headers.insert(name, HeaderValue::from_static(value));
     }
 }
 
 /// Adds the methods of the path, which are known since the router was built.
-pub(crate) async fn allow(State(methods): State<HeaderValue>, mut response: Response) -> Response {
-    response.headers_mut().insert(ALLOW, methods);
+pub(crate) fn allow(mut response: Response, methods: &HeaderValue) -> Response {
+    response.headers_mut().insert(ALLOW, methods.clone());
     response
 }
 

@@ -16,11 +16,9 @@ use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::EXPECT;
 use axum::http::{HeaderMap, Version};
-use axum::middleware::Next;
-use axum::response::Response;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use tokio::runtime::Handle;
@@ -45,8 +43,8 @@ pub(super) fn usual_pace() -> Pace {
     body_pace(BODY_BYTES_A_SECOND)
 }
 
-/// Puts every request's body under watch.
-pub(crate) async fn watch(State(pace): State<Pace>, request: Request, next: Next) -> Response {
+/// Puts a request's body under watch.
+pub(crate) fn watched(request: Request, pace: Pace) -> Request {
     let reading = Reading::of(request.version(), request.headers());
     let to_end = ReadToEnd::default();
     let mut request = request.map(|body| {
@@ -58,7 +56,7 @@ pub(crate) async fn watch(State(pace): State<Pace>, request: Request, next: Next
         Body::new(inflow)
     });
     request.extensions_mut().insert(to_end);
-    next.run(request).await
+    request
 }
 
 /// A request's extension: its body is to be read to its end even if nobody takes it, however long

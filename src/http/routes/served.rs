@@ -1,8 +1,8 @@
 //! What one path of the router serves: its methods, and the `Allow` that every answer of it has.
 
 use axum::http::HeaderValue;
-use axum::middleware::map_response_with_state;
 use axum::routing::MethodRouter;
+use tower::util::MapResponseLayer;
 use utoipa::openapi::path::PathItem;
 
 use crate::http::headers;
@@ -49,6 +49,6 @@ impl Served {
         let allow = HeaderValue::try_from(names.join(", "));
         let allow = allow.unwrap_or(HeaderValue::from_static("OPTIONS"));
         let methods = self.methods.fallback(headers::other_method);
-        methods.layer(map_response_with_state(allow, headers::allow))
+        methods.layer(MapResponseLayer::new(move |response| headers::allow(response, &allow)))
     }
 }
