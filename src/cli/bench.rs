@@ -13,6 +13,8 @@ mod figures;
 
 mod floor;
 
+mod growth;
+
 mod html;
 
 mod load;
@@ -97,6 +99,7 @@ enum Command {
     // Described by the doc comment of its options.
     Compare(compare::Options),
     Suite(suite::Options),
+    Growth(growth::Options),
     #[command(hide = true)]
     SinkServer(serve::Options),
 }
@@ -115,6 +118,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         Command::Archive(options) => load(&options, Workload::Archive).await,
         Command::Compare(options) => compare::run(&options),
         Command::Suite(options) => Box::pin(unless_interrupted(suite::run(&options))).await,
+        Command::Growth(options) => Box::pin(unless_interrupted(growth::run(&options))).await,
         Command::SinkServer(options) => serve::run_with(options, serve::Uploads::Discarded).await,
     }
 }

@@ -1,6 +1,6 @@
 //! A report as one HTML page with plots: nothing is fetched, light and dark both look right.
 
-mod plot;
+pub(super) mod plot;
 
 mod run;
 

@@ -168,6 +168,7 @@ fn plan(
         duplicates: options.duplicates,
         datasets,
         files: options.settings(workload).files,
+        in_blocks: false,
         run,
         contents: Contents::new(run),
     })
@@ -213,7 +214,11 @@ async fn store(plan: &Arc<Plan>, threads: u32, stop: &Arc<AtomicBool>) -> anyhow
     Ok(())
 }
 
-async fn driven(
+/// Sends a load from threads of its own.
+///
+/// # Errors
+/// See [`drive`].
+pub(crate) async fn driven(
     plan: &Arc<Plan>,
     phase: Phase,
     shape: Drive,
@@ -296,6 +301,7 @@ async fn against_nothing(
         duplicates: 0,
         datasets: vec![0],
         files: 1,
+        in_blocks: false,
         run: 0,
         contents: Contents::new(0),
     };

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::super::client::{Client, http_client};
 use super::super::retry::Patience;
 use super::super::session::{Credentials, Session};
+use super::report::replace;
 
 /// How long the server may take to begin. A new store takes a second on a slow disk.
 const START_TIME_MAX: Duration = Duration::from_mins(1);
@@ -35,8 +36,8 @@ pub(crate) enum Mode {
 /// The server; it is killed and its directory removed when this is dropped.
 pub(crate) struct OwnServer {
     child: Killed,
-    /// Removed when this is dropped, after the server was killed.
-    _directory: TempDir,
+    /// Removed when this is dropped, after the server was killed; none if it is somebody's own.
+    _directory: Option<TempDir>,
     client: Client,
 }
 
@@ -51,7 +52,35 @@ impl OwnServer {
             format!("cannot make a directory in {}; name another with --dir", parent.display())
         })?;
         let password = format!("{:032x}", u128::from_le_bytes(random()?));
-        let mut child = Killed::new(command(&directory.path().join("data"), &password, mode)?);
+        let data = directory.path().join("data");
+        Self::begin(&data, password, mode, Some(directory)).await
+    }
+
+    /// Starts a server on a directory that is kept, where an earlier one may have been, and waits
+    /// until it listens.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub(crate) async fn on(directory: &Path) -> anyhow::Result<Self> {
+        // Of the first start, which the later ones are logged in to with as well.
+        let file = directory.join("bench-password");
+        let password = if let Ok(password) = std::fs::read_to_string(&file) {
+            password
+        } else {
+            let password = format!("{:032x}", u128::from_le_bytes(random()?));
+            replace(&file, password.as_bytes())?;
+            password
+        };
+        Self::begin(&directory.join("data"), password, Mode::Real, None).await
+    }
+
+    async fn begin(
+        data: &Path,
+        password: String,
+        mode: Mode,
+        directory: Option<TempDir>,
+    ) -> anyhow::Result<Self> {
+        let mut child = Killed::new(command(data, &password, mode)?);
         let announcements = child.0.stdout.take().context("the server has no output")?;
         let (tell, told) = oneshot::channel();
         // Reads to the end, so that the server never writes into a closed pipe.

@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) datasets: Vec<u64>,
     /// Files that each dataset has before the load begins.
     pub(crate) files: u64,
+    /// Whether the first files are all in the first dataset, and so on; in turn otherwise.
+    pub(crate) in_blocks: bool,
     /// Number of the run, which its names and contents carry.
     pub(crate) run: u64,
     pub(crate) contents: Contents,
@@ -253,9 +255,9 @@ impl Plan {
         mixed(number ^ self.run.rotate_left(31)) % self.stored().max(1)
     }
 
-    /// Stored files go to the datasets in turn.
     fn stored_name(&self, number: u64) -> String {
-        self.name(self.dataset(number), &format!("stored/{number:010}"))
+        let turn = if self.in_blocks { number / self.files.max(1) } else { number };
+        self.name(self.dataset(turn), &format!("stored/{number:010}"))
     }
 
     fn metadata_of(&self, number: u64) -> String {
@@ -318,6 +320,7 @@ mod tests {
             duplicates,
             datasets: vec![10, 20, 30],
             files: 7,
+            in_blocks: false,
             run: 5,
             contents: Contents::new(5),
         }

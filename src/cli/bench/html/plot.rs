@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::escaped;
+
 /// Of a plot, in the units of its own picture.
 const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 250.0;
@@ -15,6 +17,13 @@ const TICKS: f64 = 8.0;
 
 /// Decades of an uneven axis above which only every decade has a mark.
 const DECADES_FINE: f64 = 2.5;
+
+/// Of a picture that stands alone: the page's style is not there.
+const COLOURS: &str = "text{font:11.5px system-ui,sans-serif;fill:#667085}\
+    .name{fill:#1b2330;font-weight:600}.grid{stroke:#e3e7ee}.axis{stroke:#667085;opacity:.6}\
+    .line{fill:none;stroke-width:1.7}.line.blue{stroke:#2563eb}.dot.blue{fill:#2563eb}\
+    .line.green{stroke:#0d9467}.dot.green{fill:#0d9467}.line.amber{stroke:#c2740a}\
+    .dot.amber{fill:#c2740a}";
 
 /// One axis: which values it shows, and how.
 #[derive(Debug, Clone)]
@@ -83,6 +92,7 @@ impl Plot {
     /// Axes with nothing between them; the title is what is read out of it.
     pub(crate) fn new(title: &str, across: Axis, up: Axis) -> Self {
         let mut plot = Self { across, up, svg: String::new() };
+        let title = escaped(title);
         plot.put(format_args!(
             "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">"
         ));
@@ -210,6 +220,22 @@ impl Plot {
     pub(crate) fn svg(mut self) -> String {
         self.svg.push_str("</svg>\n");
         self.svg
+    }
+
+    /// The picture as a file of its own: with its title in it, and with colours.
+    pub(crate) fn standalone(mut self, title: &str) -> String {
+        let title = escaped(title);
+        self.put(format_args!(
+            "<text class=\"name\" x=\"{}\" y=\"11\" text-anchor=\"middle\">{title}</text>",
+            WIDTH / 2.0
+        ));
+        let svg = self.svg();
+        let (_, behind) = svg.split_once("<svg ").unwrap_or_default();
+        let (attributes, rest) = behind.split_once('>').unwrap_or_default();
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" {attributes}>\n<style>{COLOURS}</style>\n\
+             <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>{rest}"
+        )
     }
 
     fn path(&self, points: &[(f64, f64)]) -> String {

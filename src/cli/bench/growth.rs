@@ -1,0 +1,219 @@
+//! `granary bench growth`: what an upload, a download, memory and opening cost as more is stored.
+
+mod fill;
+
+mod picture;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use tempfile::TempDir;
+
+use super::super::{Ending, complain, say};
+use super::content::Contents;
+use super::figures::{Watch, run_of};
+use super::load::{Drive, Extent, Phase};
+use super::machine;
+use super::measure::{driven, warn_of_memory};
+use super::operation::Workload;
+use super::own_server::OwnServer;
+use super::plan::Plan;
+use super::process::Processes;
+use super::report::{Run, replace};
+use super::sizes::{Sizes, shown_bytes};
+use super::table::grouped;
+use super::target::Target;
+use fill::Filled;
+
+/// Files that are stored when the figures are taken.
+const STEPS: [u64; 4] = [1_000, 100_000, 1_000_000, 10_000_000];
+
+/// Bytes of a file that is uploaded.
+const UPLOADED_BYTES: u64 = 20 << 10;
+
+/// Connections of the load.
+const CONNECTIONS: u32 = 64;
+
+/// Measure what uploads, downloads, memory and opening cost with 1,000, 100,000, 1,000,000 and
+/// 10,000,000 files stored.
+///
+/// A server of the load's own is filled with small files of contents that differ, ten thousand a
+/// dataset, and opened anew at each step. Then files of 20 KiB are added to a fresh dataset, and
+/// small files fetched at random from everything that is stored.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Directory for the data, on the disk in question; that for temporary files without it.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Keep the data in this directory, and go on from what is stored there already: filling takes
+    /// longer than measuring.
+    #[arg(long, value_name = "DIR", conflicts_with = "dir")]
+    keep: Option<PathBuf>,
+    /// The first step that is measured, in files stored.
+    #[arg(long, value_name = "FILES", default_value_t = 1_000)]
+    from: u64,
+    /// The last step that is measured, in files stored. Ten million take some 10 GB.
+    #[arg(long, value_name = "FILES", default_value_t = 1_000_000)]
+    to: u64,
+    /// Seconds of each load.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// Write the plots to this directory, as SVG.
+    #[arg(long, value_name = "DIR")]
+    svg: Option<PathBuf>,
+}
+
+/// What was measured with so many files stored.
+#[derive(Debug)]
+struct Step {
+    files: u64,
+    /// From the start of the process until it listened.
+    opened: Duration,
+    /// Bytes resident when it listened, and at most afterwards.
+    resident: u64,
+    resident_peak: u64,
+    upload: Run,
+    download: Run,
+}
+
+/// Runs the command.
+pub(crate) async fn run(options: &Options) -> anyhow::Result<Ending> {
+    let parent = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let temporary = TempDir::with_prefix_in("granary-bench-", &parent);
+    let temporary = temporary.with_context(|| {
+        format!("cannot make a directory in {}; name another with --dir", parent.display())
+    })?;
+    let directory = options.keep.clone().unwrap_or_else(|| temporary.path().to_path_buf());
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    warn_of_memory(&directory);
+    let machine = machine::describe(Some(directory.as_path()));
+    say(format_args!(
+        "{}, {} cores, {}, {}; every answer synced",
+        machine.processor, machine.cores, machine.kernel, machine.file_system
+    ))?;
+    say(HEADING)?;
+    let mut steps = Vec::new();
+    for files in STEPS.into_iter().filter(|files| (options.from..=options.to).contains(files)) {
+        let step = measured(&directory, files, options.seconds).await?;
+        say(line(&step))?;
+        steps.push(step);
+    }
+    if let Some(at) = &options.svg {
+        for (name, picture) in picture::all(&steps) {
+            replace(&at.join(name), picture.as_bytes())?;
+        }
+    }
+    Ok(Ending::Complete)
+}
+
+/// Fills a server up to so many files, opens it anew, and takes the figures.
+async fn measured(directory: &Path, files: u64, seconds: u32) -> anyhow::Result<Step> {
+    let server = OwnServer::on(directory).await?;
+    fill::up_to(server.client(), files).await?;
+    fill::settled(&Processes::one(server.process())).await;
+    server.stop().await?;
+
+    let begun = Instant::now();
+    let server = OwnServer::on(directory).await?;
+    let opened = begun.elapsed();
+    let processes = Processes::one(server.process());
+    let resident = processes.usage().map_or(0, |usage| usage.resident);
+
+    let client = server.client();
+    let filled = Filled::find(client, files).await?;
+    let target = Target::api(client).await?;
+    let (upload, download) = target
+        .renewing(client, async |target: Target| {
+            // First: what is fetched is cached by then as it is in a server that has run for a while.
+            let download = load(of_stored(target.clone(), filled), &processes, seconds).await?;
+            let fresh = client.make_datasets("default", UPLOADED, 1).await?;
+            let upload = load(of_new(target, fresh), &processes, seconds).await?;
+            Ok((upload, download))
+        })
+        .await?;
+    let resident_peak = processes.usage().map_or(0, |usage| usage.resident_peak);
+    client.remove_datasets(UPLOADED).await.context("cannot remove the load's dataset")?;
+    server.stop().await?;
+    Ok(Step { files, opened, resident, resident_peak, upload, download })
+}
+
+/// How the names of the datasets begin that uploads are measured with.
+const UPLOADED: &str = "granary-growth-uploaded";
+
+fn of_stored(target: Target, filled: Filled) -> Plan {
+    Plan {
+        workload: Workload::Download,
+        target,
+        sizes: Sizes::Fixed(fill::FILE_BYTES),
+        duplicates: 0,
+        datasets: filled.datasets,
+        files: filled.files_each,
+        in_blocks: true,
+        run: 0,
+        contents: Contents::new(0),
+    }
+}
+
+fn of_new(target: Target, datasets: Vec<u64>) -> Plan {
+    // What an earlier run left of its contents must not be known to this one.
+    let run = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let run = run.map_or(0, |time| time.subsec_nanos().into());
+    Plan {
+        workload: Workload::Upload,
+        target,
+        sizes: Sizes::Fixed(UPLOADED_BYTES),
+        duplicates: 0,
+        datasets,
+        files: 0,
+        in_blocks: false,
+        run,
+        contents: Contents::new(run),
+    }
+}
+
+async fn load(plan: Plan, processes: &Processes, seconds: u32) -> anyhow::Result<Run> {
+    let workload = plan.workload;
+    let shape = Drive {
+        connections: CONNECTIONS,
+        threads: 1,
+        rate: None,
+        warm_up: Extent::Time(Duration::from_secs(1)),
+        measured: Extent::Time(Duration::from_secs(seconds.into())),
+    };
+    let watch = Watch::new(Some(processes.clone()));
+    let begin = watch.clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let driven = driven(&Arc::new(plan), Phase::Load, shape, &stop, move || begin.begin()).await?;
+    let run = run_of(&driven, &watch.end(), workload);
+    for (kind, errors) in &run.errors {
+        complain(format_args!("{workload}: {kind}, {} times", errors.times));
+    }
+    Ok(run)
+}
+
+const HEADING: &str = "files stored   opened   resident   at most   upload/s  p99 ms  us of a \
+    processor   get/s  p99 ms  us of a processor";
+
+fn line(step: &Step) -> String {
+    let processor =
+        |run: &Run| run.server.as_ref().map_or(0.0, |server| server.processor_per_request);
+    format!(
+        "{:>12}  {:>6.2} s {:>10} {:>9}   {:>8.0} {:>7.1}  {:>17.1} {:>7.0} {:>7.1}  {:>17.1}",
+        grouped(step.files),
+        step.opened.as_secs_f64(),
+        shown_bytes(step.resident),
+        shown_bytes(step.resident_peak),
+        step.upload.per_second,
+        step.upload.latency.p99 / 1e3,
+        processor(&step.upload),
+        step.download.per_second,
+        step.download.latency.p99 / 1e3,
+        processor(&step.download),
+    )
+}
