@@ -90,9 +90,12 @@ async fn work_until_killed(
     let api = Arc::new(Api::new(&server.url));
     let progress = Arc::new(Progress::default());
     let working = load::begin(clients, &api, shared, &progress);
-    progress.reached(answers).await;
+    let as_planned = progress.reached(answers).await;
     server.kill();
-    load::end(working).await
+    let clients = load::end(working).await;
+    // A client that failed has told how by now; none is refused before the server dies.
+    assert!(as_planned, "a client got no answer from a server that lived");
+    clients
 }
 
 /// Kills the server at a random instant of its start, which is another crash for recovery.

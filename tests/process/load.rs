@@ -42,14 +42,17 @@ impl Drop for Ends {
 }
 
 impl Progress {
-    /// Ends when so many changes were answered, all clients counted, or a client has ended.
-    pub(crate) async fn reached(&self, answers: u64) {
+    /// Ends when so many changes were answered, all clients counted, or a client has ended, which
+    /// is `false`.
+    pub(crate) async fn reached(&self, answers: u64) -> bool {
         loop {
             let mut moved = pin!(self.moved.notified());
             moved.as_mut().enable();
-            let has_ended = self.has_ended.load(Ordering::Relaxed);
-            if has_ended || self.answered.load(Ordering::Relaxed) >= answers {
-                return;
+            if self.answered.load(Ordering::Relaxed) >= answers {
+                return true;
+            }
+            if self.has_ended.load(Ordering::Relaxed) {
+                return false;
             }
             moved.await;
         }
@@ -208,7 +211,9 @@ impl Client {
         let files = self.world.files().map(|(pk, name, file)| {
             (pk.unwrap_or(shared), name.clone(), file.content.handle.clone())
         });
-        let (pk, name, handle) = self.chance.one_of(files)?;
+        let Some((pk, name, handle)) = self.chance.one_of(files) else {
+            return Some(());
+        };
         if pk != shared && self.chance.percent(20) {
             return self.read_archive(api, pk).await;
         }

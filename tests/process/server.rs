@@ -92,6 +92,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Bytes that the process has in memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        resident_bytes(self.pid())
+    }
+
     /// SIGKILL; nothing of the process runs any more when this returns.
     pub(crate) fn kill(mut self) {
         self.end();
@@ -114,6 +119,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Bytes that a process has in memory.
+pub(crate) fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    kib * 1024
 }
 
 /// The lines of the log that tell of a panic or of a request that failed for the server's fault.
