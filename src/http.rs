@@ -54,6 +54,8 @@ mod nodes;
 
 mod openapi;
 
+mod outgoing;
+
 mod path;
 
 mod projects;

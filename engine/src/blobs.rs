@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{MutationError, ReadError};
-use crate::limits::{UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX};
+use crate::limits::{UPLOAD_LATE_AFTER, UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX, UPLOADS_WAITING_MAX};
 use crate::model::Digest;
 use crate::model::change::LargeFileId;
 
@@ -49,7 +49,7 @@ pub use stage::StagedBlob;
 pub(crate) use stage::StagedBody;
 pub(crate) use upload::Upload;
 
-use budget::Budget;
+use budget::{Budget, Patience};
 
 /// Directory of what is on its way.
 pub(crate) const STAGING: &str = "staging";
@@ -76,7 +76,12 @@ pub(crate) struct Blobs {
 impl Blobs {
     /// Makes the contents' side over a disk that [`Blobs::prepare`] has seen.
     pub(crate) fn new(disk: Arc<dyn Disk>, start: u64) -> Arc<Self> {
-        Self::with_budget(disk, start, Budget::new(UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX))
+        let patience = Patience {
+            waiting_max: UPLOADS_WAITING_MAX,
+            late_after: UPLOAD_LATE_AFTER,
+            wait_max: UPLOAD_WAIT_MAX,
+        };
+        Self::with_budget(disk, start, Budget::new(UPLOAD_MEMORY_BYTES, patience))
     }
 
     fn with_budget(disk: Arc<dyn Disk>, start: u64, budget: Budget) -> Arc<Self> {

@@ -19,6 +19,7 @@ mod metadata;
 
 use std::sync::Arc;
 
+use crate::archive::intake::Rooms;
 use crate::blobs::StagedBlob;
 use crate::committer::{Committer, Reply, Submission, Ticket, Verdict};
 use crate::error::MutationError;
@@ -44,6 +45,8 @@ pub(crate) struct Bulk {
     pub(crate) supervisor: Arc<Supervisor>,
     /// Numbers the large sets of this process.
     pub(crate) sets: Arc<SetNumbers>,
+    /// For the names of archives that come in.
+    pub(crate) rooms: Rooms,
 }
 
 /// Gives out ids of large sets.
@@ -157,11 +160,8 @@ impl LargeSet {
 impl Drop for LargeSet {
     fn drop(&mut self) {
         if !self.is_committed && self.files > 0 {
-            let (reply, ticket) = Reply::new(None);
-            let change = Change::AbortSet { set: self.id };
             // Where even this is refused, opening drops the set.
-            drop(self.committer.submit(Submission { change, contents: Vec::new(), reply }));
-            drop(ticket);
+            drop(self.committer.give_up(self.id));
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::journal::Journal;
 use crate::limits::GROUPS_AHEAD_MAX;
+use crate::model::SetId;
 use crate::model::change::{CatalogueChange, Change};
 use crate::sync::mpsc::{SyncSender, sync_channel};
 use crate::sync::thread::{self, JoinHandle};
@@ -84,6 +85,17 @@ impl Committer {
         self.queue.push(submission)
     }
 
+    /// Queues the end of a set that is given up, whatever else is queued: refused, what was staged
+    /// of it would stay on the disk until the next start.
+    ///
+    /// # Errors
+    /// The store takes no changes.
+    pub(crate) fn give_up(&self, set: SetId) -> Result<(), MutationError> {
+        let (reply, _ticket) = Reply::new(None);
+        let change = Change::AbortSet { set };
+        self.queue.push_though_full(Submission { change, contents: Vec::new(), reply })
+    }
+
     /// Queues a change that no dataset's actor planned, and awaits it.
     pub(crate) async fn commit(&self, change: Change) -> Verdict {
         let (reply, ticket) = Reply::new(None);
@@ -136,6 +148,11 @@ impl Committer {
     /// Why no change is taken, if none is.
     pub(crate) fn refusal(&self) -> Option<MutationError> {
         self.queue.refusal()
+    }
+
+    /// Whether a change would be refused for want of a place.
+    pub(crate) fn is_full(&self) -> bool {
+        self.queue.is_full()
     }
 
     /// Takes nothing more, finishes what is queued, makes the index durable and ends both

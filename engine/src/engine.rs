@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::archive::intake::Rooms;
 use crate::archive::kept::KeptManifests;
 use crate::archive::press::Press;
 use crate::archive::{ArchiveLevel, Workshop};
@@ -37,8 +38,8 @@ use crate::error::{MutationError, OpenError};
 use crate::journal::JournalOptions;
 use crate::leases::Leases;
 use crate::limits::{
-    ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, BULK_CHANGES_MAX, INTAKES_STREAMED_MAX,
-    MANIFESTS_MADE_MAX, SEGMENT_BYTES,
+    ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, BULK_CHANGE_WAIT_MAX, BULK_CHANGES_MAX,
+    BULK_CHANGES_WAITING_MAX, INTAKES_STREAMED_MAX, MANIFESTS_MADE_MAX, SEGMENT_BYTES,
 };
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
@@ -118,7 +119,7 @@ struct Inner {
     committer: Arc<Committer>,
     supervisor: Arc<Supervisor>,
     bulk: Bulk,
-    bulk_permits: Arc<tokio::sync::Semaphore>,
+    bulk_turns: Turns,
     workshop: Workshop,
     /// At making lists of files for archives.
     manifest_turns: Turns,
@@ -169,6 +170,7 @@ impl Engine {
             committer: Arc::clone(&committer),
             supervisor: Arc::clone(&supervisor),
             sets: Arc::new(SetNumbers::new(start)),
+            rooms: Rooms::default(),
         };
         let compactor = Compactor::new(Arc::clone(&store), Arc::clone(&committer));
         let compactor = Arc::new(Mutex::new(compactor));
@@ -179,7 +181,11 @@ impl Engine {
             committer,
             supervisor,
             bulk,
-            bulk_permits: Arc::new(tokio::sync::Semaphore::new(BULK_CHANGES_MAX)),
+            bulk_turns: Turns::new(
+                BULK_CHANGES_MAX,
+                BULK_CHANGES_WAITING_MAX,
+                BULK_CHANGE_WAIT_MAX,
+            ),
             workshop: Workshop {
                 press: Press::new(options.archive_level, cores()),
                 disk: Arc::clone(&disk),

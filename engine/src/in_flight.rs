@@ -46,6 +46,11 @@ impl InFlight {
         Ok(slot)
     }
 
+    /// Whether the next one would find no place.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) >= DATASET_QUEUE_MAX
+    }
+
     /// Whether nobody waits and nothing is in flight.
     pub(crate) fn is_unused(&self) -> bool {
         self.waiting.load(Ordering::Acquire) == 0
@@ -110,8 +115,10 @@ mod tests {
     fn the_bound_counts_until_a_slot_is_dropped() {
         let counters = Arc::new(InFlight::default());
         let slots: Vec<Slot> = (0..DATASET_QUEUE_MAX).map(|_| counters.claim().unwrap()).collect();
+        assert!(counters.is_full());
         assert!(matches!(counters.claim(), Err(MutationError::Busy { .. })));
         drop(slots);
+        assert!(!counters.is_full());
         assert!(counters.is_unused());
         assert!(counters.claim().is_ok());
     }

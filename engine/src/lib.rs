@@ -131,4 +131,5 @@ pub use model::digest::DigestHasher;
 pub use quarantine::Fault;
 pub use scrub::{ScrubPass, ScrubState};
 pub use spool::{Spool, SpoolUpload, Spooled};
+pub use turns::{Turn, Turns};
 pub use usage::{DatasetUsage, ProjectUsage, Taken, Usage, UsageProgress};

@@ -40,8 +40,9 @@ pub const GROUPS_AHEAD_MAX: usize = 4;
 /// Changes of one dataset that are queued or in flight; the next one is told to come back.
 pub const DATASET_QUEUE_MAX: usize = 4096;
 
-/// Changes of all datasets that are queued or in flight.
-pub const CHANGES_IN_FLIGHT_MAX: usize = 65_536;
+/// Changes of all datasets that are queued for the journal: as many as four groups take, so that
+/// the last one waits for no more syncs than that.
+pub const CHANGES_QUEUED_MAX: usize = 4 * GROUP_CHANGES_MAX;
 
 /// Files in one journal record and one index transaction; a larger set travels in parts.
 pub const CHANGE_FILES_MAX: usize = 1024;
@@ -96,6 +97,13 @@ pub const UPLOAD_MEMORY_BYTES: usize = 96 << 20;
 /// How long an upload waits for memory before it is told to come back.
 pub const UPLOAD_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Uploads that wait for memory at a time; the next one is told to come back at once.
+pub const UPLOADS_WAITING_MAX: usize = 1024;
+
+/// How long the upload that has waited longest for memory may have waited while others still join
+/// it. Beyond that the disk is too far behind for them to wait with sense, whatever its speed.
+pub const UPLOAD_LATE_AFTER: Duration = Duration::from_secs(2);
+
 /// Bytes between two syncs of a large upload on its way; bounds what the last one has to flush.
 pub const STAGE_SYNC_BYTES: u64 = 8 << 20;
 
@@ -104,6 +112,10 @@ pub const SPOOL_MEMORY_BYTES: usize = 1 << 20;
 
 /// Bytes that a read hands on at a time.
 pub const READ_CHUNK_BYTES: usize = 256 << 10;
+
+/// Bytes that a read hands on at a time where memory is short, since there are many readers that take
+/// their time: what each of them holds is to be less than its connection.
+pub const READ_LEAN_CHUNK_BYTES: usize = 16 << 10;
 
 /// How long a lease keeps bytes that died after it began; a download that takes longer may find
 /// that a file of it has gone.
@@ -193,13 +205,21 @@ pub const DEFLATE_PIECE_BYTES: usize = 1 << 20;
 /// Bytes of all files in one intake archive together.
 pub const INTAKE_BYTES_MAX: u64 = 1 << 40;
 
-/// Declared bytes of an intake archive's files per byte of the archive. Deflate cannot do more
-/// than 1,032; whoever declares more has written a bomb (or holds nothing but zeros).
-pub const INTAKE_RATIO_MAX: u64 = 1100;
+/// Bytes of an intake archive's files per byte of the archive. Text and tables come to 5 to 50;
+/// a bomb that is made of one long run comes to 1,000, which is all that deflate can do. Whoever
+/// has such files may send them one by one, as they are.
+pub const INTAKE_RATIO_MAX: u64 = 200;
 
-/// Declared bytes of an intake archive's files up to which no ratio is asked for; they can hurt
-/// nobody, and bzip2 and lzma shrink a small monotonous file more than that.
+/// Bytes of an intake archive's files up to which no ratio is asked for; they can hurt nobody, and
+/// a small monotonous file shrinks more than that.
 pub const INTAKE_RATIO_FREE_BYTES: u64 = 64 << 20;
+
+/// Bytes of memory for the names of all archives that come in, until they are added: one of a million
+/// files whose names have a hundred bytes, or ten of a hundred thousand.
+pub const INTAKE_NAMES_MEMORY_BYTES: u64 = 512 << 20;
+
+/// Bytes of memory that a file of an archive that comes in takes beside its name.
+pub const INTAKE_FILE_MEMORY_BYTES: u64 = 160;
 
 /// Bytes of the dictionary that an lzma member may ask for; it is memory of ours. The presets of
 /// the common tools go up to this.
@@ -255,6 +275,13 @@ pub const ARCHIVE_STALL_MAX: Duration = Duration::from_mins(10);
 
 /// Bulk changes that are planned at once; each keeps a thread of the blocking pool.
 pub const BULK_CHANGES_MAX: usize = 8;
+
+/// Bulk changes that wait for their turn to be planned; the next one is told to come back.
+pub const BULK_CHANGES_WAITING_MAX: usize = 64;
+
+/// How long a bulk change waits for its turn: longer than others wait, since an archive that comes
+/// in has been sent whole by then.
+pub const BULK_CHANGE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How often what was remembered in memory is written.
 pub const TOUCHES_WRITTEN_EVERY: Duration = Duration::from_mins(1);

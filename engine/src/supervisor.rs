@@ -77,6 +77,11 @@ impl Supervisor {
         Err(MutationError::Panicked)
     }
 
+    /// Whether a change of the dataset would be refused for want of a place.
+    pub(crate) fn is_full(&self, dataset: DatasetId) -> bool {
+        self.registry.is_full(dataset)
+    }
+
     /// Makes a dataset stand still, with nothing in flight, until the hold is dropped.
     ///
     /// # Errors

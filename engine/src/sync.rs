@@ -116,6 +116,12 @@ mod primitives {
             MapEntry { entries: self.entries(), key }
         }
 
+        pub(crate) fn get(&self, key: &K) -> Option<MapRef<'_, K, V>> {
+            let entries = self.entries();
+            let is_there = entries.contains_key(key);
+            is_there.then(|| MapRef { entries, key: key.clone() })
+        }
+
         pub(crate) fn remove_if(
             &self,
             key: &K,
@@ -157,7 +163,10 @@ mod primitives {
     impl<K: Eq + Hash, V> Deref for MapRef<'_, K, V> {
         type Target = V;
 
-        #[expect(clippy::indexing_slicing, reason = "it was put there under the same lock")]
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "it was found or put there under the same lock"
+        )]
         fn deref(&self) -> &V {
             &self.entries[self.key.borrow()]
         }

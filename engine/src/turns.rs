@@ -1,4 +1,7 @@
 //! Turns at work that only so many may do at once: some work, some wait, the others are refused.
+//!
+//! The queue's bound is what makes a refusal come at once, and bounds how long those wait who are not
+//! refused: without it, ten times too many callers would all wait, most of them in vain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +12,7 @@ use crate::sync::timeout;
 
 /// Gives turns in the order in which they were asked for; clones give the same ones.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns {
+pub struct Turns {
     at_once: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     wait_max: Duration,
@@ -18,11 +21,11 @@ pub(crate) struct Turns {
 /// Leave to work until it is dropped.
 #[derive(Debug)]
 #[must_use = "another one's turn comes as soon as this is dropped"]
-pub(crate) struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+pub struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 impl Turns {
     /// Lets so many work at once, and so many wait for so long.
-    pub(crate) fn new(at_once: usize, waiting_max: usize, wait_max: Duration) -> Self {
+    pub fn new(at_once: usize, waiting_max: usize, wait_max: Duration) -> Self {
         Self {
             at_once: Arc::new(Semaphore::new(at_once)),
             waiting: Arc::new(Semaphore::new(waiting_max)),
@@ -31,7 +34,7 @@ impl Turns {
     }
 
     /// A turn if one is free now.
-    pub(crate) fn try_take(&self) -> Option<Turn> {
+    pub fn try_take(&self) -> Option<Turn> {
         Arc::clone(&self.at_once).try_acquire_owned().ok().map(Turn)
     }
 
@@ -39,11 +42,20 @@ impl Turns {
     ///
     /// # Cancellation
     /// A dropped future gives up its place.
-    pub(crate) async fn take(&self) -> Option<Turn> {
+    pub async fn take(&self) -> Option<Turn> {
         if let Some(turn) = self.try_take() {
             return Some(turn);
         }
         let _place = self.waiting.try_acquire().ok()?;
+        self.take_after_all().await
+    }
+
+    /// Waits for a turn, however many wait already: for whoever has done what cannot be undone and
+    /// only has to tell. `None` if it did not come in time.
+    ///
+    /// # Cancellation
+    /// A dropped future gives up its place.
+    pub async fn take_after_all(&self) -> Option<Turn> {
         let turn = timeout(self.wait_max, Arc::clone(&self.at_once).acquire_owned()).await;
         turn.ok()?.ok().map(Turn)
     }
@@ -64,10 +76,13 @@ mod tests {
         }
         assert!(turns.take().await.is_none(), "the one place to wait is taken");
         assert!(!second.is_finished());
+        let behind = turns.clone();
+        let third = tokio::spawn(async move { behind.take_after_all().await });
         drop(first);
         let second = (&mut second).await.unwrap().unwrap();
         assert_eq!(turns.waiting.available_permits(), 1);
         drop(second);
+        drop(third.await.unwrap().unwrap());
         assert!(turns.take().await.is_some());
     }
 

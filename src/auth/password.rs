@@ -10,7 +10,7 @@ use std::time::Duration;
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use granary_engine::{Turn, Turns};
 
 /// Letters of a password: without those that look alike.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -20,6 +20,10 @@ pub(crate) const PASSWORD_LETTERS: usize = 24;
 
 /// How long a login waits for its turn before it is told to come back.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Logins that wait for their turn, for each core: two seconds' worth. The next one is told to come
+/// back at once.
+const WAITING_MAX: usize = 100;
 
 /// Why a password was neither accepted nor refused.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +65,7 @@ pub fn hash_password(password: &str) -> Result<String, PasswordError> {
 /// Hashes and checks passwords, no more at a time than there are cores.
 #[derive(Debug, Clone)]
 pub(crate) struct Passwords {
-    turns: Arc<Semaphore>,
+    turns: Turns,
     /// Hash of nobody's password: checking an unknown user takes as long as checking a known one.
     nobodys: Arc<str>,
 }
@@ -74,7 +78,7 @@ impl Passwords {
     pub(crate) fn new() -> Result<Self, PasswordError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            turns: Arc::new(Semaphore::new(cores)),
+            turns: Turns::new(cores, cores.saturating_mul(WAITING_MAX), TURN_WAIT_MAX),
             nobodys: hash_password("nobody's")?.into(),
         })
     }
@@ -116,13 +120,8 @@ impl Passwords {
         .await
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
-        let turn = Arc::clone(&self.turns).acquire_owned();
-        match tokio::time::timeout(TURN_WAIT_MAX, turn).await {
-            Ok(Ok(turn)) => Ok(turn),
-            // The semaphore is never closed, so only time can run out.
-            Ok(Err(_)) | Err(_) => Err(PasswordError::Busy),
-        }
+    async fn turn(&self) -> Result<Turn, PasswordError> {
+        self.turns.take().await.ok_or(PasswordError::Busy)
     }
 }
 

@@ -2,8 +2,8 @@
 //! stops.
 //!
 //! No client is trusted to go on. Every wait for one has an end (`Bounds`), and a connection that
-//! has no request under way goes first where places are short (`presence.rs`). What a body must
-//! bring is the router's own matter.
+//! has no request under way goes first where places are short (`presence.rs`); where none is, who
+//! comes is refused at once (`refusal.rs`). What a body must bring is the router's own matter.
 
 use std::convert::Infallible;
 use std::io;
@@ -29,6 +29,9 @@ use tracing::{debug, warn};
 
 use super::outflow::Outflow;
 use super::presence::{Answer, Asked, Idle, Presence, UnderWay};
+use lag::Lag;
+pub(in crate::cli) use refusal::REFUSED_AT_ONCE_FEW;
+use refusal::Refusals;
 
 /// Connections at the same time where nobody says otherwise. Each costs some kilobytes and an open
 /// file.
@@ -55,8 +58,15 @@ const PAUSE_BETWEEN_ENDS: Duration = Duration::from_millis(100);
 /// What clients may do to a server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Connections at the same time; for the next one, the one that has been idle longest goes.
+    /// Connections at the same time; for the next one, the one that has been idle longest goes, and
+    /// if none is, it is refused. Requests at the same time, over all connections.
     pub(crate) connections_max: usize,
+    /// How long a connection must have been idle to go for another one.
+    pub(crate) idle_time_min: Duration,
+    /// Requests under way with which a server that is late takes no more connections.
+    pub(crate) crowd_min: usize,
+    /// How late its tasks come to run then.
+    pub(crate) late_after: Duration,
     /// How long a connection may take to send a request's head, silence before it included.
     pub(crate) head_time_max: Duration,
     /// How long the handshake of a connection with TLS may take.
@@ -69,6 +79,12 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             connections_max: CONNECTIONS_MAX,
+            // Longer than a request is on its way, at most times.
+            idle_time_min: Duration::from_secs(1),
+            // Fewer are late together only if something else takes the processors.
+            crowd_min: 512,
+            // A request has a few such waits before its answer.
+            late_after: Duration::from_millis(500),
             head_time_max: Duration::from_secs(30),
             // A few round trips and a signature, on the slowest of ways.
             handshake_time_max: Duration::from_secs(10),
@@ -109,16 +125,20 @@ pub(crate) async fn serve(
 ) -> usize {
     let Entrance { listener, tls } = entrance.into();
     let (room, idle) = (Arc::new(Semaphore::new(bounds.connections_max)), Arc::default());
+    let (refusals, lag) = (Refusals::beside(bounds.connections_max), Lag::watch());
     let mut connections = JoinSet::new();
     // Kept from one turn to the next, since it may hold a connection that waits for a place.
-    let mut accepting = Box::pin(accept(&listener, &room, &idle));
+    let mut accepting = Box::pin(accept(&listener, &room, &idle, &lag, bounds));
     loop {
         tokio::select! {
             () = told(&mut stop) => break,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
             accepted = accepting.as_mut() => {
                 match accepted {
-                    Ok((stream, permit)) => {
+                    // A refusal in words would cost a handshake.
+                    Ok((stream, None)) if tls.is_some() => drop(stream),
+                    Ok((stream, None)) => refusals.refuse(stream).await,
+                    Ok((stream, Some(permit))) => {
                         let presence = Presence::new(&idle);
                         let connection =
                             Connection { presence, router: router.clone(), stop: stop.clone(), bounds };
@@ -129,7 +149,7 @@ pub(crate) async fn serve(
                         tokio::time::sleep(PAUSE_AFTER_REFUSAL).await;
                     }
                 }
-                accepting.set(accept(&listener, &room, &idle));
+                accepting.set(accept(&listener, &room, &idle, &lag, bounds));
             }
         }
     }
@@ -148,25 +168,35 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     stop.wait_for(|stop| *stop).await.ok();
 }
 
-/// Takes the next connection, and a place for it: where all are taken, that of one that is idle.
+/// Takes the next connection, and a place for it: where all are taken, that of one that is idle. If
+/// none is, or the server is behind with those that it has, there is no place.
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
     idle: &Idle,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    lag: &Lag,
+    bounds: Bounds,
+) -> io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
     let (stream, _) = listener.accept().await?;
-    let permit = place(room, idle).await?;
+    let is_behind = idle.requests() >= bounds.crowd_min && lag.now() >= bounds.late_after;
+    let permit = if is_behind { None } else { place(room, idle, bounds.idle_time_min).await? };
     Ok((stream, permit))
 }
 
-async fn place(room: &Arc<Semaphore>, idle: &Idle) -> io::Result<OwnedSemaphorePermit> {
+async fn place(
+    room: &Arc<Semaphore>,
+    idle: &Idle,
+    idle_min: Duration,
+) -> io::Result<Option<OwnedSemaphorePermit>> {
     loop {
         if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
-            return Ok(permit);
+            return Ok(Some(permit));
         }
-        idle.end_longest();
+        if !idle.end_longest(idle_min) {
+            return Ok(None);
+        }
         if let Ok(permit) = timeout(PAUSE_BETWEEN_ENDS, Arc::clone(room).acquire_owned()).await {
-            return permit.map_err(io::Error::other);
+            return permit.map(Some).map_err(io::Error::other);
         }
     }
 }
@@ -235,7 +265,13 @@ impl Connection {
         let requests = Arc::clone(&self.presence);
         let router = self.router;
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            answer(router.clone(), request, peer, requests.begin())
+            answer(
+                router.clone(),
+                request.map(Body::new),
+                peer,
+                requests.begin(),
+                bounds.connections_max,
+            )
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
@@ -270,20 +306,24 @@ fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
 
 async fn answer(
     router: Router,
-    mut request: Request<Incoming>,
+    mut request: Request<Body>,
     peer: Peer,
     under_way: UnderWay,
+    requests_max: usize,
 ) -> Result<Response<Answer>, Infallible> {
     let under_way = Arc::new(under_way);
     if !names_its_host(&request) {
         return Ok(no_host().map(|body| Answer::new(body, under_way)));
     }
+    if under_way.ahead() >= requests_max {
+        return Ok(refusal::answer().map(|body| Answer::new(body, under_way)));
+    }
     request.extensions_mut().insert(peer);
     let request = request.map(|body| {
         if body.is_end_stream() {
-            return Body::new(body);
+            return body;
         }
-        Body::new(Asked::new(Body::new(body), Arc::clone(&under_way)))
+        Body::new(Asked::new(body, Arc::clone(&under_way)))
     });
     let answered = router.oneshot(request).await?;
     Ok(answered.map(|body| Answer::new(body, under_way)))
@@ -304,6 +344,10 @@ fn no_host() -> Response<Body> {
     response.headers_mut().insert(CONTENT_TYPE, json);
     response
 }
+
+mod lag;
+
+mod refusal;
 
 #[cfg(test)]
 mod hostile_tests;

@@ -2,12 +2,14 @@
 //!
 //! A connection without a request may be closed at any time: its client sends the next one on
 //! another. So when places are short, the one that has waited longest goes, and nobody who speaks
-//! waits for thousands who do not. A request is under way until its answer has been taken whole and
+//! waits for thousands who do not. One that has waited for an instant only stays: its request is on
+//! its way, and would get no answer. A request is under way until its answer has been taken whole and
 //! its body has been read, or given up: a client that is refused while it sends is spoken to until it
 //! has sent everything.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,9 +19,11 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-/// The connections of a server that have no request under way.
+/// The connections of a server that have no request under way, and how many requests the others
+/// have.
 #[derive(Debug, Default)]
 pub(super) struct Idle {
+    requests: AtomicUsize,
     /// The one that has waited longest first.
     waiting: Mutex<Waiting>,
 }
@@ -27,21 +31,29 @@ pub(super) struct Idle {
 #[derive(Debug, Default)]
 struct Waiting {
     next_place: u64,
-    connections: BTreeMap<u64, Arc<Notify>>,
+    connections: BTreeMap<u64, (Instant, Arc<Notify>)>,
 }
 
 impl Idle {
-    /// Tells the connection that has waited longest to end; `false` if all have requests.
-    pub(super) fn end_longest(&self) -> bool {
-        let longest = self.waiting().connections.pop_first();
-        longest.map(|(_, told)| told.notify_one()).is_some()
+    /// Tells the connection that has waited longest to end, if it has for so long; `false` if none
+    /// has.
+    pub(super) fn end_longest(&self, idle_min: Duration) -> bool {
+        let mut waiting = self.waiting();
+        let longest = waiting.connections.first_entry();
+        let longest = longest.filter(|longest| longest.get().0.elapsed() >= idle_min);
+        longest.map(|longest| longest.remove().1.notify_one()).is_some()
+    }
+
+    /// Requests that are under way, on all connections.
+    pub(super) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
     }
 
     fn enter(&self, told: &Arc<Notify>) -> u64 {
         let mut waiting = self.waiting();
         let place = waiting.next_place;
         waiting.next_place += 1;
-        waiting.connections.insert(place, Arc::clone(told));
+        waiting.connections.insert(place, (Instant::now(), Arc::clone(told)));
         place
     }
 
@@ -93,7 +105,8 @@ impl Presence {
         let number = requests.next;
         requests.next += 1;
         requests.under_way += 1;
-        UnderWay { presence: Arc::clone(self), number }
+        let ahead = self.idle.requests.fetch_add(1, Ordering::Relaxed);
+        UnderWay { presence: Arc::clone(self), number, ahead }
     }
 
     /// Ends when the connection is to end: its place is wanted, no request came for so long, or
@@ -149,9 +162,15 @@ impl Drop for Presence {
 pub(super) struct UnderWay {
     presence: Arc<Presence>,
     number: u64,
+    ahead: usize,
 }
 
 impl UnderWay {
+    /// Requests that were under way, on all connections, when this one began.
+    pub(super) fn ahead(&self) -> usize {
+        self.ahead
+    }
+
     /// Notes whose turn it is.
     fn awaits_client(&self, awaits: bool) {
         let mut requests = self.presence.requests();
@@ -166,6 +185,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let presence = &self.presence;
+        presence.idle.requests.fetch_sub(1, Ordering::Relaxed);
         let mut requests = presence.requests();
         requests.untaken.remove(&self.number);
         requests.under_way -= 1;
@@ -266,11 +286,12 @@ mod tests {
         let idle = Arc::new(Idle::default());
         let (first, second) = (Presence::new(&idle), Presence::new(&idle));
         let request = first.begin();
-        assert!(idle.end_longest());
+        assert!(!idle.end_longest(HOUR), "it has not waited for long");
+        assert!(idle.end_longest(Duration::ZERO));
         second.over(HOUR, HOUR).await;
-        assert!(!idle.end_longest());
+        assert!(!idle.end_longest(Duration::ZERO));
         drop(request);
-        assert!(idle.end_longest());
+        assert!(idle.end_longest(Duration::ZERO));
         first.over(HOUR, HOUR).await;
     }
 
@@ -278,14 +299,14 @@ mod tests {
     async fn a_connection_that_is_gone_or_has_two_requests_keeps_no_place_among_the_idle() {
         let idle = Arc::new(Idle::default());
         drop(Presence::new(&idle));
-        assert!(!idle.end_longest());
+        assert!(!idle.end_longest(Duration::ZERO));
         let presence = Presence::new(&idle);
         let requests = [presence.begin(), presence.begin()];
         let [first, second] = requests;
         drop(first);
-        assert!(!idle.end_longest());
+        assert!(!idle.end_longest(Duration::ZERO));
         drop(second);
-        assert!(idle.end_longest());
+        assert!(idle.end_longest(Duration::ZERO));
     }
 
     #[tokio::test]
@@ -314,8 +335,8 @@ mod tests {
         answer.frame().await.unwrap().unwrap();
         drop(answer);
         assert!(presence.requests().untaken.is_empty());
-        assert!(!idle.end_longest());
+        assert!(!idle.end_longest(Duration::ZERO));
         assert_eq!(body.collect().await.unwrap().to_bytes(), "sent");
-        assert!(idle.end_longest());
+        assert!(idle.end_longest(Duration::ZERO));
     }
 }

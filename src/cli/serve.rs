@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::certificate;
 use super::config::{PASSWORD_VARIABLE, admin_password};
-use super::listener::{self, Bounds, Entrance};
+use super::listener::{self, Bounds, Entrance, REFUSED_AT_ONCE_FEW};
 use super::purging::sweep_until;
 use super::settings::Settings;
 use super::{Ending, say};
@@ -245,7 +245,10 @@ fn raise_file_limit() -> Option<u64> {
 /// Connections for which there are files: each has one, and its upload may have another. A store
 /// that cannot open a file would take it for a failure of the disk, and no changes any more (I7).
 fn connections_within(files: Option<u64>, wanted: usize) -> usize {
-    let left = files.map_or(u64::MAX, |files| files.saturating_sub(FILES_OF_THE_STORE) / 2);
+    let refused = u64::try_from(REFUSED_AT_ONCE_FEW).unwrap_or(u64::MAX);
+    let others = FILES_OF_THE_STORE.saturating_add(refused);
+    // Beside every four with two files each, one is being refused.
+    let left = files.map_or(u64::MAX, |files| files.saturating_sub(others) / 9 * 4);
     let granted = usize::try_from(left).unwrap_or(usize::MAX).max(1);
     if granted < wanted {
         warn!(granted, wanted, "the system grants few open files, so there are fewer connections");
@@ -260,7 +263,7 @@ mod tests {
     #[test]
     fn connections_leave_the_store_its_files() {
         assert_eq!(connections_within(None, 10), 10);
-        assert_eq!(connections_within(Some(1_024), 10_000), 256);
+        assert_eq!(connections_within(Some(1_024), 10_000), 168);
         assert_eq!(connections_within(Some(100_000), 10_000), 10_000);
         assert_eq!(connections_within(Some(100), 10_000), 1);
     }

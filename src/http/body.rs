@@ -10,10 +10,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use bytes::BytesMut;
-use granary_engine::{Intake, IntakeKind, Upload};
+use granary_engine::{Intake, IntakeKind, Turn, Upload};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::error::ApiError;
@@ -38,7 +37,7 @@ impl<S: Sync> FromRequest<S> for Incoming {
 #[derive(Debug)]
 pub(crate) struct Json {
     pub(crate) value: Value,
-    pub(crate) _turn: Option<OwnedSemaphorePermit>,
+    pub(crate) _turn: Option<Turn>,
 }
 
 /// Where the bytes of a content go.
@@ -277,10 +276,7 @@ fn cut_off(error: &axum::Error) -> ApiError {
 }
 
 /// Reads a body within the bounds; beyond the small one it takes a turn, which comes with it.
-async fn read_whole(
-    mut body: Body,
-    app: &AppState,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+async fn read_whole(mut body: Body, app: &AppState) -> Result<(Bytes, Option<Turn>), ApiError> {
     let mut bytes = BytesMut::new();
     if read_up_to(&mut body, &mut bytes, BODY_BYTES_SMALL).await? {
         return Ok((bytes.freeze(), None));

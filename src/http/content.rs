@@ -2,18 +2,18 @@
 //!
 //! The digest is a strong `ETag`, since equal digests are equal bytes.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
     RANGE,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
-use futures_util::stream;
-use granary_engine::{Blob, BlobStream, ReadError};
+use granary_engine::Blob;
 
 use super::conditions::{has_it_already, range_applies, text};
 use super::error::ApiError;
+use super::outgoing::Outgoing;
 use super::range::{Wanted, wanted};
 use super::respond;
 
@@ -25,6 +25,7 @@ pub(crate) type GuessFrom<'a> = Option<&'a str>;
 
 /// Answers with a content as the request's headers want it.
 pub(crate) async fn respond(
+    outgoing: &Outgoing,
     blob: &Blob,
     method: &Method,
     headers: &HeaderMap,
@@ -51,7 +52,7 @@ pub(crate) async fn respond(
     let content_range = format!("bytes {}-{}/{length}", range.start, range.end.saturating_sub(1));
     let body = match *method {
         Method::HEAD => Body::empty(),
-        _ => body(blob.stream(range), sent).await?,
+        _ => outgoing.body(blob, range).await?,
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -80,28 +81,4 @@ fn describe(answer: &mut HeaderMap, guess_from: GuessFrom<'_>) -> Result<(), Api
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");
     answer.insert(CONTENT_SECURITY_POLICY, sandbox);
     Ok(())
-}
-
-/// The content as a body. The first chunk is read here, so that a content that cannot be read is
-/// an error and not a broken connection; one chunk is most files' whole content.
-async fn body(mut chunks: BlobStream, length: u64) -> Result<Body, ApiError> {
-    let Some(first) = chunks.next().await.transpose()? else {
-        return Ok(Body::empty());
-    };
-    if u64::try_from(first.len()).is_ok_and(|bytes| bytes >= length) {
-        return Ok(Body::from(first));
-    }
-    let start = (Some(first), Some(chunks));
-    Ok(Body::from_stream(stream::unfold(start, |state| async {
-        match state {
-            (Some(first), chunks) => Some((Ok::<Bytes, ReadError>(first), (None, chunks))),
-            (None, chunks) => {
-                let mut chunks = chunks?;
-                // After an error there is nothing more: the connection breaks.
-                let chunk = chunks.next().await?;
-                let chunks = chunk.is_ok().then_some(chunks);
-                Some((chunk, (None, chunks)))
-            }
-        }
-    })))
 }

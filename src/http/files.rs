@@ -16,7 +16,7 @@ use super::openapi::parameters::{Conditions, GuessType};
 use super::path;
 use super::query;
 use super::quotas;
-use super::respond::{Rows, json, spooled};
+use super::respond::{Rows, json, spooled_after_change};
 use super::state::AppState;
 use super::wire::{Content, File, FileForm};
 use crate::permission::{Action, Principal};
@@ -53,6 +53,7 @@ pub(crate) async fn add_file(
     quotas::expect_room(&snapshot, &dataset, incoming.length())?;
     drop(snapshot);
     let engine = app.engine(&allowed);
+    engine.expect_room(id)?;
     // Dropped before it is finished, the upload leaves nothing: so an interrupted body ends here.
     let mut upload = engine.begin_upload(incoming.length()).await?;
     let declared = incoming.declares_length();
@@ -96,11 +97,12 @@ pub(crate) async fn add_files(
     quotas::expect_room(&snapshot, &dataset, None)?;
     drop(snapshot);
     let engine = app.engine(&allowed);
+    engine.expect_room(id)?;
     // Dropped before it is finished, the intake leaves nothing, as an upload does.
     let mut intake = engine.begin_intake(id, incoming.archive_kind());
     incoming.pour(&mut intake).await?;
     let added = intake.finish().await?;
-    spooled(&app, StatusCode::OK, move |out| {
+    spooled_after_change(&app, StatusCode::OK, move |out| {
         let mut rows = Rows::begin(out);
         for file in &added {
             rows.push(&File::from(file))?;
@@ -130,7 +132,7 @@ pub(crate) async fn get_file(
     let blob = open_file(&app, &principal, id, || path::name(&uri))?;
     let filename = path::name(&uri)?;
     let guess_from = query::wants_guess(&uri)?.then_some(filename.as_str());
-    content::respond(&blob, &method, &headers, guess_from).await
+    content::respond(app.outgoing(), &blob, &method, &headers, guess_from).await
 }
 
 /// Gives the content of a file of the dataset by its handle.
@@ -163,7 +165,7 @@ pub(crate) async fn get_file_by_handle(
     let blob = app.engine(&allowed).open_blob(&digest)?;
     let blob = blob.ok_or_else(|| ApiError::no_file(handle))?;
     let guess_from = query::wants_guess(&uri)?.then_some(filename.as_str());
-    content::respond(&blob, &method, &headers, guess_from).await
+    content::respond(app.outgoing(), &blob, &method, &headers, guess_from).await
 }
 
 /// Deletes a file.

@@ -18,6 +18,13 @@ pub(crate) const LARGE_BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a request waits for its turn before it is told to come back.
 pub(crate) const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Requests of one kind that wait for their turn; the next one is told to come back at once.
+pub(crate) const TURNS_WAITING_MAX: usize = 64;
+
+/// Bytes of contents on their way out that are in memory as one or as large pieces, over all clients.
+/// Beyond that contents go in pieces so short that they do not count.
+pub(crate) const OUTGOING_BYTES: usize = 128 << 20;
+
 /// Answers of unbounded size (file maps, lists) that are rendered or sent at a time. Each holds up
 /// to 1 MiB in memory and the rest in a nameless file.
 pub(crate) const SPOOLED_ANSWERS_MAX: usize = 64;

@@ -9,9 +9,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use futures_util::stream;
 use granary_engine::model::{Dataset, DatasetId};
-use granary_engine::{Snapshot, Spool, Spooled};
+use granary_engine::{Snapshot, Spool, Spooled, Turn};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::ApiError;
 use super::limits::{INLINE_ANSWER_BYTES_MAX, INLINE_FILES_MAX};
@@ -44,16 +43,25 @@ pub(crate) async fn dataset(
     dataset: Dataset,
     with_files: bool,
 ) -> Result<Response, ApiError> {
-    let small = !with_files || dataset.file_count <= INLINE_FILES_MAX;
+    let is_small = is_small(&dataset, with_files);
     let write = move |out: &mut dyn Write| {
         wire::datasets::write_dataset(out, &snapshot, &dataset, with_files)
     };
-    if small {
-        let mut text = Vec::new();
-        write(&mut text)?;
-        return Ok(json_response(status, text.into()));
-    }
-    spooled(app, status, write).await
+    if is_small { inline(status, write) } else { spooled(app, status, write).await }
+}
+
+/// Whether an answer is rendered faster than it finds its way to the blocking pool.
+fn is_small(dataset: &Dataset, with_files: bool) -> bool {
+    !with_files || dataset.file_count <= INLINE_FILES_MAX
+}
+
+fn inline(
+    status: StatusCode,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ApiError>,
+) -> Result<Response, ApiError> {
+    let mut text = Vec::new();
+    write(&mut text)?;
+    Ok(json_response(status, text.into()))
 }
 
 /// The fields of a dataset after a change, from a state that holds the change.
@@ -68,7 +76,11 @@ pub(crate) async fn changed_dataset(
     }
     let snapshot = app.snapshot()?;
     let shown = read_dataset(&snapshot, changed.id)?;
-    dataset(app, status, snapshot, shown, with_files).await
+    let is_small = is_small(&shown, with_files);
+    let write = move |out: &mut dyn Write| {
+        wire::datasets::write_dataset(out, &snapshot, &shown, with_files)
+    };
+    if is_small { inline(status, write) } else { spooled_after_change(app, status, write).await }
 }
 
 /// The dataset in a snapshot, or 404.
@@ -91,6 +103,18 @@ pub(crate) async fn spooled(
     Ok(response)
 }
 
+/// As [`spooled`], of what was changed: it waits for its turn however many others do, since a
+/// refusal would leave the client in doubt of what was done.
+pub(crate) async fn spooled_after_change(
+    app: &AppState,
+    status: StatusCode,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ApiError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let turn = app.spooled_answer_turn_after_all().await?;
+    let (response, ()) = rendered(app, turn, status, write).await?;
+    Ok(response)
+}
+
 /// As [`spooled`], with what the rendering found out beside the text.
 pub(crate) async fn spooled_with<T: Send + 'static>(
     app: &AppState,
@@ -98,6 +122,15 @@ pub(crate) async fn spooled_with<T: Send + 'static>(
     write: impl FnOnce(&mut dyn Write) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<(Response, T), ApiError> {
     let turn = app.spooled_answer_turn().await?;
+    rendered(app, turn, status, write).await
+}
+
+async fn rendered<T: Send + 'static>(
+    app: &AppState,
+    turn: Turn,
+    status: StatusCode,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, ApiError> + Send + 'static,
+) -> Result<(Response, T), ApiError> {
     let spool = app.spool();
     let rendered = tokio::task::spawn_blocking(move || render(spool, write)).await;
     let (spooled, found) = rendered.map_err(ApiError::internal)??;
@@ -124,7 +157,7 @@ fn render<T>(
     Ok((spool.finish().map_err(ApiError::internal)?, found))
 }
 
-fn spooled_body(spooled: Spooled, turn: OwnedSemaphorePermit) -> Body {
+fn spooled_body(spooled: Spooled, turn: Turn) -> Body {
     let start = Some((spooled, 0_u64, turn));
     Body::from_stream(stream::unfold(start, |state| async {
         let (spooled, at, turn) = state?;

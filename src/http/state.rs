@@ -1,16 +1,18 @@
 //! `AppState`: what every handler may use, and the one way to the engine.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use granary_engine::{Engine, Health, ReadError, Snapshot, Spool};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use granary_engine::{Engine, Health, ReadError, Snapshot, Spool, Turn, Turns};
 
 use super::error::ApiError;
 use super::headers::Origins;
 use super::inflow::usual_pace;
 use super::kept_backups::KeptBackups;
-use super::limits::{LARGE_BODIES_MAX, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX};
+use super::limits::{
+    LARGE_BODIES_MAX, OUTGOING_BYTES, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX,
+    TURNS_WAITING_MAX,
+};
+use super::outgoing::Outgoing;
 use super::refused_uploads::RefusedUploads;
 use crate::auth::{LoginBounds, LoginLimits, PasswordError, Passwords, TokenKey};
 use crate::checks::Checks;
@@ -24,12 +26,14 @@ pub struct AppState {
     engine: Engine,
     tokens: TokenKey,
     passwords: Passwords,
+    /// Memory for contents on their way out.
+    outgoing: Outgoing,
     /// Answers of unbounded size that are under way.
-    spooled_answers: Arc<Semaphore>,
+    spooled_answers: Turns,
     /// Large bodies that are in memory.
-    large_bodies: Arc<Semaphore>,
+    large_bodies: Turns,
     /// Lists that are being sorted.
-    sorted_lists: Arc<Semaphore>,
+    sorted_lists: Turns,
     backups: KeptBackups,
     /// What bodies must bring.
     body_pace: Pace,
@@ -62,9 +66,10 @@ impl AppState {
             engine,
             tokens,
             passwords: Passwords::new()?,
-            spooled_answers: Arc::new(Semaphore::new(SPOOLED_ANSWERS_MAX)),
-            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES_MAX)),
-            sorted_lists: Arc::new(Semaphore::new(SORTED_LISTS_MAX)),
+            outgoing: Outgoing::new(OUTGOING_BYTES),
+            spooled_answers: turns(SPOOLED_ANSWERS_MAX),
+            large_bodies: turns(LARGE_BODIES_MAX),
+            sorted_lists: turns(SORTED_LISTS_MAX),
             backups: KeptBackups::default(),
             body_pace: usual_pace(),
             checks: Checks::default(),
@@ -156,28 +161,36 @@ impl AppState {
         }
     }
 
+    /// Memory for contents on their way out.
+    pub(super) fn outgoing(&self) -> &Outgoing {
+        &self.outgoing
+    }
+
     /// Waits for leave to render an answer of unbounded size.
-    pub(crate) async fn spooled_answer_turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        turn(&self.spooled_answers, TURN_WAIT_MAX).await
+    pub(crate) async fn spooled_answer_turn(&self) -> Result<Turn, ApiError> {
+        granted(self.spooled_answers.take().await)
+    }
+
+    /// As [`Self::spooled_answer_turn`], of what was changed: who is refused cannot just come again.
+    pub(crate) async fn spooled_answer_turn_after_all(&self) -> Result<Turn, ApiError> {
+        granted(self.spooled_answers.take_after_all().await)
     }
 
     /// Waits for leave to hold a large body in memory.
-    pub(crate) async fn large_body_turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        turn(&self.large_bodies, TURN_WAIT_MAX).await
+    pub(crate) async fn large_body_turn(&self) -> Result<Turn, ApiError> {
+        granted(self.large_bodies.take().await)
     }
 
     /// Waits for leave to sort a list.
-    pub(crate) async fn sorted_list_turn(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        turn(&self.sorted_lists, TURN_WAIT_MAX).await
+    pub(crate) async fn sorted_list_turn(&self) -> Result<Turn, ApiError> {
+        granted(self.sorted_lists.take().await)
     }
 }
 
-async fn turn(turns: &Arc<Semaphore>, wait: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
-    match tokio::time::timeout(wait, Arc::clone(turns).acquire_owned()).await {
-        Ok(Ok(turn)) => Ok(turn),
-        // The semaphores are never closed, so only time can run out.
-        Ok(Err(_)) | Err(_) => {
-            Err(ApiError::unavailable("Too many requests of this kind are under way."))
-        }
-    }
+fn turns(at_once: usize) -> Turns {
+    Turns::new(at_once, TURNS_WAITING_MAX, TURN_WAIT_MAX)
+}
+
+fn granted(turn: Option<Turn>) -> Result<Turn, ApiError> {
+    turn.ok_or_else(|| ApiError::unavailable("Too many requests of this kind are under way."))
 }

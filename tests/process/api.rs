@@ -60,6 +60,11 @@ impl Api {
         Self { http, url: url.to_owned(), token: Mutex::default() }
     }
 
+    /// The token of the last login.
+    pub(crate) fn token(&self) -> String {
+        self.token.lock().unwrap().clone()
+    }
+
     /// Sends a request; `None` if there was no whole answer. A worn login is renewed.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Body) -> Option<Answer> {
         let mut token = self.token.lock().unwrap().clone();

@@ -40,6 +40,9 @@ mod full_disk;
 /// Writes and syncs that fail.
 mod sick_disk;
 
+/// Asked for more than it can do.
+mod overload;
+
 /// At work for long.
 mod soak;
 

@@ -115,6 +115,9 @@ mod purge;
 /// The seeds of the fuzz targets that speak HTTP.
 mod seeds;
 
+/// Readers that take their time, and how little each may keep in memory.
+mod slow_readers;
+
 /// Senders that stand still, and those beside them.
 mod slow_senders;
 

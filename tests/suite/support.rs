@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use granary::{AppState, Outside, Peer, bootstrap, router};
 use granary_engine::model::{PermissionLevel, TeamId, UserId};
 use granary_engine::{Engine, EngineOptions};
@@ -173,6 +173,23 @@ impl Client {
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
+        let (parts, body) = self.begin(method, path, body).await.into_parts();
+        Answer {
+            request: format!("{method} {path}"),
+            status: parts.status,
+            headers: parts.headers,
+            // An answer that breaks off is seen as such by the test that provokes it.
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    /// Sends a request, and takes nothing of its answer's body.
+    pub(crate) async fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        body: impl Into<Body>,
+    ) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in &self.headers {
             request = request.header(*name, value);
@@ -181,15 +198,7 @@ impl Client {
             request = request.extension(Peer(address));
         }
         let request = request.body(body.into()).unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        Answer {
-            request: format!("{method} {path}"),
-            status: parts.status,
-            headers: parts.headers,
-            // An answer that breaks off is seen as such by the test that provokes it.
-            body: body.collect().await.unwrap().to_bytes(),
-        }
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     async fn send_json(&self, method: &str, path: &str, body: &Value) -> Answer {

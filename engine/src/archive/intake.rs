@@ -14,9 +14,13 @@ use crate::model::{Filename, FilenameError, RequestedFilename};
 
 mod names;
 
+mod room;
+
 mod sniff;
 
 pub(crate) mod tar;
+
+mod unpacking;
 
 mod zip;
 
@@ -28,8 +32,10 @@ mod zip_member;
 mod zip_tests;
 
 pub(crate) use names::Names;
+pub(crate) use room::{Room, Rooms};
 pub use sniff::IntakeKind;
 pub(crate) use sniff::{SNIFF_BYTES, sniff};
+pub(crate) use unpacking::Unpacking;
 pub(crate) use zip::{IntakeMember, read_directory};
 pub(crate) use zip_member::open_member;
 
@@ -93,14 +99,14 @@ pub fn read_archive(bytes: &[u8]) -> Result<Vec<(String, u64)>, IntakeError> {
     match sniff(bytes, None) {
         IntakeKind::Zip => read_zip(bytes),
         IntakeKind::Tar => read_tar(bytes),
-        IntakeKind::TarGz => read_tar(flate2::bufread::MultiGzDecoder::new(bytes)),
+        IntakeKind::TarGz => read_tar(Unpacking::new(bytes)),
     }
 }
 
 #[cfg(feature = "simulation")]
 fn read_zip(bytes: &[u8]) -> Result<Vec<(String, u64)>, IntakeError> {
     let mut reader = io::Cursor::new(bytes);
-    let members = read_directory(&mut reader)?;
+    let members = read_directory(&mut reader, &mut Rooms::default().begin())?;
     let lengths = members.iter().map(|member| {
         let mut content = open_member(&mut reader, member)?;
         let copied = io::copy(&mut content, &mut io::sink());

@@ -1,12 +1,16 @@
 //! The memory of all uploads in flight, counted in KiB.
 //!
 //! Nobody waits for long while holding a share: an upload waits with its first bytes in hand, and
-//! later only tries, or waits again after it gave everything back; an archive's intake, which may hold the members before, waits for an instant
-//! and then does without. So uploads cannot wait for each other, however small the budget is.
+//! later only tries, or waits again after it gave everything back; an archive's intake, which may
+//! hold the members before, waits for an instant and then does without. So uploads cannot wait for
+//! each other, however small the budget is.
+//!
+//! Who could only wait for long is refused at once: [`Queue`].
+
+mod queue;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -15,6 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::MutationError;
 use crate::sync::timeout;
+pub(super) use queue::Patience;
+use queue::Queue;
 
 /// Bytes of one unit; a semaphore counts in `u32`, and a small file needs no finer measure.
 const UNIT_BYTES: usize = 1 << 10;
@@ -25,39 +31,38 @@ pub(super) struct Budget {
     semaphore: Arc<Semaphore>,
     /// Units of the whole budget; nobody can be granted more.
     units: u32,
-    wait_max: Duration,
-    /// Uploads that wait; told to those who waited in vain.
-    waiting: AtomicUsize,
+    patience: Patience,
+    queue: Queue,
 }
 
 impl Budget {
-    /// Makes a budget of so many bytes, for which an upload waits no longer than `wait_max`.
-    pub(super) fn new(bytes: usize, wait_max: Duration) -> Self {
+    /// Makes a budget of so many bytes, for which uploads wait with such patience.
+    pub(super) fn new(bytes: usize, patience: Patience) -> Self {
         let units = units_of(bytes);
         Self {
             semaphore: Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX))),
             units,
-            wait_max,
-            waiting: AtomicUsize::new(0),
+            patience,
+            queue: Queue::default(),
         }
     }
 
     /// Waits for a share of so many bytes, or of the whole budget where that is smaller.
     ///
     /// # Errors
-    /// [`MutationError::Busy`] after `wait_max`.
+    /// [`MutationError::Busy`] at once where too many wait already, or the others wait for too long;
+    /// otherwise once the patience is at its end.
     pub(super) async fn acquire(&self, bytes: usize) -> Result<Share, MutationError> {
         let units = units_of(bytes).min(self.units);
         if let Some(share) = self.try_acquire_units(units) {
             return Ok(share);
         }
-        let waiting = Waiting::enter(&self.waiting);
+        let busy = |waiting| MutationError::Busy { what: "upload memory", waiting };
+        let place = self.queue.enter(&self.patience).map_err(busy)?;
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(units);
-        match timeout(self.wait_max, permit).await {
+        match timeout(self.patience.wait_max, permit).await {
             Ok(Ok(permit)) => Ok(Share(Some(permit))),
-            Ok(Err(_)) | Err(_) => {
-                Err(MutationError::Busy { what: "upload memory", waiting: waiting.ahead })
-            }
+            Ok(Err(_)) | Err(_) => Err(busy(place.ahead())),
         }
     }
 
@@ -70,7 +75,7 @@ impl Budget {
     ///
     /// Parks the thread itself, since callers need not be threads of a runtime.
     pub(super) fn acquire_blocking(&self, bytes: usize, wait_max: Duration) -> Option<Share> {
-        let wait_max = wait_max.min(self.wait_max);
+        let wait_max = wait_max.min(self.patience.wait_max);
         let start = Instant::now();
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(units_of(bytes));
         let mut permit = pin!(permit);
@@ -94,7 +99,14 @@ impl Budget {
 
     /// Whether an upload waits for memory.
     pub(super) fn is_short(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        !self.queue.is_empty()
+    }
+
+    /// Makes a budget for which any number of uploads wait, each for so long.
+    #[cfg(test)]
+    pub(super) fn for_all(bytes: usize, wait_max: Duration) -> Self {
+        let patience = Patience { waiting_max: usize::MAX, late_after: Duration::MAX, wait_max };
+        Self::new(bytes, patience)
     }
 
     /// Bytes that are free now.
@@ -145,31 +157,13 @@ impl Wake for Unpark {
     }
 }
 
-/// Counts an upload among those that wait, also if it is dropped while it does.
-struct Waiting<'budget> {
-    count: &'budget AtomicUsize,
-    ahead: usize,
-}
-
-impl<'budget> Waiting<'budget> {
-    fn enter(count: &'budget AtomicUsize) -> Self {
-        Self { count, ahead: count.fetch_add(1, Ordering::Relaxed) }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
     async fn a_share_is_never_larger_than_the_budget() {
-        let budget = Budget::new(4 << 10, Duration::ZERO);
+        let budget = Budget::for_all(4 << 10, Duration::ZERO);
         let share = budget.acquire(1 << 20).await.unwrap();
         assert_eq!(share.bytes(), 4 << 10);
         assert!(budget.try_acquire(1).is_none());
@@ -177,18 +171,35 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_in_vain_is_told_to_come_back() {
-        let budget = Budget::new(1 << 10, Duration::ZERO);
+        let budget = Budget::for_all(1 << 10, Duration::ZERO);
         let _all = budget.acquire(1).await.unwrap();
         let refused = budget.acquire(1).await;
         assert!(matches!(refused, Err(MutationError::Busy { .. })));
-        assert_eq!(budget.waiting.load(Ordering::Relaxed), 0);
+        assert!(!budget.is_short());
         // No bytes need no memory.
         budget.acquire(0).await.unwrap();
     }
 
+    #[tokio::test]
+    async fn who_would_wait_for_long_is_told_at_once() {
+        let hour = Duration::from_hours(1);
+        let patience = Patience { waiting_max: 1, late_after: hour, wait_max: hour };
+        let budget = Arc::new(Budget::new(1 << 10, patience));
+        let all = budget.acquire(1).await.unwrap();
+        let other = Arc::clone(&budget);
+        let waiting = tokio::spawn(async move { other.acquire(1).await });
+        while !budget.is_short() {
+            tokio::task::yield_now().await;
+        }
+        let refused = budget.acquire(1).await;
+        assert!(matches!(refused, Err(MutationError::Busy { waiting: 1, .. })), "{refused:?}");
+        drop(all);
+        assert_eq!(waiting.await.unwrap().unwrap().bytes(), 1 << 10);
+    }
+
     #[test]
     fn a_thread_that_waits_gets_what_comes_back() {
-        let budget = Budget::new(2 << 10, Duration::MAX);
+        let budget = Budget::for_all(2 << 10, Duration::MAX);
         assert!(budget.acquire_blocking(3 << 10, Duration::ZERO).is_none());
         let share = budget.acquire_blocking(2 << 10, Duration::ZERO).unwrap();
         assert!(budget.acquire_blocking(1, Duration::ZERO).is_none());
@@ -201,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn shares_grow_shrink_and_come_back() {
-        let budget = Budget::new(8 << 10, Duration::ZERO);
+        let budget = Budget::for_all(8 << 10, Duration::ZERO);
         let mut share = Share::default();
         share.merge(budget.try_acquire(2 << 10).unwrap());
         share.merge(budget.try_acquire(4 << 10).unwrap());

@@ -92,7 +92,7 @@ mod tests {
 
     /// Contents with a budget of so many bytes, for which nobody waits.
     fn blobs(disk: &Arc<MemoryDisk>, budget_bytes: usize) -> Arc<Blobs> {
-        let budget = Budget::new(budget_bytes, Duration::ZERO);
+        let budget = Budget::for_all(budget_bytes, Duration::ZERO);
         Blobs::with_budget(disk.clone(), 7, budget)
     }
 

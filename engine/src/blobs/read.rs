@@ -5,6 +5,10 @@
 //! the digest is right, so a client never holds a whole content that is wrong. A range of a large
 //! content cannot be checked without reading the rest; the scrub does that.
 //!
+//! What a slow reader has not taken yet is in memory. Where many are slow a content is read lean, in
+//! short chunks: a small one once to be checked and once more on its way, hashed again like a large
+//! one, since a slow reader's last chunk may go long after the check.
+//!
 //! Reads are tried without waiting first, in the task: a hop to the blocking pool for each small
 //! read cost a factor of three.
 
@@ -17,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::disk::DiskFile;
 use crate::error::ReadError;
-use crate::limits::{INLINE_BYTES_MAX, READ_CHUNK_BYTES};
+use crate::limits::{INLINE_BYTES_MAX, READ_CHUNK_BYTES, READ_LEAN_CHUNK_BYTES};
 use crate::model::Digest;
 use crate::model::change::BlobPlace;
 use crate::quarantine::{Fault, Quarantine};
@@ -61,15 +65,36 @@ impl Blob {
     /// Streams a range of bytes; what lies beyond the content is left out. A mismatch with the
     /// digest is an error before the last chunk (see the module for what is checked).
     pub fn stream(&self, range: Range<u64>) -> BlobStream {
+        let way = if self.is_small() { Way::AtOnce(None) } else { Way::Pieces };
+        self.stream_on(way, range)
+    }
+
+    /// As [`Blob::stream`], for many slow readers: a chunk has [`READ_LEAN_CHUNK_BYTES`] at most, and
+    /// nothing else stays in memory until the next one is asked for.
+    pub fn stream_lean(&self, range: Range<u64>) -> BlobStream {
+        self.stream_on(Way::Lean { is_checked: !self.is_small() }, range)
+    }
+
+    fn stream_on(&self, way: Way, range: Range<u64>) -> BlobStream {
         let end = range.end.min(self.length);
         let is_whole = range.start == 0 && end == self.length;
+        let is_hashed = is_whole && !matches!(way, Way::AtOnce(_));
         BlobStream {
             position: range.start,
             end,
-            whole: None,
-            hasher: (is_whole && !self.is_small()).then(Box::default),
+            way,
+            hasher: is_hashed.then(Box::default),
             reading: None,
             blob: self.clone(),
+        }
+    }
+
+    /// Bytes that a stream of this range holds for as long as its reader takes.
+    pub fn stream_memory(&self, range: &Range<u64>) -> usize {
+        if self.is_small() {
+            capped(self.length, usize::MAX)
+        } else {
+            capped(range.end.saturating_sub(range.start), READ_CHUNK_BYTES)
         }
     }
 
@@ -191,13 +216,23 @@ pub struct BlobStream {
     position: u64,
     /// Where in the content the last chunk ends.
     end: u64,
-    /// All bytes of a small content, checked.
-    whole: Option<Bytes>,
-    /// Hashes a large content that is read whole.
+    way: Way,
+    /// Hashes a content that is read whole in pieces.
     hasher: Option<Box<blake3::Hasher>>,
     /// A read on the blocking pool. Kept here so that a dropped future loses no chunk: the next
     /// one wants the same bytes.
     reading: Option<JoinHandle<Result<Bytes, ReadError>>>,
+}
+
+/// How a content is read.
+#[derive(Debug)]
+enum Way {
+    /// A small one: all its bytes, once they are read and checked.
+    AtOnce(Option<Bytes>),
+    /// A large one.
+    Pieces,
+    /// Any, in short pieces; a small one is checked before the first.
+    Lean { is_checked: bool },
 }
 
 impl BlobStream {
@@ -206,10 +241,10 @@ impl BlobStream {
         if self.position >= self.end {
             return None;
         }
-        let chunk = if self.blob.is_small() {
-            self.next_of_small().await
-        } else {
-            self.next_of_large().await
+        let chunk = match self.way {
+            Way::AtOnce(_) => self.next_of_small().await,
+            Way::Pieces => self.next_of_pieces(READ_CHUNK_BYTES).await,
+            Way::Lean { is_checked } => self.next_lean(is_checked).await,
         };
         match &chunk {
             Ok(bytes) => self.position += byte_count(bytes.len()),
@@ -219,22 +254,35 @@ impl BlobStream {
     }
 
     async fn next_of_small(&mut self) -> Result<Bytes, ReadError> {
-        let whole = if let Some(whole) = self.whole.take() {
-            whole
-        } else {
-            let whole = self.fetch(0, self.blob.small_length()?).await?;
-            self.blob.check(&blake3::hash(&whole))?;
-            whole
+        let whole = match &mut self.way {
+            Way::AtOnce(whole) => whole.take(),
+            Way::Pieces | Way::Lean { .. } => None,
         };
+        let whole = if let Some(whole) = whole { whole } else { self.checked_whole().await? };
         let start = capped(self.position, whole.len());
-        let length = self.next_length();
+        let length = self.next_length(READ_CHUNK_BYTES);
         let chunk = whole.slice(start..whole.len().min(start + length));
-        self.whole = Some(whole);
+        self.way = Way::AtOnce(Some(whole));
         Ok(chunk)
     }
 
-    async fn next_of_large(&mut self) -> Result<Bytes, ReadError> {
-        let chunk = self.fetch(self.position, self.next_length()).await?;
+    /// All bytes of a small content.
+    async fn checked_whole(&mut self) -> Result<Bytes, ReadError> {
+        let whole = self.fetch(0, self.blob.small_length()?).await?;
+        self.blob.check(&blake3::hash(&whole))?;
+        Ok(whole)
+    }
+
+    async fn next_lean(&mut self, is_checked: bool) -> Result<Bytes, ReadError> {
+        if !is_checked {
+            drop(self.checked_whole().await?);
+            self.way = Way::Lean { is_checked: true };
+        }
+        self.next_of_pieces(READ_LEAN_CHUNK_BYTES).await
+    }
+
+    async fn next_of_pieces(&mut self, chunk_max: usize) -> Result<Bytes, ReadError> {
+        let chunk = self.fetch(self.position, self.next_length(chunk_max)).await?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&chunk);
             if self.position + byte_count(chunk.len()) == self.blob.length {
@@ -245,8 +293,8 @@ impl BlobStream {
     }
 
     /// Bytes of the next chunk.
-    fn next_length(&self) -> usize {
-        capped(self.end - self.position, READ_CHUNK_BYTES)
+    fn next_length(&self, chunk_max: usize) -> usize {
+        capped(self.end - self.position, chunk_max)
     }
 
     /// Reads bytes, on the blocking pool only if they are not cached.
@@ -328,13 +376,32 @@ mod tests {
                     0..usize::MAX,
                 ] {
                     let asked = byte_count(range.start)..byte_count(range.end);
-                    let (bytes, error) = read(blob.stream(asked)).await;
+                    let (bytes, error) = read(blob.stream(asked.clone())).await;
                     let end = range.end.min(length);
                     assert!(error.is_none());
                     assert!(bytes == content[range.start.min(end)..end], "{range:?}");
+                    let (lean, error) = read(blob.stream_lean(asked)).await;
+                    assert!(error.is_none());
+                    assert!(bytes == lean, "{range:?}");
                 }
                 assert_eq!(disk.waited_reads() == 0, is_cached || length == 0);
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lean_stream_holds_little_and_serves_no_content_whole_that_rots_meanwhile() {
+        for length in [600_000, LARGE] {
+            let disk = MemoryDisk::default();
+            let blob = stored(&disk, &content(length));
+            let mut stream = blob.stream_lean(0..byte_count(length));
+            let first = stream.next().await.unwrap().unwrap();
+            assert_eq!(first.len(), READ_LEAN_CHUNK_BYTES);
+            assert!(matches!(stream.way, Way::Lean { is_checked: true }), "nothing else is held");
+            disk.damage("file", 100 + length - 1);
+            let (rest, error) = read(stream).await;
+            assert!(matches!(error, Some(ReadError::DamagedContent { .. })));
+            assert!(first.len() + rest.len() < length);
         }
     }
 
@@ -343,8 +410,10 @@ mod tests {
         let disk = MemoryDisk::default();
         let blob = stored(&disk, &content(600_000));
         disk.damage("file", 100 + 599_999);
-        for range in [0..600_000, 0..10, 300_000..300_001] {
-            let (bytes, error) = read(blob.stream(range)).await;
+        let ranges = [0..600_000, 0..10, 300_000..300_001];
+        let streams = ranges.map(|range| [blob.stream(range.clone()), blob.stream_lean(range)]);
+        for stream in streams.into_iter().flatten() {
+            let (bytes, error) = read(stream).await;
             assert!(bytes.is_empty());
             let named = |named: Digest| named == blob.digest();
             assert!(

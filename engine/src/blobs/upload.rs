@@ -132,7 +132,7 @@ mod tests {
 
     /// Contents with a budget of so many bytes, for which nobody waits.
     fn blobs(disk: &Arc<MemoryDisk>, budget_bytes: usize) -> Arc<Blobs> {
-        let budget = Budget::new(budget_bytes, Duration::ZERO);
+        let budget = Budget::for_all(budget_bytes, Duration::ZERO);
         Blobs::with_budget(disk.clone(), 7, budget)
     }
 
@@ -294,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn uploads_under_a_budget_of_a_few_kibibytes_all_get_through() {
         let disk = MemoryDisk::prepared();
-        let budget = Budget::new(4 << 10, Duration::from_mins(10));
+        let budget = Budget::for_all(4 << 10, Duration::from_mins(10));
         let blobs = Blobs::with_budget(disk.clone(), 7, budget);
         let uploads: Vec<_> = (0..8)
             .map(|number| {
@@ -338,7 +338,7 @@ mod tests {
     fn an_upload_that_rests_leaves_its_memory_to_those_who_wait_and_goes_on_later() {
         block_on(async {
             let disk = MemoryDisk::prepared();
-            let budget = Budget::new(MIB, Duration::from_hours(1));
+            let budget = Budget::for_all(MIB, Duration::from_hours(1));
             let blobs = Blobs::with_budget(disk.clone(), 7, budget);
             let content = content(MIB);
             let mut resting = blobs.begin_upload(Some(1 << 20)).unwrap();

@@ -67,12 +67,13 @@ pub(crate) async fn commit(
 }
 
 fn stage_zip(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Staged, IntakeError> {
-    let members = read_directory(&mut archive.reader())?;
+    let mut room = bulk.rooms.begin();
+    let members = read_directory(&mut archive.reader(), &mut room)?;
     let names: Vec<&Filename> = members.iter().map(|member| &member.filename).collect();
     expect_free_so_far(bulk, dataset, &names)?;
     let bytes: u64 = members.iter().map(|member| member.length).sum();
     if members.len() <= CHANGE_FILES_MAX && bytes <= CHANGE_BYTES_MAX {
-        return Ok(stage_part(bulk, archive, &members)?.whole());
+        return Ok(stage_part(bulk, archive, &members)?.whole(room));
     }
     let mut set = LargeSet::begin(bulk);
     let mut stored = Vec::with_capacity(members.len());
@@ -87,7 +88,7 @@ fn stage_zip(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Stage
     while !under_way.is_empty() {
         stage_first(&mut under_way, &mut set, &mut stored)?;
     }
-    Ok(Staged::of_parts(stored, set))
+    Ok(Staged::of_parts(stored, set, room))
 }
 
 /// A part that is unpacked and hashed on the blocking pool.

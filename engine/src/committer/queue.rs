@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use super::submission::Submission;
 use crate::blobs::StagedBody;
 use crate::error::MutationError;
-use crate::limits::{CHANGES_IN_FLIGHT_MAX, GROUP_BYTES_MAX, GROUP_CHANGES_MAX};
+use crate::limits::{CHANGES_QUEUED_MAX, GROUP_BYTES_MAX, GROUP_CHANGES_MAX};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The queue into the journal thread.
@@ -36,11 +36,21 @@ impl Queue {
 
     /// Queues a change; never waits.
     pub(crate) fn push(&self, submission: Submission) -> Result<(), MutationError> {
+        self.push_within(CHANGES_QUEUED_MAX, submission)
+    }
+
+    /// Queues a change however many are queued already: for one that gives up what was queued
+    /// before, of which there are as few as there are large sets.
+    pub(crate) fn push_though_full(&self, submission: Submission) -> Result<(), MutationError> {
+        self.push_within(usize::MAX, submission)
+    }
+
+    fn push_within(&self, queued_max: usize, submission: Submission) -> Result<(), MutationError> {
         let mut state = self.state();
         let waiting = state.submissions.len();
         let refusal = if let Some(refusal) = refusal(&state) {
             refusal
-        } else if waiting >= CHANGES_IN_FLIGHT_MAX {
+        } else if waiting >= queued_max {
             MutationError::Busy { what: "the server", waiting }
         } else {
             state.submissions.push_back(submission);
@@ -107,6 +117,11 @@ impl Queue {
         }
     }
 
+    /// Whether too much is queued for another change.
+    pub(crate) fn is_full(&self) -> bool {
+        self.state().submissions.len() >= CHANGES_QUEUED_MAX
+    }
+
     /// Why no change is taken, if none is.
     pub(crate) fn refusal(&self) -> Option<MutationError> {
         refusal(&self.state())
@@ -130,4 +145,35 @@ pub(crate) fn payload_bytes(submission: &Submission) -> u64 {
             },
         )
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::committer::Reply;
+    use crate::model::SetId;
+    use crate::model::change::Change;
+
+    fn submission() -> Submission {
+        let change = Change::AbortSet { set: SetId::of_upload(1, 1) };
+        Submission { change, contents: Vec::new(), reply: Reply::new(None).0 }
+    }
+
+    #[test]
+    fn a_full_queue_takes_nothing_but_what_gives_up_a_set() {
+        let queue = Queue::default();
+        for _ in 0..CHANGES_QUEUED_MAX {
+            assert!(!queue.is_full());
+            queue.push(submission()).unwrap();
+        }
+        assert!(queue.is_full());
+        assert!(matches!(queue.push(submission()), Err(MutationError::Busy { .. })));
+        queue.push_though_full(submission()).unwrap();
+        let mut taken = 0;
+        while taken <= CHANGES_QUEUED_MAX {
+            taken += queue.take_group().unwrap().len();
+        }
+        assert_eq!(taken, CHANGES_QUEUED_MAX + 1);
+        queue.push(submission()).unwrap();
+    }
 }

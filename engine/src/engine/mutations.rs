@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::Engine;
+use super::{Engine, Inner};
 use crate::blobs::{self, StagedBlob};
 use crate::bulk::{self, Bulk};
 use crate::dataset::message::{
@@ -15,7 +15,9 @@ use crate::dataset::message::{
 };
 use crate::error::{IntakeError, MutationError};
 use crate::index::apply::Applied;
-use crate::limits::METADATA_BYTES_MAX;
+use crate::limits::{
+    BULK_CHANGES_WAITING_MAX, CHANGES_QUEUED_MAX, DATASET_QUEUE_MAX, METADATA_BYTES_MAX,
+};
 use crate::model::change::{Change, CopyTarget, SourceAfterMerge};
 use crate::model::{
     Dataset, DatasetId, DatasetPatch, NewDataset, RequestedFilename, StoredFile, Timestamp, UserId,
@@ -82,6 +84,26 @@ pub(super) fn expect_metadata_fits(metadata: &str) -> Result<(), MutationError> 
 }
 
 impl Engine {
+    /// Refuses, as the change itself would be, what is to be added to a dataset that is behind: to
+    /// be asked before a content is taken, since under overload taking and hashing what is then
+    /// refused would leave little for the others.
+    ///
+    /// # Errors
+    /// `Busy`, or the store takes nothing.
+    pub fn expect_room(&self, dataset: DatasetId) -> Result<(), MutationError> {
+        let Inner { committer, supervisor, .. } = &*self.inner;
+        if let Some(refusal) = committer.refusal() {
+            return Err(refusal);
+        }
+        if committer.is_full() {
+            return Err(MutationError::Busy { what: "the server", waiting: CHANGES_QUEUED_MAX });
+        }
+        if supervisor.is_full(dataset) {
+            return Err(MutationError::Busy { what: "the dataset", waiting: DATASET_QUEUE_MAX });
+        }
+        Ok(())
+    }
+
     /// Begins an upload; `length` is what the client announced, if it did. Memory is kept for what
     /// comes, from the first byte on.
     ///
@@ -275,8 +297,8 @@ impl Engine {
         made!(self.to_its_end(merge).await, Dataset)
     }
 
-    /// Runs a bulk change to its end even if the caller goes away: its holds and its permit must
-    /// not be let go while its plan is still made.
+    /// Runs a bulk change to its end even if the caller goes away: its holds and its turn must not
+    /// be let go while its plan is still made. `Busy` if too many wait for theirs.
     pub(super) async fn to_its_end<T, E, F>(
         &self,
         change: impl FnOnce(Bulk) -> F + Send + 'static,
@@ -286,11 +308,14 @@ impl Engine {
         E: From<MutationError> + Send + 'static,
         F: Future<Output = Result<T, E>> + Send,
     {
-        let permits = Arc::clone(&self.inner.bulk_permits);
-        let permit = permits.acquire_owned().await.map_err(|_closed| MutationError::Stopping)?;
+        let busy = MutationError::Busy {
+            what: "the planning of large changes",
+            waiting: BULK_CHANGES_WAITING_MAX,
+        };
+        let turn = self.inner.bulk_turns.take().await.ok_or(busy)?;
         let bulk = self.inner.bulk.clone();
         let under_way = tokio::spawn(async move {
-            let _permit = permit;
+            let _turn = turn;
             change(bulk).await
         });
         under_way.await.unwrap_or(Err(MutationError::Panicked.into()))

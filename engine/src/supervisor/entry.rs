@@ -31,6 +31,11 @@ impl<A: Clone + PartialEq> Registry<A> {
         Ok((Arc::clone(&entry), slot))
     }
 
+    /// Whether a change of the dataset would be refused for want of a place.
+    pub(crate) fn is_full(&self, dataset: DatasetId) -> bool {
+        self.entries.get(&dataset).is_some_and(|entry| entry.in_flight.is_full())
+    }
+
     /// Removes an entry that nobody waits at, so that its actor may end: two actors of one
     /// dataset never plan at once.
     pub(crate) fn retire(&self, entry: &Arc<Entry<A>>) -> bool {

@@ -210,7 +210,7 @@ fn names_if_readable(engine: &Engine, set: DatasetId) -> Option<Vec<String>> {
 }
 
 /// Waits for what another thread does.
-async fn wait_until(mut holds: impl FnMut() -> bool) {
+pub async fn wait_until(mut holds: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !holds() {
         assert!(begun.elapsed().as_secs() < 60, "it never came to that");

@@ -34,6 +34,9 @@ mod intakes;
 /// Disks that fail or are full, stores that are damaged, actors that panic.
 mod faults;
 
+/// More than a disk keeps up with.
+mod overload;
+
 /// Contents that rot: found, kept apart, healed.
 mod rot;
 

@@ -21,6 +21,9 @@ const HOUR: Duration = Duration::from_hours(1);
 fn patient() -> Bounds {
     Bounds {
         connections_max: 100,
+        idle_time_min: Duration::ZERO,
+        crowd_min: usize::MAX,
+        late_after: HOUR,
         head_time_max: HOUR,
         handshake_time_max: HOUR,
         answer_pace: Pace { span: HOUR, bytes: 0 },
@@ -110,6 +113,91 @@ async fn a_connection_with_a_request_gives_way_to_nobody() {
     go_on.add_permits(1);
     let answer = text(&mut busy).await;
     assert!(answer.ends_with("done"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_finds_all_places_taken_by_requests_is_refused_at_once_and_told_when_to_come_back() {
+    let (begun, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (begins, goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let slow = async move || {
+        begins.add_permits(1);
+        drop(goes_on.acquire().await);
+        "here"
+    };
+    let router = Router::new().route("/", get(slow));
+    // A third one has only just come, and its request is on its way.
+    let bounds = Bounds { connections_max: 3, idle_time_min: HOUR, ..patient() };
+    let server = Server::start(router, bounds).await;
+    let mut busy = [server.connect().await, server.connect().await, server.connect().await];
+    for stream in &mut busy[..2] {
+        stream.write_all(REQUEST).await.unwrap();
+        begun.acquire().await.unwrap().forget();
+    }
+    let large = [&b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"[..], b"nine here"];
+    for request in [REQUEST.to_vec(), large.concat()] {
+        let mut refused = server.connect().await;
+        refused.write_all(&request).await.unwrap();
+        let answer = text(&mut refused).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"),
+            "{answer}"
+        );
+        let body = answer.split("\r\n\r\n").nth(1).unwrap();
+        assert!(answer.contains(&format!("content-length: {}", body.len())), "{answer}");
+    }
+    go_on.add_permits(3);
+    busy[2].write_all(REQUEST).await.unwrap();
+    for stream in &mut busy {
+        assert!(text(stream).await.ends_with("here"));
+    }
+    server.serves().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_behind_takes_no_more_connections_and_answers_those_it_has() {
+    let (begun, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (begins, goes_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+    let slow = async move || {
+        begins.add_permits(1);
+        drop(goes_on.acquire().await);
+        "here"
+    };
+    let router = Router::new().route("/", get(slow));
+    // Any lateness is too much, but for a server that has less than one request under way.
+    let bounds = Bounds { crowd_min: 1, late_after: Duration::ZERO, ..patient() };
+    let server = Server::start(router, bounds).await;
+    let mut busy = server.connect().await;
+    busy.write_all(REQUEST).await.unwrap();
+    begun.acquire().await.unwrap().forget();
+    let mut refused = server.connect().await;
+    refused.write_all(REQUEST).await.unwrap();
+    let answer = text(&mut refused).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
+    go_on.add_permits(2);
+    assert!(text(&mut busy).await.ends_with("here"));
+    server.serves().await;
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bound_are_refused_though_their_connection_has_its_place() {
+    let idle = Arc::default();
+    let (one, other) = (Presence::new(&idle), Presence::new(&idle));
+    let router = || Router::new().route("/", get(async || "here"));
+    let first = one.begin();
+    let second = other.begin();
+    assert_eq!((first.ahead(), second.ahead()), (0, 1));
+    let sent = |under_way| Box::pin(answer_to(router(), under_way));
+    assert_eq!(sent(second).await, (503, true));
+    drop(first);
+    assert_eq!(sent(other.begin()).await, (200, false));
+}
+
+/// What one request at a time gets: its status, and whether it is told when to come back.
+async fn answer_to(router: Router, under_way: UnderWay) -> (u16, bool) {
+    let request = Request::builder().header("host", "h").body(Body::empty()).unwrap();
+    let answered =
+        answer(router, request, Peer([127, 0, 0, 1].into()), under_way, 1).await.unwrap();
+    (answered.status().as_u16(), answered.headers().contains_key("retry-after"))
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use std::io::{self, Read};
 use tar::{EntryType, Header};
 
 use super::sniff::is_tar_header;
+use super::unpacking::refusal;
 use super::{Names, bad_member, filename_of, not_an_archive, within};
 use crate::error::IntakeError;
 use crate::limits::{
@@ -119,7 +120,8 @@ impl<R: Read> TarReader<R> {
 
     /// What an error while reading a member's content means.
     pub(crate) fn unreadable(member: &TarMember, error: &io::Error) -> IntakeError {
-        bad_member(member.filename.as_str(), error.to_string())
+        let unreadable = || bad_member(member.filename.as_str(), error.to_string());
+        refusal(error).unwrap_or_else(unreadable)
     }
 
     /// The file of a header, or `None` if it is a directory.
@@ -272,6 +274,9 @@ fn apply_records(mut records: &[u8], extended: &mut Extended) -> Option<()> {
 }
 
 fn damaged(error: &io::Error) -> IntakeError {
+    if let Some(refused) = refusal(error) {
+        return refused;
+    }
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return not_an_archive("it is cut");
     }

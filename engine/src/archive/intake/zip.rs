@@ -11,7 +11,9 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use super::zip_directory::{self, Entry, Place};
 use super::zip_member::{self, Method};
-use super::{Names, bad_member, filename_of, not_an_archive, our_failure, within, within_ratio};
+use super::{
+    Names, Room, bad_member, filename_of, not_an_archive, our_failure, within, within_ratio,
+};
 use crate::error::IntakeError;
 use crate::limits::{FILE_BYTES_MAX, INTAKE_BYTES_MAX, INTAKE_FILES_MAX};
 use crate::model::Filename;
@@ -46,16 +48,19 @@ impl IntakeMember {
     }
 }
 
-/// The files of an archive in its own order; directories are left out.
+/// The files of an archive in its own order; directories are left out. `room` is for their names.
 ///
 /// # Errors
 /// Nothing of the archive should be taken in; the error names the member where there is one.
 pub(crate) fn read_directory<R: Read + Seek>(
     reader: &mut R,
+    room: &mut Room,
 ) -> Result<Vec<IntakeMember>, IntakeError> {
     let place = zip_directory::find(reader)?;
     let files_max = u64::try_from(INTAKE_FILES_MAX).unwrap_or(u64::MAX);
     within("the number of its members", place.entries, files_max)?;
+    // Its names, and some bytes for each beside them.
+    room.grow(place.entries, place.bytes)?;
 
     reader.seek(SeekFrom::Start(place.offset)).map_err(our_failure)?;
     let mut rows = BufReader::new(reader.take(place.bytes));

@@ -2,6 +2,7 @@
 
 use super::super::merge::expected;
 use super::super::{Bulk, LargeSet, header};
+use crate::archive::intake::Room;
 use crate::blobs::StagedBlob;
 use crate::committer::{Reply, Submission};
 use crate::dataset::plan_free_names;
@@ -34,9 +35,9 @@ impl Part {
     }
 
     /// The part as all there is.
-    pub(super) fn whole(self) -> Staged {
+    pub(super) fn whole(self, room: Room) -> Staged {
         let place = Place::Whole { files: self.files, contents: self.contents };
-        Staged { stored: self.stored, place }
+        Staged { stored: self.stored, place, _room: room }
     }
 }
 
@@ -45,6 +46,8 @@ impl Part {
 pub(crate) struct Staged {
     stored: Vec<StoredFile>,
     place: Place,
+    /// That of their names.
+    _room: Room,
 }
 
 #[derive(Debug)]
@@ -57,8 +60,8 @@ enum Place {
 
 impl Staged {
     /// Files whose parts are in the journal.
-    pub(super) fn of_parts(stored: Vec<StoredFile>, set: LargeSet) -> Self {
-        Self { stored, place: Place::Parts(set) }
+    pub(super) fn of_parts(stored: Vec<StoredFile>, set: LargeSet, room: Room) -> Self {
+        Self { stored, place: Place::Parts(set), _room: room }
     }
 
     /// Makes the files visible. The dataset stands still.

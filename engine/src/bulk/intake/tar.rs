@@ -1,16 +1,14 @@
 //! A tar on its way in: each file is stored as it comes, in parts of a set that nobody sees.
 
-use std::io::{BufReader, Read};
-
-use flate2::bufread::MultiGzDecoder;
+use std::io::Read;
 
 use super::super::{Bulk, LargeSet};
 use super::parts::{Part, Staged, expect_free_so_far};
-use crate::archive::intake::IntakeKind;
 use crate::archive::intake::tar::TarReader;
+use crate::archive::intake::{IntakeKind, Room, Unpacking};
 use crate::blobs::{StageError, StagedBlob};
 use crate::error::IntakeError;
-use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, INTAKE_CHUNK_BYTES};
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX};
 use crate::model::{DatasetId, Digest, Filename, StoredFile};
 
 /// Reads a tar or tar.gz to its end and stages its files. Blocks as long as its sender takes.
@@ -24,10 +22,7 @@ pub(crate) fn stage_tar(
     source: impl Read,
 ) -> Result<Staged, IntakeError> {
     match kind {
-        IntakeKind::TarGz => {
-            let packed = BufReader::with_capacity(INTAKE_CHUNK_BYTES, source);
-            stage_files(bulk, dataset, MultiGzDecoder::new(packed))
-        }
+        IntakeKind::TarGz => stage_files(bulk, dataset, Unpacking::new(source)),
         IntakeKind::Tar | IntakeKind::Zip => stage_files(bulk, dataset, source),
     }
 }
@@ -41,11 +36,14 @@ fn stage_files(bulk: &Bulk, dataset: DatasetId, source: impl Read) -> Result<Sta
         part_bytes: 0,
         set: None,
         stored: Vec::new(),
+        room: bulk.rooms.begin(),
     };
     // A dataset that is not there, or a store that takes nothing, is told before bytes are asked
     // for.
     expect_free_so_far(bulk, dataset, &[])?;
     while let Some(member) = tar.next()? {
+        let name_bytes = u64::try_from(member.filename.as_str().len()).unwrap_or(u64::MAX);
+        staging.room.grow(1, name_bytes)?;
         let known = |digest: &Digest| bulk.store.knows(digest);
         let staged = bulk.store.blobs.stage_reader(&mut tar, member.length, &known);
         let content = staged.map_err(|error| match error {
@@ -71,6 +69,7 @@ struct Staging<'b> {
     set: Option<LargeSet>,
     /// Files of the parts that were staged.
     stored: Vec<StoredFile>,
+    room: Room,
 }
 
 impl Staging<'_> {
@@ -102,8 +101,8 @@ impl Staging<'_> {
             self.flush()?;
         }
         Ok(match self.set {
-            Some(set) => Staged::of_parts(self.stored, set),
-            None => self.part.whole(),
+            Some(set) => Staged::of_parts(self.stored, set, self.room),
+            None => self.part.whole(self.room),
         })
     }
 }

@@ -1,0 +1,92 @@
+//! Contents on their way out, and the memory that they take for as long as their readers do.
+//!
+//! A reader that takes its time keeps what it has not taken yet. Thousands of them would keep
+//! gigabytes if each had a whole file in memory, and as many as that are no rarity: so all contents
+//! share a bound, and those that find none of it left go in short pieces.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use granary_engine::limits::READ_LEAN_CHUNK_BYTES;
+use granary_engine::{Blob, BlobStream, ReadError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes of one unit; a semaphore counts in `u32`.
+const UNIT_BYTES: usize = 1 << 10;
+
+/// The memory of all contents on their way out; clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing(Arc<Semaphore>);
+
+/// A part of it; given back on drop. Contents that are as short as a piece have none.
+type Share = Option<OwnedSemaphorePermit>;
+
+impl Outgoing {
+    /// Makes a bound of so many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / UNIT_BYTES)))
+    }
+
+    /// A range of a content as a body. The first chunk is read here, so that a content that cannot
+    /// be read is an error and not a broken connection; one chunk is most files' whole content.
+    pub(super) async fn body(&self, blob: &Blob, range: Range<u64>) -> Result<Body, ReadError> {
+        let length = range.end.saturating_sub(range.start);
+        let (mut chunks, share) = self.chunks(blob, range);
+        let Some(first) = chunks.next().await.transpose()? else {
+            return Ok(Body::empty());
+        };
+        if u64::try_from(first.len()).is_ok_and(|bytes| bytes >= length) {
+            return Ok(Body::from(kept_with(first, share)));
+        }
+        Ok(body_of(first, chunks, share))
+    }
+
+    fn chunks(&self, blob: &Blob, range: Range<u64>) -> (BlobStream, Share) {
+        let bytes = blob.stream_memory(&range);
+        if bytes <= READ_LEAN_CHUNK_BYTES {
+            return (blob.stream(range), None);
+        }
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        match Arc::clone(&self.0).try_acquire_many_owned(units) {
+            Ok(share) => (blob.stream(range), Some(share)),
+            Err(_none_left) => (blob.stream_lean(range), None),
+        }
+    }
+}
+
+fn body_of(first: Bytes, chunks: BlobStream, share: Share) -> Body {
+    let start = (Some(first), Some(chunks), share);
+    Body::from_stream(stream::unfold(start, |state| async {
+        match state {
+            (Some(first), chunks, share) => {
+                Some((Ok::<Bytes, ReadError>(first), (None, chunks, share)))
+            }
+            (None, chunks, share) => {
+                let mut chunks = chunks?;
+                // After an error there is nothing more: the connection breaks.
+                let chunk = chunks.next().await?;
+                let chunks = chunk.is_ok().then_some(chunks);
+                Some((chunk, (None, chunks, share)))
+            }
+        }
+    }))
+}
+
+/// The bytes, and their share until the last one of them has gone.
+fn kept_with(bytes: Bytes, share: Share) -> Bytes {
+    struct Kept {
+        bytes: Bytes,
+        _share: OwnedSemaphorePermit,
+    }
+    impl AsRef<[u8]> for Kept {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+    match share {
+        Some(share) => Bytes::from_owner(Kept { bytes, _share: share }),
+        None => bytes,
+    }
+}
