@@ -279,7 +279,7 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Team(options) => team::run(options).await,
         Command::Project(options) => project::run(options).await,
         Command::Config(options) => config::run(options),
-        Command::Bench(options) => bench::run(*options).await,
+        Command::Bench(options) => Box::pin(bench::run(*options)).await,
         Command::Completions(options) => generate::completions(&options),
         Command::Man(options) => generate::man(&options),
     }

@@ -174,14 +174,24 @@ impl Client {
         project: &Project,
         name: &str,
     ) -> anyhow::Result<(Dataset, bool)> {
-        let error = match self.make(project, name).await {
-            Ok(dataset) => return Ok((dataset, true)),
-            Err(error) => error,
-        };
-        // Somebody else may have made it meanwhile, or an earlier attempt of ours did.
-        let versions = self.versions(project, name).await.unwrap_or_default();
-        let newest = versions.into_iter().max_by_key(|dataset| dataset.version);
-        newest.map(|dataset| (dataset, false)).ok_or(error)
+        let licence = self.licence_of_new().await?;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let failure = match self.create(project, name, licence).await {
+                Ok(dataset) => return Ok((dataset, true)),
+                Err(failure) => failure,
+            };
+            // Somebody else may have made it meanwhile, or an earlier attempt of ours did.
+            let versions = self.versions(project, name).await?;
+            if let Some(newest) = versions.into_iter().max_by_key(|dataset| dataset.version) {
+                return Ok((newest, false));
+            }
+            match self.patience.after(tried, &failure) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(failure.into()),
+            }
+        }
     }
 
     /// Makes datasets of a load and gives their primary keys.
@@ -217,20 +227,35 @@ impl Client {
     }
 
     async fn make(&self, project: &Project, name: &str) -> anyhow::Result<Dataset> {
-        let request = self.http.post(self.url.action("licences/list"));
-        let licences: Vec<Licence> = self.ask(request).await?;
+        let licence = self.licence_of_new().await?;
+        Ok(self.create(project, name, licence).await?)
+    }
+
+    async fn licence_of_new(&self) -> anyhow::Result<u64> {
+        let address = self.url.action("licences/list");
+        let ask = || self.ask(self.http.post(&address));
+        let licences: Vec<Licence> = self.patience.persist(ask).await?;
         let preferred = licences.iter().find(|licence| licence.name == LICENCE_OF_NEW);
         let licence = preferred
             .or_else(|| licences.iter().min_by_key(|licence| licence.pk))
             .context("the server has no licence that a new dataset could have; create one")?;
+        Ok(licence.pk)
+    }
+
+    async fn create(
+        &self,
+        project: &Project,
+        name: &str,
+        licence: u64,
+    ) -> Result<Dataset, Failure> {
         let fields = serde_json::json!({
             "name": name,
             "project": project.pk,
-            "licence": licence.pk,
+            "licence": licence,
             "tags": "",
         });
         let address = self.url.action("datasets/create?files=false");
-        Ok(self.ask(self.http.post(address).json(&fields)).await?)
+        self.ask(self.http.post(address).json(&fields)).await
     }
 
     /// The names and handles of a dataset's files, in one committed state.
