@@ -202,7 +202,7 @@ fn team_routes() -> Vec<Route> {
         routes!(teams::retrieve, teams::update, teams::partial_update, teams::destroy),
         routes!(teams::modify_memberships),
         routes!(teams::get_permissions),
-        routes!(quotas::retrieve, quotas::update),
+        routes!(quotas::retrieve_quota, quotas::update_quota),
         routes!(teams::hard_delete),
         routes!(teams::reinstate),
     ]

@@ -3,8 +3,9 @@
 //! The `governor` crate decides (GCRA: so many at once, then one as time goes by); the places that
 //! it counts in are a table of fixed size, which names and addresses share by a keyed hash. So
 //! nobody makes the table grow by trying names, nor knows which names share a place; two that do
-//! share their failures. Attempts are charged before the password is looked at, so that many at
-//! once cannot slip through, and good ones get their charge back: only failures are counted.
+//! share their failures. Only failures are counted, so any number of good logins of one user may
+//! be under way at once. Of bad ones that are tried at once, as many slip through as have a turn to
+//! hash: who waited for one looks again.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -61,22 +62,6 @@ struct Limits {
     hash: RandomState,
 }
 
-/// An attempt that is charged; it stays so unless it is forgiven.
-#[derive(Debug)]
-#[must_use = "an attempt that was a good one must be forgiven"]
-pub(crate) struct Attempt<'a> {
-    charges: Vec<(&'a Limit, usize)>,
-}
-
-impl Attempt<'_> {
-    /// It did not fail: the charge is taken back.
-    pub(crate) fn forgive(self) {
-        for (limit, place) in self.charges {
-            limit.take_back(place);
-        }
-    }
-}
-
 impl LoginLimits {
     pub(crate) fn new(bounds: LoginBounds) -> Self {
         let limit = |failures| Limit::new(NonZeroU32::new(failures)?, bounds.window);
@@ -84,31 +69,42 @@ impl LoginLimits {
         Self(Arc::new(Limits { accounts, addresses, hash: RandomState::new() }))
     }
 
-    /// Charges an attempt to the account, whether it is there or not, and to the address.
+    /// Whether an attempt may be made.
     ///
     /// # Errors
-    /// One of them has had its failures; nothing is charged then.
-    pub(crate) fn begin(
+    /// The account, whether it is there or not, or the address has had its failures.
+    pub(crate) fn look(
         &self,
         username: &str,
         address: Option<IpAddr>,
-    ) -> Result<Attempt<'_>, TooManyFailures> {
+    ) -> Result<(), TooManyFailures> {
+        for (limit, place) in self.places(username, address) {
+            // The rule tells by charging.
+            limit.charge(place)?;
+            limit.take_back(place);
+        }
+        Ok(())
+    }
+
+    /// Counts an attempt that failed.
+    pub(crate) fn count(&self, username: &str, address: Option<IpAddr>) {
+        for (limit, place) in self.places(username, address) {
+            // A place that is full stays so.
+            limit.charge(place).ok();
+        }
+    }
+
+    fn places(
+        &self,
+        username: &str,
+        address: Option<IpAddr>,
+    ) -> impl Iterator<Item = (&Limit, usize)> {
         let Limits { accounts, addresses, hash } = &*self.0;
         let account = accounts.as_ref().map(|limit| (limit, place(hash.hash_one(username))));
         let address = addresses.as_ref().zip(address);
         let address =
             address.map(|(limit, address)| (limit, place(hash.hash_one(network_of(address)))));
-        let mut attempt = Attempt { charges: Vec::with_capacity(2) };
-        for (limit, place) in [account, address].into_iter().flatten() {
-            match limit.charge(place) {
-                Ok(()) => attempt.charges.push((limit, place)),
-                Err(refusal) => {
-                    attempt.forgive();
-                    return Err(refusal);
-                }
-            }
-        }
-        Ok(attempt)
+        [account, address].into_iter().flatten()
     }
 }
 
@@ -206,7 +202,12 @@ mod tests {
     }
 
     fn fail(limits: &LoginLimits, username: &str, address: &str) -> bool {
-        limits.begin(username, Some(address.parse().unwrap())).is_ok()
+        let address = Some(address.parse().unwrap());
+        let is_looked_at = limits.look(username, address).is_ok();
+        if is_looked_at {
+            limits.count(username, address);
+        }
+        is_looked_at
     }
 
     #[test]
@@ -214,7 +215,7 @@ mod tests {
         let limits = limits(2, 0);
         assert!(fail(&limits, "anna", "10.0.0.1"));
         assert!(fail(&limits, "anna", "10.0.0.2"));
-        let refused = limits.begin("anna", HERE).unwrap_err();
+        let refused = limits.look("anna", HERE).unwrap_err();
         let wait = Duration::from_hours(11)..=Duration::from_hours(12);
         assert!(wait.contains(&refused.retry_after), "{refused:?}");
         assert!(fail(&limits, "berta", "10.0.0.1"));
@@ -236,7 +237,7 @@ mod tests {
     fn good_logins_are_not_counted_and_refused_ones_charge_nobody() {
         let limits = limits(1, 2);
         for _ in 0..10 {
-            limits.begin("anna", HERE).unwrap().forgive();
+            limits.look("anna", HERE).unwrap();
         }
         assert!(fail(&limits, "anna", "::1"));
         for _ in 0..10 {
@@ -254,7 +255,7 @@ mod tests {
         let limits = limits(1, 1);
         for number in 0..3 * PLACES {
             let address = Ipv6Addr::from_bits(u128::try_from(number).unwrap() << 64);
-            drop(limits.begin(&number.to_string(), Some(address.into())));
+            limits.count(&number.to_string(), Some(address.into()));
         }
         let places = limits.0.accounts.as_ref().map(|limit| limit.places.len());
         assert_eq!(places, Some(PLACES));

@@ -96,16 +96,17 @@ impl Passwords {
         .await?
     }
 
-    /// Whether the password belongs to this hash; with none, no, after the same time.
+    /// Whether the password belongs to this hash; with none, no, after the same time. Whoever asks
+    /// has waited for a turn, which ends with this.
     ///
     /// # Errors
     /// See [`PasswordError`].
     pub(crate) async fn verify(
         &self,
+        turn: Turn,
         password: String,
         hash: Option<String>,
     ) -> Result<bool, PasswordError> {
-        let turn = self.turn().await?;
         let nobodys = Arc::clone(&self.nobodys);
         blocking(move || {
             let _turn = turn;
@@ -120,7 +121,11 @@ impl Passwords {
         .await
     }
 
-    async fn turn(&self) -> Result<Turn, PasswordError> {
+    /// Waits for leave to hash.
+    ///
+    /// # Errors
+    /// Too many wait, or it took too long.
+    pub(crate) async fn turn(&self) -> Result<Turn, PasswordError> {
         self.turns.take().await.ok_or(PasswordError::Busy)
     }
 }
@@ -142,7 +147,8 @@ mod tests {
         let hash = passwords.hash("correct horse".to_owned()).await.unwrap();
         let check = async |password: &str, hash: Option<&str>| {
             let hash = hash.map(str::to_owned);
-            passwords.verify(password.to_owned(), hash).await.unwrap()
+            let turn = passwords.turn().await.unwrap();
+            passwords.verify(turn, password.to_owned(), hash).await.unwrap()
         };
         assert!(check("correct horse", Some(&hash)).await);
         assert!(!check("wrong", Some(&hash)).await);

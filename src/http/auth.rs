@@ -1,5 +1,7 @@
 //! Obtaining, refreshing and verifying tokens; changing one's own password.
 
+use std::net::IpAddr;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -36,29 +38,34 @@ pub(crate) async fn obtain(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let credentials = Credentials::read(incoming.fields(&app).await?)?;
-    let attempt = app.login_limits().begin(&credentials.username, address);
-    let attempt = attempt.map_err(ApiError::too_many_failures)?;
-    let user = match account(&app, credentials).await {
-        Ok(Some(user)) => user,
-        Ok(None) => return Err(ApiError::no_active_account()),
-        Err(error) => {
-            // Nobody looked at the password.
-            attempt.forgive();
-            return Err(error);
-        }
+    let Credentials { username, password } = credentials;
+    let user = app.snapshot()?.user_by_name(&username)?;
+    let hash = user.as_ref().map(|user| user.password_hash.clone());
+    let matches = check_password(&app, &username, address, password, hash).await?;
+    let Some(user) = user.filter(|user| matches && user.is_active) else {
+        app.login_limits().count(&username, address);
+        return Err(ApiError::no_active_account());
     };
-    attempt.forgive();
     let tokens = tokens(&app, &user)?;
     app.touch(&Principal::User { user: Box::new(user), node: None, reach: Reach::Whole });
     json(StatusCode::OK, &tokens)
 }
 
-/// The active user whose name and password these are.
-async fn account(app: &AppState, credentials: Credentials) -> Result<Option<User>, ApiError> {
-    let user = app.snapshot()?.user_by_name(&credentials.username)?;
-    let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let matches = app.passwords().verify(credentials.password, hash).await?;
-    Ok(user.filter(|user| matches && user.is_active))
+/// Whether a password is the one of the hash; refused where too many were wrong. A wrong one is for
+/// the caller to count.
+async fn check_password(
+    app: &AppState,
+    username: &str,
+    address: Option<IpAddr>,
+    password: String,
+    hash: Option<String>,
+) -> Result<bool, ApiError> {
+    let look = || app.login_limits().look(username, address).map_err(ApiError::too_many_failures);
+    look()?;
+    let turn = app.passwords().turn().await?;
+    // Those that failed while this one waited count too.
+    look()?;
+    Ok(app.passwords().verify(turn, password, hash).await?)
 }
 
 /// Gives a fresh access token for a refresh token.
@@ -137,15 +144,10 @@ pub(crate) async fn change_password(
         return Err(ApiError::not_logged_in());
     };
     let NewPassword { old, new } = NewPassword::read(incoming.fields(&app).await?)?;
-    let attempt = app.login_limits().begin(&user.username, address);
-    let attempt = attempt.map_err(ApiError::too_many_failures)?;
-    match app.passwords().verify(old, Some(user.password_hash)).await {
-        Ok(true) => attempt.forgive(),
-        Ok(false) => return Err(NewPassword::wrong_old()),
-        Err(error) => {
-            attempt.forgive();
-            return Err(error.into());
-        }
+    let hash = Some(user.password_hash);
+    if !check_password(&app, &user.username, address, old, hash).await? {
+        app.login_limits().count(&user.username, address);
+        return Err(NewPassword::wrong_old());
     }
     let password_hash = Some(app.passwords().hash(new).await?);
     let patch = UserPatch { password_hash, ..UserPatch::default() };

@@ -24,7 +24,7 @@ use crate::permission::{Action, Allowed, Object, Principal, allow};
     path = "/v1/teams/{pk}/quota",
     responses((status = OK, description = "The quota.", body = QuotaShape), Guarded),
 )]
-pub(crate) async fn retrieve(
+pub(crate) async fn retrieve_quota(
     State(app): State<AppState>,
     principal: Principal,
     uri: Uri,
@@ -47,7 +47,7 @@ pub(crate) async fn retrieve(
         Guarded, Growing, FieldsBody,
     ),
 )]
-pub(crate) async fn update(
+pub(crate) async fn update_quota(
     State(app): State<AppState>,
     principal: Principal,
     uri: Uri,
