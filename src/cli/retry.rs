@@ -47,6 +47,12 @@ impl Patience {
         Some(self.wait(tried, chance(), failure.retry_after()))
     }
 
+    /// The wait before looking again at what is about to change; `None` if it was looked at often
+    /// enough.
+    pub(crate) fn before_another_look(&self, looked: u32) -> Option<Duration> {
+        (looked < self.tries_max).then(|| self.wait(looked, chance(), None))
+    }
+
     /// Makes attempts until one succeeds, fails for good, or none is left.
     ///
     /// # Errors

@@ -84,7 +84,7 @@ impl Uploader {
         known: Option<Digest>,
         purpose: Purpose,
     ) -> Result<Outcome, Failure> {
-        let mut tried = 0;
+        let (mut tried, mut looked) = (0, 0);
         loop {
             tried += 1;
             let failure = match (self.attempt(file, known, purpose).await, purpose) {
@@ -93,7 +93,18 @@ impl Uploader {
                 (Err(failure), _) => failure,
             };
             if is_name_in_use(&failure) || is_another_content(&failure) {
-                return self.settle(file, purpose, tried).await;
+                let settled = self.settle(file, purpose, tried).await;
+                looked += 1;
+                // A name is taken from when its upload is planned, and shows once that is durable.
+                let is_open = matches!(settled, Err(Failure::Altered { .. }));
+                let wait = self.client.patience.before_another_look(looked);
+                let Some(wait) = wait.filter(|_| is_open && purpose == Purpose::Add) else {
+                    return settled;
+                };
+                self.counters.wait(wait).await;
+                // This attempt was answered, so nothing of it can have arrived.
+                tried -= 1;
+                continue;
             }
             match self.client.patience.after(tried, &failure) {
                 Some(wait) => self.counters.wait(wait).await,

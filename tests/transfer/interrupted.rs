@@ -151,7 +151,7 @@ fn two_pushers_of_one_folder_bring_each_file_once_and_both_succeed() {
     for pusher in [spawn(), spawn()] {
         let ended = pusher.wait_with_output().unwrap();
         let said = String::from_utf8(ended.stdout).unwrap();
-        assert_eq!(ended.status.code(), Some(0), "{}", summary_of(&said));
+        assert_eq!(ended.status.code(), Some(0), "{said}");
     }
     assert_whole(&world);
 }
