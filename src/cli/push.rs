@@ -68,7 +68,8 @@ pub(crate) struct Options {
     server: ServerOptions,
     #[command(flatten)]
     selection: SelectionOptions,
-    /// Replace files whose content differs, unless somebody else changes them meanwhile.
+    /// Replace files whose content differs, unless somebody else changes them meanwhile. Wants a
+    /// server that can replace files; this version's cannot yet.
     #[arg(long)]
     replace: bool,
     /// Delete from the dataset what is selected and not in the folder, once all is sent.
