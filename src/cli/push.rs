@@ -45,11 +45,10 @@ const ENDS_AHEAD_MAX: usize = 1024;
 
 /// Upload a file or a folder into a dataset.
 ///
-/// Files are named relative to the folder. Only what the server lacks is sent: contents that it has
-/// anywhere that you may read get their name without their bytes. Run it again after an
-/// interruption: what is there is not sent again, and files that have not changed since they were
-/// read are not even read (their digests are kept in ~/.cache/granary; --checksum reads all). A file
-/// that is there with other content is reported, or replaced with --replace.
+/// Files are named relative to the folder. Run it again after an interruption: what is there is not
+/// sent again, and files that have not changed since they were read are not even read (their digests
+/// are kept in ~/.cache/granary; --checksum reads all). A file that is there with other content is
+/// reported, or replaced with --replace where the server can.
 ///
 /// GLOBs are compared with names in the dataset: * and ? stop at slashes, ** does not; without a
 /// slash the last part of the name counts, with one the whole name; a folder stands for all below
