@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     StoredUnanswered,
     /// 401: the token has worn out.
     Worn,
+    /// Refused, since another client's upload of this name is under way; it does not show yet.
+    NameOnItsWay,
     /// The answer's body ends after this many bytes.
     CutAfter(usize),
     /// The answer's bytes are other ones.
@@ -144,11 +146,11 @@ async fn store(
     match fault {
         Some(Fault::Busy) => return busy(),
         Some(Fault::Worn) => return StatusCode::UNAUTHORIZED.into_response(),
+        Some(Fault::NameOnItsWay) => return name_in_use(&name),
         Some(Fault::StoredUnanswered | Fault::CutAfter(_) | Fault::Rotten) | None => {}
     }
     if stand_in.content(&name).is_some() {
-        let detail = format!("Bad name '{name}': Filename already in use");
-        return (StatusCode::BAD_REQUEST, Json(json!({ "detail": detail }))).into_response();
+        return name_in_use(&name);
     }
     stand_in.put(&name, &content);
     if fault == Some(Fault::StoredUnanswered) {
@@ -197,9 +199,16 @@ async fn fetch(
             Body::from_stream(piece.chain(end))
         }
         Some(Fault::Rotten) => Body::from(content.iter().map(|byte| !byte).collect::<Vec<_>>()),
-        Some(Fault::StoredUnanswered | Fault::Worn) | None => Body::from(content),
+        Some(Fault::StoredUnanswered | Fault::Worn | Fault::NameOnItsWay) | None => {
+            Body::from(content)
+        }
     };
     answer.body(body).unwrap()
+}
+
+fn name_in_use(name: &str) -> Response {
+    let detail = format!("Bad name '{name}': Filename already in use");
+    (StatusCode::BAD_REQUEST, Json(json!({ "detail": detail }))).into_response()
 }
 
 fn busy() -> Response {

@@ -442,6 +442,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_name_that_is_taken_and_does_not_show_is_looked_at_again() {
+        let (server, result) = sent(&[Fault::NameOnItsWay; 3], b"content").await;
+        assert_eq!(result.unwrap(), Outcome::Transferred { bytes: 7 });
+        assert_eq!(server.content("d/ü x").unwrap(), "content");
+
+        let (server, result) = sent(&[Fault::NameOnItsWay; 4], b"content").await;
+        let failure = result.unwrap_err();
+        assert!(matches!(failure, Failure::Altered { .. }), "{failure:?}");
+        assert_eq!(server.content("d/ü x"), None);
+    }
+
+    #[tokio::test]
     async fn a_name_that_holds_other_content_differs() {
         let (server, client) = StandIn::start(&[]).await;
         server.put("d/ü x", b"other");
