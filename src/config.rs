@@ -52,6 +52,9 @@ pub struct Config {
     pub login_failures_per_account: u64,
     pub login_failures_per_address: u64,
     pub login_failure_window: Duration,
+    pub upload_expiry: Duration,
+    /// Bytes.
+    pub upload_bytes: u64,
     pub shutdown_grace: Duration,
     pub log_filter: String,
     pub log_format: LogFormat,
@@ -87,6 +90,8 @@ impl Config {
             login_failures_per_account: 0,
             login_failures_per_address: 0,
             login_failure_window: Duration::ZERO,
+            upload_expiry: Duration::ZERO,
+            upload_bytes: 0,
             shutdown_grace: Duration::ZERO,
             log_filter: String::new(),
             log_format: LogFormat::Text,

@@ -40,6 +40,8 @@ mod health;
 
 mod inflow;
 
+mod integrity;
+
 mod kept_backups;
 
 mod licences;
@@ -57,6 +59,8 @@ mod openapi;
 mod outgoing;
 
 mod path;
+
+mod preflight;
 
 mod projects;
 
@@ -85,6 +89,8 @@ mod store;
 mod strict;
 
 mod teams;
+
+mod uploads;
 
 mod users;
 
@@ -154,7 +160,7 @@ fn routes() -> Routes {
         .group(&["metadata"], metadata_routes())
         .group(&["store"], store_routes())
         .nameless(vec![
-            routes!(files::add_file, files::delete_file),
+            routes!(files::add_file, files::replace_file, files::delete_file),
             routes!(teams::get_permissions),
         ])
 }
@@ -270,8 +276,12 @@ fn dataset_routes() -> Vec<Route> {
 fn file_routes() -> Vec<Route> {
     vec![
         routes!(file_listing::list_files),
-        routes!(files::add_file, files::get_file, files::delete_file),
+        routes!(files::add_file, files::get_file, files::replace_file, files::delete_file),
         routes!(files::add_files),
+        routes!(preflight::check_files),
+        routes!(preflight::attach_files),
+        routes!(uploads::create_upload),
+        routes!(uploads::get_upload, uploads::resume_upload, uploads::delete_upload),
         routes!(files::get_file_by_handle),
         routes!(bulk::delete_files),
         routes!(bulk::rename_file),

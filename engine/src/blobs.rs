@@ -6,7 +6,7 @@
 //! here knows the index: whether a content is known or named is asked through a closure.
 //!
 //! Two directories belong to this module. `staging` holds what is on its way and means nothing
-//! after a restart; `blobs` holds one file for each large content, named by digest, start number
+//! after a restart, but for the uploads that go on (`resumable.rs`), whose files the sweep leaves; `blobs` holds one file for each large content, named by digest, start number
 //! of the process and a running number.
 
 use std::io;
@@ -41,8 +41,9 @@ pub(crate) mod memory_disk;
 #[cfg(test)]
 pub(crate) mod test_runtime;
 
+pub(crate) use compressible::is_compressible;
 pub(crate) use from_reader::StageError;
-pub(crate) use large::StagingFile;
+pub(crate) use large::{PublishedFile, StagingFile, blob_path as large_path};
 pub(crate) use pin::{Pin, Pins};
 pub use read::{Blob, BlobStream};
 pub use stage::StagedBlob;
@@ -133,6 +134,7 @@ impl Blobs {
             let is_of_this_start =
                 large::parse_staging_name(&name).map(|id| id.start == self.start);
             // A spool of this start that loses its name a moment early does not miss it.
+            // Names that are not ours stay, those of uploads that go on among them.
             if is_of_this_start == Some(false) || name.starts_with(SPOOL_PREFIX) {
                 self.sweep_file(&format!("{STAGING}/{name}"))?;
                 removed += 1;
@@ -172,7 +174,8 @@ impl Blobs {
             .map_err(|source| ReadError::Io { what: "a leftover file, to remove it", source })
     }
 
-    fn next_id(&self) -> LargeFileId {
+    /// A name for a large file that no other has.
+    pub(crate) fn next_id(&self) -> LargeFileId {
         LargeFileId { start: self.start, number: self.next_number.fetch_add(1, Ordering::Relaxed) }
     }
 }

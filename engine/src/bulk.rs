@@ -1,4 +1,4 @@
-//! Changes that read much before they write: merges, bulk uploads, copies of some files, bulk
+//! Changes that read much before they write: merges, bulk uploads, files by digest, copies of some files, bulk
 //! deletions and metadata.
 //!
 //! Each is planned on the blocking pool, page by page in short snapshots, on datasets whose
@@ -6,6 +6,8 @@
 //! meanwhile; a source that moves sends the plan back to its start, and the last attempt makes
 //! the source stand still too, so a merge never starves and never loses a file (I5). A small plan
 //! is one change; a large one travels in parts, and one small change makes it visible (I6).
+
+mod attach;
 
 mod copy;
 
@@ -30,6 +32,8 @@ use crate::model::{Dataset, DatasetId, SetId};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 
+pub use attach::{ClaimedFile, MayRead, Presence};
+pub(crate) use attach::{attach_files, check_files};
 pub(crate) use copy::copy_files;
 pub use delete::FileSelection;
 pub(crate) use delete::delete_files;

@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | layers' counts and rows | their rows, and the stacks that name them (I4) | `layers.rs` |
 //! | counts, lengths and CRC-32 of contents | the rows that name them (I4) | `counts.rs` |
+//! | the files that contents say name them, the datasets of layers | the rows of files, the headers (I4) | `namings.rs` |
 //! | live bytes of segments, the dead, what is to be removed | contents' rows (I4) | `counts.rs` |
 //! | files and bytes of a dataset, its name | the files that it shows (I8) | `datasets.rs` |
 //! | users, teams, members, projects, licences, nodes, access tokens, numbers | each other | `catalogue.rs` |
@@ -38,6 +39,8 @@ mod journal;
 mod layers;
 
 mod leftovers;
+
+mod namings;
 
 mod progress;
 
@@ -125,6 +128,7 @@ fn check_rows(
     layers::check_stacks(snapshot, findings)?;
     let named = layers::check_layers(snapshot, progress, findings)?;
     let rows = counts::check_counts(snapshot, named, progress, findings)?;
+    namings::check_namings(snapshot, progress, findings)?;
     catalogue::check_catalogue(snapshot, findings)?;
     Ok(rows)
 }

@@ -31,8 +31,16 @@ const BYTES_USUAL: usize = 256;
 /// # Errors
 /// The value is longer than the limit, which bounds elsewhere prevent.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    encode_as(FORMAT_VERSION, value)
+}
+
+/// Encodes a value of a kind that has versions of its own.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_as<T: Serialize>(version: u8, value: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::with_capacity(BYTES_USUAL);
-    bytes.push(FORMAT_VERSION);
+    bytes.push(version);
     bincode::serde::encode_into_std_write(value, &mut bytes, config())
         .map_err(|error| CodecError { reason: error.to_string() })?;
     Ok(bytes)
@@ -51,6 +59,19 @@ pub(crate) fn without_version(bytes: &[u8]) -> Result<&[u8], CodecError> {
         return Err(error(format!("encoding version {version}, known is {FORMAT_VERSION}")));
     }
     Ok(encoded)
+}
+
+/// The version byte and what follows it, whatever the version.
+pub(crate) fn split_version(bytes: &[u8]) -> Result<(u8, &[u8]), CodecError> {
+    let split = bytes.split_first().map(|(version, rest)| (*version, rest));
+    split.ok_or_else(|| CodecError { reason: "no bytes".into() })
+}
+
+/// Decodes fields at the front of the bytes behind the version, whatever follows them.
+pub(crate) fn decode_front<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, CodecError> {
+    let front = bincode::serde::decode_from_slice(encoded, config());
+    let (value, _used) = front.map_err(|error| CodecError { reason: error.to_string() })?;
+    Ok(value)
 }
 
 /// Decodes fields, in order, that take all of the bytes behind the version.

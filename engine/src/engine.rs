@@ -12,6 +12,8 @@ mod mutations;
 
 mod reads;
 
+mod resumable;
+
 mod space;
 
 mod upkeep;
@@ -39,11 +41,13 @@ use crate::journal::JournalOptions;
 use crate::leases::Leases;
 use crate::limits::{
     ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, BULK_CHANGE_WAIT_MAX, BULK_CHANGES_MAX,
-    BULK_CHANGES_WAITING_MAX, INTAKES_STREAMED_MAX, MANIFESTS_MADE_MAX, SEGMENT_BYTES,
+    BULK_CHANGES_WAITING_MAX, INTAKES_STREAMED_MAX, MANIFESTS_MADE_MAX, RESUMABLE_BYTES,
+    RESUMABLE_EXPIRE_AFTER, SEGMENT_BYTES,
 };
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
 use crate::recovery::{self, Recovered};
+use crate::resumable::{ResumableLimits, Resumables};
 use crate::scrub::{Scrub, ScrubNotes};
 use crate::store::{SharedIndex, Store};
 use crate::supervisor::Supervisor;
@@ -71,6 +75,10 @@ pub struct EngineOptions {
     /// Bytes a second that the scrub reads in the background; with 0 it reads only when asked to
     /// ([`Engine::begin_scrub`]).
     pub scrub_bytes_per_second: u64,
+    /// How long an upload that goes on is kept after its last bytes.
+    pub resumable_expire_after: Duration,
+    /// Bytes that all such uploads may announce together; one user may have half of them.
+    pub resumable_bytes: u64,
 }
 
 impl Default for EngineOptions {
@@ -82,6 +90,8 @@ impl Default for EngineOptions {
             archives_max: ARCHIVES_MAX,
             archive_level: ArchiveLevel::default(),
             scrub_bytes_per_second: 0,
+            resumable_expire_after: RESUMABLE_EXPIRE_AFTER,
+            resumable_bytes: RESUMABLE_BYTES,
         }
     }
 }
@@ -129,6 +139,7 @@ struct Inner {
     housekeeping: Housekeeping,
     /// The housekeeping's, for who asks for the space.
     compactor: Arc<Mutex<Compactor>>,
+    resumables: Arc<Resumables>,
     /// The store's key, which goes into its backups.
     key: StoreKey,
     scrub: Scrub,
@@ -172,9 +183,16 @@ impl Engine {
             sets: Arc::new(SetNumbers::new(start)),
             rooms: Rooms::default(),
         };
+        // Before anything is swept: one of them may be about to lie among the contents.
+        let limits = ResumableLimits {
+            expire_after: options.resumable_expire_after,
+            bytes_max: options.resumable_bytes,
+        };
+        let resumables = Arc::new(Resumables::open(Arc::clone(&store), limits).map_err(io)?);
         let compactor = Compactor::new(Arc::clone(&store), Arc::clone(&committer));
         let compactor = Arc::new(Mutex::new(compactor));
-        let housekeeping = Housekeeping::start(&store, &committer, &compactor).map_err(io)?;
+        let housekeeping =
+            Housekeeping::start(&store, &committer, &compactor, &resumables).map_err(io)?;
         let scrub = Scrub::start(&store, &committer, options.scrub_bytes_per_second).map_err(io)?;
         let inner = Inner {
             store,
@@ -196,6 +214,7 @@ impl Engine {
             intake_turns: Turns::new(INTAKES_STREAMED_MAX, 0, Duration::ZERO),
             housekeeping,
             compactor,
+            resumables,
             key,
             scrub,
             is_new,

@@ -8,6 +8,7 @@ use crate::model::{
     DatasetId, Digest, Exceeded, FilenameError, LicenceId, ProjectId, SubdescriptorId,
     SubdescriptorKind, TeamId, UserId,
 };
+use crate::resumable::{ResumableId, WholeDigest};
 
 /// Why a store did not open. Nothing was changed unless the variant says so.
 #[expect(missing_docs, reason = "the message documents a variant and its fields")]
@@ -50,6 +51,28 @@ pub enum MutationError {
     /// Some of the files that one change names are not there.
     #[error("dataset {dataset} has no files {filenames:?}, {count} in all")]
     FilesNotFound { dataset: DatasetId, filenames: Vec<String>, count: u64 },
+    /// Contents that were to be attached are not where their bringer may read them.
+    #[error("the contents of {filenames:?}, {count} in all, must be sent")]
+    ContentsUnknown { filenames: Vec<String>, count: u64 },
+    /// The file is not in the state that the change is for.
+    #[error("file {filename:?} is not in the state that the request's conditions ask for")]
+    ConditionFailed { filename: String },
+    /// There is no such upload that goes on, or it is another user's.
+    #[error("there is no upload {id}")]
+    UploadNotFound { id: ResumableId },
+    #[error(
+        "{whose} {count} unfinished uploads of {bytes} bytes, and {count_max} of {bytes_max} bytes are allowed; finish or delete some"
+    )]
+    TooManyUploads {
+        whose: &'static str,
+        count: usize,
+        bytes: u64,
+        count_max: usize,
+        bytes_max: u64,
+    },
+    /// The content that came is not the one that was announced; nothing of it is kept.
+    #[error("the content was announced with {expected}, and what came has {actual}")]
+    OtherDigest { expected: WholeDigest, actual: WholeDigest },
     #[error("file name {filename:?} is given more than once; give each name once")]
     DuplicateFilename { filename: String },
     #[error("file {filename:?} has that name already; give another one")]

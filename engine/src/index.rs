@@ -24,6 +24,8 @@ pub(crate) mod reclaim;
 
 pub(crate) mod holdings;
 
+pub(crate) mod namings;
+
 pub(crate) mod subdescriptors;
 
 pub(crate) mod upgrade;
@@ -319,6 +321,7 @@ pub(crate) fn create_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
     txn.open_table(tables::LICENCES)?;
     txn.open_table(tables::LICENCE_NAMES)?;
     create_catalogue_tables(txn)?;
+    create_naming_tables(txn)?;
     txn.open_table(tables::NODES)?;
     txn.open_table(tables::NODE_ADDRESSES)?;
     txn.open_table(tables::ACCESS_TOKENS)?;
@@ -344,6 +347,14 @@ pub(crate) fn write_marks(
     if let Some(row) = scrub {
         txn.open_table(STATE)?.insert(SCRUB, codec::encode(row)?.as_slice())?;
     }
+    Ok(())
+}
+
+/// Makes the tables that lead from a content to its datasets, which [`upgrade`] fills in stores
+/// that were made, or restored, without them.
+fn create_naming_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
+    txn.open_table(tables::NAMINGS)?;
+    txn.open_table(tables::LAYER_DATASETS)?;
     Ok(())
 }
 

@@ -76,6 +76,9 @@ mod compaction;
 // Contents that were found damaged.
 mod quarantine;
 
+// Uploads that go on where they stopped.
+mod resumable;
+
 // Looks at one content.
 mod inspection;
 
@@ -115,7 +118,7 @@ pub use archive::intake::IntakeKind;
 pub use archive::intake::read_archive;
 pub use archive::{Archive, ArchiveFormat, ArchiveLevel, PreparedArchive};
 pub use blobs::{Blob, BlobStream, StagedBlob};
-pub use bulk::FileSelection;
+pub use bulk::{ClaimedFile, FileSelection, MayRead, Presence};
 #[cfg(feature = "simulation")]
 pub use check::check_disk;
 pub use check::{CheckError, CheckProgress, CheckReport, Finding, Hit, Stopped, check_directory};
@@ -123,12 +126,13 @@ pub use engine::{Engine, EngineOptions, Health, Intake, Quarantined, Upload};
 pub use error::{IntakeError, MutationError, OpenError, ReadError, RecordKind, UniqueRule};
 pub use garbage::{Collected, CollectionProgress, Garbage};
 pub use index::file_page::{FilePage, ListedFile, PageRequest};
-pub use index::snapshot::Snapshot;
+pub use index::snapshot::{ContentSearch, Snapshot};
 #[cfg(feature = "simulation")]
 pub use index::upgrade::make_older;
 pub use model::change::SourceAfterMerge;
 pub use model::digest::DigestHasher;
 pub use quarantine::Fault;
+pub use resumable::{ResumableId, ResumablePart, ResumableState, ResumableTerms, WholeDigest};
 pub use scrub::{ScrubPass, ScrubState};
 pub use spool::{Spool, SpoolUpload, Spooled};
 pub use turns::{Turn, Turns};

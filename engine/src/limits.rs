@@ -293,6 +293,38 @@ pub const COMPACTION_PERIOD: Duration = Duration::from_secs(5);
 /// death is another request's, so more than a few mean that no actor of it can live.
 pub const ACTOR_ATTEMPTS_MAX: u32 = 16;
 
+/// Files, and layers with a file, that are looked at for one content before it counts as not
+/// readable: a few milliseconds. Only a content that is everywhere, and mostly where its seeker may
+/// not read, comes near; the empty one, as a rule.
+pub const NAMINGS_VISITED_MAX: usize = 4096;
+
+/// Headers of datasets that one search for contents remembers, some kilobytes each at most.
+pub const SEARCHED_DATASETS_MAX: usize = 10_000;
+
+/// Uploads that go on over restarts and are not done, of all users together: each has two open
+/// files.
+pub const RESUMABLE_UPLOADS_MAX: usize = 1024;
+
+/// The same of one user: more than anybody sends at a time.
+pub const RESUMABLE_PER_USER_MAX: usize = 256;
+
+/// Uploads that are remembered when they are done, for clients that missed the answer.
+pub const RESUMABLE_DONE_MAX: usize = 4096;
+
+/// How long a request waits for the one before it on the same upload to end, which is told to.
+pub const RESUMABLE_TAKE_OVER_MAX: Duration = Duration::from_secs(10);
+
+/// How long an upload that goes on is kept after its last bytes unless the configuration says
+/// otherwise: over a weekend.
+pub const RESUMABLE_EXPIRE_AFTER: Duration = Duration::from_hours(72);
+
+/// Bytes that all uploads which go on may announce together unless the configuration says
+/// otherwise; one user may have half of them, one file of the largest size.
+pub const RESUMABLE_BYTES: u64 = 2 << 40;
+
+/// How often uploads that came no further are looked for.
+pub const RESUMABLE_EXPIRED_EVERY: Duration = Duration::from_mins(1);
+
 /// Names of missing files that an error tells; whoever gave a million names reads no more.
 pub const MISSING_NAMES_TOLD_MAX: usize = 10;
 

@@ -9,6 +9,8 @@ pub mod catalogue;
 
 pub mod change;
 
+pub mod condition;
+
 mod change_kinds;
 
 pub mod dataset;
@@ -32,6 +34,7 @@ pub use catalogue::{
     Licence, Membership, NewLicence, NewNode, NewProject, NewTeam, NewUser, Node, PermissionLevel,
     Project, Team, User,
 };
+pub use condition::{FileCondition, Tags, UploadTerms, metadata_tag};
 pub use dataset::{Dataset, DatasetPatch, FileRecord, NewDataset, StoredFile};
 pub use digest::{Digest, DigestHasher};
 pub use filename::{Filename, FilenameError, RequestedFilename};

@@ -91,6 +91,8 @@ fn engine_options(config: &Config) -> anyhow::Result<EngineOptions> {
         archives_max: usize::try_from(config.archives)?,
         index_cache_bytes: usize::try_from(config.index_cache)?,
         scrub_bytes_per_second: config.scrub_rate,
+        resumable_expire_after: config.upload_expiry,
+        resumable_bytes: config.upload_bytes,
         ..EngineOptions::default()
     })
 }

@@ -192,6 +192,26 @@ pub static SETTINGS: &[Setting] = &[
                 its part of the window has passed.",
     },
     Setting {
+        key: "upload_expiry",
+        older_variable: None,
+        default: Some("3d"),
+        kind: Kind::Time {
+            min: Duration::from_secs(1),
+            max: Duration::from_hours(24 * 365),
+            place: |config| &mut config.upload_expiry,
+        },
+        about: "How long an upload that can be resumed is kept after its last bytes came; then \
+                what has come of it goes.",
+    },
+    Setting {
+        key: "upload_bytes",
+        older_variable: None,
+        default: Some("2 TiB"),
+        kind: Kind::Size { min: 1 << 20, max: 1 << 60, place: |config| &mut config.upload_bytes },
+        about: "Bytes that all unfinished uploads which can be resumed may announce together; one \
+                user may announce half of it.",
+    },
+    Setting {
         key: "shutdown.grace",
         older_variable: None,
         default: Some("30s"),
@@ -247,7 +267,9 @@ mod tests {
     use crate::BODY_BYTES_A_SECOND;
     use crate::auth::LoginBounds;
     use crate::config::Config;
-    use granary_engine::limits::{ARCHIVES_MAX, SCRUB_BYTES_PER_SECOND};
+    use granary_engine::limits::{
+        ARCHIVES_MAX, RESUMABLE_BYTES, RESUMABLE_EXPIRE_AFTER, SCRUB_BYTES_PER_SECOND,
+    };
 
     #[test]
     fn every_default_is_a_value_of_its_setting() {
@@ -267,6 +289,8 @@ mod tests {
         assert_eq!(config.login_failures_per_address, u64::from(per_address));
         assert_eq!(config.login_failure_window, window);
         assert_eq!(config.scrub_rate, SCRUB_BYTES_PER_SECOND);
+        assert_eq!(config.upload_bytes, RESUMABLE_BYTES);
+        assert_eq!(config.upload_expiry, RESUMABLE_EXPIRE_AFTER);
     }
 
     #[test]

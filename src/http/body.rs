@@ -8,9 +8,10 @@ use std::error::Error;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use bytes::BytesMut;
-use granary_engine::{Intake, IntakeKind, Turn, Upload};
+use granary_engine::{Intake, IntakeKind, ResumablePart, Turn, Upload};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use super::error::ApiError;
 use super::fields::Fields;
 use super::inflow::TooSlow;
+use super::integrity::{Digests, SharedBody};
 use super::limits::{BODY_BYTES_MAX, BODY_BYTES_SMALL, LARGE_BODY_TIME_MAX, REST_AFTER};
 use super::state::AppState;
 
@@ -67,6 +69,14 @@ impl Sink for Intake {
     async fn rest(&mut self) -> Result<(), ApiError> {
         Ok(Self::rest(self).await?)
     }
+}
+
+/// What became of a body that went into an upload which goes on.
+#[derive(Debug)]
+pub(crate) struct Poured {
+    pub(crate) part: ResumablePart,
+    /// Why not all of it came.
+    pub(crate) outcome: Result<(), ApiError>,
 }
 
 /// Waits for what comes next; while it does not, the sink rests now and then.
@@ -172,24 +182,92 @@ impl Incoming {
             .any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
     }
 
-    /// Pours the body into a sink as it arrives; a multipart form's one file is that file. Gives the
-    /// bytes that were poured.
-    ///
-    /// # Errors
-    /// The client went away, or the sink refused; then the sink is to be dropped.
-    pub(crate) async fn pour(self, sink: &mut impl Sink) -> Result<u64, ApiError> {
+    /// Kept as it comes, a coded content would be another than the one that was sent.
+    fn expect_uncoded(&self) -> Result<(), ApiError> {
         if self.is_coded() {
-            // Kept as it comes, the content would be another than the one that was sent.
             return Err(ApiError::bad_request(
                 "The only transfer coding that is understood is 'chunked'.",
             ));
         }
+        Ok(())
+    }
+
+    /// The headers that came before the body.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.0.headers()
+    }
+
+    /// Pours the body into a sink as it arrives; a multipart form's one file is that file. Digests
+    /// that the request tells of its body are compared with what came. Gives the bytes that were
+    /// poured.
+    ///
+    /// # Errors
+    /// The client went away, sent something else than its digests say, or the sink refused; then
+    /// the sink is to be dropped.
+    pub(crate) async fn pour(self, sink: &mut impl Sink) -> Result<u64, ApiError> {
+        self.expect_uncoded()?;
+        let digests = Digests::of(self.0.headers())?;
+        if digests.is_empty() {
+            return self.pour_unchecked(sink).await;
+        }
+        let (parts, body) = self.0.into_parts();
+        let mut body = SharedBody::new(body, digests);
+        let watched = Request::from_parts(parts, Body::new(body.clone()));
+        let poured = Self(watched).pour_unchecked(sink).await?;
+        // A form may end before its body does.
+        while let Some(frame) = awaited(sink, body.frame()).await? {
+            drop(frame.map_err(|error| cut_off(&error))?);
+        }
+        body.verify()?;
+        Ok(poured)
+    }
+
+    /// Pours the body into an upload that goes on: what has come of one that breaks off stays,
+    /// unless the request tells its digest.
+    ///
+    /// # Errors
+    /// Nothing is left to go on with; it is to be asked for again.
+    pub(crate) async fn pour_part(self, mut part: ResumablePart) -> Result<Poured, ApiError> {
+        let digests = self.expect_uncoded().and_then(|()| Digests::of_part(self.0.headers()));
+        let mut digests = match digests {
+            Ok(digests) => digests,
+            Err(error) => return Ok(Poured { part, outcome: Err(error) }),
+        };
+        let is_checked = !digests.is_empty();
+        let mut body = self.0.into_body();
+        let outcome = loop {
+            let frame = tokio::select! {
+                biased;
+                () = part.is_wanted() => break Err(ApiError::upload_taken_over()),
+                frame = body.frame() => frame,
+            };
+            let frame = match frame {
+                None => break digests.verify(),
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => break Err(cut_off(&error)),
+            };
+            if let Some(trailers) = frame.trailers_ref() {
+                if let Err(error) = digests.take_trailers(trailers) {
+                    break Err(error);
+                }
+            } else if let Ok(bytes) = frame.into_data() {
+                digests.update(&bytes);
+                part = part.write(bytes, is_checked).await?;
+            }
+        };
+        if is_checked && outcome.is_err() {
+            part.forget();
+        }
+        Ok(Poured { part, outcome })
+    }
+
+    async fn pour_unchecked(self, sink: &mut impl Sink) -> Result<u64, ApiError> {
         if self.is_multipart() {
             return pour_part(self.0, sink).await;
         }
         let (mut body, mut poured) = (self.0.into_body(), 0);
         while let Some(frame) = awaited(sink, body.frame()).await? {
-            // Trailers say nothing that we look at.
+            // Of trailers only digests are looked at, on their way here.
             if let Ok(bytes) = frame.map_err(|error| cut_off(&error))?.into_data() {
                 sink.take(&bytes).await?;
                 poured += length_of(&bytes);

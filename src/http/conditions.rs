@@ -7,6 +7,7 @@
 
 use axum::http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 use axum::http::{HeaderMap, HeaderName};
+use granary_engine::model::{FileCondition, Tags};
 
 /// A header as text.
 pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
@@ -28,6 +29,25 @@ pub(crate) fn wants_another(headers: &HeaderMap, etag: &str) -> bool {
 /// sent.
 pub(crate) fn range_applies(headers: &HeaderMap, etag: &str) -> bool {
     headers.get(IF_RANGE).is_none_or(|tag| tag.to_str().is_ok_and(|tag| is_the_same(tag, etag)))
+}
+
+/// What a request asks of a file that it changes: `If-Match` and `If-None-Match`.
+///
+/// Tags are digests in quotes; what is none is the tag of no state. `If-Match` wants strong ones.
+pub(crate) fn write_condition(headers: &HeaderMap) -> FileCondition {
+    let read = |name: &HeaderName, is_strong: bool| {
+        headers.contains_key(name).then(|| {
+            if tags(headers, name).any(|tag| tag == "*") {
+                return Tags::Any;
+            }
+            let named = tags(headers, name).filter_map(|tag| {
+                let tag = if is_strong { tag } else { weakened(tag) };
+                tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+            });
+            Tags::These(named.collect())
+        })
+    };
+    FileCondition { matches: read(&IF_MATCH, true), matches_none: read(&IF_NONE_MATCH, false) }
 }
 
 fn tags<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
@@ -72,6 +92,21 @@ mod tests {
         for (value, etag) in [("\"b\"", "\"a\""), ("W/\"a\"", "\"a\""), ("W/\"a\"", "W/\"a\"")] {
             assert!(wants_another(&with(IF_MATCH, value), etag), "{value}");
         }
+    }
+
+    #[test]
+    fn changes_ask_for_digests_and_nothing_else_is_the_tag_of_a_file() {
+        let digest = granary_engine::model::Digest::of(b"x");
+        let these = |digests: &[_]| Some(Tags::These(digests.to_vec()));
+        let quoted =
+            |before: &str| HeaderValue::try_from(format!("\"y\", {before}\"{digest}\"")).unwrap();
+        let with = |name, value| write_condition(&HeaderMap::from_iter([(name, value)]));
+        assert_eq!(with(IF_MATCH, quoted("")).matches, these(&[digest]));
+        assert_eq!(with(IF_MATCH, quoted("W/")).matches, these(&[]));
+        assert_eq!(with(IF_NONE_MATCH, quoted("W/")).matches_none, these(&[digest]));
+        let any = HeaderValue::from_static("\"y\", *");
+        assert_eq!(with(IF_NONE_MATCH, any).matches_none, Some(Tags::Any));
+        assert!(write_condition(&HeaderMap::new()).is_empty());
     }
 
     #[test]

@@ -13,6 +13,8 @@ use granary_engine::Blob;
 
 use super::conditions::{has_it_already, range_applies, text};
 use super::error::ApiError;
+use super::integrity::Wanted as WantedDigests;
+use super::limits::IN_MEMORY_BYTES_MAX;
 use super::outgoing::Outgoing;
 use super::range::{Wanted, wanted};
 use super::respond;
@@ -50,13 +52,25 @@ pub(crate) async fn respond(
     };
     let sent = range.end - range.start;
     let content_range = format!("bytes {}-{}/{length}", range.start, range.end.saturating_sub(1));
-    let body = match *method {
-        Method::HEAD => Body::empty(),
-        _ => outgoing.body(blob, range).await?,
+    let digests = WantedDigests::of(headers);
+    let is_whole = sent == length;
+    let in_memory = if digests.needs_bytes(is_whole) && length <= IN_MEMORY_BYTES_MAX {
+        outgoing.whole(blob).await?
+    } else {
+        None
+    };
+    let places = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+    let places = places.map(|(start, end)| start..end);
+    let body = match (method, &in_memory, &places) {
+        (&Method::HEAD, ..) => Body::empty(),
+        (_, Some(bytes), Some(places)) => Body::from(bytes.slice(places.clone())),
+        (..) => outgoing.body(blob, range).await?,
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let answer = response.headers_mut();
+    let sent_places = places.filter(|_| *method != Method::HEAD);
+    digests.tell(answer, &blob.digest(), in_memory.as_ref(), sent_places, is_whole)?;
     answer.insert(ETAG, etag_value);
     answer.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     answer.insert(CONTENT_LENGTH, sent.into());

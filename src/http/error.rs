@@ -15,8 +15,8 @@ use axum::http::header::{CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use granary_engine::ReadError;
 use granary_engine::model::Digest;
+use granary_engine::{MutationError, ReadError};
 
 use crate::auth::{TokenFault, TooManyFailures};
 
@@ -227,6 +227,49 @@ impl ApiError {
         )
     }
 
+    /// 412: the file is not in the state that the client names.
+    fn condition_failed(name: &str) -> Self {
+        let text = format!(
+            "'{name}' is not in the state that If-Match or If-None-Match asks for; nothing was \
+             changed. Look at what is there now."
+        );
+        Self::detail(StatusCode::PRECONDITION_FAILED, text)
+    }
+
+    /// 409: an upload goes on from elsewhere.
+    pub(crate) fn wrong_offset(sent: u64, offset: u64) -> Self {
+        Self::detail(
+            StatusCode::CONFLICT,
+            format!("Upload-Offset is {sent}, and the upload goes on at {offset}."),
+        )
+    }
+
+    /// 409: another request goes on with the upload.
+    pub(crate) fn upload_taken_over() -> Self {
+        Self::detail(
+            StatusCode::CONFLICT,
+            "Another request goes on with this upload; what came with this one counts.",
+        )
+    }
+
+    /// 412: a client of another version of tus.
+    pub(crate) fn other_tus_version() -> Self {
+        let text = "Tus-Resumable must be 1.0.0, the version that is spoken here.";
+        Self::detail(StatusCode::PRECONDITION_FAILED, text)
+            .with_header(HeaderName::from_static("tus-version"), HeaderValue::from_static("1.0.0"))
+    }
+
+    /// 409: contents that are not where the client may read them.
+    fn unknown_contents(names: &[String], count: u64) -> Self {
+        let shown: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        let text = format!(
+            "The contents of {} ({count} in all) are not in datasets that you may read: send their \
+             bytes. Nothing was added.",
+            shown.join(", ")
+        );
+        Self::detail(StatusCode::CONFLICT, text)
+    }
+
     /// 413: a body beyond its bound.
     pub(crate) fn body_too_large(limit: usize) -> Self {
         Self::detail(
@@ -308,6 +351,14 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(name, value);
         }
         response
+    }
+}
+
+/// What a client would be told of a refusal.
+pub(crate) fn refusal_text(refusal: MutationError) -> String {
+    match ApiError::from(refusal).0.body {
+        Shape::Detail(Detail { detail }) => detail,
+        Shape::Coded(_) | Shape::Token(_) | Shape::Fields(_) | Shape::Fault(_) => FAULT.to_owned(),
     }
 }
 

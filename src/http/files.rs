@@ -1,25 +1,28 @@
-//! The files of a dataset: add one, add many, get by name or handle, delete.
+//! The files of a dataset: add one, replace one, add many, get by name or handle, delete.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
 use granary_engine::Blob;
-use granary_engine::model::{DatasetId, Digest, FileRecord, RequestedFilename};
+use granary_engine::model::{DatasetId, Digest, FileRecord, RequestedFilename, UploadTerms};
 
 use super::body::Incoming;
+use super::conditions::write_condition;
 use super::content;
 use super::datasets::{Opened, open};
 use super::error::ApiError;
 use super::openapi::contents::Contents;
-use super::openapi::failures::{ContentBody, Guarded};
-use super::openapi::parameters::{Conditions, GuessType};
+use super::openapi::failures::{Conditional, ContentBody, Guarded};
+use super::openapi::parameters::{
+    BodyDigests, Conditions, GuessType, Replace, WantedDigests, WriteConditions,
+};
 use super::path;
 use super::query;
 use super::quotas;
 use super::respond::{Rows, json, spooled_after_change};
 use super::state::AppState;
 use super::wire::{Content, File, FileForm};
-use crate::permission::{Action, Principal};
+use crate::permission::{Action, Allowed, Principal};
 
 /// How often a file is looked up again when its content went between the look-up and the opening.
 const OPEN_ATTEMPTS: u32 = 3;
@@ -27,17 +30,22 @@ const OPEN_ATTEMPTS: u32 = 3;
 /// Adds a file; its content is the body, or the one file of a multipart form.
 ///
 /// The name is cleaned as a path is (`a/../b` is `b`); one with a slash at its end asks for a
-/// number (`sub/1`). A name that is in use is refused, whatever the content. For members of the
-/// owning team who may write, who may execute and come from a node, and administrators.
+/// number (`sub/1`). A name that is in use is refused, whatever the content. With
+/// `If-None-Match: *` the refusal is 412. For members of the owning team who may write, who may
+/// execute and come from a node, and administrators.
 #[utoipa::path(
     post,
     path = "/v1/datasets/{pk}/files/{filename}",
+    params(WriteConditions, BodyDigests),
     request_body(content(
         (Content = "application/data"),
         (Content = "application/octet-stream"),
         (FileForm = "multipart/form-data"),
     )),
-    responses((status = OK, description = "The file.", body = File<'_>), Guarded, ContentBody),
+    responses(
+        (status = OK, description = "The file.", body = File<'_>),
+        Guarded, ContentBody, Conditional,
+    ),
 )]
 pub(crate) async fn add_file(
     State(app): State<AppState>,
@@ -52,18 +60,84 @@ pub(crate) async fn add_file(
     RequestedFilename::parse(&filename).map_err(|reason| ApiError::bad_name(&filename, reason))?;
     quotas::expect_room(&snapshot, &dataset, incoming.length())?;
     drop(snapshot);
-    let engine = app.engine(&allowed);
+    let place = Place { uri: &uri, id, filename: &filename, replaces: false };
+    upload(&app, &allowed, place, incoming).await
+}
+
+/// Puts a file in the place of the one of its name, in one step; where there is none, adds it.
+///
+/// `replace=true` must be said: without it nothing is replaced, and POST adds files. The new file's
+/// metadata starts empty, as that of a file that was deleted and added again, since what was said of
+/// one content is not true of another; a content put in its own place changes nothing, so a request
+/// may be repeated. With `If-Match` only the content that the client knows is replaced. For the same
+/// as adding one file.
+#[utoipa::path(
+    put,
+    path = "/v1/datasets/{pk}/files/{filename}",
+    params(Replace, WriteConditions, BodyDigests),
+    request_body(content(
+        (Content = "application/data"),
+        (Content = "application/octet-stream"),
+        (FileForm = "multipart/form-data"),
+    )),
+    responses(
+        (status = OK, description = "The file.", body = File<'_>),
+        Guarded, ContentBody, Conditional,
+    ),
+)]
+pub(crate) async fn replace_file(
+    State(app): State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let id = path::dataset(&uri)?;
+    let Opened { allowed, snapshot, dataset } = open(&app, &principal, Action::ReplaceFile, id)?;
+    if query::boolean(&uri, "replace")? != Some(true) {
+        let text = "Must be true: PUT replaces a file of that name. POST adds one.";
+        return Err(query::wrong("replace", text));
+    }
+    let filename = path::name(&uri)?;
+    match RequestedFilename::parse(&filename) {
+        Ok(RequestedFilename::Named(_)) => {}
+        Ok(RequestedFilename::Numbered(_)) => {
+            return Err(ApiError::bad_name(&filename, "Must name a file to replace it"));
+        }
+        Err(reason) => return Err(ApiError::bad_name(&filename, reason)),
+    }
+    quotas::expect_room_to_replace(&snapshot, &dataset, &filename, incoming.length())?;
+    drop(snapshot);
+    let place = Place { uri: &uri, id, filename: &filename, replaces: true };
+    upload(&app, &allowed, place, incoming).await
+}
+
+/// Where an upload goes.
+struct Place<'a> {
+    uri: &'a Uri,
+    id: DatasetId,
+    filename: &'a str,
+    replaces: bool,
+}
+
+async fn upload(
+    app: &AppState,
+    allowed: &Allowed,
+    Place { uri, id, filename, replaces }: Place<'_>,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let engine = app.engine(allowed);
     engine.expect_room(id)?;
+    let terms = UploadTerms { replaces, condition: write_condition(incoming.headers()) };
     // Dropped before it is finished, the upload leaves nothing: so an interrupted body ends here.
     let mut upload = engine.begin_upload(incoming.length()).await?;
     let declared = incoming.declares_length();
     let poured = incoming.pour(&mut upload).await?;
-    if poured == 0 && !declared && app.refused_uploads().holds(&uri) {
+    if poured == 0 && !declared && app.refused_uploads().holds(uri) {
         return Err(ApiError::stream_read_before());
     }
     let content = upload.finish().await?;
-    let added = engine.add_file(id, &filename, content).await?;
-    json(StatusCode::OK, &File::from(&added))
+    let stored = engine.upload_file(id, filename, content, terms).await?;
+    json(StatusCode::OK, &File::from(&stored))
 }
 
 /// Adds the files of a zip, tar or tar.gz, all of them or nothing.
@@ -72,6 +146,7 @@ pub(crate) async fn add_file(
 #[utoipa::path(
     post,
     path = "/v1/datasets/{pk}/files-multi",
+    params(BodyDigests),
     request_body(content(
         (Content = "application/data"),
         (Content = "application/octet-stream"),
@@ -118,7 +193,7 @@ pub(crate) async fn add_files(
 #[utoipa::path(
     method(get, head),
     path = "/v1/datasets/{pk}/files/{filename}",
-    params(GuessType, Conditions),
+    params(GuessType, Conditions, WantedDigests),
     responses(Contents, Guarded)
 )]
 pub(crate) async fn get_file(
@@ -141,7 +216,7 @@ pub(crate) async fn get_file(
 #[utoipa::path(
     method(get, head),
     path = "/v1/datasets/{pk}/file-handles/{handle}",
-    params(GuessType, Conditions),
+    params(GuessType, Conditions, WantedDigests),
     responses(Contents, Guarded)
 )]
 pub(crate) async fn get_file_by_handle(
@@ -174,17 +249,20 @@ pub(crate) async fn get_file_by_handle(
 #[utoipa::path(
     delete,
     path = "/v1/datasets/{pk}/files/{filename}",
-    responses((status = OK, description = "What was there.", body = File<'_>), Guarded),
+    params(WriteConditions),
+    responses((status = OK, description = "What was there.", body = File<'_>), Guarded, Conditional),
 )]
 pub(crate) async fn delete_file(
     State(app): State<AppState>,
     principal: Principal,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::DeleteFile, id)?;
     let filename = path::name(&uri)?;
-    let removed = app.engine(&allowed).delete_file(id, &filename).await?;
+    let condition = write_condition(&headers);
+    let removed = app.engine(&allowed).delete_file_if(id, &filename, condition).await?;
     json(StatusCode::OK, &File::from(&removed))
 }
 

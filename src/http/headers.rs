@@ -37,15 +37,18 @@ const COME_ENCRYPTED: HeaderValue = HeaderValue::from_static("max-age=31536000")
 /// What pages of other origins may see of an answer, beside what they may of any.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "accept-ranges, allow, content-digest, content-disposition, content-range, etag, link, \
-     location, repr-digest, retry-after, x-request-id",
+     location, repr-digest, retry-after, tus-extension, tus-max-size, tus-resumable, tus-version, \
+     upload-expires, upload-length, upload-metadata, upload-offset, x-request-id",
 );
 
 const PREFLIGHT: [(HeaderName, &str); 3] = [
-    (ACCESS_CONTROL_ALLOW_METHODS, "DELETE, GET, OPTIONS, PATCH, POST, PUT"),
+    (ACCESS_CONTROL_ALLOW_METHODS, "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
     (
         ACCESS_CONTROL_ALLOW_HEADERS,
         "accept, authorization, content-digest, content-disposition, content-type, if-match, \
-         if-none-match, if-range, node-id, range, repr-digest, user-agent, x-requested-with",
+         if-none-match, if-range, node-id, range, repr-digest, tus-resumable, upload-length, \
+         upload-metadata, upload-offset, user-agent, want-content-digest, want-repr-digest, \
+         x-requested-with",
     ),
     (ACCESS_CONTROL_MAX_AGE, "86400"),
 ];

@@ -61,6 +61,14 @@ pub(crate) const REFUSED_UPLOADS_MAX: usize = 1024;
 /// after which its sender reads the refusal and tries again.
 pub(crate) const REFUSED_UPLOAD_TIME: Duration = Duration::from_hours(1);
 
+/// Bytes of a content up to which it is read whole before its answer begins, if the answer is to
+/// tell a digest that is not known ahead. Of a longer one only its BLAKE3 digest is told.
+pub(crate) const IN_MEMORY_BYTES_MAX: u64 = 1 << 20;
+
+/// Files of one request that asks for contents, or adds files by their handles. As many fit the
+/// bound of bodies; each costs some look-ups.
+pub(crate) const CLAIMED_FILES_MAX: usize = 100_000;
+
 /// Files on a page of a listing if the client does not say how many.
 pub(crate) const LISTED_FILES_DEFAULT: usize = 1000;
 

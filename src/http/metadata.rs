@@ -1,15 +1,18 @@
 //! The metadata of a dataset's files.
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::header::ETAG;
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::Response;
+use granary_engine::model::metadata_tag;
 
 use super::body::Incoming;
+use super::conditions::write_condition;
 use super::datasets::{Opened, open};
 use super::error::ApiError;
 use super::file_listing::{list_metadata, wants_page};
-use super::openapi::failures::{Growing, Guarded, JsonBody};
-use super::openapi::parameters::PageOfFiles;
+use super::openapi::failures::{Conditional, Growing, Guarded, JsonBody};
+use super::openapi::parameters::{PageOfFiles, WriteConditions};
 use super::path;
 use super::respond::{json, spooled};
 use super::state::AppState;
@@ -19,15 +22,19 @@ use crate::permission::{Action, Principal};
 
 /// Sets a file's metadata.
 ///
+/// With `If-Match` only if the metadata, or the file's content, has that tag; with
+/// `If-None-Match: *` only if none was set.
+///
 /// For members of the owning team who may write, who may execute and come from a node, and
 /// administrators.
 #[utoipa::path(
     post,
     path = "/v1/datasets/{pk}/metadata/{filename}",
+    params(WriteConditions),
     request_body = MetadataBody,
     responses(
         (status = OK, description = "The metadata.", body = Metadata<'_>),
-        Guarded, Growing, JsonBody,
+        Guarded, Growing, JsonBody, Conditional,
     ),
 )]
 pub(crate) async fn set_metadata(
@@ -39,9 +46,10 @@ pub(crate) async fn set_metadata(
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::SetMetadata, id)?;
     let filename = path::name(&uri)?;
+    let condition = write_condition(incoming.headers());
     let metadata = read_metadata(incoming.json(&app).await?.value)?;
     let engine = app.engine(&allowed);
-    engine.set_metadata(id, &filename, metadata.clone()).await?;
+    engine.set_metadata_if(id, &filename, metadata.clone(), condition).await?;
     json(StatusCode::OK, &Metadata { metadata: &metadata })
 }
 
@@ -51,7 +59,15 @@ pub(crate) async fn set_metadata(
 #[utoipa::path(
     get,
     path = "/v1/datasets/{pk}/metadata/{filename}",
-    responses((status = OK, description = "The metadata.", body = Metadata<'_>), Guarded),
+    responses(
+        (
+            status = OK,
+            description = "The metadata.",
+            body = Metadata<'_>,
+            headers(("ETag" = String, description = "Names this state of the metadata.")),
+        ),
+        Guarded,
+    ),
 )]
 pub(crate) async fn get_metadata(
     State(app): State<AppState>,
@@ -62,8 +78,15 @@ pub(crate) async fn get_metadata(
     let opened = open(&app, &principal, Action::GetMetadata, id)?;
     let filename = path::name(&uri)?;
     let metadata = opened.snapshot.metadata(&opened.dataset, &filename)?;
-    let metadata = metadata.ok_or_else(|| ApiError::no_file(&filename))?;
-    json(StatusCode::OK, &Metadata { metadata: &metadata })
+    let file = opened.snapshot.file(&opened.dataset, &filename)?;
+    let (Some(metadata), Some(file)) = (metadata, file) else {
+        return Err(ApiError::no_file(&filename));
+    };
+    let mut response = json(StatusCode::OK, &Metadata { metadata: &metadata })?;
+    let tag = format!("\"{}\"", metadata_tag(&file.digest, &metadata));
+    let tag = HeaderValue::try_from(tag).map_err(ApiError::internal)?;
+    response.headers_mut().insert(ETAG, tag);
+    Ok(response)
 }
 
 /// Gives the metadata of all files, or of a page of them.

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use bytes::BytesMut;
 use futures_util::stream;
 use granary_engine::limits::READ_LEAN_CHUNK_BYTES;
 use granary_engine::{Blob, BlobStream, ReadError};
@@ -15,6 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of one unit; a semaphore counts in `u32`.
 const UNIT_BYTES: usize = 1 << 10;
+
+/// The same, for lengths of contents.
+const UNIT_BYTES_WIDE: u64 = 1 << 10;
 
 /// The memory of all contents on their way out; clones are the same.
 #[derive(Debug, Clone)]
@@ -41,6 +45,21 @@ impl Outgoing {
             return Ok(Body::from(kept_with(first, share)));
         }
         Ok(body_of(first, chunks, share))
+    }
+
+    /// A whole content, checked; `None` where there is no memory for it.
+    pub(super) async fn whole(&self, blob: &Blob) -> Result<Option<Bytes>, ReadError> {
+        let units = blob.length().div_ceil(UNIT_BYTES_WIDE);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let Ok(share) = Arc::clone(&self.0).try_acquire_many_owned(units) else {
+            return Ok(None);
+        };
+        let mut chunks = blob.stream(0..blob.length());
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = chunks.next().await.transpose()? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Some(kept_with(bytes.freeze(), Some(share))))
     }
 
     fn chunks(&self, blob: &Blob, range: Range<u64>) -> (BlobStream, Share) {

@@ -85,3 +85,18 @@ pub(super) fn expect_room(
     let added = Usage { files: 1, bytes: length.unwrap_or_default() };
     Ok(snapshot.expect_room(dataset.project, added)?)
 }
+
+/// As [`expect_room`], for a body that may take the place of a file.
+pub(super) fn expect_room_to_replace(
+    snapshot: &Snapshot,
+    dataset: &Dataset,
+    filename: &str,
+    length: Option<u64>,
+) -> Result<(), ApiError> {
+    let length = length.unwrap_or_default();
+    let added = match snapshot.file(dataset, filename)? {
+        Some(before) => Usage { files: 0, bytes: length.saturating_sub(before.length) },
+        None => Usage { files: 1, bytes: length },
+    };
+    Ok(snapshot.expect_room(dataset.project, added)?)
+}

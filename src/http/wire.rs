@@ -12,6 +12,8 @@ pub(crate) mod bodies;
 
 pub(crate) mod catalogue;
 
+pub(crate) mod claims;
+
 pub(crate) mod datasets;
 
 pub(crate) mod files;
@@ -25,6 +27,8 @@ pub(crate) mod quotas;
 pub mod space;
 
 pub mod store;
+
+pub(crate) mod uploads;
 
 use std::fmt;
 

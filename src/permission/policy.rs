@@ -35,6 +35,11 @@ pub(crate) enum Action {
     DeleteFiles,
     SetManyMetadata,
     RenameFile,
+    CheckFiles,
+    AttachFiles,
+    ReplaceFile,
+    CreateUpload,
+    ResumeUpload,
 
     ListUsers,
     CreateUser,
@@ -164,7 +169,14 @@ pub(super) fn conditions(action: Action) -> &'static [Condition] {
         | Action::GetAllMetadata => &[Member(Read)],
         Action::HardDeleteDataset | Action::ReinstateDataset => &[],
         Action::ListFiles => &[Member(Read)],
-        Action::DeleteFiles | Action::SetManyMetadata | Action::RenameFile => CHANGERS,
+        Action::DeleteFiles
+        | Action::SetManyMetadata
+        | Action::RenameFile
+        | Action::CheckFiles
+        | Action::AttachFiles
+        | Action::ReplaceFile
+        | Action::CreateUpload
+        | Action::ResumeUpload => CHANGERS,
 
         Action::ListUsers | Action::CreateUser => &[],
         Action::RetrieveUser => &[Oneself],

@@ -48,3 +48,6 @@ mod soak;
 
 /// Killed again and again under load.
 mod kill;
+
+/// Killed in the middle of an upload that goes on.
+mod resumed;

@@ -29,6 +29,12 @@ const BODIES: &[(&str, &str, &str)] = &[
     ("POST", "/v1/datasets/{D}/files-delete", r#"{"names":["nothing"]}"#),
     ("POST", "/v1/datasets/{D}/files-rename", r#"{"from":"a","to":"FRESH"}"#),
     ("POST", "/v1/datasets/{D}/metadata-multi", r#"{"metadata":{"a":"x"}}"#),
+    ("POST", "/v1/datasets/{D}/files-check", CLAIMS),
+    ("POST", "/v1/datasets/{public}/files-check", CLAIMS),
+    ("POST", "/v1/datasets/{D}/files-attach", CLAIMS),
+    ("PUT", "/v1/datasets/{D}/files/..", "{}"),
+    ("POST", "/v1/datasets/{D}/uploads", "{}"),
+    ("PATCH", "/v1/datasets/{D}/uploads/nothing", "{}"),
     ("POST", "/v1/datasets/{D}/metadata/nothing", r#"{"metadata":"x"}"#),
     ("POST", "/v1/users/list", FILTER),
     ("POST", "/v1/users/create", USER),
@@ -70,6 +76,8 @@ const BODIES: &[(&str, &str, &str)] = &[
     ("PATCH", "/v1/nodes/{N}", NODE),
     ("PATCH", "/v1/nodes/{other node}", NODE),
 ];
+
+const CLAIMS: &str = r#"{"files":[{"filename":"FRESH","handle":"af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","size":0}]}"#;
 
 const DATASET: &str = r#"{"name":"set FRESH","description":"d","project":{P},"licence":1,"tags":"t","is_public":false}"#;
 
@@ -349,6 +357,8 @@ async fn unknown_keys_are_refused_where_bodies_are_strict() {
         ("/v1/datasets/{D}/files-delete", 400),
         ("/v1/datasets/{D}/files-rename", 400),
         ("/v1/datasets/{D}/metadata-multi", 400),
+        ("/v1/datasets/{D}/files-check", 400),
+        ("/v1/datasets/{D}/files-attach", 400),
         ("/v1/datasets/{D}/metadata/a", 400),
         ("/v1/teams/{T}/memberships", 400),
         ("/v1/licences/1/subdescriptors", 400),

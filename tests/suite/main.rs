@@ -25,6 +25,18 @@ mod backups;
 /// Many files in one change, and files under new names.
 mod bulk;
 
+/// Writers who do not know of each other.
+mod conditions;
+
+/// Digests of bodies and contents.
+mod integrity;
+
+/// What need not be sent.
+mod preflight;
+
+/// Uploads that go on where they stopped.
+mod uploads;
+
 /// Users, teams, projects, licences and nodes, as far as datasets need them.
 mod catalogue;
 

@@ -65,6 +65,14 @@ impl Server {
         Self { router, engine, directory, project, team }
     }
 
+    /// The same server, stopped in order and started again; its clients must be gone.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { router, engine, directory, .. } = self;
+        engine.shutdown().await;
+        drop((router, engine));
+        Self::over(new_store(&directory), directory)
+    }
+
     /// Somebody without a login.
     pub(crate) fn anonymous(&self) -> Client {
         Client { router: self.router.clone(), headers: Vec::new(), peer: None }

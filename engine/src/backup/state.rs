@@ -233,7 +233,7 @@ fn write_contents<W: Write>(
         let (digest, row) = row.map_err(IndexError::from)?;
         let row_digest = Digest(*digest.value());
         let BlobRow { place, length, crc32, count, .. } =
-            codec::decode(row.value()).map_err(IndexError::from)?;
+            BlobRow::decode(row.value()).map_err(IndexError::from)?;
         if count == 0 {
             continue;
         }

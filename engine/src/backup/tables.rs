@@ -142,11 +142,20 @@ pub(super) fn visit_tables<V: Visitor>(visitor: &mut V) -> Result<(), V::Error> 
     visitor.visit(tables::NUMBERS)
 }
 
-/// Tables that say where bytes lie, which a restore makes anew: contents, what is dead or damaged
-/// of them, and how far the index reaches into the journal.
+/// Tables that a restore makes anew: those that say where bytes lie (contents, what is dead or
+/// damaged of them, and how far the index reaches into the journal), and those that lead from
+/// contents to datasets, which the first opening fills.
 #[cfg(test)]
-pub(super) const MADE_ANEW: [&str; 6] =
-    ["blobs.v1", "dead_blobs.v1", "large_removals.v1", "quarantine.v1", "segments.v1", "state.v1"];
+pub(super) const MADE_ANEW: [&str; 8] = [
+    "blobs.v1",
+    "dead_blobs.v1",
+    "large_removals.v1",
+    "layer_datasets.v1",
+    "namings.v1",
+    "quarantine.v1",
+    "segments.v1",
+    "state.v1",
+];
 
 #[cfg(test)]
 mod tests {

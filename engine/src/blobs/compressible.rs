@@ -39,7 +39,7 @@ const COMPRESSED_MAGICS: &[(usize, &[u8])] = &[
 ];
 
 /// Whether compressing a content that begins like this is worth the time.
-pub(super) fn is_compressible(start: &[u8]) -> bool {
+pub(crate) fn is_compressible(start: &[u8]) -> bool {
     let sample = start.get(..COMPRESSIBLE_SAMPLE_BYTES).unwrap_or(start);
     let is_compressed = COMPRESSED_MAGICS.iter().any(|(offset, magic)| {
         let rest = sample.get(*offset..);

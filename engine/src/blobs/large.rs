@@ -20,7 +20,7 @@ pub(super) fn staging_path(id: LargeFileId) -> String {
 }
 
 /// Path of a large content.
-pub(super) fn blob_path(digest: &Digest, id: LargeFileId) -> String {
+pub(crate) fn blob_path(digest: &Digest, id: LargeFileId) -> String {
     format!("{BLOBS}/{digest}.{}", suffix(id))
 }
 
@@ -66,7 +66,7 @@ impl StagingFile {
         let file = disk.open(&path, OpenMode::CreateNew)?;
         Ok(Self {
             id,
-            name: OwnedName { disk: Arc::clone(disk), path: Some(path) },
+            name: OwnedName { disk: Arc::clone(disk), path: Some(path), back_to: None },
             file,
             digest: Box::default(),
             crc32: crc32fast::Hasher::new(),
@@ -117,6 +117,17 @@ pub(crate) struct PublishedFile {
 }
 
 impl PublishedFile {
+    /// A file that was given its name already, and goes back to its old one where it is not wanted.
+    pub(crate) fn renamed(
+        disk: &Arc<dyn Disk>,
+        digest: &Digest,
+        id: LargeFileId,
+        back_to: String,
+    ) -> Self {
+        let path = Some(blob_path(digest, id));
+        Self { id, name: OwnedName { disk: Arc::clone(disk), path, back_to: Some(back_to) } }
+    }
+
     /// What distinguishes the file from others of the same content.
     pub(crate) fn id(&self) -> LargeFileId {
         self.id
@@ -133,6 +144,8 @@ impl PublishedFile {
 struct OwnedName {
     disk: Arc<dyn Disk>,
     path: Option<String>,
+    /// The name that it gets instead.
+    back_to: Option<String>,
 }
 
 impl Drop for OwnedName {
@@ -140,6 +153,13 @@ impl Drop for OwnedName {
         let Some(path) = self.path.take() else {
             return;
         };
+        if let Some(back_to) = self.back_to.take() {
+            // A rename frees nothing, so it is not worth a thread.
+            if let Err(error) = self.disk.rename(&path, &back_to) {
+                tracing::warn!(path, %error, "cannot take a file back; the next start will");
+            }
+            return;
+        }
         let disk = Arc::clone(&self.disk);
         let remove = move || {
             if let Err(error) = remove_if_there(&*disk, &path) {

@@ -14,8 +14,9 @@ use bytes::Bytes;
 
 use crate::error::{MutationError, ReadError};
 use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_FIRST_BYTES};
-use crate::model::Digest;
 use crate::model::change::LargeFileId;
+use crate::model::{Digest, FileRecord};
+use crate::resumable::Arrived;
 
 use super::budget::{Budget, Share};
 use super::compressible::is_compressible;
@@ -55,6 +56,19 @@ pub(crate) enum StagedBody {
 }
 
 impl StagedBlob {
+    /// A content that a file of the store has, pinned before that file was looked up.
+    pub(crate) fn known(pin: Pin, record: &FileRecord) -> Self {
+        let FileRecord { digest, length, crc32, compressible, .. } = *record;
+        Self { digest, length, crc32, compressible, pin, body: StagedBody::Known, file: None }
+    }
+
+    /// A content that an upload brought which goes on over restarts: in a published file, or known.
+    pub(crate) fn resumed(pin: Pin, arrived: &Arrived, file: Option<PublishedFile>) -> Self {
+        let Arrived { digest, length, crc32, compressible } = *arrived;
+        let body = file.as_ref().map_or(StagedBody::Known, |file| StagedBody::Large(file.id()));
+        Self { digest, length, crc32, compressible, pin, body, file }
+    }
+
     /// Name of the content.
     pub fn digest(&self) -> Digest {
         self.digest

@@ -24,7 +24,7 @@ use crate::model::{DatasetId, Digest, Filename, StoredFile};
 use crate::spool::Spooled;
 
 pub(crate) use parts::Staged;
-use parts::{Part, expect_free_so_far};
+pub(super) use parts::{Part, expect_free_so_far};
 pub(crate) use tar::stage_tar;
 
 /// Adds the members of a zip archive.

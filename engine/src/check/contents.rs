@@ -71,7 +71,7 @@ pub(crate) fn contents_from(
             next = Some(*digest.value());
             break;
         }
-        let row: BlobRow = crate::codec::decode(row.value()).map_err(IndexError::from)?;
+        let row = BlobRow::decode(row.value()).map_err(IndexError::from)?;
         bytes = bytes.saturating_add(row.length);
         rows.push((Digest(*digest.value()), row));
     }

@@ -8,7 +8,6 @@ use super::Halt;
 use super::findings::Findings;
 use super::progress::CheckProgress;
 use super::tally::{PARTS, Tally, Told, part_of};
-use crate::codec;
 use crate::error::ReadError;
 use crate::index::apply::live_bytes_of;
 use crate::index::rows::{BlobRow, FileRow};
@@ -42,7 +41,7 @@ pub(super) fn check_counts(
     for entry in snapshot.table(tables::BLOBS)?.iter().map_err(IndexError::from)? {
         let (digest, row) = entry.map_err(IndexError::from)?;
         let digest = Digest(*digest.value());
-        let row: BlobRow = codec::decode(row.value()).map_err(IndexError::from)?;
+        let row = BlobRow::decode(row.value()).map_err(IndexError::from)?;
         tally.counted(&told_by(digest, &row), row.count);
         rows.total += 1;
         if rows.total.is_multiple_of(4096) {
@@ -125,7 +124,7 @@ fn compare_exactly(
         let (digest, row) = entry.map_err(IndexError::from)?;
         let digest = Digest(*digest.value());
         if now.binary_search(&part_of(&digest)).is_ok() {
-            let row = codec::decode(row.value()).map_err(IndexError::from)?;
+            let row = BlobRow::decode(row.value()).map_err(IndexError::from)?;
             both.entry(digest).or_default().row = Some(row);
         }
     }

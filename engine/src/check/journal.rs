@@ -8,7 +8,6 @@ use super::Halt;
 use super::counts::ContentRows;
 use super::findings::Findings;
 use super::progress::{CheckProgress, Stage};
-use crate::codec;
 use crate::error::ReadError;
 use crate::index::rows::BlobRow;
 use crate::index::{IndexError, tables};
@@ -50,7 +49,7 @@ fn confirmed(store: &Store, segment: SegmentId) -> Result<io::Result<u64>, ReadE
     let table = store.snapshot()?.table(tables::BLOBS)?;
     let is_at_its_place = |blob: &NewBlob| -> Result<bool, IndexError> {
         let Some(row) = table.get(blob.digest.as_bytes())? else { return Ok(false) };
-        let row: BlobRow = codec::decode(row.value())?;
+        let row = BlobRow::decode(row.value())?;
         Ok(row.place == blob.place && row.length == blob.length && row.crc32 == blob.crc32)
     };
     let (mut count, mut failure) = (0, None);

@@ -6,6 +6,7 @@ use super::Scope;
 use super::findings::Findings;
 use crate::blobs::{BLOBS, STAGING};
 use crate::error::ReadError;
+use crate::resumable::is_resumable_name;
 use crate::store::Store;
 
 /// Looks at the names in the directories. Beside a running store only what earlier starts left
@@ -34,7 +35,10 @@ pub(super) fn check_leftovers(
         ));
     }
     if scope.is_alone {
-        let staged = list(store, STAGING)?.len();
+        let mut staged = list(store, STAGING)?;
+        // Those of uploads that go on are not left over.
+        staged.retain(|name| !is_resumable_name(name));
+        let staged = staged.len();
         if staged > 0 {
             findings.note(format!(
                 "{staged} files in {STAGING} are left of interrupted uploads; the server removes \

@@ -9,7 +9,7 @@ use super::directory::check_disk;
 use super::*;
 use crate::codec;
 use crate::disk::{Disk, OpenMode, Reached, SimulatedDisk};
-use crate::index::rows::{BlobRow, FileRow, LayerRow};
+use crate::index::rows::{BlobRow, FileRow, LayerRow, NamedBlob};
 use crate::index::{Index, IndexError, tables};
 use crate::model::change::{BlobPlace, SegmentId};
 use crate::model::{
@@ -106,10 +106,10 @@ fn put<T: serde::Serialize>(
 
 fn edit_blob(txn: &WriteTransaction, digest: &Digest, change: impl FnOnce(&mut BlobRow)) {
     let mut table = txn.open_table(tables::BLOBS).unwrap();
-    let mut row: BlobRow =
-        codec::decode(table.get(digest.as_bytes()).unwrap().unwrap().value()).unwrap();
-    change(&mut row);
-    table.insert(digest.as_bytes(), codec::encode(&row).unwrap().as_slice()).unwrap();
+    let mut blob =
+        NamedBlob::decode(table.get(digest.as_bytes()).unwrap().unwrap().value()).unwrap();
+    change(&mut blob.row);
+    table.insert(digest.as_bytes(), blob.encode().unwrap().as_slice()).unwrap();
 }
 
 /// The digest of a small content, and that of the large one.

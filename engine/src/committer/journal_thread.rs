@@ -260,6 +260,8 @@ fn grows(change: &Change) -> bool {
     match change {
         Change::AddFiles { .. }
         | Change::SetMetadata { .. }
+        | Change::SetMetadataIf { .. }
+        | Change::ReplaceFile { .. }
         | Change::CreateDataset { .. }
         | Change::UpdateDataset { .. }
         | Change::CopyDataset { .. }

@@ -15,7 +15,7 @@ use super::message::{
     AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, Envelope, HardDeleteDataset,
     HoldDataset, Planned, PurgeDataset, ReinstateDataset, SetMetadata, UpdateDataset,
 };
-use super::plan::{NoPlan, View, plan_add_file};
+use super::plan::{NoPlan, View, plan_upload};
 use super::planner::Planner;
 use crate::committer::{Committer, Reply};
 use crate::error::MutationError;
@@ -87,17 +87,19 @@ impl Handler<Envelope<AddFile>> for DatasetActor {
             Err(refusal) => return ActorResponse::reply(Err(refusal)),
         };
         self.used = true;
-        match self.planner.plan(|view| plan_add_file(view, message.filename.clone())) {
-            Ok(filename) => {
-                ActorResponse::reply(self.planner.submit_added(filename, message.content, slot))
+        let planned =
+            self.planner.plan(|view| plan_upload(view, message.filename.clone(), &message.terms));
+        match planned {
+            Ok(planned) => {
+                ActorResponse::reply(self.planner.submit_upload(planned, message.content, slot))
             }
             Err(NoPlan::Refused(refusal)) => ActorResponse::reply(Err(refusal)),
             Err(NoPlan::TooLong) => {
-                let AddFile { filename, content } = message;
+                let AddFile { filename, content, terms } = message;
                 self.plan_standing_still(
                     ctx,
-                    |view| plan_add_file(view, filename),
-                    |planner, filename| planner.submit_added(filename, content, slot),
+                    move |view| plan_upload(view, filename, &terms),
+                    |planner, planned| planner.submit_upload(planned, content, slot),
                 )
             }
         }
@@ -141,9 +143,9 @@ impl Handler<Envelope<DeleteFile>> for DatasetActor {
     type Result = Planned<StoredFile>;
 
     fn handle(&mut self, envelope: Envelope<DeleteFile>, _: &mut Self::Context) -> Self::Result {
-        let (DeleteFile { filename }, slot) = opened(&envelope)?;
+        let (DeleteFile { filename, condition }, slot) = opened(&envelope)?;
         self.used = true;
-        self.planner.delete_file(&filename, slot)
+        self.planner.delete_file(&filename, &condition, slot)
     }
 }
 
@@ -151,9 +153,9 @@ impl Handler<Envelope<SetMetadata>> for DatasetActor {
     type Result = Planned<()>;
 
     fn handle(&mut self, envelope: Envelope<SetMetadata>, _: &mut Self::Context) -> Self::Result {
-        let (SetMetadata { filename, metadata }, slot) = opened(&envelope)?;
+        let (SetMetadata { filename, metadata, condition }, slot) = opened(&envelope)?;
         self.used = true;
-        self.planner.set_metadata(&filename, metadata, slot)
+        self.planner.set_metadata(&filename, metadata, condition, slot)
     }
 }
 

@@ -13,7 +13,9 @@ use crate::committer::Ticket;
 use crate::error::MutationError;
 use crate::in_flight::Slot;
 use crate::model::change::CopyTarget;
-use crate::model::{DatasetPatch, RequestedFilename, StoredFile, Timestamp};
+use crate::model::{
+    DatasetPatch, FileCondition, RequestedFilename, StoredFile, Timestamp, UploadTerms,
+};
 use crate::sync::Mutex;
 
 /// A message and its place in the dataset's queue.
@@ -56,17 +58,19 @@ pub(crate) trait Request: Send + 'static {
     type Planned: Send + 'static;
 }
 
-/// Adds one file; the ticket is redeemed once it is durable (I1).
+/// Adds one file, or puts it in another's place; the ticket is redeemed once it is durable (I1).
 #[derive(Debug)]
 pub(crate) struct AddFile {
     pub(crate) filename: RequestedFilename,
     pub(crate) content: StagedBlob,
+    pub(crate) terms: UploadTerms,
 }
 
 /// Removes one file; the ticket is redeemed once the removal is durable (I1).
 #[derive(Debug)]
 pub(crate) struct DeleteFile {
     pub(crate) filename: String,
+    pub(crate) condition: FileCondition,
 }
 
 /// Gives one file another name; the ticket is redeemed once that is durable (I1).
@@ -81,6 +85,7 @@ pub(crate) struct RenameFile {
 pub(crate) struct SetMetadata {
     pub(crate) filename: String,
     pub(crate) metadata: String,
+    pub(crate) condition: FileCondition,
 }
 
 /// Makes all metadata empty.

@@ -6,7 +6,7 @@ use super::overlay::{Left, Overlay};
 use crate::error::{MutationError, ReadError};
 use crate::index::file_tree::Below;
 use crate::limits::NUMBERS_TRIED_IN_ORDER;
-use crate::model::{DatasetId, Digest, Filename, RequestedFilename};
+use crate::model::{DatasetId, Digest, FileCondition, Filename, RequestedFilename, UploadTerms};
 
 /// What plans look at.
 #[derive(Debug)]
@@ -118,6 +118,44 @@ pub(crate) fn plan_add_file<C: Committed>(
     Ok(filename)
 }
 
+/// What an upload does under its name.
+#[derive(Debug)]
+pub(crate) enum PlannedUpload {
+    /// It is added.
+    Add(Filename),
+    /// It takes the place of a file with this content.
+    Replace { filename: Filename, expects: Digest },
+}
+
+/// What an upload that may replace a file, and may ask for something of it, does under its name.
+///
+/// # Errors
+/// As for [`plan_add_file`], or what it asks for does not hold.
+pub(crate) fn plan_upload<C: Committed>(
+    view: &View<'_, C>,
+    requested: RequestedFilename,
+    terms: &UploadTerms,
+) -> Result<PlannedUpload, NoPlan> {
+    if terms.is_plain() {
+        return plan_add_file(view, requested).map(PlannedUpload::Add);
+    }
+    let current = match &requested {
+        RequestedFilename::Named(filename) => view.file(filename.as_str())?,
+        RequestedFilename::Numbered(_) => None,
+    };
+    if !terms.condition.holds(current.as_ref()) {
+        let (RequestedFilename::Named(filename) | RequestedFilename::Numbered(filename)) =
+            requested;
+        return Err(MutationError::ConditionFailed { filename: filename.to_string() }.into());
+    }
+    match (requested, current) {
+        (RequestedFilename::Named(filename), Some(expects)) if terms.replaces => {
+            Ok(PlannedUpload::Replace { filename, expects })
+        }
+        (requested, _) => plan_add_file(view, requested).map(PlannedUpload::Add),
+    }
+}
+
 /// The next free number in a directory: the lowest if it is among the first few, otherwise one
 /// whose predecessor is in use, found in steps that double and then halve.
 fn plan_number<C: Committed>(view: &View<'_, C>, directory: &Filename) -> Result<Filename, NoPlan> {
@@ -145,6 +183,22 @@ fn plan_number<C: Committed>(view: &View<'_, C>, directory: &Filename) -> Result
         }
     }
     Ok(directory.numbered(free))
+}
+
+/// As [`plan_existing`], if a condition holds of the file.
+///
+/// # Errors
+/// There is no such file, or the condition does not hold.
+pub(crate) fn plan_existing_if<C: Committed>(
+    view: &View<'_, C>,
+    filename: &str,
+    condition: &FileCondition,
+) -> Result<(Filename, Digest), NoPlan> {
+    let (filename, digest) = plan_existing(view, filename)?;
+    if condition.holds(Some(&digest)) {
+        return Ok((filename, digest));
+    }
+    Err(MutationError::ConditionFailed { filename: filename.to_string() }.into())
 }
 
 /// The content that a change of an existing file expects.

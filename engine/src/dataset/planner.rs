@@ -7,14 +7,14 @@ use std::sync::Arc;
 use super::committed::CommittedFiles;
 use super::message::Planned;
 use super::overlay::{Left, Overlay};
-use super::plan::{NoPlan, PlannedRename, View, plan_existing};
+use super::plan::{NoPlan, PlannedRename, PlannedUpload, View, plan_existing_if};
 use crate::blobs::StagedBlob;
 use crate::committer::{Committer, Reply, Submission, Ticket};
 use crate::error::MutationError;
 use crate::in_flight::Slot;
 use crate::limits::PLAN_ROWS_MAX;
 use crate::model::change::{Change, NewFile};
-use crate::model::{DatasetId, Digest, FileRecord, Filename, StoredFile, Timestamp};
+use crate::model::{DatasetId, Digest, FileCondition, FileRecord, Filename, StoredFile, Timestamp};
 use crate::store::Store;
 
 /// What plans of one dataset stand on.
@@ -55,11 +55,12 @@ impl Planner {
     }
 
     /// The content that a change of an existing file expects; one look-up, whatever there is.
-    pub(super) fn plan_existing(
+    fn plan_existing(
         &mut self,
         name: &str,
+        condition: &FileCondition,
     ) -> Result<(Filename, Digest), MutationError> {
-        self.plan(|view| plan_existing(view, name)).map_err(|no_plan| match no_plan {
+        self.plan(|view| plan_existing_if(view, name, condition)).map_err(|no_plan| match no_plan {
             NoPlan::Refused(refusal) => refusal,
             NoPlan::TooLong => MutationError::Panicked,
         })
@@ -99,20 +100,25 @@ impl Planner {
     ) -> Planned<StoredFile> {
         let planned = self.plan(|view| super::plan::plan_add_file(view, requested));
         match planned {
-            Ok(filename) => self.submit_added(filename, content, slot),
+            Ok(filename) => self.submit_upload(PlannedUpload::Add(filename), content, slot),
             Err(NoPlan::Refused(refusal)) => Err(refusal),
             Err(NoPlan::TooLong) => Err(MutationError::Panicked),
         }
     }
 
-    /// Adds a file under a name that was planned.
-    pub(super) fn submit_added(
+    /// Does with a content what was planned.
+    pub(super) fn submit_upload(
         &mut self,
-        filename: Filename,
+        planned: PlannedUpload,
         content: StagedBlob,
         slot: Slot,
     ) -> Planned<StoredFile> {
         let digest = content.digest();
+        let dataset = self.dataset;
+        let (filename, expects) = match planned {
+            PlannedUpload::Add(filename) => (filename, None),
+            PlannedUpload::Replace { filename, expects } => (filename, Some(expects)),
+        };
         let record = FileRecord {
             digest,
             length: content.length(),
@@ -121,8 +127,11 @@ impl Planner {
             compressible: content.compressible(),
         };
         let file = StoredFile { filename: filename.clone(), digest };
-        let files = vec![NewFile { filename, record, metadata: String::new() }];
-        let change = Change::AddFiles { dataset: self.dataset, files };
+        let new = NewFile { filename, record, metadata: String::new() };
+        let change = match expects {
+            None => Change::AddFiles { dataset, files: vec![new] },
+            Some(expects) => Change::ReplaceFile { dataset, expects, file: new },
+        };
         let left = vec![(file.filename.clone(), Left::File(digest))];
         let planned = PlannedFileChange { left, change, contents: vec![content] };
         let ticket = self.submit_file_change(planned, slot)?;
@@ -145,8 +154,13 @@ impl Planner {
     }
 
     /// Plans and submits the removal of a file.
-    pub(crate) fn delete_file(&mut self, name: &str, slot: Slot) -> Planned<StoredFile> {
-        let (filename, digest) = self.plan_existing(name)?;
+    pub(crate) fn delete_file(
+        &mut self,
+        name: &str,
+        condition: &FileCondition,
+        slot: Slot,
+    ) -> Planned<StoredFile> {
+        let (filename, digest) = self.plan_existing(name, condition)?;
         let file = StoredFile { filename: filename.clone(), digest };
         let change = Change::DeleteFile { dataset: self.dataset, filename, expects: digest };
         let left = vec![(file.filename.clone(), Left::Absent)];
@@ -156,9 +170,23 @@ impl Planner {
     }
 
     /// Plans and submits new metadata of a file.
-    pub(super) fn set_metadata(&mut self, name: &str, metadata: String, slot: Slot) -> Planned<()> {
-        let (filename, expects) = self.plan_existing(name)?;
+    ///
+    /// What a condition asks of the metadata is looked at when the change is applied: what other
+    /// changes in flight leave of it is not known before.
+    pub(super) fn set_metadata(
+        &mut self,
+        name: &str,
+        metadata: String,
+        condition: FileCondition,
+        slot: Slot,
+    ) -> Planned<()> {
+        let (filename, expects) = self.plan_existing(name, &FileCondition::default())?;
         let dataset = self.dataset;
-        self.submit_intention(Change::SetMetadata { dataset, filename, expects, metadata }, slot)
+        let change = if condition.is_empty() {
+            Change::SetMetadata { dataset, filename, expects, metadata }
+        } else {
+            Change::SetMetadataIf { dataset, filename, expects, condition, metadata }
+        };
+        self.submit_intention(change, slot)
     }
 }

@@ -1,5 +1,5 @@
 //! What is done now and then beside the committer: sweeping what earlier starts left, compacting
-//! segments, writing what was remembered in memory.
+//! segments, writing what was remembered in memory, giving up uploads that came no further.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +11,10 @@ use std::time::Instant;
 use crate::committer::{Committer, Reply, Submission};
 use crate::compaction::{Compactor, Thrift};
 use crate::error::ReadError;
-use crate::limits::{COMPACTION_PERIOD, TOUCHES_WRITTEN_EVERY};
+use crate::limits::{COMPACTION_PERIOD, RESUMABLE_EXPIRED_EVERY, TOUCHES_WRITTEN_EVERY};
+use crate::model::Timestamp;
 use crate::model::change::{CatalogueChange, Change};
+use crate::resumable::Resumables;
 use crate::store::Store;
 
 /// The housekeeping thread.
@@ -29,6 +31,7 @@ impl Housekeeping {
         store: &Arc<Store>,
         committer: &Arc<Committer>,
         compactor: &Arc<Mutex<Compactor>>,
+        resumables: &Arc<Resumables>,
     ) -> io::Result<Self> {
         let (stopping, stopped) = channel();
         let is_stopping = Arc::new(AtomicBool::new(false));
@@ -36,6 +39,7 @@ impl Housekeeping {
             store: Arc::clone(store),
             committer: Arc::clone(committer),
             compactor: Arc::clone(compactor),
+            resumables: Arc::clone(resumables),
             is_stopping: Arc::clone(&is_stopping),
         };
         let builder = std::thread::Builder::new().name("granary-keeper".into());
@@ -62,14 +66,19 @@ struct Keeper {
     committer: Arc<Committer>,
     /// Busy while somebody who asked for the space compacts.
     compactor: Arc<Mutex<Compactor>>,
+    resumables: Arc<Resumables>,
     is_stopping: Arc<AtomicBool>,
 }
 
 impl Keeper {
     fn run(self, stopped: &Receiver<()>) {
         self.sweep();
-        let mut touches_written = Instant::now();
+        let (mut touches_written, mut expired) = (Instant::now(), Instant::now());
         while matches!(stopped.recv_timeout(COMPACTION_PERIOD), Err(RecvTimeoutError::Timeout)) {
+            if expired.elapsed() >= RESUMABLE_EXPIRED_EVERY {
+                self.resumables.expire(Timestamp::now());
+                expired = Instant::now();
+            }
             if self.committer.refusal().is_some() {
                 continue;
             }

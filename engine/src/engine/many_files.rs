@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use super::Engine;
 use super::mutations::expect_metadata_fits;
-use crate::bulk::{self, FileSelection};
+use crate::bulk::{self, ClaimedFile, FileSelection, MayRead, Presence};
 use crate::dataset::message::RenameFile;
-use crate::error::MutationError;
-use crate::model::{DatasetId, RequestedFilename, StoredFile};
+use crate::error::{IntakeError, MutationError, ReadError};
+use crate::index::snapshot::Snapshot;
+use crate::model::{Dataset, DatasetId, RequestedFilename, StoredFile};
 
 impl Engine {
     /// Gives a file, by its exact name, another name: one as the wire gives it, to which the rules
@@ -30,6 +31,39 @@ impl Engine {
         let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
         ticket.redeem().await?;
         Ok(file)
+    }
+
+    /// Says of files that somebody has whether the dataset has them and whether their contents
+    /// must be sent, in the state that `snapshot` shows. `may_read` says in which datasets the
+    /// caller may read. Blocks for some ten microseconds a file.
+    ///
+    /// # Errors
+    /// The index, or a right, cannot be read.
+    pub fn check_files(
+        &self,
+        snapshot: &Snapshot,
+        dataset: &Dataset,
+        files: &[ClaimedFile],
+        may_read: &MayRead,
+    ) -> Result<Vec<Presence>, ReadError> {
+        bulk::check_files(&self.inner.store, snapshot, dataset, files, may_read)
+    }
+
+    /// Adds files by the digests of their contents, which a dataset that `may_read` permits must
+    /// show, in one change (I6).
+    ///
+    /// # Errors
+    /// `ContentsUnknown` names those that must be sent, or what [`Engine::add_files`] refuses;
+    /// nothing was added.
+    pub async fn attach_files(
+        &self,
+        dataset: DatasetId,
+        files: Vec<ClaimedFile>,
+        may_read: MayRead,
+    ) -> Result<Vec<StoredFile>, IntakeError> {
+        let attach =
+            move |bulk| async move { bulk::attach_files(&bulk, dataset, files, may_read).await };
+        self.to_its_end(attach).await
     }
 
     /// Removes many files in one change (I6); tells how many.

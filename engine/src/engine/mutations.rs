@@ -20,7 +20,8 @@ use crate::limits::{
 };
 use crate::model::change::{Change, CopyTarget, SourceAfterMerge};
 use crate::model::{
-    Dataset, DatasetId, DatasetPatch, NewDataset, RequestedFilename, StoredFile, Timestamp, UserId,
+    Dataset, DatasetId, DatasetPatch, FileCondition, NewDataset, RequestedFilename, StoredFile,
+    Timestamp, UploadTerms, UserId,
 };
 use crate::spool::Spooled;
 use crate::store::Store;
@@ -128,10 +129,25 @@ impl Engine {
         filename: &str,
         content: StagedBlob,
     ) -> Result<StoredFile, MutationError> {
+        self.upload_file(dataset, filename, content, UploadTerms::default()).await
+    }
+
+    /// As [`Engine::add_file`]; the terms may let it take the place of a file of its name, whose
+    /// metadata then ends, and ask for something of that file.
+    ///
+    /// # Errors
+    /// `ConditionFailed`, and those of [`Engine::add_file`]; nothing was changed.
+    pub async fn upload_file(
+        &self,
+        dataset: DatasetId,
+        filename: &str,
+        content: StagedBlob,
+        terms: UploadTerms,
+    ) -> Result<StoredFile, MutationError> {
         let requested = RequestedFilename::parse(filename).map_err(|reason| {
             MutationError::BadFilename { filename: filename.to_owned(), reason }
         })?;
-        let message = AddFile { filename: requested, content };
+        let message = AddFile { filename: requested, content, terms };
         let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
         ticket.redeem().await?;
         Ok(file)
@@ -159,7 +175,20 @@ impl Engine {
         dataset: DatasetId,
         filename: &str,
     ) -> Result<StoredFile, MutationError> {
-        let message = DeleteFile { filename: filename.to_owned() };
+        self.delete_file_if(dataset, filename, FileCondition::default()).await
+    }
+
+    /// Removes a file by its exact name, if a condition holds of it.
+    ///
+    /// # Errors
+    /// `ConditionFailed`, and those of [`Engine::delete_file`]; nothing was removed.
+    pub async fn delete_file_if(
+        &self,
+        dataset: DatasetId,
+        filename: &str,
+        condition: FileCondition,
+    ) -> Result<StoredFile, MutationError> {
+        let message = DeleteFile { filename: filename.to_owned(), condition };
         let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
         ticket.redeem().await?;
         Ok(file)
@@ -175,8 +204,22 @@ impl Engine {
         filename: &str,
         metadata: String,
     ) -> Result<(), MutationError> {
+        self.set_metadata_if(dataset, filename, metadata, FileCondition::default()).await
+    }
+
+    /// Sets a file's metadata by its exact name, if a condition holds of what it is.
+    ///
+    /// # Errors
+    /// `ConditionFailed`, and those of [`Engine::set_metadata`]; nothing was set.
+    pub async fn set_metadata_if(
+        &self,
+        dataset: DatasetId,
+        filename: &str,
+        metadata: String,
+        condition: FileCondition,
+    ) -> Result<(), MutationError> {
         expect_metadata_fits(&metadata)?;
-        let message = SetMetadata { filename: filename.to_owned(), metadata };
+        let message = SetMetadata { filename: filename.to_owned(), metadata, condition };
         let ((), ticket) = self.inner.supervisor.ask(dataset, message).await?;
         ticket.redeem().await.map(drop)
     }

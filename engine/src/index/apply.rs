@@ -32,10 +32,10 @@ use std::collections::HashMap;
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
 
-use super::IndexError;
 use super::file_tree::FileTree;
 use super::rows::LayerRow;
 use super::tables;
+use super::{IndexError, namings};
 use crate::codec;
 use crate::error::MutationError;
 use crate::model::change::{Change, NewBlob, SegmentId};
@@ -110,6 +110,8 @@ pub(crate) struct Group<'txn> {
     datasets: Table<'txn, u64, Bytes>,
     layer_rows: Table<'txn, u64, Bytes>,
     headers: HashMap<DatasetId, Cached<Option<Dataset>>>,
+    /// Stacks as the group found them.
+    stacks_before: HashMap<DatasetId, Vec<StackEntry>>,
     layers: HashMap<LayerId, Cached<LayerRow>>,
     /// Change of each segment's live bytes.
     live_bytes: HashMap<SegmentId, i64>,
@@ -141,6 +143,7 @@ impl<'txn> Group<'txn> {
             datasets: txn.open_table(tables::DATASETS)?,
             layer_rows: txn.open_table(tables::LAYERS)?,
             headers: HashMap::new(),
+            stacks_before: HashMap::new(),
             layers: HashMap::new(),
             live_bytes: HashMap::new(),
             fresh: HashMap::new(),
@@ -220,6 +223,13 @@ impl<'txn> Group<'txn> {
             }
             Change::StageDeletions { set, files } => self.stage_deletions(*set, files),
             Change::StageMetadata { set, entries } => self.stage_metadata(*set, entries),
+            Change::ReplaceFile { dataset, expects, file } => {
+                self.replace_file(*dataset, expects, file)
+            }
+            Change::SetMetadataIf { dataset, filename, expects, condition, metadata } => {
+                self.expect_condition(*dataset, filename.as_str(), expects, condition)?;
+                self.set_metadata(*dataset, filename.as_str(), expects, metadata)
+            }
         }
     }
 
@@ -228,6 +238,9 @@ impl<'txn> Group<'txn> {
         self.settle_growth()?;
         for (id, header) in &self.headers {
             if header.dirty {
+                let before = self.stacks_before.get(id).map_or(&[][..], Vec::as_slice);
+                let after = header.value.as_ref().map_or(&[][..], |dataset| &dataset.stack);
+                namings::restack(self.txn, *id, before, after)?;
                 match &header.value {
                     Some(dataset) => {
                         self.datasets.insert(id.0, codec::encode(dataset)?.as_slice())?;
@@ -255,10 +268,13 @@ impl<'txn> Group<'txn> {
     /// A dataset's header as the changes so far left it.
     fn header(&mut self, id: DatasetId) -> Result<Dataset, Stop> {
         if !self.headers.contains_key(&id) {
-            let value = match self.datasets.get(id.0)? {
+            let value: Option<Dataset> = match self.datasets.get(id.0)? {
                 Some(row) => Some(codec::decode(row.value())?),
                 None => None,
             };
+            if let Some(dataset) = &value {
+                self.stacks_before.insert(id, dataset.stack.clone());
+            }
             self.headers.insert(id, Cached { value, dirty: false });
         }
         let header = self.headers.get(&id).and_then(|header| header.value.clone());

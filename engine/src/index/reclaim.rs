@@ -14,7 +14,7 @@ use crate::blobs::Pins;
 use crate::codec;
 use crate::limits::BACKGROUND_ROWS_MAX;
 use crate::model::change::{BlobPlace, LargeFileId, SegmentId};
-use crate::model::{Digest, Sequence};
+use crate::model::{Digest, LayerId, Sequence};
 
 /// What a step of [`reclaim_blobs`] did.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,7 @@ fn remove_dead(
 ) -> Result<bool, IndexError> {
     let mut blobs = txn.open_table(tables::BLOBS)?;
     let row: Option<BlobRow> = match blobs.get(digest.as_bytes())? {
-        Some(row) => Some(codec::decode(row.value())?),
+        Some(row) => Some(BlobRow::decode(row.value())?),
         None => None,
     };
     // One that lives again, or died again later, is not this entry's business.
@@ -140,7 +140,7 @@ fn drop_file_rows(
     for (name, row) in &rows {
         files.remove((layer, name.as_str()))?;
         if let FileRow::File(record) = row {
-            count_down(txn, &mut blobs, &record.digest, applied)?;
+            count_down(txn, &mut blobs, &record.digest, (LayerId(layer), name), applied)?;
         }
     }
     Ok(rows.len())

@@ -67,6 +67,57 @@ pub(crate) struct BlobRow {
     pub(crate) died: Sequence,
 }
 
+impl BlobRow {
+    /// Decodes the row of a content and leaves out what it says of a file.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        match codec::split_version(bytes)? {
+            (NAMED_VERSION, rest) => codec::decode_front(rest),
+            (_, _) => codec::decode(bytes),
+        }
+    }
+}
+
+/// Version of a content's row that says which file names it; version 1 does not.
+const NAMED_VERSION: u8 = 2;
+
+/// A row of a file that names a content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Naming {
+    pub(crate) layer: LayerId,
+    pub(crate) name: String,
+}
+
+/// A content's row as it is stored: what is known of it, and one of the rows that name it. Others
+/// stand in a table of their own: most contents are named once, and so cost no row more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedBlob {
+    pub(crate) row: BlobRow,
+    /// There if the content is named at all, but for rows that were restored or written by earlier
+    /// versions and not yet completed by opening the store.
+    pub(crate) naming: Option<Naming>,
+}
+
+impl NamedBlob {
+    /// The stored bytes.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        match &self.naming {
+            Some(Naming { layer, name }) => {
+                codec::encode_as(NAMED_VERSION, &(&self.row, layer, name))
+            }
+            None => codec::encode(&self.row),
+        }
+    }
+
+    /// Reads stored bytes.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let (NAMED_VERSION, rest) = codec::split_version(bytes)? else {
+            return Ok(Self { row: codec::decode(bytes)?, naming: None });
+        };
+        let (row, layer, name) = codec::decode_rest(rest)?;
+        Ok(Self { row, naming: Some(Naming { layer, name }) })
+    }
+}
+
 /// A layer under construction that no stack names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SetRow {

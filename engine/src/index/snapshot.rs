@@ -22,8 +22,11 @@ use crate::touches::Touches;
 
 mod pages;
 
+mod readable;
+
 mod state;
 
+pub use readable::ContentSearch;
 pub(crate) use state::State;
 
 type Bytes = &'static [u8];
@@ -197,7 +200,7 @@ impl Snapshot {
     /// Where a content is, whether or not any row names it.
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<BlobRow>, IndexError> {
         let row = self.state.opened(&self.state.blobs)?.get(digest.as_bytes())?;
-        Ok(row.map(|row| codec::decode(row.value())).transpose()?)
+        Ok(row.map(|row| BlobRow::decode(row.value())).transpose()?)
     }
 
     /// Whether a large file is one that the index points at or will remove itself.

@@ -26,8 +26,19 @@ pub(crate) const FILES: Table<(u64, &str)> = Table::new("files.v1");
 /// the layer that holds the file's row.
 pub(crate) const METADATA: Table<(u64, &str)> = Table::new("metadata.v1");
 
-/// Digest to `BlobRow`; the one table with random keys, hence the costly one.
+/// Digest to `NamedBlob`; the one table with random keys, hence the costly one.
 pub(crate) const BLOBS: Table<&[u8; 32]> = Table::new("blobs.v1");
+
+/// `(digest, layer, filename)` for every row of a file that names a content, but for the one that
+/// stands in the content's own row. With both, whoever knows a digest finds its files. Made anew
+/// on opening where it is missing; backups leave it out.
+pub(crate) const NAMINGS: TableDefinition<'static, (&[u8; 32], u64, &str), ()> =
+    TableDefinition::new("namings.v1");
+
+/// `(layer, dataset)` for every layer of every dataset's stack. As [`NAMINGS`] it says nothing that
+/// other rows do not say.
+pub(crate) const LAYER_DATASETS: TableDefinition<'static, (u64, u64), ()> =
+    TableDefinition::new("layer_datasets.v1");
 
 /// `(sequence of death, digest)` of blobs that no row names, oldest first; a blob that came back
 /// to life keeps its entry until the background meets it.

@@ -10,7 +10,10 @@ use std::sync::Arc;
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
-use super::{Index, IndexError, create_catalogue_tables, holdings, subdescriptors, tables};
+use super::{
+    Index, IndexError, create_catalogue_tables, create_naming_tables, holdings, namings,
+    subdescriptors, tables,
+};
 use crate::codec;
 #[cfg(any(test, feature = "simulation"))]
 use crate::disk::{Disk, OpenMode};
@@ -20,8 +23,8 @@ use crate::error::ReadError;
 use crate::model::SubdescriptorKind;
 use crate::model::{Dataset, Licence, Project, Usage};
 
-/// Makes what an earlier version did not make. Visits all licences, projects and datasets, once in
-/// a store's life.
+/// Makes what an earlier version did not make. Visits all licences, projects and datasets, and the
+/// rows of all files, once in a store's life.
 pub(crate) fn upgrade(index: &Index) -> Result<(), IndexError> {
     if !has_table(index, tables::SUBDESCRIPTORS)? {
         // They were made together, so one of them tells of all.
@@ -41,6 +44,15 @@ pub(crate) fn upgrade(index: &Index) -> Result<(), IndexError> {
         index.apply(|txn| {
             txn.open_table(tables::TEAM_QUOTAS)?;
             fill_usage(txn)
+        })?;
+    }
+    if !has_table(index, tables::NAMINGS)? {
+        tracing::info!(
+            "looking at the rows of all files, once, for what an earlier version did not note"
+        );
+        index.apply(|txn| {
+            create_naming_tables(txn)?;
+            namings::fill(txn)
         })?;
     }
     Ok(())
@@ -111,6 +123,9 @@ pub fn make_older(disk: Arc<dyn Disk>) -> Result<(), ReadError> {
         txn.delete_table(tables::ACCESS_TOKENS)?;
         txn.delete_table(tables::TEAM_USAGE)?;
         txn.delete_table(tables::TEAM_QUOTAS)?;
+        txn.delete_table(tables::NAMINGS)?;
+        txn.delete_table(tables::LAYER_DATASETS)?;
+        namings::forget_all(txn)?;
         let mut numbers = txn.open_table(tables::NUMBERS)?;
         for kind in SubdescriptorKind::ALL {
             numbers.remove(kind.name())?;

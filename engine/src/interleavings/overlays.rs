@@ -12,7 +12,7 @@ use crate::committer::Ticket;
 use crate::dataset::planner::Planner;
 use crate::error::MutationError;
 use crate::in_flight::{InFlight, Slot};
-use crate::model::{Filename, RequestedFilename};
+use crate::model::{FileCondition, Filename, RequestedFilename};
 use crate::store::Store;
 
 /// What the planner's thread is asked to do, in the order of its channel.
@@ -33,7 +33,7 @@ fn serve(mut planner: Planner, store: &Arc<Store>, requests: &mpsc::Receiver<Req
                 let name = RequestedFilename::Named(Filename::exact(name).unwrap());
                 planner.add_file(name, content(store, bytes), slot)
             }
-            Asked::Delete(name) => planner.delete_file(name, slot),
+            Asked::Delete(name) => planner.delete_file(name, &FileCondition::default(), slot),
         };
         answer.send(outcome.map(|(_, ticket)| ticket)).unwrap();
     }

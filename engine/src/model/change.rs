@@ -7,9 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccessTokenId, DatasetId, DatasetPatch, Digest, FileRecord, Filename, LicenceId, LicencePatch,
-    NewAccessToken, NewDataset, NewLicence, NewNode, NewProject, NewTeam, NewUser, NodeId,
-    NodePatch, PermissionLevel, ProjectId, ProjectPatch, Quota, SetId, SubdescriptorEdit,
+    AccessTokenId, DatasetId, DatasetPatch, Digest, FileCondition, FileRecord, Filename, LicenceId,
+    LicencePatch, NewAccessToken, NewDataset, NewLicence, NewNode, NewProject, NewTeam, NewUser,
+    NodeId, NodePatch, PermissionLevel, ProjectId, ProjectPatch, Quota, SetId, SubdescriptorEdit,
     SubdescriptorKind, SubdescriptorRef, TeamId, TeamPatch, Timestamp, UserId, UserPatch,
 };
 
@@ -65,6 +65,18 @@ pub(crate) enum Change {
     StageDeletions { set: SetId, files: Vec<HiddenFile> },
     /// A part of a large set: metadata goes to a layer that nobody sees yet.
     StageMetadata { set: SetId, entries: Vec<FileMetadata> },
+    /// Puts a file in the place of the one of its name, which must hold this content. The same
+    /// content once more changes nothing.
+    ReplaceFile { dataset: DatasetId, expects: Digest, file: NewFile },
+    /// Sets the metadata of a file that must hold this content, if the condition holds of its
+    /// metadata.
+    SetMetadataIf {
+        dataset: DatasetId,
+        filename: Filename,
+        expects: Digest,
+        condition: FileCondition,
+        metadata: String,
+    },
 }
 
 impl Change {
@@ -82,9 +94,10 @@ impl Change {
             Self::SetManyMetadata { entries, .. } | Self::StageMetadata { entries, .. } => {
                 rows(entries.len())
             }
-            Self::RenameFile { .. } => 2,
+            Self::RenameFile { .. } | Self::ReplaceFile { .. } => 2,
             Self::DeleteFile { .. }
             | Self::SetMetadata { .. }
+            | Self::SetMetadataIf { .. }
             | Self::ClearDataset { .. }
             | Self::CreateDataset { .. }
             | Self::UpdateDataset { .. }

@@ -47,6 +47,8 @@ kinds!(
         PurgeDataset,
         StageDeletions,
         StageMetadata,
+        ReplaceFile,
+        SetMetadataIf,
     ]
 );
 

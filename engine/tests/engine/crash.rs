@@ -41,6 +41,21 @@ fn rename(set: u64, from: &str, to: &str) -> Op {
     Op::RenameFile { set, from: from.into(), to: to.into() }
 }
 
+fn replace(set: u64, name: &str, number: u64, length: usize) -> Op {
+    Op::Replace { set, name: name.into(), content: Content::numbered(number, length) }
+}
+
+fn describe_first(set: u64, name: &str, text: &str) -> Op {
+    Op::DescribeFirst { set, name: name.into(), text: text.into() }
+}
+
+fn attach(set: u64, members: &[(&str, u64, usize)]) -> Op {
+    let member = |&(name, number, length): &(&str, u64, usize)| {
+        (name.to_owned(), Content::numbered(number, length))
+    };
+    Op::Attach { set, members: members.iter().map(member).collect() }
+}
+
 fn copy(set: u64, new_name: Option<&str>, only: Option<&[&str]>) -> Op {
     let only = only.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
     Op::Copy { set, new_name: new_name.map(str::to_owned), only }
@@ -98,6 +113,13 @@ fn single_files() -> Vec<Act> {
         Act::Do(describe(1, "x", "comes along")),
         Act::Together(vec![rename(1, "x", "moved/x"), rename(1, "empty", "n/")]),
         Act::Do(describe_many(1, &["moved/x", "large"], "told at once")),
+        Act::Do(replace(1, "a", 14, 9000)),
+        Act::Together(vec![replace(1, "large", 15, LARGE), replace(1, "moved/x", 12, 70_000)]),
+        Act::Do(describe_first(1, "a", "only once")),
+        Act::Do(attach(1, &[("again/a", 14, 9000), ("again/large", 15, LARGE)])),
+        Act::Do(delete(1, "a")),
+        Act::Do(replace(1, "a", 16, 100)),
+        Act::Checkpoint,
         Act::Do(Op::DeleteMany { set: 1, names: vec!["a".into(), "large".into()] }),
         Act::Do(Op::DeleteBelow { set: 1, prefix: "d/".into() }),
     ]
@@ -125,6 +147,8 @@ fn whole_datasets() -> Vec<Act> {
         Act::Do(add(4, "c", 5, 40_000)),
         Act::Do(copy(1, Some("part"), Some(&["b", "nowhere"]))),
         Act::Do(merge(3, 1, SourceAfterMerge::Keep)),
+        Act::Do(attach(3, &[("own", 4, 50_000), ("b2", 2, 3000)])),
+        Act::Do(replace(3, "b", 6, 2000)),
         Act::Checkpoint,
         Act::Do(Op::Clear { set: 3 }),
         Act::Do(merge(2, 4, SourceAfterMerge::Destroy)),

@@ -7,9 +7,12 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use granary_engine::model::{
-    DatasetId, DatasetPatch, Digest, LicenceId, ProjectId, StoredFile, Timestamp,
+    DatasetId, DatasetPatch, Digest, FileCondition, LicenceId, ProjectId, StoredFile, Tags,
+    Timestamp, UploadTerms,
 };
-use granary_engine::{Engine, FileSelection, IntakeError, IntakeKind, MutationError, UniqueRule};
+use granary_engine::{
+    ClaimedFile, Engine, FileSelection, IntakeError, IntakeKind, MayRead, MutationError, UniqueRule,
+};
 
 use crate::records;
 use crate::reference::{Content, File, Op, Reference, Refusal, Set, Sets};
@@ -48,6 +51,8 @@ impl From<MutationError> for Outcome {
                 Self::Refused(Refusal::NameTaken)
             }
             MutationError::MergeIntoItself { .. } => Self::Refused(Refusal::MergeIntoItself),
+            MutationError::ConditionFailed { .. } => Self::Refused(Refusal::ConditionFailed),
+            MutationError::ContentsUnknown { .. } => Self::Refused(Refusal::ContentsUnknown),
             MutationError::OutcomeUnknown { .. } => Self::Unknown,
             other => Self::NotTaken(other),
         }
@@ -81,6 +86,26 @@ async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, Mu
         }
         Op::AddTar { set, members } => {
             taken(add_tar(engine, id(set), members).await, members.len())?;
+        }
+        Op::Replace { set, name, content: bytes } => {
+            let staged = content(engine, &bytes.0).await?;
+            let terms = UploadTerms { replaces: true, ..UploadTerms::default() };
+            engine.upload_file(id(set), name, staged, terms).await?;
+        }
+        Op::DescribeFirst { set, name, text } => {
+            let matches_none = Some(Tags::Any);
+            let condition = FileCondition { matches_none, ..FileCondition::default() };
+            engine.set_metadata_if(id(set), name, text.clone(), condition).await?;
+        }
+        Op::Attach { set, members } => {
+            let claim = |(name, content): &(String, Content)| ClaimedFile {
+                filename: name.clone(),
+                digest: Digest::of(&content.0),
+                length: content.0.len() as u64,
+            };
+            let claims = members.iter().map(claim).collect();
+            let everything: MayRead = Arc::new(|_, _| Ok(true));
+            taken(engine.attach_files(id(set), claims, everything).await, members.len())?;
         }
         Op::Record { number } => records::change(engine, *number).await?,
         Op::Delete { set, name } => drop(engine.delete_file(id(set), name).await?),

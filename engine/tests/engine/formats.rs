@@ -16,6 +16,7 @@
 //! | `foundation-stopped` | the same, stopped in order: all of it in the index |
 //! | `records-killed`, `records-stopped` | the version that made subdescriptors and belongings tables |
 //! | `records-backup` | that version: a backup of the same story |
+//! | `namings-killed`, `namings-stopped` | the version whose contents tell which files name them |
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -29,8 +30,14 @@ use tempfile::TempDir;
 
 use crate::support::{add, content, options, project, read, read_content};
 
-const STORES: [&str; 4] =
-    ["foundation-killed", "foundation-stopped", "records-killed", "records-stopped"];
+const STORES: [&str; 6] = [
+    "foundation-killed",
+    "foundation-stopped",
+    "records-killed",
+    "records-stopped",
+    "namings-killed",
+    "namings-stopped",
+];
 
 /// Bytes of the content that has a file of its own: zeros.
 const LARGE: usize = 1_048_577;

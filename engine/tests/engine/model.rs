@@ -81,12 +81,20 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(set, texts)| Op::DescribeMany { set, texts }),
         4 => (set(), name(), requested_name())
             .prop_map(|(set, from, to)| Op::RenameFile { set, from, to }),
+        5 => (set(), name(), content())
+            .prop_map(|(set, name, content)| Op::Replace { set, name, content }),
+        2 => (set(), name(), text())
+            .prop_map(|(set, name, text)| Op::DescribeFirst { set, name, text }),
+        5 => (set(), name(), content())
+            .prop_map(|(set, name, content)| Op::Attach { set, members: vec![(name, content)] }),
     ]
 }
 
-/// What several clients may do at once; destroying and reinstating a project are two changes.
+/// What several clients may do at once; destroying and reinstating a project are two changes, and
+/// what is attached is looked for before the change is made.
 fn clients() -> impl Strategy<Value = Step> {
-    let op = op().prop_filter("one change", |op| !matches!(op, Op::DestroyAll));
+    let is_one = |op: &Op| !matches!(op, Op::DestroyAll | Op::Attach { .. });
+    let op = op().prop_filter("one change", is_one);
     prop::collection::vec(op, 2..5).prop_map(Step::Clients)
 }
 

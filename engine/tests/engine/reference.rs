@@ -124,6 +124,23 @@ pub enum Op {
         from: String,
         to: String,
     },
+    /// Puts a file in the place of the one of its name, if there is one.
+    Replace {
+        set: u64,
+        name: String,
+        content: Content,
+    },
+    /// Sets the metadata of a file that has none.
+    DescribeFirst {
+        set: u64,
+        name: String,
+        text: String,
+    },
+    /// Adds files by the digests of their contents, which must be those of files somewhere.
+    Attach {
+        set: u64,
+        members: Vec<(String, Content)>,
+    },
     /// One of the row of changes in `records`, all those before it having been made.
     Record {
         number: usize,
@@ -147,6 +164,8 @@ pub enum Refusal {
     RenameToItself,
     DuplicateFilename,
     Moved,
+    ConditionFailed,
+    ContentsUnknown,
 }
 
 /// The model.
@@ -247,6 +266,36 @@ impl Reference {
                 set.files.insert(name, file);
             }
             Op::AddZip { set, members } | Op::AddTar { set, members } => {
+                self.set(*set)?.add_all(members)?;
+            }
+            Op::Replace { set, name, content } => {
+                let set = self.set(*set)?;
+                if set.files.get(name).is_none_or(|file| file.content != *content) {
+                    if set.files.remove(name).is_none() {
+                        set.free_name(name)?;
+                    }
+                    let file = File { content: content.clone(), metadata: String::new() };
+                    set.files.insert(name.clone(), file);
+                }
+            }
+            Op::DescribeFirst { set, name, text } => {
+                let file = self.set(*set)?.file(name)?;
+                if !file.metadata.is_empty() {
+                    return Err(Refusal::ConditionFailed);
+                }
+                file.metadata.clone_from(text);
+            }
+            Op::Attach { set, members } => {
+                self.set(*set)?;
+                let files = || self.sets.values().flat_map(|set| set.files.values());
+                for (name, _) in members {
+                    self.sets[set].free_name(name)?;
+                }
+                for (_, content) in members {
+                    if !files().any(|file| file.content == *content) {
+                        return Err(Refusal::ContentsUnknown);
+                    }
+                }
                 self.set(*set)?.add_all(members)?;
             }
             Op::Delete { set, name } => {

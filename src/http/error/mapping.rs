@@ -3,9 +3,10 @@
 //! The matches have no wildcard, so that a new variant does not compile until it has a status.
 
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use granary_engine::{IntakeError, MutationError, ReadError, RecordKind, UniqueRule};
 
-use super::ApiError;
+use super::{ApiError, RETRY_AFTER_SECONDS};
 use crate::auth::PasswordError;
 use crate::permission::Denied;
 
@@ -36,6 +37,18 @@ impl From<MutationError> for ApiError {
             MutationError::FileNotFound { filename, .. } => Self::no_file(&filename),
             MutationError::FilesNotFound { filenames, count, .. } => {
                 Self::no_files(&filenames, count)
+            }
+            MutationError::ContentsUnknown { filenames, count } => {
+                Self::unknown_contents(&filenames, count)
+            }
+            MutationError::ConditionFailed { filename } => Self::condition_failed(&filename),
+            MutationError::UploadNotFound { .. } => Self::no_record("Upload"),
+            MutationError::TooManyUploads { .. } => {
+                Self::detail(StatusCode::TOO_MANY_REQUESTS, sentence(&error))
+                    .with_header(RETRY_AFTER, RETRY_AFTER_SECONDS)
+            }
+            MutationError::OtherDigest { .. } => {
+                Self::bad_request(format!("{} Nothing of it was kept.", sentence(&error)))
             }
             MutationError::DuplicateFilename { filename } => {
                 Self::bad_name(&filename, "Must be given only once")
@@ -212,10 +225,8 @@ fn sentence(error: &impl std::fmt::Display) -> String {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::header::RETRY_AFTER;
     use axum::response::IntoResponse as _;
 
-    use super::super::RETRY_AFTER_SECONDS;
     use super::*;
 
     #[test]

@@ -15,9 +15,12 @@ pub(crate) struct Contents;
 
 impl IntoResponses for Contents {
     fn responses() -> Responses {
+        let digest = || header(Type::String, "If `Want-Repr-Digest` asks: the whole's digest.");
         let whole = with_content(answer("The content."))
+            .header("Repr-Digest", digest())
             .header("Accept-Ranges", header(Type::String, "Always `bytes`."));
         let part = with_content(answer("The range of the content that was asked for."))
+            .header("Repr-Digest", digest())
             .header("Content-Range", header(Type::String, "`bytes FIRST-LAST/LENGTH`."));
         let known = answer("The client has the content already.");
         let mut responses = set(&[OUTSIDE]);

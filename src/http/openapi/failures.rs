@@ -13,9 +13,9 @@ use utoipa::openapi::{ComponentsBuilder, Ref, RefOr, Response};
 use crate::http::error::{CodedDetail, Detail, Fault, FieldErrors, TokenMessage, TokenRefusal};
 
 use table::{
-    ALL, BAD_FIELDS, BAD_PARAMETERS, BAD_REQUEST, FAULT, FORBIDDEN, FULL, NOT_FOUND, TAKEN,
-    TOO_LARGE, TOO_MANY_FAILURES, TOO_SLOW, UNAUTHORIZED, UNAVAILABLE, UNKNOWN_PARAMETERS,
-    UNSUPPORTED,
+    ALL, BAD_FIELDS, BAD_PARAMETERS, BAD_REQUEST, CONDITION_FAILED, FAULT, FORBIDDEN, FULL,
+    NOT_FOUND, TAKEN, TOO_LARGE, TOO_MANY, TOO_MANY_FAILURES, TOO_SLOW, UNAUTHORIZED, UNAVAILABLE,
+    UNKNOWN_CONTENTS, UNKNOWN_PARAMETERS, UNSUPPORTED, UPLOAD_CONFLICT,
 };
 pub(crate) use table::{Failure, NOT_ACCEPTABLE, OUTSIDE, OVERTAKEN};
 
@@ -132,6 +132,33 @@ pub(crate) struct KnownParameters;
 impl IntoResponses for KnownParameters {
     fn responses() -> Responses {
         set(&[UNKNOWN_PARAMETERS])
+    }
+}
+
+/// Of changes that ask for a state of what they change.
+pub(crate) struct Conditional;
+
+impl IntoResponses for Conditional {
+    fn responses() -> Responses {
+        set(&[CONDITION_FAILED])
+    }
+}
+
+/// Of files that are added without their bytes.
+pub(crate) struct UnknownContents;
+
+impl IntoResponses for UnknownContents {
+    fn responses() -> Responses {
+        set(&[UNKNOWN_CONTENTS])
+    }
+}
+
+/// Of uploads that go on where they stopped.
+pub(crate) struct UploadConflict;
+
+impl IntoResponses for UploadConflict {
+    fn responses() -> Responses {
+        set(&[UPLOAD_CONFLICT, UNSUPPORTED, TOO_MANY])
     }
 }
 

@@ -8,7 +8,7 @@ use utoipa::openapi::{ComponentsBuilder, Object, Ref, RefOr, Required, Type};
 use crate::http::limits::{LISTED_FILES_MAX, PAGE_ROWS_MAX};
 
 /// Parts of paths: the name in the path, its type, what it means, an example.
-const PARTS: [(&str, Type, &str, &str); 7] = [
+const PARTS: [(&str, Type, &str, &str); 8] = [
     ("pk", Type::Integer, "A primary key: digits. Anything else names nothing.", "1"),
     ("other", Type::Integer, "The primary key of the source dataset.", "2"),
     (
@@ -29,6 +29,12 @@ const PARTS: [(&str, Type, &str, &str); 7] = [
         Type::String,
         "The handle of a content: its BLAKE3 digest in lower-case hexadecimal digits.",
         "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",
+    ),
+    (
+        "upload",
+        Type::String,
+        "The name of an upload, from the `Location` of the answer that began it.",
+        "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
     ),
     ("asset", Type::String, "The name of a script or style sheet.", "start.js"),
 ];
@@ -205,6 +211,120 @@ impl IntoParams for ArchiveConditions {
         let mut conditions = Conditions::into_params(place);
         conditions.push(in_header("If-Match", says, "\"af1349b9\""));
         conditions
+    }
+}
+
+/// The headers by which a change asks for a state of what it changes.
+pub(crate) struct WriteConditions;
+
+impl IntoParams for WriteConditions {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let is = "Tags of states of which what is there must have one; `*` is any.";
+        let is_not =
+            "Tags of states of which what is there may have none; `*` wants nothing there.";
+        vec![in_header("If-Match", is, "\"af1349b9\""), in_header("If-None-Match", is_not, "*")]
+    }
+}
+
+/// The headers by which a client tells the digest of the body that it sends.
+pub(crate) struct BodyDigests;
+
+impl IntoParams for BodyDigests {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let says = "The body's digest (RFC 9530), checked before anything is stored: `sha-256`, or \
+                    `blake3`, which is in no registry. Others are passed over.";
+        let same = "As `Content-Digest`: no body is coded here.";
+        let example = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
+        vec![in_header("Content-Digest", says, example), in_header("Repr-Digest", same, example)]
+    }
+}
+
+/// The headers that begin an upload which goes on where it stopped.
+pub(crate) struct UploadHeaders;
+
+impl IntoParams for UploadHeaders {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let metadata = "Names, each with a value in base64, between commas: `filename`, and \
+                        `replace` with `true`. Others are passed over.";
+        vec![
+            tus_version(),
+            required(in_header("Upload-Length", "Bytes of the whole file.", "5000000000")),
+            required(in_header("Upload-Metadata", metadata, "filename aW1hZ2VzL2FsbC50YXI=")),
+        ]
+    }
+}
+
+/// The headers that go on with such an upload.
+pub(crate) struct PartHeaders;
+
+impl IntoParams for PartHeaders {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let says = "The byte that comes next.";
+        vec![tus_version(), required(in_header("Upload-Offset", says, "1048576"))]
+    }
+}
+
+fn tus_version() -> Parameter {
+    in_header("Tus-Resumable", "The version of tus; there is one.", "1.0.0")
+}
+
+fn required(mut parameter: Parameter) -> Parameter {
+    parameter.required = Required::True;
+    parameter
+}
+
+/// The digest that a whole file must have which comes in parts.
+pub(crate) struct WholeDigests;
+
+impl IntoParams for WholeDigests {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let says = "Digests of the whole file (RFC 9530), `sha-256` or `blake3`, checked when all \
+                    has come.";
+        let example = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
+        let part = "The digest of this body; if it is wrong, nothing of the body counts.";
+        vec![in_header("Repr-Digest", says, example), in_header("Content-Digest", part, example)]
+    }
+}
+
+/// The digest of a part.
+pub(crate) struct PartDigest;
+
+impl IntoParams for PartDigest {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let says =
+            "The digest of this body (RFC 9530); if it is wrong, nothing of the body counts.";
+        let example = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:";
+        vec![in_header("Content-Digest", says, example)]
+    }
+}
+
+/// The headers by which a client asks for the digest of what it gets.
+pub(crate) struct WantedDigests;
+
+impl IntoParams for WantedDigests {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let says = "Asks for `Repr-Digest` (RFC 9530), the digest of the whole content, and says by \
+                    numbers up to 10 which one is liked best: `blake3`, or `sha-256` of contents up \
+                    to 1 MiB.";
+        let sent = "The same for `Content-Digest`, of the bytes that are sent; of ranges of contents \
+                    up to 1 MiB only.";
+        vec![
+            in_header("Want-Repr-Digest", says, "sha-256=3, blake3=10"),
+            in_header("Want-Content-Digest", sent, "sha-256=10"),
+        ]
+    }
+}
+
+/// `?replace=true` of files that take another's place.
+pub(crate) struct Replace;
+
+impl IntoParams for Replace {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true]));
+        let says = "Must be `true`.";
+        let mut replace = in_query("replace", says, schema.build());
+        replace.required = Required::True;
+        vec![replace]
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::support::Server;
 
 /// The datasets' own document, in its order, and the actions beyond it.
-const DATASETS: [&str; 30] = [
+const DATASETS: [&str; 38] = [
     "POST /v1/datasets/list",
     "POST /v1/datasets/create",
     "GET /v1/datasets/{pk}",
@@ -30,10 +30,18 @@ const DATASETS: [&str; 30] = [
     "POST /v1/datasets/{pk}/files-delete",
     "POST /v1/datasets/{pk}/files-rename",
     "POST /v1/datasets/{pk}/metadata-multi",
+    "POST /v1/datasets/{pk}/files-check",
+    "POST /v1/datasets/{pk}/files-attach",
+    "PUT /v1/datasets/{pk}/files/{filename}",
+    "POST /v1/datasets/{pk}/uploads",
+    "GET /v1/datasets/{pk}/uploads/{upload}",
+    "PATCH /v1/datasets/{pk}/uploads/{upload}",
+    "DELETE /v1/datasets/{pk}/uploads/{upload}",
     "GET /v1/datasets/{pk}/archive.zip",
     "GET /v1/datasets/{pk}/archive.tar.gz",
     // Every GET answers HEAD; these have more to say of it.
     "HEAD /v1/datasets/{pk}/files/{filename}",
+    "HEAD /v1/datasets/{pk}/uploads/{upload}",
     "HEAD /v1/datasets/{pk}/file-handles/{handle}",
     "HEAD /v1/datasets/{pk}/archive.zip",
     "HEAD /v1/datasets/{pk}/archive.tar.gz",

@@ -13,15 +13,15 @@ use crate::model::{DatasetId, FileRecord, Filename, StoredFile, Timestamp};
 
 /// Files that one record may hold, and their contents.
 #[derive(Debug, Default)]
-pub(super) struct Part {
-    pub(super) stored: Vec<StoredFile>,
-    pub(super) files: Vec<NewFile>,
-    pub(super) contents: Vec<StagedBlob>,
+pub(in crate::bulk) struct Part {
+    pub(in crate::bulk) stored: Vec<StoredFile>,
+    pub(in crate::bulk) files: Vec<NewFile>,
+    pub(in crate::bulk) contents: Vec<StagedBlob>,
 }
 
 impl Part {
     /// Adds a file.
-    pub(super) fn push(&mut self, filename: Filename, content: StagedBlob) {
+    pub(in crate::bulk) fn push(&mut self, filename: Filename, content: StagedBlob) {
         let record = FileRecord {
             digest: content.digest(),
             length: content.length(),
@@ -35,7 +35,7 @@ impl Part {
     }
 
     /// The part as all there is.
-    pub(super) fn whole(self, room: Room) -> Staged {
+    pub(in crate::bulk) fn whole(self, room: Room) -> Staged {
         let place = Place::Whole { files: self.files, contents: self.contents };
         Staged { stored: self.stored, place, _room: room }
     }
@@ -60,7 +60,7 @@ enum Place {
 
 impl Staged {
     /// Files whose parts are in the journal.
-    pub(super) fn of_parts(stored: Vec<StoredFile>, set: LargeSet, room: Room) -> Self {
+    pub(in crate::bulk) fn of_parts(stored: Vec<StoredFile>, set: LargeSet, room: Room) -> Self {
         Self { stored, place: Place::Parts(set), _room: room }
     }
 
@@ -89,7 +89,7 @@ impl Staged {
 
 /// Whether all these names may be added as things stand, in short snapshots, so that who sends much
 /// for nothing hears of it early. The dataset may move meanwhile: it is asked again at the end.
-pub(super) fn expect_free_so_far(
+pub(in crate::bulk) fn expect_free_so_far(
     bulk: &Bulk,
     dataset: DatasetId,
     names: &[&Filename],

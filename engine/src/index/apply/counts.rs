@@ -5,46 +5,63 @@ use std::collections::HashMap;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::{Bytes, Group};
-use crate::codec;
-use crate::index::rows::BlobRow;
-use crate::index::{IndexError, tables};
+use crate::index::rows::{BlobRow, NamedBlob, Naming};
+use crate::index::{IndexError, namings, tables};
 use crate::model::change::{BlobPlace, NewBlob, Relocation, SegmentId};
-use crate::model::{Digest, Sequence};
+use crate::model::{Digest, LayerId, Sequence};
 
 impl Group<'_> {
-    pub(super) fn blob(&self, digest: &Digest) -> Result<Option<BlobRow>, IndexError> {
+    pub(super) fn blob(&self, digest: &Digest) -> Result<Option<NamedBlob>, IndexError> {
         let row = self.blobs.get(digest.as_bytes())?;
-        Ok(row.map(|row| codec::decode(row.value())).transpose()?)
+        Ok(row.map(|row| NamedBlob::decode(row.value())).transpose()?)
     }
 
-    pub(super) fn put_blob(&mut self, digest: &Digest, row: &BlobRow) -> Result<(), IndexError> {
-        self.blobs.insert(digest.as_bytes(), codec::encode(row)?.as_slice())?;
+    pub(super) fn put_blob(&mut self, digest: &Digest, blob: &NamedBlob) -> Result<(), IndexError> {
+        self.blobs.insert(digest.as_bytes(), blob.encode()?.as_slice())?;
         Ok(())
     }
 
-    /// One more row names the content (I4).
-    pub(super) fn count_up(&mut self, digest: &Digest) -> Result<(), IndexError> {
-        if let Some(mut row) = self.blob(digest)? {
-            row.count += 1;
-            return self.put_blob(digest, &row);
+    /// One more row, of this layer and name, names the content (I4).
+    pub(super) fn count_up(
+        &mut self,
+        digest: &Digest,
+        layer: LayerId,
+        name: &str,
+    ) -> Result<(), IndexError> {
+        if let Some(mut blob) = self.blob(digest)? {
+            blob.row.count += 1;
+            if blob.naming.is_some() {
+                namings::enter(self.txn, digest, layer, name)?;
+            } else {
+                blob.naming = Some(Naming { layer, name: name.to_owned() });
+            }
+            return self.put_blob(digest, &blob);
         }
         let Some(blob) = self.fresh.remove(digest) else {
             // I2 is broken: the journal named bytes that are nowhere.
             return Err(IndexError::Contradiction(format!("no bytes are known of {digest}")));
         };
-        self.insert_blob(&blob, 1)
+        self.insert_blob(&blob, Some(Naming { layer, name: name.to_owned() }))
     }
 
-    pub(super) fn insert_blob(&mut self, blob: &NewBlob, count: u64) -> Result<(), IndexError> {
+    /// Enters a content that comes, named by one row or none.
+    fn insert_blob(&mut self, blob: &NewBlob, naming: Option<Naming>) -> Result<(), IndexError> {
         let NewBlob { digest, length, crc32, place } = *blob;
         self.add_live_bytes(place, length, 1);
+        let count = u64::from(naming.is_some());
         let row = BlobRow { place, length, crc32, count, died: self.sequence };
-        self.put_blob(&digest, &row)
+        self.put_blob(&digest, &NamedBlob { row, naming })
     }
 
-    /// One row less names the content; at none it is dead from this change on.
-    pub(super) fn count_down(&mut self, digest: &Digest) -> Result<(), IndexError> {
-        count_down(self.txn, &mut self.blobs, digest, self.sequence)
+    /// One row less, that of this layer and name, names the content; at none it is dead from this
+    /// change on.
+    pub(super) fn count_down(
+        &mut self,
+        digest: &Digest,
+        layer: LayerId,
+        name: &str,
+    ) -> Result<(), IndexError> {
+        count_down(self.txn, &mut self.blobs, digest, (layer, name), self.sequence)
     }
 
     pub(super) fn add_live_bytes(&mut self, place: BlobPlace, length: u64, sign: i64) {
@@ -59,12 +76,12 @@ impl Group<'_> {
     pub(super) fn bury_fresh(&mut self) -> Result<(), IndexError> {
         for blob in std::mem::take(&mut self.fresh).into_values() {
             let Some(row) = self.blob(&blob.digest)? else {
-                self.insert_blob(&blob, 0)?;
+                self.insert_blob(&blob, None)?;
                 let mut dead = self.txn.open_table(tables::DEAD_BLOBS)?;
                 dead.insert((self.sequence.0, blob.digest.as_bytes()), ())?;
                 continue;
             };
-            if row.place != blob.place {
+            if row.row.place != blob.place {
                 self.replace(row, &blob)?;
             }
         }
@@ -72,15 +89,16 @@ impl Group<'_> {
     }
 
     /// Points a content's row at other bytes of the same content; the old ones are dead.
-    fn replace(&mut self, old: BlobRow, blob: &NewBlob) -> Result<(), IndexError> {
+    fn replace(&mut self, named: NamedBlob, blob: &NewBlob) -> Result<(), IndexError> {
         let NewBlob { digest, length, crc32, place } = *blob;
+        let NamedBlob { row: old, naming } = named;
         self.add_live_bytes(old.place, old.length, -1);
         self.add_live_bytes(place, length, 1);
         if let BlobPlace::Large(file) = old.place {
             let mut removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
             removals.insert((digest.as_bytes(), file.start, file.number), ())?;
         }
-        self.put_blob(&digest, &BlobRow { place, length, crc32, ..old })
+        self.put_blob(&digest, &NamedBlob { row: BlobRow { place, length, crc32, ..old }, naming })
     }
 
     /// Follows contents to the journal's head, where the index still points at the old place.
@@ -93,43 +111,54 @@ impl Group<'_> {
             let Some(blob) = blobs.iter().find(|blob| blob.digest == *digest) else {
                 continue;
             };
-            let Some(mut row) = self.blob(digest)? else {
+            let Some(mut named) = self.blob(digest)? else {
                 continue;
             };
+            let row = &mut named.row;
             if row.place == *from {
-                self.add_live_bytes(row.place, row.length, -1);
-                self.add_live_bytes(blob.place, row.length, 1);
-                row.place = blob.place;
-                self.put_blob(digest, &row)?;
+                let (length, before) = (row.length, std::mem::replace(&mut row.place, blob.place));
+                self.add_live_bytes(before, length, -1);
+                self.add_live_bytes(blob.place, length, 1);
+                self.put_blob(digest, &named)?;
             }
         }
         Ok(())
     }
 }
 
-/// One row less names the content; at none it is dead from `sequence` on (I4).
+/// One row less, that of this layer and name, names the content; at none it is dead from
+/// `sequence` on (I4).
 pub(crate) fn count_down(
     txn: &WriteTransaction,
     blobs: &mut Table<'_, &'static [u8; 32], Bytes>,
     digest: &Digest,
+    (layer, name): (LayerId, &str),
     sequence: Sequence,
 ) -> Result<(), IndexError> {
-    let row: Option<BlobRow> = match blobs.get(digest.as_bytes())? {
-        Some(row) => Some(codec::decode(row.value())?),
+    let blob: Option<NamedBlob> = match blobs.get(digest.as_bytes())? {
+        Some(row) => Some(NamedBlob::decode(row.value())?),
         None => None,
     };
-    let Some(mut row) = row.filter(|row| row.count > 0) else {
+    let Some(NamedBlob { mut row, naming }) = blob.filter(|blob| blob.row.count > 0) else {
         return Err(IndexError::Contradiction(format!(
             "{digest} is named by a row and not counted"
         )));
     };
     row.count -= 1;
+    let is_first = naming.as_ref().is_some_and(|first| first.layer == layer && first.name == name);
+    let naming = if is_first {
+        // With none left there is nothing to look for.
+        if row.count > 0 { namings::take_any(txn, digest)? } else { None }
+    } else {
+        namings::leave(txn, digest, layer, name)?;
+        naming
+    };
     if row.count == 0 {
         row.died = sequence;
         let mut dead = txn.open_table(tables::DEAD_BLOBS)?;
         dead.insert((sequence.0, digest.as_bytes()), ())?;
     }
-    blobs.insert(digest.as_bytes(), codec::encode(&row)?.as_slice())?;
+    blobs.insert(digest.as_bytes(), NamedBlob { row, naming }.encode()?.as_slice())?;
     Ok(())
 }
 

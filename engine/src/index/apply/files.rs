@@ -7,7 +7,7 @@ use crate::index::IndexError;
 use crate::index::rows::FileRow;
 use crate::limits::HIDDEN_ROWS_FEW;
 use crate::model::change::NewFile;
-use crate::model::{Dataset, DatasetId, Digest, FileRecord, LayerId, Usage};
+use crate::model::{Dataset, DatasetId, Digest, FileCondition, FileRecord, LayerId, Usage};
 
 /// Rows of a top layer at which the background looks whether deletions have hidden too much: it
 /// reads a few rows for that, however large the dataset is.
@@ -57,7 +57,7 @@ impl Group<'_> {
     /// Writes one file row, whose layer holds no file of that name, and counts its content.
     pub(super) fn put_file(&mut self, layer: LayerId, file: &NewFile) -> Result<(), IndexError> {
         let key = (layer.0, file.filename.as_str());
-        self.count_up(&file.record.digest)?;
+        self.count_up(&file.record.digest, layer, file.filename.as_str())?;
         let row = codec::encode(&FileRow::File(file.record))?;
         let replaced_tombstone = self.files.insert(key, row.as_slice())?.is_some();
         if !replaced_tombstone {
@@ -95,6 +95,46 @@ impl Group<'_> {
         Ok(Applied::Done)
     }
 
+    /// Puts a file in another's place. Its metadata starts empty, as that of any file does: what
+    /// was said of one content is not true of another.
+    pub(super) fn replace_file(
+        &mut self,
+        dataset: DatasetId,
+        expects: &Digest,
+        file: &NewFile,
+    ) -> Result<Applied, Stop> {
+        let mut header = self.header(dataset)?;
+        let name = file.filename.as_str();
+        let (depth, record) = self.expect_file(&header, name, expects)?;
+        // Whoever sends the same once more, since no answer came, undoes nothing.
+        if record.digest != file.record.digest {
+            let (old, new) = (record.length, file.record.length);
+            let added = Usage { files: 0, bytes: new.saturating_sub(old) };
+            self.expect_room(header.project, added)?;
+            self.remove_file(&mut header, name, depth, &record)?;
+            let header = self.put_files(header, std::slice::from_ref(file))?;
+            self.put_header(header);
+        }
+        Ok(Applied::Done)
+    }
+
+    /// Refuses a change of metadata that is for another state of it.
+    pub(super) fn expect_condition(
+        &mut self,
+        dataset: DatasetId,
+        name: &str,
+        expects: &Digest,
+        condition: &FileCondition,
+    ) -> Result<(), Stop> {
+        let header = self.header(dataset)?;
+        self.expect_file(&header, name, expects)?;
+        let metadata = self.tree(&header.stack).metadata(name)?.unwrap_or_default();
+        if condition.holds_of_metadata(expects, &metadata) {
+            return Ok(());
+        }
+        Err(MutationError::ConditionFailed { filename: name.to_owned() }.into())
+    }
+
     /// Takes a file that is there, `depth` layers below the top, out of rows and counts.
     pub(super) fn remove_file(
         &mut self,
@@ -109,7 +149,7 @@ impl Group<'_> {
         if depth == 0 {
             self.files.remove((top.0, name))?;
             self.layer_mut(top)?.rows -= 1;
-            self.count_down(&record.digest)?;
+            self.count_down(&record.digest, top, name)?;
         }
         if shows_through {
             self.put_tombstone(top, name)?;

@@ -49,7 +49,7 @@ impl<'txn> Group<'txn> {
         if let Some(row) = removed {
             self.layer_mut(layer)?.rows -= 1;
             if let FileRow::File(record) = row {
-                self.count_down(&record.digest)?;
+                self.count_down(&record.digest, layer, name)?;
             }
         }
         let described = self.metadata.remove((layer.0, name))?.is_some();
@@ -110,7 +110,7 @@ impl<'txn> Group<'txn> {
     ) -> Result<(), IndexError> {
         if let Some(row) = folding.row {
             if let FileRow::File(record) = row {
-                self.count_up(&record.digest)?;
+                self.count_up(&record.digest, layer, name)?;
             }
             self.files.insert((layer.0, name), codec::encode(&row)?.as_slice())?;
             self.layer_mut(layer)?.rows += 1;

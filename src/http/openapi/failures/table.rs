@@ -115,6 +115,47 @@ pub(crate) const OVERTAKEN: Failure = Failure {
     example: r#"{"detail": "The dataset's archive is not in the state that the request's conditions ask for; ask without them for the present one."}"#,
 };
 
+/// What files that are added without their bytes get.
+pub(crate) const UNKNOWN_CONTENTS: Failure = Failure {
+    status: "409",
+    name: "UnknownContents",
+    says: "Contents are in no dataset that the caller may read: their bytes must be sent.",
+    shapes: DETAIL,
+    header: None,
+    example: r#"{"detail": "The contents of 'images/cat.png' (1 in all) are not in datasets that you may read: send their bytes. Nothing was added."}"#,
+};
+
+/// What uploads get that go on elsewhere.
+pub(crate) const UPLOAD_CONFLICT: Failure = Failure {
+    status: "409",
+    name: "UploadConflict",
+    says: "The upload goes on at another byte, or another request goes on with it.",
+    shapes: DETAIL,
+    header: None,
+    example: r#"{"detail": "Upload-Offset is 0, and the upload goes on at 1048576."}"#,
+};
+
+/// What uploads get that are too many.
+pub(crate) const TOO_MANY: Failure = Failure {
+    status: "429",
+    name: "TooManyUploads",
+    says: "The user, or the server, has too many unfinished uploads, or too long ones.",
+    shapes: DETAIL,
+    header: Some(("Retry-After", Type::Integer, "Seconds after which to try again.")),
+    example: r#"{"detail": "You have 256 unfinished uploads of 10240 bytes, and 256 of 1099511627776 bytes are allowed; finish or delete some."}"#,
+};
+
+/// What changes get that are for another state of a file.
+pub(crate) const CONDITION_FAILED: Failure = Failure {
+    status: "412",
+    name: "ConditionFailed",
+    says: "The file is not in the state that `If-Match` or `If-None-Match` asks for; nothing was \
+           changed.",
+    shapes: DETAIL,
+    header: None,
+    example: r#"{"detail": "'images/cat.png' is not in the state that If-Match or If-None-Match asks for; nothing was changed. Look at what is there now."}"#,
+};
+
 pub(crate) const TOO_LARGE: Failure = Failure {
     status: "413",
     name: "TooLarge",
@@ -189,7 +230,7 @@ pub(crate) const FULL: Failure = Failure {
     example: r#"{"detail": "There is no space left on the disk of the data directory."}"#,
 };
 
-pub(crate) const ALL: [Failure; 18] = [
+pub(crate) const ALL: [Failure; 22] = [
     BAD_REQUEST,
     BAD_FIELDS,
     BAD_PARAMETERS,
@@ -200,6 +241,10 @@ pub(crate) const ALL: [Failure; 18] = [
     NOT_ACCEPTABLE,
     TOO_SLOW,
     OVERTAKEN,
+    UNKNOWN_CONTENTS,
+    UPLOAD_CONFLICT,
+    TOO_MANY,
+    CONDITION_FAILED,
     TOO_LARGE,
     UNSUPPORTED,
     OUTSIDE,

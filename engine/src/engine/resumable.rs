@@ -1,0 +1,181 @@
+//! Uploads that go on where they stopped: begun, gone on with, and made a file of.
+
+use super::Engine;
+use crate::blobs::{PublishedFile, StagedBlob, staging_error};
+use crate::error::MutationError;
+use crate::limits::INLINE_BYTES_MAX;
+use crate::model::{
+    DatasetId, Digest, Filename, RequestedFilename, StoredFile, UploadTerms, UserId,
+};
+use crate::resumable::{Arrived, ResumableId, ResumablePart, ResumableState, ResumableTerms};
+
+impl Engine {
+    /// Begins an upload that goes on over interruptions and restarts.
+    ///
+    /// # Durability
+    /// It is known after a crash when this returns.
+    ///
+    /// # Errors
+    /// It is too long, there are too many, or the disk is full or failed.
+    pub async fn begin_resumable(
+        &self,
+        terms: ResumableTerms,
+    ) -> Result<ResumableId, MutationError> {
+        if let Some(refusal) = self.inner.committer.refusal() {
+            return Err(refusal);
+        }
+        let filename = terms.filename.clone();
+        match RequestedFilename::parse(&filename) {
+            Ok(RequestedFilename::Named(_)) => {}
+            // The same upload completed twice would get two numbers.
+            Ok(RequestedFilename::Numbered(_)) => {
+                let reason = crate::model::FilenameError::Empty;
+                return Err(MutationError::BadFilename { filename, reason });
+            }
+            Err(reason) => return Err(MutationError::BadFilename { filename, reason }),
+        }
+        let resumables = std::sync::Arc::clone(&self.inner.resumables);
+        let begun = tokio::task::spawn_blocking(move || resumables.create(terms)).await;
+        begun.unwrap_or(Err(MutationError::Panicked))
+    }
+
+    /// Takes the right to go on with an upload, from whoever has it, and makes what it brought
+    /// durable.
+    ///
+    /// # Errors
+    /// `UploadNotFound` if this owner has none of that name for the dataset, `Busy` if another
+    /// request on it does not end, or the disk failed.
+    pub async fn resume(
+        &self,
+        id: ResumableId,
+        owner: UserId,
+        dataset: DatasetId,
+    ) -> Result<ResumablePart, MutationError> {
+        let part = self.inner.resumables.take_over(id, owner, dataset).await?;
+        let mut part = part.settle().await?;
+        part.writer.rewind();
+        Ok(part)
+    }
+
+    /// How far an upload is.
+    pub fn resumable_state(&self, part: &ResumablePart) -> ResumableState {
+        self.inner.resumables.state(part)
+    }
+
+    /// Puts off the time at which an upload expires.
+    pub fn touch_resumable(&self, part: &ResumablePart) {
+        self.inner.resumables.touch(part);
+    }
+
+    /// Gives an upload up and frees its space.
+    pub async fn remove_resumable(&self, part: ResumablePart) {
+        let resumables = std::sync::Arc::clone(&self.inner.resumables);
+        if tokio::task::spawn_blocking(move || resumables.remove(part)).await.is_err() {
+            tracing::error!("removing an upload panicked");
+        }
+    }
+
+    /// Makes a file of an upload of which all bytes have come; it runs to its end even if the
+    /// caller goes away. If the file is there with this very content, it is done: an earlier attempt
+    /// may have got so far and no further.
+    ///
+    /// # Errors
+    /// Those of [`Engine::upload_file`], or the disk's, after which the upload is still there and its
+    /// last byte is to be sent again; or `OtherDigest`, after which it is not.
+    pub async fn complete_resumable(
+        &self,
+        part: ResumablePart,
+    ) -> Result<(ResumablePart, StoredFile), MutationError> {
+        let engine = self.clone();
+        let completing = tokio::spawn(async move { engine.complete(part).await });
+        completing.await.unwrap_or(Err(MutationError::Panicked))
+    }
+
+    async fn complete(
+        &self,
+        part: ResumablePart,
+    ) -> Result<(ResumablePart, StoredFile), MutationError> {
+        let terms = std::sync::Arc::clone(part.writer.terms());
+        let filename =
+            Filename::exact(&terms.filename).or_else(|| {
+                match RequestedFilename::parse(&terms.filename) {
+                    Ok(RequestedFilename::Named(filename)) => Some(filename),
+                    Ok(RequestedFilename::Numbered(_)) | Err(_) => None,
+                }
+            });
+        let filename = filename.ok_or(MutationError::Panicked)?;
+        if let Some(digest) = part.writer.added() {
+            return Ok((part, StoredFile { filename, digest }));
+        }
+        let part = part.settle().await?;
+        let (part, arrived) = part.arrived().await?;
+        let arrived = match arrived {
+            Ok(arrived) => arrived,
+            Err(error) => {
+                if matches!(error, MutationError::OtherDigest { .. }) {
+                    self.remove_resumable(part).await;
+                }
+                return Err(error);
+            }
+        };
+        let digest = arrived.digest;
+        let (part, content) = self.staged(part, arrived).await?;
+        let upload = UploadTerms { replaces: terms.replaces, condition: terms.condition.clone() };
+        let stored = match self.upload_file(terms.dataset, &terms.filename, content, upload).await {
+            Err(MutationError::FilenameTaken { .. } | MutationError::ConditionFailed { .. })
+                if self.is_there(terms.dataset, &filename, digest)? =>
+            {
+                StoredFile { filename, digest }
+            }
+            outcome => outcome?,
+        };
+        let resumables = std::sync::Arc::clone(&self.inner.resumables);
+        let noted = tokio::task::spawn_blocking(move || {
+            let mut part = part;
+            resumables.note_added(&mut part, digest).map(|()| part)
+        });
+        let part = noted.await.unwrap_or(Err(MutationError::Panicked))?;
+        Ok((part, stored))
+    }
+
+    fn is_there(
+        &self,
+        dataset: DatasetId,
+        filename: &Filename,
+        digest: Digest,
+    ) -> Result<bool, MutationError> {
+        let snapshot = self.inner.store.snapshot()?;
+        let Some(header) = snapshot.dataset(dataset)? else { return Ok(false) };
+        let file = snapshot.file(&header, filename.as_str())?;
+        Ok(file.is_some_and(|record| record.digest == digest))
+    }
+
+    /// The content, pinned and where the journal wants it (I2, I3).
+    async fn staged(
+        &self,
+        part: ResumablePart,
+        arrived: Arrived,
+    ) -> Result<(ResumablePart, StagedBlob), MutationError> {
+        if arrived.length <= INLINE_BYTES_MAX {
+            let (part, bytes) =
+                part.blocking(|writer| writer.bytes().map_err(staging_error)).await?;
+            let mut upload = self.begin_upload(Some(arrived.length)).await?;
+            upload.write(&bytes?).await?;
+            return Ok((part, upload.finish().await?));
+        }
+        let store = std::sync::Arc::clone(&self.inner.store);
+        let publish = move |writer: &mut crate::resumable::Writer| {
+            let digest = arrived.digest;
+            let pin = store.blobs.pins().pin(digest);
+            if !pin.is_doomed() && store.knows(&digest)? {
+                return Ok(StagedBlob::resumed(pin, &arrived, None));
+            }
+            let id = store.blobs.next_id();
+            let back_to = writer.publish(id, digest).map_err(staging_error)?;
+            let file = PublishedFile::renamed(&store.disk, &digest, id, back_to);
+            Ok(StagedBlob::resumed(pin, &arrived, Some(file)))
+        };
+        let (part, staged) = part.blocking(publish).await?;
+        Ok((part, staged?))
+    }
+}

@@ -1,0 +1,199 @@
+//! Whether somebody may read a content somewhere, found from its digest alone.
+//!
+//! A content is readable to who may read a dataset that shows a file with it: a row that a
+//! deletion hides does not count, nor does a content that is kept until it is reclaimed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use redb::ReadOnlyTable;
+
+use super::Snapshot;
+use crate::error::ReadError;
+use crate::index::rows::NamedBlob;
+use crate::index::{IndexError, tables};
+use crate::limits::{NAMINGS_VISITED_MAX, SEARCHED_DATASETS_MAX};
+use crate::model::{Dataset, DatasetId, Digest, FileRecord, LayerId};
+
+type Namings = ReadOnlyTable<(&'static [u8; 32], u64, &'static str), ()>;
+type LayerDatasets = ReadOnlyTable<(u64, u64), ()>;
+
+/// Looks for contents in the datasets that somebody may read; remembers what it learned of
+/// datasets, for the next content.
+pub struct ContentSearch<'a> {
+    snapshot: &'a Snapshot,
+    blobs: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
+    namings: Namings,
+    layer_datasets: LayerDatasets,
+    may_read: Box<dyn FnMut(&Dataset) -> Result<bool, ReadError> + 'a>,
+    /// The datasets that were met; `None` for those that may not be read.
+    datasets: HashMap<DatasetId, Option<Arc<Dataset>>>,
+    /// Layer in which the last content was found: files that come together lie together.
+    last: Option<LayerId>,
+}
+
+impl std::fmt::Debug for ContentSearch<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ContentSearch").finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    /// Begins a search among the datasets, soft-deleted ones too, that `may_read` permits.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn search_contents<'a>(
+        &'a self,
+        may_read: impl FnMut(&Dataset) -> Result<bool, ReadError> + 'a,
+    ) -> Result<ContentSearch<'a>, ReadError> {
+        Ok(ContentSearch {
+            snapshot: self,
+            blobs: self.table(tables::BLOBS)?,
+            namings: self.table(tables::NAMINGS)?,
+            layer_datasets: self.table(tables::LAYER_DATASETS)?,
+            may_read: Box::new(may_read),
+            datasets: HashMap::new(),
+            last: None,
+        })
+    }
+}
+
+impl ContentSearch<'_> {
+    /// A file with this content that may be read. Gives up, as if there were none, after some
+    /// thousands of files and layers that may not be read.
+    ///
+    /// # Errors
+    /// The index, or a right, cannot be read.
+    pub fn find(&mut self, digest: &Digest) -> Result<Option<FileRecord>, ReadError> {
+        let row = self.blobs.get(digest.as_bytes()).map_err(IndexError::from)?;
+        let Some(row) = row else { return Ok(None) };
+        let NamedBlob { row, naming } = NamedBlob::decode(row.value()).map_err(IndexError::from)?;
+        if row.count == 0 {
+            return Ok(None);
+        }
+        if let Some(naming) = naming
+            && let Some(record) = self.shown(digest, naming.layer, &naming.name)?
+        {
+            self.last = Some(naming.layer);
+            return Ok(Some(record));
+        }
+        if row.count == 1 {
+            return Ok(None);
+        }
+        let mut visits_left = NAMINGS_VISITED_MAX;
+        if let Some(last) = self.last
+            && let Some(record) = self.find_within(digest, last, &mut visits_left)?
+        {
+            return Ok(Some(record));
+        }
+        self.find_anywhere(digest, &mut visits_left)
+    }
+
+    fn find_anywhere(
+        &mut self,
+        digest: &Digest,
+        visits_left: &mut usize,
+    ) -> Result<Option<FileRecord>, ReadError> {
+        let mut from = 0;
+        while *visits_left > 0 {
+            *visits_left -= 1;
+            let Some(layer) = self.next_layer(digest, from)? else { return Ok(None) };
+            if let Some(record) = self.find_within(digest, layer, visits_left)? {
+                self.last = Some(layer);
+                return Ok(Some(record));
+            }
+            from = layer.0.saturating_add(1);
+        }
+        Ok(None)
+    }
+
+    /// The first layer from this one on that has a file with the content.
+    fn next_layer(&self, digest: &Digest, from: u64) -> Result<Option<LayerId>, ReadError> {
+        let rest = self.namings.range((digest.as_bytes(), from, "")..).map_err(IndexError::from)?;
+        let Some(next) = rest.into_iter().next() else { return Ok(None) };
+        let (key, _) = next.map_err(IndexError::from)?;
+        let (found, layer, _) = key.value();
+        Ok((found == digest.as_bytes()).then_some(LayerId(layer)))
+    }
+
+    /// A file of a layer with this content that may be read.
+    fn find_within(
+        &mut self,
+        digest: &Digest,
+        layer: LayerId,
+        visits_left: &mut usize,
+    ) -> Result<Option<FileRecord>, ReadError> {
+        if !self.has_reader(layer)? {
+            return Ok(None);
+        }
+        let entries = self.namings.range_owned((digest.as_bytes(), layer.0, "")..);
+        for entry in entries.map_err(IndexError::from)? {
+            let (key, _) = entry.map_err(IndexError::from)?;
+            let (found, of, name) = key.value();
+            if (found, of) != (digest.as_bytes(), layer.0) || *visits_left == 0 {
+                break;
+            }
+            *visits_left -= 1;
+            if let Some(record) = self.shown(digest, layer, name)? {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The file of this name and layer, if a dataset that may be read shows it with this content.
+    fn shown(
+        &mut self,
+        digest: &Digest,
+        layer: LayerId,
+        name: &str,
+    ) -> Result<Option<FileRecord>, ReadError> {
+        for id in self.datasets_of(layer)? {
+            let Some(dataset) = self.readable(id?)? else { continue };
+            let file = self.snapshot.file(&dataset, name)?;
+            if let Some(record) = file.filter(|record| record.digest == *digest) {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether any dataset with this layer may be read.
+    fn has_reader(&mut self, layer: LayerId) -> Result<bool, ReadError> {
+        for id in self.datasets_of(layer)? {
+            if self.readable(id?)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The datasets with this layer in their stacks, as far as they are few.
+    fn datasets_of(
+        &self,
+        layer: LayerId,
+    ) -> Result<impl Iterator<Item = Result<DatasetId, ReadError>> + use<>, ReadError> {
+        let range = (layer.0, 0)..=(layer.0, u64::MAX);
+        let entries = self.layer_datasets.range_owned(range).map_err(IndexError::from)?;
+        Ok(entries.take(NAMINGS_VISITED_MAX).map(|entry| {
+            let (key, _) = entry.map_err(IndexError::from)?;
+            Ok(DatasetId(key.value().1))
+        }))
+    }
+
+    fn readable(&mut self, id: DatasetId) -> Result<Option<Arc<Dataset>>, ReadError> {
+        if let Some(known) = self.datasets.get(&id) {
+            return Ok(known.clone());
+        }
+        if self.datasets.len() >= SEARCHED_DATASETS_MAX {
+            self.datasets.clear();
+        }
+        let dataset = match self.snapshot.dataset(id)? {
+            Some(dataset) if (self.may_read)(&dataset)? => Some(Arc::new(dataset)),
+            Some(_) | None => None,
+        };
+        self.datasets.insert(id, dataset.clone());
+        Ok(dataset)
+    }
+}

@@ -1,0 +1,500 @@
+//! Uploads that go on where they stopped, whoever was interrupted: the client, the network, the
+//! server.
+//!
+//! What has arrived of one lies in a file of its own in `staging`, beside a file that says what it
+//! is and how far it is durable (`record.rs`). Only bytes that were synced, and that a synced record
+//! counts, are ever told to a client, so the offset that it hears is exact and true after a crash.
+//! Digests are taken while the bytes pass, and from the file again for what passed before a restart.
+//!
+//! | crash | on disk | what opening does |
+//! |---|---|---|
+//! | while one is made | parts of its files | removes them: its name was not told |
+//! | while bytes arrive | bytes beyond the last record | forgets them |
+//! | after a large one's file was renamed to `blobs`, before its file was added | a record that names that file; the index does not | renames it back |
+//! | after its file was added, before that was noted | a row with that file, or the bytes still here | notes it; or the client sends the last byte again, and finds the file there with that very content |
+//!
+//! The last byte of one is told to have arrived only when its file was added: a client that hears
+//! that all is there need not ask what became of it.
+
+mod record;
+
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedMutexGuard, watch};
+
+use crate::blobs::{BLOBS, STAGING, remove_if_there, staging_error};
+use crate::disk::Disk;
+use crate::error::MutationError;
+use crate::limits::{
+    FILE_BYTES_MAX, RESUMABLE_DONE_MAX, RESUMABLE_PER_USER_MAX, RESUMABLE_TAKE_OVER_MAX,
+    RESUMABLE_UPLOADS_MAX,
+};
+use crate::model::{DatasetId, Digest, FileCondition, Timestamp, UserId};
+use crate::store::Store;
+
+pub(crate) use writer::{Arrived, Writer};
+
+/// How the names of these files begin.
+const PREFIX: &str = "resumable-";
+
+/// Names one upload; drawn at random, so that none is used twice and none is guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ResumableId([u8; 16]);
+
+impl ResumableId {
+    fn draw() -> Result<Self, MutationError> {
+        let mut id = [0; 16];
+        let drawn = getrandom::fill(&mut id);
+        drawn.map_err(|error| staging_error(io::Error::other(error.to_string())))?;
+        Ok(Self(id))
+    }
+
+    fn state_path(self) -> String {
+        format!("{STAGING}/{PREFIX}{self}.state")
+    }
+
+    fn data_path(self) -> String {
+        format!("{STAGING}/{PREFIX}{self}.data")
+    }
+}
+
+impl fmt::Display for ResumableId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl FromStr for ResumableId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let id = u128::from_str_radix(text, 16).map_err(drop)?;
+        let id = Self(id.to_be_bytes());
+        if id.to_string() == text { Ok(id) } else { Err(()) }
+    }
+}
+
+/// Whether a name in `staging` is that of a file of an upload that goes on.
+pub(crate) fn is_resumable_name(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
+/// A digest that the whole content must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum WholeDigest {
+    Blake3(Digest),
+    Sha256([u8; 32]),
+}
+
+impl fmt::Display for WholeDigest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blake3(digest) => write!(formatter, "BLAKE3 {digest}"),
+            Self::Sha256(digest) => write!(formatter, "SHA-256 {}", Digest(*digest)),
+        }
+    }
+}
+
+/// What an upload is for, as its owner said when it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumableTerms {
+    /// Who may go on with it.
+    pub owner: UserId,
+    /// The dataset that gets the file.
+    pub dataset: DatasetId,
+    /// The file's name, as the wire gives it.
+    pub filename: String,
+    /// Bytes of the whole content.
+    pub length: u64,
+    /// Whether it may take the place of a file of its name.
+    pub replaces: bool,
+    /// What must hold of the file of its name when all has come.
+    pub condition: FileCondition,
+    /// Digests that the whole content must have.
+    pub digests: Vec<WholeDigest>,
+}
+
+/// How far an upload is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResumableState {
+    /// What it is for.
+    pub terms: Arc<ResumableTerms>,
+    /// Bytes that are durable; all of them only once the file was added.
+    pub offset: u64,
+    /// Digest of the content, once the file was added.
+    pub added: Option<Digest>,
+    /// When it is given up, unless more of it comes.
+    pub expires: Timestamp,
+}
+
+/// How long and how large uploads that go on may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResumableLimits {
+    pub(crate) expire_after: Duration,
+    /// Bytes of all of them, as they were announced; one user may have half of it.
+    pub(crate) bytes_max: u64,
+}
+
+/// An upload that goes on, for as long as this process knows it.
+#[derive(Debug)]
+struct Entry {
+    terms: Arc<ResumableTerms>,
+    writer: Arc<tokio::sync::Mutex<Writer>>,
+    /// How many want to go on with it: tells who does that its own connection may be dead.
+    waiting: watch::Sender<usize>,
+    /// When it last got somewhere.
+    touched: Mutex<Timestamp>,
+    /// Set when its file was added.
+    is_done: std::sync::atomic::AtomicBool,
+}
+
+/// All uploads that go on.
+#[derive(Debug)]
+pub(crate) struct Resumables {
+    store: Arc<Store>,
+    limits: ResumableLimits,
+    entries: Mutex<HashMap<ResumableId, Arc<Entry>>>,
+}
+
+/// The right to go on with an upload, until it is dropped.
+#[derive(Debug)]
+pub struct ResumablePart {
+    pub(crate) id: ResumableId,
+    pub(crate) writer: OwnedMutexGuard<Writer>,
+    waiting: watch::Receiver<usize>,
+}
+
+impl ResumablePart {
+    /// Bytes that have come.
+    pub fn offset(&self) -> u64 {
+        self.writer.written()
+    }
+
+    /// Bytes of the whole.
+    pub fn length(&self) -> u64 {
+        self.writer.terms().length
+    }
+
+    /// Returns when somebody else wants to go on with the same upload.
+    pub async fn is_wanted(&mut self) {
+        // Without an entry there is nobody to want it.
+        if self.waiting.wait_for(|waiting| *waiting > 0).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Takes the next bytes. `is_checked` says that more is to come before they may count.
+    ///
+    /// # Errors
+    /// There is no space for them, or they are too many; those before them stay.
+    ///
+    /// # Cancellation
+    /// What was written stays, and counts with the next sync.
+    pub async fn write(self, bytes: bytes::Bytes, is_checked: bool) -> Result<Self, MutationError> {
+        let (part, outcome) =
+            self.blocking(move |writer| writer.append(&bytes, is_checked)).await?;
+        outcome.map(|()| part)
+    }
+
+    /// Makes what has come durable, and counts it.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub async fn settle(self) -> Result<Self, MutationError> {
+        let (part, outcome) = self.blocking(Writer::settle).await?;
+        outcome.map(|()| part)
+    }
+
+    /// Forgets what has come since the last bytes that count.
+    pub fn forget(&mut self) {
+        self.writer.forget();
+    }
+
+    pub(crate) async fn blocking<T: Send + 'static>(
+        mut self,
+        step: impl FnOnce(&mut Writer) -> Result<T, MutationError> + Send + 'static,
+    ) -> Result<(Self, Result<T, MutationError>), MutationError> {
+        let done = tokio::task::spawn_blocking(move || {
+            let outcome = step(&mut self.writer);
+            (self, outcome)
+        });
+        done.await.map_err(|error| staging_error(io::Error::other(error)))
+    }
+
+    /// All of the content with its digests, once it is there. Reads what passed before a restart.
+    pub(crate) async fn arrived(
+        self,
+    ) -> Result<(Self, Result<Arrived, MutationError>), MutationError> {
+        self.blocking(Writer::arrived).await
+    }
+}
+
+impl Resumables {
+    /// Finds the uploads that an earlier process left. What is over, or was never told, goes.
+    pub(crate) fn open(store: Arc<Store>, limits: ResumableLimits) -> io::Result<Self> {
+        let resumables = Self { store, limits, entries: Mutex::default() };
+        let mut names = resumables.disk().list(STAGING)?;
+        names.retain(|name| is_resumable_name(name));
+        for name in &names {
+            let id = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".state"));
+            let Some(id) = id.and_then(|id| id.parse().ok()) else { continue };
+            match Writer::open(&resumables.store, id) {
+                Ok(Some(writer)) => drop(resumables.enter(id, writer)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%id, %error, "an upload cannot go on; it is given up");
+                }
+            }
+        }
+        // Files of no upload: of those just refused, and of those that were never told.
+        for name in names {
+            let id = name.strip_prefix(PREFIX).and_then(|name| name.split('.').next());
+            let id: Option<ResumableId> = id.and_then(|id| id.parse().ok());
+            if id.is_none_or(|id| !resumables.entries().contains_key(&id)) {
+                remove_if_there(&**resumables.disk(), &format!("{STAGING}/{name}"))?;
+            }
+        }
+        resumables.expire(Timestamp::now());
+        Ok(resumables)
+    }
+
+    fn disk(&self) -> &Arc<dyn Disk> {
+        &self.store.disk
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<ResumableId, Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, id: ResumableId, writer: Writer) -> Arc<Entry> {
+        let entry = Arc::new(Entry {
+            terms: Arc::clone(writer.terms()),
+            touched: Mutex::new(writer.touched()),
+            is_done: writer.added().is_some().into(),
+            writer: Arc::new(tokio::sync::Mutex::new(writer)),
+            waiting: watch::Sender::new(0),
+        });
+        self.entries().insert(id, Arc::clone(&entry));
+        entry
+    }
+
+    /// Begins an upload. Blocks.
+    ///
+    /// # Durability
+    /// It is known after a crash when this returns.
+    ///
+    /// # Errors
+    /// It is too long, there are too many, or the disk is full or failed.
+    pub(crate) fn create(&self, terms: ResumableTerms) -> Result<ResumableId, MutationError> {
+        if terms.length > FILE_BYTES_MAX {
+            let (actual, limit) = (terms.length, FILE_BYTES_MAX);
+            return Err(MutationError::TooLarge { what: "a file", actual, limit });
+        }
+        self.expire(Timestamp::now());
+        self.expect_place(&terms)?;
+        let id = ResumableId::draw()?;
+        let writer = Writer::create(self.disk(), id, terms).map_err(|error| {
+            self.remove_files(id);
+            staging_error(error)
+        })?;
+        self.enter(id, writer);
+        Ok(id)
+    }
+
+    /// Refuses one more upload where there are too many, of this owner or in all.
+    fn expect_place(&self, terms: &ResumableTerms) -> Result<(), MutationError> {
+        let (mut all, mut own) = ((0, 0u64), (0, 0u64));
+        for entry in self.entries().values().filter(|entry| !entry.is_done()) {
+            let length = entry.terms.length;
+            all = (all.0 + 1, all.1.saturating_add(length));
+            if entry.terms.owner == terms.owner {
+                own = (own.0 + 1, own.1.saturating_add(length));
+            }
+        }
+        let bytes_max = self.limits.bytes_max;
+        let own_max = bytes_max / 2;
+        let (of_all, of_own) =
+            (all.1.saturating_add(terms.length), own.1.saturating_add(terms.length));
+        if own.0 >= RESUMABLE_PER_USER_MAX || of_own > own_max {
+            let (count, bytes) = own;
+            return Err(MutationError::TooManyUploads {
+                whose: "you have",
+                count,
+                bytes,
+                count_max: RESUMABLE_PER_USER_MAX,
+                bytes_max: own_max,
+            });
+        }
+        if all.0 >= RESUMABLE_UPLOADS_MAX || of_all > bytes_max {
+            let (count, bytes) = all;
+            return Err(MutationError::TooManyUploads {
+                whose: "the server has",
+                count,
+                bytes,
+                count_max: RESUMABLE_UPLOADS_MAX,
+                bytes_max,
+            });
+        }
+        Ok(())
+    }
+
+    fn entry(&self, id: ResumableId, owner: UserId, dataset: DatasetId) -> Option<Arc<Entry>> {
+        let entry = self.entries().get(&id).map(Arc::clone)?;
+        let is_own = entry.terms.owner == owner && entry.terms.dataset == dataset;
+        is_own.then_some(entry)
+    }
+
+    /// Takes an upload over from whoever goes on with it: a client that asks again has lost its
+    /// last connection, which the server may not have heard of.
+    ///
+    /// # Errors
+    /// Nobody has it, or another request is busy with it and does not end.
+    pub(crate) async fn take_over(
+        &self,
+        id: ResumableId,
+        owner: UserId,
+        dataset: DatasetId,
+    ) -> Result<ResumablePart, MutationError> {
+        let not_found = || MutationError::UploadNotFound { id };
+        let entry = self.entry(id, owner, dataset).ok_or_else(not_found)?;
+        let locked = {
+            let _waiting = Waiting::of(&entry.waiting);
+            let lock = Arc::clone(&entry.writer).lock_owned();
+            tokio::time::timeout(RESUMABLE_TAKE_OVER_MAX, lock).await
+        };
+        let writer =
+            locked.map_err(|_elapsed| MutationError::Busy { what: "the upload", waiting: 1 })?;
+        // It may have ended, or expired, meanwhile.
+        self.entry(id, owner, dataset).ok_or_else(not_found)?;
+        Ok(ResumablePart { id, writer, waiting: entry.waiting.subscribe() })
+    }
+
+    /// How far an upload is that nobody else goes on with while the part lives.
+    pub(crate) fn state(&self, part: &ResumablePart) -> ResumableState {
+        let touched = self.entries().get(&part.id).map(|entry| entry.touched());
+        let touched = touched.unwrap_or_else(|| part.writer.touched());
+        ResumableState {
+            terms: Arc::clone(part.writer.terms()),
+            offset: part.writer.told(),
+            added: part.writer.added(),
+            expires: touched.after(self.limits.expire_after),
+        }
+    }
+
+    /// An upload got somewhere: it expires later.
+    pub(crate) fn touch(&self, part: &ResumablePart) {
+        if let Some(entry) = self.entries().get(&part.id) {
+            *entry.touched.lock().unwrap_or_else(PoisonError::into_inner) = Timestamp::now();
+        }
+    }
+
+    /// The upload's file was added; that is remembered until it expires.
+    ///
+    /// # Durability
+    /// It is remembered after a crash when this returns: what is told from then on counts all bytes.
+    pub(crate) fn note_added(
+        &self,
+        part: &mut ResumablePart,
+        digest: Digest,
+    ) -> Result<(), MutationError> {
+        part.writer.note_added(digest).map_err(staging_error)?;
+        if let Some(entry) = self.entries().get(&part.id) {
+            entry.is_done.store(true, std::sync::atomic::Ordering::Release);
+        }
+        self.forget_oldest_done();
+        Ok(())
+    }
+
+    /// Gives an upload up and frees its space.
+    pub(crate) fn remove(&self, part: ResumablePart) {
+        self.entries().remove(&part.id);
+        let id = part.id;
+        drop(part);
+        self.remove_files(id);
+    }
+
+    fn remove_files(&self, id: ResumableId) {
+        for path in [id.data_path(), id.state_path()] {
+            if let Err(error) = remove_if_there(&**self.disk(), &path) {
+                tracing::warn!(path, %error, "cannot remove an upload's file; the next start will");
+            }
+        }
+    }
+
+    /// Gives up what has come no further for too long. What somebody goes on with stays.
+    pub(crate) fn expire(&self, now: Timestamp) {
+        let mut expired = Vec::new();
+        self.entries().retain(|id, entry| {
+            let is_over = entry.touched().after(self.limits.expire_after) <= now;
+            let is_free = entry.writer.try_lock().is_ok();
+            let stays = !(is_over && is_free);
+            if !stays {
+                expired.push(*id);
+            }
+            stays
+        });
+        for id in expired {
+            tracing::info!(%id, "an upload has expired");
+            self.remove_files(id);
+        }
+    }
+
+    /// Bounds what is remembered of uploads that are done.
+    fn forget_oldest_done(&self) {
+        let mut done: Vec<(Timestamp, ResumableId)> = {
+            let entries = self.entries();
+            let done = entries.iter().filter(|(_, entry)| entry.is_done());
+            done.map(|(id, entry)| (entry.touched(), *id)).collect()
+        };
+        done.sort_unstable_by_key(|(touched, _)| *touched);
+        let excess = done.len().saturating_sub(RESUMABLE_DONE_MAX);
+        for (_, id) in done.into_iter().take(excess) {
+            self.entries().remove(&id);
+            self.remove_files(id);
+        }
+    }
+}
+
+/// Somebody who waits for an upload.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn of(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|waiting| *waiting += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting = waiting.saturating_sub(1));
+    }
+}
+
+impl Entry {
+    fn is_done(&self) -> bool {
+        self.is_done.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    fn touched(&self) -> Timestamp {
+        *self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes names in both directories durable.
+fn sync_names(disk: &dyn Disk) -> io::Result<()> {
+    disk.sync_dir(STAGING)?;
+    disk.sync_dir(BLOBS)
+}

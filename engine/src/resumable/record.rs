@@ -1,0 +1,170 @@
+//! The file that says what an upload is and how far it came.
+//!
+//! It begins with the terms: 8 bytes of magic, the length of the encoded terms (4 bytes, little
+//! endian), the terms, and the BLAKE3 digest of all before it, 32 bytes. Behind it stand records of
+//! [`RECORD_BYTES`] each, one behind the other, every one written and synced after what it tells of.
+//! A record ends in 8 bytes of a digest over itself and the digest of the terms, so a torn one, or one
+//! of another file, is none; the last good one counts.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use super::{ResumableId, ResumableTerms};
+use crate::blobs::{byte_count, capped};
+use crate::codec;
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::model::change::LargeFileId;
+use crate::model::{Digest, Timestamp};
+
+const MAGIC: &[u8; 8] = b"GRANUPL1";
+
+/// Bytes of a record.
+const RECORD_BYTES: usize = 64;
+
+/// Bytes of the longest terms: a name, and a list of tags as long as a header may be.
+const TERMS_BYTES_MAX: usize = 4 << 20;
+
+/// How far an upload came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Record {
+    /// So many bytes are durable.
+    Progress { offset: u64, at: Timestamp },
+    /// All have come, and the file is about to be renamed to that of a large content.
+    Publishing { file: LargeFileId, digest: Digest },
+    /// Its file was added.
+    Added { digest: Digest, at: Timestamp },
+}
+
+impl Record {
+    fn encode(&self, key: &[u8; 32]) -> [u8; RECORD_BYTES] {
+        let (tag, first, second, digest) = match self {
+            Self::Progress { offset, at } => (1, *offset, at.0.cast_unsigned(), [0; 32]),
+            Self::Publishing { file, digest } => (2, file.start, file.number, digest.0),
+            Self::Added { digest, at } => (3, 0, at.0.cast_unsigned(), digest.0),
+        };
+        let tag: u64 = tag;
+        let mut bytes = [0; RECORD_BYTES];
+        let parts: [&[u8]; 4] =
+            [&tag.to_le_bytes(), &first.to_le_bytes(), &second.to_le_bytes(), &digest];
+        let body = parts.concat();
+        let check = checksum(key, &body);
+        for (place, byte) in bytes.iter_mut().zip(body.iter().chain(&check)) {
+            *place = *byte;
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8; RECORD_BYTES], key: &[u8; 32]) -> Option<Self> {
+        let (body, check) = bytes.split_last_chunk::<8>()?;
+        if checksum(key, body) != *check {
+            return None;
+        }
+        let (tag, rest) = body.split_first_chunk::<8>()?;
+        let (first, rest) = rest.split_first_chunk::<8>()?;
+        let (second, digest) = rest.split_first_chunk::<8>()?;
+        let (first, second) = (u64::from_le_bytes(*first), u64::from_le_bytes(*second));
+        let digest = Digest(*digest.first_chunk()?);
+        match u64::from_le_bytes(*tag) {
+            1 => Some(Self::Progress { offset: first, at: Timestamp(second.cast_signed()) }),
+            2 => {
+                let file = LargeFileId { start: first, number: second };
+                Some(Self::Publishing { file, digest })
+            }
+            3 => Some(Self::Added { digest, at: Timestamp(second.cast_signed()) }),
+            _ => None,
+        }
+    }
+}
+
+fn checksum(key: &[u8; 32], body: &[u8]) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(body);
+    hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct StateFile {
+    file: Arc<dyn DiskFile>,
+    /// Digest of the terms, with which records are told from those of other files.
+    key: [u8; 32],
+    /// Where the next record goes.
+    end: u64,
+}
+
+impl StateFile {
+    /// Makes the file; neither it nor its name is durable yet.
+    pub(super) fn create(
+        disk: &dyn Disk,
+        id: ResumableId,
+        terms: &ResumableTerms,
+    ) -> io::Result<Self> {
+        let encoded = codec::encode(terms).map_err(io::Error::other)?;
+        let length = u32::try_from(encoded.len()).map_err(io::Error::other)?;
+        let head = [&MAGIC[..], &length.to_le_bytes(), &encoded].concat();
+        let key = *blake3::hash(&head).as_bytes();
+        let file = disk.open(&id.state_path(), OpenMode::CreateNew)?;
+        file.write_all_at(&[IoSlice::new(&head), IoSlice::new(&key)], 0)?;
+        let end = byte_count(head.len() + key.len());
+        Ok(Self { file, key, end })
+    }
+
+    /// Reads the file; `None` if its making was interrupted.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        id: ResumableId,
+    ) -> io::Result<Option<(Self, ResumableTerms, Vec<Record>)>> {
+        let file = disk.open(&id.state_path(), OpenMode::Existing)?;
+        let length = file.len()?;
+        let mut start = [0; 12];
+        if length < byte_count(start.len()) {
+            return Ok(None);
+        }
+        file.read_exact_at(&mut start, 0)?;
+        let Some((magic, count)) = start.split_first_chunk::<8>() else { return Ok(None) };
+        let count = count.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let count = capped(count.into(), usize::MAX);
+        let head_bytes = byte_count(start.len() + count + 32);
+        if magic != MAGIC || count > TERMS_BYTES_MAX || length < head_bytes {
+            return Ok(None);
+        }
+        let mut head = vec![0; capped(head_bytes, usize::MAX)];
+        file.read_exact_at(&mut head, 0)?;
+        let Some((before, key)) = head.split_last_chunk::<32>() else { return Ok(None) };
+        if blake3::hash(before).as_bytes() != key {
+            return Ok(None);
+        }
+        let terms = before.get(start.len()..).unwrap_or_default();
+        let terms = codec::decode(terms).map_err(io::Error::other)?;
+        let mut state = Self { file, key: *key, end: head_bytes };
+        let records = state.read_records(length)?;
+        Ok(Some((state, terms, records)))
+    }
+
+    fn read_records(&mut self, length: u64) -> io::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        let mut bytes = [0; RECORD_BYTES];
+        while self.end + byte_count(RECORD_BYTES) <= length {
+            self.file.read_exact_at(&mut bytes, self.end)?;
+            let Some(record) = Record::decode(&bytes, &self.key) else { break };
+            records.push(record);
+            self.end += byte_count(RECORD_BYTES);
+        }
+        Ok(records)
+    }
+
+    /// Adds a record.
+    ///
+    /// # Durability
+    /// It is durable when this returns.
+    pub(super) fn append(&mut self, record: &Record) -> io::Result<()> {
+        self.file.write_all_at(&[IoSlice::new(&record.encode(&self.key))], self.end)?;
+        self.file.sync_data()?;
+        self.end += byte_count(RECORD_BYTES);
+        Ok(())
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}

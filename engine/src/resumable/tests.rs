@@ -1,0 +1,329 @@
+//! Uploads that are interrupted by everything: they go on from what was told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::blobs::byte_count;
+use crate::disk::{At, Fault, Reached, SimulatedDisk};
+use crate::model::{LicenceId, NewDataset, NewLicence, NewProject, NewTeam, ProjectId};
+use crate::{Engine, EngineOptions};
+
+const LARGE: usize = (1 << 20) + 5000;
+const PIECE: usize = 400_000;
+const OWNER: UserId = UserId(1);
+
+fn options() -> EngineOptions {
+    EngineOptions {
+        index_cache_bytes: 4 << 20,
+        segment_bytes: 4 << 20,
+        arbiters: 1,
+        ..EngineOptions::default()
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let result = runtime.block_on(work);
+    drop(runtime);
+    result
+}
+
+fn content(length: usize) -> Vec<u8> {
+    (0..=250u8).cycle().take(length).collect()
+}
+
+fn open(disk: &SimulatedDisk) -> Engine {
+    Engine::open_on(Arc::new(disk.clone()), &options()).unwrap()
+}
+
+async fn dataset(engine: &Engine) -> DatasetId {
+    let licence = NewLicence {
+        name: "CC0".into(),
+        url: "https://example.org/".into(),
+        permissions: vec![],
+        conditions: vec![],
+        limitations: vec![],
+        domains: vec![],
+    };
+    let licence: LicenceId = engine.create_licence(licence).await.unwrap().id;
+    let team = engine.create_team(NewTeam { name: "team".into(), creator: None }).await.unwrap();
+    let project = NewProject { name: "project".into(), team: team.id, creator: None };
+    let project: ProjectId = engine.create_project(project).await.unwrap().id;
+    let dataset = NewDataset {
+        name: "cats".into(),
+        description: String::new(),
+        project,
+        licence,
+        tags: String::new(),
+        is_public: false,
+        creator: None,
+    };
+    engine.create_dataset(dataset).await.unwrap().id
+}
+
+fn terms(dataset: DatasetId, content: &[u8]) -> ResumableTerms {
+    ResumableTerms {
+        owner: OWNER,
+        dataset,
+        filename: "large.bin".into(),
+        length: byte_count(content.len()),
+        replaces: false,
+        condition: FileCondition::default(),
+        digests: vec![WholeDigest::Blake3(Digest::of(content))],
+    }
+}
+
+/// Sends the rest in pieces; `told` hears every offset that was answered.
+async fn send(
+    engine: &Engine,
+    (dataset, id): (DatasetId, ResumableId),
+    content: &[u8],
+    told: &mut dyn FnMut(u64),
+) -> Result<Digest, MutationError> {
+    loop {
+        let part = engine.resume(id, OWNER, dataset).await?;
+        let state = engine.resumable_state(&part);
+        told(state.offset);
+        if let Some(digest) = state.added {
+            return Ok(digest);
+        }
+        let start = usize::try_from(state.offset).unwrap();
+        let end = content.len().min(start + PIECE);
+        let piece = bytes::Bytes::copy_from_slice(&content[start..end]);
+        let part = part.write(piece, false).await?.settle().await?;
+        if end == content.len() {
+            let (part, stored) = engine.complete_resumable(part).await?;
+            told(engine.resumable_state(&part).offset);
+            return Ok(stored.digest);
+        }
+        told(engine.resumable_state(&part).offset);
+    }
+}
+
+fn assert_has(engine: &Engine, dataset: DatasetId, content: &[u8]) {
+    let snapshot = engine.snapshot().unwrap();
+    let header = snapshot.dataset(dataset).unwrap().unwrap();
+    let record = snapshot.file(&header, "large.bin").unwrap().unwrap();
+    assert_eq!(record.digest, Digest::of(content));
+    let blob = engine.open_blob(&record.digest).unwrap().unwrap();
+    let mut bytes = vec![0; content.len()];
+    blob.read_exact_at(&mut bytes, 0).unwrap();
+    assert!(bytes == content);
+    assert_eq!(header.file_count, 1);
+}
+
+/// Runs an upload until the disk stops; gives its id, if it was told, and the last offset that was.
+async fn run_until_stopped(
+    disk: &SimulatedDisk,
+    stop: u64,
+    content: &[u8],
+) -> (DatasetId, Option<ResumableId>, u64, bool) {
+    let engine = open(disk);
+    let dataset = dataset(&engine).await;
+    disk.stop_at(disk.operations() + stop);
+    let mut last = 0;
+    let Ok(id) = engine.begin_resumable(terms(dataset, content)).await else {
+        engine.abandon();
+        return (dataset, None, 0, false);
+    };
+    let mut told = |offset: u64| {
+        assert!(offset >= last, "an offset went back from {last} to {offset}");
+        last = offset;
+    };
+    let is_done = send(&engine, (dataset, id), content, &mut told).await.is_ok();
+    engine.abandon();
+    (dataset, Some(id), last, is_done)
+}
+
+#[test]
+fn what_was_told_of_an_upload_is_there_after_a_power_cut_at_any_operation() {
+    let every = std::env::var("GRANARY_CRASH_EVERY").map_or(3, |every| every.parse().unwrap());
+    for content in [content(LARGE), content(3000)] {
+        let (mut stop, mut finished) = (1, 0);
+        while finished < 3 {
+            for reached in [Reached::Nothing, Reached::Everything, Reached::Torn(stop)] {
+                let disk = SimulatedDisk::new();
+                let (dataset, id, told, is_done) =
+                    block_on(run_until_stopped(&disk, stop, &content));
+                finished += usize::from(is_done && reached == Reached::Nothing);
+                let image = disk.image(reached);
+                let case = format!("{} bytes, stopped at {stop}, {reached:?}", content.len());
+                block_on(async {
+                    let engine = open(&image);
+                    if let Some(id) = id {
+                        let mut first = None;
+                        let mut heard = |offset| {
+                            first.get_or_insert(offset);
+                        };
+                        let digest = send(&engine, (dataset, id), &content, &mut heard).await;
+                        assert_eq!(digest.unwrap(), Digest::of(&content), "{case}");
+                        assert!(first.unwrap() >= told, "{case}: {first:?} after {told}");
+                        assert_has(&engine, dataset, &content);
+                    }
+                    assert_eq!(engine.check(true).unwrap(), [], "{case}");
+                    engine.shutdown().await;
+                    drop(engine);
+                    // Nothing of it is left but the note that it is done.
+                    let engine = open(&image);
+                    let staged = image.list(STAGING).unwrap();
+                    if let Some(id) = id {
+                        let is_note = |name: &String| name.ends_with(".state");
+                        assert!(staged.iter().all(is_note), "{case}: {staged:?}");
+                        let part = engine.resume(id, OWNER, dataset).await.unwrap();
+                        assert!(engine.resumable_state(&part).added.is_some(), "{case}");
+                    }
+                    engine.abandon();
+                });
+            }
+            stop += every;
+        }
+    }
+}
+
+#[test]
+fn an_upload_survives_a_full_disk_and_goes_on_when_there_is_space() {
+    block_on(async {
+        let content = content(LARGE);
+        let disk = SimulatedDisk::new();
+        let engine = open(&disk);
+        let dataset = dataset(&engine).await;
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        let part = engine.resume(id, OWNER, dataset).await.unwrap();
+        let piece = bytes::Bytes::copy_from_slice(&content[..PIECE]);
+        let part = part.write(piece, false).await.unwrap().settle().await.unwrap();
+        let piece = bytes::Bytes::copy_from_slice(&content[PIECE..2 * PIECE]);
+        disk.fail(At::Operation(disk.operations() + 1), Fault::Full);
+        let refused = part.write(piece, false).await.unwrap_err();
+        assert!(matches!(refused, MutationError::OutOfSpace), "{refused:?}");
+        let mut offsets = Vec::new();
+        let mut heard = |offset| offsets.push(offset);
+        let sent = send(&engine, (dataset, id), &content, &mut heard).await;
+        assert_eq!(sent.unwrap(), Digest::of(&content));
+        assert_eq!(offsets[0], byte_count(PIECE));
+        assert_has(&engine, dataset, &content);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn bytes_that_are_not_the_ones_announced_are_not_kept() {
+    block_on(async {
+        let content = content(LARGE);
+        let disk = SimulatedDisk::new();
+        let engine = open(&disk);
+        let dataset = dataset(&engine).await;
+        let other = ResumableTerms {
+            digests: vec![WholeDigest::Sha256([7; 32])],
+            ..terms(dataset, &content)
+        };
+        let id = engine.begin_resumable(other).await.unwrap();
+        let refused = send(&engine, (dataset, id), &content, &mut drop).await.unwrap_err();
+        assert!(matches!(refused, MutationError::OtherDigest { .. }), "{refused:?}");
+        let gone = engine.resume(id, OWNER, dataset).await.unwrap_err();
+        assert!(matches!(gone, MutationError::UploadNotFound { .. }));
+        assert_eq!(disk.list(STAGING).unwrap(), [""; 0]);
+        assert_eq!(disk.list(BLOBS).unwrap(), [""; 0]);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_name_that_is_in_use_by_now_costs_no_byte_of_an_upload() {
+    block_on(async {
+        let content = content(LARGE);
+        let engine = open(&SimulatedDisk::new());
+        let dataset = dataset(&engine).await;
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        let mut upload = engine.begin_upload(None).await.unwrap();
+        upload.write(b"in the way").await.unwrap();
+        let staged = upload.finish().await.unwrap();
+        engine.add_file(dataset, "large.bin", staged).await.unwrap();
+        let refused = send(&engine, (dataset, id), &content, &mut drop).await.unwrap_err();
+        assert!(matches!(refused, MutationError::FilenameTaken { .. }), "{refused:?}");
+        engine.delete_file(dataset, "large.bin").await.unwrap();
+        let mut first = None;
+        let mut heard = |offset| {
+            first.get_or_insert(offset);
+        };
+        send(&engine, (dataset, id), &content, &mut heard).await.unwrap();
+        assert_eq!(first, Some(byte_count(LARGE) - 1));
+        assert_has(&engine, dataset, &content);
+        assert_eq!(engine.check(true).unwrap(), []);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn only_the_owner_goes_on_and_whoever_comes_last_takes_over() {
+    block_on(async {
+        let content = content(LARGE);
+        let engine = open(&SimulatedDisk::new());
+        let dataset = dataset(&engine).await;
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        for (owner, dataset) in [(UserId(2), dataset), (OWNER, DatasetId(99))] {
+            let refused = engine.resume(id, owner, dataset).await.unwrap_err();
+            assert!(matches!(refused, MutationError::UploadNotFound { .. }));
+        }
+        let mut first = engine.resume(id, OWNER, dataset).await.unwrap();
+        let second = engine.resume(id, OWNER, dataset);
+        let (part, ()) = tokio::join!(second, async {
+            first.is_wanted().await;
+            let piece = bytes::Bytes::copy_from_slice(&content[..PIECE]);
+            drop(first.write(piece, false).await.unwrap());
+        });
+        let part = part.unwrap();
+        // What the one before brought counts, though it was never settled.
+        assert_eq!(engine.resumable_state(&part).offset, byte_count(PIECE));
+        engine.remove_resumable(part).await;
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn what_comes_no_further_expires_and_what_is_too_much_is_refused() {
+    block_on(async {
+        let disk = SimulatedDisk::new();
+        let small = EngineOptions { resumable_bytes: 8000, ..options() };
+        let engine = Engine::open_on(Arc::new(disk.clone()), &small).unwrap();
+        let dataset = dataset(&engine).await;
+        let content = content(3000);
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        let refused = engine.begin_resumable(terms(dataset, &content)).await.unwrap_err();
+        assert!(matches!(refused, MutationError::TooManyUploads { .. }), "{refused:?}");
+        let others = ResumableTerms { owner: UserId(2), ..terms(dataset, &content) };
+        engine.begin_resumable(others.clone()).await.unwrap();
+        let third = ResumableTerms { owner: UserId(3), ..others };
+        let refused = engine.begin_resumable(third).await.unwrap_err();
+        assert!(refused.to_string().starts_with("the server has 2"), "{refused}");
+        engine.shutdown().await;
+        drop(engine);
+
+        let now = EngineOptions { resumable_expire_after: Duration::ZERO, ..options() };
+        let engine = Engine::open_on(Arc::new(disk.clone()), &now).unwrap();
+        assert_eq!(disk.list(STAGING).unwrap(), [""; 0], "all have expired");
+        let gone = engine.resume(id, OWNER, dataset).await.unwrap_err();
+        assert!(matches!(gone, MutationError::UploadNotFound { .. }));
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn bytes_that_come_again_and_differ_are_the_ones_that_count() {
+    block_on(async {
+        let content = content(LARGE);
+        let engine = open(&SimulatedDisk::new());
+        let dataset = dataset(&engine).await;
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        let part = engine.resume(id, OWNER, dataset).await.unwrap();
+        let mut part = part.write(vec![9; PIECE].into(), true).await.unwrap();
+        part.forget();
+        assert_eq!(part.offset(), 0);
+        drop(part);
+        assert_eq!(
+            send(&engine, (dataset, id), &content, &mut drop).await.unwrap(),
+            Digest::of(&content)
+        );
+        engine.shutdown().await;
+    });
+}

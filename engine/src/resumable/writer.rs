@@ -1,0 +1,357 @@
+//! The bytes of one upload that goes on: written, hashed, made durable, given on.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::record::{Record, StateFile};
+use super::{ResumableId, ResumableTerms, WholeDigest, sync_names};
+use crate::blobs::{byte_count, capped, is_compressible, large_path, staging_error};
+use crate::disk::{Disk, DiskFile, OpenMode, expect_room};
+use crate::error::MutationError;
+use crate::limits::{COMPRESSIBLE_SAMPLE_BYTES, READ_CHUNK_BYTES, STAGE_SYNC_BYTES};
+use crate::model::change::{BlobPlace, LargeFileId};
+use crate::model::{Digest, Timestamp};
+use crate::store::Store;
+
+/// A content that has come whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrived {
+    pub(crate) digest: Digest,
+    pub(crate) length: u64,
+    pub(crate) crc32: u32,
+    pub(crate) compressible: bool,
+}
+
+/// What was taken of the bytes from the first to `to`.
+#[derive(Debug)]
+struct Hashes {
+    to: u64,
+    blake3: Box<blake3::Hasher>,
+    crc32: crc32fast::Hasher,
+    sha256: Option<Sha256>,
+}
+
+/// One upload.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    id: ResumableId,
+    disk: Arc<dyn Disk>,
+    terms: Arc<ResumableTerms>,
+    state: StateFile,
+    /// Open under whatever name the file has; `None` once nothing is left to write.
+    data: Option<Arc<dyn DiskFile>>,
+    /// Bytes that have come.
+    written: u64,
+    /// Bytes that a durable record counts.
+    durable: u64,
+    hashes: Hashes,
+    /// When the last record was written.
+    touched: Timestamp,
+    added: Option<Digest>,
+    /// After a failed write or sync: nothing may be assumed of the files.
+    has_failed: bool,
+}
+
+impl Hashes {
+    fn new(terms: &ResumableTerms) -> Self {
+        let wants_sha = terms.digests.iter().any(|digest| matches!(digest, WholeDigest::Sha256(_)));
+        Self {
+            to: 0,
+            blake3: Box::default(),
+            crc32: crc32fast::Hasher::new(),
+            sha256: wants_sha.then(Sha256::new),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.blake3.update(bytes);
+        self.crc32.update(bytes);
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(bytes);
+        }
+        self.to += byte_count(bytes.len());
+    }
+}
+
+impl Writer {
+    /// Makes both files, durably.
+    pub(super) fn create(
+        disk: &Arc<dyn Disk>,
+        id: ResumableId,
+        terms: ResumableTerms,
+    ) -> io::Result<Self> {
+        expect_room(&**disk, 0)?;
+        let data = disk.open(&id.data_path(), OpenMode::CreateNew)?;
+        let mut state = StateFile::create(&**disk, id, &terms)?;
+        state.sync()?;
+        let touched = Timestamp::now();
+        state.append(&Record::Progress { offset: 0, at: touched })?;
+        disk.sync_dir(crate::blobs::STAGING)?;
+        Ok(Self {
+            id,
+            disk: Arc::clone(disk),
+            hashes: Hashes::new(&terms),
+            terms: Arc::new(terms),
+            state,
+            data: Some(data),
+            written: 0,
+            durable: 0,
+            touched,
+            added: None,
+            has_failed: false,
+        })
+    }
+
+    /// Opens what an earlier process left; `None` if it is over.
+    pub(super) fn open(store: &Store, id: ResumableId) -> io::Result<Option<Self>> {
+        let disk = Arc::clone(&store.disk);
+        let Some((state, terms, records)) = StateFile::open(&*disk, id)? else { return Ok(None) };
+        let (mut durable, mut touched, mut added, mut publishing) =
+            (None, Timestamp(0), None, None);
+        for record in records {
+            match record {
+                Record::Progress { offset, at } => (durable, touched) = (Some(offset), at),
+                Record::Publishing { file, digest } => publishing = Some((file, digest)),
+                Record::Added { digest, at } => (added, touched) = (Some(digest), at),
+            }
+        }
+        let Some(durable) = durable else { return Ok(None) };
+        let mut writer = Self {
+            id,
+            disk,
+            hashes: Hashes::new(&terms),
+            terms: Arc::new(terms),
+            state,
+            data: None,
+            written: durable,
+            durable,
+            touched,
+            added,
+            has_failed: false,
+        };
+        if writer.added.is_some() {
+            crate::blobs::remove_if_there(&*writer.disk, &id.data_path())?;
+            return Ok(Some(writer));
+        }
+        if let Some((file, digest)) = publishing
+            && !writer.take_back(store, file, digest)?
+        {
+            return Ok(None);
+        }
+        if writer.added.is_none() {
+            let data = writer.disk.open(&id.data_path(), OpenMode::Existing)?;
+            if data.len()? < durable {
+                return Err(io::Error::other("its file is shorter than what was told"));
+            }
+            writer.data = Some(data);
+        }
+        Ok(Some(writer))
+    }
+
+    /// Finds out what became of an upload whose file was about to become a large content. Tells
+    /// whether the upload still is one.
+    fn take_back(&mut self, store: &Store, file: LargeFileId, digest: Digest) -> io::Result<bool> {
+        let published = large_path(&digest, file);
+        match self.disk.open(&published, OpenMode::Existing) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // It was never renamed, or was renamed back; its own name tells.
+                return Ok(self.disk.open(&self.id.data_path(), OpenMode::Existing).is_ok());
+            }
+            Err(error) => return Err(error),
+            Ok(_file) => {}
+        }
+        let row = store.snapshot().and_then(|snapshot| snapshot.blob(&digest));
+        let row = row.map_err(|error| io::Error::other(error.to_text()))?;
+        match row.filter(|row| row.place == BlobPlace::Large(file)) {
+            Some(row) if row.count > 0 => {
+                self.note_added(digest)?;
+                Ok(true)
+            }
+            // The change that brought it was refused: it is the store's to remove.
+            Some(_) => Ok(false),
+            None => {
+                self.disk.rename(&published, &self.id.data_path())?;
+                sync_names(&*self.disk)?;
+                Ok(true)
+            }
+        }
+    }
+
+    pub(crate) fn terms(&self) -> &Arc<ResumableTerms> {
+        &self.terms
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(super) fn touched(&self) -> Timestamp {
+        self.touched
+    }
+
+    pub(crate) fn added(&self) -> Option<Digest> {
+        self.added
+    }
+
+    /// Bytes that a client is told to have come: all of them only when the file was added, so that
+    /// it sends the last one again, and thereby asks for the rest of the work.
+    pub(super) fn told(&self) -> u64 {
+        if self.added.is_some() {
+            return self.terms.length;
+        }
+        self.durable.min(self.terms.length.saturating_sub(1))
+    }
+
+    /// Goes back to what was told.
+    pub(crate) fn rewind(&mut self) {
+        self.written = self.told();
+    }
+
+    /// Takes bytes. Now and then what has come is made durable, unless it is to be checked first.
+    pub(super) fn append(&mut self, bytes: &[u8], is_checked: bool) -> Result<(), MutationError> {
+        let end = self.written.saturating_add(byte_count(bytes.len()));
+        if end > self.terms.length {
+            let (actual, limit) = (end, self.terms.length);
+            let what = "the upload, with what was announced of it,";
+            return Err(MutationError::TooLarge { what, actual, limit });
+        }
+        self.keep(bytes).map_err(staging_error)?;
+        if !is_checked && self.written - self.durable >= STAGE_SYNC_BYTES {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(data) = self.data.clone().filter(|_| !self.has_failed) else {
+            return Err(io::Error::other("the upload's file has failed before"));
+        };
+        expect_room(&*self.disk, byte_count(bytes.len()))?;
+        if self.hashes.to > self.written && !self.has_same(&data, bytes)? {
+            self.hashes = Hashes::new(&self.terms);
+        }
+        data.write_all_at(&[IoSlice::new(bytes)], self.written)?;
+        if self.hashes.to == self.written {
+            self.hashes.update(bytes);
+        }
+        self.written += byte_count(bytes.len());
+        Ok(())
+    }
+
+    /// Whether bytes that come again are those that were hashed.
+    fn has_same(&self, data: &Arc<dyn DiskFile>, bytes: &[u8]) -> io::Result<bool> {
+        let again = capped(self.hashes.to - self.written, bytes.len());
+        let mut before = vec![0; again];
+        data.read_exact_at(&mut before, self.written)?;
+        Ok(bytes.get(..again) == Some(before.as_slice()))
+    }
+
+    /// Makes what has come durable, then counts it.
+    pub(super) fn settle(&mut self) -> Result<(), MutationError> {
+        if self.written == self.durable || self.added.is_some() {
+            return Ok(());
+        }
+        self.sync().map_err(|error| {
+            // Nothing may be assumed after a failed sync, and none is tried again.
+            self.has_failed = true;
+            staging_error(error)
+        })
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let Some(data) = self.data.as_ref().filter(|_| !self.has_failed) else {
+            return Err(io::Error::other("the upload's file has failed before"));
+        };
+        data.sync_data()?;
+        let at = Timestamp::now();
+        // Bytes that were sent again count no less than before.
+        let offset = self.written.max(self.durable);
+        self.state.append(&Record::Progress { offset, at })?;
+        (self.durable, self.touched) = (offset, at);
+        Ok(())
+    }
+
+    /// Forgets bytes that do not count yet; the next ones are written over them.
+    pub(super) fn forget(&mut self) {
+        self.rewind();
+        if self.hashes.to > self.written {
+            self.hashes = Hashes::new(&self.terms);
+        }
+    }
+
+    /// The whole content's digests, which must be those that were announced.
+    pub(super) fn arrived(&mut self) -> Result<Arrived, MutationError> {
+        self.catch_up().map_err(staging_error)?;
+        let digest = Digest(*self.hashes.blake3.finalize().as_bytes());
+        let sha256: Option<[u8; 32]> =
+            self.hashes.sha256.clone().map(|hasher| hasher.finalize().into());
+        for expected in &self.terms.digests {
+            let actual = match (expected, sha256) {
+                (WholeDigest::Blake3(_), _) => WholeDigest::Blake3(digest),
+                (WholeDigest::Sha256(_), sha256) => WholeDigest::Sha256(sha256.unwrap_or_default()),
+            };
+            if actual != *expected {
+                return Err(MutationError::OtherDigest { expected: *expected, actual });
+            }
+        }
+        let mut start = vec![0; capped(self.terms.length, COMPRESSIBLE_SAMPLE_BYTES)];
+        if let Some(data) = &self.data {
+            data.read_exact_at(&mut start, 0).map_err(staging_error)?;
+        }
+        Ok(Arrived {
+            digest,
+            length: self.terms.length,
+            crc32: self.hashes.crc32.clone().finalize(),
+            compressible: is_compressible(&start),
+        })
+    }
+
+    /// Hashes what passed before this process was there.
+    fn catch_up(&mut self) -> io::Result<()> {
+        let Some(data) = self.data.clone() else { return Ok(()) };
+        let mut buffer = vec![0; READ_CHUNK_BYTES];
+        while self.hashes.to < self.written {
+            let count = capped(self.written - self.hashes.to, buffer.len());
+            let piece = buffer.get_mut(..count).unwrap_or_default();
+            data.read_exact_at(piece, self.hashes.to)?;
+            self.hashes.update(piece);
+        }
+        Ok(())
+    }
+
+    /// All bytes of a short content.
+    pub(crate) fn bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; capped(self.terms.length, usize::MAX)];
+        if let Some(data) = &self.data {
+            data.read_exact_at(&mut bytes, 0)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Gives the file the name of a large content, durably (I2); gives its old name, to which it
+    /// goes back where it is not wanted.
+    pub(crate) fn publish(&mut self, file: LargeFileId, digest: Digest) -> io::Result<String> {
+        // A last byte that came again is not synced yet.
+        if let Some(data) = &self.data {
+            data.sync_data()?;
+        }
+        self.state.append(&Record::Publishing { file, digest })?;
+        self.disk.rename(&self.id.data_path(), &large_path(&digest, file))?;
+        self.disk.sync_dir(crate::blobs::BLOBS)?;
+        Ok(self.id.data_path())
+    }
+
+    /// The file was added: nothing but that is remembered from here on.
+    pub(super) fn note_added(&mut self, digest: Digest) -> io::Result<()> {
+        let at = Timestamp::now();
+        self.state.append(&Record::Added { digest, at })?;
+        (self.added, self.touched, self.data) = (Some(digest), at, None);
+        let removed = crate::blobs::remove_if_there(&*self.disk, &self.id.data_path());
+        if let Err(error) = removed {
+            tracing::warn!(id = %self.id, %error, "an upload's bytes stay; the next start removes them");
+        }
+        Ok(())
+    }
+}

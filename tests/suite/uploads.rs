@@ -1,0 +1,234 @@
+//! Uploads that go on where they stopped, as clients of tus 1.0 make them.
+
+use axum::body::{Body, Bytes};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::stream;
+use granary_engine::model::Digest;
+use granary_engine::model::PermissionLevel::Write;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{Answer, Client, Dataset, Server};
+
+const PART: &str = "application/offset+octet-stream";
+
+fn metadata(filename: &str) -> String {
+    format!("filetype dGV4dA==,filename {},empty", STANDARD.encode(filename))
+}
+
+async fn begin(client: &Client, dataset: &Dataset, filename: &str, length: usize) -> Answer {
+    let client = client.with("Tus-Resumable", "1.0.0").with("Upload-Length", length.to_string());
+    let client = client.with("Upload-Metadata", metadata(filename));
+    client.send("POST", &dataset.path("/uploads"), "").await
+}
+
+/// Begins an upload; gives where to go on with it.
+async fn begun(dataset: &Dataset, filename: &str, length: usize) -> String {
+    let answer = begin(&dataset.client, dataset, filename, length).await.is(201);
+    assert_eq!(answer.header("tus-resumable"), "1.0.0");
+    answer.header("location").to_owned()
+}
+
+async fn go_on(client: &Client, upload: &str, offset: usize, body: impl Into<Body>) -> Answer {
+    let client = client.with("Tus-Resumable", "1.0.0").with("Content-Type", PART);
+    client.with("Upload-Offset", offset.to_string()).send("PATCH", upload, body).await
+}
+
+async fn offset(client: &Client, upload: &str) -> String {
+    let answer = client.with("Tus-Resumable", "1.0.0").send("HEAD", upload, "").await.is(200);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    answer.header("upload-offset").to_owned()
+}
+
+fn sha256(content: &[u8]) -> String {
+    format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(content)))
+}
+
+/// A body that ends in an error, as when a connection breaks.
+fn broken(bytes: &[u8]) -> Body {
+    let first = Ok(Bytes::copy_from_slice(bytes));
+    Body::from_stream(stream::iter([first, Err(std::io::Error::other("cut"))]))
+}
+
+#[tokio::test]
+async fn a_file_that_comes_in_parts_is_there_with_the_last_one() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    for (name, length) in [("small.bin", 3000), ("d/large.bin", (1 << 20) + 7)] {
+        let content: Vec<u8> = (0..=250u8).cycle().take(length).collect();
+        let upload = begun(&dataset, name, length).await;
+        assert_eq!(offset(&dataset.client, &upload).await, "0");
+        let half = length / 2;
+        let first = go_on(&dataset.client, &upload, 0, content[..half].to_vec()).await.is(204);
+        assert_eq!(first.header("upload-offset"), half.to_string());
+        assert!(first.header("upload-expires").ends_with(" GMT"));
+        assert!(!dataset.names().await.contains(&name.to_owned()));
+        let shown = dataset.client.get(&upload).await.json(200);
+        assert_eq!((&shown["filename"], &shown["length"]), (&json!(name), &json!(length)));
+        let last = go_on(&dataset.client, &upload, half, content[half..].to_vec()).await.is(204);
+        assert_eq!(last.header("upload-offset"), length.to_string());
+        assert_eq!(last.header("etag"), format!("\"{}\"", Digest::of(&content)));
+        assert!(dataset.content(name).await.is(200).body == content);
+        // Who missed that answer hears of it, and may ask for it again.
+        assert_eq!(offset(&dataset.client, &upload).await, length.to_string());
+        go_on(&dataset.client, &upload, length, "").await.is(204);
+        dataset.client.delete(&upload).await.is(204);
+        dataset.client.get(&upload).await.is(404);
+    }
+    assert_eq!(server.engine.check(true).unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_came_of_a_part_that_broke_off_counts() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let upload = begun(&dataset, "a", 10).await;
+    go_on(&dataset.client, &upload, 0, broken(b"0123")).await.is(400);
+    assert_eq!(offset(&dataset.client, &upload).await, "4");
+    for wrong in [0, 3, 5, 10] {
+        let text = go_on(&dataset.client, &upload, wrong, "x").await.detail(409);
+        assert_eq!(text, format!("Upload-Offset is {wrong}, and the upload goes on at 4."));
+    }
+    go_on(&dataset.client, &upload, 4, "0123456789").await.is(413);
+    assert_eq!(offset(&dataset.client, &upload).await, "4");
+    go_on(&dataset.client, &upload, 4, "456789").await.is(204);
+    assert_eq!(dataset.content("a").await.body, "0123456789");
+}
+
+#[tokio::test]
+async fn a_part_with_a_digest_counts_whole_or_not_at_all() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let upload = begun(&dataset, "a", 10).await;
+    let client = dataset.client.with("Content-Digest", sha256(b"01234"));
+    go_on(&client, &upload, 0, "0123x").await.is(400);
+    go_on(&client, &upload, 0, broken(b"0123")).await.is(400);
+    assert_eq!(offset(&dataset.client, &upload).await, "0");
+    go_on(&client, &upload, 0, "01234").await.is(204);
+    go_on(&dataset.client, &upload, 5, "56789").await.is(204);
+    assert_eq!(dataset.content("a").await.body, "0123456789");
+}
+
+#[tokio::test]
+async fn the_whole_must_have_the_digest_that_it_was_announced_with() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let client = dataset.client.with("Repr-Digest", sha256(b"the content"));
+    for (name, content, status) in [("good", "the content", 204), ("bad", "the c0ntent", 400)] {
+        let answer = begin(&client, &dataset, name, content.len()).await.is(201);
+        let upload = answer.header("location").to_owned();
+        go_on(&dataset.client, &upload, 0, content).await.is(status);
+        dataset.client.get(&upload).await.is(if status == 204 { 200 } else { 404 });
+    }
+    assert_eq!(dataset.names().await, ["good"]);
+}
+
+#[tokio::test]
+async fn the_first_part_may_come_with_the_beginning() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let client = dataset.client.with("Content-Type", PART).with("Upload-Length", "4");
+    let client = client.with("Upload-Metadata", metadata("a"));
+    let answer = client.send("POST", &dataset.path("/uploads"), "01").await.is(201);
+    assert_eq!(answer.header("upload-offset"), "2");
+    let upload = answer.header("location").to_owned();
+    go_on(&dataset.client, &upload, 2, "23").await.is(204);
+    assert_eq!(dataset.content("a").await.body, "0123");
+    // Of an empty file nothing more will come.
+    begin(&dataset.client, &dataset, "empty", 0).await.is(201);
+    assert_eq!(dataset.content("empty").await.is(200).body, "");
+}
+
+#[tokio::test]
+async fn uploads_that_cannot_become_files_are_refused_at_once() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    dataset.add("taken", "x").await.is(200);
+    for name in ["taken", "..", "", "new/"] {
+        begin(&dataset.client, &dataset, name, 5).await.is(400);
+    }
+    begin(&dataset.client, &dataset, "a", (1 << 40) + 1).await.is(413);
+    let new = dataset.client.with("If-None-Match", "*");
+    begin(&new, &dataset, "taken", 5).await.is(412);
+    let old = dataset.client.with("Tus-Resumable", "0.2.2").with("Upload-Length", "5");
+    let answer = old.send("POST", &dataset.path("/uploads"), "").await.is(412);
+    assert_eq!(answer.header("tus-version"), "1.0.0");
+    let path = dataset.path("/uploads");
+    let with = |header, value: &str| dataset.client.with(header, value);
+    with("Upload-Length", "5").send("POST", &path, "").await.is(400);
+    with("Upload-Metadata", &metadata("a")).send("POST", &path, "").await.is(400);
+    let long = with("Upload-Metadata", &metadata("a")).with("Upload-Length", "five");
+    long.send("POST", &path, "").await.is(400);
+    let bad = with("Upload-Metadata", "filename %%").with("Upload-Length", "5");
+    bad.send("POST", &path, "").await.is(400);
+    let upload = begun(&dataset, "a", 5).await;
+    let plain = with("Upload-Offset", "0").with("Content-Type", "application/data");
+    plain.send("PATCH", &upload, "x").await.is(415);
+    let unplaced = with("Content-Type", PART);
+    unplaced.send("PATCH", &upload, "x").await.is(400);
+    assert_eq!(dataset.names().await, ["taken"]);
+}
+
+#[tokio::test]
+async fn conditions_are_looked_at_when_all_has_come() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    dataset.add("a", "one").await.is(200);
+    dataset.set_metadata("a", "label").await.is(200);
+    let replaces = format!("{},replace {}", metadata("a"), STANDARD.encode("true"));
+    let knows_one = dataset.client.with("If-Match", format!("\"{}\"", Digest::of(b"one")));
+    let client = knows_one.with("Upload-Metadata", replaces).with("Upload-Length", "5");
+    let begin = async || {
+        let answer = client.send("POST", &dataset.path("/uploads"), "").await.is(201);
+        answer.header("location").to_owned()
+    };
+    let (first, second) = (begin().await, begin().await);
+    go_on(&dataset.client, &first, 0, "first").await.is(204);
+    assert_eq!(dataset.content("a").await.body, "first");
+    assert_eq!(dataset.metadata("a").await, "");
+    go_on(&dataset.client, &second, 0, "later").await.is(412);
+    assert_eq!(dataset.content("a").await.body, "first");
+    // It is not lost: only its last byte is to be sent again.
+    assert_eq!(offset(&dataset.client, &second).await, "4");
+}
+
+#[tokio::test]
+async fn nobody_but_its_owner_goes_on_with_an_upload() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let (one, other) = (server.member("one", Write).await, server.member("other", Write).await);
+    let answer = begin(&one, &dataset, "a", 5).await.is(201);
+    let upload = answer.header("location").to_owned();
+    for stranger in [&other, &dataset.client] {
+        stranger.get(&upload).await.is(404);
+        go_on(stranger, &upload, 0, "x").await.is(404);
+        stranger.delete(&upload).await.is(404);
+    }
+    server.stranger("stranger").await.get(&upload).await.is(403);
+    server.anonymous().get(&upload).await.is(401);
+    // Nor through another dataset.
+    let elsewhere = server.add_dataset("dogs").await;
+    let id = upload.rsplit('/').next().unwrap();
+    one.get(&elsewhere.path(&format!("/uploads/{id}"))).await.is(404);
+    go_on(&one, &upload, 0, "01234").await.is(204);
+    assert_eq!(dataset.content("a").await.body, "01234");
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_after_the_server_was_started_again() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let content: Vec<u8> = (0..=250u8).cycle().take((1 << 20) + 99).collect();
+    let upload = begun(&dataset, "a", content.len()).await;
+    go_on(&dataset.client, &upload, 0, content[..1000].to_vec()).await.is(204);
+    drop(dataset);
+    let server = server.restart().await;
+    let admin = server.admin().await;
+    assert_eq!(offset(&admin, &upload).await, "1000");
+    go_on(&admin, &upload, 1000, content[1000..].to_vec()).await.is(204);
+    let pk = upload.split('/').nth(3).unwrap();
+    let path = format!("/v1/datasets/{pk}/files/a");
+    assert!(admin.get(&path).await.is(200).body == content);
+    assert_eq!(server.engine.check(true).unwrap(), []);
+}
