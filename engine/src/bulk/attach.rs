@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::intake::{Part, Staged, commit, expect_free_so_far};
 use super::{Bulk, LargeSet, on_blocking_pool};
 use crate::archive::intake::Names;
-use crate::blobs::{Pin, StagedBlob};
+use crate::blobs::{Pin, StagedBlob, byte_count};
 use crate::dataset::plan_free_names;
 use crate::error::{IntakeError, MutationError, ReadError};
 use crate::index::snapshot::{ContentSearch, Snapshot};
