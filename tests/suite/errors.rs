@@ -131,8 +131,14 @@ async fn pages_of_other_origins_may_ask_if_the_configuration_lets_them() {
     let [answer, preflight] = told_across(&server, known).await;
     assert_eq!(answer.header("access-control-allow-methods"), "");
     assert!(preflight.header("access-control-allow-methods").contains("PATCH"));
-    for wanted in ["authorization", "node-id", "content-disposition", "range", "if-range"] {
+    let wanted = "authorization node-id content-disposition range if-range if-match if-none-match \
+                  repr-digest content-digest want-repr-digest want-content-digest tus-resumable \
+                  upload-length upload-offset upload-metadata";
+    for wanted in wanted.split(' ').filter(|wanted| !wanted.is_empty()) {
         assert!(preflight.header("access-control-allow-headers").contains(wanted), "{wanted}");
+    }
+    for exposed in ["location", "repr-digest", "upload-offset", "upload-expires", "tus-resumable"] {
+        assert!(answer.header("access-control-expose-headers").contains(exposed), "{exposed}");
     }
     let [_, refused] = told_across(&server, other).await;
     assert_eq!(refused.header("access-control-allow-methods"), "");

@@ -4,7 +4,7 @@ use granary_engine::model::Digest;
 use granary_engine::model::PermissionLevel::{Read, Write};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Dataset, Server};
+use crate::support::{Answer, Client, Dataset, Server, bearer};
 
 fn claim(name: &str, content: &str) -> Value {
     let handle = Digest::of(content.as_bytes()).to_string();
@@ -231,4 +231,33 @@ async fn bodies_that_are_no_claims_are_refused() {
         }
         assert_eq!(dataset.client.post(&path, &json!({"files": []})).await.json(200), json!([]));
     }
+}
+
+#[tokio::test]
+async fn an_access_token_finds_contents_only_in_its_own_team() {
+    let server = Server::start().await;
+    let here = server.add_dataset("here").await;
+    let there = foreign(&server, "theirs").await;
+    there.add("a", "only theirs").await.is(200);
+    here.add("a", "ours").await.is(200);
+    let user = server.add_user("both").await;
+    let fields = there.fields().await;
+    let project = fields["project"].as_u64().unwrap();
+    let project = server.admin().await.get(&format!("/v1/projects/{project}")).await.json(200);
+    server.join(user, project["team"].as_u64().unwrap(), Read).await;
+    server.join(user, server.team, Write).await;
+    let person = server.login("both").await;
+    let token = json!({"name": "robot", "team": server.team, "permissions": "W"});
+    let token = person.post("/v1/access-tokens/create", &token).await.json(201);
+    let robot = server.anonymous().with("Authorization", bearer(&token["token"]));
+
+    let files = [claim("x", "only theirs"), claim("y", "ours")];
+    assert_eq!(check(&person, here.pk, &files).await, ["attach", "attach"]);
+    assert_eq!(check(&robot, here.pk, &files).await, ["send", "attach"]);
+    attach(&robot, here.pk, &files).await.is(409);
+    attach(&robot, here.pk, &files[1..]).await.is(200);
+    let read = json!({"name": "reader", "team": server.team, "permissions": "R"});
+    let read = person.post("/v1/access-tokens/create", &read).await.json(201);
+    let reader = server.anonymous().with("Authorization", bearer(&read["token"]));
+    attach(&reader, here.pk, &files[1..]).await.is(403);
 }

@@ -1,5 +1,8 @@
 //! How much teams may hold: refused before it is too much, whichever way it would come.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use granary_engine::model::Digest;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, Dataset, Server, zip_of};
@@ -190,5 +193,50 @@ async fn many_uploads_at_once_to_many_datasets_come_to_the_quota_and_not_beyond(
     }
     assert_eq!(taken, 10);
     assert_eq!(used(&server, server.team).await.0, 10);
+    assert_eq!(server.engine.check(false).unwrap(), []);
+}
+
+#[tokio::test]
+async fn replacing_attaching_and_uploads_that_go_on_obey_the_quota() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("d").await;
+    dataset.add("a", "12345").await.is(200);
+    set(&server, server.team, json!({"files": 2, "bytes": 10})).await;
+    let replace = dataset.path("/files/a?replace=true");
+    let put = async |content: &'static str| dataset.client.send("PUT", &replace, content).await;
+    // Only the growth counts, of a body that tells its length and of one that does not.
+    is_refused(put("12345678901").await, "holds 5, and 6 more");
+    let client = dataset.client.with("Content-Length", "11");
+    is_refused(client.send("PUT", &replace, "").await, "holds 5, and 6 more");
+    assert_eq!(dataset.content("a").await.body, "12345");
+    put("1234567890").await.is(200);
+    put("1234").await.is(200);
+    assert_eq!(used(&server, server.team).await, (1, 4));
+
+    let handle = Digest::of(b"1234").to_string();
+    let claim = |name: &str| json!({"filename": name, "handle": handle, "size": 4});
+    let attach = dataset.path("/files-attach");
+    let attached = async |files: Value| dataset.client.post(&attach, &files).await;
+    let two = json!({"files": [claim("b"), claim("c")]});
+    is_refused(attached(two).await, "may hold 2 files, holds 1, and 2 more");
+
+    // Refused when it begins, if it is too much then; or else with its last byte, and it stays.
+    let begin = async |name: &str, length: &'static str| {
+        let metadata = format!("filename {}", STANDARD.encode(name));
+        let client = dataset.client.with("Upload-Length", length);
+        let client = client.with("Upload-Metadata", metadata);
+        client.send("POST", &dataset.path("/uploads"), "").await
+    };
+    is_refused(begin("u", "7").await, "holds 4, and 7 more");
+    let upload = begin("u", "6").await.is(201).header("location").to_owned();
+    attached(json!({"files": [claim("b")]})).await.is(200);
+    let part = dataset.client.with("Content-Type", "application/offset+octet-stream");
+    let first = part.with("Upload-Offset", "0");
+    is_refused(first.send("PATCH", &upload, "123456").await, "may hold 2 files");
+    dataset.client.delete(&dataset.path("/files/b")).await.is(200);
+    let last = part.with("Upload-Offset", "5");
+    last.send("PATCH", &upload, "6").await.is(204);
+    assert_eq!(dataset.content("u").await.body, "123456");
+    assert_eq!(used(&server, server.team).await, (2, 10));
     assert_eq!(server.engine.check(false).unwrap(), []);
 }
