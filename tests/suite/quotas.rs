@@ -240,3 +240,25 @@ async fn replacing_attaching_and_uploads_that_go_on_obey_the_quota() {
     assert_eq!(used(&server, server.team).await, (2, 10));
     assert_eq!(server.engine.check(false).unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_large_upload_that_the_quota_refused_at_its_end_goes_on_when_there_is_room() {
+    const LENGTH: usize = 2 << 20;
+    let server = Server::start().await;
+    let dataset = server.add_dataset("d").await;
+    set(&server, server.team, json!({"files": 1})).await;
+    let client = dataset.client.with("Upload-Length", LENGTH.to_string());
+    let client = client.with("Upload-Metadata", "filename bGFyZ2U=");
+    let upload = client.send("POST", &dataset.path("/uploads"), "").await.is(201);
+    let upload = upload.header("location").to_owned();
+    dataset.add("a", "1").await.is(200);
+    let part = dataset.client.with("Content-Type", "application/offset+octet-stream");
+    let all = part.with("Upload-Offset", "0").send("PATCH", &upload, vec![7; LENGTH]).await;
+    is_refused(all, "may hold 1 files, holds 1, and 1 more");
+    assert_eq!(dataset.names().await, ["a"]);
+    dataset.client.delete(&dataset.path("/files/a")).await.is(200);
+    let last = part.with("Upload-Offset", (LENGTH - 1).to_string());
+    last.send("PATCH", &upload, vec![7]).await.is(204);
+    assert!(dataset.content("large").await.is(200).body == vec![7; LENGTH]);
+    assert_eq!(server.engine.check(true).unwrap(), []);
+}

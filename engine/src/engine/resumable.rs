@@ -5,7 +5,7 @@ use crate::blobs::{PublishedFile, StagedBlob, staging_error};
 use crate::error::MutationError;
 use crate::limits::INLINE_BYTES_MAX;
 use crate::model::{
-    DatasetId, Digest, Filename, RequestedFilename, StoredFile, UploadTerms, UserId,
+    DatasetId, Digest, Filename, RequestedFilename, StoredFile, UploadTerms, Usage, UserId,
 };
 use crate::resumable::{Arrived, ResumableId, ResumablePart, ResumableState, ResumableTerms};
 
@@ -119,6 +119,7 @@ impl Engine {
             }
         };
         let digest = arrived.digest;
+        self.expect_quota(&terms, &filename, digest)?;
         let (part, content) = self.staged(part, arrived).await?;
         let upload = UploadTerms { replaces: terms.replaces, condition: terms.condition.clone() };
         let stored = match self.upload_file(terms.dataset, &terms.filename, content, upload).await {
@@ -136,6 +137,24 @@ impl Engine {
         });
         let part = noted.await.unwrap_or(Err(MutationError::Panicked))?;
         Ok((part, stored))
+    }
+
+    /// Refuses what the team's quota has no room for while the bytes are still the upload's: a change
+    /// that is refused once it is in the journal leaves them to the store, to be reclaimed.
+    fn expect_quota(
+        &self,
+        terms: &ResumableTerms,
+        filename: &Filename,
+        digest: Digest,
+    ) -> Result<(), MutationError> {
+        let snapshot = self.inner.store.snapshot()?;
+        let Some(header) = snapshot.dataset(terms.dataset)? else { return Ok(()) };
+        let added = match snapshot.file(&header, filename.as_str())? {
+            Some(before) if before.digest == digest => return Ok(()),
+            Some(before) => Usage { files: 0, bytes: terms.length.saturating_sub(before.length) },
+            None => Usage { files: 1, bytes: terms.length },
+        };
+        snapshot.expect_room(header.project, added)
     }
 
     fn is_there(
