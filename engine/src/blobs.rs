@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::counters::Counters;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{MutationError, ReadError};
 use crate::limits::{UPLOAD_LATE_AFTER, UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX, UPLOADS_WAITING_MAX};
@@ -68,6 +69,7 @@ pub(crate) struct Blobs {
     pins: Pins,
     /// Bounds the memory of all uploads in flight.
     budget: Budget,
+    counters: Arc<Counters>,
     /// Number of this process's start; larger than that of every start before (I10).
     start: u64,
     /// Number of the next staging file; unique within the start.
@@ -86,7 +88,9 @@ impl Blobs {
     }
 
     fn with_budget(disk: Arc<dyn Disk>, start: u64, budget: Budget) -> Arc<Self> {
-        Arc::new(Self { disk, pins: Pins::new(), budget, start, next_number: AtomicU64::new(0) })
+        let (pins, counters) = (Pins::new(), Arc::default());
+        let next_number = AtomicU64::new(0);
+        Arc::new(Self { disk, pins, budget, counters, start, next_number })
     }
 
     /// Makes the directories, durably.
@@ -99,6 +103,21 @@ impl Blobs {
     /// The pins of all contents.
     pub(crate) fn pins(&self) -> &Pins {
         &self.pins
+    }
+
+    /// What is counted here and wherever else the store works.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Uploads that wait for memory, and uploads that did so in vain.
+    pub(crate) fn waiting(&self) -> (usize, u64) {
+        self.budget.waiting()
+    }
+
+    /// Bytes of upload memory that are taken, and all of it.
+    pub(crate) fn memory(&self) -> (u64, u64) {
+        self.budget.used()
     }
 
     /// Opens the file of a large content.

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 pub(crate) use index_thread::IndexParts;
 pub(crate) use submission::{Reply, Submission, Ticket, Verdict};
 
+use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::journal::Journal;
@@ -34,7 +35,7 @@ use crate::sync::mpsc::{SyncSender, sync_channel};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Mutex, MutexGuard};
 use index_thread::{IndexThread, IndexWork};
-use journal_thread::JournalThread;
+use journal_thread::{JournalParts, JournalThread};
 use queue::Queue;
 
 /// What the committer's threads work on.
@@ -51,6 +52,7 @@ pub(crate) struct CommitterParts {
 #[derive(Debug)]
 pub(crate) struct Committer {
     queue: Arc<Queue>,
+    counters: Arc<Counters>,
     /// Given up when the committer stops, so that the index thread sees the end.
     work: Mutex<Option<SyncSender<IndexWork>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -63,8 +65,15 @@ impl Committer {
         let (work, receiver) = sync_channel(GROUPS_AHEAD_MAX);
         let CommitterParts { disk, journal, readers, reserve_bytes } = parts;
         let journal_queue = Arc::clone(&queue);
-        let journal_thread =
-            JournalThread::new(disk, journal, journal_queue, work.clone(), reserve_bytes);
+        let counters = Arc::clone(&readers.store.counters);
+        let journal_thread = JournalThread::new(JournalParts {
+            disk,
+            journal,
+            queue: journal_queue,
+            index: work.clone(),
+            reserve_bytes,
+            counters: Arc::clone(&counters),
+        });
         let index_thread = IndexThread::new(Arc::clone(&queue), receiver, readers);
         let journal = thread::Builder::new().name("granary-journal".into());
         let index = thread::Builder::new().name("granary-index".into());
@@ -73,7 +82,8 @@ impl Committer {
             journal.spawn(move || journal_guard.run(|| journal_thread.run()))?,
             index.spawn(move || index_guard.run(|| index_thread.run()))?,
         ];
-        Ok(Self { queue, work: Mutex::new(Some(work)), threads: Mutex::new(threads) })
+        let (work, threads) = (Mutex::new(Some(work)), Mutex::new(threads));
+        Ok(Self { queue, counters, work, threads })
     }
 
     /// Queues a change. Never waits; the ticket is redeemed once the change is durable and
@@ -82,7 +92,11 @@ impl Committer {
     /// # Errors
     /// Nothing was queued: too much is, or the store takes no changes.
     pub(crate) fn submit(&self, submission: Submission) -> Result<(), MutationError> {
-        self.queue.push(submission)
+        let pushed = self.queue.push(submission);
+        if matches!(pushed, Err(MutationError::Busy { .. })) {
+            self.counters.refused_by_journal.increment();
+        }
+        pushed
     }
 
     /// Queues the end of a set that is given up, whatever else is queued: refused, what was staged
@@ -143,6 +157,11 @@ impl Committer {
 
     fn work(&self) -> MutexGuard<'_, Option<SyncSender<IndexWork>>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes that are queued for the journal.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
     }
 
     /// Why no change is taken, if none is.

@@ -192,6 +192,7 @@ impl Compactor {
             batch.contents.push(content);
             batch.bytes += blob.length;
             moved += blob.length;
+            self.store.counters.compacted_bytes.add(blob.length);
             if batch.bytes >= CHANGE_BYTES_MAX || batch.moves.len() >= CHANGE_FILES_MAX {
                 std::mem::take(&mut batch).submit(&self.committer)?;
             }

@@ -2,6 +2,8 @@
 
 mod catalogue;
 
+mod figures;
+
 mod housekeeping;
 
 mod intake;
@@ -20,7 +22,6 @@ mod upkeep;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ use crate::supervisor::Supervisor;
 use crate::touches::Touches;
 use crate::trace::Trace;
 use crate::turns::Turns;
+pub use figures::{Figures, QueueFigures, WorkFigures};
 use housekeeping::Housekeeping;
 pub use intake::Intake;
 pub use mutations::Upload;
@@ -143,6 +145,8 @@ struct Inner {
     /// The store's key, which goes into its backups.
     key: StoreKey,
     scrub: Scrub,
+    /// Free bytes below which nothing that grows the store is taken (I7).
+    reserve_bytes: u64,
     is_new: bool,
     stopped: std::sync::Once,
 }
@@ -217,6 +221,7 @@ impl Engine {
             resumables,
             key,
             scrub,
+            reserve_bytes: sizes.reserve_bytes,
             is_new,
             stopped: std::sync::Once::new(),
         };
@@ -344,17 +349,18 @@ pub(crate) fn start_writing(
     sizes: &Sizes,
     options: &EngineOptions,
 ) -> io::Result<(Arc<Store>, Arc<Committer>)> {
+    let blobs = Blobs::new(Arc::clone(disk), recovered.applied.start);
     let store = Arc::new(Store {
         disk: Arc::clone(disk),
         index: Arc::new(SharedIndex::new(recovered.index)),
         segments: recovered.journal.segments(),
-        blobs: Blobs::new(Arc::clone(disk), recovered.applied.start),
+        counters: Arc::clone(blobs.counters()),
+        blobs,
         leases: Arc::new(Leases::default()),
         touches: Arc::new(Touches::default()),
         trace: Trace::default(),
         quarantine: Arc::new(recovered.quarantine),
         scrub: Arc::new(ScrubNotes::of(recovered.scrub)),
-        reclaimed_bytes: AtomicU64::new(0),
     });
     let committer = Committer::start(CommitterParts {
         disk: Arc::clone(disk),

@@ -51,6 +51,11 @@ impl InFlight {
         self.waiting.load(Ordering::Acquire) >= DATASET_QUEUE_MAX
     }
 
+    /// Changes queued or in flight.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Whether nobody waits and nothing is in flight.
     pub(crate) fn is_unused(&self) -> bool {
         self.waiting.load(Ordering::Acquire) == 0

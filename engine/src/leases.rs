@@ -46,6 +46,12 @@ impl Leases {
         Ok((taken, Lease { id, leases: Arc::clone(self) }))
     }
 
+    /// Leases that have not expired.
+    pub(crate) fn count(&self) -> usize {
+        let now = Instant::now();
+        self.state().open.values().filter(|(_, expires)| *expires > now).count()
+    }
+
     /// The last change of the oldest state that somebody still reads.
     pub(crate) fn oldest(&self) -> Option<Sequence> {
         let now = Instant::now();

@@ -61,6 +61,9 @@ mod leases;
 // What is remembered in memory and written now and then.
 mod touches;
 
+// What is counted while the store works.
+pub mod counters;
+
 // What was done, by name, for tests.
 mod trace;
 
@@ -122,7 +125,9 @@ pub use bulk::{ClaimedFile, FileSelection, MayRead, Presence};
 #[cfg(feature = "simulation")]
 pub use check::check_disk;
 pub use check::{CheckError, CheckProgress, CheckReport, Finding, Hit, Stopped, check_directory};
-pub use engine::{Engine, EngineOptions, Health, Intake, Quarantined, Upload};
+pub use engine::{
+    Engine, EngineOptions, Figures, Health, Intake, Quarantined, QueueFigures, Upload, WorkFigures,
+};
 pub use error::{IntakeError, MutationError, OpenError, ReadError, RecordKind, UniqueRule};
 pub use garbage::{Collected, CollectionProgress, Garbage};
 pub use index::file_page::{FilePage, ListedFile, PageRequest};

@@ -117,6 +117,11 @@ impl Quarantine {
         self.count.store(marks.held.len(), Ordering::Release);
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
     /// All marks, in order of digest.
     pub(crate) fn all(&self) -> Vec<(Digest, QuarantineRow)> {
         self.marks().held.iter().map(|(digest, row)| (*digest, *row)).collect()

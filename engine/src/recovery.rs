@@ -413,17 +413,18 @@ fn read_journal(
     let (segments, headless) = segments_for_reading(disk, key, end).map_err(io_error(&**disk))?;
     looked.headless = headless.into_iter().map(|segment| segment.0).collect();
     let quarantine = index.quarantine().map_err(damaged_index)?;
+    let blobs = Blobs::new(Arc::clone(disk), applied.start + 1);
     Ok(Some(Store {
         disk: Arc::clone(disk),
         index: Arc::new(SharedIndex::new(index)),
         segments: Arc::new(segments),
-        blobs: Blobs::new(Arc::clone(disk), applied.start + 1),
         leases: Arc::default(),
         touches: Arc::default(),
         trace: Trace::default(),
+        counters: Arc::clone(blobs.counters()),
+        blobs,
         quarantine: Arc::new(quarantine),
         scrub: Arc::default(),
-        reclaimed_bytes: AtomicU64::default(),
     }))
 }
 

@@ -1,10 +1,10 @@
 //! What reads stand on: the index, the journal's segments, the blobs, the open leases.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::blobs::{Blob, Blobs};
+use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::error::ReadError;
 use crate::index::snapshot::Snapshot;
@@ -54,17 +54,15 @@ pub(crate) struct Store {
     pub(crate) leases: Arc<Leases>,
     pub(crate) touches: Arc<Touches>,
     pub(crate) trace: Trace,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) scrub: Arc<ScrubNotes>,
-    /// Bytes of segments and large files that were given back to the disk since the store was
-    /// opened; the index thread keeps it true.
-    pub(crate) reclaimed_bytes: AtomicU64,
 }
 
 impl Store {
     /// The latest committed state.
     pub(crate) fn snapshot(&self) -> Result<Snapshot, IndexError> {
-        Snapshot::take(&self.index.get(), Arc::clone(&self.touches))
+        Snapshot::take(&self.index.get(), Arc::clone(&self.touches), &self.counters)
     }
 
     /// The latest committed state, and a lease on its contents.

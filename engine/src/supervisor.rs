@@ -63,7 +63,10 @@ impl Supervisor {
         M: Request,
         DatasetActor: Handler<Envelope<M>>,
     {
-        let (entry, slot) = self.registry.claim(dataset)?;
+        let claimed = self.registry.claim(dataset);
+        let counters = &self.store.counters;
+        let (entry, slot) =
+            claimed.inspect_err(|_full| counters.refused_by_dataset.increment())?;
         let envelope = Envelope::new(message, slot);
         let start = || self.start_actor(&entry);
         if let Some(planned) = deliver(&entry, &envelope, start).await {
@@ -99,6 +102,11 @@ impl Supervisor {
     }
 
     fn start_actor(&self, entry: &Arc<Entry<Addr<DatasetActor>>>) -> Addr<DatasetActor> {
+        let counters = &self.store.counters;
+        counters.actors_started.increment();
+        if entry.has_lost_one() {
+            counters.actors_restarted.increment();
+        }
         let parts = ActorParts {
             dataset: entry.dataset(),
             store: Arc::clone(&self.store),
@@ -115,6 +123,11 @@ impl Supervisor {
     /// Actors that are alive.
     pub(crate) fn actor_count(&self) -> usize {
         self.registry.len()
+    }
+
+    /// Changes of all datasets that are queued or in flight.
+    pub(crate) fn in_flight_count(&self) -> usize {
+        self.registry.in_flight_count()
     }
 
     /// Ends all actors and their threads; nothing may be asked afterwards. Blocks.

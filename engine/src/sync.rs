@@ -24,6 +24,11 @@ mod primitives {
         receiver.blocking_recv()
     }
 
+    /// Visits all values of a map, in no order.
+    pub(crate) fn visit<K: Eq + std::hash::Hash, V>(map: &Map<K, V>, mut visit: impl FnMut(&V)) {
+        map.iter().for_each(|entry| visit(entry.value()));
+    }
+
     /// Where another thread may come to run though nothing is locked or sent. Does nothing.
     pub(crate) fn others_may_run() {}
 
@@ -139,6 +144,11 @@ mod primitives {
         pub(crate) fn len(&self) -> usize {
             self.entries().len()
         }
+    }
+
+    /// Visits all values of a map, in no order.
+    pub(crate) fn visit<K: Eq + Hash + Clone, V>(map: &Map<K, V>, visit: impl FnMut(&V)) {
+        map.entries().values().for_each(visit);
     }
 
     /// An entry of a [`Map`], which is locked meanwhile.

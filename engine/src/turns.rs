@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::counters::Counter;
 use crate::sync::timeout;
 
 /// Gives turns in the order in which they were asked for; clones give the same ones.
@@ -16,6 +17,9 @@ pub struct Turns {
     at_once: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     wait_max: Duration,
+    at_once_max: usize,
+    waiting_max: usize,
+    refused: Arc<Counter>,
 }
 
 /// Leave to work until it is dropped.
@@ -30,6 +34,9 @@ impl Turns {
             at_once: Arc::new(Semaphore::new(at_once)),
             waiting: Arc::new(Semaphore::new(waiting_max)),
             wait_max,
+            at_once_max: at_once,
+            waiting_max,
+            refused: Arc::default(),
         }
     }
 
@@ -46,6 +53,14 @@ impl Turns {
         if let Some(turn) = self.try_take() {
             return Some(turn);
         }
+        let turn = self.wait().await;
+        if turn.is_none() {
+            self.refused.increment();
+        }
+        turn
+    }
+
+    async fn wait(&self) -> Option<Turn> {
         let _place = self.waiting.try_acquire().ok()?;
         self.take_after_all().await
     }
@@ -58,6 +73,23 @@ impl Turns {
     pub async fn take_after_all(&self) -> Option<Turn> {
         let turn = timeout(self.wait_max, Arc::clone(&self.at_once).acquire_owned()).await;
         turn.ok()?.ok().map(Turn)
+    }
+
+    /// Who works, and how many may.
+    pub(crate) fn working(&self) -> (usize, usize) {
+        let free = self.at_once.available_permits();
+        (self.at_once_max.saturating_sub(free), self.at_once_max)
+    }
+
+    /// Who waits, and how many may.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let free = self.waiting.available_permits();
+        (self.waiting_max.saturating_sub(free), self.waiting_max)
+    }
+
+    /// Those who got no turn.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.get()
     }
 }
 

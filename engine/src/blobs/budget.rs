@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::byte_count;
+use crate::counters::Counter;
 use crate::error::MutationError;
 use crate::sync::timeout;
 pub(super) use queue::Patience;
@@ -33,6 +35,8 @@ pub(super) struct Budget {
     units: u32,
     patience: Patience,
     queue: Queue,
+    /// Those who were refused, at once or after they waited in vain.
+    refused: Counter,
 }
 
 impl Budget {
@@ -44,6 +48,7 @@ impl Budget {
             units,
             patience,
             queue: Queue::default(),
+            refused: Counter::default(),
         }
     }
 
@@ -57,7 +62,10 @@ impl Budget {
         if let Some(share) = self.try_acquire_units(units) {
             return Ok(share);
         }
-        let busy = |waiting| MutationError::Busy { what: "upload memory", waiting };
+        let busy = |waiting| {
+            self.refused.increment();
+            MutationError::Busy { what: "upload memory", waiting }
+        };
         let place = self.queue.enter(&self.patience).map_err(busy)?;
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(units);
         match timeout(self.patience.wait_max, permit).await {
@@ -107,6 +115,19 @@ impl Budget {
     pub(super) fn for_all(bytes: usize, wait_max: Duration) -> Self {
         let patience = Patience { waiting_max: usize::MAX, late_after: Duration::MAX, wait_max };
         Self::new(bytes, patience)
+    }
+
+    /// Uploads that wait, and those that were refused.
+    pub(super) fn waiting(&self) -> (usize, u64) {
+        (self.queue.len(), self.refused.get())
+    }
+
+    /// Bytes that are taken, and all that there are.
+    pub(super) fn used(&self) -> (u64, u64) {
+        let all = u64::from(self.units);
+        let free = u64::try_from(self.semaphore.available_permits()).unwrap_or(u64::MAX);
+        let unit = byte_count(UNIT_BYTES);
+        (all.saturating_sub(free) * unit, all * unit)
     }
 
     /// Bytes that are free now.

@@ -65,6 +65,15 @@ impl Pins {
         Pin { digest, is_doomed: state.is_doomed, pins: self.clone() }
     }
 
+    /// Contents that are pinned.
+    pub(crate) fn count(&self) -> usize {
+        let pinned = |shard: &Mutex<Shard>| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.values().filter(|state| state.pins > 0).count()
+        };
+        self.shards.iter().map(pinned).sum()
+    }
+
     /// Dooms those of the digests that nobody has pinned (nor doomed already).
     ///
     /// For the index thread, before it removes their rows; the guard is dropped after the commit.

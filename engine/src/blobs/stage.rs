@@ -309,6 +309,10 @@ impl Arrival {
         let pin = self.blobs.pins.pin(digest);
         let is_known = !pin.is_doomed() && look_up(known, &digest)?;
         let length = self.length;
+        if is_known {
+            self.blobs.counters.duplicates.increment();
+            self.blobs.counters.duplicate_bytes.add(length);
+        }
         let file = match self.spilled.take() {
             Some(spilled) if !is_known => Some(spilled.file.publish().map_err(staging_error)?),
             _ => None,

@@ -54,6 +54,7 @@ pub(crate) struct JournaledGroup {
     pub(crate) end: Position,
     /// Bytes it takes in the journal.
     pub(crate) bytes: u64,
+    pub(crate) synced: Instant,
     /// Told the last applied change.
     pub(crate) applied: Arc<AtomicU64>,
 }
@@ -166,11 +167,16 @@ impl IndexThread {
     /// here durable.
     fn apply_and_answer(&mut self, group: JournaledGroup) -> Result<(), IndexError> {
         let index = self.store.index.get();
-        match self.apply_group(&index, &group) {
+        let counters = Arc::clone(&self.store.counters);
+        let outcome = self.apply_group(&index, &group);
+        counters.groups_ahead.leave();
+        match outcome {
             Ok((verdicts, restacked)) => {
+                counters.apply_time.record_time(group.synced.elapsed());
                 group.applied.store(self.applied.sequence.0, Ordering::Release);
                 let rows = group.records.iter().map(|record| record.change.row_count()).sum();
                 self.since_checkpoint.note(group.bytes, rows);
+                counters.uncheckpointed_bytes.set(self.since_checkpoint.journal_bytes);
                 self.background.note_restacked(restacked);
                 for (record, verdict) in group.records.into_iter().zip(verdicts) {
                     if verdict.is_ok() {
@@ -222,8 +228,12 @@ impl IndexThread {
         let index = self.store.index.get();
         self.write_marks(&index)?;
         if self.since_checkpoint.first.is_some() {
+            let began = Instant::now();
             index.checkpoint(|txn| write_applied(txn, &self.applied))?;
             self.since_checkpoint = SinceCheckpoint::default();
+            let counters = &self.store.counters;
+            counters.checkpoint_time.record_time(began.elapsed());
+            counters.checkpointed();
             self.store.trace.note(trace::CHECKPOINTED);
         }
         let before = self.store.segments.ids().into_iter();
@@ -231,12 +241,12 @@ impl IndexThread {
             before.filter(|segment| *segment < self.applied.position.segment).collect();
         let mut removable = reclaim::removable(&index, &before)?;
         // A file that will not go now goes with a later checkpoint; it costs space only.
-        let mut reclaimed = 0;
+        let reclaimed = &self.store.counters.reclaimed_bytes;
         removable.large.retain(|(digest, file)| {
             let bytes = self.store.blobs.open_large(digest, *file).and_then(|file| file.len());
             let removed = self.store.blobs.remove_large(digest, *file);
             if removed.is_ok() {
-                reclaimed += bytes.unwrap_or_default();
+                reclaimed.add(bytes.unwrap_or_default());
             }
             removed.inspect_err(|error| tracing::warn!(%digest, %error, "large file stays")).is_ok()
         });
@@ -244,12 +254,11 @@ impl IndexThread {
             let bytes = self.store.segments.length(*segment);
             let removed = self.store.segments.remove(*segment);
             if removed.is_ok() {
-                reclaimed += bytes;
+                reclaimed.add(bytes);
             }
             let segment = segment.0;
             removed.inspect_err(|error| tracing::warn!(segment, %error, "segment stays")).is_ok()
         });
-        self.store.reclaimed_bytes.fetch_add(reclaimed, Ordering::Relaxed);
         if !removable.large.is_empty() || !removable.segments.is_empty() {
             reclaim::forget_removed(&index, &removable)?;
             self.note_removed(&removable);

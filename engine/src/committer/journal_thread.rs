@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::index_thread::{IndexWork, Journaled, JournaledGroup};
 use super::queue::{Queue, payload_bytes};
 use super::submission::Submission;
 use crate::blobs::{StagedBlob, StagedBody};
 use crate::codec;
+use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
@@ -26,14 +28,22 @@ const GIVEN_UP_BYTES_MIN: u64 = 1 << 20;
 /// Bytes of a record beside its contents, generously.
 const RECORD_BYTES: u64 = 64 << 10;
 
+/// What the journal thread works on.
+#[derive(Debug)]
+pub(crate) struct JournalParts {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) journal: Journal,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) index: SyncSender<IndexWork>,
+    /// Free bytes below which nothing that grows the store is taken (I7).
+    pub(crate) reserve_bytes: u64,
+    pub(crate) counters: Arc<Counters>,
+}
+
 /// The journal thread's state.
 #[derive(Debug)]
 pub(crate) struct JournalThread {
-    disk: Arc<dyn Disk>,
-    journal: Journal,
-    queue: Arc<Queue>,
-    index: SyncSender<IndexWork>,
-    reserve_bytes: u64,
+    parts: JournalParts,
     /// Contents that were journaled and may not be in the index yet, with their change: another
     /// upload of the same content that missed them there names them without bytes of its own.
     in_flight: HashMap<Digest, Sequence>,
@@ -44,26 +54,18 @@ pub(crate) struct JournalThread {
 }
 
 impl JournalThread {
-    pub(crate) fn new(
-        disk: Arc<dyn Disk>,
-        journal: Journal,
-        queue: Arc<Queue>,
-        index: SyncSender<IndexWork>,
-        reserve_bytes: u64,
-    ) -> Self {
-        let applied = Arc::default();
-        let in_flight = HashMap::new();
-        Self { disk, journal, queue, index, reserve_bytes, in_flight, applied, given_up: None }
+    pub(crate) fn new(parts: JournalParts) -> Self {
+        Self { parts, in_flight: HashMap::new(), applied: Arc::default(), given_up: None }
     }
 
     /// Runs until the queue is closed and empty, or the disk fails.
     pub(crate) fn run(mut self) {
-        while let Some(group) = self.queue.take_group() {
+        while let Some(group) = self.parts.queue.take_group() {
             let Some(group) = self.begin_segment_if_wanted(group) else { break };
             let Some(group) = self.refuse_growth_without_space(group) else { break };
             if !group.is_empty() && self.commit(group).is_err() {
                 // Without the index thread nothing can be answered; the first cause stays.
-                self.queue.fail(&Arc::new(std::io::Error::other("the index thread has ended")));
+                self.parts.queue.fail(&Arc::new(std::io::Error::other("the index thread has ended")));
                 break;
             }
         }
@@ -72,8 +74,8 @@ impl JournalThread {
     /// Goes on in a new segment where somebody asked for it, so that the one until now may be
     /// compacted; without space it goes on where it is. `None` ends the thread: the journal failed.
     fn begin_segment_if_wanted(&mut self, group: Vec<Submission>) -> Option<Vec<Submission>> {
-        if self.queue.take_new_segment_wish()
-            && let Err(AppendError::Failed(error)) = self.journal.roll()
+        if self.parts.queue.take_new_segment_wish()
+            && let Err(AppendError::Failed(error)) = self.parts.journal.roll()
         {
             self.refuse(group, &error);
             return None;
@@ -87,9 +89,9 @@ impl JournalThread {
         let bytes: u64 = group.iter().map(payload_bytes).sum();
         let records = u64::try_from(group.len()).unwrap_or(u64::MAX).saturating_mul(512);
         let wanted = bytes + records + RECORD_BYTES + SLACK_BYTES;
-        let space = self.disk.space().map_or(u64::MAX, |space| space.available);
-        if space >= self.reserve_bytes.saturating_add(bytes) {
-            match self.journal.ensure_space(wanted) {
+        let space = self.parts.disk.space().map_or(u64::MAX, |space| space.available);
+        if space >= self.parts.reserve_bytes.saturating_add(bytes) {
+            match self.parts.journal.ensure_space(wanted) {
                 Ok(()) => return Some(group),
                 Err(AppendError::OutOfSpace) => {}
                 Err(AppendError::Failed(error)) => {
@@ -102,7 +104,7 @@ impl JournalThread {
             // Moving live bytes away is what frees a segment, but half of the reserve stays
             // for the index.
             let moves = matches!(submission.change, Change::Relocate { .. });
-            let is_short = space < self.reserve_bytes / 2 + bytes;
+            let is_short = space < self.parts.reserve_bytes / 2 + bytes;
             grows(&submission.change) || (moves && is_short)
         });
         if !growing.is_empty() {
@@ -112,6 +114,7 @@ impl JournalThread {
                 return None;
             }
         }
+        self.parts.counters.refused_for_space.add(count_of(growing.len()));
         for submission in growing {
             submission.reply.answer(Err(MutationError::OutOfSpace));
         }
@@ -121,7 +124,7 @@ impl JournalThread {
     /// I7 for a group of which nothing reached the journal.
     fn refuse(&self, group: Vec<Submission>, error: &std::io::Error) {
         let cause = Arc::new(journal_failed(error));
-        self.queue.fail(&cause);
+        self.parts.queue.fail(&cause);
         for submission in group {
             let cause = Arc::clone(&cause);
             submission.reply.answer(Err(MutationError::ReadOnly { cause }));
@@ -131,10 +134,10 @@ impl JournalThread {
     /// Begins a new segment, once for each that fills a disk, so that what is dead in the old one
     /// can be reclaimed.
     fn give_up_segment(&mut self) -> Result<(), AppendError> {
-        let head = self.journal.end();
+        let head = self.parts.journal.end();
         if self.given_up != Some(head.segment) && head.offset > GIVEN_UP_BYTES_MIN {
-            self.journal.roll()?;
-            self.given_up = Some(self.journal.end().segment);
+            self.parts.journal.roll()?;
+            self.given_up = Some(self.parts.journal.end().segment);
         }
         Ok(())
     }
@@ -147,9 +150,11 @@ impl JournalThread {
         self.in_flight.retain(|_, sequence| sequence.0 > applied);
         let records = self.records(&group, changes);
         let sequences: Vec<Sequence> = records.iter().map(|record| record.sequence).collect();
-        let appended = match self.journal.append(&records) {
+        let began = Instant::now();
+        let appended = match self.parts.journal.append(&records) {
             Ok(appended) => appended,
             Err(AppendError::OutOfSpace) => {
+                self.parts.counters.refused_for_space.add(count_of(group.len()));
                 for submission in group {
                     submission.reply.answer(Err(MutationError::OutOfSpace));
                 }
@@ -160,6 +165,7 @@ impl JournalThread {
                 return Err(());
             }
         };
+        self.count_group(group.len(), appended.bytes, began.elapsed());
         let mut journaled = Vec::with_capacity(group.len());
         let parts = sequences.into_iter().zip(appended.blobs);
         for (submission, (sequence, blobs)) in group.into_iter().zip(parts) {
@@ -178,15 +184,24 @@ impl JournalThread {
             records: journaled,
             end: appended.end,
             bytes: appended.bytes,
+            synced: Instant::now(),
             applied: Arc::clone(&self.applied),
         };
-        self.index.send(IndexWork::Group(group)).map_err(drop)
+        self.parts.counters.groups_ahead.enter();
+        self.parts.index.send(IndexWork::Group(group)).map_err(drop)
+    }
+
+    fn count_group(&self, changes: usize, bytes: u64, time: Duration) {
+        let counters = &self.parts.counters;
+        counters.group_changes.record(count_of(changes));
+        counters.group_bytes.record(bytes);
+        counters.sync_time.record_time(time);
     }
 
     /// I7: nothing more is taken, and replay decides about this group.
     fn fail(&self, group: Vec<Submission>, error: &std::io::Error) {
         let cause = Arc::new(journal_failed(error));
-        self.queue.fail(&cause);
+        self.parts.queue.fail(&cause);
         for Submission { contents, reply, .. } in group {
             // Replay may find the record, so its large files must stay (I2); if it does not, the
             // next start's sweep takes them.
@@ -197,7 +212,7 @@ impl JournalThread {
 
     /// The group's records: each content once, however many of the group's changes bring it.
     fn records(&self, group: &[Submission], changes: Vec<Vec<u8>>) -> Vec<NewRecord> {
-        let mut sequence = self.journal.last_sequence();
+        let mut sequence = self.parts.journal.last_sequence();
         let mut in_group: HashSet<Digest> = HashSet::new();
         let mut records = Vec::with_capacity(group.len());
         for (submission, change) in group.iter().zip(changes) {
@@ -210,7 +225,10 @@ impl JournalThread {
                 let (digest, crc32) = (content.digest(), content.crc32());
                 match content.body() {
                     StagedBody::Known => {}
-                    StagedBody::Memory(_) if known && !relocates => {}
+                    StagedBody::Memory(_) if known && !relocates => {
+                        self.parts.counters.duplicates.increment();
+                        self.parts.counters.duplicate_bytes.add(content.length());
+                    }
                     StagedBody::Memory(bytes) => {
                         // A relocation enters no content, so no later change may rely on it.
                         if !relocates {
@@ -231,6 +249,10 @@ impl JournalThread {
         }
         records
     }
+}
+
+fn count_of(changes: usize) -> u64 {
+    u64::try_from(changes).unwrap_or(u64::MAX)
 }
 
 /// What a person is told of a failed write or sync.

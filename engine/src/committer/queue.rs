@@ -63,6 +63,11 @@ impl Queue {
         Err(refusal)
     }
 
+    /// Changes that are queued.
+    pub(crate) fn len(&self) -> usize {
+        self.state().submissions.len()
+    }
+
     /// Waits for changes and takes as many as one group may hold; `None` once it is closed and
     /// empty, or has failed.
     pub(crate) fn take_group(&self) -> Option<Vec<Submission>> {

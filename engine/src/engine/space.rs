@@ -40,7 +40,7 @@ impl Engine {
         &self,
         progress: &CollectionProgress,
     ) -> Result<Collected, MutationError> {
-        let reclaimed = || self.inner.store.reclaimed_bytes.load(Ordering::Relaxed);
+        let reclaimed = || self.inner.store.counters.reclaimed_bytes.get();
         let freed_before = reclaimed();
         let before = self.garbage()?;
         self.settle(progress)?;

@@ -156,7 +156,6 @@ mod tests {
     use crate::index::{Index, create_tables, tables};
     use crate::model::dataset::StackEntry;
     use crate::model::{DatasetId, Digest, LayerId, LicenceId, ProjectId, Timestamp};
-    use crate::touches::Touches;
 
     const LAYER: u64 = 1;
 
@@ -175,7 +174,7 @@ mod tests {
             Ok(())
         });
         filled.unwrap();
-        let snapshot = Snapshot::take(&index, Arc::new(Touches::default())).unwrap();
+        let snapshot = Snapshot::take(&index, Arc::default(), &Arc::default()).unwrap();
         (index, snapshot)
     }
 

@@ -193,6 +193,19 @@ pub(crate) fn removable(index: &Index, segments: &[SegmentId]) -> Result<Removab
     Ok(removable)
 }
 
+/// Bytes of live contents in each segment that holds any.
+///
+/// # Errors
+/// The index cannot be read.
+pub(crate) fn live_bytes(index: &Index) -> Result<HashMap<SegmentId, u64>, IndexError> {
+    let table = index.read()?.open_table(tables::SEGMENTS)?;
+    let rows = table.iter()?.map(|row| {
+        let (segment, bytes) = row?;
+        Ok((SegmentId(segment.value()), bytes.value()))
+    });
+    rows.collect()
+}
+
 /// Forgets what was removed.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use super::rows::{AppliedRow, BlobRow, FileRow};
 use super::tables;
 use super::{Index, IndexError};
 use crate::codec;
+use crate::counters::Counters;
 use crate::error::{MutationError, ReadError};
 use crate::model::change::{BlobPlace, LargeFileId, SegmentId};
 use crate::model::{
@@ -39,6 +40,24 @@ type Bytes = &'static [u8];
 pub struct Snapshot {
     state: Arc<State>,
     touches: Arc<Touches>,
+    _open: Open,
+}
+
+/// Counts a snapshot among those that are open.
+#[derive(Debug)]
+struct Open(Arc<Counters>);
+
+impl Open {
+    fn of(counters: &Arc<Counters>) -> Self {
+        counters.snapshots_open.enter();
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.snapshots_open.leave();
+    }
 }
 
 /// A table of names within layers.
@@ -47,8 +66,12 @@ type NamesTable = ReadOnlyTable<(u64, &'static str), Bytes>;
 pub(crate) type Tree<'a> = FileTree<'a, NamesTable, NamesTable>;
 
 impl Snapshot {
-    pub(crate) fn take(index: &Index, touches: Arc<Touches>) -> Result<Self, IndexError> {
-        Ok(Self { state: index.latest()?, touches })
+    pub(crate) fn take(
+        index: &Index,
+        touches: Arc<Touches>,
+        counters: &Arc<Counters>,
+    ) -> Result<Self, IndexError> {
+        Ok(Self { state: index.latest()?, touches, _open: Open::of(counters) })
     }
 
     fn by_id<T: DeserializeOwned>(

@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError};
 use crate::error::MutationError;
 use crate::in_flight::{InFlight, Slot};
 use crate::model::DatasetId;
-use crate::sync::{Map, Mutex, MutexGuard};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Map, Mutex, MutexGuard, visit};
 
 /// Dataset id to entry; `A` is the address of an actor.
 #[derive(Debug)]
@@ -44,6 +45,13 @@ impl<A: Clone + PartialEq> Registry<A> {
         self.entries.remove_if(&entry.dataset, unused).is_some()
     }
 
+    /// Changes of all datasets that are queued or in flight.
+    pub(crate) fn in_flight_count(&self) -> usize {
+        let mut count = 0;
+        visit(&self.entries, |entry| count += entry.in_flight.waiting());
+        count
+    }
+
     /// Entries, each with at most one actor.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
@@ -56,11 +64,14 @@ pub(crate) struct Entry<A> {
     dataset: DatasetId,
     in_flight: Arc<InFlight>,
     address: Mutex<Option<A>>,
+    /// Whether an actor of it has died.
+    has_lost_one: AtomicBool,
 }
 
 impl<A: Clone + PartialEq> Entry<A> {
     fn new(dataset: DatasetId) -> Self {
-        Self { dataset, in_flight: Arc::default(), address: Mutex::new(None) }
+        let (in_flight, address) = (Arc::default(), Mutex::new(None));
+        Self { dataset, in_flight, address, has_lost_one: AtomicBool::new(false) }
     }
 
     pub(crate) fn dataset(&self) -> DatasetId {
@@ -80,11 +91,17 @@ impl<A: Clone + PartialEq> Entry<A> {
         self.address().get_or_insert_with(start).clone()
     }
 
+    /// Whether an actor of it has died, so that the next one takes its place.
+    pub(crate) fn has_lost_one(&self) -> bool {
+        self.has_lost_one.load(Ordering::Relaxed)
+    }
+
     /// Forgets an actor that has died, unless its successor is there already.
     pub(crate) fn forget(&self, dead: &A) {
         let mut address = self.address();
         if address.as_ref() == Some(dead) {
             *address = None;
+            self.has_lost_one.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -49,6 +49,11 @@ impl Queue {
         Ok(Place { queue: self, number, ahead })
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.state().waiting.len()
+    }
+
     /// Whether nobody waits.
     pub(super) fn is_empty(&self) -> bool {
         self.state().waiting.is_empty()

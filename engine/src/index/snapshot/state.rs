@@ -110,10 +110,10 @@ mod tests {
         let index = Index::open(&disk, OpenMode::CreateNew, 1 << 20).unwrap();
         let (first, second) = (Digest::of(b"first"), Digest::of(b"second"));
         enter(&index, &first);
-        let before = Snapshot::take(&index, Arc::default()).unwrap();
+        let before = Snapshot::take(&index, Arc::default(), &Arc::default()).unwrap();
         assert!(Arc::ptr_eq(&before.state, &index.latest().unwrap()));
         enter(&index, &second);
-        let after = Snapshot::take(&index, Arc::default()).unwrap();
+        let after = Snapshot::take(&index, Arc::default(), &Arc::default()).unwrap();
 
         let shows = |snapshot: &Snapshot, digest| snapshot.blob(digest).unwrap().is_some();
         assert!(shows(&before, &first) && !shows(&before, &second));
