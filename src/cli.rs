@@ -2,8 +2,9 @@
 //!
 //! Every command ends with status 0 (done), 1 (something failed; standard error says what in one
 //! sentence, with the next step), 2 (the command line itself is wrong) or 3 (the command was carried
-//! out, and what is stored is not sound). `diff` ends as diff(1) does: 0 for the same, 1 for a
-//! difference, 2 for trouble. Results go to standard output, everything else to standard error.
+//! out, and what is stored is not sound, or the server is not well). `diff` ends as diff(1) does: 0 for
+//! the same, 1 for a difference, 2 for trouble. Results go to standard output, everything else to
+//! standard error.
 
 mod api;
 
@@ -37,6 +38,8 @@ mod diff;
 
 mod digest_cache;
 
+mod door;
+
 mod download;
 
 mod errand;
@@ -56,6 +59,8 @@ mod ledger;
 mod listener;
 
 mod listing;
+
+mod log;
 
 mod login;
 
@@ -103,6 +108,8 @@ mod serve;
 
 mod server_url;
 
+mod service_manager;
+
 mod session;
 
 mod settings;
@@ -114,6 +121,8 @@ mod stand_in;
 
 mod stats;
 
+mod status;
+
 mod style;
 
 mod table;
@@ -124,6 +133,9 @@ mod token;
 
 mod token_file;
 
+#[cfg(feature = "otel")]
+mod traces;
+
 mod transfer;
 
 mod upload;
@@ -131,6 +143,8 @@ mod upload;
 mod user;
 
 mod walk;
+
+mod whereabouts;
 
 use std::env;
 use std::fmt::Display;
@@ -176,6 +190,7 @@ enum Command {
     Token(token::Options),
     Backup(backup::Options),
     Restore(restore::Options),
+    Status(status::Options),
     Check(check::Options),
     Scrub(scrub::Options),
     Gc(gc::Options),
@@ -213,7 +228,8 @@ enum Ending {
     Complete,
     /// Some of it was not; the command has said what.
     Incomplete,
-    /// It was, and what is stored is not sound; the command has said what.
+    /// It was, and what is stored is not sound, or the server is not well; the command has said
+    /// what.
     Unsound,
     /// It was, and what was compared is not the same.
     Different,
@@ -271,6 +287,7 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::Token(options) => token::run(options).await,
         Command::Backup(options) => backup::run(options).await,
         Command::Restore(options) => restore::run(options).await,
+        Command::Status(options) => status::run(options).await,
         Command::Check(options) => check::run(options).await,
         Command::Scrub(options) => scrub::run(options).await,
         Command::Gc(options) => gc::run(options).await,

@@ -21,6 +21,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(test)]
+pub(crate) use document::wrapped;
 pub use document::{example, reference};
 pub use load::{ConfigFaults, Given, Loaded, Origin, load};
 pub use setting::{Kind, Setting};
@@ -55,9 +57,25 @@ pub struct Config {
     pub upload_expiry: Duration,
     /// Bytes.
     pub upload_bytes: u64,
+    pub metrics: MetricsAccess,
     pub shutdown_grace: Duration,
     pub log_filter: String,
     pub log_format: LogFormat,
+    /// Lines a second.
+    pub log_requests: u64,
+}
+
+/// Who may read `/metrics`, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsAccess {
+    /// Whoever reaches the server.
+    Open,
+    /// Administrators.
+    Admin,
+    /// Nobody.
+    Off,
+    /// Whoever reaches this address, which serves nothing else of weight.
+    At(SocketAddr),
 }
 
 /// How the log is written.
@@ -92,9 +110,11 @@ impl Config {
             login_failure_window: Duration::ZERO,
             upload_expiry: Duration::ZERO,
             upload_bytes: 0,
+            metrics: MetricsAccess::Off,
             shutdown_grace: Duration::ZERO,
             log_filter: String::new(),
             log_format: LogFormat::Text,
+            log_requests: 0,
         }
     }
 }

@@ -4,7 +4,11 @@
 //! they share. `error` is the only one that knows statuses of failures, `wire` the only one that
 //! knows the API's field names.
 
+mod access_log;
+
 mod access_tokens;
+
+mod actions;
 
 mod auth;
 
@@ -15,6 +19,8 @@ mod body;
 mod bulk;
 
 mod caller;
+
+mod closed;
 
 mod conditions;
 
@@ -27,6 +33,8 @@ mod docs;
 mod download;
 
 mod error;
+
+mod exchange;
 
 mod fields;
 
@@ -51,6 +59,8 @@ pub(crate) mod limits;
 mod lists;
 
 mod metadata;
+
+mod metrics;
 
 mod nodes;
 
@@ -105,6 +115,7 @@ use utoipa_axum::routes;
 
 use routes::{Route, Routes};
 
+pub use closed::{draining_router, metrics_router, recovering_router};
 pub use headers::Origins;
 pub use inflow::body_pace;
 pub use limits::BODY_BYTES_A_SECOND;
@@ -134,6 +145,8 @@ fn layered(router: Router<AppState>, state: AppState) -> Router {
     // One layer, whose first part is the outermost: with each that is laid on by itself, a request
     // costs half a dozen allocations more.
     let layer = (
+        // Whatever is below has the request's id, and is counted.
+        from_fn_with_state(state.observers().clone(), exchange::observe),
         MapRequestLayer::new(move |request| inflow::watched(request, pace)),
         from_fn_with_state(headers::Told::of(&state), headers::add),
         CatchPanicLayer::custom(error::panicked),
@@ -169,6 +182,7 @@ fn server_routes() -> Vec<Route> {
     vec![
         routes!(health::live),
         routes!(health::ready),
+        routes!(metrics::show),
         routes!(openapi::document),
         routes!(docs::page),
         routes!(docs::asset),
@@ -296,6 +310,7 @@ fn store_routes() -> Vec<Route> {
         routes!(space::usage, space::measure, space::stop_measuring),
         routes!(space::garbage),
         routes!(space::collection, space::collect, space::stop_collecting),
+        routes!(store::status),
     ]
 }
 

@@ -24,6 +24,8 @@ mod http;
 #[cfg(test)]
 mod limits_reference;
 
+mod metrics;
+
 mod networks;
 
 mod permission;
@@ -34,13 +36,17 @@ mod pace;
 
 mod purge;
 
+#[cfg(feature = "otel")]
+mod traces;
+
 pub use bootstrap::{FirstStart, bootstrap};
 pub use http::wire_of_space as space_shapes;
 pub use http::wire_of_store as store_shapes;
 pub use http::{
-    AppState, BODY_BYTES_A_SECOND, Origins, Outside, Peer, body_pace, router,
-    router_that_discards_uploads,
+    AppState, BODY_BYTES_A_SECOND, Origins, Outside, Peer, body_pace, draining_router,
+    metrics_router, recovering_router, router, router_that_discards_uploads,
 };
+pub use metrics::{Kind as MetricKind, METRICS, Metric};
 pub use networks::Networks;
 pub use pace::{Pace, Pacer};
 pub use purge::{Purge, Sweep};

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tracing::Span;
 
 use crate::error::MutationError;
 use crate::limits::DATASET_QUEUE_MAX;
@@ -38,8 +39,8 @@ impl InFlight {
     pub(crate) fn claim(self: &Arc<Self>) -> Result<Slot, MutationError> {
         let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
         let counters = Arc::clone(self);
-        let slot =
-            Slot { counters, settled: Settled::default(), submitted: AtomicBool::new(false) };
+        let (settled, submitted) = (Settled::default(), AtomicBool::new(false));
+        let slot = Slot { counters, settled, submitted, span: change_span() };
         if waiting >= DATASET_QUEUE_MAX {
             return Err(MutationError::Busy { what: "the dataset", waiting });
         }
@@ -84,15 +85,27 @@ impl Settled {
     }
 }
 
+/// A change as part of the trace of the request that asks for it, from its place in a queue to its
+/// answer; the group that makes it durable is linked to it.
+pub(crate) fn change_span() -> Span {
+    tracing::debug_span!(target: "granary_engine::trace", "change")
+}
+
 /// A place in a dataset's queue, from before its message is sent until its change is answered.
 #[derive(Debug)]
 pub(crate) struct Slot {
     counters: Arc<InFlight>,
     settled: Settled,
     submitted: AtomicBool,
+    span: Span,
 }
 
 impl Slot {
+    /// The change as part of its request's trace.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
     /// Counts the change as in flight; gives the flag that tells when it no longer is.
     pub(crate) fn submitted(&self) -> Settled {
         if !self.submitted.swap(true, Ordering::AcqRel) {

@@ -19,7 +19,6 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use crate::backup::RESTORING_PATH;
 use crate::blobs::{Blobs, remove_if_there};

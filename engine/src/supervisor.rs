@@ -65,8 +65,7 @@ impl Supervisor {
     {
         let claimed = self.registry.claim(dataset);
         let counters = &self.store.counters;
-        let (entry, slot) =
-            claimed.inspect_err(|_full| counters.refused_by_dataset.increment())?;
+        let (entry, slot) = claimed.inspect_err(|_full| counters.refused_by_dataset.increment())?;
         let envelope = Envelope::new(message, slot);
         let start = || self.start_actor(&entry);
         if let Some(planned) = deliver(&entry, &envelope, start).await {

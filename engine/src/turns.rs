@@ -53,15 +53,10 @@ impl Turns {
         if let Some(turn) = self.try_take() {
             return Some(turn);
         }
-        let turn = self.wait().await;
-        if turn.is_none() {
+        let Ok(_place) = self.waiting.try_acquire() else {
             self.refused.increment();
-        }
-        turn
-    }
-
-    async fn wait(&self) -> Option<Turn> {
-        let _place = self.waiting.try_acquire().ok()?;
+            return None;
+        };
         self.take_after_all().await
     }
 
@@ -72,23 +67,27 @@ impl Turns {
     /// A dropped future gives up its place.
     pub async fn take_after_all(&self) -> Option<Turn> {
         let turn = timeout(self.wait_max, Arc::clone(&self.at_once).acquire_owned()).await;
-        turn.ok()?.ok().map(Turn)
+        let turn = turn.ok().and_then(Result::ok).map(Turn);
+        if turn.is_none() {
+            self.refused.increment();
+        }
+        turn
     }
 
     /// Who works, and how many may.
-    pub(crate) fn working(&self) -> (usize, usize) {
+    pub fn working(&self) -> (usize, usize) {
         let free = self.at_once.available_permits();
         (self.at_once_max.saturating_sub(free), self.at_once_max)
     }
 
     /// Who waits, and how many may.
-    pub(crate) fn waiting(&self) -> (usize, usize) {
+    pub fn waiting(&self) -> (usize, usize) {
         let free = self.waiting.available_permits();
         (self.waiting_max.saturating_sub(free), self.waiting_max)
     }
 
     /// Those who got no turn.
-    pub(crate) fn refused(&self) -> u64 {
+    pub fn refused(&self) -> u64 {
         self.refused.get()
     }
 }

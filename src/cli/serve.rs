@@ -1,32 +1,36 @@
 //! `granary serve`: opens the store, serves the API, and ends in order.
 
-use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use axum::Router;
 use clap::Args;
 use granary::auth::{LoginBounds, load_or_create_key};
-use granary::config::{Config, LogFormat};
+use granary::config::{Config, MetricsAccess};
 use granary::{
-    AppState, FirstStart, Outside, body_pace, bootstrap, router, router_that_discards_uploads,
+    AppState, FirstStart, Outside, body_pace, bootstrap, draining_router, metrics_router,
+    recovering_router, router, router_that_discards_uploads,
 };
 use granary_engine::{ArchiveLevel, Engine, EngineOptions, OpenError};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
 
 use super::certificate;
 use super::config::{PASSWORD_VARIABLE, admin_password};
-use super::listener::{self, Bounds, Entrance, REFUSED_AT_ONCE_FEW};
+use super::door::{Door, Porter};
+use super::listener::{self, Bounds, REFUSED_AT_ONCE_FEW};
 use super::purging::sweep_until;
 use super::settings::Settings;
-use super::{Ending, say};
+use super::{Ending, log, say, service_manager, whereabouts};
 
 /// Open files that are not a client's: segments, the index, spools, archives under way.
 const FILES_OF_THE_STORE: u64 = 512;
+
+/// How long closing the store may take after the last answer: a checkpoint, above all.
+const CLOSING_TIME: Duration = Duration::from_mins(1);
 
 /// What a shell shows for a program that the user interrupted.
 const STATUS_INTERRUPTED: i32 = 130;
@@ -68,20 +72,62 @@ pub(crate) async fn run_with(options: Options, uploads: Uploads) -> anyhow::Resu
         let data = config.data.display();
         bail!("a server that discards uploads makes its own store; {data} is there already");
     }
-    start_log(config);
+    let log = log::start(config)?;
+    info!(version = env!("CARGO_PKG_VERSION"), process = std::process::id(), "granary starts");
     if let Some(file) = &loaded.file {
         info!(file = %file.display(), "read the configuration");
     }
     let files = raise_file_limit();
-    let engine = open(&config.data, engine_options(config)?).await?;
     let wanted = usize::try_from(config.connections)?;
     let bounds = Bounds { connections_max: connections_within(files, wanted), ..Bounds::default() };
-    let ended = serve(config, &engine, uploads, bounds).await;
+    let stop = stop_on_signals()?;
+    service_manager::keep_telling();
+    // Before the store, so that whoever asks meanwhile is told to wait; and before the first start,
+    // so that a start without an address leaves nobody's password behind.
+    let doors = Doors::bind(config).await?;
+    let porters = doors.answer(&recovering_router(), bounds)?;
+    let Some(engine) = open_unless_stopped(config, stop.clone()).await? else {
+        info!("stopped while the store was being opened; nothing is lost by that");
+        return Ok(Ending::Complete);
+    };
+    for porter in porters {
+        porter.dismiss().await;
+    }
+    let ended = serve(config, &engine, &doors, stop, uploads, bounds).await;
     // Also after a failure: what was accepted meanwhile is finished and checkpointed.
     engine.shutdown().await;
-    ended?;
+    let porters = ended?;
     info!("stopped");
+    for porter in porters {
+        porter.dismiss().await;
+    }
+    log.end().await;
     Ok(Ending::Complete)
+}
+
+/// The addresses that are listened on.
+struct Doors {
+    main: Door,
+    /// For metrics, where they have their own.
+    metrics: Option<Door>,
+}
+
+impl Doors {
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let tls = certificate::Files::of(config)?.map(certificate::Files::acceptor).transpose()?;
+        let main = Door::bind(config.listen, "listen", tls).await?;
+        let metrics = match config.metrics {
+            MetricsAccess::At(address) => Some(Door::bind(address, "metrics", None).await?),
+            MetricsAccess::Open | MetricsAccess::Admin | MetricsAccess::Off => None,
+        };
+        Ok(Self { main, metrics })
+    }
+
+    /// Answers at all of them.
+    fn answer(&self, router: &Router, bounds: Bounds) -> anyhow::Result<Vec<Porter>> {
+        let doors = [&self.main].into_iter().chain(&self.metrics);
+        doors.map(|door| door.answer(router.clone(), bounds)).collect()
+    }
 }
 
 fn engine_options(config: &Config) -> anyhow::Result<EngineOptions> {
@@ -97,46 +143,63 @@ fn engine_options(config: &Config) -> anyhow::Result<EngineOptions> {
     })
 }
 
+/// Serves until told to stop and what was under way is answered; gives those who go on answering
+/// how the server is until the store is closed.
 async fn serve(
     config: &Config,
     engine: &Engine,
+    doors: &Doors,
+    stop: watch::Receiver<bool>,
     uploads: Uploads,
     bounds: Bounds,
-) -> anyhow::Result<()> {
-    // Before the first start, so that a start that comes to nothing leaves nobody's password behind.
-    let tls = certificate::Files::of(config)?.map(certificate::Files::acceptor).transpose()?;
-    let listener = TcpListener::bind(config.listen).await;
-    let listener = listener.with_context(|| {
-        format!("cannot listen on {}; choose another address with --listen", config.listen)
-    })?;
-    let address = listener.local_addr().context("cannot tell the address")?;
+) -> anyhow::Result<Vec<Porter>> {
+    let address = doors.main.address()?;
+    whereabouts::tell_of_store(engine, &config.data);
     let chosen = admin_password(config)?;
     let password = chosen.as_ref().map(|chosen| chosen.password.clone());
     if let Some(first) = bootstrap(engine, &config.data, password).await? {
         say(told_once(&first, chosen.and_then(|chosen| chosen.file).as_deref()))?;
     }
     let app = state(engine, &config.data).await?;
-    let app = app.with_body_pace(body_pace(config.body_rate));
+    let app = app.with_body_pace(body_pace(config.body_rate)).with_metrics(config.metrics);
+    let app = app.with_access_log(config.log_requests);
     let app = app.with_outside(outside(config)?);
     let router = match uploads {
-        Uploads::Kept => router(app),
-        Uploads::Discarded => router_that_discards_uploads(app),
+        Uploads::Kept => router(app.clone()),
+        Uploads::Discarded => router_that_discards_uploads(app.clone()),
     };
-    let stop = stop_on_signals()?;
     if let Some(retention) = config.purge_after {
         tokio::spawn(sweep_until(stop.clone(), engine.clone(), retention));
     }
-    let (scheme, entrance) = match tls {
-        None => ("http", Entrance::from(listener)),
-        Some(tls) => ("https", Entrance::with_tls(listener, tls)),
-    };
-    say(format_args!("granary listening on {scheme}://{address}"))?;
-    let grace = config.shutdown_grace;
-    let cut = listener::serve(entrance, router, stop, grace, bounds).await;
+    let metrics = doors.metrics.as_ref();
+    let metrics = metrics.map(|door| door.answer(metrics_router(&app), bounds)).transpose()?;
+    let entrance = doors.main.entrance()?;
+    let metrics_address = doors.metrics.as_ref().map(Door::address).transpose()?;
+    whereabouts::tell_of_service(config, address, metrics_address, bounds);
+    say(format_args!("granary listening on {}://{address}", doors.main.scheme()))?;
+    service_manager::ready(&format!("serving on {address}"));
+    let serving = listener::serve(entrance, router, stop.clone(), config.shutdown_grace, bounds);
+    let (cut, drained) =
+        tokio::join!(serving, say_that_it_drains(&doors.main, &app, stop, config, bounds));
     if cut > 0 {
         warn!(connections = cut, "connections were cut that had not ended in time");
     }
-    Ok(())
+    Ok(metrics.into_iter().chain([drained?]).collect())
+}
+
+/// Once told to stop: answers whoever comes to the door how the server is, and to come back.
+async fn say_that_it_drains(
+    door: &Door,
+    app: &AppState,
+    mut stop: watch::Receiver<bool>,
+    config: &Config,
+    bounds: Bounds,
+) -> anyhow::Result<Porter> {
+    // Its sender lives as long as the process listens to signals.
+    stop.wait_for(|stopping| *stopping).await.ok();
+    app.drain();
+    service_manager::stopping(config.shutdown_grace + CLOSING_TIME);
+    door.answer(draining_router(app), bounds)
 }
 
 fn outside(config: &Config) -> anyhow::Result<Outside> {
@@ -180,6 +243,19 @@ async fn state(engine: &Engine, directory: &Path) -> anyhow::Result<AppState> {
     made.await.context("starting the API broke; please report this")?
 }
 
+/// Opens the store, unless a signal comes first. What opening does can be broken off anywhere.
+async fn open_unless_stopped(
+    config: &Config,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<Option<Engine>> {
+    service_manager::status("opening the store");
+    let options = engine_options(config)?;
+    tokio::select! {
+        opened = open(&config.data, options) => opened.map(Some),
+        _ = stop.wait_for(|stopping| *stopping) => Ok(None),
+    }
+}
+
 async fn open(directory: &Path, options: EngineOptions) -> anyhow::Result<Engine> {
     let path = directory.to_path_buf();
     // Recovery reads the journal, so it has a thread to block.
@@ -220,17 +296,6 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-}
-
-fn start_log(config: &Config) {
-    // The filter was tried when the configuration was read.
-    let filter = EnvFilter::new(&config.log_filter);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    // Fails only if a log was started before, which then serves as well.
-    match config.log_format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).try_init().ok(),
-        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init().ok(),
-    };
 }
 
 /// Takes as many open files as the system grants: the usual 1,024 end at a few hundred clients.

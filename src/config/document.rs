@@ -137,7 +137,8 @@ fn written(setting: &Setting, value: &str) -> String {
     quoted
 }
 
-fn wrapped(text: &str) -> Vec<String> {
+/// A text in lines of a comment's width.
+pub(crate) fn wrapped(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_ascii_whitespace() {
         match lines.last_mut() {

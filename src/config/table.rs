@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use super::LogFormat;
 use super::setting::{Kind, Setting};
+use super::{LogFormat, MetricsAccess};
 
 /// Longest time that a setting takes: a hundred years, since the clocks' own range ends somewhere.
 const EVER: Duration = Duration::from_hours(24 * 36_525);
@@ -102,6 +102,29 @@ pub static SETTINGS: &[Setting] = &[
         about: "Bytes a second that the scrub reads at most. Once a week it reads all contents in \
                 the background and puts what is damaged into quarantine. With 0 it does so only \
                 when `granary scrub --now` asks for it.",
+    },
+    Setting {
+        key: "metrics",
+        older_variable: None,
+        default: Some("open"),
+        kind: Kind::Other {
+            name: "WHO",
+            expected: "open, admin, off, or an IP address and a port, such as 127.0.0.1:9464",
+            read: |config, text| {
+                config.metrics = match text.trim() {
+                    "open" => MetricsAccess::Open,
+                    "admin" => MetricsAccess::Admin,
+                    "off" => MetricsAccess::Off,
+                    address => MetricsAccess::At(address.parse().map_err(|_error| {
+                        format!("'{text}' is neither open, admin, off nor an address")
+                    })?),
+                };
+                Ok(())
+            },
+        },
+        about: "Who may read `/metrics`: whoever reaches the server (open), administrators (admin), \
+                nobody (off), or whoever reaches this address, where metrics and health are served \
+                and nothing else. They tell how busy and how full the server is, and no names.",
     },
     Setting {
         key: "trusted_proxies",
@@ -256,6 +279,15 @@ pub static SETTINGS: &[Setting] = &[
             },
         },
         about: "How the log is written: text for people, json (an object a line) for programs.",
+    },
+    Setting {
+        key: "log.requests",
+        older_variable: None,
+        default: Some("100"),
+        kind: Kind::Number { min: 0, max: 1_000_000, place: |config| &mut config.log_requests },
+        about: "Lines a second about requests that are logged at most; what is beyond is counted, and \
+                the number logged once a second. Requests that failed by the server's fault have a \
+                hundred lines of their own. With 0 only those are logged.",
     },
 ];
 

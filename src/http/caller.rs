@@ -3,6 +3,8 @@
 //! Every handler of the API takes one, whatever it permits to whom, since a bad token is 401 and
 //! a bad node 400 even where the anonymous may go.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -11,6 +13,7 @@ use granary_engine::Snapshot;
 use granary_engine::model::{AccessToken, NodeId, Timestamp, User, UserId};
 
 use super::error::ApiError;
+use super::exchange::Exchange;
 use super::path::parse_pk;
 use super::state::AppState;
 use crate::auth::{ACCESS_TOKEN_PREFIX, Claim, TokenFault, TokenKind};
@@ -39,6 +42,11 @@ impl FromRequestParts<AppState> for Principal {
             reach,
         });
         app.touch(&principal);
+        if let (Some(user), Some(exchange)) =
+            (principal.user_id(), parts.extensions.get::<Arc<Exchange>>())
+        {
+            exchange.is_of(user);
+        }
         Ok(principal)
     }
 }

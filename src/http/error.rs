@@ -1,13 +1,13 @@
 //! `ApiError`: the one place where a failure becomes a status, a body and headers.
 //!
-//! What the engine refuses is mapped in `mapping.rs`. Server faults answer with a fixed body and an id, and are logged here,
-//! once, with their chain of causes; nothing else of them leaves the server.
+//! What the engine refuses is mapped in `mapping.rs`. Every answer of 500 and above has the request's
+//! id. Faults of the server answer with a fixed text and are logged here, once, with their chain of
+//! causes; nothing else of them leaves the server.
 
 mod mapping;
 
 mod shape;
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use granary_engine::model::Digest;
 use granary_engine::{MutationError, ReadError};
 
+use super::exchange::current_id;
 use crate::auth::{TokenFault, TooManyFailures};
 
 use shape::Shape;
@@ -337,14 +338,18 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Answer { status, mut body, header, cause } = *self.0;
-        if let Some(cause) = cause {
+        if status.is_server_error() {
             let detail = match body {
                 Shape::Detail(Detail { detail }) => detail.into(),
                 Shape::Coded(_) | Shape::Token(_) | Shape::Fields(_) | Shape::Fault(_) => {
                     FAULT.into()
                 }
             };
-            body = Shape::Fault(logged_fault(&*cause, detail));
+            let id = current_id().to_string();
+            if let Some(cause) = cause {
+                log_fault(&*cause, &id);
+            }
+            body = Shape::Fault(Fault { detail, id });
         }
         let mut response = (status, axum::Json(body)).into_response();
         if let Some((name, value)) = header {
@@ -362,12 +367,8 @@ pub(crate) fn refusal_text(refusal: MutationError) -> String {
     }
 }
 
-/// Logs a fault of the server; its body has an id by which the log line can be found.
-fn logged_fault(cause: &(dyn Error + 'static), detail: Cow<'static, str>) -> Fault {
-    let mut id = [0; 8];
-    // Without randomness the id is zeros: the answer matters more than its uniqueness.
-    getrandom::fill(&mut id).unwrap_or_default();
-    let id = format!("{:016x}", u64::from_ne_bytes(id));
+/// Logs a fault of the server, under the request's id, which the answer has too.
+fn log_fault(cause: &(dyn Error + 'static), id: &str) {
     let mut chain = cause.to_string();
     let mut next = cause.source();
     while let Some(source) = next {
@@ -376,7 +377,6 @@ fn logged_fault(cause: &(dyn Error + 'static), detail: Cow<'static, str>) -> Fau
         next = source.source();
     }
     tracing::error!(%id, error = %chain, "request failed");
-    Fault { detail, id }
 }
 
 /// The answer to a request whose handler panicked; the panic's text is in the log already.

@@ -48,7 +48,7 @@ const PREFLIGHT: [(HeaderName, &str); 3] = [
         "accept, authorization, content-digest, content-disposition, content-type, if-match, \
          if-none-match, if-range, node-id, range, repr-digest, tus-resumable, upload-length, \
          upload-metadata, upload-offset, user-agent, want-content-digest, want-repr-digest, \
-         x-requested-with",
+         x-request-id, x-requested-with",
     ),
     (ACCESS_CONTROL_MAX_AGE, "86400"),
 ];
@@ -117,6 +117,13 @@ impl Told {
     pub(super) fn of(app: &AppState) -> Self {
         let Outside { is_encrypted, origins, .. } = app.outside();
         Self { is_encrypted: *is_encrypted, origins: Arc::new(origins.clone()) }
+    }
+}
+
+/// For a server that has no store yet, and so no state.
+impl Default for Told {
+    fn default() -> Self {
+        Self { is_encrypted: false, origins: Arc::default() }
     }
 }
 

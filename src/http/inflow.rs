@@ -24,6 +24,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::exchange::Exchange;
 use super::limits::{BODY_BYTES_A_SECOND, BODY_SPAN, UNREAD_BODY_TIME_MAX};
 use crate::pace::{Pace, Pacer};
 
@@ -47,12 +48,14 @@ pub(super) fn usual_pace() -> Pace {
 pub(crate) fn watched(request: Request, pace: Pace) -> Request {
     let reading = Reading::of(request.version(), request.headers());
     let to_end = ReadToEnd::default();
+    let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
     let mut request = request.map(|body| {
         if body.is_end_stream() {
             return body;
         }
         let mut inflow = Inflow::new(body, reading, pace);
         inflow.to_end = to_end.clone();
+        inflow.exchange = exchange;
         Body::new(inflow)
     });
     request.extensions_mut().insert(to_end);
@@ -109,6 +112,8 @@ struct Inflow {
     to_end: ReadToEnd,
     /// How long what is left of it is read otherwise.
     unread_time: Duration,
+    /// Whose body it is.
+    exchange: Option<Arc<Exchange>>,
 }
 
 impl Inflow {
@@ -120,6 +125,7 @@ impl Inflow {
             pacer: Pacer::new(pace),
             to_end: ReadToEnd::default(),
             unread_time: UNREAD_BODY_TIME_MAX,
+            exchange: None,
         }
     }
 }
@@ -141,7 +147,13 @@ impl HttpBody for Inflow {
         }
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
             match &frame {
-                Some(Ok(frame)) => this.pacer.moved(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Ok(frame)) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    this.pacer.moved(bytes);
+                    if let Some(exchange) = &this.exchange {
+                        exchange.received(bytes);
+                    }
+                }
                 Some(Err(_)) | None => this.body = None,
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));

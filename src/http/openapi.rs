@@ -42,6 +42,10 @@ slash belongs to the name. Every GET answers HEAD too, and every path OPTIONS; a
 Every answer of a known path has `Allow`. Every answer has `X-Content-Type-Options`, `X-Frame-Options`, `Referrer-Policy` and `Vary`; \
 requests with `Origin` get `Access-Control-Allow-Origin: *`.
 
+Every answer has `X-Request-Id`: the one that the request brought, if it has at most 128 letters, \
+digits and `-_.:/+=@`, otherwise one that the server made. It stands in the server's log, and as `id` \
+in the body of every answer of 500 and above.
+
 Fields of records are read leniently: a number will do for a text and its digits for a number, and \
 fields that are unknown are passed over. Other bodies are strict. So are the parameters of a query \
 that are known; others are passed over.

@@ -10,6 +10,7 @@ mod served;
 use std::collections::BTreeMap;
 
 use axum::Router;
+use axum::http::Method;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::{OneOf, SchemaType};
@@ -38,12 +39,14 @@ pub(crate) struct Routes {
     /// By the router's path. A path gets its methods from several registrations.
     served: BTreeMap<String, Served>,
     document: OpenApi,
+    /// The operations of a path, by method, as metrics and the log call them.
+    actions: BTreeMap<String, Vec<(Method, String)>>,
 }
 
 impl Routes {
     /// No routes yet.
     pub(crate) fn new(document: OpenApi) -> Self {
-        Self { served: BTreeMap::new(), document }
+        Self { served: BTreeMap::new(), document, actions: BTreeMap::new() }
     }
 
     /// Registers a group of routes, under each of its spellings; the first one is its name.
@@ -56,6 +59,8 @@ impl Routes {
                     let name = spellings.first().unwrap_or(spelling);
                     let path = respelled(path, name, spelling);
                     for routed in routed(&path) {
+                        let actions = self.actions.entry(routed.clone()).or_default();
+                        actions.extend(actions_of(item, name));
                         self.serve(routed, Served::new(item, methods.clone()));
                     }
                     let item = described(item.clone(), &path, name, spelling);
@@ -71,7 +76,10 @@ impl Routes {
     pub(crate) fn nameless(mut self, routes: Vec<Route>) -> Self {
         for (_, paths, methods) in routes {
             for (path, item) in &paths.paths {
-                if let Some((before, _)) = ending_in_name(path) {
+                if let Some((before, name)) = ending_in_name(path) {
+                    let named = self.actions.get(&format!("{before}{{*{name}}}"));
+                    let named = named.cloned().unwrap_or_default();
+                    self.actions.entry(before.to_owned()).or_default().extend(named);
                     self.serve(before.to_owned(), Served::new(item, methods.clone()));
                 }
             }
@@ -87,6 +95,11 @@ impl Routes {
         self.served.insert(path, served);
     }
 
+    /// The operations of every path of the router, by method.
+    pub(crate) fn into_actions(self) -> BTreeMap<String, Vec<(Method, String)>> {
+        self.actions
+    }
+
     /// The router and the complete document.
     pub(crate) fn split(self) -> (Router<AppState>, OpenApi) {
         let router = self.served.into_iter().fold(Router::new(), |router, (path, served)| {
@@ -94,6 +107,25 @@ impl Routes {
         });
         (router, self.document)
     }
+}
+
+/// The operations of a path as the document names them, under the first of their spellings. HEAD
+/// is GET without its body.
+fn actions_of(item: &PathItem, group: &str) -> Vec<(Method, String)> {
+    let PathItem { get, post, put, patch, delete, .. } = item;
+    let told = [
+        (Method::GET, get),
+        (Method::HEAD, get),
+        (Method::POST, post),
+        (Method::PUT, put),
+        (Method::PATCH, patch),
+        (Method::DELETE, delete),
+    ];
+    let named = told.into_iter().filter_map(|(method, operation)| {
+        let id = operation.as_ref()?.operation_id.as_ref()?;
+        Some((method, format!("{group}_{id}")))
+    });
+    named.collect()
 }
 
 fn respelled(path: &str, name: &str, spelling: &str) -> String {

@@ -1,11 +1,15 @@
 //! `AppState`: what every handler may use, and the one way to the engine.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use granary_engine::{Engine, Health, ReadError, Snapshot, Spool, Turn, Turns};
+use granary_engine::{Engine, Figures, Health, ReadError, Snapshot, Spool, Turn, Turns};
 
+use super::access_log::AccessLog;
+use super::actions;
 use super::error::ApiError;
 use super::headers::Origins;
+use super::health::Condition;
 use super::inflow::usual_pace;
 use super::kept_backups::KeptBackups;
 use super::limits::{
@@ -16,6 +20,8 @@ use super::outgoing::Outgoing;
 use super::refused_uploads::RefusedUploads;
 use crate::auth::{LoginBounds, LoginLimits, PasswordError, Passwords, TokenKey};
 use crate::checks::Checks;
+use crate::config::MetricsAccess;
+use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::pace::Pace;
 use crate::permission::{Allowed, Principal};
@@ -41,6 +47,10 @@ pub struct AppState {
     refused_uploads: RefusedUploads,
     outside: Arc<Outside>,
     login_limits: LoginLimits,
+    observers: Observers,
+    metrics_access: MetricsAccess,
+    /// Set when the server is told to stop.
+    draining: Arc<AtomicBool>,
 }
 
 /// How the server faces those outside.
@@ -54,6 +64,20 @@ pub struct Outside {
     pub trusted_proxies: Networks,
     /// How often logins may fail.
     pub logins: LoginBounds,
+}
+
+/// Who looks at requests from outside of all handlers; clones are handles to the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Observers {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(super) access_log: Arc<AccessLog>,
+}
+
+impl Observers {
+    /// Nothing was seen yet.
+    pub(super) fn new() -> Self {
+        Self { metrics: Arc::new(Metrics::new(actions::names())), access_log: Arc::default() }
+    }
 }
 
 impl AppState {
@@ -76,6 +100,9 @@ impl AppState {
             refused_uploads: RefusedUploads::default(),
             outside: Arc::default(),
             login_limits: LoginLimits::new(LoginBounds::default()),
+            observers: Observers::new(),
+            metrics_access: MetricsAccess::Open,
+            draining: Arc::default(),
         })
     }
 
@@ -104,6 +131,28 @@ impl AppState {
         &self.login_limits
     }
 
+    /// Lets others read the metrics than everybody.
+    #[must_use]
+    pub fn with_metrics(self, metrics_access: MetricsAccess) -> Self {
+        Self { metrics_access, ..self }
+    }
+
+    /// Logs another number of requests a second at most than the usual one.
+    #[must_use]
+    pub fn with_access_log(mut self, lines_a_second: u64) -> Self {
+        self.observers.access_log = Arc::new(AccessLog::new(lines_a_second));
+        self
+    }
+
+    /// Tells everybody who asks that the server stops; requests are answered as before.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     pub(super) fn body_pace(&self) -> Pace {
         self.body_pace
     }
@@ -129,6 +178,44 @@ impl AppState {
 
     pub(crate) fn passwords(&self) -> &Passwords {
         &self.passwords
+    }
+
+    pub(crate) fn observers(&self) -> &Observers {
+        &self.observers
+    }
+
+    pub(crate) fn metrics_access(&self) -> MetricsAccess {
+        self.metrics_access
+    }
+
+    /// The numbers of the store.
+    pub(crate) fn figures(&self) -> Figures {
+        self.engine.figures()
+    }
+
+    /// Work of the HTTP edge of which only so much is done at once, see `Scrape`.
+    pub(crate) fn works(&self) -> Vec<(&'static str, u64, u64)> {
+        let number = |count| u64::try_from(count).unwrap_or(u64::MAX);
+        let work = |name, turns: &Turns| {
+            let (running, limit) = turns.working();
+            (name, number(running), number(limit))
+        };
+        vec![
+            work("spooled_answers", &self.spooled_answers),
+            work("large_bodies", &self.large_bodies),
+            work("sorted_lists", &self.sorted_lists),
+        ]
+    }
+
+    /// How the server is.
+    pub(crate) fn condition(&self) -> Condition {
+        Condition::of(self)
+    }
+
+    /// Bytes that are left on the disk, if it tells, and below which the server is nearly full.
+    pub(super) fn space(&self) -> (Option<u64>, u64) {
+        let available = self.engine.space().ok().map(|space| space.available);
+        (available, self.engine.reserve_bytes().saturating_mul(2))
     }
 
     pub(crate) fn health(&self) -> Health {

@@ -1,5 +1,7 @@
 //! What administrators ask of the store itself: the check, the scrub, the quarantine.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -10,7 +12,8 @@ use super::fields::Need;
 use super::openapi::failures::{FieldsBody, Restricted};
 use super::respond::json;
 use super::state::AppState;
-use super::wire::store::{CheckFields, CheckShape, QuarantinedShape, ScrubShape};
+use super::wire::store::{CheckFields, CheckShape, QuarantinedShape, ScrubShape, StatusShape};
+use crate::metrics::ProcessFigures;
 use crate::permission::{Action, Allowed, Object, Principal, allow};
 
 fn allowed(app: &AppState, principal: &Principal, action: Action) -> Result<Allowed, ApiError> {
@@ -129,4 +132,26 @@ pub(crate) async fn quarantine(
     let listed = listed.map_err(ApiError::internal)??;
     let shapes: Vec<QuarantinedShape> = listed.into_iter().map(QuarantinedShape::from).collect();
     json(StatusCode::OK, &shapes)
+}
+
+/// Shows what the server is, how full and how busy it is, and whether it is well.
+///
+/// For administrators. `/readyz` tells everybody whether it is ready, and `/metrics` has more
+/// numbers.
+#[utoipa::path(
+    get,
+    path = "/v1/store/status",
+    responses((status = OK, description = "The status.", body = StatusShape), Restricted),
+)]
+pub(crate) async fn status(
+    State(app): State<AppState>,
+    principal: Principal,
+) -> Result<Response, ApiError> {
+    let data = app.engine(&allowed(&app, &principal, Action::ShowStatus)?).directory();
+    let metrics = Arc::clone(&app.observers().metrics);
+    let shape = tokio::task::spawn_blocking(move || {
+        let process = ProcessFigures::read();
+        StatusShape::of(&app.condition(), data, &app.figures(), &metrics, process)
+    });
+    json(StatusCode::OK, &shape.await.map_err(ApiError::internal)?)
 }

@@ -26,6 +26,8 @@ pub(crate) mod quotas;
 
 pub mod space;
 
+pub(crate) mod status;
+
 pub mod store;
 
 pub(crate) mod uploads;

@@ -93,6 +93,8 @@ pub(crate) enum Action {
     ListQuarantine,
     MeasureStore,
     CollectGarbage,
+    ReadMetrics,
+    ShowStatus,
 }
 
 /// A circumstance that permits.
@@ -216,5 +218,6 @@ pub(super) fn conditions(action: Action) -> &'static [Condition] {
         Action::BackUp => &[],
         Action::CheckStore | Action::ScrubStore | Action::ListQuarantine => &[],
         Action::MeasureStore | Action::CollectGarbage => &[],
+        Action::ReadMetrics | Action::ShowStatus => &[],
     }
 }

@@ -20,6 +20,9 @@ mod tls;
 /// Access tokens, and the key of logins.
 mod token;
 
+/// The life of a server: what it says at its start, while it works, and at its end.
+mod lifecycle;
+
 /// Backups of a server that works, and the servers that come of them.
 mod backup;
 

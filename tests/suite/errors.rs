@@ -207,7 +207,9 @@ async fn health_is_for_everyone() {
     assert_eq!(nobody.get("/readyz").await.json(200), json!({"status": "ready"}));
     server.engine.shutdown().await;
     nobody.get("/livez").await.is(200);
-    assert_eq!(nobody.get("/readyz").await.json(503), json!({"status": "stopping"}));
+    let stopping = nobody.get("/readyz").await.json(503);
+    assert_eq!(stopping["status"], "stopping");
+    assert_eq!(stopping["reason"], "the store is being closed");
 }
 
 #[tokio::test]

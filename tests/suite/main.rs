@@ -67,6 +67,9 @@ mod bad_paths;
 /// What no answer and no line of the log holds.
 mod secrets;
 
+/// What the server tells of itself: metrics, health, the ids of requests.
+mod observation;
+
 /// What is better here than in the server that the API comes from.
 mod faults;
 

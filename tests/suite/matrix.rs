@@ -150,6 +150,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row("GET", "/v1/store/collection", "", "", R),
     Row("POST", "/v1/store/collection", "", "", R),
     Row("DELETE", "/v1/store/collection", "", "", R),
+    Row("GET", "/v1/store/status", "", "", R),
     // From here on what it is asked of is not the same afterwards.
     Row("DELETE", "/v1/datasets/{D}", "", "W", O),
     Row("DELETE", "/v1/datasets/{D}/reinstate", "", "", R),

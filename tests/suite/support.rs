@@ -1,11 +1,13 @@
 //! A server over a store in a temporary directory, and clients that read as a story.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use granary::{AppState, Outside, Peer, bootstrap, router};
+use granary_engine::disk::SimulatedDisk;
 use granary_engine::model::{PermissionLevel, TeamId, UserId};
 use granary_engine::{Engine, EngineOptions};
 use http_body_util::BodyExt;
@@ -24,6 +26,7 @@ pub(crate) fn new_store(directory: &TempDir) -> Engine {
 
 /// A server with its first start done: user `admin`, team and project `default`.
 pub(crate) struct Server {
+    pub(crate) app: AppState,
     router: Router,
     pub(crate) engine: Engine,
     pub(crate) directory: TempDir,
@@ -35,11 +38,30 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|app| app).await
+    }
+
+    /// A server whose state is set up so.
+    pub(crate) async fn start_with(set_up: impl FnOnce(AppState) -> AppState) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let engine = new_store(&directory);
-        let password = Some(PASSWORD.to_owned());
-        bootstrap(&engine, directory.path(), password).await.unwrap();
-        Self::over(engine, directory)
+        Self::first_start(engine, directory, set_up).await
+    }
+
+    /// A server over a disk of the test's.
+    pub(crate) async fn on(disk: Arc<SimulatedDisk>) -> Self {
+        let options = EngineOptions { arbiters: 1, ..EngineOptions::default() };
+        let engine = Engine::open_on(disk, &options).unwrap();
+        Self::first_start(engine, tempfile::tempdir().unwrap(), |app| app).await
+    }
+
+    async fn first_start(
+        engine: Engine,
+        directory: TempDir,
+        set_up: impl FnOnce(AppState) -> AppState,
+    ) -> Self {
+        bootstrap(&engine, directory.path(), Some(PASSWORD.to_owned())).await.unwrap();
+        Self::over_with(engine, directory, set_up)
     }
 
     /// The same server, facing those outside in another way.
@@ -49,20 +71,28 @@ impl Server {
 
     /// A server over a store that is there and usable.
     pub(crate) fn over(engine: Engine, directory: TempDir) -> Self {
-        Self::facing(engine, directory, Outside::default())
+        Self::over_with(engine, directory, |app| app)
     }
 
     /// A server over such a store that faces those outside so.
     pub(crate) fn facing(engine: Engine, directory: TempDir, outside: Outside) -> Self {
+        Self::over_with(engine, directory, |app| app.with_outside(outside))
+    }
+
+    fn over_with(
+        engine: Engine,
+        directory: TempDir,
+        set_up: impl FnOnce(AppState) -> AppState,
+    ) -> Self {
         let key = granary::auth::load_or_create_key(directory.path()).unwrap();
-        let state = AppState::new(engine.clone(), key).unwrap();
-        let router = router(state.with_outside(outside));
+        let app = set_up(AppState::new(engine.clone(), key).unwrap());
+        let router = router(app.clone());
         let (project, team) = {
             let snapshot = engine.snapshot().unwrap();
             let project = snapshot.projects().unwrap().next().unwrap().unwrap();
             (project.id.0, project.team.0)
         };
-        Self { router, engine, directory, project, team }
+        Self { app, router, engine, directory, project, team }
     }
 
     /// The same server, stopped in order and started again; its clients must be gone.

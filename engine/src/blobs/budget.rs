@@ -68,10 +68,10 @@ impl Budget {
         };
         let place = self.queue.enter(&self.patience).map_err(busy)?;
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(units);
-        match timeout(self.patience.wait_max, permit).await {
-            Ok(Ok(permit)) => Ok(Share(Some(permit))),
-            Ok(Err(_)) | Err(_) => Err(busy(place.ahead())),
+        if let Ok(Ok(permit)) = timeout(self.patience.wait_max, permit).await {
+            return Ok(Share(Some(permit)));
         }
+        Err(busy(place.ahead()))
     }
 
     /// Takes a share of so many bytes if that much is free now.

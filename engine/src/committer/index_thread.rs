@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::background::Background;
 use super::queue::Queue;
@@ -55,6 +56,8 @@ pub(crate) struct JournaledGroup {
     /// Bytes it takes in the journal.
     pub(crate) bytes: u64,
     pub(crate) synced: Instant,
+    /// The group in a trace.
+    pub(crate) span: Span,
     /// Told the last applied change.
     pub(crate) applied: Arc<AtomicU64>,
 }
@@ -168,7 +171,10 @@ impl IndexThread {
     fn apply_and_answer(&mut self, group: JournaledGroup) -> Result<(), IndexError> {
         let index = self.store.index.get();
         let counters = Arc::clone(&self.store.counters);
-        let outcome = self.apply_group(&index, &group);
+        let applying =
+            tracing::debug_span!(target: "granary_engine::trace", parent: &group.span, "apply");
+        let outcome = applying.in_scope(|| self.apply_group(&index, &group));
+        drop(applying);
         counters.groups_ahead.leave();
         match outcome {
             Ok((verdicts, restacked)) => {

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::Span;
+
 use super::index_thread::{IndexWork, Journaled, JournaledGroup};
 use super::queue::{Queue, payload_bytes};
 use super::submission::Submission;
@@ -65,7 +67,9 @@ impl JournalThread {
             let Some(group) = self.refuse_growth_without_space(group) else { break };
             if !group.is_empty() && self.commit(group).is_err() {
                 // Without the index thread nothing can be answered; the first cause stays.
-                self.parts.queue.fail(&Arc::new(std::io::Error::other("the index thread has ended")));
+                self.parts
+                    .queue
+                    .fail(&Arc::new(std::io::Error::other("the index thread has ended")));
                 break;
             }
         }
@@ -150,8 +154,12 @@ impl JournalThread {
         self.in_flight.retain(|_, sequence| sequence.0 > applied);
         let records = self.records(&group, changes);
         let sequences: Vec<Sequence> = records.iter().map(|record| record.sequence).collect();
+        let span = group_span(&group);
         let began = Instant::now();
-        let appended = match self.parts.journal.append(&records) {
+        let syncing = tracing::debug_span!(target: "granary_engine::trace", parent: &span, "sync");
+        let appended = syncing.in_scope(|| self.parts.journal.append(&records));
+        drop(syncing);
+        let appended = match appended {
             Ok(appended) => appended,
             Err(AppendError::OutOfSpace) => {
                 self.parts.counters.refused_for_space.add(count_of(group.len()));
@@ -185,6 +193,7 @@ impl JournalThread {
             end: appended.end,
             bytes: appended.bytes,
             synced: Instant::now(),
+            span,
             applied: Arc::clone(&self.applied),
         };
         self.parts.counters.groups_ahead.enter();
@@ -253,6 +262,19 @@ impl JournalThread {
 
 fn count_of(changes: usize) -> u64 {
     u64::try_from(changes).unwrap_or(u64::MAX)
+}
+
+/// A group in a trace of its own, linked to the changes in it.
+fn group_span(group: &[Submission]) -> Span {
+    let changes = group.len();
+    let span =
+        tracing::debug_span!(target: "granary_engine::trace", parent: None, "group", changes);
+    if !span.is_disabled() {
+        for submission in group {
+            span.follows_from(submission.reply.span());
+        }
+    }
+    span
 }
 
 /// What a person is told of a failed write or sync.

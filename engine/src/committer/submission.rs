@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use crate::blobs::StagedBlob;
 use crate::error::MutationError;
-use crate::in_flight::Slot;
+use crate::in_flight::{Slot, change_span};
 use crate::index::apply::Applied;
 use crate::model::change::Change;
 use crate::sync::receive;
@@ -28,13 +29,20 @@ pub(crate) struct Reply {
     sender: Option<oneshot::Sender<Verdict>>,
     /// The change's place among its dataset's changes in flight.
     slot: Option<Slot>,
+    span: Span,
 }
 
 impl Reply {
     /// A reply and the ticket that awaits it.
     pub(crate) fn new(slot: Option<Slot>) -> (Self, Ticket) {
         let (sender, receiver) = oneshot::channel();
-        (Self { sender: Some(sender), slot }, Ticket { receiver })
+        let span = slot.as_ref().map_or_else(change_span, |slot| slot.span().clone());
+        (Self { sender: Some(sender), slot, span }, Ticket { receiver })
+    }
+
+    /// The change as part of its request's trace.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
     }
 
     /// Answers. The change is settled first, so that whoever reads the answer may rely on it.

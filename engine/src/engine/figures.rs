@@ -6,7 +6,7 @@ use super::Engine;
 use crate::counters::Distribution;
 use crate::disk::{OpenMode, Space};
 use crate::index::{INDEX_PATH, IndexError, reclaim};
-use crate::limits::{CHANGES_IN_FLIGHT_MAX, GROUPS_AHEAD_MAX};
+use crate::limits::{CHANGES_QUEUED_MAX, GROUPS_AHEAD_MAX, UPLOADS_WAITING_MAX};
 use crate::scrub::ScrubState;
 use crate::turns::Turns;
 
@@ -98,9 +98,8 @@ impl Engine {
     pub fn figures(&self) -> Figures {
         let inner = &self.inner;
         let (store, counters) = (&inner.store, &inner.store.counters);
-        let (live_bytes, all_bytes) = self.segment_bytes().map_or((None, None), |(live, all)| {
-            (Some(live), Some(all))
-        });
+        let (live_bytes, all_bytes) =
+            self.segment_bytes().map_or((None, None), |(live, all)| (Some(live), Some(all)));
         let index = store.disk.open(INDEX_PATH, OpenMode::ReadOnly);
         Figures {
             group_changes: counters.group_changes.read(),
@@ -134,6 +133,25 @@ impl Engine {
         }
     }
 
+    /// The data directory, as a person would name it.
+    pub fn directory(&self) -> String {
+        self.inner.store.disk.display()
+    }
+
+    /// Space of the file system that holds the store.
+    ///
+    /// # Errors
+    /// The disk's own.
+    pub fn space(&self) -> std::io::Result<Space> {
+        self.inner.store.disk.space()
+    }
+
+    /// Free bytes below which nothing that grows the store is taken; uploads on their way and
+    /// spools stop at twice that (I7).
+    pub fn reserve_bytes(&self) -> u64 {
+        self.inner.reserve_bytes
+    }
+
     fn queues(&self) -> Vec<QueueFigures> {
         let inner = &self.inner;
         let counters = &inner.store.counters;
@@ -154,16 +172,17 @@ impl Engine {
             queue(
                 "journal",
                 inner.committer.queued(),
-                Some(CHANGES_IN_FLIGHT_MAX),
+                Some(CHANGES_QUEUED_MAX),
                 Some(counters.refused_by_journal.get()),
             ),
             QueueFigures {
                 length: counters.groups_ahead.get(),
                 ..queue("groups", 0, Some(GROUPS_AHEAD_MAX), None)
             },
-            queue("upload_memory", waiting, None, Some(refused)),
+            queue("upload_memory", waiting, Some(UPLOADS_WAITING_MAX), Some(refused)),
             turns("archives", &inner.workshop.turns),
             turns("archive_lists", &inner.manifest_turns),
+            turns("bulk_changes", &inner.bulk_turns),
         ]
     }
 
@@ -173,16 +192,11 @@ impl Engine {
             let (running, limit) = turns.working();
             WorkFigures { name, running: number(running), limit: number(limit) }
         };
-        let (bulk, bulk_max) = (&inner.bulk_permits, crate::limits::BULK_CHANGES_MAX);
         vec![
             turns("archives", &inner.workshop.turns),
             turns("archive_lists", &inner.manifest_turns),
             turns("streamed_intakes", &inner.intake_turns),
-            WorkFigures {
-                name: "bulk_changes",
-                running: number(bulk_max.saturating_sub(bulk.available_permits())),
-                limit: number(bulk_max),
-            },
+            turns("bulk_changes", &inner.bulk_turns),
         ]
     }
 

@@ -92,14 +92,16 @@ impl Engine {
     /// # Errors
     /// `Busy`, or the store takes nothing.
     pub fn expect_room(&self, dataset: DatasetId) -> Result<(), MutationError> {
-        let Inner { committer, supervisor, .. } = &*self.inner;
+        let Inner { committer, supervisor, store, .. } = &*self.inner;
         if let Some(refusal) = committer.refusal() {
             return Err(refusal);
         }
         if committer.is_full() {
+            store.counters.refused_by_journal.increment();
             return Err(MutationError::Busy { what: "the server", waiting: CHANGES_QUEUED_MAX });
         }
         if supervisor.is_full(dataset) {
+            store.counters.refused_by_dataset.increment();
             return Err(MutationError::Busy { what: "the dataset", waiting: DATASET_QUEUE_MAX });
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! What takes the space, and giving back what serves nobody.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use super::Engine;
 use crate::compaction::Thrift;

@@ -59,12 +59,12 @@ pub(crate) struct TokenMessage {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FieldErrors(pub(super) BTreeMap<String, Vec<String>>);
 
-/// A fault of the server; the id stands in its log.
+/// A failure that is not the request's fault; the id is the request's, and stands in the log.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Fault {
     #[schema(examples("Internal server error."))]
     pub(super) detail: Cow<'static, str>,
-    #[schema(examples("6f0c1b6d2a9e4f35"), min_length = 16, max_length = 16)]
+    #[schema(examples("6f0c1b6d2a9e4f35"), min_length = 1, max_length = 128)]
     pub(super) id: String,
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Time;
+pub use super::status::StatusShape;
 
 /// A dataset or file that is hit by something that is wrong.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

@@ -88,11 +88,17 @@ const SECURITY: [&str; 6] = [
 /// What has the six actions of every record; users have them under names too.
 const RECORDS: [&str; 5] = ["teams", "projects", "licences", "licenses", "nodes"];
 
-const SERVER: [&str; 5] =
-    ["GET /livez", "GET /readyz", "GET /openapi.json", "GET /docs", "GET /docs/{asset}"];
+const SERVER: [&str; 6] = [
+    "GET /livez",
+    "GET /readyz",
+    "GET /metrics",
+    "GET /openapi.json",
+    "GET /docs",
+    "GET /docs/{asset}",
+];
 
 /// Whether what is stored is sound.
-const STORE: [&str; 13] = [
+const STORE: [&str; 14] = [
     "GET /v1/store/check",
     "POST /v1/store/check",
     "DELETE /v1/store/check",
@@ -106,6 +112,7 @@ const STORE: [&str; 13] = [
     "GET /v1/store/collection",
     "POST /v1/store/collection",
     "DELETE /v1/store/collection",
+    "GET /v1/store/status",
 ];
 
 fn actions() -> BTreeSet<String> {

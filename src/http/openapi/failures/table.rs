@@ -216,18 +216,18 @@ pub(crate) const UNAVAILABLE: Failure = Failure {
     name: "Unavailable",
     says: "Too much is under way, or the store takes no changes; if a change was asked for, it \
            was not made, unless the text says that its outcome is unknown.",
-    shapes: DETAIL,
+    shapes: &["Fault"],
     header: Some(("Retry-After", Type::Integer, "Seconds after which to try again.")),
-    example: r#"{"detail": "Too many requests of this kind are under way."}"#,
+    example: r#"{"detail": "Too many requests of this kind are under way.", "id": "6f0c1b6d2a9e4f35"}"#,
 };
 
 pub(crate) const FULL: Failure = Failure {
     status: "507",
     name: "OutOfSpace",
     says: "The disk is full, or the team's quota; reads and deletes go on.",
-    shapes: DETAIL,
+    shapes: &["Fault"],
     header: None,
-    example: r#"{"detail": "There is no space left on the disk of the data directory."}"#,
+    example: r#"{"detail": "There is no space left on the disk of the data directory.", "id": "6f0c1b6d2a9e4f35"}"#,
 };
 
 pub(crate) const ALL: [Failure; 22] = [

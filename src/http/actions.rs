@@ -1,0 +1,87 @@
+//! What a request asks for, by a name that metrics and the log have for it: the operation's id in
+//! the OpenAPI document, so there are as many as the API has operations.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
+
+use crate::metrics::ActionId;
+
+/// What asks for nothing that there is.
+const NONE: &str = "none";
+
+/// The group of the server's own operations: health, metrics, documents.
+const OF_THE_SERVER: &str = "server_";
+
+/// All operations; the same for every server of this build.
+static ACTIONS: LazyLock<Actions> = LazyLock::new(Actions::of_the_routes);
+
+struct Actions {
+    names: Vec<String>,
+    /// By the router's path.
+    by_path: HashMap<String, Vec<(Method, ActionId)>>,
+}
+
+impl Actions {
+    fn of_the_routes() -> Self {
+        let mut actions = Self { names: vec![NONE.to_owned()], by_path: HashMap::new() };
+        for (path, named) in super::routes().into_actions() {
+            let known = named.into_iter().map(|(method, name)| (method, actions.id(name)));
+            let known = known.collect();
+            actions.by_path.insert(path, known);
+        }
+        actions
+    }
+
+    fn id(&mut self, name: String) -> ActionId {
+        let known = self.names.iter().position(|known| *known == name);
+        ActionId(known.unwrap_or_else(|| {
+            self.names.push(name);
+            self.names.len() - 1
+        }))
+    }
+}
+
+/// The names of all operations; an [`ActionId`] is a place among them.
+pub(crate) fn names() -> &'static [String] {
+    &ACTIONS.names
+}
+
+/// What a request asks for; the router has found its path already.
+pub(super) fn of(request: &Request) -> ActionId {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let methods = path.and_then(|path| ACTIONS.by_path.get(path));
+    let methods = methods.map(Vec::as_slice).unwrap_or_default();
+    let found = methods.iter().find(|(method, _)| method == request.method());
+    found.map_or(ActionId::default(), |(_, action)| *action)
+}
+
+/// Whether the server itself is asked how it is, as programs do every few seconds.
+pub(super) fn is_of_the_server(name: &str) -> bool {
+    name.starts_with(OF_THE_SERVER)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_operation_has_one_name_and_both_spellings_share_it() {
+        let unique: HashSet<&String> = names().iter().collect();
+        assert_eq!(unique.len(), names().len());
+        assert!(names().len() > 60, "{:?}", names());
+        for name in
+            ["none", "files_add_file", "licences_list", "server_ready", "metadata_set_metadata"]
+        {
+            assert!(names().iter().any(|known| known == name), "{name} of {:?}", names());
+        }
+        assert!(!names().iter().any(|name| name.starts_with("licenses_")));
+        let nameless = &ACTIONS.by_path["/v1/datasets/{pk}/files/"];
+        let named = &ACTIONS.by_path["/v1/datasets/{pk}/files/{*filename}"];
+        assert!(named.iter().all(|action| nameless.contains(action)));
+    }
+}

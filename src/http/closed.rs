@@ -1,0 +1,62 @@
+//! What a server answers that listens and serves nothing yet, or nothing more: how it is, and that
+//! one should come back.
+
+use axum::Router;
+use axum::extract::State;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::get;
+use tower::util::MapRequestLayer;
+
+use super::error::ApiError;
+use super::exchange::observe;
+use super::state::{AppState, Observers};
+use super::{headers, health, inflow, metrics};
+
+/// The API while the store is being opened.
+pub fn recovering_router() -> Router {
+    let recovering = async || {
+        let reason = "the server has just started and reads what its journal has beyond the index";
+        health::not_ready("recovering", reason)
+    };
+    let refuse = async || ApiError::unavailable("The server is starting.");
+    let router = Router::new().route("/readyz", get(recovering)).fallback(refuse);
+    let router = router.route("/livez", get(async || health::alive()));
+    observed(router, headers::Told::default(), Observers::new())
+}
+
+/// The API after the server was told to stop, while what is under way is answered elsewhere.
+pub fn draining_router(app: &AppState) -> Router {
+    let refuse = async || ApiError::unavailable("The server is stopping.");
+    let router = Router::new()
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::show))
+        .fallback(refuse)
+        .with_state(app.clone());
+    observed(router, headers::Told::of(app), app.observers().clone())
+}
+
+/// Metrics and health alone, for a listener of their own.
+pub fn metrics_router(app: &AppState) -> Router {
+    let show = async |State(app): State<AppState>| -> Result<Response, ApiError> {
+        metrics::answer(app).await
+    };
+    let router = Router::new()
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(show))
+        .fallback(headers::no_route)
+        .with_state(app.clone());
+    observed(router, headers::Told::of(app), app.observers().clone())
+}
+
+fn observed(router: Router, told: headers::Told, observers: Observers) -> Router {
+    let pace = inflow::usual_pace();
+    router.layer((
+        from_fn_with_state(observers, observe),
+        // Who is refused while it sends would otherwise meet a broken connection, not the answer.
+        MapRequestLayer::new(move |request| inflow::watched(request, pace)),
+        from_fn_with_state(told, headers::add),
+    ))
+}

@@ -1,0 +1,325 @@
+//! One request and its answer, observed: the id, what is counted, the line in the log.
+//!
+//! The id is in the header of every answer, in the body of every failure of the server's, and, by
+//! a span, in every line of the log that the request's own task writes. A client or a proxy may
+//! choose it (`X-Request-Id`); otherwise the server makes one.
+//!
+//! A handler that counts or logs something by request asks [`current_id`]; what the request's task
+//! does not do itself has no id.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
+use granary_engine::model::UserId;
+use hyper::body::{Frame, SizeHint};
+use tracing::{Instrument as _, Span};
+
+use super::access_log::Verdict;
+use super::actions;
+use super::state::Observers;
+use crate::metrics::ActionId;
+
+/// The header with a request's id.
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Letters of an id that a client chooses, at most; UUIDs and trace ids are shorter.
+pub(crate) const ID_LETTERS_MAX: usize = 128;
+
+/// Letters of a path that a line of the log has at most.
+const PATH_LETTERS_MAX: usize = 512;
+
+tokio::task_local! {
+    static CURRENT: Arc<Exchange>;
+}
+
+/// A request's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The id that the client chose, if it is one.
+    fn chosen(request: &Request) -> Option<Self> {
+        let mut values = request.headers().get_all(X_REQUEST_ID).iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return None };
+        let is_known = |letter: &u8| letter.is_ascii_alphanumeric() || b"-_.:/+=@".contains(letter);
+        let fits = (1..=ID_LETTERS_MAX).contains(&value.len());
+        (fits && value.as_bytes().iter().all(is_known)).then(|| Self(value.clone()))
+    }
+
+    /// An id that this process gives once.
+    fn made() -> Self {
+        static FIRST: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(Instant::now()));
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let text = format!("{:016x}", scattered(FIRST.wrapping_add(number)));
+        // Hexadecimal digits fit every header.
+        Self(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("none")))
+    }
+
+    fn as_str(&self) -> &str {
+        // Only what is such text was taken or made.
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// Numbers that follow each other as numbers that do not look so, each from one only (the last step
+/// of Steele, Lea and Flood's `SplitMix64`).
+fn scattered(number: u64) -> u64 {
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// The id of the request that this task answers; a fresh one where it answers none.
+pub(crate) fn current_id() -> RequestId {
+    let current = CURRENT.try_with(|exchange| exchange.id.clone());
+    current.unwrap_or_else(|_none| RequestId::made())
+}
+
+/// A request and what becomes of it.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    id: RequestId,
+    action: ActionId,
+    method: Method,
+    uri: Uri,
+    /// The user's primary key; 0 if nobody is logged in.
+    user: AtomicU64,
+    /// Bytes of the body that were read.
+    received: AtomicU64,
+    sent: AtomicU64,
+    /// 0 until there is an answer.
+    status: AtomicU16,
+    is_over: AtomicBool,
+    began: Instant,
+    observers: Observers,
+}
+
+impl Exchange {
+    fn begin(request: &Request, observers: Observers) -> Arc<Self> {
+        observers.metrics.requests.in_flight.enter();
+        Arc::new(Self {
+            id: RequestId::chosen(request).unwrap_or_else(RequestId::made),
+            action: actions::of(request),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            user: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            status: AtomicU16::new(0),
+            is_over: AtomicBool::new(false),
+            began: Instant::now(),
+            observers,
+        })
+    }
+
+    /// The span of a trace, where something traces; part of the client's trace if it has one.
+    #[cfg_attr(
+        not(feature = "otel"),
+        expect(unused_variables, reason = "without the feature nobody continues a trace")
+    )]
+    fn trace(&self, request: &Request) -> Span {
+        let action = self.observers.metrics.requests.of(self.action);
+        let action = action.map_or("", |action| action.name.as_str());
+        let trace = tracing::debug_span!(
+            target: "granary::trace",
+            parent: None,
+            "exchange",
+            otel.name = action,
+            otel.kind = "server",
+            request_id = self.id.as_str(),
+            http.request.method = self.method.as_str(),
+            http.response.status_code = tracing::field::Empty,
+        );
+        #[cfg(feature = "otel")]
+        crate::traces::continue_from(&trace, request.headers());
+        trace
+    }
+
+    /// Notes who asks.
+    pub(super) fn is_of(&self, user: UserId) {
+        self.user.store(user.0, Ordering::Relaxed);
+    }
+
+    /// Counts bytes of the body.
+    pub(super) fn received(&self, bytes: usize) {
+        self.received.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn answered(&self, status: StatusCode) {
+        self.status.store(status.as_u16(), Ordering::Relaxed);
+        if let Some(action) = self.observers.metrics.requests.of(self.action) {
+            action.answered(status.as_u16(), self.began.elapsed());
+        }
+    }
+
+    /// Counts and logs, once; when the answer was sent or nobody wants it any longer.
+    fn end(&self) {
+        if self.is_over.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let requests = &self.observers.metrics.requests;
+        requests.in_flight.leave();
+        let status = self.status.load(Ordering::Relaxed);
+        let (received, sent) =
+            (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed));
+        let Some(action) = requests.of(self.action) else { return };
+        action.received.add(received);
+        action.sent.add(sent);
+        if status == 0 {
+            action.gone();
+        }
+        let user = Some(self.user.load(Ordering::Relaxed)).filter(|user| *user > 0);
+        let path = self.uri.path();
+        // Cut at a letter, as a path is ASCII.
+        let path = path.get(..PATH_LETTERS_MAX).unwrap_or(path);
+        let duration_ms = self.began.elapsed().as_micros();
+        let duration_ms = format_args!("{}.{:03}", duration_ms / 1000, duration_ms % 1000);
+        let (action, method) = (action.name.as_str(), &self.method);
+        if status < 500 && actions::is_of_the_server(action) {
+            tracing::debug!(target: "granary::access", action, %method, path, status, duration_ms, received, sent, user, "answered");
+            return;
+        }
+        let admitted = self.observers.access_log.admit(status >= 500, &requests.lines_left_out);
+        if admitted == Verdict::Nothing {
+            return;
+        }
+        if let Verdict::LineAfter(left_out) = admitted {
+            tracing::info!(target: "granary::access", left_out, "requests were not logged, since there were too many");
+        }
+        if status >= 500 {
+            tracing::warn!(target: "granary::access", action, %method, path, status, duration_ms, received, sent, user, "failed");
+        } else if status == 0 {
+            tracing::info!(target: "granary::access", action, %method, path, duration_ms, received, user, "the client went away");
+        } else {
+            tracing::info!(target: "granary::access", action, %method, path, status, duration_ms, received, sent, user, "answered");
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Observes every request.
+pub(crate) async fn observe(
+    State(observers): State<Observers>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let exchange = Exchange::begin(&request, observers);
+    let trace = exchange.trace(&request);
+    // Of the highest level, so that it is there whenever any line is.
+    let span = tracing::error_span!(parent: &trace, "request", request_id = exchange.id.as_str());
+    request.extensions_mut().insert(Arc::clone(&exchange));
+    let answering = CURRENT.scope(Arc::clone(&exchange), next.run(request));
+    // Within both, so that what is traced below is part of it.
+    let answering = answering.instrument(span.clone()).instrument(trace.clone());
+    let mut response = answering.await;
+    exchange.answered(response.status());
+    trace.record("http.response.status_code", response.status().as_u16());
+    response.headers_mut().insert(X_REQUEST_ID, exchange.id.0.clone());
+    response.map(|body| Body::new(Outgoing { body, exchange, span, _trace: trace }))
+}
+
+/// An answer's body, whose end is that of the exchange.
+struct Outgoing {
+    body: Body,
+    exchange: Arc<Exchange>,
+    span: Span,
+    /// Lasts as long as the answer.
+    _trace: Span,
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        let _entered = this.span.enter();
+        let frame = Pin::new(&mut this.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            this.exchange.sent.fetch_add(bytes, Ordering::Relaxed);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let _entered = self.span.enter();
+        self.exchange.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn chosen(ids: &[&str]) -> Option<String> {
+        let mut request = Request::new(Body::empty());
+        for id in ids {
+            let id = HeaderValue::from_bytes(id.as_bytes()).unwrap();
+            request.headers_mut().append(X_REQUEST_ID, id);
+        }
+        RequestId::chosen(&request).map(|id| id.to_string())
+    }
+
+    #[test]
+    fn a_sane_id_of_the_clients_is_taken_and_no_other() {
+        for id in [
+            "a",
+            "7f2dcd4a-0b1c-4e8f-9a1b-000000000000",
+            "1-5759e988:bd862e3f/x+y=@z_.",
+            &"x".repeat(128),
+        ] {
+            assert_eq!(chosen(&[id]).as_deref(), Some(id));
+        }
+        for id in ["", "a b", "a\tb", "a\"b", "<a>", "é", "a,b", &"x".repeat(129)] {
+            assert_eq!(chosen(&[id]), None, "{id:?}");
+        }
+        assert_eq!(chosen(&["a", "b"]), None);
+    }
+
+    #[test]
+    fn no_id_is_made_twice() {
+        let ids: HashSet<String> = (0..1000).map(|_| RequestId::made().to_string()).collect();
+        assert_eq!(ids.len(), 1000);
+        assert!(ids.iter().all(|id| id.len() == 16));
+    }
+}
