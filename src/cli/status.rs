@@ -17,7 +17,7 @@ struct Readiness {
     reason: Option<String>,
 }
 
-/// Show what a server is, since when, how full and how busy it is, and whether it is well.
+/// Show how long a server has run, how full and busy it is, and whether it is well.
 ///
 /// Whether it is ready can be asked by everybody, the numbers by administrators. Ends with 0 if the
 /// server is ready and no content is damaged, 3 if it answers and is not well, 1 if it cannot be

@@ -95,6 +95,26 @@ pub static SETTINGS: &[Setting] = &[
                 it is waited for; less is refused with 408. With 0 only a minute of silence is.",
     },
     Setting {
+        key: "upload_expiry",
+        older_variable: None,
+        default: Some("3d"),
+        kind: Kind::Time {
+            min: Duration::from_secs(1),
+            max: Duration::from_hours(24 * 365),
+            place: |config| &mut config.upload_expiry,
+        },
+        about: "How long an upload that can be resumed is kept after its last bytes came; then \
+                what has come of it goes.",
+    },
+    Setting {
+        key: "upload_bytes",
+        older_variable: None,
+        default: Some("2 TiB"),
+        kind: Kind::Size { min: 1 << 20, max: 1 << 60, place: |config| &mut config.upload_bytes },
+        about: "Bytes that all unfinished uploads which can be resumed may announce together; one \
+                user may announce half of it.",
+    },
+    Setting {
         key: "scrub_rate",
         older_variable: None,
         default: Some("8 MiB"),
@@ -213,26 +233,6 @@ pub static SETTINGS: &[Setting] = &[
         },
         about: "The time in which all those failures may come again: after them, one each time that \
                 its part of the window has passed.",
-    },
-    Setting {
-        key: "upload_expiry",
-        older_variable: None,
-        default: Some("3d"),
-        kind: Kind::Time {
-            min: Duration::from_secs(1),
-            max: Duration::from_hours(24 * 365),
-            place: |config| &mut config.upload_expiry,
-        },
-        about: "How long an upload that can be resumed is kept after its last bytes came; then \
-                what has come of it goes.",
-    },
-    Setting {
-        key: "upload_bytes",
-        older_variable: None,
-        default: Some("2 TiB"),
-        kind: Kind::Size { min: 1 << 20, max: 1 << 60, place: |config| &mut config.upload_bytes },
-        about: "Bytes that all unfinished uploads which can be resumed may announce together; one \
-                user may announce half of it.",
     },
     Setting {
         key: "shutdown.grace",

@@ -160,6 +160,13 @@ impl ApiError {
         Self::detail(StatusCode::METHOD_NOT_ALLOWED, format!("Method \"{method}\" not allowed."))
     }
 
+    /// 405: PUT on a file, which replaces it only if that is said.
+    pub(crate) fn put_replaces() -> Self {
+        let text = "Method \"PUT\" not allowed. With ?replace=true it puts the file in the place of the \
+                    one of its name; POST adds a file.";
+        Self::detail(StatusCode::METHOD_NOT_ALLOWED, text)
+    }
+
     /// 400 with a text.
     pub(crate) fn bad_request(text: impl Into<String>) -> Self {
         Self::detail(StatusCode::BAD_REQUEST, text)

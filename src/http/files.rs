@@ -10,7 +10,7 @@ use super::body::Incoming;
 use super::conditions::write_condition;
 use super::content;
 use super::datasets::{Opened, open};
-use super::error::ApiError;
+use super::error::{ApiError, Detail};
 use super::openapi::contents::Contents;
 use super::openapi::failures::{Conditional, ContentBody, Guarded};
 use super::openapi::parameters::{
@@ -66,7 +66,7 @@ pub(crate) async fn add_file(
 
 /// Puts a file in the place of the one of its name, in one step; where there is none, adds it.
 ///
-/// `replace=true` must be said: without it nothing is replaced, and POST adds files. The new file's
+/// `replace=true` must be said: without it this is 405, and POST adds files. The new file's
 /// metadata starts empty, as that of a file that was deleted and added again, since what was said of
 /// one content is not true of another; a content put in its own place changes nothing, so a request
 /// may be repeated. With `If-Match` only the content that the client knows is replaced. For the same
@@ -82,6 +82,7 @@ pub(crate) async fn add_file(
     )),
     responses(
         (status = OK, description = "The file.", body = File<'_>),
+        (status = METHOD_NOT_ALLOWED, description = "`replace=true` was not said.", body = Detail),
         Guarded, ContentBody, Conditional,
     ),
 )]
@@ -92,11 +93,10 @@ pub(crate) async fn replace_file(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
-    let Opened { allowed, snapshot, dataset } = open(&app, &principal, Action::ReplaceFile, id)?;
     if query::boolean(&uri, "replace")? != Some(true) {
-        let text = "Must be true: PUT replaces a file of that name. POST adds one.";
-        return Err(query::wrong("replace", text));
+        return Err(ApiError::put_replaces());
     }
+    let Opened { allowed, snapshot, dataset } = open(&app, &principal, Action::ReplaceFile, id)?;
     let filename = path::name(&uri)?;
     match RequestedFilename::parse(&filename) {
         Ok(RequestedFilename::Named(_)) => {}

@@ -143,16 +143,12 @@ pub(crate) async fn get_upload(
     let engine = app.engine(&allowed);
     let part = engine.resume(upload_id(&uri)?, owner(&principal)?, id).await?;
     let state = engine.resumable_state(&part);
-    let described = described(StatusCode::OK, &state, true)?;
-    let shown = match method {
-        Method::HEAD => described,
-        _ => {
-            let mut shown = json(StatusCode::OK, &Upload::from(&state))?;
-            shown.headers_mut().extend(described.into_parts().0.headers);
-            shown
-        }
-    };
-    let mut shown = shown;
+    let mut shown = described(StatusCode::OK, &state, true)?;
+    if method != Method::HEAD {
+        let headers = shown.into_parts().0.headers;
+        shown = json(StatusCode::OK, &Upload::from(&state))?;
+        shown.headers_mut().extend(headers);
+    }
     shown.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(shown)
 }

@@ -84,7 +84,12 @@ fn everything(server: &Server, token: &str) -> BTreeMap<String, String> {
             // Heads have tags and lengths; how a tar.gz is cut into pieces is nobody's business.
             let is_archive = path.contains("archive");
             let said = if is_archive { answer.split_once("\r\n\r\n").unwrap().0 } else { &answer };
-            let lines = said.lines().filter(|line| !line.to_lowercase().starts_with("date:"));
+            // Of the answer, not of what is answered.
+            let is_its_own = |line: &&str| {
+                let line = line.to_lowercase();
+                line.starts_with("date:") || line.starts_with("x-request-id:")
+            };
+            let lines = said.lines().filter(|line| !is_its_own(line));
             all.insert(path, lines.collect::<Vec<_>>().join("\n"));
         }
     }

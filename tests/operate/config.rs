@@ -16,8 +16,9 @@ fn the_server_runs_with_what_file_environment_and_flags_say_the_later_the_strong
     assert!(server.announced.contains("password as password has it"), "{}", server.announced);
     assert!(work.path("from-environment/index.redb").exists());
     assert!(!work.path("from-file").exists());
-    let first = server.log().lines().next().unwrap().to_owned();
-    let line: serde_json::Value = serde_json::from_str(&first).unwrap();
+    let log = server.log();
+    let line = log.lines().nth(1).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["message"], "read the configuration");
     let login = format!(r#"{{"username": "admin", "password": "{PASSWORD}"}}"#);
     let headers = "Content-Type: application/json\r\n";

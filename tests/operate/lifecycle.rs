@@ -72,6 +72,12 @@ fn make_dataset(work: &Work, server: &Server) {
     assert_eq!(pushed.status, 0, "{pushed:?}");
 }
 
+/// Waits until the server says that it stops; connections that it took just before may break.
+fn wait_for_draining(server: &Server) {
+    let is_draining = |answer: String| answer.contains("\"status\":\"draining\"");
+    while !server.try_to_ask("GET", "/readyz", "", "").is_ok_and(is_draining) {}
+}
+
 #[test]
 fn told_to_stop_a_server_finishes_uploads_under_way_and_says_meanwhile_that_it_drains() {
     let work = Work::new();
@@ -80,7 +86,7 @@ fn told_to_stop_a_server_finishes_uploads_under_way_and_says_meanwhile_that_it_d
     let upload = HalfUpload::begin(&server, "1");
 
     server.signal(Signal::TERM);
-    while !server.ask("GET", "/readyz", "", "").contains("\"status\":\"draining\"") {}
+    wait_for_draining(&server);
     assert!(server.ask("GET", "/livez", "", "").starts_with("HTTP/1.1 200 "));
     let refused = server.ask("POST", "/v1/datasets/list", "", "");
     assert!(
@@ -105,7 +111,7 @@ fn a_second_signal_ends_the_server_at_once_and_loses_nothing_answered() {
     make_dataset(&work, &server);
     let upload = HalfUpload::begin(&server, "1");
     server.signal(Signal::TERM);
-    while !server.ask("GET", "/readyz", "", "").contains("draining") {}
+    wait_for_draining(&server);
     server.signal(Signal::INT);
     assert_eq!(server.wait().code(), Some(130));
     drop((upload, server));
@@ -219,7 +225,7 @@ fn status_tells_people_how_a_server_is() {
     make_dataset(&work, &server);
     let upload = HalfUpload::begin(&server, "1");
     server.signal(Signal::TERM);
-    while !server.ask("GET", "/readyz", "", "").contains("draining") {}
+    wait_for_draining(&server);
     let ended = run(&mut client(&work, &server, &["status"]));
     assert_eq!(ended.status, 3, "{ended:?}");
     assert!(ended.said.starts_with("draining: "), "{ended:?}");

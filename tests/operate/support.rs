@@ -103,16 +103,27 @@ impl Server {
 
     /// Sends a request and reads the answer: head and body.
     pub(crate) fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
+        self.try_to_ask(method, path, headers, body).unwrap()
+    }
+
+    /// The same of a server that may end connections at any time.
+    pub(crate) fn try_to_ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(&self.address)?;
         let length = body.len();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: granary\r\nConnection: close\r\n\
              Content-Length: {length}\r\n{headers}\r\n{body}"
         );
-        stream.write_all(request.as_bytes()).unwrap();
+        stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer).into_owned()
+        stream.read_to_end(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 }
 

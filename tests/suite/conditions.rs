@@ -75,9 +75,11 @@ async fn nothing_is_replaced_that_was_not_to_be() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;
     dataset.add("a", "one").await.is(200);
-    for query in ["", "?replace=false", "?replace=yes", "?replaces=true"] {
+    for (query, status) in
+        [("", 405), ("?replace=false", 405), ("?replace=yes", 400), ("?replaces=true", 405)]
+    {
         let path = dataset.path(&format!("/files/a{query}"));
-        dataset.client.send("PUT", &path, "two").await.is(400);
+        dataset.client.send("PUT", &path, "two").await.is(status);
     }
     for name in ["a/b", "..", "new/"] {
         put(&dataset, name, "two").await.is(400);

@@ -66,7 +66,7 @@ async fn wrong_methods_are_405_and_options_200() {
     for (method, path, allow) in [
         ("GET", "/v1/datasets/list", "POST, OPTIONS"),
         ("POST", "/v1/datasets/1", "GET, PUT, PATCH, DELETE, HEAD, OPTIONS"),
-        ("PUT", "/v1/datasets/1/files/a", "GET, POST, DELETE, HEAD, OPTIONS"),
+        ("PATCH", "/v1/datasets/1/files/a", "GET, POST, PUT, DELETE, HEAD, OPTIONS"),
         ("GET", "/v1/datasets/1/hard/", "DELETE, OPTIONS"),
         ("DELETE", "/v1/datasets/1/metadata", "GET, HEAD, OPTIONS"),
     ] {
@@ -75,6 +75,12 @@ async fn wrong_methods_are_405_and_options_200() {
         assert_eq!(answer.detail(405), format!("Method \"{method}\" not allowed."));
         let answer = nobody.send("OPTIONS", path, "").await.is(200);
         assert_eq!(answer.header("allow"), allow, "{path}");
+    }
+    for path in ["/v1/datasets/1/files/a", "/v1/datasets/1/files/a?replace=false"] {
+        let refused = nobody.send("PUT", path, "").await;
+        let told = "Method \"PUT\" not allowed. With ?replace=true it puts ";
+        assert_eq!(refused.header("allow"), "GET, POST, PUT, DELETE, HEAD, OPTIONS");
+        assert!(refused.detail(405).starts_with(told), "{path}");
     }
 }
 
@@ -95,7 +101,8 @@ async fn every_answer_of_a_known_path_says_what_the_path_allows() {
     // The empty name of a file is one with the listing.
     for path in ["/files/", "/files"] {
         let listed = admin.get(&dataset.path(path)).await.is(200);
-        let methods = if path.ends_with('/') { "GET, POST, DELETE, HEAD" } else { "GET, HEAD" };
+        let methods =
+            if path.ends_with('/') { "GET, POST, PUT, DELETE, HEAD" } else { "GET, HEAD" };
         assert_eq!(listed.header("allow"), format!("{methods}, OPTIONS"));
     }
     assert_eq!(server.anonymous().get("/nowhere").await.header("allow"), "");

@@ -72,7 +72,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row("POST", "/v1/datasets/{D}/files-check", r#"{"unknown":1}"#, "W X@node", O),
     Row("POST", "/v1/datasets/{public}/files-check", r#"{"unknown":1}"#, "W X@node", O),
     Row("POST", "/v1/datasets/{D}/files-attach", r#"{"unknown":1}"#, "W X@node", O),
-    Row("PUT", "/v1/datasets/{D}/files/..", "", "W X@node", O),
+    Row("PUT", "/v1/datasets/{D}/files/..?replace=true", "", "W X@node", O),
     Row("POST", "/v1/datasets/{D}/uploads", "", "W X@node", O),
     Row("GET", "/v1/datasets/{D}/uploads/nothing", "", "W X@node", O),
     Row("PATCH", "/v1/datasets/{D}/uploads/nothing", "", "W X@node", O),

@@ -97,9 +97,9 @@ impl Server {
 
     /// The same server, stopped in order and started again; its clients must be gone.
     pub(crate) async fn restart(self) -> Self {
-        let Self { router, engine, directory, .. } = self;
+        let Self { app, router, engine, directory, .. } = self;
         engine.shutdown().await;
-        drop((router, engine));
+        drop((app, router, engine));
         Self::over(new_store(&directory), directory)
     }
 

@@ -29,7 +29,7 @@ fn a_push_whose_client_is_killed_again_and_again_goes_on_where_it_was() {
     let world = World::new();
     folder(&world);
     let push = ["push", "files", "--dataset", "cats", "--json", "--jobs", "2"];
-    for files in [1, 300, 40] {
+    for files in [1, 300] {
         killed_after(&mut world.client(&push), files);
     }
     let summary = world.summary(&["push", "files", "--dataset", "cats"]);

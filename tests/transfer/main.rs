@@ -26,6 +26,9 @@ mod interrupted;
 /// Names, kinds, rights and times of files that are not as one would wish.
 mod odd_files;
 
+/// What is sent at all, and what is not.
+mod savings;
+
 /// What is selected, deleted, and only said.
 mod selected;
 

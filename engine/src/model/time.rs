@@ -16,6 +16,7 @@ impl Timestamp {
     }
 
     /// So much later.
+    #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }

@@ -93,19 +93,10 @@ async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, Mu
             engine.upload_file(id(set), name, staged, terms).await?;
         }
         Op::DescribeFirst { set, name, text } => {
-            let matches_none = Some(Tags::Any);
-            let condition = FileCondition { matches_none, ..FileCondition::default() };
-            engine.set_metadata_if(id(set), name, text.clone(), condition).await?;
+            describe_first(engine, id(set), name, text.clone()).await?;
         }
         Op::Attach { set, members } => {
-            let claim = |(name, content): &(String, Content)| ClaimedFile {
-                filename: name.clone(),
-                digest: Digest::of(&content.0),
-                length: content.0.len() as u64,
-            };
-            let claims = members.iter().map(claim).collect();
-            let everything: MayRead = Arc::new(|_, _| Ok(true));
-            taken(engine.attach_files(id(set), claims, everything).await, members.len())?;
+            attach(engine, id(set), members).await?;
         }
         Op::Record { number } => records::change(engine, *number).await?,
         Op::Delete { set, name } => drop(engine.delete_file(id(set), name).await?),
@@ -147,6 +138,31 @@ async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, Mu
         }
     }
     Ok(None)
+}
+
+async fn describe_first(
+    engine: &Engine,
+    set: DatasetId,
+    name: &str,
+    text: String,
+) -> Result<(), MutationError> {
+    let condition = FileCondition { matches_none: Some(Tags::Any), ..FileCondition::default() };
+    engine.set_metadata_if(set, name, text, condition).await.map(drop)
+}
+
+async fn attach(
+    engine: &Engine,
+    set: DatasetId,
+    members: &[(String, Content)],
+) -> Result<(), MutationError> {
+    let claim = |(name, content): &(String, Content)| ClaimedFile {
+        filename: name.clone(),
+        digest: Digest::of(&content.0),
+        length: content.0.len() as u64,
+    };
+    let claims = members.iter().map(claim).collect();
+    let everything: MayRead = Arc::new(|_, _| Ok(true));
+    taken(engine.attach_files(set, claims, everything).await, members.len())
 }
 
 async fn add_zip(

@@ -226,6 +226,28 @@ impl Set {
         Ok(())
     }
 
+    fn replace(&mut self, name: &str, content: &Content) -> Result<(), Refusal> {
+        if self.files.get(name).is_some_and(|file| file.content == *content) {
+            return Ok(());
+        }
+        if self.files.remove(name).is_none() {
+            self.free_name(name)?;
+        }
+        let file = File { content: content.clone(), metadata: String::new() };
+        self.files.insert(name.to_owned(), file);
+        Ok(())
+    }
+
+    fn describe_many(&mut self, texts: &BTreeMap<String, String>) -> Result<(), Refusal> {
+        for name in texts.keys() {
+            self.file(name)?;
+        }
+        for (name, text) in texts {
+            self.file(name)?.metadata.clone_from(text);
+        }
+        Ok(())
+    }
+
     fn file(&mut self, name: &str) -> Result<&mut File, Refusal> {
         self.files.get_mut(name).ok_or(Refusal::FileNotFound)
     }
@@ -268,16 +290,7 @@ impl Reference {
             Op::AddZip { set, members } | Op::AddTar { set, members } => {
                 self.set(*set)?.add_all(members)?;
             }
-            Op::Replace { set, name, content } => {
-                let set = self.set(*set)?;
-                if set.files.get(name).is_none_or(|file| file.content != *content) {
-                    if set.files.remove(name).is_none() {
-                        set.free_name(name)?;
-                    }
-                    let file = File { content: content.clone(), metadata: String::new() };
-                    set.files.insert(name.clone(), file);
-                }
-            }
+            Op::Replace { set, name, content } => self.set(*set)?.replace(name, content)?,
             Op::DescribeFirst { set, name, text } => {
                 let file = self.set(*set)?.file(name)?;
                 if !file.metadata.is_empty() {
@@ -285,19 +298,7 @@ impl Reference {
                 }
                 file.metadata.clone_from(text);
             }
-            Op::Attach { set, members } => {
-                self.set(*set)?;
-                let files = || self.sets.values().flat_map(|set| set.files.values());
-                for (name, _) in members {
-                    self.sets[set].free_name(name)?;
-                }
-                for (_, content) in members {
-                    if !files().any(|file| file.content == *content) {
-                        return Err(Refusal::ContentsUnknown);
-                    }
-                }
-                self.set(*set)?.add_all(members)?;
-            }
+            Op::Attach { set, members } => self.attach(*set, members)?,
             Op::Delete { set, name } => {
                 self.set(*set)?.files.remove(name).ok_or(Refusal::FileNotFound)?;
             }
@@ -335,18 +336,23 @@ impl Reference {
             Op::DeleteBelow { set, prefix } => {
                 self.set(*set)?.files.retain(|name, _| !name.starts_with(prefix));
             }
-            Op::DescribeMany { set, texts } => {
-                let set = self.set(*set)?;
-                for name in texts.keys() {
-                    set.file(name)?;
-                }
-                for (name, text) in texts {
-                    set.file(name)?.metadata.clone_from(text);
-                }
-            }
+            Op::DescribeMany { set, texts } => self.set(*set)?.describe_many(texts)?,
             Op::RenameFile { set, from, to } => self.rename_file(*set, from, to)?,
         }
         Ok(())
+    }
+
+    fn attach(&mut self, set: u64, members: &[(String, Content)]) -> Result<(), Refusal> {
+        for (name, _) in members {
+            self.set(set)?.free_name(name)?;
+        }
+        let files = || self.sets.values().flat_map(|set| set.files.values());
+        for (_, content) in members {
+            if !files().any(|file| file.content == *content) {
+                return Err(Refusal::ContentsUnknown);
+            }
+        }
+        self.set(set)?.add_all(members)
     }
 
     fn delete_many(&mut self, set: u64, names: &[String]) -> Result<(), Refusal> {

@@ -43,10 +43,7 @@ impl From<MutationError> for ApiError {
             }
             MutationError::ConditionFailed { filename } => Self::condition_failed(&filename),
             MutationError::UploadNotFound { .. } => Self::no_record("Upload"),
-            MutationError::TooManyUploads { .. } => {
-                Self::detail(StatusCode::TOO_MANY_REQUESTS, sentence(&error))
-                    .with_header(RETRY_AFTER, RETRY_AFTER_SECONDS)
-            }
+            MutationError::TooManyUploads { .. } => too_many_uploads(&error),
             MutationError::OtherDigest { .. } => {
                 Self::bad_request(format!("{} Nothing of it was kept.", sentence(&error)))
             }
@@ -82,14 +79,7 @@ impl From<MutationError> for ApiError {
                 Self::bad_request(format!("Bad value in 'names': there is no {kind} {id}"))
             }
             MutationError::TooMany { .. } => Self::bad_request(sentence(&error)),
-            MutationError::QuotaExceeded { .. } => {
-                let text = format!(
-                    "{} Remove something for good (what is soft-deleted counts until then), or \
-                     ask an administrator for a larger quota.",
-                    sentence(&error)
-                );
-                Self::detail(StatusCode::INSUFFICIENT_STORAGE, text)
-            }
+            MutationError::QuotaExceeded { .. } => quota_exceeded(&error),
             MutationError::MergeIntoItself { .. } => {
                 Self::bad_request("Cannot merge a dataset into itself")
             }
@@ -110,6 +100,20 @@ impl From<MutationError> for ApiError {
             MutationError::Panicked | MutationError::Staging { .. } => Self::internal(error),
         }
     }
+}
+
+fn quota_exceeded(error: &MutationError) -> ApiError {
+    let text = format!(
+        "{} Remove something for good (what is soft-deleted counts until then), or ask an \
+         administrator for a larger quota.",
+        sentence(error)
+    );
+    ApiError::detail(StatusCode::INSUFFICIENT_STORAGE, text)
+}
+
+fn too_many_uploads(error: &MutationError) -> ApiError {
+    ApiError::detail(StatusCode::TOO_MANY_REQUESTS, sentence(error))
+        .with_header(RETRY_AFTER, RETRY_AFTER_SECONDS)
 }
 
 /// The original's words for each thing that may be there only once.

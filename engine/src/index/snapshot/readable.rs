@@ -16,6 +16,7 @@ use crate::limits::{NAMINGS_VISITED_MAX, SEARCHED_DATASETS_MAX};
 use crate::model::{Dataset, DatasetId, Digest, FileRecord, LayerId};
 
 type Namings = ReadOnlyTable<(&'static [u8; 32], u64, &'static str), ()>;
+type Permission<'a> = Box<dyn FnMut(&Dataset) -> Result<bool, ReadError> + 'a>;
 type LayerDatasets = ReadOnlyTable<(u64, u64), ()>;
 
 /// Looks for contents in the datasets that somebody may read; remembers what it learned of
@@ -25,7 +26,7 @@ pub struct ContentSearch<'a> {
     blobs: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
     namings: Namings,
     layer_datasets: LayerDatasets,
-    may_read: Box<dyn FnMut(&Dataset) -> Result<bool, ReadError> + 'a>,
+    may_read: Permission<'a>,
     /// The datasets that were met; `None` for those that may not be read.
     datasets: HashMap<DatasetId, Option<Arc<Dataset>>>,
     /// Layer in which the last content was found: files that come together lie together.
