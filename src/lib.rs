@@ -43,8 +43,8 @@ pub use bootstrap::{FirstStart, bootstrap};
 pub use http::wire_of_space as space_shapes;
 pub use http::wire_of_store as store_shapes;
 pub use http::{
-    AppState, BODY_BYTES_A_SECOND, Origins, Outside, Peer, body_pace, draining_router,
-    metrics_router, recovering_router, router, router_that_discards_uploads,
+    AppState, BODY_BYTES_A_SECOND, Origins, Outside, Peer, body_pace, crowded_router,
+    draining_router, metrics_router, recovering_router, router, router_that_discards_uploads,
 };
 pub use metrics::{Kind as MetricKind, METRICS, Metric};
 pub use networks::Networks;

@@ -63,7 +63,7 @@ pub(crate) struct Bounds {
     pub(crate) connections_max: usize,
     /// How long a connection must have been idle to go for another one.
     pub(crate) idle_time_min: Duration,
-    /// Requests under way with which a server that is late takes no more connections.
+    /// Requests under way with which a server that is late takes no more, and no connections.
     pub(crate) crowd_min: usize,
     /// How late its tasks come to run then.
     pub(crate) late_after: Duration,
@@ -94,6 +94,13 @@ impl Default for Bounds {
     }
 }
 
+impl Bounds {
+    /// Whether a server with so many requests under way keeps up with them no longer.
+    fn are_passed(&self, requests: usize, lag: &Lag) -> bool {
+        requests >= self.crowd_min && lag.now() >= self.late_after
+    }
+}
+
 /// Where connections come from, and whether they are encrypted.
 pub(crate) struct Entrance {
     listener: TcpListener,
@@ -113,12 +120,32 @@ impl Entrance {
     }
 }
 
+/// What answers requests.
+#[derive(Clone)]
+pub(crate) struct Routers {
+    usual: Router,
+    /// While those under way are more than the server keeps up with.
+    crowded: Router,
+}
+
+impl Routers {
+    pub(crate) fn new(usual: Router, crowded: Router) -> Self {
+        Self { usual, crowded }
+    }
+}
+
+impl From<Router> for Routers {
+    fn from(usual: Router) -> Self {
+        Self::new(usual, refusal::router())
+    }
+}
+
 /// Serves until `stop` holds true, then lets requests under way end for up to `grace`.
 ///
 /// Returns the number of connections that were cut because they had not ended by then.
 pub(crate) async fn serve(
     entrance: impl Into<Entrance>,
-    router: Router,
+    routers: impl Into<Routers>,
     mut stop: watch::Receiver<bool>,
     grace: Duration,
     bounds: Bounds,
@@ -126,6 +153,7 @@ pub(crate) async fn serve(
     let Entrance { listener, tls } = entrance.into();
     let (room, idle) = (Arc::new(Semaphore::new(bounds.connections_max)), Arc::default());
     let (refusals, lag) = (Refusals::beside(bounds.connections_max), Lag::watch());
+    let desk = Arc::new(Desk { routers: routers.into(), lag: lag.clone(), bounds });
     let mut connections = JoinSet::new();
     // Kept from one turn to the next, since it may hold a connection that waits for a place.
     let mut accepting = Box::pin(accept(&listener, &room, &idle, &lag, bounds));
@@ -139,9 +167,8 @@ pub(crate) async fn serve(
                     Ok((stream, None)) if tls.is_some() => drop(stream),
                     Ok((stream, None)) => refusals.refuse(stream).await,
                     Ok((stream, Some(permit))) => {
-                        let presence = Presence::new(&idle);
-                        let connection =
-                            Connection { presence, router: router.clone(), stop: stop.clone(), bounds };
+                        let (presence, desk) = (Presence::new(&idle), Arc::clone(&desk));
+                        let connection = Connection { presence, desk, stop: stop.clone(), bounds };
                         connections.spawn(connection.hold(stream, tls.clone(), permit));
                     }
                     Err(error) => {
@@ -178,7 +205,7 @@ async fn accept(
     bounds: Bounds,
 ) -> io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
     let (stream, _) = listener.accept().await?;
-    let is_behind = idle.requests() >= bounds.crowd_min && lag.now() >= bounds.late_after;
+    let is_behind = bounds.are_passed(idle.requests(), lag);
     let permit = if is_behind { None } else { place(room, idle, bounds.idle_time_min).await? };
     Ok((stream, permit))
 }
@@ -204,7 +231,7 @@ async fn place(
 /// One connection.
 struct Connection {
     presence: Arc<Presence>,
-    router: Router,
+    desk: Arc<Desk>,
     stop: watch::Receiver<bool>,
     bounds: Bounds,
 }
@@ -262,16 +289,9 @@ impl Connection {
     ) {
         let bounds = self.bounds;
         let builder = builder(bounds);
-        let requests = Arc::clone(&self.presence);
-        let router = self.router;
+        let (requests, desk) = (Arc::clone(&self.presence), self.desk);
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            answer(
-                router.clone(),
-                request.map(Body::new),
-                peer,
-                requests.begin(),
-                bounds.connections_max,
-            )
+            desk.answer(request.map(Body::new), peer, requests.begin())
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
@@ -304,29 +324,41 @@ fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
     builder
 }
 
-async fn answer(
-    router: Router,
-    mut request: Request<Body>,
-    peer: Peer,
-    under_way: UnderWay,
-    requests_max: usize,
-) -> Result<Response<Answer>, Infallible> {
-    let under_way = Arc::new(under_way);
-    if !names_its_host(&request) {
-        return Ok(no_host().map(|body| Answer::new(body, under_way)));
-    }
-    if under_way.ahead() >= requests_max {
-        return Ok(refusal::answer().map(|body| Answer::new(body, under_way)));
-    }
-    request.extensions_mut().insert(peer);
-    let request = request.map(|body| {
-        if body.is_end_stream() {
-            return body;
+/// Where requests are answered.
+struct Desk {
+    routers: Routers,
+    lag: Lag,
+    bounds: Bounds,
+}
+
+impl Desk {
+    fn answer(
+        &self,
+        mut request: Request<Body>,
+        peer: Peer,
+        under_way: UnderWay,
+    ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
+        let ahead = under_way.ahead();
+        let is_crowded =
+            ahead >= self.bounds.connections_max || self.bounds.are_passed(ahead, &self.lag);
+        let router = if is_crowded { &self.routers.crowded } else { &self.routers.usual };
+        let router = router.clone();
+        async move {
+            let under_way = Arc::new(under_way);
+            if !names_its_host(&request) {
+                return Ok(no_host().map(|body| Answer::new(body, under_way)));
+            }
+            request.extensions_mut().insert(peer);
+            let request = request.map(|body| {
+                if body.is_end_stream() {
+                    return body;
+                }
+                Body::new(Asked::new(body, Arc::clone(&under_way)))
+            });
+            let answered = router.oneshot(request).await?;
+            Ok(answered.map(|body| Answer::new(body, under_way)))
         }
-        Body::new(Asked::new(body, Arc::clone(&under_way)))
-    });
-    let answered = router.oneshot(request).await?;
-    Ok(answered.map(|body| Answer::new(body, under_way)))
+    }
 }
 
 /// Whether a request of HTTP/1.1 names one host, as all must (RFC 9112, section 3.2): who is in

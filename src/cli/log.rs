@@ -44,15 +44,18 @@ impl Log {
     /// Sends what is still to be sent.
     pub(super) async fn end(self) {
         // It blocks for some seconds at most; nobody is left who could be told of a panic.
-        tokio::task::spawn_blocking(move || {
-            #[cfg(feature = "otel")]
-            if let Some(traces) = &self.traces {
-                traces.end();
-            }
-            drop(self);
-        })
-        .await
-        .ok();
+        tokio::task::spawn_blocking(move || self.send_rest()).await.ok();
+    }
+
+    #[cfg_attr(
+        not(feature = "otel"),
+        expect(clippy::unused_self, reason = "without the feature everything is sent already")
+    )]
+    fn send_rest(&self) {
+        #[cfg(feature = "otel")]
+        if let Some(traces) = &self.traces {
+            traces.end();
+        }
     }
 }
 

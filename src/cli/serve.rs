@@ -9,8 +9,8 @@ use clap::Args;
 use granary::auth::{LoginBounds, load_or_create_key};
 use granary::config::{Config, MetricsAccess};
 use granary::{
-    AppState, FirstStart, Outside, body_pace, bootstrap, draining_router, metrics_router,
-    recovering_router, router, router_that_discards_uploads,
+    AppState, FirstStart, Outside, body_pace, bootstrap, crowded_router, draining_router,
+    metrics_router, recovering_router, router, router_that_discards_uploads,
 };
 use granary_engine::{ArchiveLevel, Engine, EngineOptions, OpenError};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use super::certificate;
 use super::config::{PASSWORD_VARIABLE, admin_password};
 use super::door::{Door, Porter};
-use super::listener::{self, Bounds, REFUSED_AT_ONCE_FEW};
+use super::listener::{self, Bounds, REFUSED_AT_ONCE_FEW, Routers};
 use super::purging::sweep_until;
 use super::settings::Settings;
 use super::{Ending, log, say, service_manager, whereabouts};
@@ -178,7 +178,8 @@ async fn serve(
     whereabouts::tell_of_service(config, address, metrics_address, bounds);
     say(format_args!("granary listening on {}://{address}", doors.main.scheme()))?;
     service_manager::ready(&format!("serving on {address}"));
-    let serving = listener::serve(entrance, router, stop.clone(), config.shutdown_grace, bounds);
+    let routers = Routers::new(router, crowded_router(&app));
+    let serving = listener::serve(entrance, routers, stop.clone(), config.shutdown_grace, bounds);
     let (cut, drained) =
         tokio::join!(serving, say_that_it_drains(&doors.main, &app, stop, config, bounds));
     if cut > 0 {

@@ -1,5 +1,5 @@
-//! What a server answers that listens and serves nothing yet, or nothing more: how it is, and that
-//! one should come back.
+//! What a server answers that serves nothing yet, nothing more, or nothing at this moment: how it is,
+//! and that one should come back.
 
 use axum::Router;
 use axum::extract::State;
@@ -27,12 +27,21 @@ pub fn recovering_router() -> Router {
 
 /// The API after the server was told to stop, while what is under way is answered elsewhere.
 pub fn draining_router(app: &AppState) -> Router {
-    let refuse = async || ApiError::unavailable("The server is stopping.");
+    refusing("The server is stopping.", app)
+}
+
+/// The API for requests that come while those under way are more than the server keeps up with.
+pub fn crowded_router(app: &AppState) -> Router {
+    refusing("Too many requests are under way.", app)
+}
+
+/// Says how the server is, and refuses everything else.
+fn refusing(reason: &'static str, app: &AppState) -> Router {
     let router = Router::new()
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::show))
-        .fallback(refuse)
+        .fallback(move || async move { ApiError::unavailable(reason) })
         .with_state(app.clone());
     observed(router, headers::Told::of(app), app.observers().clone())
 }

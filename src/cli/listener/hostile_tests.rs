@@ -182,21 +182,34 @@ async fn a_server_that_is_behind_takes_no_more_connections_and_answers_those_it_
 async fn requests_beyond_the_bound_are_refused_though_their_connection_has_its_place() {
     let idle = Arc::default();
     let (one, other) = (Presence::new(&idle), Presence::new(&idle));
-    let router = || Router::new().route("/", get(async || "here"));
+    let desk = desk(Bounds { connections_max: 1, ..patient() });
     let first = one.begin();
     let second = other.begin();
     assert_eq!((first.ahead(), second.ahead()), (0, 1));
-    let sent = |under_way| Box::pin(answer_to(router(), under_way));
-    assert_eq!(sent(second).await, (503, true));
+    assert_eq!(answer_at(&desk, second).await, (503, true));
     drop(first);
-    assert_eq!(sent(other.begin()).await, (200, false));
+    assert_eq!(answer_at(&desk, other.begin()).await, (200, false));
 }
 
-/// What one request at a time gets: its status, and whether it is told when to come back.
-async fn answer_to(router: Router, under_way: UnderWay) -> (u16, bool) {
+#[tokio::test]
+async fn a_server_that_is_behind_refuses_requests_on_connections_that_it_has() {
+    let idle = Arc::default();
+    let (one, other) = (Presence::new(&idle), Presence::new(&idle));
+    let desk = desk(Bounds { crowd_min: 1, late_after: Duration::ZERO, ..patient() });
+    let first = one.begin();
+    assert_eq!(answer_at(&desk, other.begin()).await, (503, true));
+    assert_eq!(answer_at(&desk, first).await, (200, false), "who came before the crowd is served");
+}
+
+fn desk(bounds: Bounds) -> Desk {
+    let routers = Router::new().route("/", get(async || "here")).into();
+    Desk { routers, lag: Lag::watch(), bounds }
+}
+
+/// What a request gets: its status, and whether it is told when to come back.
+async fn answer_at(desk: &Desk, under_way: UnderWay) -> (u16, bool) {
     let request = Request::builder().header("host", "h").body(Body::empty()).unwrap();
-    let answered =
-        answer(router, request, Peer([127, 0, 0, 1].into()), under_way, 1).await.unwrap();
+    let answered = desk.answer(request, Peer([127, 0, 0, 1].into()), under_way).await.unwrap();
     (answered.status().as_u16(), answered.headers().contains_key("retry-after"))
 }
 

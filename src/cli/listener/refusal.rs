@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::Router;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, Response, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -72,12 +72,11 @@ async fn tell(mut stream: TcpStream) {
     }
 }
 
-/// The same, as the answer to one of many requests on a connection that has its place.
-pub(super) fn answer() -> Response<Body> {
-    let mut answer = Response::new(Body::from(TEXT));
-    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    let headers = answer.headers_mut();
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
+/// The same, as the answer to each request on a connection that has its place.
+pub(super) fn router() -> Router {
+    let headers = [
+        (RETRY_AFTER, HeaderValue::from_static("1")),
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+    ];
+    Router::new().fallback(async || (StatusCode::SERVICE_UNAVAILABLE, headers, TEXT))
 }

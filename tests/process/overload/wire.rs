@@ -77,7 +77,7 @@ impl Wires {
     async fn exchange(&self, idle: Option<BufStream<TcpStream>>, connection: &str) -> Answer {
         let stream = match idle {
             Some(stream) => Ok(stream),
-            None => TcpStream::connect(&self.address).await.map(BufStream::new),
+            None => connect(&self.address).await,
         };
         let mut stream = match stream {
             Ok(stream) => stream,
@@ -130,6 +130,13 @@ impl Wires {
         );
         (head, body, name)
     }
+}
+
+async fn connect(address: &str) -> std::io::Result<BufStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    // Or the last bytes of a body wait for the server to confirm those before.
+    stream.set_nodelay(true)?;
+    Ok(BufStream::new(stream))
 }
 
 /// Reads an answer: its status, whether it tells when to come back, and whether the connection stays.
