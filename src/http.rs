@@ -288,18 +288,17 @@ fn dataset_routes() -> Vec<Route> {
 }
 
 fn file_routes() -> Vec<Route> {
-    vec![
+    let files = vec![
         routes!(file_listing::list_files),
         routes!(files::add_file, files::get_file, files::replace_file, files::delete_file),
         routes!(files::add_files),
         routes!(preflight::check_files),
         routes!(preflight::attach_files),
-        routes!(uploads::create_upload),
-        routes!(uploads::get_upload, uploads::resume_upload, uploads::delete_upload),
         routes!(files::get_file_by_handle),
         routes!(bulk::delete_files),
         routes!(bulk::rename_file),
-    ]
+    ];
+    files.into_iter().chain(uploads::routes()).collect()
 }
 
 fn store_routes() -> Vec<Route> {

@@ -11,6 +11,7 @@
 //! | while one is made | parts of its files | removes them: its name was not told |
 //! | while bytes arrive | bytes beyond the last record | forgets them |
 //! | after a large one's file was renamed to `blobs`, before its file was added | a record that names that file; the index does not | renames it back |
+//! | after a change with a large one was refused, before its bytes are its own again | a row with that file; the dataset does not show it | copies it |
 //! | after its file was added, before that was noted | a row with that file, or the bytes still here | notes it; or the client sends the last byte again, and finds the file there with that very content |
 //!
 //! The last byte of one is told to have arrived only when its file was added: a client that hears
@@ -40,7 +41,9 @@ use crate::limits::{
     FILE_BYTES_MAX, RESUMABLE_DONE_MAX, RESUMABLE_PER_USER_MAX, RESUMABLE_TAKE_OVER_MAX,
     RESUMABLE_UPLOADS_MAX,
 };
-use crate::model::{DatasetId, Digest, FileCondition, Timestamp, UserId};
+use crate::model::{
+    DatasetId, Digest, FileCondition, Filename, RequestedFilename, Timestamp, UserId,
+};
 use crate::store::Store;
 
 pub(crate) use writer::{Arrived, Writer};
@@ -62,6 +65,11 @@ impl ResumableId {
 
     fn state_path(self) -> String {
         format!("{STAGING}/{PREFIX}{self}.state")
+    }
+
+    /// Where a copy is made, until it is whole.
+    fn copy_path(self) -> String {
+        format!("{STAGING}/{PREFIX}{self}.copy")
     }
 
     fn data_path(self) -> String {
@@ -124,6 +132,18 @@ pub struct ResumableTerms {
     pub condition: FileCondition,
     /// Digests that the whole content must have.
     pub digests: Vec<WholeDigest>,
+    /// What its owner said of it, word for word (`Upload-Metadata`).
+    pub metadata: String,
+}
+
+impl ResumableTerms {
+    /// The name that the file gets; `None` if no file can have it.
+    pub(crate) fn named(&self) -> Option<Filename> {
+        match RequestedFilename::parse(&self.filename) {
+            Ok(RequestedFilename::Named(filename)) => Some(filename),
+            Ok(RequestedFilename::Numbered(_)) | Err(_) => None,
+        }
+    }
 }
 
 /// How far an upload is.
@@ -426,7 +446,7 @@ impl Resumables {
     }
 
     fn remove_files(&self, id: ResumableId) {
-        for path in [id.data_path(), id.state_path()] {
+        for path in [id.copy_path(), id.data_path(), id.state_path()] {
             if let Err(error) = remove_if_there(&**self.disk(), &path) {
                 tracing::warn!(path, %error, "cannot remove an upload's file; the next start will");
             }

@@ -48,7 +48,7 @@ const PREFLIGHT: [(HeaderName, &str); 3] = [
         "accept, authorization, content-digest, content-disposition, content-type, if-match, \
          if-none-match, if-range, node-id, range, repr-digest, tus-resumable, upload-length, \
          upload-metadata, upload-offset, user-agent, want-content-digest, want-repr-digest, \
-         x-request-id, x-requested-with",
+         x-http-method-override, x-request-id, x-requested-with",
     ),
     (ACCESS_CONTROL_MAX_AGE, "86400"),
 ];

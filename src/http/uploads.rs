@@ -6,48 +6,46 @@
 //! died without the server's knowing. The last byte counts only when the file was added: until then
 //! the offset stays one short, and sending it again tries again.
 
+mod protocol;
+
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use granary_engine::limits::FILE_BYTES_MAX;
 use granary_engine::model::{Dataset, DatasetId, Digest, RequestedFilename, UserId};
 use granary_engine::{
     Engine, MutationError, ResumableId, ResumablePart, ResumableState, ResumableTerms, Snapshot,
     WholeDigest,
 };
+use utoipa_axum::routes;
 
 use super::body::{Incoming, Poured};
 use super::conditions::{text, write_condition};
 use super::datasets::{Opened, open};
 use super::error::ApiError;
 use super::integrity::{Algorithm, REPR_DIGEST, expected};
-use super::openapi::failures::{Conditional, ContentBody, Guarded, UploadConflict};
+use super::openapi::failures::{
+    Conditional, ContentBody, Guarded, UnfinishedUploads, UploadConflict,
+};
 use super::openapi::parameters::{
     PartDigest, PartHeaders, UploadHeaders, WholeDigests, WriteConditions,
 };
 use super::path;
 use super::quotas;
 use super::respond::{empty, json};
+use super::routes::Route;
 use super::state::AppState;
 use super::wire::Content;
 use super::wire::uploads::Upload;
 use crate::permission::{Action, Principal};
+use protocol::{expect_version, method_meant, spoken};
 
-const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
-const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
-const TUS_EXTENSION: HeaderName = HeaderName::from_static("tus-extension");
-const TUS_MAX_SIZE: HeaderName = HeaderName::from_static("tus-max-size");
 const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
-
-const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
-const EXTENSIONS: HeaderValue =
-    HeaderValue::from_static("creation,creation-with-upload,expiration,termination");
 
 /// The type of bodies that go on with an upload.
 const PART: &str = "application/offset+octet-stream";
@@ -75,7 +73,7 @@ const PART: &str = "application/offset+octet-stream";
                 ("ETag" = String, description = "The file's handle, once it was added."),
             ),
         ),
-        Guarded, ContentBody, Conditional, UploadConflict,
+        Guarded, ContentBody, Conditional, UploadConflict, UnfinishedUploads,
     ),
 )]
 pub(crate) async fn create_upload(
@@ -124,6 +122,7 @@ pub(crate) async fn create_upload(
             headers(
                 ("Upload-Offset" = u64, description = "Bytes that have come and are durable."),
                 ("Upload-Length" = u64, description = "Bytes of the whole."),
+                ("Upload-Metadata" = String, description = "As it was sent when it began."),
                 ("Upload-Expires" = String, description = "When it is given up."),
                 ("ETag" = String, description = "The file's handle, once it was added."),
             ),
@@ -231,9 +230,27 @@ pub(crate) async fn delete_upload(
     let engine = app.engine(&allowed);
     let part = engine.resume(upload_id(&uri)?, owner(&principal)?, id).await?;
     engine.remove_resumable(part).await;
-    let mut response = empty(StatusCode::NO_CONTENT);
-    response.headers_mut().insert(TUS_RESUMABLE, VERSION);
-    Ok(response)
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// The routes of uploads; a POST to one is what `X-HTTP-Method-Override` says.
+pub(crate) fn routes() -> [Route; 2] {
+    let (schemas, paths, methods) = routes!(get_upload, resume_upload, delete_upload);
+    [spoken(routes!(create_upload)), spoken((schemas, paths, methods.post(as_meant)))]
+}
+
+async fn as_meant(
+    state: State<AppState>,
+    principal: Principal,
+    uri: Uri,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    match method_meant(incoming.headers()) {
+        Some(Method::PATCH) => resume_upload(state, principal, uri, incoming).await,
+        Some(Method::DELETE) => delete_upload(state, principal, uri).await,
+        Some(Method::HEAD) => get_upload(state, principal, Method::HEAD, uri).await,
+        Some(_) | None => Err(ApiError::method_not_allowed(&Method::POST)),
+    }
 }
 
 /// Pours a body into an upload, and ends the upload where that was the last of it.
@@ -262,15 +279,14 @@ fn described(
 ) -> Result<Response, ApiError> {
     let mut response = empty(status);
     let headers = response.headers_mut();
-    headers.insert(TUS_RESUMABLE, VERSION);
-    headers.insert(TUS_VERSION, VERSION);
-    headers.insert(TUS_EXTENSION, EXTENSIONS);
-    headers.insert(TUS_MAX_SIZE, FILE_BYTES_MAX.into());
+    protocol::told(headers);
     if has_offset {
         headers.insert(UPLOAD_OFFSET, state.offset.into());
     }
     if status == StatusCode::OK {
         headers.insert(UPLOAD_LENGTH, state.terms.length.into());
+        let metadata = HeaderValue::try_from(&state.terms.metadata).map_err(ApiError::internal)?;
+        headers.insert(UPLOAD_METADATA, metadata);
     }
     let expires = jiff::Timestamp::from_microsecond(state.expires.0);
     let expires = expires.unwrap_or(jiff::Timestamp::MAX);
@@ -292,14 +308,6 @@ fn upload_id(uri: &Uri) -> Result<ResumableId, ApiError> {
     let name = path::name(uri)?;
     let id = name.strip_suffix('/').unwrap_or(&name).parse();
     id.map_err(|()| ApiError::no_record("Upload"))
-}
-
-/// A client of another version would mean something else by these headers.
-fn expect_version(headers: &HeaderMap) -> Result<(), ApiError> {
-    match headers.get(TUS_RESUMABLE) {
-        Some(version) if version != VERSION => Err(ApiError::other_tus_version()),
-        Some(_) | None => Ok(()),
-    }
 }
 
 fn media_type(headers: &HeaderMap) -> Option<String> {
@@ -350,7 +358,8 @@ fn read_terms(
     });
     let condition = write_condition(headers);
     let digests = digests.collect();
-    Ok(ResumableTerms { owner, dataset, filename, length, replaces, condition, digests })
+    let metadata = metadata.to_owned();
+    Ok(ResumableTerms { owner, dataset, filename, length, replaces, condition, digests, metadata })
 }
 
 /// Refuses at once what would be refused when all has come, as things stand.

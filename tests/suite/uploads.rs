@@ -141,6 +141,65 @@ async fn the_first_part_may_come_with_the_beginning() {
 }
 
 #[tokio::test]
+async fn what_the_server_can_do_is_told_before_an_upload_begins() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let upload = begun(&dataset, "a", 5).await;
+    for path in [dataset.path("/uploads"), dataset.path("/uploads/"), upload.clone()] {
+        // Without a login, and whatever version the client speaks.
+        let nobody = server.anonymous().with("Tus-Resumable", "0.2.2");
+        let answer = nobody.send("OPTIONS", &path, "").await.is(200);
+        for (header, value) in [
+            ("tus-version", "1.0.0"),
+            ("tus-resumable", "1.0.0"),
+            ("tus-extension", "creation,creation-with-upload,expiration,termination"),
+            ("tus-max-size", "1099511627776"),
+        ] {
+            assert_eq!(answer.header(header), value, "{path}");
+        }
+        assert!(answer.header("allow").ends_with("OPTIONS"));
+    }
+    // Every other answer tells the version too, a refusal no less.
+    let refused = server.anonymous().get(&upload).await.is(401);
+    assert_eq!(refused.header("tus-resumable"), "1.0.0");
+    let elsewhere = server.anonymous().send("OPTIONS", &dataset.path("/files"), "").await;
+    assert_eq!(elsewhere.is(200).header("tus-version"), "");
+}
+
+#[tokio::test]
+async fn clients_without_patch_and_delete_name_them_in_a_header() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let upload = begun(&dataset, "a", 5).await;
+    let meaning = |client: &Client, method| client.with("X-HTTP-Method-Override", method);
+    let patch = meaning(&dataset.client, "PATCH").with("Content-Type", PART);
+    let patch = patch.with("Upload-Offset", "0");
+    let answer = patch.send("POST", &upload, "012").await.is(204);
+    assert_eq!(answer.header("upload-offset"), "3");
+    meaning(&server.anonymous(), "DELETE").send("POST", &upload, "").await.is(401);
+    meaning(&dataset.client, "DELETE").send("POST", &upload, "").await.is(204);
+    dataset.client.get(&upload).await.is(404);
+    // Nowhere else: a proxy that lets POST through must not have let DELETE through.
+    dataset.add("b", "content").await.is(200);
+    let file = dataset.path("/files/b");
+    meaning(&dataset.client, "DELETE").send("POST", &file, "x").await.is(400);
+    assert_eq!(dataset.content("b").await.body, "content");
+}
+
+#[tokio::test]
+async fn what_an_owner_said_of_an_upload_is_told_word_for_word() {
+    let mut server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let upload = begun(&dataset, "a", 5).await;
+    drop(dataset);
+    for _ in 0..2 {
+        let answer = server.admin().await.send("HEAD", &upload, "").await.is(200);
+        assert_eq!(answer.header("upload-metadata"), metadata("a"));
+        server = server.restart().await;
+    }
+}
+
+#[tokio::test]
 async fn uploads_that_cannot_become_files_are_refused_at_once() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;

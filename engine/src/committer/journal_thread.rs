@@ -120,7 +120,7 @@ impl JournalThread {
         }
         self.parts.counters.refused_for_space.add(count_of(growing.len()));
         for submission in growing {
-            submission.reply.answer(Err(MutationError::OutOfSpace));
+            submission.refuse(MutationError::OutOfSpace);
         }
         Some(shrinking)
     }
@@ -130,8 +130,7 @@ impl JournalThread {
         let cause = Arc::new(journal_failed(error));
         self.parts.queue.fail(&cause);
         for submission in group {
-            let cause = Arc::clone(&cause);
-            submission.reply.answer(Err(MutationError::ReadOnly { cause }));
+            submission.refuse(MutationError::ReadOnly { cause: Arc::clone(&cause) });
         }
     }
 
@@ -164,7 +163,7 @@ impl JournalThread {
             Err(AppendError::OutOfSpace) => {
                 self.parts.counters.refused_for_space.add(count_of(group.len()));
                 for submission in group {
-                    submission.reply.answer(Err(MutationError::OutOfSpace));
+                    submission.refuse(MutationError::OutOfSpace);
                 }
                 return Ok(());
             }

@@ -23,6 +23,16 @@ pub(crate) struct Submission {
     pub(crate) reply: Reply,
 }
 
+impl Submission {
+    /// Refuses a change that never reached the journal. Its contents are let go of first: who hears
+    /// of it finds the file of an upload that goes on where it was.
+    pub(crate) fn refuse(self, error: MutationError) {
+        let Self { contents, reply, .. } = self;
+        drop(contents);
+        reply.answer(Err(error));
+    }
+}
+
 /// The promise of an answer: given exactly once, if only to say that the outcome is unknown.
 #[derive(Debug)]
 pub(crate) struct Reply {

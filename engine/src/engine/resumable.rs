@@ -96,14 +96,7 @@ impl Engine {
         part: ResumablePart,
     ) -> Result<(ResumablePart, StoredFile), MutationError> {
         let terms = std::sync::Arc::clone(part.writer.terms());
-        let filename =
-            Filename::exact(&terms.filename).or_else(|| {
-                match RequestedFilename::parse(&terms.filename) {
-                    Ok(RequestedFilename::Named(filename)) => Some(filename),
-                    Ok(RequestedFilename::Numbered(_)) | Err(_) => None,
-                }
-            });
-        let filename = filename.ok_or(MutationError::Panicked)?;
+        let filename = terms.named().ok_or(MutationError::Panicked)?;
         if let Some(digest) = part.writer.added() {
             return Ok((part, StoredFile { filename, digest }));
         }
@@ -118,8 +111,19 @@ impl Engine {
                 return Err(error);
             }
         };
+        self.expect_quota(&terms, &filename, arrived.digest)?;
+        self.add_arrived(part, arrived, filename).await
+    }
+
+    /// Adds the file. Whatever refuses it leaves the upload its bytes.
+    pub(crate) async fn add_arrived(
+        &self,
+        part: ResumablePart,
+        arrived: Arrived,
+        filename: Filename,
+    ) -> Result<(ResumablePart, StoredFile), MutationError> {
+        let terms = std::sync::Arc::clone(part.writer.terms());
         let digest = arrived.digest;
-        self.expect_quota(&terms, &filename, digest)?;
         let (part, content) = self.staged(part, arrived).await?;
         let upload = UploadTerms { replaces: terms.replaces, condition: terms.condition.clone() };
         let stored = match self.upload_file(terms.dataset, &terms.filename, content, upload).await {
@@ -128,7 +132,11 @@ impl Engine {
             {
                 StoredFile { filename, digest }
             }
-            outcome => outcome?,
+            Err(refused) => {
+                self.give_back(part).await;
+                return Err(refused);
+            }
+            Ok(stored) => stored,
         };
         let resumables = std::sync::Arc::clone(&self.inner.resumables);
         let noted = tokio::task::spawn_blocking(move || {
@@ -139,8 +147,22 @@ impl Engine {
         Ok((part, stored))
     }
 
-    /// Refuses what the team's quota has no room for while the bytes are still the upload's: a change
-    /// that is refused once it is in the journal leaves them to the store, to be reclaimed.
+    /// After a refusal: makes the bytes the upload's own again, where they are the store's by now.
+    /// Where that fails, the next request on the upload tries again.
+    async fn give_back(&self, part: ResumablePart) {
+        if self.inner.committer.refusal().is_some() {
+            // The disk has failed, and replay decides what became of the change.
+            return;
+        }
+        let id = part.id;
+        let regained = part.blocking(|writer| writer.regain().map_err(staging_error)).await;
+        if let Err(error) | Ok((_, Err(error))) = regained {
+            tracing::warn!(%id, %error, "an upload's bytes could not be copied");
+        }
+    }
+
+    /// Refuses what the team's quota has no room for while the bytes are still the upload's: after a
+    /// change that is refused once it is in the journal they would have to be copied.
     fn expect_quota(
         &self,
         terms: &ResumableTerms,

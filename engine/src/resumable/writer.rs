@@ -9,7 +9,7 @@ use super::record::{Record, StateFile};
 use super::{ResumableId, ResumableTerms, WholeDigest, sync_names};
 use crate::blobs::{byte_count, capped, is_compressible, large_path, staging_error};
 use crate::disk::{Disk, DiskFile, OpenMode, expect_room};
-use crate::error::MutationError;
+use crate::error::{MutationError, ReadError};
 use crate::limits::{COMPRESSIBLE_SAMPLE_BYTES, READ_CHUNK_BYTES, STAGE_SYNC_BYTES};
 use crate::model::change::{BlobPlace, LargeFileId};
 use crate::model::{Digest, Timestamp};
@@ -42,6 +42,9 @@ pub(crate) struct Writer {
     state: StateFile,
     /// Open under whatever name the file has; `None` once nothing is left to write.
     data: Option<Arc<dyn DiskFile>>,
+    /// Whether that file was given to the store, which does not give it back: nothing may be written
+    /// to it, and it stays readable for as long as it is open.
+    is_given: bool,
     /// Bytes that have come.
     written: u64,
     /// Bytes that a durable record counts.
@@ -96,6 +99,7 @@ impl Writer {
             terms: Arc::new(terms),
             state,
             data: Some(data),
+            is_given: false,
             written: 0,
             durable: 0,
             touched,
@@ -125,12 +129,14 @@ impl Writer {
             terms: Arc::new(terms),
             state,
             data: None,
+            is_given: false,
             written: durable,
             durable,
             touched,
             added,
             has_failed: false,
         };
+        crate::blobs::remove_if_there(&*writer.disk, &id.copy_path())?;
         if writer.added.is_some() {
             crate::blobs::remove_if_there(&*writer.disk, &id.data_path())?;
             return Ok(Some(writer));
@@ -154,29 +160,83 @@ impl Writer {
     /// whether the upload still is one.
     fn take_back(&mut self, store: &Store, file: LargeFileId, digest: Digest) -> io::Result<bool> {
         let published = large_path(&digest, file);
-        match self.disk.open(&published, OpenMode::Existing) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // It was never renamed, or was renamed back; its own name tells.
-                return Ok(self.disk.open(&self.id.data_path(), OpenMode::Existing).is_ok());
-            }
+        let is_here = || self.disk.open(&self.id.data_path(), OpenMode::Existing).is_ok();
+        let given = match self.disk.open(&published, OpenMode::Existing) {
+            // It was never renamed, or was renamed back; its own name tells.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(is_here()),
             Err(error) => return Err(error),
-            Ok(_file) => {}
-        }
-        let row = store.snapshot().and_then(|snapshot| snapshot.blob(&digest));
-        let row = row.map_err(|error| io::Error::other(error.to_text()))?;
-        match row.filter(|row| row.place == BlobPlace::Large(file)) {
-            Some(row) if row.count > 0 => {
-                self.note_added(digest)?;
-                Ok(true)
-            }
+            Ok(given) => given,
+        };
+        match self.is_named(store, digest, file).map_err(io::Error::other)? {
+            Some(true) => self.note_added(digest)?,
+            // A copy was made, which has come whole: it gets this name last.
+            Some(false) | None if is_here() => {}
             // The change that brought it was refused: it is the store's to remove.
-            Some(_) => Ok(false),
+            Some(false) => {
+                (self.data, self.is_given) = (Some(given), true);
+                self.regain()?;
+            }
             None => {
                 self.disk.rename(&published, &self.id.data_path())?;
                 sync_names(&*self.disk)?;
-                Ok(true)
             }
         }
+        Ok(true)
+    }
+
+    /// Whether the dataset shows the upload's file with a content; `None` if the index does not have
+    /// that content in this very file.
+    fn is_named(
+        &self,
+        store: &Store,
+        digest: Digest,
+        file: LargeFileId,
+    ) -> Result<Option<bool>, ReadError> {
+        let snapshot = store.snapshot()?;
+        let row = snapshot.blob(&digest)?;
+        if row.is_none_or(|row| row.place != BlobPlace::Large(file)) {
+            return Ok(None);
+        }
+        let (Some(dataset), Some(name)) =
+            (snapshot.dataset(self.terms.dataset)?, self.terms.named())
+        else {
+            return Ok(Some(false));
+        };
+        let shown = snapshot.file(&dataset, name.as_str())?;
+        Ok(Some(shown.is_some_and(|record| record.digest == digest)))
+    }
+
+    /// Makes the bytes the upload's own again, after a change that brought them to the store was
+    /// refused when it was applied: the file is the store's by then, and others may rely on it, so it
+    /// is copied. A refusal before that gives the file back, and costs nothing here.
+    ///
+    /// # Durability
+    /// They are as durable as before when this returns.
+    pub(crate) fn regain(&mut self) -> io::Result<()> {
+        let own = self.id.data_path();
+        let Some(given) = self.data.clone() else { return Ok(()) };
+        if self.disk.open(&own, OpenMode::Existing).is_ok() {
+            self.is_given = false;
+            return Ok(());
+        }
+        self.is_given = true;
+        let path = self.id.copy_path();
+        crate::blobs::remove_if_there(&*self.disk, &path)?;
+        let copy = self.disk.open(&path, OpenMode::CreateNew)?;
+        let (mut buffer, mut place) = (vec![0; READ_CHUNK_BYTES], 0);
+        while place < self.terms.length {
+            let count = capped(self.terms.length - place, buffer.len());
+            let piece = buffer.get_mut(..count).unwrap_or_default();
+            given.read_exact_at(piece, place)?;
+            expect_room(&*self.disk, byte_count(piece.len()))?;
+            copy.write_all_at(&[IoSlice::new(piece)], place)?;
+            place += byte_count(piece.len());
+        }
+        copy.sync_data()?;
+        self.disk.rename(&path, &own)?;
+        self.disk.sync_dir(crate::blobs::STAGING)?;
+        (self.data, self.is_given) = (Some(copy), false);
+        Ok(())
     }
 
     pub(crate) fn terms(&self) -> &Arc<ResumableTerms> {
@@ -225,6 +285,9 @@ impl Writer {
     }
 
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_given {
+            self.regain()?;
+        }
         let Some(data) = self.data.clone().filter(|_| !self.has_failed) else {
             return Err(io::Error::other("the upload's file has failed before"));
         };
@@ -333,6 +396,9 @@ impl Writer {
     /// Gives the file the name of a large content, durably (I2); gives its old name, to which it
     /// goes back where it is not wanted.
     pub(crate) fn publish(&mut self, file: LargeFileId, digest: Digest) -> io::Result<String> {
+        if self.is_given {
+            self.regain()?;
+        }
         // A last byte that came again is not synced yet.
         if let Some(data) = &self.data {
             data.sync_data()?;

@@ -13,9 +13,9 @@ use utoipa::openapi::{ComponentsBuilder, Ref, RefOr, Response};
 use crate::http::error::{CodedDetail, Detail, Fault, FieldErrors, TokenMessage, TokenRefusal};
 
 use table::{
-    ALL, BAD_FIELDS, BAD_PARAMETERS, BAD_REQUEST, CONDITION_FAILED, FAULT, FORBIDDEN, FULL,
-    NOT_FOUND, TAKEN, TOO_LARGE, TOO_MANY, TOO_MANY_FAILURES, TOO_SLOW, UNAUTHORIZED, UNAVAILABLE,
-    UNKNOWN_CONTENTS, UNKNOWN_PARAMETERS, UNSUPPORTED, UPLOAD_CONFLICT,
+    ALL, BAD_FIELDS, BAD_PARAMETERS, BAD_REQUEST, CONDITION_FAILED, FAILED_LOGINS, FAULT,
+    FORBIDDEN, FULL, NOT_FOUND, TAKEN, TOO_LARGE, TOO_SLOW, UNAUTHORIZED, UNAVAILABLE,
+    UNFINISHED_UPLOADS, UNKNOWN_CONTENTS, UNKNOWN_PARAMETERS, UNSUPPORTED, UPLOAD_CONFLICT,
 };
 pub(crate) use table::{Failure, NOT_ACCEPTABLE, OUTSIDE, OVERTAKEN};
 
@@ -113,7 +113,7 @@ pub(crate) struct Throttled;
 
 impl IntoResponses for Throttled {
     fn responses() -> Responses {
-        set(&[TOO_MANY_FAILURES])
+        set(&[FAILED_LOGINS])
     }
 }
 
@@ -158,7 +158,16 @@ pub(crate) struct UploadConflict;
 
 impl IntoResponses for UploadConflict {
     fn responses() -> Responses {
-        set(&[UPLOAD_CONFLICT, UNSUPPORTED, TOO_MANY])
+        set(&[UPLOAD_CONFLICT, UNSUPPORTED])
+    }
+}
+
+/// Of uploads that begin, and go on later.
+pub(crate) struct UnfinishedUploads;
+
+impl IntoResponses for UnfinishedUploads {
+    fn responses() -> Responses {
+        set(&[UNFINISHED_UPLOADS])
     }
 }
 

@@ -135,11 +135,12 @@ pub(crate) const UPLOAD_CONFLICT: Failure = Failure {
     example: r#"{"detail": "Upload-Offset is 0, and the upload goes on at 1048576."}"#,
 };
 
-/// What uploads get that are too many.
-pub(crate) const TOO_MANY: Failure = Failure {
+/// What uploads that go on get when they begin and are too many.
+pub(crate) const UNFINISHED_UPLOADS: Failure = Failure {
     status: "429",
-    name: "TooManyUploads",
-    says: "The user, or the server, has too many unfinished uploads, or too long ones.",
+    name: "TooManyUnfinishedUploads",
+    says: "The user, or the server, has too many unfinished uploads, or they announce too many \
+           bytes; finish or delete some. Nothing was begun.",
     shapes: DETAIL,
     header: Some(("Retry-After", Type::Integer, "Seconds after which to try again.")),
     example: r#"{"detail": "You have 256 unfinished uploads of 10240 bytes, and 256 of 1099511627776 bytes are allowed; finish or delete some."}"#,
@@ -192,9 +193,9 @@ pub(crate) const UNKNOWN_PARAMETERS: Failure = Failure {
     example: r#"{"detail": "Unknown parameters: foo=bar"}"#,
 };
 
-pub(crate) const TOO_MANY_FAILURES: Failure = Failure {
+pub(crate) const FAILED_LOGINS: Failure = Failure {
     status: "429",
-    name: "TooManyFailures",
+    name: "TooManyFailedLogins",
     says: "Too many logins failed, of this user name or from this address; the password was not \
            looked at.",
     shapes: DETAIL,
@@ -243,13 +244,13 @@ pub(crate) const ALL: [Failure; 22] = [
     OVERTAKEN,
     UNKNOWN_CONTENTS,
     UPLOAD_CONFLICT,
-    TOO_MANY,
+    UNFINISHED_UPLOADS,
     CONDITION_FAILED,
     TOO_LARGE,
     UNSUPPORTED,
     OUTSIDE,
     UNKNOWN_PARAMETERS,
-    TOO_MANY_FAILURES,
+    FAILED_LOGINS,
     FAULT,
     UNAVAILABLE,
     FULL,
