@@ -129,6 +129,8 @@ mod table;
 
 mod team;
 
+mod terminal;
+
 mod token;
 
 mod token_file;

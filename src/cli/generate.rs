@@ -35,9 +35,11 @@ pub(crate) fn completions(options: &CompletionsOptions) -> anyhow::Result<Ending
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut Cli::command(), "granary", &mut script);
     let mut output = io::stdout().lock();
-    output.write_all(&script)?;
-    output.flush()?;
-    Ok(Ending::Complete)
+    match output.write_all(&script).and_then(|()| output.flush()) {
+        // Whoever reads it has had enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(Ending::Complete),
+    }
 }
 
 /// Runs `granary man`.

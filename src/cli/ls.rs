@@ -13,15 +13,23 @@ use super::dataset_name::{DatasetName, ProjectOptions};
 use super::listing::{Detail, Listing, RemoteFile};
 use super::output::Output;
 use super::selection::{Selection, SelectionOptions};
-use super::style::{FAINT, HEAD, Painted};
+use super::style::{FAINT, Painted};
+use super::table::{Side, Table};
+use super::terminal::{self, cut, cut_start};
 use super::{Ending, ServerOptions, shown};
+
+/// Columns that a handle keeps where a terminal has no room for all of it, those that a name gets
+/// then, and those that it keeps.
+const HANDLE_WIDTH_MIN: usize = 9;
+const NAME_WIDTH: usize = 24;
+const NAME_WIDTH_MIN: usize = 8;
 
 /// List the datasets, or the files of one.
 ///
 /// Without DATASET: primary key, project, name, version and time of creation of each dataset; with
 /// --long also how many files it has and how large they are, for which each is listed. With it:
 /// handle (the BLAKE3 digest of the content) and name of each file; with --long also size in bytes
-/// and the time at which it was added.
+/// and the time at which it was added. On a terminal long lines are cut; a file or a pipe gets all.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// NAME (its newest version), NAME@VERSION or primary key of the dataset whose files are listed.
@@ -67,6 +75,7 @@ async fn list_files(client: &Client, options: &Options, name: &DatasetName) -> a
     let dataset = client.dataset(&ProjectOptions { project }, name).await?;
     let mut listing = Listing::new(client, &dataset, Detail::Plain);
     let mut output = Output::new();
+    let width = terminal::width();
     loop {
         let page = listing.next_page().await?;
         if page.is_empty() {
@@ -76,7 +85,7 @@ async fn list_files(client: &Client, options: &Options, name: &DatasetName) -> a
             if options.json {
                 output.line(file_event(file))?;
             } else {
-                output.line(file_line(file, options.long))?;
+                output.line(file_line(file, options.long, width))?;
             }
         }
     }
@@ -91,14 +100,22 @@ fn file_event(file: &RemoteFile) -> serde_json::Value {
     })
 }
 
-fn file_line(file: &RemoteFile, long: bool) -> String {
-    let (digest, name) = (Painted(FAINT, file.digest), shown(&file.name));
-    if !long {
-        return format!("{digest}  {name}");
+fn file_line(file: &RemoteFile, long: bool, width: Option<usize>) -> String {
+    let (mut digest, mut name) = (file.digest.to_string(), shown(&file.name));
+    let mut more = String::from("  ");
+    if long {
+        let size = file.size.map_or_else(|| "?".to_owned(), |size| HumanCount(size).to_string());
+        let time = file.time.as_deref().and_then(|time| time.get(..19)).unwrap_or("?");
+        more = format!("  {size:>15}  {time:<19}  ");
     }
-    let size = file.size.map_or_else(|| "?".to_owned(), |size| HumanCount(size).to_string());
-    let time = file.time.as_deref().and_then(|time| time.get(..19)).unwrap_or("?");
-    format!("{digest}  {size:>15}  {time:<19}  {name}")
+    if let Some(width) = width {
+        // The handle gives way first, the same for every file; then the beginning of the name.
+        let room = width.saturating_sub(more.len());
+        digest = cut(&digest, room.saturating_sub(NAME_WIDTH).max(HANDLE_WIDTH_MIN));
+        let room = room.saturating_sub(digest.chars().count());
+        name = cut_start(&name, room.max(NAME_WIDTH_MIN));
+    }
+    format!("{}{more}{name}", Painted(FAINT, digest))
 }
 
 /// A dataset with what only its list tells.
@@ -120,10 +137,7 @@ async fn list_datasets(client: &Client, options: &Options) -> anyhow::Result<()>
     // Without a project's name also public datasets of projects that the user may not see.
     datasets.retain(|dataset| options.project.is_none() || names.contains_key(&dataset.project));
     datasets.sort_by(|a, b| (a.project, &a.name, a.version).cmp(&(b.project, &b.name, b.version)));
-    let mut output = Output::new();
-    if !options.json {
-        output.line(head(options.long))?;
-    }
+    let (mut table, mut output) = (dataset_table(options.long), Output::new());
     for dataset in datasets {
         let content = if options.long { Some(content_of(client, &dataset).await?) } else { None };
         let number = dataset.project.to_string();
@@ -132,10 +146,15 @@ async fn list_datasets(client: &Client, options: &Options) -> anyhow::Result<()>
         if options.json {
             output.line(dataset_event(&row))?;
         } else {
-            output.line(dataset_line(&row))?;
+            table.row(dataset_cells(&row));
         }
     }
-    Ok(output.flush()?)
+    if options.json {
+        output.flush()?;
+    } else {
+        table.print()?;
+    }
+    Ok(())
 }
 
 async fn content_of(client: &Client, dataset: &Dataset) -> anyhow::Result<(u64, Option<u64>)> {
@@ -153,22 +172,27 @@ async fn content_of(client: &Client, dataset: &Dataset) -> anyhow::Result<(u64, 
     }
 }
 
-fn head(long: bool) -> String {
-    let content = if long { format!("{:>11}  {:>12}  ", "FILES", "SIZE") } else { String::new() };
-    let (pk, project, version) = ("PK", "PROJECT", "VERSION");
-    let head = format!("{pk:>8}  {project:<16}  {version:>7}  {:<19}  {content}NAME", "CREATED");
-    Painted(HEAD, head).to_string()
+fn dataset_table(long: bool) -> Table {
+    let content: &[_] = if long { &[("FILES", Side::Right), ("SIZE", Side::Right)] } else { &[] };
+    let first = [
+        ("PK", Side::Right),
+        ("PROJECT", Side::Left),
+        ("VERSION", Side::Right),
+        ("CREATED", Side::Left),
+    ];
+    Table::new(&[&first, content, &[("NAME", Side::Left)]].concat())
 }
 
-fn dataset_line(row: &Row) -> String {
+fn dataset_cells(row: &Row) -> Vec<String> {
     let Dataset { pk, name, version, creation_time, .. } = &row.dataset;
-    let content = row.content.map_or_else(String::new, |(files, bytes)| {
+    let created = creation_time.get(..19).unwrap_or_default().to_owned();
+    let mut cells = vec![pk.to_string(), row.project.clone(), version.to_string(), created];
+    if let Some((files, bytes)) = row.content {
         let size = bytes.map_or_else(|| "?".to_owned(), |bytes| HumanBytes(bytes).to_string());
-        format!("{:>11}  {size:>12}  ", HumanCount(files).to_string())
-    });
-    let (project, name) = (shown(&row.project), shown(name));
-    let created = creation_time.get(..19).unwrap_or_default();
-    format!("{pk:>8}  {project:<16}  {version:>7}  {created:<19}  {content}{name}")
+        cells.extend([HumanCount(files).to_string(), size]);
+    }
+    cells.push(name.clone());
+    cells
 }
 
 fn dataset_event(row: &Row) -> serde_json::Value {

@@ -9,6 +9,7 @@ use granary_engine::backup::{BackupDirectory, RestoreOptions, Restored, StateSum
 use indicatif::{HumanBytes, HumanCount};
 
 use super::progress::{Counters, Progress};
+use super::table::{Side, Table};
 use super::{Ending, complain, say};
 
 /// Restore a backup into a new data directory.
@@ -83,15 +84,18 @@ fn tell(restored: &Restored, data: &Path) -> anyhow::Result<Ending> {
 }
 
 fn show(states: &[StateSummary]) -> anyhow::Result<Ending> {
-    let row = |name: &str, rows: &str, contents: &str, bytes: &str| {
-        say(format_args!("{name:<32}  {rows:>12}  {contents:>12}  {bytes:>12}"))
-    };
-    row("NAME", "ROWS", "CONTENTS", "BYTES")?;
+    let mut table = Table::new(&[
+        ("NAME", Side::Left),
+        ("ROWS", Side::Right),
+        ("CONTENTS", Side::Right),
+        ("BYTES", Side::Right),
+    ]);
     for state in states {
         let count = |number| HumanCount(number).to_string();
         let bytes = HumanBytes(state.content_bytes).to_string();
-        row(&state.name, &count(state.rows), &count(state.contents), &bytes)?;
+        table.row([state.name.clone(), count(state.rows), count(state.contents), bytes]);
     }
+    table.print()?;
     Ok(Ending::Complete)
 }
 

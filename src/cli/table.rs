@@ -2,12 +2,14 @@
 //!
 //! What is written elsewhere than to a terminal is never cut, so that programs read all of it.
 
-use std::env;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
+use super::output::Output;
 use super::shown;
+use super::style::{HEAD, Painted};
+use super::terminal::{self, cut};
 
 /// Blanks between two columns.
 const GAP: &str = "  ";
@@ -49,13 +51,20 @@ impl Table {
     /// # Errors
     /// It cannot be written.
     pub(crate) fn print(&self) -> io::Result<()> {
-        let mut output = BufWriter::new(io::stdout().lock());
-        let written =
-            self.lines(terminal_width()).iter().try_for_each(|line| writeln!(output, "{line}"));
-        match written.and_then(|()| output.flush()) {
+        match self.write(&mut Output::new()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    fn write(&self, output: &mut Output) -> io::Result<()> {
+        let lines = self.lines(terminal::width());
+        let mut lines = lines.iter();
+        if let Some(head) = lines.next() {
+            output.line(Painted(HEAD, head))?;
+        }
+        lines.try_for_each(|line| output.line(line))?;
+        output.flush()
     }
 
     fn lines(&self, width_max: Option<usize>) -> Vec<String> {
@@ -90,33 +99,6 @@ impl Table {
         }
         widths
     }
-}
-
-/// Columns of the terminal that standard output goes to, or what `COLUMNS` says.
-fn terminal_width() -> Option<usize> {
-    let said = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let said = said.filter(|columns| *columns > 0);
-    said.or_else(|| {
-        let output = io::stdout();
-        let size = output.is_terminal().then(|| rustix::termios::tcgetwinsize(&output).ok())??;
-        (size.ws_col > 0).then_some(size.ws_col.into())
-    })
-}
-
-fn cut(text: &str, width_max: usize) -> String {
-    if text.width() <= width_max {
-        return text.to_owned();
-    }
-    let (mut kept, mut width) = (String::new(), 1);
-    for letter in text.chars() {
-        width += letter.width().unwrap_or(0);
-        if width > width_max {
-            break;
-        }
-        kept.push(letter);
-    }
-    kept.push('…');
-    kept
 }
 
 fn padded(text: &str, side: Side, width: usize) -> String {

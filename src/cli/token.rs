@@ -9,7 +9,8 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use serde::Deserialize;
 
 use super::client::Client;
-use super::{Ending, ServerOptions, complain, say, shown};
+use super::table::{Side, Table};
+use super::{Ending, ServerOptions, complain, say};
 
 /// Make, list and revoke access tokens, with which programs act for a user.
 ///
@@ -184,24 +185,28 @@ async fn list(options: ListOptions) -> anyhow::Result<()> {
     }
     let teams = teams(&client).await?;
     let listed: Vec<Listed> = serde_json::from_value(listed)?;
-    say(row(["PK", "USER", "TEAM", "MAY", "ENDS", "LAST USE", "NAME"]))?;
+    let mut table = Table::new(&[
+        ("PK", Side::Right),
+        ("USER", Side::Right),
+        ("TEAM", Side::Left),
+        ("MAY", Side::Left),
+        ("ENDS", Side::Left),
+        ("LAST USE", Side::Left),
+        ("NAME", Side::Left),
+    ]);
     for token in listed {
         let team = teams.get(&token.team).cloned().unwrap_or_else(|| token.team.to_string());
-        say(row([
-            &token.pk.to_string(),
-            &token.user.to_string(),
-            &shown(&team),
-            &token.permissions,
-            second(token.expiry_time.as_deref()),
-            second(token.last_use.as_deref()),
-            &shown(&token.name),
-        ]))?;
+        table.row([
+            token.pk.to_string(),
+            token.user.to_string(),
+            team,
+            token.permissions,
+            second(token.expiry_time.as_deref()).to_owned(),
+            second(token.last_use.as_deref()).to_owned(),
+            token.name,
+        ]);
     }
-    Ok(())
-}
-
-fn row([pk, user, team, may, ends, last, name]: [&str; 7]) -> String {
-    format!("{pk:>8}  {user:>6}  {team:<16}  {may:<3}  {ends:<19}  {last:<19}  {name}")
+    Ok(table.print()?)
 }
 
 /// A time as the server writes it, without what nobody reads.

@@ -222,19 +222,6 @@ fn projects_of_one_name_are_told_apart_by_team_or_number() {
 }
 
 #[test]
-fn a_narrow_terminal_cuts_tables_and_a_file_never_does() {
-    let work = Work::new();
-    let server = serve(&work);
-    let name = "a-name-of-some-length-".repeat(4);
-    said(&work, &server, &["team", "create", &name]);
-    assert!(said(&work, &server, &["team", "list"]).contains(&name));
-    let mut narrow = as_user(&work, &server, ADMIN, &["team", "list"]);
-    let narrow = run(narrow.env("COLUMNS", "70"));
-    assert!(narrow.said.lines().all(|line| line.chars().count() <= 70), "{narrow:?}");
-    assert!(narrow.said.contains("a-name-of-some-length-") && narrow.said.contains('…'));
-}
-
-#[test]
 fn whoever_may_write_the_data_directory_finds_the_way_back_in() {
     let work = Work::new();
     let server = serve(&work);

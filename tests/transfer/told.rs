@@ -2,6 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use unicode_width::UnicodeWidthStr as _;
+
 use crate::terminal;
 use crate::world::{World, events};
 
@@ -94,6 +96,34 @@ fn a_narrow_terminal_is_not_written_beyond() {
     let mut drawn: Vec<_> = plain.split('[').skip(1).collect();
     drawn.pop();
     assert!(drawn.iter().all(|drawn| drawn.trim_end().chars().count() < 60), "{plain}");
+}
+
+#[test]
+fn lists_fit_a_narrow_terminal_and_a_pipe_gets_all_of_them() {
+    let world = World::new();
+    let name = format!("folder/{}/{}/the-end.jpg", "deep".repeat(9), "日本語".repeat(9));
+    world.write(&[(&name, "content")]);
+    let dataset = "a-name-of-some-length-".repeat(4);
+    world.done(&["push", "folder", "--dataset", &dataset]);
+    let lists: [&[&str]; 5] =
+        [&["ls"], &["ls", "-l"], &["ls", &dataset], &["ls", "-l", &dataset], &["team", "list"]];
+    for list in lists {
+        let whole = world.done(list);
+        for columns in [80, 64] {
+            let (status, screen) = terminal::start(&mut world.client(list), columns).end();
+            let shown = anstream::adapter::strip_str(&screen).to_string();
+            let case = format!("{list:?} at {columns}: {shown}");
+            assert_eq!((status, shown.lines().count()), (0, whole.lines().count()), "{case}");
+            assert!(shown.lines().all(|line| line.width() <= columns.into()), "{case}");
+        }
+        // Whatever the shell says of a terminal, which this is not.
+        let piped = world.client(list).env("COLUMNS", "40").output().unwrap();
+        assert_eq!(String::from_utf8(piped.stdout).unwrap(), whole);
+    }
+    assert!(world.done(&["ls", "-l"]).contains(&dataset));
+    let long = ["ls", "-l", &dataset];
+    let (_, screen) = terminal::start(&mut world.client(&long), 80).end();
+    assert!(screen.contains('…') && screen.contains("the-end.jpg"), "{screen}");
 }
 
 #[test]
