@@ -89,7 +89,15 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
 
 fn op(input: &mut Unstructured<'_>) -> Result<Op> {
     let set = input.int_in_range(1..=6)?;
-    Ok(match input.int_in_range(0..=21)? {
+    let kind: u8 = input.arbitrary()?;
+    // These came later: below them the seeds from before say what they said.
+    match kind {
+        244.. => return Ok(Op::Attach { set, members: attached(input)? }),
+        232.. => return Ok(Op::DescribeFirst { set, name: name(input)?, text: text(input)? }),
+        220.. => return Ok(Op::Replace { set, name: name(input)?, content: content(input)? }),
+        _ => {}
+    }
+    Ok(match kind % 22 {
         0 => Op::Create { name: set_name(input)? },
         1 => Op::Rename { set, name: set_name(input)? },
         2..=5 => Op::Add { set, name: requested_name(input)?, content: content(input)? },
@@ -168,6 +176,14 @@ fn content(input: &mut Unstructured<'_>) -> Result<Content> {
         16..=18 => Content::numbered(number, 40_000),
         _ => Content::numbered(number, (1 << 20) + 1),
     })
+}
+
+/// What is attached: one file of a name that others have too, or several.
+fn attached(input: &mut Unstructured<'_>) -> Result<Vec<(String, Content)>> {
+    if input.arbitrary()? {
+        return members(input);
+    }
+    Ok(vec![(name(input)?, content(input)?)])
 }
 
 /// Members of a zip, which keep the rules of names among themselves.
