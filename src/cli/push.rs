@@ -47,8 +47,9 @@ const ENDS_AHEAD_MAX: usize = 1024;
 ///
 /// Files are named relative to the folder. Run it again after an interruption: what is there is not
 /// sent again, and files that have not changed since they were read are not even read (their digests
-/// are kept in ~/.cache/granary; --checksum reads all). A file that is there with other content is
-/// reported, or replaced with --replace where the server can.
+/// are kept in ~/.cache/granary; --checksum reads all). Contents that the server has elsewhere, where
+/// you may read them, are attached without sending. Files of 16 MiB and more go on where they stopped. A
+/// file that is there with other content is reported, or replaced with --replace.
 ///
 /// GLOBs are compared with names in the dataset: * and ? stop at slashes, ** does not; without a
 /// slash the last part of the name counts, with one the whole name; a folder stands for all below
@@ -67,8 +68,8 @@ pub(crate) struct Options {
     server: ServerOptions,
     #[command(flatten)]
     selection: SelectionOptions,
-    /// Replace files whose content differs, unless somebody else changes them meanwhile. Wants a
-    /// server that can replace files; this version's cannot yet.
+    /// Replace files whose content differs, each in one step, unless somebody else changes them
+    /// meanwhile.
     #[arg(long)]
     replace: bool,
     /// Delete from the dataset what is selected and not in the folder, once all is sent.
