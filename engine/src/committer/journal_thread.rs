@@ -53,11 +53,19 @@ pub(crate) struct JournalThread {
     applied: Arc<AtomicU64>,
     /// The segment that was begun for want of space.
     given_up: Option<SegmentId>,
+    /// The log has it that there is no space: it is told of that once, not with each group.
+    has_told_of_no_space: bool,
 }
 
 impl JournalThread {
     pub(crate) fn new(parts: JournalParts) -> Self {
-        Self { parts, in_flight: HashMap::new(), applied: Arc::default(), given_up: None }
+        Self {
+            parts,
+            in_flight: HashMap::new(),
+            applied: Arc::default(),
+            given_up: None,
+            has_told_of_no_space: false,
+        }
     }
 
     /// Runs until the queue is closed and empty, or the disk fails.
@@ -96,7 +104,10 @@ impl JournalThread {
         let space = self.parts.disk.space().map_or(u64::MAX, |space| space.available);
         if space >= self.parts.reserve_bytes.saturating_add(bytes) {
             match self.parts.journal.ensure_space(wanted) {
-                Ok(()) => return Some(group),
+                Ok(()) => {
+                    self.tell_of_space(space);
+                    return Some(group);
+                }
                 Err(AppendError::OutOfSpace) => {}
                 Err(AppendError::Failed(error)) => {
                     self.refuse(group, &error);
@@ -112,7 +123,7 @@ impl JournalThread {
             grows(&submission.change) || (moves && is_short)
         });
         if !growing.is_empty() {
-            tracing::warn!(available_bytes = space, refused = growing.len(), "no space left");
+            self.tell_of_no_space(space);
             if let Err(AppendError::Failed(error)) = self.give_up_segment() {
                 self.refuse(growing.into_iter().chain(shrinking).collect(), &error);
                 return None;
@@ -123,6 +134,28 @@ impl JournalThread {
             submission.refuse(MutationError::OutOfSpace);
         }
         Some(shrinking)
+    }
+
+    fn tell_of_no_space(&mut self, available_bytes: u64) {
+        if !self.has_told_of_no_space {
+            self.has_told_of_no_space = true;
+            let reserve_bytes = self.parts.reserve_bytes;
+            tracing::warn!(
+                available_bytes,
+                reserve_bytes,
+                "no space left: what grows the store is refused until there is"
+            );
+        }
+    }
+
+    /// Not before so much is free that the server is ready again, so that the two lines do not take
+    /// turns while little is.
+    fn tell_of_space(&mut self, available_bytes: u64) {
+        let is_enough = available_bytes >= self.parts.reserve_bytes.saturating_mul(2);
+        if self.has_told_of_no_space && is_enough {
+            self.has_told_of_no_space = false;
+            tracing::info!(available_bytes, "there is space again");
+        }
     }
 
     /// I7 for a group of which nothing reached the journal.
