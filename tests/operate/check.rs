@@ -139,3 +139,17 @@ fn a_server_checks_what_it_uses_and_heals_what_comes_again() {
     drop(server);
     assert_eq!(check(&work, &["--deep"]).status, 0);
 }
+
+#[test]
+fn a_pull_fetches_what_is_sound_and_names_what_is_damaged_without_trying_for_long() {
+    let work = Work::new();
+    let server = store(&work);
+    rot(&work);
+    let pulled = run(&mut client(&work, &server, &["pull", "--dataset", "cats", "copy"]));
+    assert_eq!(pulled.status, 1, "{pulled:?}");
+    assert!(pulled.complained.contains("failed: large: the server refused: "), "{pulled:?}");
+    assert!(pulled.complained.contains("is damaged on the server's disk"), "{pulled:?}");
+    assert!(!pulled.complained.contains("stopped early"), "{pulled:?}");
+    assert!(pulled.said.contains("fetched 1 "), "{pulled:?}");
+    assert_eq!(std::fs::read_to_string(work.path("copy/small")).unwrap(), "small ".repeat(3000));
+}
