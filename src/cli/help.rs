@@ -25,8 +25,10 @@ Examples:
 
 `granary COMMAND --help` says more of each. A command ends with 0 if all was done, 1 if something
 failed (standard error says what, and the next step), 2 if the command line is wrong, and 3 if
-what is stored is not sound or the server is not well. --url or GRANARY_URL says where the server is; scripts set
-GRANARY_USERNAME and GRANARY_PASSWORD instead of logging in.";
+what is stored is not sound or the server is not well.
+
+--url or GRANARY_URL says where the server is. Scripts set GRANARY_TOKEN, or GRANARY_USERNAME and
+GRANARY_PASSWORD, instead of logging in.";
 
 /// The program's command line with its commands in groups.
 pub(crate) fn in_groups(mut command: Command) -> Command {

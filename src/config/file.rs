@@ -20,7 +20,7 @@ pub(super) struct Said {
 /// Reads a file's text. Everything that is wrong is found, each with line and column.
 ///
 /// # Errors
-/// What is wrong, a sentence each, beginning with `LINE:COLUMN: `.
+/// What is wrong in the order of the text, a sentence each, beginning with `LINE:COLUMN: `.
 pub(super) fn read(text: &str) -> Result<Vec<Said>, Vec<String>> {
     let table = match DeTable::parse(text) {
         Ok(table) => table.into_inner(),
@@ -31,13 +31,20 @@ pub(super) fn read(text: &str) -> Result<Vec<Said>, Vec<String>> {
     };
     let mut reading = Reading { text, said: Vec::new(), wrong: Vec::new() };
     reading.table("", &table);
-    if reading.wrong.is_empty() { Ok(reading.said) } else { Err(reading.wrong) }
+    let Reading { said, mut wrong, .. } = reading;
+    if wrong.is_empty() {
+        return Ok(said);
+    }
+    // The table has its keys in an order of its own.
+    wrong.sort();
+    Err(wrong.into_iter().map(|(offset, what)| at(text, offset, &what)).collect())
 }
 
 struct Reading<'text> {
     text: &'text str,
     said: Vec<Said>,
-    wrong: Vec<String>,
+    /// Each with its place, in bytes from the beginning.
+    wrong: Vec<(usize, String)>,
 }
 
 impl Reading<'_> {
@@ -75,7 +82,7 @@ impl Reading<'_> {
     }
 
     fn complain(&mut self, span: &Range<usize>, what: &str) {
-        self.wrong.push(at(self.text, span.start, what));
+        self.wrong.push((span.start, what.to_owned()));
     }
 }
 
@@ -178,8 +185,9 @@ mod tests {
     fn everything_that_is_wrong_is_told_at_once() {
         let said = read("archives = 0\nx = 1\nindex_cache = 64\n").unwrap_err();
         assert_eq!(said.len(), 3, "{said:?}");
-        assert!(said.iter().any(|said| said.starts_with("1:12: archives: '0' is too little")));
-        assert!(said.iter().any(|said| said.starts_with("3:15: index_cache: '64' has no unit")));
+        assert!(said[0].starts_with("1:12: archives: '0' is too little"), "{said:?}");
+        assert!(said[1].starts_with("2:1: unknown key 'x'"), "{said:?}");
+        assert!(said[2].starts_with("3:15: index_cache: '64' has no unit"), "{said:?}");
     }
 
     #[test]
