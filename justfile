@@ -25,6 +25,10 @@ model:
 interleavings:
     cargo test -p granary-engine --lib --features interleavings --locked -- interleavings:: --nocapture
 
+# Traces reach a collector; they are a feature of their own.
+traces:
+    cargo test --locked --features otel --test traces
+
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
