@@ -116,6 +116,7 @@ use utoipa_axum::routes;
 use routes::{Route, Routes};
 
 pub use closed::{crowded_router, draining_router, metrics_router, recovering_router};
+pub use exchange::current_request_id;
 pub use headers::Origins;
 pub use inflow::body_pace;
 pub use limits::BODY_BYTES_A_SECOND;

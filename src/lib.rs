@@ -44,9 +44,10 @@ pub use http::wire_of_space as space_shapes;
 pub use http::wire_of_store as store_shapes;
 pub use http::{
     AppState, BODY_BYTES_A_SECOND, Origins, Outside, Peer, body_pace, crowded_router,
-    draining_router, metrics_router, recovering_router, router, router_that_discards_uploads,
+    current_request_id, draining_router, metrics_router, recovering_router, router,
+    router_that_discards_uploads,
 };
-pub use metrics::{Kind as MetricKind, METRICS, Metric};
+pub use metrics::{Connections, Kind as MetricKind, METRICS, Metric, OpenConnection};
 pub use networks::Networks;
 pub use pace::{Pace, Pacer};
 pub use purge::{Purge, Sweep};

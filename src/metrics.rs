@@ -6,6 +6,8 @@
 //! that knows a metric's name: the answer, `docs/metrics.md` and the test of the dashboard follow
 //! from it. A new metric is a number that somebody counts and a row of the table.
 
+mod connections;
+
 #[cfg(test)]
 mod document;
 
@@ -17,10 +19,12 @@ mod requests;
 
 mod table;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use granary_engine::Figures;
 
+pub use connections::{Connections, OpenConnection};
 pub(crate) use exposition::render;
 pub use exposition::{Kind, Metric};
 pub(crate) use process::ProcessFigures;
@@ -34,13 +38,16 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) requests: Requests,
+    /// Counted by whoever takes connections, which knows of no state.
+    pub(crate) connections: Arc<Connections>,
     started: Instant,
 }
 
 impl Metrics {
     /// Nothing counted yet; `actions` are the names of all that may be asked of the server.
     pub(crate) fn new(actions: &[String]) -> Self {
-        Self { requests: Requests::new(actions), started: Instant::now() }
+        let requests = Requests::new(actions);
+        Self { requests, connections: Arc::default(), started: Instant::now() }
     }
 
     /// Since the API was put together.

@@ -14,7 +14,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
-use granary::{Pace, Peer};
+use granary::{Connections, Pace, Peer};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -105,18 +105,24 @@ impl Bounds {
 pub(crate) struct Entrance {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
+    counts: Arc<Connections>,
 }
 
 impl From<TcpListener> for Entrance {
     fn from(listener: TcpListener) -> Self {
-        Self { listener, tls: None }
+        Self { listener, tls: None, counts: Arc::default() }
     }
 }
 
 impl Entrance {
     /// Connections that speak TLS, and what else they are shown.
     pub(crate) fn with_tls(listener: TcpListener, tls: TlsAcceptor) -> Self {
-        Self { listener, tls: Some(tls) }
+        Self { listener, tls: Some(tls), counts: Arc::default() }
+    }
+
+    /// Counts connections where others read the numbers.
+    pub(crate) fn counting(self, counts: Arc<Connections>) -> Self {
+        Self { counts, ..self }
     }
 }
 
@@ -150,33 +156,42 @@ pub(crate) async fn serve(
     grace: Duration,
     bounds: Bounds,
 ) -> usize {
-    let Entrance { listener, tls } = entrance.into();
+    let Entrance { listener, tls, counts } = entrance.into();
+    counts.limit.set(u64::try_from(bounds.connections_max).unwrap_or(u64::MAX));
     let (room, idle) = (Arc::new(Semaphore::new(bounds.connections_max)), Arc::default());
     let (refusals, lag) = (Refusals::beside(bounds.connections_max), Lag::watch());
     let desk = Arc::new(Desk { routers: routers.into(), lag: lag.clone(), bounds });
     let mut connections = JoinSet::new();
     // Kept from one turn to the next, since it may hold a connection that waits for a place.
-    let mut accepting = Box::pin(accept(&listener, &room, &idle, &lag, bounds));
+    let mut accepting = Box::pin(accept(&listener, &room, &idle, &lag, &counts, bounds));
     loop {
         tokio::select! {
             () = told(&mut stop) => break,
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
             accepted = accepting.as_mut() => {
                 match accepted {
-                    // A refusal in words would cost a handshake.
-                    Ok((stream, None)) if tls.is_some() => drop(stream),
-                    Ok((stream, None)) => refusals.refuse(stream).await,
+                    Ok((stream, None)) => {
+                        counts.refused.increment();
+                        // With TLS, a refusal in words would cost a handshake.
+                        if tls.is_none() {
+                            refusals.refuse(stream).await;
+                        }
+                    }
                     Ok((stream, Some(permit))) => {
                         let (presence, desk) = (Presence::new(&idle), Arc::clone(&desk));
                         let connection = Connection { presence, desk, stop: stop.clone(), bounds };
-                        connections.spawn(connection.hold(stream, tls.clone(), permit));
+                        let (counted, tls) = (counts.enter(), tls.clone());
+                        connections.spawn(async move {
+                            connection.hold(stream, tls, permit).await;
+                            drop(counted);
+                        });
                     }
                     Err(error) => {
                         warn!(%error, "cannot take a connection");
                         tokio::time::sleep(PAUSE_AFTER_REFUSAL).await;
                     }
                 }
-                accepting.set(accept(&listener, &room, &idle, &lag, bounds));
+                accepting.set(accept(&listener, &room, &idle, &lag, &counts, bounds));
             }
         }
     }
@@ -202,17 +217,20 @@ async fn accept(
     room: &Arc<Semaphore>,
     idle: &Idle,
     lag: &Lag,
+    counts: &Connections,
     bounds: Bounds,
 ) -> io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
     let (stream, _) = listener.accept().await?;
     let is_behind = bounds.are_passed(idle.requests(), lag);
-    let permit = if is_behind { None } else { place(room, idle, bounds.idle_time_min).await? };
+    let permit =
+        if is_behind { None } else { place(room, idle, counts, bounds.idle_time_min).await? };
     Ok((stream, permit))
 }
 
 async fn place(
     room: &Arc<Semaphore>,
     idle: &Idle,
+    counts: &Connections,
     idle_min: Duration,
 ) -> io::Result<Option<OwnedSemaphorePermit>> {
     loop {
@@ -222,6 +240,7 @@ async fn place(
         if !idle.end_longest(idle_min) {
             return Ok(None);
         }
+        counts.given_up.increment();
         if let Ok(permit) = timeout(PAUSE_BETWEEN_ENDS, Arc::clone(room).acquire_owned()).await {
             return permit.map(Some).map_err(io::Error::other);
         }

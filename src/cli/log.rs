@@ -1,13 +1,19 @@
 //! The log: lines on standard error. With the feature `otel`, traces beside it.
 
+mod line;
+
 use std::io::{self, IsTerminal};
 
 use granary::config::{Config, LogFormat};
 use tracing::Subscriber;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
+
+use line::Line;
 
 /// What must be there as long as something is to be traced.
 #[derive(Debug, Default)]
@@ -66,10 +72,30 @@ where
 {
     // The filter was tried when the configuration was read.
     let filter = EnvFilter::new(&config.log_filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let lines = match config.log_format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
-    };
-    lines.with_filter(filter)
+    let has_colours = io::stderr().is_terminal();
+    lines_to(io::stderr, config.log_format, has_colours).with_filter(filter)
+}
+
+/// The lines of all events, in a format; text may have colours.
+fn lines_to<S, W>(
+    writer: W,
+    format: LogFormat,
+    has_colours: bool,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let form = tracing_subscriber::fmt::format();
+    match format {
+        LogFormat::Text => {
+            let form = form.with_ansi(has_colours);
+            layer.with_ansi(has_colours).event_format(Line::text(form, has_colours)).boxed()
+        }
+        LogFormat::Json => {
+            let form = form.json().flatten_event(true).with_span_list(false);
+            layer.fmt_fields(JsonFields::new()).event_format(Line::json(form)).boxed()
+        }
+    }
 }

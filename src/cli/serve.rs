@@ -41,8 +41,8 @@ const STATUS_INTERRUPTED: i32 = 130;
 /// `GRANARY_ADMIN_PASSWORD` if that is set, or in the file that `--admin-password-file` names,
 /// otherwise a random one, which is printed once and written to the file `admin-password` in the
 /// data directory. SIGTERM and SIGINT end the server when the requests under way are answered; a
-/// second one ends it at once. What was answered is safe either way. Values come from the flags,
-/// the environment, the configuration file, in falling order of strength.
+/// second one ends it at once. What was answered is safe either way. SIGHUP changes nothing. Values
+/// come from the flags, the environment, the configuration file, in falling order of strength.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -173,7 +173,7 @@ async fn serve(
     }
     let metrics = doors.metrics.as_ref();
     let metrics = metrics.map(|door| door.answer(metrics_router(&app), bounds)).transpose()?;
-    let entrance = doors.main.entrance()?;
+    let entrance = doors.main.entrance()?.counting(app.connections());
     let metrics_address = doors.metrics.as_ref().map(Door::address).transpose()?;
     whereabouts::tell_of_service(config, address, metrics_address, bounds);
     say(format_args!("granary listening on {}://{address}", doors.main.scheme()))?;
@@ -274,11 +274,13 @@ async fn open(directory: &Path, options: EngineOptions) -> anyhow::Result<Engine
     })
 }
 
-/// Turns true with the first SIGTERM or SIGINT; the second ends the process.
+/// Turns true with the first SIGTERM or SIGINT; the second ends the process. SIGHUP is heeded so that
+/// it does not.
 fn stop_on_signals() -> anyhow::Result<watch::Receiver<bool>> {
     let heed = |kind| signal(kind).context("cannot heed signals");
     let mut terminate = heed(SignalKind::terminate())?;
     let mut interrupt = heed(SignalKind::interrupt())?;
+    let mut hang_up = heed(SignalKind::hangup())?;
     let (tell, stop) = watch::channel(false);
     tokio::spawn(async move {
         either(&mut terminate, &mut interrupt).await;
@@ -288,6 +290,15 @@ fn stop_on_signals() -> anyhow::Result<watch::Receiver<bool>> {
         either(&mut terminate, &mut interrupt).await;
         // Nothing to tidy up: whatever was answered is in the journal (I1).
         std::process::exit(STATUS_INTERRUPTED);
+    });
+    // Whoever rotates logs or renews certificates sends it to all that serves.
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            info!(
+                "SIGHUP changes nothing: renewed certificates are in use by themselves, settings \
+                 with the next start"
+            );
+        }
     });
     Ok(stop)
 }

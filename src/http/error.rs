@@ -383,7 +383,7 @@ fn log_fault(cause: &(dyn Error + 'static), id: &str) {
         write!(chain, ": {source}").unwrap_or_default();
         next = source.source();
     }
-    tracing::error!(%id, error = %chain, "request failed");
+    tracing::error!(error = %chain, request_id = id, "request failed");
 }
 
 /// The answer to a request whose handler panicked; the panic's text is in the log already.

@@ -1,11 +1,13 @@
 //! One request and its answer, observed: the id, what is counted, the line in the log.
 //!
-//! The id is in the header of every answer, in the body of every failure of the server's, and, by
-//! a span, in every line of the log that the request's own task writes. A client or a proxy may
-//! choose it (`X-Request-Id`); otherwise the server makes one.
+//! The id is in the header of every answer, in the body of every failure of the server's, and in
+//! every line of the log that the request's own task writes: whoever writes lines asks
+//! [`current_request_id`]. A span would do the same, at a price for every request that no line is
+//! written about, as most are not. A client or a proxy may choose the id (`X-Request-Id`); otherwise
+//! the server makes one.
 //!
-//! A handler that counts or logs something by request asks [`current_id`]; what the request's task
-//! does not do itself has no id.
+//! A handler that counts something by request asks [`current_id`]; what the request's task does not
+//! do itself has no id.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -37,6 +39,9 @@ pub(crate) const ID_LETTERS_MAX: usize = 128;
 
 /// Letters of a path that a line of the log has at most.
 const PATH_LETTERS_MAX: usize = 512;
+
+/// Letters of a method that a line of the log has at most; those of the API have fewer.
+const METHOD_LETTERS_MAX: usize = 32;
 
 tokio::task_local! {
     static CURRENT: Arc<Exchange>;
@@ -91,6 +96,11 @@ fn scattered(number: u64) -> u64 {
 pub(crate) fn current_id() -> RequestId {
     let current = CURRENT.try_with(|exchange| exchange.id.clone());
     current.unwrap_or_else(|_none| RequestId::made())
+}
+
+/// The id of the request that this task answers, for a line that it logs.
+pub fn current_request_id() -> Option<String> {
+    CURRENT.try_with(|exchange| exchange.id.to_string()).ok()
 }
 
 /// A request and what becomes of it.
@@ -192,9 +202,13 @@ impl Exchange {
         let path = path.get(..PATH_LETTERS_MAX).unwrap_or(path);
         let duration_ms = self.began.elapsed().as_micros();
         let duration_ms = format_args!("{}.{:03}", duration_ms / 1000, duration_ms % 1000);
-        let (action, method) = (action.name.as_str(), &self.method);
-        if status < 500 && actions::is_of_the_server(action) {
-            tracing::debug!(target: "granary::access", action, %method, path, status, duration_ms, received, sent, user, "answered");
+        let (action, request_id) = (action.name.as_str(), self.id.as_str());
+        let method = self.method.as_str();
+        // Clients may make methods up, as long as a head may be.
+        let method = method.get(..METHOD_LETTERS_MAX).unwrap_or(method);
+        // That a server is not ready, it says to each who asks; the log says it once.
+        if status != 500 && actions::is_of_the_server(action) {
+            tracing::debug!(target: "granary::access", action, method, path, status, duration_ms, received, sent, user, request_id, "answered");
             return;
         }
         let admitted = self.observers.access_log.admit(status >= 500, &requests.lines_left_out);
@@ -205,11 +219,11 @@ impl Exchange {
             tracing::info!(target: "granary::access", left_out, "requests were not logged, since there were too many");
         }
         if status >= 500 {
-            tracing::warn!(target: "granary::access", action, %method, path, status, duration_ms, received, sent, user, "failed");
+            tracing::warn!(target: "granary::access", action, method, path, status, duration_ms, received, sent, user, request_id, "failed");
         } else if status == 0 {
-            tracing::info!(target: "granary::access", action, %method, path, duration_ms, received, user, "the client went away");
+            tracing::info!(target: "granary::access", action, method, path, duration_ms, received, user, request_id, "the client went away");
         } else {
-            tracing::info!(target: "granary::access", action, %method, path, status, duration_ms, received, sent, user, "answered");
+            tracing::info!(target: "granary::access", action, method, path, status, duration_ms, received, sent, user, request_id, "answered");
         }
     }
 }
@@ -228,24 +242,19 @@ pub(crate) async fn observe(
 ) -> Response {
     let exchange = Exchange::begin(&request, observers);
     let trace = exchange.trace(&request);
-    // Of the highest level, so that it is there whenever any line is.
-    let span = tracing::error_span!(parent: &trace, "request", request_id = exchange.id.as_str());
     request.extensions_mut().insert(Arc::clone(&exchange));
     let answering = CURRENT.scope(Arc::clone(&exchange), next.run(request));
-    // Within both, so that what is traced below is part of it.
-    let answering = answering.instrument(span.clone()).instrument(trace.clone());
-    let mut response = answering.await;
+    let mut response = answering.instrument(trace.clone()).await;
     exchange.answered(response.status());
     trace.record("http.response.status_code", response.status().as_u16());
     response.headers_mut().insert(X_REQUEST_ID, exchange.id.0.clone());
-    response.map(|body| Body::new(Outgoing { body, exchange, span, _trace: trace }))
+    response.map(|body| Body::new(Outgoing { body, exchange, _trace: trace }))
 }
 
 /// An answer's body, whose end is that of the exchange.
 struct Outgoing {
     body: Body,
     exchange: Arc<Exchange>,
-    span: Span,
     /// Lasts as long as the answer.
     _trace: Span,
 }
@@ -258,13 +267,13 @@ impl HttpBody for Outgoing {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = self.get_mut();
-        let _entered = this.span.enter();
-        let frame = Pin::new(&mut this.body).poll_frame(context);
+        let Self { body, exchange, .. } = self.get_mut();
+        let poll = || Pin::new(body).poll_frame(context);
+        let frame = CURRENT.sync_scope(Arc::clone(exchange), poll);
         if let Poll::Ready(Some(Ok(frame))) = &frame {
             let bytes = frame.data_ref().map_or(0, Bytes::len);
             let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-            this.exchange.sent.fetch_add(bytes, Ordering::Relaxed);
+            exchange.sent.fetch_add(bytes, Ordering::Relaxed);
         }
         frame
     }
@@ -280,7 +289,6 @@ impl HttpBody for Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        let _entered = self.span.enter();
         self.exchange.end();
     }
 }

@@ -21,7 +21,7 @@ use super::refused_uploads::RefusedUploads;
 use crate::auth::{LoginBounds, LoginLimits, PasswordError, Passwords, TokenKey};
 use crate::checks::Checks;
 use crate::config::MetricsAccess;
-use crate::metrics::Metrics;
+use crate::metrics::{Connections, Metrics};
 use crate::networks::Networks;
 use crate::pace::Pace;
 use crate::permission::{Allowed, Principal};
@@ -142,6 +142,11 @@ impl AppState {
     pub fn with_access_log(mut self, lines_a_second: u64) -> Self {
         self.observers.access_log = Arc::new(AccessLog::new(lines_a_second));
         self
+    }
+
+    /// Where connections to this server are counted.
+    pub fn connections(&self) -> Arc<Connections> {
+        Arc::clone(&self.observers.metrics.connections)
     }
 
     /// Tells everybody who asks that the server stops; requests are answered as before.

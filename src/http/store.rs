@@ -148,6 +148,8 @@ pub(crate) async fn status(
     principal: Principal,
 ) -> Result<Response, ApiError> {
     let data = app.engine(&allowed(&app, &principal, Action::ShowStatus)?).directory();
+    // Whoever asks is elsewhere than the server was started.
+    let data = std::path::absolute(&data).map_or(data, |path| path.display().to_string());
     let metrics = Arc::clone(&app.observers().metrics);
     let shape = tokio::task::spawn_blocking(move || {
         let process = ProcessFigures::read();

@@ -41,23 +41,6 @@ names, paths, users or addresses in them.
         generated::assert_same("docs/metrics.md", &reference());
     }
 
-    #[test]
-    fn names_are_as_prometheus_wants_them() {
-        let mut names = HashSet::new();
-        for metric in METRICS.iter() {
-            let name = metric.name;
-            assert!(names.insert(name), "{name} is there twice");
-            assert!(name.starts_with("granary_") || name.starts_with("process_"), "{name}");
-            assert!(
-                name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'),
-                "{name}"
-            );
-            assert_eq!(metric.kind == Kind::Counter, name.ends_with("_total"), "{name}");
-            assert!(metric.about.ends_with('.'), "{name}");
-            assert!(!metric.labels.iter().any(|(label, _)| *label == "le"), "{name}");
-        }
-    }
-
     /// Words of a query that begin as names of metrics do.
     fn names_in(query: &str) -> impl Iterator<Item = &str> {
         let words = query.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
@@ -75,11 +58,8 @@ names, paths, users or addresses in them.
         }
     }
 
-    #[test]
-    fn every_metric_that_the_dashboard_names_is_there() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/grafana.json");
-        let dashboard: Value =
-            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    /// Everything that a query may name.
+    fn series_names() -> HashSet<String> {
         let mut known = HashSet::new();
         for metric in METRICS.iter() {
             if metric.kind == Kind::Histogram {
@@ -90,6 +70,54 @@ names, paths, users or addresses in them.
                 known.insert(metric.name.to_owned());
             }
         }
+        known
+    }
+
+    #[test]
+    fn every_metric_that_the_handbook_names_is_there() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md");
+        let handbook = std::fs::read_to_string(path).unwrap();
+        let quoted = handbook.split('`').skip(1).step_by(2);
+        let named: HashSet<&str> = quoted.flat_map(names_in).collect();
+        assert!(named.len() > 5, "{named:?}");
+        let known = series_names();
+        for name in named {
+            assert!(known.contains(name), "{name}");
+        }
+    }
+
+    /// What `promtool check metrics` asks for (<https://prometheus.io/docs/practices/naming/>).
+    #[test]
+    fn names_are_as_prometheus_wants_them() {
+        let mut seen = HashSet::new();
+        for metric in METRICS.iter() {
+            let name = metric.name;
+            assert!(seen.insert(name), "{name} is there twice");
+            let is_plain = |text: &str| {
+                text.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
+            };
+            assert!(is_plain(name), "{name}");
+            assert!(name.starts_with("granary_") || name.starts_with("process_"), "{name}");
+            assert!(metric.labels.iter().all(|(label, _)| is_plain(label) && *label != "le"));
+            assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+            for end in ["_bucket", "_sum", "_count"] {
+                assert!(!name.ends_with(end), "{name}");
+            }
+            // Units are those of the base: seconds, bytes, ratios.
+            for word in name.split('_') {
+                let other = ["milliseconds", "ms", "kib", "mib", "kilobytes", "percent", "minutes"];
+                assert!(!other.contains(&word), "{name}");
+            }
+            assert!(!metric.about.contains('\n') && metric.about.ends_with('.'), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_metric_that_the_dashboard_names_is_there() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/grafana.json");
+        let dashboard: Value =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let known = series_names();
         let mut queries = Vec::new();
         each_query(&dashboard, &mut queries);
         let named: HashSet<&str> = queries.iter().flat_map(|query| names_in(query)).collect();

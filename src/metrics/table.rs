@@ -1,5 +1,7 @@
 //! The table of metrics, in the order in which they are shown.
 
+mod connections;
+
 mod process;
 
 mod requests;
@@ -12,5 +14,6 @@ use super::Metric;
 
 /// Every metric of the server.
 pub static METRICS: LazyLock<Vec<&'static Metric>> = LazyLock::new(|| {
-    requests::METRICS.iter().chain(&store::METRICS).chain(&process::METRICS).collect()
+    let of_the_server = requests::METRICS.iter().chain(&connections::METRICS);
+    of_the_server.chain(&store::METRICS).chain(&process::METRICS).collect()
 });

@@ -122,6 +122,17 @@ fn a_second_signal_ends_the_server_at_once_and_loses_nothing_answered() {
 }
 
 #[test]
+fn a_signal_that_others_take_for_a_reload_leaves_the_server_as_it_is() {
+    let work = Work::new();
+    let mut server = start(&work, &[]);
+    server.signal(Signal::HUP);
+    lines_with(&server, "SIGHUP changes nothing");
+    assert!(server.ask("GET", "/readyz", "", "").starts_with("HTTP/1.1 200 "));
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
 fn a_service_manager_is_told_that_the_server_is_ready_lives_and_stops() {
     let work = Work::new();
     let socket = UnixDatagram::bind(work.path("notify")).unwrap();
@@ -172,6 +183,9 @@ fn the_log_of_a_start_says_what_is_where_and_how_durable() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.contains("granary_build_info{version=\""), "{answer}");
+    // The real listener tells how many it takes.
+    assert!(answer.contains("\ngranary_connections_limit "), "{answer}");
+    assert!(!answer.contains("\ngranary_connections_limit 0\n"), "{answer}");
 }
 
 #[test]
@@ -190,12 +204,100 @@ fn a_request_is_found_in_the_log_by_its_id_without_what_is_secret_in_it() {
         }
     };
     assert_eq!((&line["target"], &line["level"]), (&"granary::access".into(), &"INFO".into()));
-    assert_eq!(line["span"]["request_id"], "trace-7");
+    assert_eq!(line["request_id"], "trace-7");
     assert_eq!((&line["action"], &line["status"]), (&"files_list_files".into(), &200.into()));
     assert_eq!((&line["path"], &line["user"]), (&"/v1/datasets/1/files".into(), &1.into()));
     assert!(line["sent"].as_u64().unwrap() > 0 && line["duration_ms"].is_string(), "{line}");
     for secret in [token.as_str(), PASSWORD, "sesame"] {
         assert!(!server.log().contains(secret), "{secret}");
+    }
+}
+
+/// Gives the lines of the log that have these words, once there are any.
+fn lines_with(server: &Server, words: &str) -> Vec<String> {
+    loop {
+        let log = server.log();
+        let found: Vec<_> = log.lines().filter(|line| line.contains(words)).collect();
+        if !found.is_empty() {
+            return found.into_iter().map(str::to_owned).collect();
+        }
+    }
+}
+
+#[test]
+fn every_line_that_a_request_writes_has_its_id_once() {
+    for format in ["text", "json"] {
+        let work = Work::new();
+        let server = start(&work, &["--log-format", format]);
+        let headers = format!(
+            "X-Request-Id: rotates-7\r\nAuthorization: Bearer {}\r\n",
+            access_token(&server)
+        );
+        let answer = server.ask("POST", "/v1/auth/rotate-key", &headers, "");
+        assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+        // The one about the request is written last.
+        lines_with(&server, "auth_rotate_key");
+        let lines = lines_with(&server, "rotates-7");
+        assert_eq!(lines.len(), 2, "{lines:#?}");
+        assert!(lines[0].contains("the key of tokens was changed"), "{lines:#?}");
+        for line in lines {
+            assert_eq!(line.matches("rotates-7").count(), 1, "{line}");
+            if format == "json" {
+                let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+                assert_eq!(line["request_id"], "rotates-7");
+            } else {
+                assert!(line.ends_with(" request_id=\"rotates-7\""), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_asks_all_the_time_whether_a_server_is_ready_fills_no_log() {
+    let work = Work::new();
+    let mut server = start(&work, &[]);
+    make_dataset(&work, &server);
+    let upload = HalfUpload::begin(&server, "1");
+    server.signal(Signal::TERM);
+    wait_for_draining(&server);
+    for _ in 0..10 {
+        assert!(server.ask("GET", "/readyz", "", "").starts_with("HTTP/1.1 503 "));
+    }
+    upload.end();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!server.log().contains("server_ready"), "{}", server.log());
+}
+
+#[test]
+fn what_clients_write_into_heads_makes_no_lines_of_the_log() {
+    for format in ["text", "json"] {
+        let work = Work::new();
+        let server = start(&work, &["--log-format", format, "--log-filter", "trace"]);
+        let many = "x".repeat(10_000);
+        let chosen = ["a\", \"level\": \"ERROR", "a\\nINFO sesame", "a\tsesame", many.as_str()];
+        for id in chosen {
+            let headers = format!("X-Request-Id: {id}\r\nAuthorization: Bearer sesame\r\n");
+            let path = "/v1/datasets/1/files/a%0ASESAME%1b%5B2J%22?token=sesame";
+            let answer = server.ask("GET", path, &headers, "");
+            assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        }
+        let method = "M".repeat(5_000);
+        let answer = server.ask(&method, "/last", "X-Request-Id: last\r\n", "");
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        lines_with(&server, "\"last\"");
+        let log = server.log();
+        // The libraries below log nothing that they were sent, at no level.
+        assert!(!log.contains("sesame") && !log.contains(&many) && !log.contains(&method), "{log}");
+        let abouts = log.lines().filter(|line| line.contains("files_get_file")).count();
+        assert_eq!(abouts, chosen.len(), "{log}");
+        for line in log.lines() {
+            assert!(line.len() < 2_000, "{line}");
+            if format == "json" {
+                serde_json::from_str::<serde_json::Value>(line).unwrap();
+            } else {
+                assert!(line.starts_with("20"), "{line}");
+            }
+        }
     }
 }
 

@@ -33,6 +33,7 @@ fn patient() -> Bounds {
 /// A server, until it is dropped.
 struct Server {
     address: std::net::SocketAddr,
+    counts: Arc<Connections>,
     _stop: watch::Sender<bool>,
 }
 
@@ -41,8 +42,10 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(serve(listener, router, stopped, Duration::ZERO, bounds));
-        Self { address, _stop: stop }
+        let counts = Arc::new(Connections::default());
+        let entrance = Entrance::from(listener).counting(Arc::clone(&counts));
+        tokio::spawn(serve(entrance, router, stopped, Duration::ZERO, bounds));
+        Self { address, counts, _stop: stop }
     }
 
     /// A server that says "here" and reads whatever it is sent.
@@ -89,6 +92,8 @@ async fn idle_connections_give_way_when_places_are_short() {
     }
     // The first ones went.
     assert_eq!(rest(&mut idle[0]).await, b"");
+    assert!(server.counts.given_up.get() >= 450, "{:?}", server.counts);
+    assert_eq!((server.counts.refused.get(), server.counts.limit.get()), (0, 50));
 }
 
 #[tokio::test]
@@ -145,6 +150,7 @@ async fn who_finds_all_places_taken_by_requests_is_refused_at_once_and_told_when
         let body = answer.split("\r\n\r\n").nth(1).unwrap();
         assert!(answer.contains(&format!("content-length: {}", body.len())), "{answer}");
     }
+    assert_eq!((server.counts.refused.get(), server.counts.open.get()), (2, 3));
     go_on.add_permits(3);
     busy[2].write_all(REQUEST).await.unwrap();
     for stream in &mut busy {

@@ -99,6 +99,9 @@ impl StatusShape {
             found.map_or(0, |queue| queue.length)
         };
         let refused: u64 = figures.queues.iter().filter_map(|queue| queue.refused).sum();
+        let refused = refused
+            .saturating_add(figures.refused_for_space)
+            .saturating_add(metrics.connections.refused.get());
         let archives = figures.works.iter().find(|work| work.name == "archives");
         let number = |count| u64::try_from(count).unwrap_or(u64::MAX);
         let scrub = &figures.scrub;
@@ -119,7 +122,7 @@ impl StatusShape {
             requests: metrics.requests.count(),
             requests_in_flight: metrics.requests.in_flight.get(),
             waiting: queue("datasets").saturating_add(queue("upload_memory")),
-            refused: refused.saturating_add(figures.refused_for_space),
+            refused,
             actors: number(figures.actors),
             archives: archives.map_or(0, |work| work.running),
             checkpoint_age_seconds: figures.checkpoint_age.as_secs(),
