@@ -8,6 +8,8 @@ use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 
+mod direct;
+
 mod real;
 
 #[cfg(any(test, feature = "simulation"))]
@@ -114,6 +116,12 @@ pub trait DiskFile: Debug + Send + Sync {
     /// Writes all pieces, one after the other, from `offset`. Not durable before
     /// [`DiskFile::sync_data`].
     fn write_all_at(&self, pieces: &[io::IoSlice<'_>], offset: u64) -> io::Result<()>;
+
+    /// As [`DiskFile::write_all_at`], of whole pages of 4 KiB that are synced next, to a file that
+    /// still has the name it was opened by.
+    fn write_pages_at(&self, pieces: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.write_all_at(pieces, offset)
+    }
 
     /// Cuts or extends with zeros.
     fn set_len(&self, length: u64) -> io::Result<()>;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev, retry_on_intr};
 
+use super::direct::Direct;
 use super::{Disk, DiskFile, OpenMode, Space};
 
 /// Pieces that one `pwritev` takes (`IOV_MAX` of Linux).
@@ -28,6 +29,7 @@ pub struct RealDisk {
     directory: PathBuf,
     /// Whether files are opened so that nothing can be written to them.
     is_for_reading: bool,
+    direct: Arc<Direct>,
 }
 
 impl RealDisk {
@@ -37,7 +39,7 @@ impl RealDisk {
     /// The directory cannot be made, or something else has its name.
     pub fn new(directory: PathBuf) -> io::Result<Self> {
         make_directories(&directory)?;
-        Ok(Self { directory, is_for_reading: false })
+        Ok(Self::at(directory, false))
     }
 
     /// Takes a directory that is there, to read its files only; works on a file system that is
@@ -49,7 +51,11 @@ impl RealDisk {
         if !directory.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(Self { directory, is_for_reading: true })
+        Ok(Self::at(directory, true))
+    }
+
+    fn at(directory: PathBuf, is_for_reading: bool) -> Self {
+        Self { directory, is_for_reading, direct: Arc::default() }
     }
 
     /// Refuses what a disk for reading does not do.
@@ -65,7 +71,7 @@ impl RealDisk {
         if !std::fs::metadata(&directory)?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(Self { directory, is_for_reading: false })
+        Ok(Self::at(directory, false))
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -81,7 +87,7 @@ impl Disk for RealDisk {
             .create_new(mode == OpenMode::CreateNew)
             .mode(0o600)
             .open(self.path(path))?;
-        Ok(Arc::new(RealFile { file }))
+        Ok(Arc::new(RealFile { file, path: self.path(path), direct: Arc::clone(&self.direct) }))
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
@@ -103,11 +109,13 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.expect_writable()?;
+        self.direct.forget();
         std::fs::rename(self.path(from), self.path(to))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
         self.expect_writable()?;
+        self.direct.forget();
         std::fs::remove_file(self.path(path))
     }
 
@@ -153,6 +161,9 @@ impl Disk for RealDisk {
 #[derive(Debug)]
 struct RealFile {
     file: File,
+    /// The name that it was opened by, which it may have no longer.
+    path: PathBuf,
+    direct: Arc<Direct>,
 }
 
 impl DiskFile for RealFile {
@@ -194,6 +205,13 @@ impl DiskFile for RealFile {
             IoSlice::advance_slices(&mut rest, written);
         }
         Ok(())
+    }
+
+    fn write_pages_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        if self.direct.write(&self.path, pieces, offset)? {
+            return Ok(());
+        }
+        self.write_all_at(pieces, offset)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {

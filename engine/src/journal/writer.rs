@@ -268,7 +268,7 @@ impl Journal {
         let mut pieces = vec![IoSlice::new(&header), IoSlice::new(&records_part)];
         pieces.extend(payloads(records).map(IoSlice::new));
         pieces.push(IoSlice::new(padding));
-        self.current.file.file.write_all_at(&pieces, start.offset)?;
+        self.current.file.file.write_pages_at(&pieces, start.offset)?;
         self.current.file.file.sync_data()?;
         Ok((blobs, end))
     }
