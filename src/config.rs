@@ -27,6 +27,7 @@ pub use document::{example, reference};
 pub use load::{ConfigFaults, Given, Loaded, Origin, load};
 pub use setting::{Kind, Setting};
 pub use table::SETTINGS;
+pub use value::size;
 
 use crate::{Networks, Origins};
 
@@ -57,6 +58,10 @@ pub struct Config {
     pub upload_expiry: Duration,
     /// Bytes.
     pub upload_bytes: u64,
+    /// How long entries of the audit log are kept.
+    pub audit_keep: Duration,
+    /// Bytes that the audit log takes at most.
+    pub audit_bytes: u64,
     pub metrics: MetricsAccess,
     pub shutdown_grace: Duration,
     pub log_filter: String,
@@ -110,6 +115,8 @@ impl Config {
             login_failure_window: Duration::ZERO,
             upload_expiry: Duration::ZERO,
             upload_bytes: 0,
+            audit_keep: Duration::ZERO,
+            audit_bytes: 0,
             metrics: MetricsAccess::Off,
             shutdown_grace: Duration::ZERO,
             log_filter: String::new(),

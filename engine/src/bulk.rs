@@ -28,7 +28,7 @@ use crate::error::MutationError;
 use crate::index::snapshot::Snapshot;
 use crate::limits::{CHANGE_FILES_MAX, STAGED_PARTS_AHEAD_MAX};
 use crate::model::change::{Change, NewFile, SetPurpose};
-use crate::model::{Dataset, DatasetId, SetId};
+use crate::model::{Dataset, DatasetId, Origin, SetId};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
 
@@ -51,6 +51,8 @@ pub(crate) struct Bulk {
     pub(crate) sets: Arc<SetNumbers>,
     /// For the names of archives that come in.
     pub(crate) rooms: Rooms,
+    /// Who asks for the change at hand.
+    pub(crate) origin: Option<Arc<Origin>>,
 }
 
 /// Gives out ids of large sets.
@@ -95,7 +97,7 @@ fn header(snapshot: &Snapshot, dataset: DatasetId) -> Result<Dataset, MutationEr
 /// Dropped before its commit it is given up, and nothing of it is ever visible.
 #[derive(Debug)]
 struct LargeSet {
-    committer: Arc<Committer>,
+    bulk: Bulk,
     id: SetId,
     files: u64,
     under_way: std::collections::VecDeque<Ticket>,
@@ -105,7 +107,7 @@ struct LargeSet {
 impl LargeSet {
     fn begin(bulk: &Bulk) -> Self {
         Self {
-            committer: Arc::clone(&bulk.committer),
+            bulk: bulk.clone(),
             id: bulk.sets.next(),
             files: 0,
             under_way: std::collections::VecDeque::new(),
@@ -133,7 +135,7 @@ impl LargeSet {
         debug_assert!(files <= CHANGE_FILES_MAX, "a part is bounded");
         self.files += u64::try_from(files).unwrap_or(u64::MAX);
         let (reply, ticket) = Reply::new(None);
-        self.committer.submit(Submission { change, contents, reply })?;
+        self.bulk.committer.submit(Submission { change, contents, reply })?;
         self.under_way.push_back(ticket);
         if self.under_way.len() > STAGED_PARTS_AHEAD_MAX {
             self.settle_one()?;
@@ -154,7 +156,7 @@ impl LargeSet {
             self.settle_one()?;
         }
         let change = Change::CommitSet { set: self.id, files: self.files, purpose };
-        let verdict = submit_blocking(&self.committer, change);
+        let verdict = submit_blocking(&self.bulk, change);
         // Refused, the set is given up; once more, if it was when the change was applied.
         self.is_committed = verdict.is_ok();
         verdict
@@ -165,13 +167,13 @@ impl Drop for LargeSet {
     fn drop(&mut self) {
         if !self.is_committed && self.files > 0 {
             // Where even this is refused, opening drops the set.
-            drop(self.committer.give_up(self.id));
+            drop(self.bulk.committer.give_up(self.id));
         }
     }
 }
 
-fn submit_blocking(committer: &Committer, change: Change) -> Verdict {
-    let (reply, ticket) = Reply::new(None);
-    committer.submit(Submission { change, contents: Vec::new(), reply })?;
+fn submit_blocking(bulk: &Bulk, change: Change) -> Verdict {
+    let (reply, ticket) = Reply::to(bulk.origin.clone());
+    bulk.committer.submit(Submission { change, contents: Vec::new(), reply })?;
     ticket.redeem_blocking()
 }

@@ -15,10 +15,13 @@
 //! | files and bytes of a dataset, its name | the files that it shows (I8) | `datasets.rs` |
 //! | users, teams, members, projects, licences, nodes, access tokens, numbers | each other | `catalogue.rs` |
 //! | what each team holds together | the headers of its datasets (I4) | `catalogue.rs` |
+//! | entries of the audit log | their numbers, and what is noted of all of them (I4) | `audit.rs` |
 //! | groups of the journal | their checksums, and the places that the index names | `journal.rs` |
 //! | contents | their files (I2), and if `deep` their digest and CRC-32 (I9) | `contents.rs` |
 //! | files in the directory | the index | `leftovers.rs` |
 //! | pages of the index | their checksums, where no process uses them | `directory.rs` |
+
+mod audit;
 
 mod catalogue;
 
@@ -130,5 +133,6 @@ fn check_rows(
     let rows = counts::check_counts(snapshot, named, progress, findings)?;
     namings::check_namings(snapshot, progress, findings)?;
     catalogue::check_catalogue(snapshot, findings)?;
+    audit::check_audit(snapshot, progress, findings)?;
     Ok(rows)
 }

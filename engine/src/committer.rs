@@ -29,8 +29,8 @@ use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::journal::Journal;
 use crate::limits::GROUPS_AHEAD_MAX;
-use crate::model::SetId;
 use crate::model::change::{CatalogueChange, Change};
+use crate::model::{Origin, SetId};
 use crate::sync::mpsc::{SyncSender, sync_channel};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Mutex, MutexGuard};
@@ -111,8 +111,8 @@ impl Committer {
     }
 
     /// Queues a change that no dataset's actor planned, and awaits it.
-    pub(crate) async fn commit(&self, change: Change) -> Verdict {
-        let (reply, ticket) = Reply::new(None);
+    pub(crate) async fn commit(&self, change: Change, origin: Option<Arc<Origin>>) -> Verdict {
+        let (reply, ticket) = Reply::to(origin);
         self.submit(Submission { change, contents: Vec::new(), reply })?;
         ticket.redeem().await
     }

@@ -1,5 +1,7 @@
 //! `Engine`: everything that callers may ask of the store.
 
+mod audit;
+
 mod catalogue;
 
 mod figures;
@@ -38,15 +40,17 @@ use crate::compaction::Compactor;
 use crate::dataset::message::BreakActor;
 use crate::disk::{Disk, RealDisk, reserve_bytes};
 use crate::error::{MutationError, OpenError};
+use crate::index::audit::AuditLimits;
 use crate::journal::JournalOptions;
 use crate::leases::Leases;
 use crate::limits::{
-    ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, BULK_CHANGE_WAIT_MAX, BULK_CHANGES_MAX,
-    BULK_CHANGES_WAITING_MAX, INTAKES_STREAMED_MAX, MANIFESTS_MADE_MAX, RESUMABLE_BYTES,
-    RESUMABLE_EXPIRE_AFTER, SEGMENT_BYTES,
+    ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, AUDIT_BYTES, AUDIT_KEEP,
+    BULK_CHANGE_WAIT_MAX, BULK_CHANGES_MAX, BULK_CHANGES_WAITING_MAX, INTAKES_STREAMED_MAX,
+    MANIFESTS_MADE_MAX, RESUMABLE_BYTES, RESUMABLE_EXPIRE_AFTER, SEGMENT_BYTES,
 };
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
+use crate::model::Origin;
 use crate::recovery::{self, Recovered};
 use crate::resumable::{ResumableLimits, Resumables};
 use crate::scrub::{Scrub, ScrubNotes};
@@ -81,6 +85,8 @@ pub struct EngineOptions {
     pub resumable_expire_after: Duration,
     /// Bytes that all such uploads may announce together; one user may have half of them.
     pub resumable_bytes: u64,
+    /// How much of the audit log is kept.
+    pub audit: AuditLimits,
 }
 
 impl Default for EngineOptions {
@@ -94,6 +100,7 @@ impl Default for EngineOptions {
             scrub_bytes_per_second: 0,
             resumable_expire_after: RESUMABLE_EXPIRE_AFTER,
             resumable_bytes: RESUMABLE_BYTES,
+            audit: AuditLimits { keep: AUDIT_KEEP, bytes: AUDIT_BYTES },
         }
     }
 }
@@ -123,6 +130,8 @@ pub enum Health {
 #[derive(Debug, Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    /// Who asks for the changes of this handle.
+    origin: Option<Arc<Origin>>,
 }
 
 #[derive(Debug)]
@@ -186,6 +195,7 @@ impl Engine {
             supervisor: Arc::clone(&supervisor),
             sets: Arc::new(SetNumbers::new(start)),
             rooms: Rooms::default(),
+            origin: None,
         };
         // Before anything is swept: one of them may be about to lie among the contents.
         let limits = ResumableLimits {
@@ -225,7 +235,7 @@ impl Engine {
             is_new,
             stopped: std::sync::Once::new(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), origin: None })
     }
 
     /// Whether this opening made the store.
@@ -370,6 +380,7 @@ pub(crate) fn start_writing(
             applied: recovered.applied,
             key: recovered.key,
             index_cache_bytes: options.index_cache_bytes,
+            audit: options.audit,
         },
         reserve_bytes: sizes.reserve_bytes,
     })?;

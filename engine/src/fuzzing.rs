@@ -9,14 +9,16 @@ use serde::de::DeserializeOwned;
 use crate::codec;
 use crate::index::rows::{AppliedRow, BlobRow, FileRow, LayerRow, SetRow};
 pub use crate::journal::fuzzing::{Alteration, Record, alter_and_open};
+use crate::model::audit::AuditRow;
 use crate::model::change::Change;
 use crate::model::{Dataset, Licence, Membership, Node, Project, Team, User};
+use crate::noted::NotedChange;
 
 /// Reads bytes as one kind of value and writes it again; an error says what was not kept.
 pub type Recode = fn(&[u8]) -> Result<(), String>;
 
 /// Every kind of value that the index or the journal keeps.
-pub const KINDS: [(&str, Recode); 13] = [
+pub const KINDS: [(&str, Recode); 15] = [
     ("change", recode::<Change>),
     ("file row", recode_file_row),
     ("layer row", recode::<LayerRow>),
@@ -30,7 +32,21 @@ pub const KINDS: [(&str, Recode); 13] = [
     ("project", recode::<Project>),
     ("licence", recode::<Licence>),
     ("node", recode::<Node>),
+    ("audit row", recode::<AuditRow>),
+    ("noted change", recode_noted_change),
 ];
+
+fn recode_noted_change(bytes: &[u8]) -> Result<(), String> {
+    let Ok(noted) = NotedChange::decode(bytes) else {
+        return Ok(());
+    };
+    let encoded = NotedChange::encode(&noted.change, noted.note.as_ref());
+    let encoded = encoded.map_err(|error| error.to_string())?;
+    match NotedChange::decode(&encoded) {
+        Ok(again) if again == noted => Ok(()),
+        other => Err(format!("{noted:?} was written, and {other:?} read back")),
+    }
+}
 
 fn recode<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Result<(), String> {
     let Ok(value) = codec::decode::<T>(bytes) else {

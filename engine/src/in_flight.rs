@@ -11,6 +11,7 @@ use tracing::Span;
 
 use crate::error::MutationError;
 use crate::limits::DATASET_QUEUE_MAX;
+use crate::model::Origin;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The counters of one dataset.
@@ -40,7 +41,7 @@ impl InFlight {
         let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
         let counters = Arc::clone(self);
         let (settled, submitted) = (Settled::default(), AtomicBool::new(false));
-        let slot = Slot { counters, settled, submitted, span: change_span() };
+        let slot = Slot { counters, settled, submitted, origin: None, span: change_span() };
         if waiting >= DATASET_QUEUE_MAX {
             return Err(MutationError::Busy { what: "the dataset", waiting });
         }
@@ -97,10 +98,23 @@ pub(crate) struct Slot {
     counters: Arc<InFlight>,
     settled: Settled,
     submitted: AtomicBool,
+    origin: Option<Arc<Origin>>,
     span: Span,
 }
 
 impl Slot {
+    /// Notes who asks.
+    #[must_use]
+    pub(crate) fn asked_by(mut self, origin: Option<&Arc<Origin>>) -> Self {
+        self.origin = origin.cloned();
+        self
+    }
+
+    /// Who asks.
+    pub(crate) fn origin(&self) -> Option<&Arc<Origin>> {
+        self.origin.as_ref()
+    }
+
     /// The change as part of its request's trace.
     pub(crate) fn span(&self) -> &Span {
         &self.span

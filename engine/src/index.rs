@@ -16,6 +16,8 @@ pub(crate) mod snapshot;
 
 pub(crate) mod apply;
 
+pub(crate) mod audit;
+
 pub(crate) mod fold;
 
 pub(crate) mod sweep;
@@ -327,6 +329,7 @@ pub(crate) fn create_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
     txn.open_table(tables::ACCESS_TOKENS)?;
     txn.open_table(tables::TEAM_USAGE)?;
     txn.open_table(tables::TEAM_QUOTAS)?;
+    txn.open_table(tables::AUDIT)?;
     txn.open_table(tables::NUMBERS)?;
     Ok(())
 }

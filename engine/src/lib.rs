@@ -103,6 +103,9 @@ pub mod backup;
 // Values as bytes.
 mod codec;
 
+// A change and who asked for it, as bytes.
+mod noted;
+
 // What must hold whichever thread runs on.
 #[cfg(test)]
 #[cfg(feature = "interleavings")]
@@ -130,6 +133,7 @@ pub use engine::{
 };
 pub use error::{IntakeError, MutationError, OpenError, ReadError, RecordKind, UniqueRule};
 pub use garbage::{Collected, CollectionProgress, Garbage};
+pub use index::audit::{AuditLimits, AuditPage, AuditRange};
 pub use index::file_page::{FilePage, ListedFile, PageRequest};
 pub use index::snapshot::{ContentSearch, Snapshot};
 #[cfg(feature = "simulation")]

@@ -322,6 +322,18 @@ pub const RESUMABLE_EXPIRE_AFTER: Duration = Duration::from_hours(72);
 /// otherwise; one user may have half of them, one file of the largest size.
 pub const RESUMABLE_BYTES: u64 = 2 << 40;
 
+/// How long an entry of the audit log is kept unless the configuration says otherwise: a year, as
+/// those who look into a break-in want to look back.
+pub const AUDIT_KEEP: Duration = Duration::from_hours(365 * 24);
+
+/// Bytes that the audit log takes at most unless the configuration says otherwise; some seven million
+/// entries.
+pub const AUDIT_BYTES: u64 = 1 << 30;
+
+/// Entries of the audit log that one page may visit; a filter may want few of them, and a snapshot
+/// is not to be held for longer than that takes.
+pub const AUDIT_ROWS_VISITED_MAX: usize = 50_000;
+
 /// How often uploads that came no further are looked for.
 pub const RESUMABLE_EXPIRED_EVERY: Duration = Duration::from_mins(1);
 

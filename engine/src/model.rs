@@ -5,6 +5,8 @@
 
 pub mod access_token;
 
+pub mod audit;
+
 pub mod catalogue;
 
 pub mod change;
@@ -30,6 +32,7 @@ pub mod subdescriptor;
 pub mod time;
 
 pub use access_token::{AccessToken, NewAccessToken};
+pub use audit::{AuditEntry, Origin, Subject, SubjectKind};
 pub use catalogue::{
     Licence, Membership, NewLicence, NewNode, NewProject, NewTeam, NewUser, Node, PermissionLevel,
     Project, Team, User,

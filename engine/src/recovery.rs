@@ -22,7 +22,6 @@ use std::sync::Arc;
 
 use crate::backup::RESTORING_PATH;
 use crate::blobs::{Blobs, remove_if_there};
-use crate::codec;
 use crate::disk::{Disk, OpenMode};
 use crate::error::OpenError;
 use crate::index::apply::Group;
@@ -33,7 +32,7 @@ use crate::journal::{
     Journal, JournalOpenError, JournalOptions, ReplayedGroup, read_groups, segments_for_reading,
 };
 use crate::model::Sequence;
-use crate::model::change::Change;
+use crate::noted::NotedChange;
 use crate::quarantine::Quarantine;
 use crate::scrub::ScrubRow;
 use crate::store::{SharedIndex, Store};
@@ -254,9 +253,9 @@ fn apply_replayed(
     index.apply(|txn| {
         let mut rows = Group::begin(txn)?;
         for record in &group.records {
-            let change: Change = codec::decode(&record.change)?;
+            let NotedChange { change, note } = NotedChange::decode(&record.change)?;
             // A refusal was one before the crash too; it was answered then, or never.
-            drop(rows.apply(record.sequence, &change, &record.blobs)?);
+            drop(rows.apply(record.sequence, &change, note.as_ref(), &record.blobs)?);
             applied.sequence = record.sequence;
         }
         applied.position = group.end;

@@ -26,7 +26,7 @@ use crate::dataset::actor::{ActorParts, DatasetActor};
 use crate::dataset::message::{Envelope, HoldDataset, Planned, Request};
 use crate::error::MutationError;
 use crate::limits::HOLD_WAIT_MAX;
-use crate::model::DatasetId;
+use crate::model::{DatasetId, Origin};
 use crate::store::Store;
 use arbiters::Arbiters;
 use delivery::{Address, Died, deliver};
@@ -63,10 +63,24 @@ impl Supervisor {
         M: Request,
         DatasetActor: Handler<Envelope<M>>,
     {
+        self.ask_for(None, dataset, message).await
+    }
+
+    /// As [`Supervisor::ask`], for somebody of whom the audit log is to tell.
+    pub(crate) async fn ask_for<M>(
+        &self,
+        origin: Option<&Arc<Origin>>,
+        dataset: DatasetId,
+        message: M,
+    ) -> Planned<M::Planned>
+    where
+        M: Request,
+        DatasetActor: Handler<Envelope<M>>,
+    {
         let claimed = self.registry.claim(dataset);
         let counters = &self.store.counters;
         let (entry, slot) = claimed.inspect_err(|_full| counters.refused_by_dataset.increment())?;
-        let envelope = Envelope::new(message, slot);
+        let envelope = Envelope::new(message, slot.asked_by(origin));
         let start = || self.start_actor(&entry);
         if let Some(planned) = deliver(&entry, &envelope, start).await {
             return planned;

@@ -27,10 +27,13 @@ pub(crate) const LARGE_REMOVED: &str = "removed large files";
 /// Segments without live contents were removed.
 pub(crate) const SEGMENTS_REMOVED: &str = "removed segments";
 
+/// Old entries of the audit log were removed.
+pub(crate) const ROTATED: &str = "rotated the audit log";
+
 /// All that is done without a record in the journal.
 #[cfg(feature = "simulation")]
-pub(crate) const UNJOURNALED: [&str; 7] =
-    [RECLAIMED, DROPPED, FOLDED, SWEPT, CHECKPOINTED, LARGE_REMOVED, SEGMENTS_REMOVED];
+pub(crate) const UNJOURNALED: [&str; 8] =
+    [RECLAIMED, DROPPED, FOLDED, SWEPT, CHECKPOINTED, LARGE_REMOVED, SEGMENTS_REMOVED, ROTATED];
 
 /// What was done so far.
 #[derive(Debug, Default)]

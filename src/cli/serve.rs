@@ -12,7 +12,7 @@ use granary::{
     AppState, FirstStart, Outside, body_pace, bootstrap, crowded_router, draining_router,
     metrics_router, recovering_router, router, router_that_discards_uploads,
 };
-use granary_engine::{ArchiveLevel, Engine, EngineOptions, OpenError};
+use granary_engine::{ArchiveLevel, AuditLimits, Engine, EngineOptions, OpenError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -139,6 +139,7 @@ fn engine_options(config: &Config) -> anyhow::Result<EngineOptions> {
         scrub_bytes_per_second: config.scrub_rate,
         resumable_expire_after: config.upload_expiry,
         resumable_bytes: config.upload_bytes,
+        audit: AuditLimits { keep: config.audit_keep, bytes: config.audit_bytes },
         ..EngineOptions::default()
     })
 }

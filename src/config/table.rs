@@ -235,6 +235,25 @@ pub static SETTINGS: &[Setting] = &[
                 its part of the window has passed.",
     },
     Setting {
+        key: "audit.keep",
+        older_variable: None,
+        default: Some("365d"),
+        kind: Kind::Time {
+            min: Duration::from_hours(1),
+            max: EVER,
+            place: |config| &mut config.audit_keep,
+        },
+        about: "How long an entry of the audit log is kept; older ones are removed in the background.",
+    },
+    Setting {
+        key: "audit.size",
+        older_variable: None,
+        default: Some("1GiB"),
+        kind: Kind::Size { min: 1 << 20, max: 1 << 40, place: |config| &mut config.audit_bytes },
+        about: "What the audit log takes at most; beyond it the oldest entries are removed in the \
+                background. Of single files some seven million fit into the default.",
+    },
+    Setting {
         key: "shutdown.grace",
         older_variable: None,
         default: Some("30s"),

@@ -35,7 +35,10 @@ pub(super) fn number(text: &str, bounds: RangeInclusive<u64>) -> Result<u64, Str
 }
 
 /// Reads a size such as `64 MiB` or `1.5GB`.
-pub(super) fn size(text: &str, bounds: RangeInclusive<u64>) -> Result<u64, String> {
+///
+/// # Errors
+/// It is none, has no unit, or lies beyond the bounds; the text says which.
+pub fn size(text: &str, bounds: RangeInclusive<u64>) -> Result<u64, String> {
     let trimmed = text.trim();
     let digits_end = trimmed.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
     let (digits, unit) = trimmed.split_at(digits_end.unwrap_or(trimmed.len()));

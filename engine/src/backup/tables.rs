@@ -139,6 +139,7 @@ pub(super) fn visit_tables<V: Visitor>(visitor: &mut V) -> Result<(), V::Error> 
     visitor.visit(tables::ACCESS_TOKENS)?;
     visitor.visit(tables::TEAM_USAGE)?;
     visitor.visit(tables::TEAM_QUOTAS)?;
+    visitor.visit(tables::AUDIT)?;
     visitor.visit(tables::NUMBERS)
 }
 

@@ -62,7 +62,7 @@ fn attempt_copy(
     let (mut files, mut done) = page()?;
     if done {
         let change = Change::CopyFiles { source, source_revision, copy, files };
-        return submit_blocking(&bulk.committer, change);
+        return submit_blocking(bulk, change);
     }
     let mut set = LargeSet::begin(bulk);
     loop {

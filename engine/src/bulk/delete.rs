@@ -55,7 +55,7 @@ fn delete(bulk: &Bulk, id: DatasetId, planner: &mut Planner) -> Result<u64, Muta
         if !files.is_empty() {
             let filenames = files.into_iter().map(|file| file.filename).collect();
             let change = Change::DeleteFiles { dataset: id, revision, filenames };
-            submit_blocking(&bulk.committer, change)?;
+            submit_blocking(bulk, change)?;
         }
         return Ok(count);
     }

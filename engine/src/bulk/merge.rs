@@ -57,7 +57,7 @@ fn attempt_merge(
     drop(snapshot);
     if into.file_count == 0 {
         let change = Change::MergeShared { target, source, after, at };
-        return submit_blocking(&bulk.committer, change);
+        return submit_blocking(bulk, change);
     }
     let merge = MergePlan {
         target,
@@ -71,7 +71,7 @@ fn attempt_merge(
     let mut page = planner.next_page(bulk, &merge)?;
     if planner.is_done() {
         let change = Change::MergeFiles { merge, files: page };
-        return submit_blocking(&bulk.committer, change);
+        return submit_blocking(bulk, change);
     }
     let mut set = LargeSet::begin(bulk);
     loop {

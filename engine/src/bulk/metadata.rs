@@ -53,7 +53,7 @@ fn set(
     }
     if entries.peek().is_none() {
         let change = Change::SetManyMetadata { dataset, revision, entries: part };
-        return submit_blocking(&bulk.committer, change).map(|_| count);
+        return submit_blocking(bulk, change).map(|_| count);
     }
     let mut set = LargeSet::begin(bulk);
     let mut next = part;

@@ -13,7 +13,8 @@ use crate::index::rows::{BlobRow, FileRow, LayerRow, NamedBlob};
 use crate::index::{Index, IndexError, tables};
 use crate::model::change::{BlobPlace, SegmentId};
 use crate::model::{
-    Dataset, DatasetId, Digest, NewDataset, NewLicence, NewProject, NewTeam, Quota, Usage,
+    Dataset, DatasetId, Digest, NewDataset, NewLicence, NewProject, NewTeam, Origin, Quota,
+    Subject, Usage,
 };
 use crate::{Engine, EngineOptions};
 
@@ -353,6 +354,44 @@ async fn rows_that_nobody_owns_and_rows_that_are_lost_are_found_and_named() {
         txn.open_table(tables::DATASET_NAMES).unwrap().remove((1, "cats", 2)).unwrap();
     });
     assert_one(&report.await, "I8", &["dataset 2 does not hold its name"]);
+}
+
+#[tokio::test]
+async fn gaps_and_untrue_sums_of_the_audit_log_are_found_and_named() {
+    let disk = store().await;
+    let engine = Engine::open_on(Arc::new(disk.clone()), &options()).unwrap();
+    for _ in 0..5 {
+        let (origin, subject) = (Origin::of_the_server("test"), Subject::default());
+        engine.witness(origin, subject).await.unwrap();
+    }
+    engine.shutdown().await;
+    drop(engine);
+    assert!(look(&disk, true).is_clean());
+    let image = || disk.image(Reached::Everything);
+    let changed = |work: &dyn Fn(&WriteTransaction)| {
+        let disk = image();
+        edit(&disk, |txn| {
+            work(txn);
+            Ok(())
+        });
+        look(&disk, false)
+    };
+    let report = changed(&|txn| {
+        let mut table = txn.open_table(tables::AUDIT).unwrap();
+        let row = table.remove(3).unwrap().unwrap().value().to_vec();
+        // Behind the others, so that what all take is the same.
+        table.insert(6, row.as_slice()).unwrap();
+        txn.open_table(tables::NUMBERS).unwrap().insert("audit", 6).unwrap();
+    });
+    assert_one(&report, "I6", &["from entry 2 to entry 4"]);
+    let report = changed(&|txn| {
+        txn.open_table(tables::NUMBERS).unwrap().insert("audit", 4).unwrap();
+    });
+    assert_one(&report, "I4", &["ends with entry 5, and 4 were numbered"]);
+    let report = changed(&|txn| {
+        txn.open_table(tables::NUMBERS).unwrap().insert("audit bytes", 1).unwrap();
+    });
+    assert_one(&report, "I4", &["the audit log takes", "and 1 are noted"]);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use super::{decode, encode};
 use crate::backup::StateHeader;
 use crate::index::rows::{AppliedRow, BlobRow, FileRow, LayerRow, NamedBlob, Naming, SetRow};
 use crate::journal::Position;
+use crate::model::audit::{AuditRow, Note};
 use crate::model::change::{
     BlobPlace, CatalogueChange, Change, CopyTarget, FileMetadata, HiddenFile, LargeFileId,
     MergePlan, NewFile, Relocation, SegmentId, SetPurpose, SourceAfterMerge,
@@ -20,11 +21,12 @@ use crate::model::dataset::StackEntry;
 use crate::model::{
     AccessToken, AccessTokenId, Dataset, DatasetId, DatasetPatch, Digest, FileCondition,
     FileRecord, Filename, LayerId, Licence, LicenceId, LicencePatch, Membership, NewAccessToken,
-    NewDataset, NewLicence, NewNode, NewProject, NewTeam, NewUser, Node, NodeId, NodePatch,
+    NewDataset, NewLicence, NewNode, NewProject, NewTeam, NewUser, Node, NodeId, NodePatch, Origin,
     PermissionLevel, Project, ProjectId, ProjectPatch, Quota, Sequence, SetId, SubdescriptorEdit,
-    SubdescriptorId, SubdescriptorKind, SubdescriptorRef, Tags, Team, TeamId, TeamPatch, Timestamp,
-    Usage, User, UserId, UserPatch,
+    SubdescriptorId, SubdescriptorKind, SubdescriptorRef, Subject, SubjectKind, Tags, Team, TeamId,
+    TeamPatch, Timestamp, Usage, User, UserId, UserPatch,
 };
+use crate::noted::NotedChange;
 use crate::quarantine::{Fault, QuarantineRow};
 use crate::scrub::{ScrubPass, ScrubRow};
 
@@ -151,6 +153,7 @@ fn changes_keep_their_bytes() {
     show_catalogue_changes(&mut book);
     show_rows(&mut book);
     show_records(&mut book);
+    show_audit(&mut book);
     book.close();
 }
 
@@ -173,6 +176,45 @@ fn show_file_changes(book: &mut Book, dataset: DatasetId, filename: &Filename) {
     book.holds("clear_dataset", &Change::ClearDataset { dataset });
     let moves = vec![Relocation { digest: digest(), from: IN_SEGMENT }];
     book.holds("relocate", &Change::Relocate { moves });
+}
+
+fn show_audit(book: &mut Book) {
+    let origin = Origin {
+        user: Some((UserId(2), text("ann"))),
+        access_token: Some(AccessTokenId(3)),
+        node: Some(NodeId(4)),
+        action: text("files_add_file"),
+        address: Some(std::net::Ipv6Addr::LOCALHOST.into()),
+        request: text("r"),
+        status: 201,
+    };
+    let subject = Subject {
+        team: Some(TeamId(1)),
+        project: Some(ProjectId(2)),
+        dataset: Some(DatasetId(300)),
+        filename: Some(text("a")),
+        files: Some(5),
+        record: Some((SubjectKind::AccessToken, 6)),
+        name: Some(text("n")),
+        detail: Some(text("d")),
+    };
+    let witness = Change::Witness { subject: subject.clone() };
+    book.holds("witness", &witness);
+    let nobody = Origin { user: None, access_token: None, node: None, ..origin.clone() };
+    let nobody = Origin { address: Some([192, 0, 2, 1].into()), ..nobody };
+    book.holds(
+        "audit_row_nobody",
+        &AuditRow { at: AT, origin: nobody, subject: Subject::default() },
+    );
+    book.holds("audit_row", &AuditRow { at: AT, origin: origin.clone(), subject });
+    let note = Note { at: AT, origin };
+    let bytes = NotedChange::encode(&witness, Some(&note)).unwrap();
+    let noted = NotedChange { change: witness.clone(), note: Some(note) };
+    assert_eq!(NotedChange::decode(&bytes).unwrap(), noted);
+    book.holds_bytes("noted_change", &bytes);
+    let alone = NotedChange::encode(&witness, None).unwrap();
+    assert_eq!(alone, encode(&witness).unwrap(), "as before there were notes");
+    assert_eq!(NotedChange::decode(&alone).unwrap().note, None);
 }
 
 fn show_sets(book: &mut Book) {

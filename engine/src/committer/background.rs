@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use super::index_thread::IndexThread;
 use crate::index::apply::Group;
+use crate::index::audit::{self, Rotated};
 use crate::index::fold::{FoldOutcome, Job};
 use crate::index::sweep::SweepOutcome;
 use crate::index::{Index, IndexError, fold, reclaim, write_marks};
-use crate::model::{DatasetId, SetId};
+use crate::model::{DatasetId, SetId, Timestamp};
 use crate::trace;
 
 /// How often the background looks for work that a pin or a lease held up.
@@ -90,20 +91,34 @@ impl IndexThread {
         let oldest_lease = self.store.leases.oldest();
         let reclaimed = reclaim::reclaim_blobs(&index, self.store.blobs.pins(), oldest_lease)?;
         let dropped = reclaim::drop_layer_rows(&index, self.applied.sequence)?;
+        let rotated = self.rotate_audit(&index)?;
         let folded = self.fold_step(&index)?;
         self.look_at_some(&index)?;
         let looking = self.background.unlooked.is_some() || !self.background.restacked.is_empty();
-        self.background.wanted = reclaimed.more || dropped || folded || looking;
+        let rotating = rotated.is_some_and(|rotated| rotated.more);
+        self.background.wanted = reclaimed.more || dropped || folded || looking || rotating;
         if reclaimed.any {
             self.store.trace.note(trace::RECLAIMED);
         }
         if dropped {
             self.store.trace.note(trace::DROPPED);
         }
-        if reclaimed.any || dropped || folded {
+        if reclaimed.any || dropped || folded || rotated.is_some() {
             self.since_checkpoint.note(0, 0);
         }
         Ok(())
+    }
+
+    /// Takes away some of the audit log that is beyond its limits.
+    fn rotate_audit(&mut self, index: &Index) -> Result<Option<Rotated>, IndexError> {
+        let rotated = audit::rotate(index, self.audit, Timestamp::now())?;
+        if let Some(Rotated { rows, last, more }) = rotated {
+            self.store.trace.note(trace::ROTATED);
+            if !more {
+                tracing::info!(rows, last, "older entries of the audit log were rotated away");
+            }
+        }
+        Ok(rotated)
     }
 
     /// Writes what was found damaged, and how far the scrub came.

@@ -12,11 +12,13 @@ use super::submission::{Reply, Verdict};
 use crate::blobs::Pin;
 use crate::error::MutationError;
 use crate::index::apply::Group;
+use crate::index::audit::AuditLimits;
 use crate::index::reclaim::Removable;
 use crate::index::rows::AppliedRow;
 use crate::index::{Index, IndexError, reclaim, write_applied};
 use crate::journal::Position;
 use crate::limits::{CHECKPOINT_AFTER, CHECKPOINT_JOURNAL_BYTES, CHECKPOINT_ROWS};
+use crate::model::audit::Note;
 use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::{DatasetId, Sequence};
 use crate::recovery;
@@ -42,6 +44,8 @@ pub(crate) enum IndexWork {
 pub(crate) struct Journaled {
     pub(crate) sequence: Sequence,
     pub(crate) change: Change,
+    /// Who asked for it, for the audit log.
+    pub(crate) note: Option<Note>,
     pub(crate) blobs: Vec<NewBlob>,
     /// Keep the contents that the change names until it is applied (I3).
     pub(crate) pins: Vec<Pin>,
@@ -92,6 +96,8 @@ pub(crate) struct IndexParts {
     /// The store's key, and the bytes that an index opened for reading may cache (I7).
     pub(crate) key: [u8; 32],
     pub(crate) index_cache_bytes: usize,
+    /// How much of the audit log is kept.
+    pub(crate) audit: AuditLimits,
 }
 
 /// The index thread's state.
@@ -103,16 +109,27 @@ pub(crate) struct IndexThread {
     pub(super) applied: AppliedRow,
     key: [u8; 32],
     index_cache_bytes: usize,
+    pub(super) audit: AuditLimits,
     pub(super) since_checkpoint: SinceCheckpoint,
     pub(super) background: Background,
 }
 
 impl IndexThread {
     pub(crate) fn new(queue: Arc<Queue>, work: Receiver<IndexWork>, parts: IndexParts) -> Self {
-        let IndexParts { store, applied, key, index_cache_bytes } = parts;
+        let IndexParts { store, applied, key, index_cache_bytes, audit } = parts;
         let since_checkpoint = SinceCheckpoint::default();
         let background = Background::default();
-        Self { queue, work, store, applied, key, index_cache_bytes, since_checkpoint, background }
+        Self {
+            queue,
+            work,
+            store,
+            applied,
+            key,
+            index_cache_bytes,
+            audit,
+            since_checkpoint,
+            background,
+        }
     }
 
     /// Runs until the journal thread has gone and everything it sent is applied.
@@ -219,7 +236,8 @@ impl IndexThread {
             let mut verdicts = Vec::with_capacity(group.records.len());
             for record in &group.records {
                 applied.sequence = record.sequence;
-                verdicts.push(rows.apply(record.sequence, &record.change, &record.blobs)?);
+                let Journaled { sequence, change, note, blobs, .. } = record;
+                verdicts.push(rows.apply(*sequence, change, note.as_ref(), blobs)?);
             }
             let restacked = rows.finish()?;
             write_applied(txn, &applied)?;

@@ -10,14 +10,15 @@ use super::index_thread::{IndexWork, Journaled, JournaledGroup};
 use super::queue::{Queue, payload_bytes};
 use super::submission::Submission;
 use crate::blobs::{StagedBlob, StagedBody};
-use crate::codec;
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
 use crate::limits::ENCODED_BYTES_MAX;
+use crate::model::audit::Note;
 use crate::model::change::{CatalogueChange, Change, SegmentId};
-use crate::model::{Digest, Sequence};
+use crate::model::{Digest, Sequence, Timestamp};
+use crate::noted::NotedChange;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::mpsc::SyncSender;
 
@@ -195,7 +196,7 @@ impl JournalThread {
             Ok(appended) => appended,
             Err(AppendError::OutOfSpace) => {
                 self.parts.counters.refused_for_space.add(count_of(group.len()));
-                for submission in group {
+                for (submission, _) in group {
                     submission.refuse(MutationError::OutOfSpace);
                 }
                 return Ok(());
@@ -208,7 +209,7 @@ impl JournalThread {
         self.count_group(group.len(), appended.bytes, began.elapsed());
         let mut journaled = Vec::with_capacity(group.len());
         let parts = sequences.into_iter().zip(appended.blobs);
-        for (submission, (sequence, blobs)) in group.into_iter().zip(parts) {
+        for ((submission, note), (sequence, blobs)) in group.into_iter().zip(parts) {
             let Submission { change, contents, reply } = submission;
             // A relocation enters no content that the index does not hold, so nobody may rely on it.
             if !matches!(change, Change::Relocate { .. }) {
@@ -218,7 +219,7 @@ impl JournalThread {
             }
             // From here the journal owns the bytes; only the pins are still needed.
             let pins = contents.into_iter().map(StagedBlob::into_pin).collect();
-            journaled.push(Journaled { sequence, change, blobs, pins, reply });
+            journaled.push(Journaled { sequence, change, note, blobs, pins, reply });
         }
         let group = JournaledGroup {
             records: journaled,
@@ -240,10 +241,10 @@ impl JournalThread {
     }
 
     /// I7: nothing more is taken, and replay decides about this group.
-    fn fail(&self, group: Vec<Submission>, error: &std::io::Error) {
+    fn fail(&self, group: Vec<Noted>, error: &std::io::Error) {
         let cause = Arc::new(journal_failed(error));
         self.parts.queue.fail(&cause);
-        for Submission { contents, reply, .. } in group {
+        for (Submission { contents, reply, .. }, _) in group {
             // Replay may find the record, so its large files must stay (I2); if it does not, the
             // next start's sweep takes them.
             contents.into_iter().map(StagedBlob::into_pin).for_each(drop);
@@ -252,11 +253,11 @@ impl JournalThread {
     }
 
     /// The group's records: each content once, however many of the group's changes bring it.
-    fn records(&self, group: &[Submission], changes: Vec<Vec<u8>>) -> Vec<NewRecord> {
+    fn records(&self, group: &[Noted], changes: Vec<Vec<u8>>) -> Vec<NewRecord> {
         let mut sequence = self.parts.journal.last_sequence();
         let mut in_group: HashSet<Digest> = HashSet::new();
         let mut records = Vec::with_capacity(group.len());
-        for (submission, change) in group.iter().zip(changes) {
+        for ((submission, _), change) in group.iter().zip(changes) {
             sequence = sequence.next();
             let relocates = matches!(submission.change, Change::Relocate { .. });
             let mut blobs = Vec::new();
@@ -297,12 +298,12 @@ fn count_of(changes: usize) -> u64 {
 }
 
 /// A group in a trace of its own, linked to the changes in it.
-fn group_span(group: &[Submission]) -> Span {
+fn group_span(group: &[Noted]) -> Span {
     let changes = group.len();
     let span =
         tracing::debug_span!(target: "granary_engine::trace", parent: None, "group", changes);
     if !span.is_disabled() {
-        for submission in group {
+        for (submission, _) in group {
             span.follows_from(submission.reply.span());
         }
     }
@@ -314,14 +315,21 @@ fn journal_failed(error: &std::io::Error) -> std::io::Error {
     std::io::Error::new(error.kind(), format!("the journal failed: {error}"))
 }
 
+/// A change of a group, and what its record says of who asked for it.
+type Noted = (Submission, Option<Note>);
+
 /// The changes' bytes; a change beyond the codec's limit is refused.
-fn encoded(group: Vec<Submission>) -> (Vec<Submission>, Vec<Vec<u8>>) {
+fn encoded(group: Vec<Submission>) -> (Vec<Noted>, Vec<Vec<u8>>) {
     let mut accepted = Vec::with_capacity(group.len());
     let mut changes = Vec::with_capacity(group.len());
+    // One for all, so that the audit log's times follow its order.
+    let at = Timestamp::now();
     for submission in group {
-        if let Ok(change) = codec::encode(&submission.change) {
+        let origin = submission.reply.origin().filter(|_| submission.change.is_told());
+        let note = origin.map(|origin| Note { at, origin: origin.clone() });
+        if let Ok(change) = NotedChange::encode(&submission.change, note.as_ref()) {
             changes.push(change);
-            accepted.push(submission);
+            accepted.push((submission, note));
         } else {
             let limit = u64::try_from(ENCODED_BYTES_MAX).unwrap_or(u64::MAX);
             let refusal = MutationError::TooLarge { what: "the change", actual: limit, limit };
@@ -347,7 +355,8 @@ fn grows(change: &Change) -> bool {
         | Change::StageFiles { .. }
         | Change::SetManyMetadata { .. }
         | Change::RenameFile { .. }
-        | Change::StageMetadata { .. } => true,
+        | Change::StageMetadata { .. }
+        | Change::Witness { .. } => true,
         Change::Catalogue(change) => !matches!(
             change,
             CatalogueChange::Touch { .. }

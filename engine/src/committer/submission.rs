@@ -9,6 +9,7 @@ use crate::blobs::StagedBlob;
 use crate::error::MutationError;
 use crate::in_flight::{Slot, change_span};
 use crate::index::apply::Applied;
+use crate::model::Origin;
 use crate::model::change::Change;
 use crate::sync::receive;
 
@@ -39,15 +40,31 @@ pub(crate) struct Reply {
     sender: Option<oneshot::Sender<Verdict>>,
     /// The change's place among its dataset's changes in flight.
     slot: Option<Slot>,
+    origin: Option<Arc<Origin>>,
     span: Span,
 }
 
 impl Reply {
-    /// A reply and the ticket that awaits it.
+    /// A reply and the ticket that awaits it; whoever asked for a place asked for the change.
     pub(crate) fn new(slot: Option<Slot>) -> (Self, Ticket) {
+        let origin = slot.as_ref().and_then(|slot| slot.origin().cloned());
+        Self::with(slot, origin)
+    }
+
+    /// As [`Reply::new`], for a change without a place that somebody asked for.
+    pub(crate) fn to(origin: Option<Arc<Origin>>) -> (Self, Ticket) {
+        Self::with(None, origin)
+    }
+
+    fn with(slot: Option<Slot>, origin: Option<Arc<Origin>>) -> (Self, Ticket) {
         let (sender, receiver) = oneshot::channel();
         let span = slot.as_ref().map_or_else(change_span, |slot| slot.span().clone());
-        (Self { sender: Some(sender), slot, span }, Ticket { receiver })
+        (Self { sender: Some(sender), slot, origin, span }, Ticket { receiver })
+    }
+
+    /// Who asked for the change.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
     }
 
     /// The change as part of its request's trace.

@@ -19,7 +19,7 @@ use crate::model::{
 
 impl Engine {
     async fn catalogue(&self, change: CatalogueChange) -> Verdict {
-        self.inner.committer.commit(Change::Catalogue(change)).await
+        self.inner.committer.commit(Change::Catalogue(change), self.origin.clone()).await
     }
 
     /// Makes a user.

@@ -124,7 +124,7 @@ impl Intake {
         let state = match turn {
             None => State::Spooled(kind, self.engine.begin_spool_upload()),
             Some(turn) => {
-                let bulk = self.engine.inner.bulk.clone();
+                let bulk = self.engine.bulk();
                 State::Tar(TarIntake::begin(bulk, self.dataset, kind, turn))
             }
         };

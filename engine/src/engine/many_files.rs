@@ -28,7 +28,7 @@ impl Engine {
         let requested = RequestedFilename::parse(to)
             .map_err(|reason| MutationError::BadFilename { filename: to.to_owned(), reason })?;
         let message = RenameFile { from: from.to_owned(), to: requested };
-        let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
+        let (file, ticket) = self.ask(dataset, message).await?;
         ticket.redeem().await?;
         Ok(file)
     }

@@ -150,7 +150,7 @@ impl Engine {
             MutationError::BadFilename { filename: filename.to_owned(), reason }
         })?;
         let message = AddFile { filename: requested, content, terms };
-        let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
+        let (file, ticket) = self.ask(dataset, message).await?;
         ticket.redeem().await?;
         Ok(file)
     }
@@ -191,7 +191,7 @@ impl Engine {
         condition: FileCondition,
     ) -> Result<StoredFile, MutationError> {
         let message = DeleteFile { filename: filename.to_owned(), condition };
-        let (file, ticket) = self.inner.supervisor.ask(dataset, message).await?;
+        let (file, ticket) = self.ask(dataset, message).await?;
         ticket.redeem().await?;
         Ok(file)
     }
@@ -222,7 +222,7 @@ impl Engine {
     ) -> Result<(), MutationError> {
         expect_metadata_fits(&metadata)?;
         let message = SetMetadata { filename: filename.to_owned(), metadata, condition };
-        let ((), ticket) = self.inner.supervisor.ask(dataset, message).await?;
+        let ((), ticket) = self.ask(dataset, message).await?;
         ticket.redeem().await.map(drop)
     }
 
@@ -232,7 +232,7 @@ impl Engine {
     /// `Taken`, `ProjectNotFound`, `LicenceNotFound`, or the store takes no changes.
     pub async fn create_dataset(&self, dataset: NewDataset) -> Result<Dataset, MutationError> {
         let change = Change::CreateDataset { dataset, at: Timestamp::now() };
-        made!(self.inner.committer.commit(change).await, Dataset)
+        made!(self.inner.committer.commit(change, self.origin.clone()).await, Dataset)
     }
 
     /// Changes header fields; `None` leaves a field as it is.
@@ -245,7 +245,7 @@ impl Engine {
         dataset: DatasetId,
         patch: DatasetPatch,
     ) -> Result<Dataset, MutationError> {
-        let ((), ticket) = self.inner.supervisor.ask(dataset, UpdateDataset { patch }).await?;
+        let ((), ticket) = self.ask(dataset, UpdateDataset { patch }).await?;
         made!(ticket.redeem().await, Dataset)
     }
 
@@ -254,7 +254,7 @@ impl Engine {
     /// # Errors
     /// `DatasetNotFound`, or the store takes no changes.
     pub async fn destroy_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
-        let ((), ticket) = self.inner.supervisor.ask(dataset, DestroyDataset).await?;
+        let ((), ticket) = self.ask(dataset, DestroyDataset).await?;
         made!(ticket.redeem().await, Dataset)
     }
 
@@ -263,7 +263,7 @@ impl Engine {
     /// # Errors
     /// `DatasetNotFound`, `Taken`, or the store takes no changes.
     pub async fn reinstate_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
-        let ((), ticket) = self.inner.supervisor.ask(dataset, ReinstateDataset).await?;
+        let ((), ticket) = self.ask(dataset, ReinstateDataset).await?;
         made!(ticket.redeem().await, Dataset)
     }
 
@@ -272,7 +272,7 @@ impl Engine {
     /// # Errors
     /// `DatasetNotFound`, or the store takes no changes.
     pub async fn hard_delete_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
-        let ((), ticket) = self.inner.supervisor.ask(dataset, HardDeleteDataset).await?;
+        let ((), ticket) = self.ask(dataset, HardDeleteDataset).await?;
         made!(ticket.redeem().await, Dataset)
     }
 
@@ -286,7 +286,7 @@ impl Engine {
         dataset: DatasetId,
         deleted_at: Timestamp,
     ) -> Result<Dataset, MutationError> {
-        let ((), ticket) = self.inner.supervisor.ask(dataset, PurgeDataset { deleted_at }).await?;
+        let ((), ticket) = self.ask(dataset, PurgeDataset { deleted_at }).await?;
         made!(ticket.redeem().await, Dataset)
     }
 
@@ -295,7 +295,7 @@ impl Engine {
     /// # Errors
     /// `DatasetNotFound`, or the store takes no changes.
     pub async fn clear_dataset(&self, dataset: DatasetId) -> Result<Dataset, MutationError> {
-        let ((), ticket) = self.inner.supervisor.ask(dataset, ClearDataset).await?;
+        let ((), ticket) = self.ask(dataset, ClearDataset).await?;
         made!(ticket.redeem().await, Dataset)
     }
 
@@ -314,7 +314,7 @@ impl Engine {
         let copy = CopyTarget { new_name, creator, at: Timestamp::now() };
         let verdict = match only_files {
             None => {
-                let ((), ticket) = self.inner.supervisor.ask(source, CopyDataset { copy }).await?;
+                let ((), ticket) = self.ask(source, CopyDataset { copy }).await?;
                 ticket.redeem().await
             }
             Some(names) => {
@@ -358,7 +358,7 @@ impl Engine {
             waiting: BULK_CHANGES_WAITING_MAX,
         };
         let turn = self.inner.bulk_turns.take().await.ok_or(busy)?;
-        let bulk = self.inner.bulk.clone();
+        let bulk = self.bulk();
         let under_way = tokio::spawn(async move {
             let _turn = turn;
             change(bulk).await

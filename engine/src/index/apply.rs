@@ -6,6 +6,8 @@
 
 mod catalogue;
 
+mod audit;
+
 mod bulk;
 
 mod copies;
@@ -38,6 +40,7 @@ use super::tables;
 use super::{IndexError, namings};
 use crate::codec;
 use crate::error::MutationError;
+use crate::model::audit::{AuditRow, Note};
 use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::dataset::StackEntry;
 use crate::model::{
@@ -124,6 +127,8 @@ pub(crate) struct Group<'txn> {
     growth: HashMap<ProjectId, Growth>,
     /// Owners of projects, as far as they were looked up.
     owners: HashMap<ProjectId, Option<Owner>>,
+    /// What the audit log gets of this group.
+    told: Vec<AuditRow>,
 }
 
 impl std::fmt::Debug for Group<'_> {
@@ -151,11 +156,13 @@ impl<'txn> Group<'txn> {
             restacked: Vec::new(),
             growth: HashMap::new(),
             owners: HashMap::new(),
+            told: Vec::new(),
         })
     }
 
     /// Applies one change whole, or refuses it and touches nothing but what it brought: contents
-    /// that came with a refused change are kept, dead, until they are reclaimed.
+    /// that came with a refused change are kept, dead, until they are reclaimed. One that was made
+    /// and has a note enters the audit log.
     ///
     /// # Errors
     /// The index failed; the transaction must be dropped.
@@ -163,6 +170,7 @@ impl<'txn> Group<'txn> {
         &mut self,
         sequence: Sequence,
         change: &Change,
+        note: Option<&Note>,
         blobs: &[NewBlob],
     ) -> Result<Result<Applied, MutationError>, IndexError> {
         self.sequence = sequence;
@@ -177,6 +185,9 @@ impl<'txn> Group<'txn> {
             Err(Stop::Failed(error)) => return Err(error),
         };
         self.bury_fresh()?;
+        if let (Ok(applied), Some(note)) = (&verdict, note) {
+            self.tell(change, applied, note)?;
+        }
         Ok(verdict)
     }
 
@@ -206,8 +217,9 @@ impl<'txn> Group<'txn> {
             Change::StageFiles { set, files } => self.stage_files(*set, files),
             Change::CommitSet { set, files, purpose } => self.commit_set(*set, *files, purpose),
             Change::AbortSet { set } => self.abort_set(*set),
-            // Handled by the caller, which must not treat its contents as new ones.
-            Change::Relocate { .. } => Ok(Applied::Done),
+            // The one is handled by the caller, which must not treat its contents as new ones; of the
+            // other its note says it all.
+            Change::Relocate { .. } | Change::Witness { .. } => Ok(Applied::Done),
             Change::Catalogue(change) => self.catalogue(change),
             Change::DeleteFiles { dataset, revision, filenames } => {
                 self.delete_files(*dataset, *revision, filenames)
@@ -257,6 +269,7 @@ impl<'txn> Group<'txn> {
             }
         }
         write_live_bytes(self.txn, &self.live_bytes)?;
+        super::audit::append(self.txn, &self.told)?;
         Ok(self.restacked)
     }
 

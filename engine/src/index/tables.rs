@@ -128,6 +128,10 @@ pub(crate) const TEAM_USAGE: Table<u64> = Table::new("team_usage.v1");
 /// Team id to `Quota`, of the teams that have one.
 pub(crate) const TEAM_QUOTAS: Table<u64> = Table::new("team_quotas.v1");
 
+/// Number to `AuditRow`: who changed what, oldest first and without a gap. Rotation takes the first
+/// ones away. [`NUMBERS`] has the last number, as `audit`, and as `audit bytes` what all rows take.
+pub(crate) const AUDIT: Table<u64> = Table::new("audit.v1");
+
 /// Kind to the last number given out, so that no primary key is used twice.
 pub(crate) const NUMBERS: TableDefinition<'static, &str, u64> = TableDefinition::new("numbers.v1");
 

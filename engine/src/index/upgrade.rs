@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
+#[cfg(any(test, feature = "simulation"))]
+use super::audit;
 use super::{
     Index, IndexError, create_catalogue_tables, create_naming_tables, holdings, namings,
     subdescriptors, tables,
@@ -39,6 +41,10 @@ pub(crate) fn upgrade(index: &Index) -> Result<(), IndexError> {
     // Nobody had one before there was the table.
     if !has_table(index, tables::ACCESS_TOKENS)? {
         index.apply(|txn| Ok(txn.open_table(tables::ACCESS_TOKENS).map(drop)?))?;
+    }
+    // Who changed what before there was the table is not known.
+    if !has_table(index, tables::AUDIT)? {
+        index.apply(|txn| Ok(txn.open_table(tables::AUDIT).map(drop)?))?;
     }
     if !has_table(index, tables::TEAM_USAGE)? {
         index.apply(|txn| {
@@ -123,12 +129,16 @@ pub fn make_older(disk: Arc<dyn Disk>) -> Result<(), ReadError> {
         txn.delete_table(tables::ACCESS_TOKENS)?;
         txn.delete_table(tables::TEAM_USAGE)?;
         txn.delete_table(tables::TEAM_QUOTAS)?;
+        txn.delete_table(tables::AUDIT)?;
         txn.delete_table(tables::NAMINGS)?;
         txn.delete_table(tables::LAYER_DATASETS)?;
         namings::forget_all(txn)?;
         let mut numbers = txn.open_table(tables::NUMBERS)?;
         for kind in SubdescriptorKind::ALL {
             numbers.remove(kind.name())?;
+        }
+        for kind in [audit::NUMBER, audit::BYTES] {
+            numbers.remove(kind)?;
         }
         Ok(())
     };

@@ -105,7 +105,7 @@ impl Rig {
 
     /// Commits a change and awaits its answer.
     pub(super) fn commit(&self, change: Change) -> Result<(), MutationError> {
-        block_on(self.committer.commit(change)).map(drop)
+        block_on(self.committer.commit(change, None)).map(drop)
     }
 
     /// Brings a content in, as uploads do.

@@ -10,7 +10,7 @@ use super::{
     AccessTokenId, DatasetId, DatasetPatch, Digest, FileCondition, FileRecord, Filename, LicenceId,
     LicencePatch, NewAccessToken, NewDataset, NewLicence, NewNode, NewProject, NewTeam, NewUser,
     NodeId, NodePatch, PermissionLevel, ProjectId, ProjectPatch, Quota, SetId, SubdescriptorEdit,
-    SubdescriptorKind, SubdescriptorRef, TeamId, TeamPatch, Timestamp, UserId, UserPatch,
+    SubdescriptorKind, SubdescriptorRef, Subject, TeamId, TeamPatch, Timestamp, UserId, UserPatch,
 };
 
 /// One change of the store; applied whole or refused whole (I6).
@@ -77,6 +77,8 @@ pub(crate) enum Change {
         condition: FileCondition,
         metadata: String,
     },
+    /// Changes nothing, and is in the audit log by the note of who asked for it: a login, a refusal.
+    Witness { subject: Subject },
 }
 
 impl Change {
@@ -110,6 +112,44 @@ impl Change {
             | Self::AbortSet { .. }
             | Self::Catalogue(_)
             | Self::PurgeDataset { .. } => 1,
+            Self::Witness { .. } => 0,
+        }
+    }
+
+    /// Whether it enters the audit log if somebody asked for it: not the parts of a large set, whose
+    /// end tells of them, and not what the store does of itself.
+    pub(crate) fn is_told(&self) -> bool {
+        match self {
+            Self::StageFiles { .. }
+            | Self::StageDeletions { .. }
+            | Self::StageMetadata { .. }
+            | Self::AbortSet { .. }
+            | Self::Relocate { .. }
+            | Self::Catalogue(
+                CatalogueChange::Touch { .. } | CatalogueChange::TouchAccessTokens { .. },
+            ) => false,
+            Self::AddFiles { .. }
+            | Self::CopyFiles { .. }
+            | Self::MergeFiles { .. }
+            | Self::DeleteFiles { .. }
+            | Self::SetManyMetadata { .. }
+            | Self::RenameFile { .. }
+            | Self::ReplaceFile { .. }
+            | Self::DeleteFile { .. }
+            | Self::SetMetadata { .. }
+            | Self::SetMetadataIf { .. }
+            | Self::ClearDataset { .. }
+            | Self::CreateDataset { .. }
+            | Self::UpdateDataset { .. }
+            | Self::DestroyDataset { .. }
+            | Self::ReinstateDataset { .. }
+            | Self::HardDeleteDataset { .. }
+            | Self::CopyDataset { .. }
+            | Self::MergeShared { .. }
+            | Self::CommitSet { .. }
+            | Self::Catalogue(_)
+            | Self::PurgeDataset { .. }
+            | Self::Witness { .. } => true,
         }
     }
 }

@@ -49,6 +49,7 @@ kinds!(
         StageMetadata,
         ReplaceFile,
         SetMetadataIf,
+        Witness,
     ]
 );
 

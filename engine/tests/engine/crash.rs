@@ -185,13 +185,14 @@ fn other_records() -> Vec<Act> {
         |numbers: std::ops::Range<usize>| numbers.map(|number| Act::Do(Op::Record { number }));
     let mut workload = vec![Act::Do(create("one")), Act::Do(add(1, "a", 1, 100))];
     workload.extend(records(0..10));
-    workload.extend([Act::Touch, Act::ReopenAsOlder]);
+    let rotated = Act::Until { done: "rotated the audit log" };
+    workload.extend([Act::Touch, Act::Witness, rotated, Act::ReopenAsOlder]);
     workload.extend(records(10..FIRST_WITHOUT_DATASETS));
     workload.extend([Act::Checkpoint, Act::Do(Op::HardDelete { set: 1 })]);
     workload.extend(records(FIRST_WITHOUT_DATASETS..FIRST_OF_TOKENS));
     workload.push(Act::ReopenAsOlder);
     workload.extend(records(FIRST_OF_TOKENS..CHANGES));
-    workload.push(Act::Touch);
+    workload.extend([Act::Touch, Act::Witness]);
     workload
 }
 

@@ -17,6 +17,7 @@
 //! | `records-killed`, `records-stopped` | the version that made subdescriptors and belongings tables |
 //! | `records-backup` | that version: a backup of the same story |
 //! | `namings-killed`, `namings-stopped` | the version whose contents tell which files name them |
+//! | `audit-killed`, `audit-stopped`, `audit-backup` | the version with an audit log: journal, index, backup |
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -28,15 +29,18 @@ use granary_engine::model::{Dataset, DatasetId, Digest, LicenceId, NewDataset, P
 use granary_engine::{Engine, OpenError};
 use tempfile::TempDir;
 
+use crate::audit;
 use crate::support::{add, content, options, project, read, read_content};
 
-const STORES: [&str; 6] = [
+const STORES: [&str; 8] = [
     "foundation-killed",
     "foundation-stopped",
     "records-killed",
     "records-stopped",
     "namings-killed",
     "namings-stopped",
+    "audit-killed",
+    "audit-stopped",
 ];
 
 /// Bytes of the content that has a file of its own: zeros.
@@ -161,6 +165,7 @@ async fn stores_of_every_version_open_read_right_and_go_on() {
         let directory = unpacked(name);
         let engine = open(&directory);
         tells_the_story(&engine, name).await;
+        tells_who_told_it(&engine, name);
         engine.shutdown().await;
         drop(engine);
         // Once more, now that what it lacked has been added.
@@ -206,14 +211,26 @@ async fn stores_of_every_version_are_backed_up_and_restored() {
 
 #[tokio::test]
 async fn backups_of_every_version_are_restored() {
-    let (backups, target) = (unpacked("records-backup"), tempfile::tempdir().unwrap());
-    restored(backups.path(), target.path());
-    let engine = open(&target);
-    tells_the_story(&engine, "records-backup").await;
-    goes_on(&engine, "records-backup").await;
-    // And it is one to go on from.
-    back_up(&engine, backups.path()).await;
-    assert_eq!(BackupDirectory::states(backups.path()).unwrap().len(), 2);
+    for name in ["records-backup", "audit-backup"] {
+        let (backups, target) = (unpacked(name), tempfile::tempdir().unwrap());
+        restored(backups.path(), target.path());
+        let engine = open(&target);
+        tells_the_story(&engine, name).await;
+        tells_who_told_it(&engine, name);
+        goes_on(&engine, name).await;
+        // And it is one to go on from.
+        back_up(&engine, backups.path()).await;
+        assert_eq!(BackupDirectory::states(backups.path()).unwrap().len(), 2);
+    }
+}
+
+/// The audit log of stores that have one.
+fn tells_who_told_it(engine: &Engine, name: &str) {
+    let log = audit::log(engine);
+    let expected = if name.starts_with("audit") { 17 } else { 0 };
+    let by = audit::origin(1, 1);
+    assert_eq!(log.iter().filter(|entry| entry.origin == by).count(), expected, "{name}");
+    assert_eq!(log.len(), expected, "{name}");
 }
 
 #[test]
@@ -315,7 +332,7 @@ async fn writes_a_golden_store() {
     let name = std::env::var("GRANARY_GOLDEN").unwrap();
     let directory = tempfile::tempdir().unwrap();
     let engine = open(&directory);
-    tell_the_story(&engine).await;
+    tell_the_story(&engine.clone().on_behalf_of(audit::origin(1, 1))).await;
     // As it lies on the disk while the store is open: the next opening replays the journal.
     pack(directory.path(), &format!("{name}-killed"));
     let backups = tempfile::tempdir().unwrap();

@@ -16,6 +16,9 @@ mod basics;
 /// Users, teams, projects, licences and nodes.
 mod catalogue;
 
+/// Who changed what.
+mod audit;
+
 /// What is reclaimed, folded and moved beside the changes.
 mod background;
 

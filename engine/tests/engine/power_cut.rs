@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use granary_engine::disk::{At, Disk, Fault, Reached, SimulatedDisk};
-use granary_engine::model::{AccessTokenId, LicenceId, ProjectId, UserId};
+use granary_engine::model::{AccessTokenId, LicenceId, ProjectId, Subject, UserId};
 use granary_engine::{
     CheckError, CheckProgress, Engine, Health, MutationError, OpenError, check_disk, make_older,
 };
 
+use crate::audit;
 use crate::driver::{Outcome, assert_same, observe, run, run_on_both};
 use crate::records::{self, describe};
 use crate::reference::{Content, Op, Reference, Sets};
@@ -36,6 +37,8 @@ pub enum Act {
     Until { done: &'static str },
     /// What was remembered in memory only is written; nobody relies on it.
     Touch,
+    /// The audit log is told of what changed nothing.
+    Witness,
     /// The store is closed, loses the tables that the version before did not have, and is opened.
     ReopenAsOlder,
     /// Compacts and checkpoints until so few files are in this directory of the disk; by then the background
@@ -204,22 +207,32 @@ pub async fn run_until_stopped(workload: &[Act], stop: Stop, disk: &SimulatedDis
     if let Ok(mut engine) = open(disk) {
         if let Ok(within) = project(&engine).await {
             end.with_records = with_records;
-            for act in workload {
+            for (number, act) in (0..).zip(workload) {
                 if matches!(act, Act::ReopenAsOlder) {
                     end.done.append(&mut engine.done());
                     engine.shutdown().await;
                     drop(engine);
                     let older = make_older(Arc::new(disk.clone()));
                     match older.map(|()| open(disk)) {
-                        Ok(Ok(opened)) => engine = opened,
-                        // The disk has stopped; what was answered stays answered.
-                        Err(_) | Ok(Err(_)) => return end,
+                        Ok(Ok(opened)) => {
+                            engine = opened;
+                            // That version had no audit log.
+                            end.acceptable[0].told.forget();
+                        }
+                        // The disk has stopped; what was answered stays answered, and the log is
+                        // there or not.
+                        Err(_) | Ok(Err(_)) => {
+                            let mut older = end.acceptable[0].clone();
+                            older.told.forget();
+                            end.acceptable.push(older);
+                            return end;
+                        }
                     }
                     continue;
                 }
                 let stopped;
                 (end.acceptable, stopped) =
-                    attempt(&engine, disk, within, &end.acceptable[0], act).await;
+                    attempt(&engine, disk, within, &end.acceptable[0], number, act).await;
                 if stopped {
                     break;
                 }
@@ -243,6 +256,7 @@ async fn attempt(
     disk: &SimulatedDisk,
     within: (ProjectId, LicenceId),
     before: &Reference,
+    number: u64,
     act: &Act,
 ) -> (Vec<Reference>, bool) {
     let ops = match act {
@@ -266,24 +280,25 @@ async fn attempt(
             touch(engine).await;
             return (vec![before.clone()], false);
         }
+        Act::Witness => return witness(engine, before, number).await,
         Act::ReopenAsOlder => unreachable!("whoever holds the engine does that"),
         Act::Shrink { directory, files_max } => {
             shrink(engine, disk, directory, *files_max).await;
             return (vec![before.clone()], false);
         }
     };
-    let running = ops.iter().map(|op| {
-        let (engine, op) = (engine.clone(), op.clone());
+    let running = (0..).zip(ops).map(|(place, op)| {
+        let (engine, op) = (engine.clone().on_behalf_of(audit::origin(number, place)), op.clone());
         tokio::spawn(async move { run(&engine, within, &op).await })
     });
     let running: Vec<_> = running.collect();
     let mut acceptable = vec![before.clone()];
     let mut stopped = false;
-    for (op, outcome) in ops.iter().zip(running) {
+    for ((place, op), outcome) in (0..).zip(ops).zip(running) {
         match outcome.await.unwrap() {
             Outcome::Done(_) => {
                 for state in &mut acceptable {
-                    state.apply(op).unwrap();
+                    apply_told(state, op, (number, place), true);
                 }
             }
             Outcome::Refused(refusal) => {
@@ -304,13 +319,37 @@ async fn attempt(
                 stopped = true;
                 let mut done = acceptable.clone();
                 for state in &mut done {
-                    state.apply(op).unwrap();
+                    apply_told(state, op, (number, place), false);
                 }
                 acceptable.extend(done);
             }
         }
     }
     (acceptable, stopped)
+}
+
+/// Tells the audit log of nothing in particular.
+async fn witness(engine: &Engine, before: &Reference, number: u64) -> (Vec<Reference>, bool) {
+    let witnessed = engine.witness(audit::origin(number, 0), Subject::default()).await;
+    let mut after = before.clone();
+    after.told.maybe(number, 0, u64::from(witnessed.is_ok()), 1);
+    (vec![after], witnessed.is_err())
+}
+
+/// Makes a change of the reference, whose log has an entry of it then.
+fn apply_told(state: &mut Reference, op: &Op, (number, place): (u64, u64), is_answered: bool) {
+    let before = state.sets.clone();
+    state.apply(op).unwrap();
+    let (least, most) = if matches!(op, Op::DestroyAll) {
+        // Two changes, of which the second may be unknown.
+        (if is_answered { 2 } else { 1 }, 2)
+    } else if matches!(op, Op::DeleteBelow { .. }) && state.sets == before {
+        // Of no file, so nothing was made.
+        (0, 0)
+    } else {
+        (1, 1)
+    };
+    state.told.maybe(number, place, least, most);
 }
 
 /// Somebody logs in, and a program shows its token; both are written.
@@ -344,7 +383,7 @@ pub async fn assert_recovers(disk: &SimulatedDisk, end: &End, when: &str) {
     let engine = open(disk).unwrap_or_else(|error| panic!("{when}: {error:?}"));
     assert_eq!(disk.lock().unwrap_err().kind(), ErrorKind::WouldBlock, "I10, {when}");
     let observed = observe(&engine).await;
-    let mut reference = find(end, &observed, &describe(&engine), when);
+    let mut reference = find(end, &observed, &engine, when);
     assert_eq!(engine.check(true).unwrap(), [], "{when}");
     work_on(&engine, &mut reference).await;
     assert_eq!(engine.check(true).unwrap(), [], "{when}, worked on");
@@ -374,17 +413,20 @@ fn assert_sound_as_it_lies(disk: &SimulatedDisk, when: &str) {
     assert_eq!(checked.operations(), operations, "{when}, nothing is changed");
 }
 
-fn find(end: &End, observed: &Sets, found: &Vec<String>, when: &str) -> Reference {
+fn find(end: &End, observed: &Sets, engine: &Engine, when: &str) -> Reference {
+    let found = &describe(engine);
     let is_found = |state: &&Reference| {
         let records = !end.with_records || records::states()[state.records] == *found;
-        records && state.sets == *observed
+        records && state.sets == *observed && state.told.agrees(engine)
     };
     if let Some(state) = end.acceptable.iter().find(is_found) {
         return state.clone();
     }
     let acceptable = &end.acceptable;
     assert_same(observed, &acceptable[0].sets, &format!("{when}, {} states", acceptable.len()));
-    panic!("{when}: {found:?} after {} changes of records", acceptable[0].records);
+    let (records, told) = (acceptable[0].records, &acceptable[0].told);
+    let log = audit::log(engine);
+    panic!("{when}: {found:?} after {records} changes of records, {log:?}, not {told:?}");
 }
 
 /// A little of everything on a store that was just opened: old contents, new ones, deletions.

@@ -1,6 +1,7 @@
 //! The store as it should be: plain maps that do what the engine promises, one operation at a
 //! time. Tests run the same operations on both and compare.
 
+use crate::audit::Told;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -176,6 +177,8 @@ pub struct Reference {
     pub made: u64,
     /// How many of the changes in `records` were made.
     pub records: usize,
+    /// What the audit log tells.
+    pub told: Told,
 }
 
 impl Set {

@@ -3,7 +3,7 @@
 use granary_engine::model::{
     Dataset, DatasetId, Digest, LicenceId, NewDataset, NewLicence, NewProject, NewTeam, ProjectId,
 };
-use granary_engine::{Engine, EngineOptions, MutationError, StagedBlob};
+use granary_engine::{AuditLimits, Engine, EngineOptions, MutationError, StagedBlob};
 
 /// Small segments and caches, so that segments roll within a test.
 pub fn options() -> EngineOptions {
@@ -116,9 +116,11 @@ pub fn names(engine: &Engine, dataset: DatasetId) -> Vec<String> {
     snapshot.files(&header).unwrap().map(|file| file.unwrap().0).collect()
 }
 
-/// As [`options`], with segments so small that most groups begin one.
+/// As [`options`], with segments so small that most groups begin one, and so small an audit log that
+/// it is rotated.
 pub fn small_segments() -> EngineOptions {
-    EngineOptions { segment_bytes: 64 << 10, ..options() }
+    let audit = AuditLimits { bytes: 512, ..options().audit };
+    EngineOptions { segment_bytes: 64 << 10, audit, ..options() }
 }
 
 /// Runs a test's story on a thread of its own runtime.

@@ -74,7 +74,7 @@ impl Staged {
         let revision = expect_free(bulk, dataset, &names)?;
         match self.place {
             Place::Whole { files, contents } => {
-                let (reply, ticket) = Reply::new(None);
+                let (reply, ticket) = Reply::to(bulk.origin.clone());
                 let change = Change::AddFiles { dataset, files };
                 bulk.committer.submit(Submission { change, contents, reply })?;
                 ticket.redeem_blocking()?;

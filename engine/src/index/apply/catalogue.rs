@@ -73,7 +73,7 @@ impl Group<'_> {
         }
     }
 
-    fn record<T: DeserializeOwned>(
+    pub(super) fn record<T: DeserializeOwned>(
         &self,
         table: redb::TableDefinition<'static, u64, Bytes>,
         id: u64,

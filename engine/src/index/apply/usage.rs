@@ -23,7 +23,7 @@ pub(super) struct Growth {
 /// The team of a project, and its quota if it has one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owner {
-    team: TeamId,
+    pub(super) team: TeamId,
     quota: Option<Quota>,
 }
 
@@ -74,7 +74,7 @@ impl Group<'_> {
         Ok(row.map(|row| codec::decode(row.value())).transpose()?.unwrap_or_default())
     }
 
-    fn owner(&mut self, project: ProjectId) -> Result<Option<Owner>, IndexError> {
+    pub(super) fn owner(&mut self, project: ProjectId) -> Result<Option<Owner>, IndexError> {
         if let Some(owner) = self.owners.get(&project) {
             return Ok(*owner);
         }
