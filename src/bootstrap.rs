@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use granary_engine::model::{
-    NewLicence, NewProject, NewTeam, NewUser, PermissionLevel, TeamId, User, UserId,
+    NewLicence, NewProject, NewTeam, NewUser, Origin, PermissionLevel, TeamId, User, UserId,
 };
 use granary_engine::{Engine, ReadError, Snapshot};
 use serde::Deserialize;
@@ -73,6 +73,7 @@ pub async fn bootstrap(
     let marked =
         in_background(directory, |directory| private_file::write(directory, MARKER_FILE, b""));
     marked.await.context("cannot write to the data directory")?;
+    let engine = &engine.clone().on_behalf_of(Origin::of_the_server("first_start"));
     create_licences(engine).await?;
     let (admin, first_start) = create_admin(engine, directory, admin_password).await?;
     let team = create_team(engine, admin).await?;

@@ -8,6 +8,8 @@
 
 mod api;
 
+mod audit;
+
 mod backup;
 
 mod backup_source;
@@ -200,6 +202,7 @@ enum Command {
     User(user::Options),
     Team(team::Options),
     Project(project::Options),
+    Audit(audit::Options),
     Config(config::Options),
     Bench(Box<bench::Options>),
     Completions(generate::CompletionsOptions),
@@ -297,6 +300,7 @@ async fn run(command: Command) -> anyhow::Result<Ending> {
         Command::User(options) => user::run(options).await,
         Command::Team(options) => team::run(options).await,
         Command::Project(options) => project::run(options).await,
+        Command::Audit(options) => audit::run(options).await,
         Command::Config(options) => config::run(options),
         Command::Bench(options) => Box::pin(bench::run(*options)).await,
         Command::Completions(options) => generate::completions(&options),

@@ -10,6 +10,8 @@ mod access_tokens;
 
 mod actions;
 
+mod audit;
+
 mod auth;
 
 mod backups;
@@ -106,6 +108,8 @@ mod users;
 
 mod wire;
 
+mod witness;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -173,6 +177,7 @@ fn routes() -> Routes {
         .group(&["files"], file_routes())
         .group(&["metadata"], metadata_routes())
         .group(&["store"], store_routes())
+        .group(&["audit"], vec![routes!(audit::list)])
         .nameless(vec![
             routes!(files::add_file, files::replace_file, files::delete_file),
             routes!(teams::get_permissions),

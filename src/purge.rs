@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use granary_engine::model::{Dataset, DatasetId, Timestamp};
+use granary_engine::model::{Dataset, DatasetId, Origin, Timestamp};
 use granary_engine::{Engine, MutationError, ReadError};
 use tracing::info;
 
@@ -40,6 +40,7 @@ pub struct Sweep {
 impl Purge {
     /// Will remove what was soft-deleted longer ago than `retention`.
     pub fn new(engine: Engine, retention: Duration) -> Self {
+        let engine = engine.on_behalf_of(Origin::of_the_server("purge"));
         Self { engine, retention, announced: HashMap::new() }
     }
 

@@ -1,5 +1,7 @@
 //! `granary team`: people who own projects together, and what each may do.
 
+mod quota;
+
 use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -27,7 +29,8 @@ Examples:
   granary team create vision
   granary team add-member vision ann --level write
   granary team change-member vision ann --level admin
-  granary team show vision")]
+  granary team show vision
+  granary team quota vision --bytes 2TiB --files none")]
 pub(crate) struct Options {
     #[command(subcommand)]
     what: What,
@@ -49,6 +52,8 @@ enum What {
     ChangeMember(LevelOptions),
     /// End a membership
     RemoveMember(MemberOptions),
+    /// Show what a team may hold and what it holds, or set what it may hold
+    Quota(quota::Options),
     /// Delete a team: memberships end, projects stay
     Rm(RemoveOptions),
     /// Bring a deleted team back, without its memberships
@@ -184,6 +189,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         What::AddMember(options) => set_level(options, "add").await?,
         What::ChangeMember(options) => set_level(options, "update").await?,
         What::RemoveMember(options) => remove_member(options).await?,
+        What::Quota(options) => quota::run(options).await?,
         What::Rm(options) => remove(options).await?,
         What::Reinstate(options) => reinstate(options).await?,
     }

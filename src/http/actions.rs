@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 
+use super::routes::Named;
 use crate::metrics::ActionId;
 
 /// What asks for nothing that there is.
@@ -20,25 +21,29 @@ static ACTIONS: LazyLock<Actions> = LazyLock::new(Actions::of_the_routes);
 
 struct Actions {
     names: Vec<String>,
+    /// Statuses of success, of the actions with these names.
+    successes: Vec<u16>,
     /// By the router's path.
     by_path: HashMap<String, Vec<(Method, ActionId)>>,
 }
 
 impl Actions {
     fn of_the_routes() -> Self {
-        let mut actions = Self { names: vec![NONE.to_owned()], by_path: HashMap::new() };
+        let mut actions =
+            Self { names: vec![NONE.to_owned()], successes: vec![200], by_path: HashMap::new() };
         for (path, named) in super::routes().into_actions() {
-            let known = named.into_iter().map(|(method, name)| (method, actions.id(name)));
+            let known = named.into_iter().map(|(method, named)| (method, actions.id(named)));
             let known = known.collect();
             actions.by_path.insert(path, known);
         }
         actions
     }
 
-    fn id(&mut self, name: String) -> ActionId {
+    fn id(&mut self, Named { name, success }: Named) -> ActionId {
         let known = self.names.iter().position(|known| *known == name);
         ActionId(known.unwrap_or_else(|| {
             self.names.push(name);
+            self.successes.push(success);
             self.names.len() - 1
         }))
     }
@@ -56,6 +61,12 @@ pub(super) fn of(request: &Request) -> ActionId {
     let methods = methods.map(Vec::as_slice).unwrap_or_default();
     let found = methods.iter().find(|(method, _)| method == request.method());
     found.map_or(ActionId::default(), |(_, action)| *action)
+}
+
+/// An action's name, and the status that its success has.
+pub(super) fn told(action: ActionId) -> (&'static str, u16) {
+    let name = ACTIONS.names.get(action.0).map_or(NONE, String::as_str);
+    (name, ACTIONS.successes.get(action.0).copied().unwrap_or(200))
 }
 
 /// Whether the server itself is asked how it is, as programs do every few seconds.

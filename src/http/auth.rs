@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use granary_engine::model::{User, UserPatch};
+use granary_engine::model::{Subject, SubjectKind, User, UserPatch};
 
 use super::body::Incoming;
 use super::caller::NodeChecked;
 use super::error::ApiError;
+use super::exchange;
 use super::openapi::failures::{FieldsBody, Growing, Restricted, Throttled};
 use super::respond::{empty, json};
 use super::sender::Sender;
@@ -40,6 +41,7 @@ pub(crate) async fn obtain(
     let credentials = Credentials::read(incoming.fields(&app).await?)?;
     let Credentials { username, password } = credentials;
     let user = app.snapshot()?.user_by_name(&username)?;
+    note_who_is_tried(user.as_ref());
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let matches = check_password(&app, &username, address, password, hash).await?;
     let Some(user) = user.filter(|user| matches && user.is_active) else {
@@ -47,8 +49,21 @@ pub(crate) async fn obtain(
         return Err(ApiError::no_active_account());
     };
     let tokens = tokens(&app, &user)?;
-    app.touch(&Principal::User { user: Box::new(user), node: None, reach: Reach::Whole });
+    let principal = Principal::User { user: Box::new(user), node: None, reach: Reach::Whole };
+    if let Some(exchange) = exchange::current() {
+        exchange.is_of(&principal);
+    }
+    app.touch(&principal);
     json(StatusCode::OK, &tokens)
+}
+
+/// Has the audit log know whose password is tried. A name that is nobody's is not kept: it may well
+/// be a password that was typed into the wrong field.
+fn note_who_is_tried(user: Option<&User>) {
+    let Some(exchange) = exchange::current() else { return };
+    let record = user.map(|user| (SubjectKind::User, user.id.0));
+    let name = user.map(|user| user.username.clone());
+    exchange.is_about(Subject { record, name, ..Subject::default() });
 }
 
 /// Whether a password is the one of the hash; refused where too many were wrong. A wrong one is for
@@ -147,6 +162,7 @@ pub(crate) async fn change_password(
     let hash = Some(user.password_hash);
     if !check_password(&app, &user.username, address, old, hash).await? {
         app.login_limits().count(&user.username, address);
+        note_who_is_tried(app.snapshot()?.user(user.id)?.as_ref());
         return Err(NewPassword::wrong_old());
     }
     let password_hash = Some(app.passwords().hash(new).await?);

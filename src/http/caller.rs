@@ -42,10 +42,8 @@ impl FromRequestParts<AppState> for Principal {
             reach,
         });
         app.touch(&principal);
-        if let (Some(user), Some(exchange)) =
-            (principal.user_id(), parts.extensions.get::<Arc<Exchange>>())
-        {
-            exchange.is_of(user);
+        if let Some(exchange) = parts.extensions.get::<Arc<Exchange>>() {
+            exchange.is_of(&principal);
         }
         Ok(principal)
     }

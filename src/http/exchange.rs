@@ -11,9 +11,10 @@
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -22,14 +23,16 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
-use granary_engine::model::UserId;
+use granary_engine::model::{AccessTokenId, NodeId, Origin, Subject, UserId};
 use hyper::body::{Frame, SizeHint};
 use tracing::{Instrument as _, Span};
 
 use super::access_log::Verdict;
 use super::actions;
+use super::sender;
 use super::state::Observers;
 use crate::metrics::ActionId;
+use crate::permission::Principal;
 
 /// The header with a request's id.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -103,6 +106,20 @@ pub fn current_request_id() -> Option<String> {
     CURRENT.try_with(|exchange| exchange.id.to_string()).ok()
 }
 
+/// The exchange that this task answers, if it answers one.
+pub(super) fn current() -> Option<Arc<Exchange>> {
+    CURRENT.try_with(Arc::clone).ok()
+}
+
+/// Who asks, as far as the logs are to know it.
+#[derive(Debug)]
+struct Caller {
+    user: UserId,
+    name: String,
+    token: Option<AccessTokenId>,
+    node: Option<NodeId>,
+}
+
 /// A request and what becomes of it.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -110,8 +127,12 @@ pub(crate) struct Exchange {
     action: ActionId,
     method: Method,
     uri: Uri,
-    /// The user's primary key; 0 if nobody is logged in.
-    user: AtomicU64,
+    /// Who asks, once that is known.
+    caller: OnceLock<Caller>,
+    /// From where, as far as that is known.
+    sender: Option<IpAddr>,
+    /// What the audit log is to have of a request that is no change of the store.
+    subject: OnceLock<Subject>,
     /// Bytes of the body that were read.
     received: AtomicU64,
     sent: AtomicU64,
@@ -130,7 +151,13 @@ impl Exchange {
             action: actions::of(request),
             method: request.method().clone(),
             uri: request.uri().clone(),
-            user: AtomicU64::new(0),
+            caller: OnceLock::new(),
+            sender: sender::of(
+                request.extensions(),
+                request.headers(),
+                observers.trusted_proxies(),
+            ),
+            subject: OnceLock::new(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             status: AtomicU16::new(0),
@@ -164,8 +191,52 @@ impl Exchange {
     }
 
     /// Notes who asks.
-    pub(super) fn is_of(&self, user: UserId) {
-        self.user.store(user.0, Ordering::Relaxed);
+    pub(super) fn is_of(&self, principal: &Principal) {
+        if let Principal::User { user, node, .. } = principal {
+            let (token, node) = (principal.access_token(), *node);
+            let caller = Caller { user: user.id, name: user.username.clone(), token, node };
+            // Of two, the first: a request is one caller's.
+            drop(self.caller.set(caller));
+        }
+    }
+
+    /// Notes what the audit log is to have of the request, if it is to have anything.
+    pub(super) fn is_about(&self, subject: Subject) {
+        drop(self.subject.set(subject));
+    }
+
+    /// What was noted by [`Exchange::is_about`].
+    pub(super) fn subject(&self) -> Option<&Subject> {
+        self.subject.get()
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The path, cut where it is longer than a line of a log should be.
+    pub(super) fn path(&self) -> &str {
+        let path = self.uri.path();
+        path.get(..path.floor_char_boundary(PATH_LETTERS_MAX)).unwrap_or_default()
+    }
+
+    /// What is asked for, and the status that its success has.
+    pub(super) fn action(&self) -> (&'static str, u16) {
+        actions::told(self.action)
+    }
+
+    /// Who asks for what from where, as the audit log has it.
+    pub(super) fn origin(&self, status: u16) -> Origin {
+        let caller = self.caller.get();
+        Origin {
+            user: caller.map(|caller| (caller.user, caller.name.clone())),
+            access_token: caller.and_then(|caller| caller.token),
+            node: caller.and_then(|caller| caller.node),
+            action: self.action().0.to_owned(),
+            address: self.sender,
+            request: self.id.as_str().to_owned(),
+            status,
+        }
     }
 
     /// Counts bytes of the body.
@@ -196,10 +267,8 @@ impl Exchange {
         if status == 0 {
             action.gone();
         }
-        let user = Some(self.user.load(Ordering::Relaxed)).filter(|user| *user > 0);
-        let path = self.uri.path();
-        // Cut at a letter, as a path is ASCII.
-        let path = path.get(..PATH_LETTERS_MAX).unwrap_or(path);
+        let user = self.caller.get().map(|caller| caller.user.0);
+        let path = self.path();
         let duration_ms = self.began.elapsed().as_micros();
         let duration_ms = format_args!("{}.{:03}", duration_ms / 1000, duration_ms % 1000);
         let (action, request_id) = (action.name.as_str(), self.id.as_str());
@@ -245,6 +314,8 @@ pub(crate) async fn observe(
     request.extensions_mut().insert(Arc::clone(&exchange));
     let answering = CURRENT.scope(Arc::clone(&exchange), next.run(request));
     let mut response = answering.instrument(trace.clone()).await;
+    // Before anybody hears of the answer.
+    exchange.observers.witness(&exchange, response.status()).await;
     exchange.answered(response.status());
     trace.record("http.response.status_code", response.status().as_u16());
     response.headers_mut().insert(X_REQUEST_ID, exchange.id.0.clone());

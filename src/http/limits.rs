@@ -75,6 +75,12 @@ pub(crate) const LISTED_FILES_DEFAULT: usize = 1000;
 /// Files on a page of a listing at most: some ten milliseconds of one snapshot.
 pub(crate) const LISTED_FILES_MAX: usize = 10_000;
 
+/// Entries on a page of the audit log if the client does not say how many.
+pub(crate) const AUDIT_ENTRIES_DEFAULT: usize = 100;
+
+/// Entries on a page of the audit log at most: half a megabyte, mostly.
+pub(crate) const AUDIT_ENTRIES_MAX: usize = 1_000;
+
 /// Expressions in one filter, those within others counted too. Each is evaluated for every row.
 pub(crate) const FILTER_EXPRESSIONS_MAX: usize = 1_000;
 

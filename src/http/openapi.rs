@@ -53,7 +53,7 @@ that are known; others are passed over.
 A success is sent when the change is on disk and visible to every reader.";
 
 /// The groups of operations, in the order in which they are shown.
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 14] = [
     ("auth", "Logins and tokens."),
     ("access-tokens", "What programs prove with that they may act for a user, in one team."),
     ("users", "Who may log in."),
@@ -66,6 +66,7 @@ const TAGS: [(&str, &str); 13] = [
     ("files", "The files of a dataset, their contents and their metadata."),
     ("metadata", "What is remembered about each file."),
     ("store", "Whether what is stored is sound: for administrators."),
+    ("audit", "Who changed what, when, from where: for administrators."),
     ("server", "The server itself."),
 ];
 

@@ -50,7 +50,7 @@ pub(crate) async fn check_files(
     let claims = read_claims(value)?;
     // Asked again, as the body may have taken its time.
     let Opened { snapshot, dataset, allowed } = open(&app, &principal, Action::CheckFiles, id)?;
-    let engine = app.engine(&allowed).clone();
+    let engine = app.engine(&allowed);
     spooled(&app, StatusCode::OK, move |out| {
         let checked = engine.check_files(&snapshot, &dataset, &claims, &may_read_for(principal))?;
         let mut rows = Rows::begin(out);

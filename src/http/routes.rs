@@ -39,8 +39,16 @@ pub(crate) struct Routes {
     /// By the router's path. A path gets its methods from several registrations.
     served: BTreeMap<String, Served>,
     document: OpenApi,
-    /// The operations of a path, by method, as metrics and the log call them.
-    actions: BTreeMap<String, Vec<(Method, String)>>,
+    /// The operations of a path, by method.
+    actions: BTreeMap<String, Vec<(Method, Named)>>,
+}
+
+/// An operation as metrics, the log and the audit log have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    /// The status of its success; the first one where it has several.
+    pub(crate) success: u16,
 }
 
 impl Routes {
@@ -96,7 +104,7 @@ impl Routes {
     }
 
     /// The operations of every path of the router, by method.
-    pub(crate) fn into_actions(self) -> BTreeMap<String, Vec<(Method, String)>> {
+    pub(crate) fn into_actions(self) -> BTreeMap<String, Vec<(Method, Named)>> {
         self.actions
     }
 
@@ -111,7 +119,7 @@ impl Routes {
 
 /// The operations of a path as the document names them, under the first of their spellings. HEAD
 /// is GET without its body.
-fn actions_of(item: &PathItem, group: &str) -> Vec<(Method, String)> {
+fn actions_of(item: &PathItem, group: &str) -> Vec<(Method, Named)> {
     let PathItem { get, post, put, patch, delete, .. } = item;
     let told = [
         (Method::GET, get),
@@ -122,8 +130,12 @@ fn actions_of(item: &PathItem, group: &str) -> Vec<(Method, String)> {
         (Method::DELETE, delete),
     ];
     let named = told.into_iter().filter_map(|(method, operation)| {
-        let id = operation.as_ref()?.operation_id.as_ref()?;
-        Some((method, format!("{group}_{id}")))
+        let operation = operation.as_ref()?;
+        let id = operation.operation_id.as_ref()?;
+        let statuses = operation.responses.responses.keys();
+        let mut successes = statuses.filter_map(|status| status.parse().ok());
+        let success = successes.find(|status| (200..300).contains(status)).unwrap_or(200);
+        Some((method, Named { name: format!("{group}_{id}"), success }))
     });
     named.collect()
 }

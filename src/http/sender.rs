@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{Extensions, HeaderMap, HeaderName};
 
 use super::state::AppState;
 use crate::networks::Networks;
@@ -27,10 +27,18 @@ impl FromRequestParts<AppState> for Sender {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get().map(|Peer(address)| address.to_canonical());
-        let told = peer.map(|peer| sender(peer, &parts.headers, app.trusted_proxies()));
-        Ok(Self(told))
+        Ok(Self(of(&parts.extensions, &parts.headers, app.trusted_proxies())))
     }
+}
+
+/// From where the request with these extensions and headers comes.
+pub(super) fn of(
+    extensions: &Extensions,
+    headers: &HeaderMap,
+    trusted: &Networks,
+) -> Option<IpAddr> {
+    let peer = extensions.get().map(|Peer(address)| address.to_canonical());
+    peer.map(|peer| sender(peer, headers, trusted))
 }
 
 /// Goes from the server outwards, as far as each trusts the next to tell the truth.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::http::StatusCode;
 use granary_engine::{Engine, Figures, Health, ReadError, Snapshot, Spool, Turn, Turns};
 
 use super::access_log::AccessLog;
 use super::actions;
 use super::error::ApiError;
+use super::exchange::{self, Exchange};
 use super::headers::Origins;
 use super::health::Condition;
 use super::inflow::usual_pace;
@@ -18,6 +20,7 @@ use super::limits::{
 };
 use super::outgoing::Outgoing;
 use super::refused_uploads::RefusedUploads;
+use super::witness::Witness;
 use crate::auth::{LoginBounds, LoginLimits, PasswordError, Passwords, TokenKey};
 use crate::checks::Checks;
 use crate::config::MetricsAccess;
@@ -71,12 +74,36 @@ pub struct Outside {
 pub(crate) struct Observers {
     pub(crate) metrics: Arc<Metrics>,
     pub(super) access_log: Arc<AccessLog>,
+    outside: Arc<Outside>,
+    /// Where there is a store.
+    witness: Option<Arc<Witness>>,
 }
 
 impl Observers {
-    /// Nothing was seen yet.
+    /// Nothing was seen yet, and there is no store.
     pub(super) fn new() -> Self {
-        Self { metrics: Arc::new(Metrics::new(actions::names())), access_log: Arc::default() }
+        Self {
+            metrics: Arc::new(Metrics::new(actions::names())),
+            access_log: Arc::default(),
+            outside: Arc::default(),
+            witness: None,
+        }
+    }
+
+    /// Nothing was seen yet, and this store's audit log is told of what is no change of it.
+    fn of(engine: &Engine) -> Self {
+        Self { witness: Some(Arc::new(Witness::new(engine.clone()))), ..Self::new() }
+    }
+
+    pub(super) fn trusted_proxies(&self) -> &Networks {
+        &self.outside.trusted_proxies
+    }
+
+    /// Tells the audit log of a request that changed nothing, if it is to know of it.
+    pub(super) async fn witness(&self, exchange: &Exchange, status: StatusCode) {
+        if let Some(witness) = &self.witness {
+            witness.look_at(exchange, status).await;
+        }
     }
 }
 
@@ -86,6 +113,7 @@ impl AppState {
     /// # Errors
     /// Passwords cannot be hashed on this system.
     pub fn new(engine: Engine, tokens: TokenKey) -> Result<Self, PasswordError> {
+        let observers = Observers::of(&engine);
         Ok(Self {
             engine,
             tokens,
@@ -100,7 +128,7 @@ impl AppState {
             refused_uploads: RefusedUploads::default(),
             outside: Arc::default(),
             login_limits: LoginLimits::new(LoginBounds::default()),
-            observers: Observers::new(),
+            observers,
             metrics_access: MetricsAccess::Open,
             draining: Arc::default(),
         })
@@ -116,7 +144,9 @@ impl AppState {
     #[must_use]
     pub fn with_outside(self, outside: Outside) -> Self {
         let login_limits = LoginLimits::new(outside.logins);
-        Self { outside: Arc::new(outside), login_limits, ..self }
+        let outside = Arc::new(outside);
+        let observers = Observers { outside: Arc::clone(&outside), ..self.observers.clone() };
+        Self { outside, login_limits, observers, ..self }
     }
 
     pub(super) fn outside(&self) -> &Outside {
@@ -162,9 +192,15 @@ impl AppState {
         self.body_pace
     }
 
-    /// The engine, for who has a permission.
-    pub(crate) fn engine(&self, _permission: &Allowed) -> &Engine {
-        &self.engine
+    /// The engine, for who has a permission. The changes that it is asked for enter the audit log as
+    /// those of the request that this task answers.
+    pub(crate) fn engine(&self, _permission: &Allowed) -> Engine {
+        match exchange::current().filter(|exchange| !exchange.method().is_safe()) {
+            Some(exchange) => {
+                self.engine.clone().on_behalf_of(exchange.origin(exchange.action().1))
+            }
+            None => self.engine.clone(),
+        }
     }
 
     /// One committed state; what of it a caller may see is for the permissions to say.

@@ -55,7 +55,7 @@ pub(crate) async fn begin_check(
     let mut fields = incoming.fields(&app).await?;
     let is_deep = fields.boolean("deep", Need::Optional).unwrap_or_default();
     fields.check()?;
-    app.checks().begin(app.engine(&allowed), is_deep);
+    app.checks().begin(&app.engine(&allowed), is_deep);
     json(StatusCode::ACCEPTED, &app.checks().shape())
 }
 
@@ -126,7 +126,7 @@ pub(crate) async fn quarantine(
     State(app): State<AppState>,
     principal: Principal,
 ) -> Result<Response, ApiError> {
-    let engine = app.engine(&allowed(&app, &principal, Action::ListQuarantine)?).clone();
+    let engine = app.engine(&allowed(&app, &principal, Action::ListQuarantine)?);
     // It may visit every row of files.
     let listed = tokio::task::spawn_blocking(move || engine.quarantined()).await;
     let listed = listed.map_err(ApiError::internal)??;

@@ -98,7 +98,7 @@ pub(crate) async fn create_upload(
     let part = engine.resume(upload, owner, id).await?;
     // Nothing more will come of an empty file, so it is there at once.
     let state = if has_part || is_empty {
-        go_on(engine, part, incoming).await?
+        go_on(&engine, part, incoming).await?
     } else {
         engine.resumable_state(&part)
     };
@@ -205,7 +205,7 @@ pub(crate) async fn resume_upload(
     let state = match state.added {
         // The last answer was lost.
         Some(_) => state,
-        None => go_on(engine, part, incoming).await?,
+        None => go_on(&engine, part, incoming).await?,
     };
     described(StatusCode::NO_CONTENT, &state, true)
 }

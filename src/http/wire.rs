@@ -4,6 +4,8 @@
 
 pub(crate) mod access_tokens;
 
+pub(crate) mod audit;
+
 pub(crate) mod auth;
 
 pub(crate) mod backups;

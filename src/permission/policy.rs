@@ -95,6 +95,7 @@ pub(crate) enum Action {
     CollectGarbage,
     ReadMetrics,
     ShowStatus,
+    ReadAudit,
 }
 
 /// A circumstance that permits.
@@ -219,5 +220,6 @@ pub(super) fn conditions(action: Action) -> &'static [Condition] {
         Action::CheckStore | Action::ScrubStore | Action::ListQuarantine => &[],
         Action::MeasureStore | Action::CollectGarbage => &[],
         Action::ReadMetrics | Action::ShowStatus => &[],
+        Action::ReadAudit => &[],
     }
 }

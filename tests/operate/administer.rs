@@ -1,4 +1,4 @@
-//! `granary user`, `team` and `project`: what they do, say and refuse.
+//! `granary user`, `team`, `project` and `audit`: what they do, say and refuse.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -248,4 +248,54 @@ fn whoever_may_write_the_data_directory_finds_the_way_back_in() {
     let server = serve(&work);
     let admin = ("admin", "found again");
     assert_eq!(run(&mut as_user(&work, &server, admin, &["user", "list"])).status, 0);
+}
+
+#[test]
+fn the_audit_log_tells_people_and_programs_who_did_what() {
+    let work = Work::new();
+    let server = serve(&work);
+    let file = work.file("password", "the password of ann\n");
+    said(&work, &server, &["user", "create", "ann", "--password-file", &file]);
+    said(&work, &server, &["team", "add-member", "default", "ann", "--level", "write"]);
+    let ann = ("ann", "the password of ann");
+    let table = said(&work, &server, &["audit", "--user", "admin", "--action", "users_create"]);
+    let cells = rows(&table);
+    assert_eq!(cells.len(), 1, "{table}");
+    assert_eq!(cells[0][2..], ["admin", "127.0.0.1", "201", "users_create", "user", "2", "(ann)"]);
+    refused(&work, &server, ann, &["audit"]);
+    refused(&work, &server, ("ann", "not the password"), &["ls"]);
+    let lines = said(&work, &server, &["audit", "--json", "--since", "1h", "--limit", "all"]);
+    let entries: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let numbers: Vec<u64> =
+        entries.iter().map(|entry| entry["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(
+        numbers,
+        (1..=u64::try_from(numbers.len()).unwrap()).collect::<Vec<_>>(),
+        "the oldest first"
+    );
+    assert_eq!(entries[0]["action"], "first_start");
+    let failed = entries.iter().filter(|entry| entry["status"] == 401);
+    let failed: Vec<_> = failed.map(|entry| (&entry["action"], &entry["name"])).collect();
+    assert_eq!(failed, [(&json!("auth_obtain"), &json!("ann"))]);
+    assert!(!lines.contains("password of ann") && !lines.contains("not the password"));
+}
+
+#[test]
+fn quotas_of_teams_are_shown_and_set_with_units() {
+    let work = Work::new();
+    let server = serve(&work);
+    let shown = said(&work, &server, &["team", "quota", "default"]);
+    assert_eq!(shown, "team default holds 0 B (no bound), and of files 0 (no bound)\n");
+    let set = said(&work, &server, &["team", "quota", "default", "--bytes", "2KiB"]);
+    assert_eq!(set, "team default holds 0 B of 2.00 KiB, and of files 0 (no bound)\n");
+    // What is not named stays.
+    let set = said(&work, &server, &["team", "quota", "1", "--files", "7", "--json"]);
+    let set: Value = serde_json::from_str(&set).unwrap();
+    assert_eq!((&set["bytes"], &set["files"]), (&json!(2048), &json!(7)));
+    let set = said(&work, &server, &["team", "quota", "default", "--bytes", "none"]);
+    assert_eq!(set, "team default holds 0 B (no bound), and of files 0 of 7\n");
+    let ended = run(&mut as_user(&work, &server, ADMIN, &["team", "quota", "1", "--bytes", "2"]));
+    assert_eq!(ended.status, 2, "{ended:?}");
+    assert!(ended.complained.contains("no unit"), "{ended:?}");
 }

@@ -16,6 +16,9 @@ mod access_tokens;
 /// Archives in parts, compressed ones, and archives of others.
 mod archives;
 
+/// Who changed what, when, from where.
+mod audit;
+
 /// Who somebody is: tokens and the headers that carry them.
 mod auth;
 

@@ -151,6 +151,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row("POST", "/v1/store/collection", "", "", R),
     Row("DELETE", "/v1/store/collection", "", "", R),
     Row("GET", "/v1/store/status", "", "", R),
+    Row("GET", "/v1/audit?limit=1", "", "", R),
     // From here on what it is asked of is not the same afterwards.
     Row("DELETE", "/v1/datasets/{D}", "", "W", O),
     Row("DELETE", "/v1/datasets/{D}/reinstate", "", "", R),

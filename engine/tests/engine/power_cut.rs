@@ -213,22 +213,18 @@ pub async fn run_until_stopped(workload: &[Act], stop: Stop, disk: &SimulatedDis
                     engine.shutdown().await;
                     drop(engine);
                     let older = make_older(Arc::new(disk.clone()));
-                    match older.map(|()| open(disk)) {
-                        Ok(Ok(opened)) => {
-                            engine = opened;
-                            // That version had no audit log.
-                            end.acceptable[0].told.forget();
-                        }
-                        // The disk has stopped; what was answered stays answered, and the log is
-                        // there or not.
-                        Err(_) | Ok(Err(_)) => {
-                            let mut older = end.acceptable[0].clone();
-                            older.told.forget();
-                            end.acceptable.push(older);
-                            return end;
-                        }
+                    if let Ok(Ok(opened)) = older.map(|()| open(disk)) {
+                        engine = opened;
+                        // That version had no audit log.
+                        end.acceptable[0].told.forget();
+                        continue;
                     }
-                    continue;
+                    // The disk has stopped; what was answered stays answered, and the log is there
+                    // or not.
+                    let mut older = end.acceptable[0].clone();
+                    older.told.forget();
+                    end.acceptable.push(older);
+                    return end;
                 }
                 let stopped;
                 (end.acceptable, stopped) =

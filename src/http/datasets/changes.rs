@@ -103,7 +103,8 @@ pub(crate) async fn copy(
     let body = incoming.json(&app).await?;
     let CopyBody { new_name, only_files } = CopyBody::read(body.value)?;
     let (name, creator) = (new_name.clone(), principal.user_id());
-    let copy = app.engine(&allowed).copy_dataset(id, new_name, only_files, creator);
+    let engine = app.engine(&allowed);
+    let copy = engine.copy_dataset(id, new_name, only_files, creator);
     let copied = match (copy.await, name) {
         (Err(MutationError::Taken { rule: UniqueRule::DatasetName }), Some(name)) => {
             return Err(ApiError::bad_name(&name, "New dataset name is already taken"));

@@ -5,7 +5,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat};
 use utoipa::openapi::{ComponentsBuilder, Object, Ref, RefOr, Required, Type};
 
-use crate::http::limits::{LISTED_FILES_MAX, PAGE_ROWS_MAX};
+use crate::http::limits::{AUDIT_ENTRIES_MAX, LISTED_FILES_MAX, PAGE_ROWS_MAX};
 
 /// Parts of paths: the name in the path, its type, what it means, an example.
 const PARTS: [(&str, Type, &str, &str); 8] = [
@@ -129,6 +129,38 @@ impl IntoParams for PageOfFiles {
             in_query("prefix", prefix, text("images/").build()),
             in_query("limit", "Files at most.", limit(LISTED_FILES_MAX)),
             in_query("after", "The name behind which the page begins.", text("images/").build()),
+        ]
+    }
+}
+
+/// Pages and filters of the audit log.
+pub(crate) struct PageOfAudit;
+
+impl IntoParams for PageOfAudit {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let number = || {
+            let number = ObjectBuilder::new().schema_type(Type::Integer);
+            number.minimum(Some(1)).maximum(Some(i64::MAX)).build()
+        };
+        let time = || {
+            let time = ObjectBuilder::new().schema_type(Type::String);
+            let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+            time.format(Some(format)).examples(["2027-01-01T00:00:00Z"]).build()
+        };
+        let order = ObjectBuilder::new().schema_type(Type::String);
+        let order = order.enum_values(Some(["newest", "oldest"])).default(Some("newest".into()));
+        vec![
+            in_query("limit", "Entries at most.", limit(AUDIT_ENTRIES_MAX)),
+            in_query("after", "The number of the entry behind which the page begins.", number()),
+            in_query("order", "Which entries come first.", order.build()),
+            in_query("user", "The primary key of the user who asked.", number()),
+            in_query("username", "The name that the user had.", text("ann").build()),
+            in_query("action", "What was asked for.", text("files_add_file").build()),
+            in_query("team", "The primary key of the team.", number()),
+            in_query("dataset", "The primary key of the dataset.", number()),
+            in_query("request_id", "The id of the request.", text("6f1c2a9be0d4f783").build()),
+            in_query("from", "The time from which on entries are wanted.", time()),
+            in_query("to", "The time before which entries are wanted.", time()),
         ]
     }
 }

@@ -98,7 +98,8 @@ const SERVER: [&str; 6] = [
 ];
 
 /// Whether what is stored is sound.
-const STORE: [&str; 14] = [
+const STORE: [&str; 15] = [
+    "GET /v1/audit",
     "GET /v1/store/check",
     "POST /v1/store/check",
     "DELETE /v1/store/check",
