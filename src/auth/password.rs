@@ -1,16 +1,18 @@
-//! Passwords: argon2 hashes, made and checked on the blocking pool, a few at a time.
+//! Passwords: argon2 hashes, made and checked on threads of their own, a few at a time.
 //!
 //! A hash costs 19 MiB and some 20 ms of a core, which is its purpose; the semaphore keeps a storm
 //! of logins from taking the memory and the cores of everybody else.
 
 use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use granary_engine::{Turn, Turns};
+use tokio::sync::oneshot;
 
 /// Letters of a password: without those that look alike.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -76,7 +78,7 @@ impl Passwords {
     /// # Errors
     /// See [`hash_password`].
     pub(crate) fn new() -> Result<Self, PasswordError> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             turns: Turns::new(cores, cores.saturating_mul(WAITING_MAX), TURN_WAIT_MAX),
             nobodys: hash_password("nobody's")?.into(),
@@ -89,7 +91,7 @@ impl Passwords {
     /// See [`PasswordError`].
     pub(crate) async fn hash(&self, password: String) -> Result<String, PasswordError> {
         let turn = self.turn().await?;
-        blocking(move || {
+        apart(move || {
             let _turn = turn;
             hash_password(&password)
         })
@@ -108,7 +110,7 @@ impl Passwords {
         hash: Option<String>,
     ) -> Result<bool, PasswordError> {
         let nobodys = Arc::clone(&self.nobodys);
-        blocking(move || {
+        apart(move || {
             let _turn = turn;
             let known = hash.is_some();
             let hash = hash.as_deref().unwrap_or(&nobodys);
@@ -130,11 +132,17 @@ impl Passwords {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Works on a new thread: the allocator keeps what a thread has freed for those that come after it,
+/// and of the blocking pool's many threads each would come to hold a hash's memory.
+async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, PasswordError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| PasswordError::Hashing { reason: error.to_string() })
+    let (tell, told) = oneshot::channel();
+    // Nobody listens if the client has gone.
+    let thread = thread::Builder::new().name("granary-password".into());
+    let spawned = thread.spawn(move || drop(tell.send(work())));
+    spawned.map_err(|error| PasswordError::Hashing { reason: error.to_string() })?;
+    told.await.map_err(|_panicked| PasswordError::Hashing { reason: "it panicked".to_owned() })
 }
 
 #[cfg(test)]
