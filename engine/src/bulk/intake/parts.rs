@@ -105,10 +105,16 @@ pub(in crate::bulk) fn expect_free_so_far(
 /// Whether all these names may be added, in short snapshots of one and the same revision, which it
 /// gives. The dataset stands still.
 fn expect_free(bulk: &Bulk, dataset: DatasetId, names: &[&Filename]) -> Result<u64, MutationError> {
-    let revision = header(&bulk.store.snapshot()?, dataset)?.revision;
-    for names in names.chunks(CHANGE_FILES_MAX) {
+    let (few, more) = names.split_at(names.len().min(CHANGE_FILES_MAX));
+    let snapshot = bulk.store.snapshot()?;
+    let found = header(&snapshot, dataset)?;
+    // A merge that takes the dataset away does not wait for it: few names are not told apart from
+    // that, and one change brings them before it or after it.
+    plan_free_names(&snapshot, &found, few)?;
+    drop(snapshot);
+    for names in more.chunks(CHANGE_FILES_MAX) {
         let snapshot = bulk.store.snapshot()?;
-        plan_free_names(&snapshot, &expected(&snapshot, dataset, revision)?, names)?;
+        plan_free_names(&snapshot, &expected(&snapshot, dataset, found.revision)?, names)?;
     }
-    Ok(revision)
+    Ok(found.revision)
 }
