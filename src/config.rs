@@ -58,6 +58,8 @@ pub struct Config {
     pub upload_expiry: Duration,
     /// Bytes.
     pub upload_bytes: u64,
+    /// Whether files that are added one by one have entries in the audit log.
+    pub audit_additions: bool,
     /// How long entries of the audit log are kept.
     pub audit_keep: Duration,
     /// Bytes that the audit log takes at most.
@@ -115,6 +117,7 @@ impl Config {
             login_failure_window: Duration::ZERO,
             upload_expiry: Duration::ZERO,
             upload_bytes: 0,
+            audit_additions: false,
             audit_keep: Duration::ZERO,
             audit_bytes: 0,
             metrics: MetricsAccess::Off,

@@ -164,6 +164,7 @@ async fn serve(
     let app = state(engine, &config.data).await?;
     let app = app.with_body_pace(body_pace(config.body_rate)).with_metrics(config.metrics);
     let app = app.with_access_log(config.log_requests);
+    let app = app.with_audit_of_additions(config.audit_additions);
     let app = app.with_outside(outside(config)?);
     let router = match uploads {
         Uploads::Kept => router(app.clone()),

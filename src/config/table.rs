@@ -235,6 +235,25 @@ pub static SETTINGS: &[Setting] = &[
                 its part of the window has passed.",
     },
     Setting {
+        key: "audit.additions",
+        older_variable: None,
+        default: Some("on"),
+        kind: Kind::Other {
+            name: "SWITCH",
+            expected: "on or off",
+            read: |config, text| {
+                config.audit_additions = match text {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err(format!("'{text}' is neither on nor off")),
+                };
+                Ok(())
+            },
+        },
+        about: "Whether files that are added one by one have entries in the audit log. Off spares a \
+                tenth of what small ones cost; replacing, deleting and archives have entries anyway.",
+    },
+    Setting {
         key: "audit.keep",
         older_variable: None,
         default: Some("365d"),

@@ -125,7 +125,7 @@ async fn upload(
     Place { uri, id, filename, replaces }: Place<'_>,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
-    let engine = app.engine(allowed);
+    let engine = if replaces { app.engine(allowed) } else { app.engine_to_add(allowed) };
     engine.expect_room(id)?;
     let terms = UploadTerms { replaces, condition: write_condition(incoming.headers()) };
     // Dropped before it is finished, the upload leaves nothing: so an interrupted body ends here.

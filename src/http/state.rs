@@ -52,6 +52,8 @@ pub struct AppState {
     login_limits: LoginLimits,
     observers: Observers,
     metrics_access: MetricsAccess,
+    /// Whether files that are added one by one have entries in the audit log.
+    audits_additions: bool,
     /// Set when the server is told to stop.
     draining: Arc<AtomicBool>,
 }
@@ -130,6 +132,7 @@ impl AppState {
             login_limits: LoginLimits::new(LoginBounds::default()),
             observers,
             metrics_access: MetricsAccess::Open,
+            audits_additions: true,
             draining: Arc::default(),
         })
     }
@@ -174,6 +177,12 @@ impl AppState {
         self
     }
 
+    /// Says whether files that are added one by one have entries in the audit log; otherwise they do.
+    #[must_use]
+    pub fn with_audit_of_additions(self, audits_additions: bool) -> Self {
+        Self { audits_additions, ..self }
+    }
+
     /// Where connections to this server are counted.
     pub fn connections(&self) -> Arc<Connections> {
         Arc::clone(&self.observers.metrics.connections)
@@ -201,6 +210,12 @@ impl AppState {
             }
             None => self.engine.clone(),
         }
+    }
+
+    /// As [`Self::engine`], to add a file, which enters the audit log unless the operator does
+    /// without.
+    pub(super) fn engine_to_add(&self, permission: &Allowed) -> Engine {
+        if self.audits_additions { self.engine(permission) } else { self.engine.clone() }
     }
 
     /// One committed state; what of it a caller may see is for the permissions to say.

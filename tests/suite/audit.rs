@@ -181,6 +181,20 @@ async fn every_kind_of_change_to_who_may_what_has_its_entry() {
 }
 
 #[tokio::test]
+async fn files_that_are_added_one_by_one_have_no_entry_where_the_operator_does_without() {
+    let server = Server::start_with(|app| app.with_audit_of_additions(false)).await;
+    let admin = server.admin().await;
+    let dataset = server.add_dataset("one").await;
+    done(&dataset.add("a", "a").await);
+    assert_eq!(last(&admin).await["action"], "datasets_create");
+    done(&dataset.client.send("PUT", &dataset.path("/files/a?replace=true"), "b").await);
+    assert_eq!(last(&admin).await["action"], "files_replace_file");
+    done(&dataset.client.delete(&dataset.path("/files/a")).await);
+    assert_eq!(last(&admin).await["action"], "files_delete_file");
+    assert_eq!(server.engine.check(true).unwrap(), []);
+}
+
+#[tokio::test]
 async fn logins_that_fail_and_succeed_are_in_the_log_and_no_secret_is() {
     let server = Server::start().await;
     let admin = server.admin().await;
