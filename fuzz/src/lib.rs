@@ -30,3 +30,6 @@ pub mod reference;
 
 #[path = "../../engine/tests/engine/support.rs"]
 pub mod support;
+
+#[path = "../../engine/tests/engine/told.rs"]
+pub mod told;

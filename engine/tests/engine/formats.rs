@@ -29,8 +29,8 @@ use granary_engine::model::{Dataset, DatasetId, Digest, LicenceId, NewDataset, P
 use granary_engine::{Engine, OpenError};
 use tempfile::TempDir;
 
-use crate::audit;
 use crate::support::{add, content, options, project, read, read_content};
+use crate::told;
 
 const STORES: [&str; 8] = [
     "foundation-killed",
@@ -226,9 +226,9 @@ async fn backups_of_every_version_are_restored() {
 
 /// The audit log of stores that have one.
 fn tells_who_told_it(engine: &Engine, name: &str) {
-    let log = audit::log(engine);
+    let log = told::log(engine);
     let expected = if name.starts_with("audit") { 17 } else { 0 };
-    let by = audit::origin(1, 1);
+    let by = told::origin(1, 1);
     assert_eq!(log.iter().filter(|entry| entry.origin == by).count(), expected, "{name}");
     assert_eq!(log.len(), expected, "{name}");
 }
@@ -332,7 +332,7 @@ async fn writes_a_golden_store() {
     let name = std::env::var("GRANARY_GOLDEN").unwrap();
     let directory = tempfile::tempdir().unwrap();
     let engine = open(&directory);
-    tell_the_story(&engine.clone().on_behalf_of(audit::origin(1, 1))).await;
+    tell_the_story(&engine.clone().on_behalf_of(told::origin(1, 1))).await;
     // As it lies on the disk while the store is open: the next opening replays the journal.
     pack(directory.path(), &format!("{name}-killed"));
     let backups = tempfile::tempdir().unwrap();

@@ -19,6 +19,9 @@ mod catalogue;
 /// Who changed what.
 mod audit;
 
+/// What the audit log must tell.
+mod told;
+
 /// What is reclaimed, folded and moved beside the changes.
 mod background;
 

@@ -16,11 +16,11 @@ use granary_engine::{
     CheckError, CheckProgress, Engine, Health, MutationError, OpenError, check_disk, make_older,
 };
 
-use crate::audit;
 use crate::driver::{Outcome, assert_same, observe, run, run_on_both};
 use crate::records::{self, describe};
 use crate::reference::{Content, Op, Reference, Sets};
 use crate::support::{block_on, project, small_segments};
+use crate::told;
 
 /// A step of a workload.
 #[derive(Debug, Clone)]
@@ -284,7 +284,7 @@ async fn attempt(
         }
     };
     let running = (0..).zip(ops).map(|(place, op)| {
-        let (engine, op) = (engine.clone().on_behalf_of(audit::origin(number, place)), op.clone());
+        let (engine, op) = (engine.clone().on_behalf_of(told::origin(number, place)), op.clone());
         tokio::spawn(async move { run(&engine, within, &op).await })
     });
     let running: Vec<_> = running.collect();
@@ -326,7 +326,7 @@ async fn attempt(
 
 /// Tells the audit log of nothing in particular.
 async fn witness(engine: &Engine, before: &Reference, number: u64) -> (Vec<Reference>, bool) {
-    let witnessed = engine.witness(audit::origin(number, 0), Subject::default()).await;
+    let witnessed = engine.witness(told::origin(number, 0), Subject::default()).await;
     let mut after = before.clone();
     after.told.maybe(number, 0, u64::from(witnessed.is_ok()), 1);
     (vec![after], witnessed.is_err())
@@ -421,7 +421,7 @@ fn find(end: &End, observed: &Sets, engine: &Engine, when: &str) -> Reference {
     let acceptable = &end.acceptable;
     assert_same(observed, &acceptable[0].sets, &format!("{when}, {} states", acceptable.len()));
     let (records, told) = (acceptable[0].records, &acceptable[0].told);
-    let log = audit::log(engine);
+    let log = told::log(engine);
     panic!("{when}: {found:?} after {records} changes of records, {log:?}, not {told:?}");
 }
 

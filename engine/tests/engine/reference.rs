@@ -1,7 +1,7 @@
 //! The store as it should be: plain maps that do what the engine promises, one operation at a
 //! time. Tests run the same operations on both and compare.
 
-use crate::audit::Told;
+use crate::told::Told;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
