@@ -111,14 +111,14 @@ pub(crate) fn summary_of(said: &str) -> Value {
     summary
 }
 
-/// Starts a command, and kills it once it has told of so many files.
+/// Starts a command, and kills it once it has told of so many files, or of all that were left.
 pub(crate) fn killed_after(command: &mut Command, files: usize) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let told = BufReader::new(child.stdout.take().unwrap()).lines();
     let told = told.filter(|line| line.as_ref().unwrap().contains("\"file\"")).take(files).count();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(told, files, "it ended before it was killed");
+    assert!(told > 0, "it told of nothing");
 }
 
 /// Bytes that do not repeat, the same for the same number.
