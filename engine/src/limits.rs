@@ -27,6 +27,10 @@ pub const INLINE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of contents that one group may carry: what one sync flushes at most.
 pub const GROUP_BYTES_MAX: u64 = 8 << 20;
 
+/// Bytes of one write past the page cache, and of the memory that is kept for them; a group that has
+/// more is written in several.
+pub const DIRECT_WRITE_BYTES_MAX: usize = 8 << 20;
+
 /// Changes in one group; bounds the index transaction that applies it.
 pub const GROUP_CHANGES_MAX: usize = 4096;
 

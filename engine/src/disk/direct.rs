@@ -14,11 +14,11 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::blobs::byte_count;
+use crate::limits::DIRECT_WRITE_BYTES_MAX;
+
 /// Bytes of which addresses, offsets and lengths are multiples: a page, and so of every disk's block.
 const ALIGNMENT: usize = 4096;
-
-/// Bytes of one write at most, and so of the memory that is kept for them.
-const WRITE_BYTES_MAX: usize = 8 << 20;
 
 /// The way past the page cache, to one file at a time.
 #[derive(Debug, Default)]
@@ -45,8 +45,7 @@ impl Direct {
     ) -> io::Result<bool> {
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         let start = usize::try_from(offset).map_err(io::Error::other)?;
-        let is_aligned = length.is_multiple_of(ALIGNMENT) && start.is_multiple_of(ALIGNMENT);
-        if !is_aligned || length > WRITE_BYTES_MAX {
+        if !length.is_multiple_of(ALIGNMENT) || !start.is_multiple_of(ALIGNMENT) {
             return Ok(false);
         }
         // Whatever a panic left in the buffer is written over.
@@ -54,8 +53,7 @@ impl Direct {
         if state.is_refused {
             return Ok(false);
         }
-        let written = state.write(path, pieces, length, offset);
-        match written {
+        match state.write(path, pieces, offset) {
             Ok(()) => Ok(true),
             Err(error) if is_refusal(&error) => {
                 tracing::debug!(%error, "the file system has no writes past the page cache");
@@ -66,38 +64,43 @@ impl Direct {
         }
     }
 
-    /// Forgets the file, whose name may come to be another's.
-    pub(super) fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).file = None;
+    /// Forgets the file of this name, which may come to be another's.
+    pub(super) fn forget(&self, path: &Path) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.file.take_if(|(of, _)| of == path);
     }
 }
 
 impl State {
-    fn write(
-        &mut self,
-        path: &Path,
-        pieces: &[IoSlice<'_>],
-        length: usize,
-        offset: u64,
-    ) -> io::Result<()> {
-        if self.buffer.len() < length + ALIGNMENT {
-            self.buffer.resize(length + ALIGNMENT, 0);
+    fn write(&mut self, path: &Path, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let file = match self.file.take() {
+            Some(known) if known.0 == path => known,
+            Some(_) | None => (path.to_owned(), open(path)?),
+        };
+        let (_, file) = self.file.insert(file);
+        if self.buffer.is_empty() {
+            // Zeros that the system gives when they are touched: small groups use little of it.
+            self.buffer = vec![0; DIRECT_WRITE_BYTES_MAX + ALIGNMENT];
         }
         let start = self.buffer.as_ptr().align_offset(ALIGNMENT);
-        let aligned =
-            self.buffer.get_mut(start..start + length).ok_or(io::ErrorKind::InvalidInput)?;
-        let mut rest = &mut *aligned;
+        let aligned = self.buffer.get_mut(start..start + DIRECT_WRITE_BYTES_MAX);
+        let aligned = aligned.ok_or(io::ErrorKind::InvalidInput)?;
+        let (mut filled, mut offset) = (0, offset);
         for piece in pieces {
-            let (place, after) = rest.split_at_mut(piece.len());
-            place.copy_from_slice(piece);
-            rest = after;
+            let mut rest: &[u8] = piece;
+            while !rest.is_empty() {
+                let free = aligned.get_mut(filled..).unwrap_or_default();
+                let (now, later) = rest.split_at(rest.len().min(free.len()));
+                let (place, _) = free.split_at_mut(now.len());
+                place.copy_from_slice(now);
+                (filled, rest) = (filled + now.len(), later);
+                if filled == DIRECT_WRITE_BYTES_MAX {
+                    file.write_all_at(aligned, offset)?;
+                    (filled, offset) = (0, offset + byte_count(DIRECT_WRITE_BYTES_MAX));
+                }
+            }
         }
-        let file = match self.file.take() {
-            Some((of, file)) if of == path => file,
-            Some(_) | None => open(path)?,
-        };
-        let (_, file) = self.file.insert((path.to_owned(), file));
-        file.write_all_at(aligned, offset)
+        file.write_all_at(aligned.get(..filled).unwrap_or_default(), offset)
     }
 }
 
@@ -158,6 +161,20 @@ mod tests {
         assert!(!direct.write(&path, &[IoSlice::new(&page)], 1).unwrap());
         assert!(!direct.write(&path, &[IoSlice::new(&page[1..])], 0).unwrap());
         assert!(std::fs::read(&path).unwrap() == [0; 8192]);
+    }
+
+    #[test]
+    fn what_is_longer_than_one_write_is_there_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let noise: Vec<u8> =
+            (0..=250u8).cycle().take(2 * DIRECT_WRITE_BYTES_MAX + 3 * ALIGNMENT).collect();
+        zeros(&path, byte_count(noise.len()));
+        let cut = DIRECT_WRITE_BYTES_MAX + 5;
+        let pieces = [&noise[..9], &noise[9..cut], &noise[cut..]].map(IoSlice::new);
+        if Direct::default().write(&path, &pieces, 0).unwrap() {
+            assert!(std::fs::read(&path).unwrap() == noise);
+        }
     }
 
     #[test]

@@ -109,13 +109,14 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.expect_writable()?;
-        self.direct.forget();
+        self.direct.forget(&self.path(from));
+        self.direct.forget(&self.path(to));
         std::fs::rename(self.path(from), self.path(to))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
         self.expect_writable()?;
-        self.direct.forget();
+        self.direct.forget(&self.path(path));
         std::fs::remove_file(self.path(path))
     }
 
