@@ -38,8 +38,9 @@ use crate::scrub::ScrubRow;
 use crate::store::{SharedIndex, Store};
 use crate::trace::Trace;
 
-/// Version of the store's layout on disk; 1 is the first.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Version of the store's layout on disk: 1 is the first; 2 has contents that name a file, notes in
+/// the journal of who asked, and the audit log.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 /// File that names the store's format and identity; its presence means that making it was done.
 pub(crate) const IDENTITY_PATH: &str = "store";
@@ -81,7 +82,11 @@ pub(crate) fn open(
         // A start that failed to sync the identity's name left it in the system's memory only.
         disk.sync_dir("").map_err(io_error(&**disk))?;
     }
-    let key = read_identity(&**disk)?;
+    let Identity { format, key } = read_identity(&**disk)?;
+    if format < FORMAT_VERSION {
+        // Before anything is written that an older program would take for damage.
+        raise_format(&**disk, &key).map_err(io_error(&**disk))?;
+    }
     let index = Index::open(disk, OpenMode::Existing, index_cache_bytes).map_err(damaged_index)?;
     upgrade(&index).map_err(damaged_index)?;
     let mut recovered = replay(disk, index, key, options)?;
@@ -180,8 +185,22 @@ pub(crate) fn identity_text(key: &[u8; 32]) -> String {
     format!("granary store\nformat {FORMAT_VERSION}\nkey {hex}\n")
 }
 
-/// Reads the format and the key, which makes the journal's checksums the store's own.
-fn read_identity(disk: &dyn Disk) -> Result<[u8; 32], OpenError> {
+/// Gives the store today's format. The identity is less than a sector, which is written whole or not
+/// at all, and all of it but the format stays what it is.
+fn raise_format(disk: &dyn Disk, key: &[u8; 32]) -> io::Result<()> {
+    let file = disk.open(IDENTITY_PATH, OpenMode::Existing)?;
+    file.write_all_at(&[IoSlice::new(identity_text(key).as_bytes())], 0)?;
+    file.sync_data()
+}
+
+/// What a store says of itself.
+struct Identity {
+    format: u32,
+    /// Makes the journal's checksums the store's own.
+    key: [u8; 32],
+}
+
+fn read_identity(disk: &dyn Disk) -> Result<Identity, OpenError> {
     let io = io_error(disk);
     let file = disk.open(IDENTITY_PATH, OpenMode::Existing).map_err(&io)?;
     let length = usize::try_from(file.len().map_err(&io)?.min(4096)).unwrap_or(0);
@@ -203,7 +222,7 @@ fn read_identity(disk: &dyn Disk) -> Result<[u8; 32], OpenError> {
     }
     let key = lines.next().and_then(|line| line.strip_prefix("key "));
     let key = key.and_then(|key| blake3::Hash::from_hex(key).ok()).ok_or_else(unknown)?;
-    Ok(*key.as_bytes())
+    Ok(Identity { format: found, key: *key.as_bytes() })
 }
 
 struct Replayed {
@@ -329,7 +348,7 @@ pub(crate) fn look(
         return Err(OpenError::NotAStore { path: disk.display().into(), reason });
     }
     let lock = locked(disk)?;
-    let key = read_identity(&**disk)?;
+    let Identity { key, .. } = read_identity(&**disk)?;
     let mut looked = Looked {
         store: None,
         damage: Vec::new(),
