@@ -11,25 +11,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
-use futures_util::stream;
 use granary_engine::model::Digest;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH};
 use reqwest::{Body, RequestBuilder, StatusCode};
 use serde::Deserialize;
-use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::content::{
-    Handles, Hasher, Identity, PIECE_BYTES, digest_of_handle, identity_of, local, on_blocking_pool,
+    Handles, Hasher, Identity, digest_of_handle, identity_of, local, on_blocking_pool,
 };
 use super::failure::Failure;
 use super::progress::Counters;
 use super::report::Outcome;
 use super::resumable::RESUMABLE_BYTES_MIN;
 use super::walk::LocalFile;
+
+mod pieces;
+
+pub(crate) use pieces::pieces_of;
+
+use pieces::Pieces;
 
 /// Bytes of the largest file that is read whole; larger ones are streamed. With the number of
 /// transfers under way it bounds the memory of a push.
@@ -228,8 +231,7 @@ impl Uploader {
                 counters: Arc::clone(&self.counters),
                 counted: Arc::clone(counted),
             };
-            let body = Body::wrap_stream(stream::try_unfold(pieces, Pieces::next));
-            return Ok(Outgoing { body, length, read, digest: known });
+            return Ok(Outgoing { body: pieces.into_body(), length, read, digest: known });
         }
         let mut hasher = Hasher::new(self.handles);
         let content = on_blocking_pool(&file.path, move |path: &Path| {
@@ -271,83 +273,6 @@ impl Uploader {
             url: self.client.url.clone(),
             reason: format!("the tag of {name:?} is {error}"),
         })
-    }
-}
-
-/// The next `left` bytes of a file, as a body; `counted` is kept at how many have left.
-pub(crate) fn pieces_of(
-    file: tokio::fs::File,
-    left: u64,
-    counters: &Arc<Counters>,
-    counted: &Arc<AtomicU64>,
-) -> Body {
-    let pieces = Pieces {
-        file,
-        left,
-        hasher: None,
-        identity: None,
-        counters: Arc::clone(counters),
-        counted: Arc::clone(counted),
-    };
-    Body::wrap_stream(stream::try_unfold(pieces, Pieces::next))
-}
-
-/// A large file, read piece by piece as the network takes it.
-struct Pieces {
-    file: tokio::fs::File,
-    left: u64,
-    /// None if nobody wants to know what was read.
-    hasher: Option<Hasher>,
-    identity: Option<oneshot::Sender<io::Result<Identity>>>,
-    counters: Arc<Counters>,
-    counted: Arc<AtomicU64>,
-}
-
-impl Pieces {
-    async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        let piece = match self.read().await {
-            Ok(piece) => piece,
-            Err(error) => {
-                self.tell(Err(io::Error::new(error.kind(), error.to_string())));
-                return Err(error);
-            }
-        };
-        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&piece);
-        }
-        self.left = self.left.saturating_sub(length);
-        self.counted.fetch_add(length, Ordering::Relaxed);
-        self.counters.bytes_done(length);
-        // Told with the last piece: nobody asks for another one once the length is reached.
-        if self.left == 0
-            && let Some(hasher) = self.hasher.take()
-        {
-            self.tell(Ok(hasher.finish()));
-        }
-        Ok(Some((piece, self)))
-    }
-
-    async fn read(&mut self) -> io::Result<Bytes> {
-        let mut piece = BytesMut::with_capacity(PIECE_BYTES);
-        let read = (&mut self.file).take(self.left).read_buf(&mut piece).await?;
-        if read == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file became shorter while it was sent",
-            ));
-        }
-        Ok(piece.freeze())
-    }
-
-    fn tell(&mut self, identity: io::Result<Identity>) {
-        if let Some(sender) = self.identity.take() {
-            // The request may have been given up meanwhile.
-            sender.send(identity).ok();
-        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::*;
 use crate::blobs::byte_count;
 use crate::disk::{At, Fault, Reached, SimulatedDisk};
-use crate::model::{LicenceId, NewDataset, NewLicence, NewProject, NewTeam, ProjectId, Quota};
+use crate::model::{
+    FileCondition, LicenceId, NewDataset, NewLicence, NewProject, NewTeam, ProjectId, Quota,
+};
 use crate::{CollectionProgress, Engine, EngineOptions};
 
 const LARGE: usize = (1 << 20) + 5000;
