@@ -1,8 +1,7 @@
 //! What answers came, and after which time.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -93,28 +92,26 @@ fn quantiles(times: &[Duration]) -> String {
 /// Looks at a process's memory while something goes on.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    stop: Arc<AtomicBool>,
-    max: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
+    stop: Sender<()>,
+    thread: JoinHandle<u64>,
 }
 
 impl Sampler {
     pub(super) fn begin(pid: u32) -> Self {
-        let (stop, max) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stops, found) = (Arc::clone(&stop), Arc::clone(&max));
+        let (stop, stopped) = channel();
         let thread = thread::spawn(move || {
-            while !stops.load(Ordering::Relaxed) {
-                found.fetch_max(resident_bytes(pid), Ordering::Relaxed);
-                thread::sleep(LOOKED_EVERY);
+            let mut max = resident_bytes(pid);
+            while stopped.recv_timeout(LOOKED_EVERY) == Err(RecvTimeoutError::Timeout) {
+                max = max.max(resident_bytes(pid));
             }
+            max
         });
-        Self { stop, max, thread }
+        Self { stop, thread }
     }
 
     /// Bytes that it had at most.
     pub(super) fn end(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap();
-        self.max.load(Ordering::Relaxed)
+        drop(self.stop);
+        self.thread.join().unwrap()
     }
 }
