@@ -5,6 +5,8 @@
 
 mod access_token;
 
+mod known;
+
 mod login_limits;
 
 mod password;

@@ -110,6 +110,8 @@ mod wire;
 
 mod witness;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -151,7 +153,7 @@ fn layered(router: Router<AppState>, state: AppState) -> Router {
     // costs half a dozen allocations more.
     let layer = (
         // Whatever is below has the request's id, and is counted.
-        from_fn_with_state(state.observers().clone(), exchange::observe),
+        from_fn_with_state(Arc::clone(state.observers()), exchange::observe),
         MapRequestLayer::new(move |request| inflow::watched(request, pace)),
         from_fn_with_state(headers::Told::of(&state), headers::add),
         CatchPanicLayer::custom(error::panicked),

@@ -14,6 +14,8 @@ mod journal_thread;
 
 mod queue;
 
+mod since_checkpoint;
+
 mod submission;
 
 use std::io;

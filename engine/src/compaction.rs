@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::blobs::{Blob, StagedBlob};
 use crate::committer::{Committer, Reply, Submission};
@@ -15,8 +16,8 @@ use crate::error::{MutationError, ReadError};
 use crate::garbage::is_sparse;
 use crate::index::{IndexError, tables};
 use crate::limits::{
-    CHANGE_BYTES_MAX, CHANGE_FILES_MAX, COMPACTION_GAIN_PERCENT_MIN, DEAD_PERCENT_MAX,
-    INLINE_BYTES_MAX, MOVED_CONTENT_EXTRA_BYTES, SEGMENT_LIVE_PERCENT_MIN,
+    BACKGROUND_ROWS_MAX, COMPACTION_GAIN_PERCENT_MIN, DEAD_PERCENT_MAX, INLINE_BYTES_MAX,
+    MOVED_BYTES_MAX, MOVED_CONTENT_EXTRA_BYTES, SEGMENT_LIVE_PERCENT_MIN,
 };
 use crate::model::change::{BlobPlace, Change, NewBlob, Relocation, SegmentId};
 use crate::store::Store;
@@ -82,9 +83,10 @@ impl Compactor {
         Self { store, committer, fruitless: HashMap::new() }
     }
 
-    /// Compacts what is worth it, the least live first; ends early when `is_stopping` says so.
-    /// Where space is short, one segment a time, since it frees nothing before a checkpoint. Gives
-    /// the bytes of contents that were moved.
+    /// Compacts what is worth it, the least live first; ends early when `is_stopping` says so. After
+    /// each batch `rest` is told how long it took, and may wait so that others get their turn; where
+    /// space is short it is not asked. There one segment is compacted a time, since it frees nothing
+    /// before a checkpoint. Gives the bytes of contents that were moved.
     ///
     /// # Errors
     /// Reading the index or committing failed; what was moved stays moved.
@@ -92,6 +94,7 @@ impl Compactor {
         &mut self,
         thrift: Thrift,
         is_stopping: &dyn Fn() -> bool,
+        rest: &dyn Fn(Duration),
     ) -> Result<u64, MutationError> {
         let mut moved_bytes = 0;
         for candidate in self.candidates(thrift)? {
@@ -104,7 +107,13 @@ impl Compactor {
                 break;
             }
             let segment = candidate.segment;
-            match self.move_live(candidate, is_stopping) {
+            let is_short = space.available < reserve * 2;
+            let rest = |took| {
+                if !is_short {
+                    rest(took)
+                }
+            };
+            match self.move_live(candidate, is_stopping, &rest) {
                 Err(error) if !matches!(error, MutationError::Read(_)) => return Err(error),
                 Err(error) => {
                     let segment = segment.0;
@@ -113,7 +122,7 @@ impl Compactor {
                 Ok(bytes) => moved_bytes += bytes,
             }
             self.fruitless.insert(segment, self.live_bytes(segment)?);
-            if space.available < reserve * 2 {
+            if is_short {
                 break;
             }
         }
@@ -168,6 +177,7 @@ impl Compactor {
         &self,
         candidate: Candidate,
         is_stopping: &dyn Fn() -> bool,
+        rest: &dyn Fn(Duration),
     ) -> Result<u64, MutationError> {
         let Candidate { segment, live_bytes, bytes } = candidate;
         let mut found = Vec::new();
@@ -183,6 +193,7 @@ impl Compactor {
         }
         tracing::info!(segment = segment.0, live_bytes, bytes, "compacting a segment");
         let (mut batch, mut moved) = (Batch::default(), 0);
+        let mut began = Instant::now();
         for blob in &found {
             if is_stopping() {
                 break;
@@ -193,8 +204,10 @@ impl Compactor {
             batch.bytes += blob.length;
             moved += blob.length;
             self.store.counters.compacted_bytes.add(blob.length);
-            if batch.bytes >= CHANGE_BYTES_MAX || batch.moves.len() >= CHANGE_FILES_MAX {
+            if batch.is_full() {
                 std::mem::take(&mut batch).submit(&self.committer)?;
+                rest(began.elapsed());
+                began = Instant::now();
             }
         }
         batch.submit(&self.committer)?;
@@ -253,6 +266,11 @@ struct Batch {
 }
 
 impl Batch {
+    /// Changes of others wait for it.
+    fn is_full(&self) -> bool {
+        self.bytes >= MOVED_BYTES_MAX || self.moves.len() >= BACKGROUND_ROWS_MAX
+    }
+
     fn submit(self, committer: &Committer) -> Result<(), MutationError> {
         if self.moves.is_empty() {
             return Ok(());

@@ -261,7 +261,7 @@ impl Engine {
         let work = move || {
             let (store, committer) = (Arc::clone(&inner.store), Arc::clone(&inner.committer));
             let usual = crate::compaction::Thrift::Usual;
-            Compactor::new(store, committer).compact(usual, &|| false).map(drop)
+            Compactor::new(store, committer).compact(usual, &|| false, &|_| {}).map(drop)
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(MutationError::Panicked))
     }

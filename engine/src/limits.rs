@@ -38,8 +38,9 @@ pub const GROUP_CHANGES_MAX: usize = 4096;
 /// checkpoint write while another program has taken all the rest of the disk.
 pub const INDEX_AHEAD_BYTES: u64 = 4 << 20;
 
-/// Groups that are synced and not yet applied; group n+1 syncs while n is applied.
-pub const GROUPS_AHEAD_MAX: usize = 4;
+/// Groups that are synced and wait to be applied; group n+1 syncs while n is applied. No answer is
+/// given before its group is applied, so running further ahead only makes more and smaller groups.
+pub const GROUPS_AHEAD_MAX: usize = 1;
 
 /// Changes of one dataset that are queued or in flight; the next one is told to come back.
 pub const DATASET_QUEUE_MAX: usize = 4096;
@@ -67,8 +68,9 @@ pub const PLAN_ROWS_MAX: usize = 1024;
 /// Layers in a dataset's stack before the background makes it shallow again.
 pub const STACK_LAYERS_MAX: usize = 8;
 
-/// Rows that one step of background work reads or writes; bounds how long a group waits for it.
-pub const BACKGROUND_ROWS_MAX: usize = 1024;
+/// Rows that one step of background work reads or writes; bounds how long a group waits for it: beside
+/// a million others a row takes some forty microseconds.
+pub const BACKGROUND_ROWS_MAX: usize = 256;
 
 /// Bytes of names and metadata that one step of background work holds in memory.
 pub const BACKGROUND_BYTES_MAX: usize = 4 << 20;
@@ -91,6 +93,13 @@ pub const CHECKPOINT_JOURNAL_BYTES: u64 = 256 << 20;
 /// Rows after which the index is checkpointed; beside a million others, replaying one takes up to
 /// forty microseconds, so these take less than a second.
 pub const CHECKPOINT_ROWS: u64 = 20_000;
+
+/// The same where checkpoints take long: changes wait meanwhile.
+pub const CHECKPOINT_ROWS_MIN: u64 = 2_500;
+
+/// How long a checkpoint should take. Beyond twice that the next one comes after half as many rows,
+/// below it after twice as many again.
+pub const CHECKPOINT_TIME_AIM: Duration = Duration::from_millis(40);
 
 /// Time after the first change since the last checkpoint at which the next one is made.
 pub const CHECKPOINT_AFTER: Duration = Duration::from_secs(5);
@@ -158,6 +167,9 @@ pub const SEGMENT_LIVE_PERCENT_MIN: u64 = 50;
 /// Dead bytes of all segments, in percent of the live ones, beyond which the deadest segments are
 /// compacted too, however much of them lives.
 pub const DEAD_PERCENT_MAX: u64 = 20;
+
+/// Bytes of contents that compaction moves at a time: changes of others wait for them.
+pub const MOVED_BYTES_MAX: u64 = 1 << 20;
 
 /// Bytes that a content takes in a segment beside its own, once it was moved: its part of the
 /// record, generously.

@@ -7,9 +7,10 @@
 //! another mark, so that every token from before ends with the change, and nothing is stored of
 //! tokens for that.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -19,6 +20,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
 
+use super::known::Known;
 use crate::private_file;
 
 /// File in the data directory that holds the signing key.
@@ -64,8 +66,14 @@ pub(crate) enum TokenFault {
 #[derive(Clone)]
 pub struct TokenKey(Arc<Kept>);
 
+type Key = [u8; KEY_BYTES];
+
 struct Kept {
-    key: RwLock<[u8; KEY_BYTES]>,
+    key: RwLock<Key>,
+    /// What tokens that this key signed say; written only while the key is held.
+    verified: Known<Verified>,
+    /// Marks that this key makes, of users' records; written only while the key is held.
+    marks: Known<Arc<str>>,
     /// Data directory that the key is in.
     directory: PathBuf,
 }
@@ -128,7 +136,16 @@ struct Claims {
 pub(crate) struct Bearer {
     /// Whose it says it is.
     pub(crate) user: UserId,
-    mark: String,
+    mark: Arc<str>,
+}
+
+/// What a token that we signed says.
+#[derive(Clone)]
+struct Verified {
+    kind: TokenKind,
+    /// When its time is over, in seconds since 1970.
+    expires: u64,
+    bearer: Bearer,
 }
 
 /// A user's primary key; a text in our tokens, a number in some of the original's.
@@ -146,12 +163,22 @@ struct Header {
 
 impl TokenKey {
     fn kept(key: [u8; KEY_BYTES], directory: &Path) -> Self {
-        Self(Arc::new(Kept { key: RwLock::new(key), directory: directory.to_owned() }))
+        Self(Arc::new(Kept {
+            key: RwLock::new(key),
+            verified: Known::nothing(),
+            marks: Known::nothing(),
+            directory: directory.to_owned(),
+        }))
     }
 
     /// The key as its file has it, for a backup.
     pub(crate) fn to_bytes(&self) -> [u8; KEY_BYTES] {
-        *self.0.key.read().unwrap_or_else(PoisonError::into_inner)
+        *self.key()
+    }
+
+    /// The key in force, and as long as it is held what is known by it.
+    fn key(&self) -> RwLockReadGuard<'_, Key> {
+        self.0.key.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the key by a new one: no token that was signed so far is a good one any more. Blocks.
@@ -165,6 +192,8 @@ impl TokenKey {
         // Held meanwhile, so that the key in force is the one in the file, whoever rotates.
         let mut key = self.0.key.write().unwrap_or_else(PoisonError::into_inner);
         *key = made(&self.0.directory)?;
+        self.0.verified.forget();
+        self.0.marks.forget();
         Ok(())
     }
 
@@ -187,10 +216,17 @@ impl TokenKey {
 
     /// A mark of a user's password. The hash has a fresh salt for every password, be it the same
     /// one again, and without our key nothing can be learnt of it from its mark.
-    fn mark_of(&self, user: &User) -> String {
-        let (id, hash) = (user.id, &user.password_hash);
-        let whole = self.mac(&format!("password of user {id}: {hash}")).finalize().into_bytes();
-        URL_SAFE_NO_PAD.encode(whole.get(..MARK_BYTES).unwrap_or(&whole))
+    fn mark_of(&self, user: &User) -> Arc<str> {
+        let key = self.key();
+        let marked = format!("password of user {}: {}", user.id, user.password_hash);
+        let marks = &self.0.marks;
+        let mark = marks.get_or_find(&marked, || {
+            let whole = mac(&key, &marked).finalize().into_bytes();
+            let mark = URL_SAFE_NO_PAD.encode(whole.get(..MARK_BYTES).unwrap_or(&whole));
+            Ok::<_, Infallible>(mark.into())
+        });
+        let Ok(mark) = mark;
+        mark
     }
 
     fn sign(&self, bearer: &Bearer, kind: TokenKind, number: u128, now: u64) -> String {
@@ -205,7 +241,7 @@ impl TokenKey {
             now + life
         ));
         let signed = format!("{header}.{claims}");
-        let signature = self.mac(&signed).finalize().into_bytes();
+        let signature = mac(&self.key(), &signed).finalize().into_bytes();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
@@ -228,42 +264,45 @@ impl TokenKey {
         wanted: Option<TokenKind>,
         now: u64,
     ) -> Result<Bearer, TokenFault> {
-        let claims = self.claims(token).ok_or(TokenFault::Invalid)?;
-        let user = match claims.upk {
-            UserKey::Number(number) => number,
-            UserKey::Text(text) => text.parse().ok().ok_or(TokenFault::Invalid)?,
-        };
-        if claims.exp <= now {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenFault::Invalid);
+        }
+        let key = self.key();
+        let verified = self.0.verified.get_or_find(token, || verified(&key, token).ok_or(()));
+        let verified = verified.map_err(|()| TokenFault::Invalid)?;
+        if verified.expires <= now {
             Err(TokenFault::Expired)
-        } else if wanted.is_some_and(|wanted| wanted != claims.jtt) {
+        } else if wanted.is_some_and(|wanted| wanted != verified.kind) {
             Err(TokenFault::WrongKind)
         } else {
-            Ok(Bearer { user: UserId(user), mark: claims.pwd })
+            Ok(verified.bearer)
         }
     }
+}
 
-    /// The claims of a token that bears our signature. The signature is compared in constant time.
-    fn claims(&self, token: &str) -> Option<Claims> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return None;
-        }
-        let (signed, signature) = token.rsplit_once('.')?;
-        let (header, claims) = signed.split_once('.')?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        self.mac(signed).verify_slice(&signature).ok()?;
-        let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
-        if header.alg != "HS256" {
-            return None;
-        }
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+/// What a token says that bears our signature. The signature is compared in constant time.
+fn verified(key: &Key, token: &str) -> Option<Verified> {
+    let (signed, signature) = token.rsplit_once('.')?;
+    let (header, claims) = signed.split_once('.')?;
+    let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+    mac(key, signed).verify_slice(&signature).ok()?;
+    let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+    if header.alg != "HS256" {
+        return None;
     }
+    let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    let user = match claims.upk {
+        UserKey::Number(number) => number,
+        UserKey::Text(text) => text.parse().ok()?,
+    };
+    let bearer = Bearer { user: UserId(user), mark: claims.pwd.into() };
+    Some(Verified { kind: claims.jtt, expires: claims.exp, bearer })
+}
 
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
-    fn mac(&self, signed: &str) -> Hmac<Sha256> {
-        let mac =
-            Hmac::<Sha256>::new_from_slice(&self.to_bytes()).expect("a key of any length is taken");
-        mac.chain_update(signed)
-    }
+#[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+fn mac(key: &Key, signed: &str) -> Hmac<Sha256> {
+    let mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length is taken");
+    mac.chain_update(signed)
 }
 
 fn seconds_now() -> u64 {
@@ -282,7 +321,7 @@ mod tests {
     }
 
     fn bearer() -> Bearer {
-        Bearer { user: UserId(5), mark: "mark".to_owned() }
+        Bearer { user: UserId(5), mark: "mark".into() }
     }
 
     #[test]
@@ -320,9 +359,9 @@ mod tests {
         let claims =
             URL_SAFE_NO_PAD.encode(format!(r#"{{"jtt":"access","exp":{},"upk":9}}"#, NOW + 1));
         let signed = format!("{header}.{claims}");
-        let signature = URL_SAFE_NO_PAD.encode(key().mac(&signed).finalize().into_bytes());
+        let signature = URL_SAFE_NO_PAD.encode(mac(&key().key(), &signed).finalize().into_bytes());
         let token = format!("{signed}.{signature}");
-        let bearer = Bearer { user: UserId(9), mark: String::new() };
+        let bearer = Bearer { user: UserId(9), mark: "".into() };
         assert_eq!(key().verify_at(&token, None, NOW), Ok(bearer));
     }
 
@@ -333,6 +372,7 @@ mod tests {
         let second = load_or_create_key(directory.path()).unwrap();
         assert_eq!(first.to_bytes(), second.to_bytes());
         let token = first.sign(&bearer(), TokenKind::Access, 1, NOW);
+        assert_eq!(first.verify_at(&token, None, NOW), Ok(bearer()));
         first.rotate().unwrap();
         assert_eq!(first.verify_at(&token, None, NOW), Err(TokenFault::Invalid));
         let third = load_or_create_key(directory.path()).unwrap();

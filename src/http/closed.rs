@@ -1,6 +1,8 @@
 //! What a server answers that serves nothing yet, nothing more, or nothing at this moment: how it is,
 //! and that one should come back.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::middleware::from_fn_with_state;
@@ -22,7 +24,7 @@ pub fn recovering_router() -> Router {
     let refuse = async || ApiError::unavailable("The server is starting.");
     let router = Router::new().route("/readyz", get(recovering)).fallback(refuse);
     let router = router.route("/livez", get(async || health::alive()));
-    observed(router, headers::Told::default(), Observers::new())
+    observed(router, headers::Told::default(), Arc::new(Observers::new()))
 }
 
 /// The API after the server was told to stop, while what is under way is answered elsewhere.
@@ -43,7 +45,7 @@ fn refusing(reason: &'static str, app: &AppState) -> Router {
         .route("/metrics", get(metrics::show))
         .fallback(move || async move { ApiError::unavailable(reason) })
         .with_state(app.clone());
-    observed(router, headers::Told::of(app), app.observers().clone())
+    observed(router, headers::Told::of(app), Arc::clone(app.observers()))
 }
 
 /// Metrics and health alone, for a listener of their own.
@@ -57,10 +59,10 @@ pub fn metrics_router(app: &AppState) -> Router {
         .route("/metrics", get(show))
         .fallback(headers::no_route)
         .with_state(app.clone());
-    observed(router, headers::Told::of(app), app.observers().clone())
+    observed(router, headers::Told::of(app), Arc::clone(app.observers()))
 }
 
-fn observed(router: Router, told: headers::Told, observers: Observers) -> Router {
+fn observed(router: Router, told: headers::Told, observers: Arc<Observers>) -> Router {
     let pace = inflow::usual_pace();
     router.layer((
         from_fn_with_state(observers, observe),

@@ -140,11 +140,11 @@ pub(crate) struct Exchange {
     status: AtomicU16,
     is_over: AtomicBool,
     began: Instant,
-    observers: Observers,
+    observers: Arc<Observers>,
 }
 
 impl Exchange {
-    fn begin(request: &Request, observers: Observers) -> Arc<Self> {
+    fn begin(request: &Request, observers: Arc<Observers>) -> Arc<Self> {
         observers.metrics.requests.in_flight.enter();
         Arc::new(Self {
             id: RequestId::chosen(request).unwrap_or_else(RequestId::made),
@@ -305,7 +305,7 @@ impl Drop for Exchange {
 
 /// Observes every request.
 pub(crate) async fn observe(
-    State(observers): State<Observers>,
+    State(observers): State<Arc<Observers>>,
     mut request: Request,
     next: Next,
 ) -> Response {

@@ -29,9 +29,13 @@ use crate::networks::Networks;
 use crate::pace::Pace;
 use crate::permission::{Allowed, Principal};
 
-/// The engine, the keys and the bounds of the HTTP edge; clones are handles to the same.
+/// The engine, the keys and the bounds of the HTTP edge; clones are handles to the same, of which the
+/// router makes several for each request.
 #[derive(Debug, Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
     engine: Engine,
     tokens: TokenKey,
     passwords: Passwords,
@@ -50,7 +54,7 @@ pub struct AppState {
     refused_uploads: RefusedUploads,
     outside: Arc<Outside>,
     login_limits: LoginLimits,
-    observers: Observers,
+    observers: Arc<Observers>,
     metrics_access: MetricsAccess,
     /// Whether files that are added one by one have entries in the audit log.
     audits_additions: bool,
@@ -71,7 +75,7 @@ pub struct Outside {
     pub logins: LoginBounds,
 }
 
-/// Who looks at requests from outside of all handlers; clones are handles to the same.
+/// Who looks at requests from outside of all handlers.
 #[derive(Debug, Clone)]
 pub(crate) struct Observers {
     pub(crate) metrics: Arc<Metrics>,
@@ -115,8 +119,8 @@ impl AppState {
     /// # Errors
     /// Passwords cannot be hashed on this system.
     pub fn new(engine: Engine, tokens: TokenKey) -> Result<Self, PasswordError> {
-        let observers = Observers::of(&engine);
-        Ok(Self {
+        let observers = Arc::new(Observers::of(&engine));
+        Ok(Self(Arc::new(Parts {
             engine,
             tokens,
             passwords: Passwords::new()?,
@@ -134,71 +138,80 @@ impl AppState {
             metrics_access: MetricsAccess::Open,
             audits_additions: true,
             draining: Arc::default(),
-        })
+        })))
+    }
+
+    /// The same with something else of it; for before anybody is served.
+    fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
     }
 
     /// Asks another pace of bodies than the usual one.
     #[must_use]
     pub fn with_body_pace(self, body_pace: Pace) -> Self {
-        Self { body_pace, ..self }
+        self.with(|parts| parts.body_pace = body_pace)
     }
 
     /// Faces those outside in another way than the usual one.
     #[must_use]
     pub fn with_outside(self, outside: Outside) -> Self {
-        let login_limits = LoginLimits::new(outside.logins);
-        let outside = Arc::new(outside);
-        let observers = Observers { outside: Arc::clone(&outside), ..self.observers.clone() };
-        Self { outside, login_limits, observers, ..self }
+        self.with(|parts| {
+            parts.login_limits = LoginLimits::new(outside.logins);
+            parts.outside = Arc::new(outside);
+            Arc::make_mut(&mut parts.observers).outside = Arc::clone(&parts.outside);
+        })
     }
 
     pub(super) fn outside(&self) -> &Outside {
-        &self.outside
+        &self.0.outside
     }
 
     pub(super) fn trusted_proxies(&self) -> &Networks {
-        &self.outside.trusted_proxies
+        &self.0.outside.trusted_proxies
     }
 
     pub(crate) fn login_limits(&self) -> &LoginLimits {
-        &self.login_limits
+        &self.0.login_limits
     }
 
     /// Lets others read the metrics than everybody.
     #[must_use]
     pub fn with_metrics(self, metrics_access: MetricsAccess) -> Self {
-        Self { metrics_access, ..self }
+        self.with(|parts| parts.metrics_access = metrics_access)
     }
 
     /// Logs another number of requests a second at most than the usual one.
     #[must_use]
-    pub fn with_access_log(mut self, lines_a_second: u64) -> Self {
-        self.observers.access_log = Arc::new(AccessLog::new(lines_a_second));
-        self
+    pub fn with_access_log(self, lines_a_second: u64) -> Self {
+        self.with(|parts| {
+            let observers = Arc::make_mut(&mut parts.observers);
+            observers.access_log = Arc::new(AccessLog::new(lines_a_second));
+        })
     }
 
     /// Says whether files that are added one by one have entries in the audit log; otherwise they do.
     #[must_use]
     pub fn with_audit_of_additions(self, audits_additions: bool) -> Self {
-        Self { audits_additions, ..self }
+        self.with(|parts| parts.audits_additions = audits_additions)
     }
 
     /// Where connections to this server are counted.
     pub fn connections(&self) -> Arc<Connections> {
-        Arc::clone(&self.observers.metrics.connections)
+        Arc::clone(&self.0.observers.metrics.connections)
     }
 
     /// Tells everybody who asks that the server stops; requests are answered as before.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.0.draining.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.0.draining.load(Ordering::Relaxed)
     }
 
     pub(super) fn body_pace(&self) -> Pace {
-        self.body_pace
+        self.0.body_pace
     }
 
     /// The engine, for who has a permission. The changes that it is asked for enter the audit log as
@@ -206,47 +219,47 @@ impl AppState {
     pub(crate) fn engine(&self, _permission: &Allowed) -> Engine {
         match exchange::current().filter(|exchange| !exchange.method().is_safe()) {
             Some(exchange) => {
-                self.engine.clone().on_behalf_of(exchange.origin(exchange.action().1))
+                self.0.engine.clone().on_behalf_of(exchange.origin(exchange.action().1))
             }
-            None => self.engine.clone(),
+            None => self.0.engine.clone(),
         }
     }
 
     /// As [`Self::engine`], to add a file, which enters the audit log unless the operator does
     /// without.
     pub(super) fn engine_to_add(&self, permission: &Allowed) -> Engine {
-        if self.audits_additions { self.engine(permission) } else { self.engine.clone() }
+        if self.0.audits_additions { self.engine(permission) } else { self.0.engine.clone() }
     }
 
     /// One committed state; what of it a caller may see is for the permissions to say.
     pub(crate) fn snapshot(&self) -> Result<Snapshot, ReadError> {
-        self.engine.snapshot()
+        self.0.engine.snapshot()
     }
 
     pub(crate) fn tokens(&self) -> &TokenKey {
-        &self.tokens
+        &self.0.tokens
     }
 
     /// The backups under way.
     pub(crate) fn backups(&self) -> &KeptBackups {
-        &self.backups
+        &self.0.backups
     }
 
     pub(crate) fn passwords(&self) -> &Passwords {
-        &self.passwords
+        &self.0.passwords
     }
 
-    pub(crate) fn observers(&self) -> &Observers {
-        &self.observers
+    pub(crate) fn observers(&self) -> &Arc<Observers> {
+        &self.0.observers
     }
 
     pub(crate) fn metrics_access(&self) -> MetricsAccess {
-        self.metrics_access
+        self.0.metrics_access
     }
 
     /// The numbers of the store.
     pub(crate) fn figures(&self) -> Figures {
-        self.engine.figures()
+        self.0.engine.figures()
     }
 
     /// Work of the HTTP edge of which only so much is done at once, see `Scrape`.
@@ -257,9 +270,9 @@ impl AppState {
             (name, number(running), number(limit))
         };
         vec![
-            work("spooled_answers", &self.spooled_answers),
-            work("large_bodies", &self.large_bodies),
-            work("sorted_lists", &self.sorted_lists),
+            work("spooled_answers", &self.0.spooled_answers),
+            work("large_bodies", &self.0.large_bodies),
+            work("sorted_lists", &self.0.sorted_lists),
         ]
     }
 
@@ -270,63 +283,63 @@ impl AppState {
 
     /// Bytes that are left on the disk, if it tells, and below which the server is nearly full.
     pub(super) fn space(&self) -> (Option<u64>, u64) {
-        let available = self.engine.space().ok().map(|space| space.available);
-        (available, self.engine.reserve_bytes().saturating_mul(2))
+        let available = self.0.engine.space().ok().map(|space| space.available);
+        (available, self.0.engine.reserve_bytes().saturating_mul(2))
     }
 
     pub(crate) fn health(&self) -> Health {
-        self.engine.health()
+        self.0.engine.health()
     }
 
     pub(crate) fn checks(&self) -> &Checks {
-        &self.checks
+        &self.0.checks
     }
 
     /// The uploads that were refused for their token.
     pub(super) fn refused_uploads(&self) -> &RefusedUploads {
-        &self.refused_uploads
+        &self.0.refused_uploads
     }
 
     pub(crate) fn spool(&self) -> Spool {
-        self.engine.spool()
+        self.0.engine.spool()
     }
 
     /// Remembers when a principal was here last.
     pub(crate) fn touch(&self, principal: &Principal) {
         if let Some(user) = principal.user_id() {
-            self.engine.touch_login(user);
+            self.0.engine.touch_login(user);
         }
         if let Some(token) = principal.access_token() {
-            self.engine.touch_access_token(token);
+            self.0.engine.touch_access_token(token);
         }
         if let Some(node) = principal.node() {
-            self.engine.touch_node(node);
+            self.0.engine.touch_node(node);
         }
     }
 
     /// Memory for contents on their way out.
     pub(super) fn outgoing(&self) -> &Outgoing {
-        &self.outgoing
+        &self.0.outgoing
     }
 
     /// Waits for leave to render an answer of unbounded size.
     pub(crate) async fn spooled_answer_turn(&self) -> Result<Turn, ApiError> {
-        granted(self.spooled_answers.take().await)
+        granted(self.0.spooled_answers.take().await)
     }
 
     /// As [`Self::spooled_answer_turn`], of what was changed: who is refused cannot just come again.
     pub(crate) async fn spooled_answer_turn_after_all(&self) -> Result<Turn, ApiError> {
-        granted(self.spooled_answers.take_after_all().await)
+        granted(self.0.spooled_answers.take_after_all().await)
     }
 
     /// Waits for leave to hold a large body in memory.
     pub(crate) async fn large_body_turn(&self) -> Result<Turn, ApiError> {
-        granted(self.large_bodies.take().await)
+        granted(self.0.large_bodies.take().await)
     }
 
     /// Waits for leave to sort a list.
     pub(crate) async fn sorted_list_turn(&self) -> Result<Turn, ApiError> {
-        granted(self.sorted_lists.take().await)
+        granted(self.0.sorted_lists.take().await)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::index::audit::{self, Rotated};
 use crate::index::fold::{FoldOutcome, Job};
 use crate::index::sweep::SweepOutcome;
 use crate::index::{Index, IndexError, fold, reclaim, write_marks};
+use crate::limits::BACKGROUND_ROWS_MAX;
 use crate::model::{DatasetId, SetId, Timestamp};
 use crate::trace;
 
@@ -103,8 +104,12 @@ impl IndexThread {
         if dropped {
             self.store.trace.note(trace::DROPPED);
         }
-        if reclaimed.any || dropped || folded || rotated.is_some() {
-            self.since_checkpoint.note(0, 0);
+        let steps = [reclaimed.any, dropped, folded, rotated.is_some()];
+        let steps = steps.into_iter().filter(|did_something| *did_something).count();
+        if steps > 0 {
+            // As many as they may have written: the checkpoint has their pages to write too.
+            let rows = u64::try_from(steps * BACKGROUND_ROWS_MAX).unwrap_or(u64::MAX);
+            self.since_checkpoint.note(0, rows);
         }
         Ok(())
     }

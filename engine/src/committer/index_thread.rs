@@ -8,6 +8,7 @@ use tracing::Span;
 
 use super::background::Background;
 use super::queue::Queue;
+use super::since_checkpoint::SinceCheckpoint;
 use super::submission::{Reply, Verdict};
 use crate::blobs::Pin;
 use crate::error::MutationError;
@@ -17,7 +18,6 @@ use crate::index::reclaim::Removable;
 use crate::index::rows::AppliedRow;
 use crate::index::{Index, IndexError, reclaim, write_applied};
 use crate::journal::Position;
-use crate::limits::{CHECKPOINT_AFTER, CHECKPOINT_JOURNAL_BYTES, CHECKPOINT_ROWS};
 use crate::model::audit::Note;
 use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::{DatasetId, Sequence};
@@ -64,28 +64,6 @@ pub(crate) struct JournaledGroup {
     pub(crate) span: Span,
     /// Told the last applied change.
     pub(crate) applied: Arc<AtomicU64>,
-}
-
-/// What happened since the last checkpoint.
-#[derive(Debug, Default)]
-pub(super) struct SinceCheckpoint {
-    journal_bytes: u64,
-    rows: u64,
-    first: Option<Instant>,
-}
-
-impl SinceCheckpoint {
-    pub(super) fn note(&mut self, journal_bytes: u64, rows: u64) {
-        self.journal_bytes += journal_bytes;
-        self.rows += rows;
-        self.first.get_or_insert_with(Instant::now);
-    }
-
-    fn is_due(&self) -> bool {
-        self.journal_bytes >= CHECKPOINT_JOURNAL_BYTES
-            || self.rows >= CHECKPOINT_ROWS
-            || self.first.is_some_and(|first| first.elapsed() >= CHECKPOINT_AFTER)
-    }
 }
 
 /// What the index thread works on.
@@ -199,7 +177,7 @@ impl IndexThread {
                 group.applied.store(self.applied.sequence.0, Ordering::Release);
                 let rows = group.records.iter().map(|record| record.change.row_count()).sum();
                 self.since_checkpoint.note(group.bytes, rows);
-                counters.uncheckpointed_bytes.set(self.since_checkpoint.journal_bytes);
+                counters.uncheckpointed_bytes.set(self.since_checkpoint.journal_bytes());
                 self.background.note_restacked(restacked);
                 for (record, verdict) in group.records.into_iter().zip(verdicts) {
                     if verdict.is_ok() {
@@ -251,12 +229,13 @@ impl IndexThread {
     fn checkpoint(&mut self) -> Result<(), IndexError> {
         let index = self.store.index.get();
         self.write_marks(&index)?;
-        if self.since_checkpoint.first.is_some() {
+        if self.since_checkpoint.is_something() {
             let began = Instant::now();
             index.checkpoint(|txn| write_applied(txn, &self.applied))?;
-            self.since_checkpoint = SinceCheckpoint::default();
+            let took = began.elapsed();
+            self.since_checkpoint.checkpointed(took);
             let counters = &self.store.counters;
-            counters.checkpoint_time.record_time(began.elapsed());
+            counters.checkpoint_time.record_time(took);
             counters.checkpointed();
             self.store.trace.note(trace::CHECKPOINTED);
         }

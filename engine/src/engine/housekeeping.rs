@@ -83,13 +83,17 @@ impl Keeper {
                 continue;
             }
             let is_stopping = || self.is_stopping.load(Ordering::Acquire);
+            // As long as the work took: what is left of the machine belongs to the clients.
+            let rest = |took| {
+                let _ended = stopped.recv_timeout(took);
+            };
             let compactor = match self.compactor.try_lock() {
                 Ok(compactor) => Some(compactor),
                 Err(TryLockError::Poisoned(compactor)) => Some(compactor.into_inner()),
                 Err(TryLockError::WouldBlock) => None,
             };
             if let Some(mut compactor) = compactor
-                && let Err(error) = compactor.compact(Thrift::Usual, &is_stopping)
+                && let Err(error) = compactor.compact(Thrift::Usual, &is_stopping, &rest)
             {
                 tracing::warn!(%error, "compaction stopped; it starts again later");
             }

@@ -71,7 +71,7 @@ impl Engine {
         progress: &CollectionProgress,
     ) -> Result<u64, MutationError> {
         let mut compactor = self.inner.compactor.lock().unwrap_or_else(PoisonError::into_inner);
-        compactor.compact(Thrift::Greatest { upto }, &|| progress.is_stopped())
+        compactor.compact(Thrift::Greatest { upto }, &|| progress.is_stopped(), &|_| {})
     }
 
     /// Has the background do what waits, and lets go of what a checkpoint lets go of.

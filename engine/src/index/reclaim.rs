@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::apply::{add_live_bytes, count_down, write_live_bytes};
 use super::rows::{BlobRow, FileRow};
@@ -45,11 +45,12 @@ pub(crate) fn reclaim_blobs(
     // from now on treats it as absent and brings its bytes again.
     let doomed = pins.doom(dead.iter().map(|(_, digest)| *digest));
     let removed = index.apply(|txn| {
+        let mut removal = Removal::begin(txn)?;
         let mut removed = 0;
         for (died, digest) in &dead {
-            let unpinned = doomed.contains(digest);
-            removed += usize::from(remove_dead(txn, *died, digest, unpinned)?);
+            removed += usize::from(removal.settle(*died, digest, doomed.contains(digest))?);
         }
+        write_live_bytes(txn, &removal.live_bytes)?;
         Ok(removed)
     })?;
     Ok(Reclaimed { any: removed > 0, more: removed > 0 && dead.len() >= BACKGROUND_ROWS_MAX })
@@ -72,34 +73,50 @@ fn dead_blobs(
     Ok(dead)
 }
 
-/// Settles one entry of the dead; `false` if it must wait for a pin.
-fn remove_dead(
-    txn: &WriteTransaction,
-    died: Sequence,
-    digest: &Digest,
-    unpinned: bool,
-) -> Result<bool, IndexError> {
-    let mut blobs = txn.open_table(tables::BLOBS)?;
-    let row: Option<BlobRow> = match blobs.get(digest.as_bytes())? {
-        Some(row) => Some(BlobRow::decode(row.value())?),
-        None => None,
-    };
-    // One that lives again, or died again later, is not this entry's business.
-    if let Some(row) = row.filter(|row| row.count == 0 && row.died == died) {
-        if !unpinned {
-            return Ok(false);
-        }
-        blobs.remove(digest.as_bytes())?;
-        if let BlobPlace::Large(file) = row.place {
-            let mut removals = txn.open_table(tables::LARGE_REMOVALS)?;
-            removals.insert((digest.as_bytes(), file.start, file.number), ())?;
-        }
-        let mut live_bytes = HashMap::new();
-        add_live_bytes(&mut live_bytes, row.place, row.length, -1);
-        write_live_bytes(txn, &live_bytes)?;
+/// The tables that dead blobs are removed from, opened once for all of a step.
+struct Removal<'txn> {
+    blobs: Table<'txn, &'static [u8; 32], &'static [u8]>,
+    dead: Table<'txn, (u64, &'static [u8; 32]), ()>,
+    large: Table<'txn, (&'static [u8; 32], u64, u64), ()>,
+    /// What the segments lose by it.
+    live_bytes: HashMap<SegmentId, i64>,
+}
+
+impl<'txn> Removal<'txn> {
+    fn begin(txn: &'txn WriteTransaction) -> Result<Self, IndexError> {
+        Ok(Self {
+            blobs: txn.open_table(tables::BLOBS)?,
+            dead: txn.open_table(tables::DEAD_BLOBS)?,
+            large: txn.open_table(tables::LARGE_REMOVALS)?,
+            live_bytes: HashMap::new(),
+        })
     }
-    txn.open_table(tables::DEAD_BLOBS)?.remove((died.0, digest.as_bytes()))?;
-    Ok(true)
+
+    /// Settles one entry of the dead; `false` if it must wait for a pin.
+    fn settle(
+        &mut self,
+        died: Sequence,
+        digest: &Digest,
+        unpinned: bool,
+    ) -> Result<bool, IndexError> {
+        let row: Option<BlobRow> = match self.blobs.get(digest.as_bytes())? {
+            Some(row) => Some(BlobRow::decode(row.value())?),
+            None => None,
+        };
+        // One that lives again, or died again later, is not this entry's business.
+        if let Some(row) = row.filter(|row| row.count == 0 && row.died == died) {
+            if !unpinned {
+                return Ok(false);
+            }
+            self.blobs.remove(digest.as_bytes())?;
+            if let BlobPlace::Large(file) = row.place {
+                self.large.insert((digest.as_bytes(), file.start, file.number), ())?;
+            }
+            add_live_bytes(&mut self.live_bytes, row.place, row.length, -1);
+        }
+        self.dead.remove((died.0, digest.as_bytes()))?;
+        Ok(true)
+    }
 }
 
 /// Removes some rows of a layer that no stack names. Tells whether there is more to do.

@@ -87,7 +87,7 @@ fn a_content_that_moves_is_never_missing() {
         let (moving, again) = (rig.share(), rig.share());
         let moving = thread::spawn(move || {
             let (store, committer) = (moving.store.clone(), moving.committer.clone());
-            Compactor::new(store, committer).compact(Thrift::Usual, &|| false).unwrap();
+            Compactor::new(store, committer).compact(Thrift::Usual, &|| false, &|_| {}).unwrap();
             moving.committer.checkpoint_blocking().unwrap();
         });
         let bytes = kept.clone();
