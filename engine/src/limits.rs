@@ -95,11 +95,11 @@ pub const CHECKPOINT_JOURNAL_BYTES: u64 = 256 << 20;
 pub const CHECKPOINT_ROWS: u64 = 20_000;
 
 /// The same where checkpoints take long: changes wait meanwhile.
-pub const CHECKPOINT_ROWS_MIN: u64 = 2_500;
+pub const CHECKPOINT_ROWS_MIN: u64 = 5_000;
 
 /// How long a checkpoint should take. Beyond twice that the next one comes after half as many rows,
 /// below it after twice as many again.
-pub const CHECKPOINT_TIME_AIM: Duration = Duration::from_millis(40);
+pub const CHECKPOINT_TIME_AIM: Duration = Duration::from_millis(60);
 
 /// Time after the first change since the last checkpoint at which the next one is made.
 pub const CHECKPOINT_AFTER: Duration = Duration::from_secs(5);

@@ -20,6 +20,10 @@ use crate::trace;
 /// How often the background looks for work that a pin or a lease held up.
 const BACKGROUND_PERIOD: Duration = Duration::from_secs(1);
 
+/// How long the background waits for another group after one: while groups follow each other it gets no
+/// turn between them but after [`GROUPS_BEFORE_BACKGROUND`].
+const COURTESY: Duration = Duration::from_millis(2);
+
 /// Groups in a row after which the background gets its turn however busy the store is.
 const GROUPS_BEFORE_BACKGROUND: u32 = 8;
 
@@ -54,7 +58,11 @@ impl Default for Background {
 impl Background {
     /// How long the index thread may wait for a group.
     pub(super) fn wait(&self) -> Duration {
-        if self.wanted { Duration::ZERO } else { BACKGROUND_PERIOD }
+        match (self.wanted, self.groups_in_a_row) {
+            (false, _) => BACKGROUND_PERIOD,
+            (true, 0) => Duration::ZERO,
+            (true, _) => COURTESY,
+        }
     }
 
     /// Notes a group; tells whether the background has waited for long enough.

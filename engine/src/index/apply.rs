@@ -24,7 +24,7 @@ mod sets;
 
 mod usage;
 
-pub(crate) use counts::{add_live_bytes, count_down, live_bytes_of, write_live_bytes};
+pub(crate) use counts::{Counts, add_live_bytes, live_bytes_of, write_live_bytes};
 pub(crate) use folding::Folding;
 
 use usage::{Growth, Owner};
@@ -109,7 +109,7 @@ pub(crate) struct Group<'txn> {
     txn: &'txn WriteTransaction,
     files: FileTable<'txn>,
     metadata: FileTable<'txn>,
-    blobs: Table<'txn, &'static [u8; 32], Bytes>,
+    counts: Counts<'txn>,
     datasets: Table<'txn, u64, Bytes>,
     layer_rows: Table<'txn, u64, Bytes>,
     headers: HashMap<DatasetId, Cached<Option<Dataset>>>,
@@ -144,7 +144,7 @@ impl<'txn> Group<'txn> {
             txn,
             files: txn.open_table(tables::FILES)?,
             metadata: txn.open_table(tables::METADATA)?,
-            blobs: txn.open_table(tables::BLOBS)?,
+            counts: Counts::of(txn)?,
             datasets: txn.open_table(tables::DATASETS)?,
             layer_rows: txn.open_table(tables::LAYERS)?,
             headers: HashMap::new(),

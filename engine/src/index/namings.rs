@@ -16,47 +16,67 @@ use crate::codec;
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, DatasetId, Digest, LayerId};
 
-/// A row of a file names the content, beside the one in the content's own row.
-pub(crate) fn enter(
-    txn: &WriteTransaction,
-    digest: &Digest,
-    layer: LayerId,
-    name: &str,
-) -> Result<(), IndexError> {
-    txn.open_table(tables::NAMINGS)?.insert((digest.as_bytes(), layer.0, name), ())?;
-    Ok(())
+/// The files that name contents, beside those in the contents' own rows: [`tables::NAMINGS`], opened
+/// when it is wanted first, as most groups do not.
+pub(crate) struct Namings<'txn> {
+    txn: &'txn WriteTransaction,
+    table: Option<NamingTable<'txn>>,
 }
 
-/// A row of a file, not the one in the content's own row, names the content no longer.
-pub(crate) fn leave(
-    txn: &WriteTransaction,
-    digest: &Digest,
-    layer: LayerId,
-    name: &str,
-) -> Result<(), IndexError> {
-    txn.open_table(tables::NAMINGS)?.remove((digest.as_bytes(), layer.0, name))?;
-    Ok(())
-}
+type NamingTable<'txn> = Table<'txn, (&'static [u8; 32], u64, &'static str), ()>;
 
-/// Takes one of the others, to stand in the content's own row.
-pub(crate) fn take_any(
-    txn: &WriteTransaction,
-    digest: &Digest,
-) -> Result<Option<Naming>, IndexError> {
-    let mut table = txn.open_table(tables::NAMINGS)?;
-    let first = {
-        let mut others = table.range::<(&[u8; 32], u64, &str)>((digest.as_bytes(), 0, "")..)?;
-        let first = others.next().transpose()?;
-        first.and_then(|(key, _)| {
-            let (found, layer, name) = key.value();
-            let naming = Naming { layer: LayerId(layer), name: name.to_owned() };
-            (found == digest.as_bytes()).then_some(naming)
-        })
-    };
-    if let Some(naming) = &first {
-        table.remove((digest.as_bytes(), naming.layer.0, naming.name.as_str()))?;
+impl<'txn> Namings<'txn> {
+    pub(crate) fn of(txn: &'txn WriteTransaction) -> Self {
+        Self { txn, table: None }
     }
-    Ok(first)
+
+    fn table(&mut self) -> Result<&mut NamingTable<'txn>, IndexError> {
+        let table = match self.table.take() {
+            Some(table) => table,
+            None => self.txn.open_table(tables::NAMINGS)?,
+        };
+        Ok(self.table.insert(table))
+    }
+
+    /// A row of a file names the content, beside the one in the content's own row.
+    pub(crate) fn enter(
+        &mut self,
+        digest: &Digest,
+        layer: LayerId,
+        name: &str,
+    ) -> Result<(), IndexError> {
+        self.table()?.insert((digest.as_bytes(), layer.0, name), ())?;
+        Ok(())
+    }
+
+    /// A row of a file, not the one in the content's own row, names the content no longer.
+    pub(crate) fn leave(
+        &mut self,
+        digest: &Digest,
+        layer: LayerId,
+        name: &str,
+    ) -> Result<(), IndexError> {
+        self.table()?.remove((digest.as_bytes(), layer.0, name))?;
+        Ok(())
+    }
+
+    /// Takes one of the others, to stand in the content's own row.
+    pub(crate) fn take_any(&mut self, digest: &Digest) -> Result<Option<Naming>, IndexError> {
+        let table = self.table()?;
+        let first = {
+            let mut others = table.range::<(&[u8; 32], u64, &str)>((digest.as_bytes(), 0, "")..)?;
+            let first = others.next().transpose()?;
+            first.and_then(|(key, _)| {
+                let (found, layer, name) = key.value();
+                let naming = Naming { layer: LayerId(layer), name: name.to_owned() };
+                (found == digest.as_bytes()).then_some(naming)
+            })
+        };
+        if let Some(naming) = &first {
+            table.remove((digest.as_bytes(), naming.layer.0, naming.name.as_str()))?;
+        }
+        Ok(first)
+    }
 }
 
 /// A dataset's stack has changed.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::apply::{add_live_bytes, count_down, write_live_bytes};
+use super::apply::{Counts, add_live_bytes, write_live_bytes};
 use super::rows::{BlobRow, FileRow};
 use super::{Index, IndexError, tables};
 use crate::blobs::Pins;
@@ -153,11 +153,11 @@ fn drop_file_rows(
         let (key, row) = entry?;
         rows.push((key.value().1.to_owned(), codec::decode::<FileRow>(row.value())?));
     }
-    let mut blobs = txn.open_table(tables::BLOBS)?;
+    let mut counts = Counts::of(txn)?;
     for (name, row) in &rows {
         files.remove((layer, name.as_str()))?;
         if let FileRow::File(record) = row {
-            count_down(txn, &mut blobs, &record.digest, (LayerId(layer), name), applied)?;
+            counts.down(&record.digest, (LayerId(layer), name), applied)?;
         }
     }
     Ok(rows.len())

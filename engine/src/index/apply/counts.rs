@@ -5,20 +5,98 @@ use std::collections::HashMap;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::{Bytes, Group};
+use crate::index::namings::Namings;
 use crate::index::rows::{BlobRow, NamedBlob, Naming};
-use crate::index::{IndexError, namings, tables};
+use crate::index::{IndexError, tables};
 use crate::model::change::{BlobPlace, NewBlob, Relocation, SegmentId};
 use crate::model::{Digest, LayerId, Sequence};
 
-impl Group<'_> {
-    pub(super) fn blob(&self, digest: &Digest) -> Result<Option<NamedBlob>, IndexError> {
+/// The rows of contents, and what hangs on their counts.
+pub(crate) struct Counts<'txn> {
+    txn: &'txn WriteTransaction,
+    blobs: Table<'txn, &'static [u8; 32], Bytes>,
+    namings: Namings<'txn>,
+    /// Opened when it is wanted first.
+    dead: Option<Table<'txn, (u64, &'static [u8; 32]), ()>>,
+}
+
+impl<'txn> Counts<'txn> {
+    pub(crate) fn of(txn: &'txn WriteTransaction) -> Result<Self, IndexError> {
+        let blobs = txn.open_table(tables::BLOBS)?;
+        Ok(Self { txn, blobs, namings: Namings::of(txn), dead: None })
+    }
+
+    fn get(&self, digest: &Digest) -> Result<Option<NamedBlob>, IndexError> {
         let row = self.blobs.get(digest.as_bytes())?;
         Ok(row.map(|row| NamedBlob::decode(row.value())).transpose()?)
     }
 
-    pub(super) fn put_blob(&mut self, digest: &Digest, blob: &NamedBlob) -> Result<(), IndexError> {
+    fn put(&mut self, digest: &Digest, blob: &NamedBlob) -> Result<(), IndexError> {
         self.blobs.insert(digest.as_bytes(), blob.encode()?.as_slice())?;
         Ok(())
+    }
+
+    /// The content is dead from this change on.
+    fn bury(&mut self, digest: &Digest, sequence: Sequence) -> Result<(), IndexError> {
+        let dead = match self.dead.take() {
+            Some(dead) => dead,
+            None => self.txn.open_table(tables::DEAD_BLOBS)?,
+        };
+        self.dead.insert(dead).insert((sequence.0, digest.as_bytes()), ())?;
+        Ok(())
+    }
+
+    /// One more row, of this layer and name, names the content (I4); `false` if there is no such
+    /// content.
+    fn up(&mut self, digest: &Digest, layer: LayerId, name: &str) -> Result<bool, IndexError> {
+        let Some(mut row) = self.blobs.get_mut(digest.as_bytes())? else { return Ok(false) };
+        let mut blob = NamedBlob::decode(row.value())?;
+        blob.row.count += 1;
+        if blob.naming.is_some() {
+            self.namings.enter(digest, layer, name)?;
+        } else {
+            blob.naming = Some(Naming { layer, name: name.to_owned() });
+        }
+        row.insert(blob.encode()?.as_slice())?;
+        Ok(true)
+    }
+
+    /// One row less, that of this layer and name, names the content; at none it is dead from
+    /// `sequence` on (I4).
+    pub(crate) fn down(
+        &mut self,
+        digest: &Digest,
+        (layer, name): (LayerId, &str),
+        sequence: Sequence,
+    ) -> Result<(), IndexError> {
+        let Some(NamedBlob { mut row, naming }) =
+            self.get(digest)?.filter(|blob| blob.row.count > 0)
+        else {
+            return Err(IndexError::Contradiction(format!(
+                "{digest} is named by a row and not counted"
+            )));
+        };
+        row.count -= 1;
+        let is_first =
+            naming.as_ref().is_some_and(|first| first.layer == layer && first.name == name);
+        let naming = if is_first {
+            // With none left there is nothing to look for.
+            if row.count > 0 { self.namings.take_any(digest)? } else { None }
+        } else {
+            self.namings.leave(digest, layer, name)?;
+            naming
+        };
+        if row.count == 0 {
+            row.died = sequence;
+            self.bury(digest, sequence)?;
+        }
+        self.put(digest, &NamedBlob { row, naming })
+    }
+}
+
+impl Group<'_> {
+    pub(super) fn blob(&self, digest: &Digest) -> Result<Option<NamedBlob>, IndexError> {
+        self.counts.get(digest)
     }
 
     /// One more row, of this layer and name, names the content (I4).
@@ -28,14 +106,8 @@ impl Group<'_> {
         layer: LayerId,
         name: &str,
     ) -> Result<(), IndexError> {
-        if let Some(mut blob) = self.blob(digest)? {
-            blob.row.count += 1;
-            if blob.naming.is_some() {
-                namings::enter(self.txn, digest, layer, name)?;
-            } else {
-                blob.naming = Some(Naming { layer, name: name.to_owned() });
-            }
-            return self.put_blob(digest, &blob);
+        if self.counts.up(digest, layer, name)? {
+            return Ok(());
         }
         let Some(blob) = self.fresh.remove(digest) else {
             // I2 is broken: the journal named bytes that are nowhere.
@@ -50,7 +122,7 @@ impl Group<'_> {
         self.add_live_bytes(place, length, 1);
         let count = u64::from(naming.is_some());
         let row = BlobRow { place, length, crc32, count, died: self.sequence };
-        self.put_blob(&digest, &NamedBlob { row, naming })
+        self.counts.put(&digest, &NamedBlob { row, naming })
     }
 
     /// One row less, that of this layer and name, names the content; at none it is dead from this
@@ -61,7 +133,7 @@ impl Group<'_> {
         layer: LayerId,
         name: &str,
     ) -> Result<(), IndexError> {
-        count_down(self.txn, &mut self.blobs, digest, (layer, name), self.sequence)
+        self.counts.down(digest, (layer, name), self.sequence)
     }
 
     pub(super) fn add_live_bytes(&mut self, place: BlobPlace, length: u64, sign: i64) {
@@ -77,8 +149,7 @@ impl Group<'_> {
         for blob in std::mem::take(&mut self.fresh).into_values() {
             let Some(row) = self.blob(&blob.digest)? else {
                 self.insert_blob(&blob, None)?;
-                let mut dead = self.txn.open_table(tables::DEAD_BLOBS)?;
-                dead.insert((self.sequence.0, blob.digest.as_bytes()), ())?;
+                self.counts.bury(&blob.digest, self.sequence)?;
                 continue;
             };
             if row.row.place != blob.place {
@@ -98,7 +169,8 @@ impl Group<'_> {
             let mut removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
             removals.insert((digest.as_bytes(), file.start, file.number), ())?;
         }
-        self.put_blob(&digest, &NamedBlob { row: BlobRow { place, length, crc32, ..old }, naming })
+        self.counts
+            .put(&digest, &NamedBlob { row: BlobRow { place, length, crc32, ..old }, naming })
     }
 
     /// Follows contents to the journal's head, where the index still points at the old place.
@@ -107,10 +179,9 @@ impl Group<'_> {
         moves: &[Relocation],
         blobs: &[NewBlob],
     ) -> Result<(), IndexError> {
+        let blobs: HashMap<_, _> = blobs.iter().map(|blob| (blob.digest, blob)).collect();
         for Relocation { digest, from } in moves {
-            let Some(blob) = blobs.iter().find(|blob| blob.digest == *digest) else {
-                continue;
-            };
+            let Some(blob) = blobs.get(digest) else { continue };
             let Some(mut named) = self.blob(digest)? else {
                 continue;
             };
@@ -119,47 +190,11 @@ impl Group<'_> {
                 let (length, before) = (row.length, std::mem::replace(&mut row.place, blob.place));
                 self.add_live_bytes(before, length, -1);
                 self.add_live_bytes(blob.place, length, 1);
-                self.put_blob(digest, &named)?;
+                self.counts.put(digest, &named)?;
             }
         }
         Ok(())
     }
-}
-
-/// One row less, that of this layer and name, names the content; at none it is dead from
-/// `sequence` on (I4).
-pub(crate) fn count_down(
-    txn: &WriteTransaction,
-    blobs: &mut Table<'_, &'static [u8; 32], Bytes>,
-    digest: &Digest,
-    (layer, name): (LayerId, &str),
-    sequence: Sequence,
-) -> Result<(), IndexError> {
-    let blob: Option<NamedBlob> = match blobs.get(digest.as_bytes())? {
-        Some(row) => Some(NamedBlob::decode(row.value())?),
-        None => None,
-    };
-    let Some(NamedBlob { mut row, naming }) = blob.filter(|blob| blob.row.count > 0) else {
-        return Err(IndexError::Contradiction(format!(
-            "{digest} is named by a row and not counted"
-        )));
-    };
-    row.count -= 1;
-    let is_first = naming.as_ref().is_some_and(|first| first.layer == layer && first.name == name);
-    let naming = if is_first {
-        // With none left there is nothing to look for.
-        if row.count > 0 { namings::take_any(txn, digest)? } else { None }
-    } else {
-        namings::leave(txn, digest, layer, name)?;
-        naming
-    };
-    if row.count == 0 {
-        row.died = sequence;
-        let mut dead = txn.open_table(tables::DEAD_BLOBS)?;
-        dead.insert((sequence.0, digest.as_bytes()), ())?;
-    }
-    blobs.insert(digest.as_bytes(), NamedBlob { row, naming }.encode()?.as_slice())?;
-    Ok(())
 }
 
 /// Bytes that a content keeps of its segment. An empty one counts as one byte, since its segment
