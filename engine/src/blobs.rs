@@ -22,6 +22,8 @@ use crate::model::change::LargeFileId;
 
 mod budget;
 
+mod buffer;
+
 mod compressible;
 
 mod from_reader;
@@ -31,6 +33,8 @@ mod large;
 mod pin;
 
 mod read;
+
+mod spares;
 
 mod stage;
 
@@ -42,6 +46,7 @@ pub(crate) mod memory_disk;
 #[cfg(test)]
 pub(crate) mod test_runtime;
 
+pub(crate) use buffer::{BUFFER_BYTES_MAX, CountedBuffer, write_run};
 pub(crate) use compressible::is_compressible;
 pub(crate) use from_reader::StageError;
 pub(crate) use large::{PublishedFile, StagingFile, blob_path as large_path};
@@ -52,6 +57,7 @@ pub(crate) use stage::StagedBody;
 pub(crate) use upload::Upload;
 
 use budget::{Budget, Patience};
+use spares::Spares;
 
 /// Directory of what is on its way.
 pub(crate) const STAGING: &str = "staging";
@@ -69,6 +75,7 @@ pub(crate) struct Blobs {
     pins: Pins,
     /// Bounds the memory of all uploads in flight.
     budget: Budget,
+    spares: Arc<Spares>,
     counters: Arc<Counters>,
     /// Number of this process's start; larger than that of every start before (I10).
     start: u64,
@@ -88,9 +95,9 @@ impl Blobs {
     }
 
     fn with_budget(disk: Arc<dyn Disk>, start: u64, budget: Budget) -> Arc<Self> {
-        let (pins, counters) = (Pins::new(), Arc::default());
+        let (pins, counters, spares) = (Pins::new(), Arc::default(), Arc::default());
         let next_number = AtomicU64::new(0);
-        Arc::new(Self { disk, pins, budget, counters, start, next_number })
+        Arc::new(Self { disk, pins, budget, spares, counters, start, next_number })
     }
 
     /// Makes the directories, durably.

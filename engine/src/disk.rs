@@ -30,6 +30,10 @@ pub enum OpenMode {
     CreateNew,
 }
 
+/// Bytes of which offsets, lengths and addresses in memory are multiples where a file is written past
+/// the page cache: a page, and so of every disk's block.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
 /// Space of the file system that holds the data directory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -117,8 +121,9 @@ pub trait DiskFile: Debug + Send + Sync {
     /// [`DiskFile::sync_data`].
     fn write_all_at(&self, pieces: &[io::IoSlice<'_>], offset: u64) -> io::Result<()>;
 
-    /// As [`DiskFile::write_all_at`], of whole pages of 4 KiB that are synced next, to a file that
-    /// still has the name it was opened by.
+    /// As [`DiskFile::write_all_at`], of whole pages of 4 KiB that are synced soon, to a file that
+    /// still has the name it was opened by. May wait for another file's, unless all pieces lie at
+    /// pages' beginnings in memory.
     fn write_pages_at(&self, pieces: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
         self.write_all_at(pieces, offset)
     }

@@ -31,6 +31,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Buf as _;
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::blobs::{BLOBS, STAGING, remove_if_there, staging_error};
@@ -102,7 +103,7 @@ pub struct ResumablePart {
 impl ResumablePart {
     /// Bytes that have come.
     pub fn offset(&self) -> u64 {
-        self.writer.written()
+        self.writer.arrived_bytes()
     }
 
     /// Bytes of the whole.
@@ -121,13 +122,36 @@ impl ResumablePart {
     /// Takes the next bytes. `is_checked` says that more is to come before they may count.
     ///
     /// # Errors
-    /// There is no space for them, or they are too many; those before them stay.
+    /// There is no space for them or for those before them, or they are too many.
     ///
     /// # Cancellation
-    /// What was written stays, and counts with the next sync.
-    pub async fn write(self, bytes: bytes::Bytes, is_checked: bool) -> Result<Self, MutationError> {
+    /// What was taken stays, and counts with the next sync.
+    pub async fn write(
+        mut self,
+        mut bytes: bytes::Bytes,
+        is_checked: bool,
+    ) -> Result<Self, MutationError> {
+        self.writer.expect_announced(bytes.len())?;
+        bytes.advance(self.writer.gather(&bytes));
+        if bytes.is_empty() {
+            return Ok(self);
+        }
         let (part, outcome) =
             self.blocking(move |writer| writer.append(&bytes, is_checked)).await?;
+        outcome.map(|()| part)
+    }
+
+    /// Gives its memory to those who wait for some, if anybody does; to be called while the sender
+    /// lets it wait.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn rest(self) -> Result<Self, MutationError> {
+        if !self.writer.has_memory() || !self.writer.is_short_of_memory() {
+            return Ok(self);
+        }
+        let (part, outcome) =
+            self.blocking(|writer| writer.let_go().map_err(staging_error)).await?;
         outcome.map(|()| part)
     }
 
@@ -161,6 +185,26 @@ impl ResumablePart {
         self,
     ) -> Result<(Self, Result<Arrived, MutationError>), MutationError> {
         self.blocking(Writer::arrived).await
+    }
+}
+
+impl Drop for ResumablePart {
+    /// Nobody may come to go on with it for long, so its memory goes back; whoever comes first, this
+    /// or the next one, moves what it holds to the file.
+    fn drop(&mut self) {
+        if !self.writer.has_memory() {
+            return;
+        }
+        let writer = Arc::clone(OwnedMutexGuard::mutex(&self.writer));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let mut writer = writer.lock_owned().await;
+                let moved = tokio::task::spawn_blocking(move || writer.let_go()).await;
+                if let Ok(Err(error)) = moved {
+                    tracing::debug!(%error, "the last bytes of a part could not be kept");
+                }
+            });
+        }
     }
 }
 
@@ -228,7 +272,7 @@ impl Resumables {
         self.expire(Timestamp::now());
         self.expect_place(&terms)?;
         let id = ResumableId::draw()?;
-        let writer = Writer::create(self.disk(), id, terms).map_err(|error| {
+        let writer = Writer::create(&self.store, id, terms).map_err(|error| {
             self.remove_files(id);
             staging_error(error)
         })?;
@@ -341,7 +385,8 @@ impl Resumables {
     }
 
     /// Gives an upload up and frees its space.
-    pub(crate) fn remove(&self, part: ResumablePart) {
+    pub(crate) fn remove(&self, mut part: ResumablePart) {
+        part.forget();
         self.entries().remove(&part.id);
         let id = part.id;
         drop(part);

@@ -239,7 +239,11 @@ impl Incoming {
             let frame = tokio::select! {
                 biased;
                 () = part.is_wanted() => break Err(ApiError::upload_taken_over()),
-                frame = body.frame() => frame,
+                frame = timeout(REST_AFTER, body.frame()) => frame,
+            };
+            let Ok(frame) = frame else {
+                part = part.rest().await?;
+                continue;
             };
             let frame = match frame {
                 None => break digests.verify(),

@@ -12,6 +12,7 @@ use crate::limits::STAGE_SYNC_BYTES;
 use crate::model::Digest;
 use crate::model::change::LargeFileId;
 
+use super::buffer::write_run;
 use super::{BLOBS, STAGING, byte_count, remove_if_there};
 
 /// Path of a content on its way.
@@ -78,7 +79,7 @@ impl StagingFile {
     /// Adds bytes; syncs now and then, so that the last sync has little left to do.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         expect_room(&*self.name.disk, byte_count(bytes.len()))?;
-        self.file.write_all_at(&[io::IoSlice::new(bytes)], self.length)?;
+        write_run(&*self.file, bytes, self.length)?;
         self.digest.update(bytes);
         self.crc32.update(bytes);
         self.length += byte_count(bytes.len());

@@ -13,21 +13,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{MutationError, ReadError};
-use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_FIRST_BYTES};
+use crate::limits::{FILE_BYTES_MAX, UPLOAD_FIRST_BYTES};
 use crate::model::change::LargeFileId;
 use crate::model::{Digest, FileRecord};
 use crate::resumable::Arrived;
 
 use super::budget::{Budget, Share};
+use super::buffer::{BUFFER_BYTES_MAX, Buffer};
 use super::compressible::is_compressible;
 use super::large::{PublishedFile, StagingFile};
+use super::spares::Exchanged;
 use super::{Blobs, Pin, byte_count, staging_error};
-
-/// Bytes of the largest buffer.
-const BUFFER_BYTES_MAX: usize = 1 << 20;
-
-// What fits the buffer travels in the journal, and nothing else does.
-const _: () = assert!(INLINE_BYTES_MAX == 1 << 20);
 
 /// A content that has arrived whole and is kept until it is dropped or named by a file.
 ///
@@ -137,17 +133,50 @@ pub(super) struct Arrival {
     /// Bytes that the buffer may hold now.
     capacity: usize,
     /// What has not been written to the file.
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// Bytes that have arrived.
     length: u64,
+    /// Whether any have left the buffer.
+    has_spilled: bool,
+    /// Where they are, unless a piece is being written ([`Arrival::hand_over`]).
     spilled: Option<Spilled>,
 }
 
 /// The part of an arrival that has left the buffer.
-struct Spilled {
+#[derive(Debug)]
+pub(super) struct Spilled {
     file: StagingFile,
     /// Estimated from the first bytes that left.
     compressible: bool,
+}
+
+/// A buffer's bytes on their way to the file, while others arrive.
+pub(super) struct Piece {
+    blobs: Arc<Blobs>,
+    bytes: Exchanged,
+    /// What left before them.
+    before: Option<Spilled>,
+}
+
+impl Spilled {
+    /// Makes the file; these bytes are the first that go there, and are yet to be written.
+    fn begin(blobs: &Blobs, first: &[u8]) -> Result<Self, MutationError> {
+        let file = StagingFile::create(&blobs.disk, blobs.next_id()).map_err(staging_error)?;
+        Ok(Self { file, compressible: is_compressible(first) })
+    }
+}
+
+impl Piece {
+    /// Writes the bytes; the result goes back to the arrival ([`Arrival::take_back`]). Blocks.
+    pub(super) fn write(self) -> Result<Spilled, MutationError> {
+        let Self { blobs, bytes, before } = self;
+        let mut spilled = match before {
+            Some(before) => before,
+            None => Spilled::begin(&blobs, bytes.as_slice())?,
+        };
+        spilled.file.append(bytes.as_slice()).map_err(staging_error)?;
+        Ok(spilled)
+    }
 }
 
 impl Arrival {
@@ -157,8 +186,9 @@ impl Arrival {
             blobs,
             capacity: capacity.min(share.bytes()).min(BUFFER_BYTES_MAX),
             share,
-            buffer: Vec::new(),
+            buffer: Buffer::default(),
             length: 0,
+            has_spilled: false,
             spilled: None,
         }
     }
@@ -175,7 +205,7 @@ impl Arrival {
 
     /// Whether all bytes are in the buffer, so that no call but [`Arrival::spill`] blocks.
     pub(super) fn is_in_memory(&self) -> bool {
-        self.spilled.is_none()
+        !self.has_spilled
     }
 
     /// Whether no memory is kept for it, as before its first byte and after [`Arrival::retire`].
@@ -194,7 +224,7 @@ impl Arrival {
         if !self.buffer.is_empty() {
             self.append_to_file()?;
         }
-        self.buffer = Vec::new();
+        self.buffer = Buffer::default();
         self.capacity = 0;
         self.share = Share::default();
         Ok(())
@@ -202,7 +232,7 @@ impl Arrival {
 
     /// Whether the next byte needs more memory or a file.
     pub(super) fn is_full(&self) -> bool {
-        self.buffer.len() >= self.capacity
+        self.buffer.room(self.capacity) == 0
     }
 
     /// Refuses bytes that would make the content too large.
@@ -224,7 +254,7 @@ impl Arrival {
                 break;
             }
             let (now, later) = rest.split_at(room.min(rest.len()));
-            self.buffer.extend_from_slice(now);
+            self.buffer.extend(now);
             self.length += byte_count(now.len());
             rest = later;
         }
@@ -235,7 +265,7 @@ impl Arrival {
     pub(super) fn fill_from(&mut self, reader: &mut dyn Read, bytes_max: u64) -> io::Result<bool> {
         let wanted = bytes_max.min(byte_count(self.room()));
         let mut piece = reader.take(wanted);
-        let outcome = piece.read_to_end(&mut self.buffer);
+        let outcome = self.buffer.extend_from(&mut piece);
         let read = wanted - piece.limit();
         self.length += read;
         outcome?;
@@ -244,7 +274,7 @@ impl Arrival {
 
     /// Bytes that fit the buffer, after it has grown if it was full and the budget let it.
     fn room(&mut self) -> usize {
-        if self.is_full() && self.spilled.is_none() && self.capacity < BUFFER_BYTES_MAX {
+        if self.is_full() && !self.has_spilled && self.capacity < BUFFER_BYTES_MAX {
             let doubled = (self.capacity * 2).clamp(UPLOAD_FIRST_BYTES, BUFFER_BYTES_MAX);
             let more = doubled - self.capacity;
             if let Some(share) = self.blobs.budget.try_acquire(more) {
@@ -252,27 +282,39 @@ impl Arrival {
                 self.capacity = doubled;
             }
         }
-        let room = self.capacity.saturating_sub(self.buffer.len());
-        if self.buffer.capacity() < self.capacity {
-            self.buffer.reserve_exact(room);
-        }
-        room
+        let left = self.length - byte_count(self.buffer.len());
+        self.buffer.reserve(self.capacity, left);
+        self.buffer.room(self.capacity)
     }
 
     /// Moves the buffer's bytes to the staging file, which is made if it is not there. Blocks.
     fn append_to_file(&mut self) -> Result<(), MutationError> {
+        self.has_spilled = true;
+        let bytes = self.buffer.as_slice();
         let spilled = match &mut self.spilled {
             Some(spilled) => spilled,
-            none => {
-                let id = self.blobs.next_id();
-                let file = StagingFile::create(&self.blobs.disk, id).map_err(staging_error)?;
-                let compressible = is_compressible(&self.buffer);
-                none.insert(Spilled { file, compressible })
-            }
+            none => none.insert(Spilled::begin(&self.blobs, bytes)?),
         };
-        spilled.file.append(&self.buffer).map_err(staging_error)?;
-        self.buffer.clear();
+        spilled.file.append(bytes).map_err(staging_error)?;
+        self.buffer.restart(self.length);
         Ok(())
+    }
+
+    /// Makes room for more bytes by exchanging the buffer for another one, for what it holds to be
+    /// written meanwhile; `None` if there is none to be had, and [`Arrival::spill`] is to be called.
+    /// Until [`Arrival::take_back`], nothing else of this arrival may be written.
+    pub(super) fn hand_over(&mut self) -> Option<Piece> {
+        if self.capacity < BUFFER_BYTES_MAX {
+            return None;
+        }
+        let bytes = self.blobs.spares.exchange(&mut self.buffer, self.length)?;
+        self.has_spilled = true;
+        Some(Piece { blobs: Arc::clone(&self.blobs), bytes, before: self.spilled.take() })
+    }
+
+    /// The piece that was handed over is written.
+    pub(super) fn take_back(&mut self, written: Spilled) {
+        self.spilled = Some(written);
     }
 
     /// Makes room for more bytes by moving those in the buffer to the staging file. Blocks.
@@ -299,11 +341,10 @@ impl Arrival {
                 let (digest, crc32) = file.hashes();
                 (digest, crc32, *compressible)
             }
-            None => (
-                Digest::of(&self.buffer),
-                crc32fast::hash(&self.buffer),
-                is_compressible(&self.buffer),
-            ),
+            None => {
+                let bytes = self.buffer.as_slice();
+                (Digest::of(bytes), crc32fast::hash(bytes), is_compressible(bytes))
+            }
         };
         // I3: pinned first, then looked up; a row that is about to go does not count.
         let pin = self.blobs.pins.pin(digest);
@@ -345,13 +386,13 @@ impl fmt::Debug for Arrival {
 
 /// Bytes and the memory they are counted as.
 struct Held {
-    bytes: Vec<u8>,
+    bytes: Buffer,
     _share: Share,
 }
 
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_slice()
     }
 }
 

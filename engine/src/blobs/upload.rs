@@ -5,21 +5,26 @@
 //! file where it is refused. So uploads never wait for each other. Nor do they wait for a sender
 //! that has stopped: while it does and others want memory, its own goes to a file ([`Upload::rest`]).
 
+use std::io;
 use std::sync::Arc;
+
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::error::{MutationError, ReadError};
 use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_FIRST_BYTES};
 use crate::model::Digest;
 
 use super::budget::Share;
-use super::stage::{Arrival, StagedBlob, too_large};
-use super::{Blobs, abandoned, capped, on_blocking_pool};
+use super::stage::{Arrival, Spilled, StagedBlob, too_large};
+use super::{Blobs, abandoned, capped, on_blocking_pool, staging_error};
 
 /// A content on its way in. Dropping it at any time leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct Upload {
     /// Gone after an error, or after a future of [`Upload::write`] was dropped half way.
     arrival: Option<Arrival>,
+    /// A piece of it that is being written while the next ones come.
+    writing: Option<JoinHandle<Result<Spilled, MutationError>>>,
     /// Bytes of memory to begin with.
     wanted: usize,
 }
@@ -43,15 +48,29 @@ impl Upload {
         }
         let mut rest = arrival.push(chunk);
         while !rest.is_empty() {
-            // The arrival goes along, so that a dropped future leaves no memory uncounted.
-            arrival = on_blocking_pool(move || {
-                arrival.spill()?;
-                Ok(arrival)
-            })
-            .await?;
+            self.end_writing(&mut arrival).await?;
+            if let Some(piece) = arrival.hand_over() {
+                self.writing = Some(spawn_blocking(|| piece.write()));
+            } else {
+                // The arrival goes along, so that a dropped future leaves no memory uncounted.
+                arrival = on_blocking_pool(move || {
+                    arrival.spill()?;
+                    Ok(arrival)
+                })
+                .await?;
+            }
             rest = arrival.push(rest);
         }
         self.arrival = Some(arrival);
+        Ok(())
+    }
+
+    /// Waits for the piece that is being written.
+    async fn end_writing(&mut self, arrival: &mut Arrival) -> Result<(), MutationError> {
+        if let Some(writing) = self.writing.take() {
+            let written = writing.await.map_err(|error| staging_error(io::Error::other(error)))?;
+            arrival.take_back(written?);
+        }
         Ok(())
     }
 
@@ -63,6 +82,7 @@ impl Upload {
     pub(crate) async fn rest(&mut self) -> Result<(), MutationError> {
         let mut arrival = self.arrival.take().ok_or_else(abandoned)?;
         if arrival.budget().is_short() && !arrival.needs_share() {
+            self.end_writing(&mut arrival).await?;
             arrival = on_blocking_pool(move || {
                 arrival.retire()?;
                 Ok(arrival)
@@ -82,11 +102,12 @@ impl Upload {
     ///
     /// # Cancellation
     /// Leaves nothing behind.
-    pub(crate) async fn finish<F>(self, known: F) -> Result<StagedBlob, MutationError>
+    pub(crate) async fn finish<F>(mut self, known: F) -> Result<StagedBlob, MutationError>
     where
         F: FnOnce(&Digest) -> Result<bool, ReadError> + Send + 'static,
     {
-        let arrival = self.arrival.ok_or_else(abandoned)?;
+        let mut arrival = self.arrival.take().ok_or_else(abandoned)?;
+        self.end_writing(&mut arrival).await?;
         if arrival.is_in_memory() {
             arrival.finish(known)
         } else {
@@ -113,13 +134,12 @@ impl Blobs {
         let buffer_max = capped(INLINE_BYTES_MAX, usize::MAX);
         let wanted = length.map_or(UPLOAD_FIRST_BYTES, |length| capped(length, buffer_max)).max(1);
         let arrival = Some(Arrival::new(Arc::clone(self), Share::default(), 0));
-        Ok(Upload { arrival, wanted })
+        Ok(Upload { arrival, writing: None, wanted })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::time::Duration;
 
     use super::super::budget::Budget;

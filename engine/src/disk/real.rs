@@ -209,7 +209,7 @@ impl DiskFile for RealFile {
     }
 
     fn write_pages_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        if self.direct.write(&self.path, pieces, offset)? {
+        if self.direct.write(&self.file, &self.path, pieces, offset)? {
             return Ok(());
         }
         self.write_all_at(pieces, offset)

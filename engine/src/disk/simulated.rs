@@ -24,7 +24,7 @@ use self::content::Content;
 pub use self::faults::{At, Fault, Stall};
 use self::faults::{Counts, Gate, Kind, Met, Ordered};
 use self::names::{Entry, Names};
-use super::{Disk, DiskFile, OpenMode, Space};
+use super::{Disk, DiskFile, OpenMode, PAGE_BYTES, Space};
 
 /// Bytes of a disk on which no other space was set.
 const SPACE_BYTES: u64 = 1 << 40;
@@ -86,6 +86,7 @@ impl SimulatedDisk {
             choice,
             total: SPACE_BYTES,
             locked: false,
+            page_writes: 0,
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), available }) }
     }
@@ -98,6 +99,11 @@ impl SimulatedDisk {
     /// Number of writes of bytes so far.
     pub fn writes(&self) -> u64 {
         self.shared.state().counts.writes
+    }
+
+    /// Number of those that could go past a page cache.
+    pub fn page_writes(&self) -> u64 {
+        self.shared.state().page_writes
     }
 
     /// Number of reads of bytes so far.
@@ -278,6 +284,17 @@ impl DiskFile for SimulatedFile {
         step.go()
     }
 
+    /// Pages lie in the file at once as all other bytes do, and are pending as they are: what goes past
+    /// a page cache is in the disk's own, which a sync empties.
+    fn write_pages_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let is_whole = length.is_multiple_of(PAGE_BYTES)
+            && usize::try_from(offset).is_ok_and(|offset| offset.is_multiple_of(PAGE_BYTES));
+        assert!(is_whole, "{length} bytes at {offset} are no whole pages");
+        self.shared.state().page_writes += 1;
+        self.write_all_at(pieces, offset)
+    }
+
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.shared.change(|_names| self.content.set_len(length))
     }
@@ -363,6 +380,8 @@ struct State {
     choice: Choice,
     total: u64,
     locked: bool,
+    /// Writes of whole pages so far.
+    page_writes: u64,
 }
 
 impl State {

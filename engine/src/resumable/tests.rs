@@ -13,7 +13,10 @@ use crate::model::{
 use crate::{CollectionProgress, Engine, EngineOptions};
 
 const LARGE: usize = (1 << 20) + 5000;
+/// Bytes of one request; no whole pages, so that the next one goes on within a page.
 const PIECE: usize = 400_000;
+/// Some that fill more than the memory of an upload in one request.
+const LONGER: usize = (2 << 20) + 5000;
 const OWNER: UserId = UserId(1);
 
 fn options() -> EngineOptions {
@@ -93,9 +96,13 @@ async fn send(
             return Ok(digest);
         }
         let start = usize::try_from(state.offset).unwrap();
-        let end = content.len().min(start + PIECE);
-        let piece = bytes::Bytes::copy_from_slice(&content[start..end]);
-        let part = part.write(piece, false).await?.settle().await?;
+        let piece_bytes = if content.len() == LONGER { 3 * PIECE } else { PIECE };
+        let end = content.len().min(start + piece_bytes);
+        let mut part = part;
+        for frame in content[start..end].chunks(150_001) {
+            part = part.write(bytes::Bytes::copy_from_slice(frame), false).await?;
+        }
+        let part = part.settle().await?;
         if end == content.len() {
             let (part, stored) = engine.complete_resumable(part).await?;
             told(engine.resumable_state(&part).offset);
@@ -143,7 +150,7 @@ async fn run_until_stopped(
 #[test]
 fn what_was_told_of_an_upload_is_there_after_a_power_cut_at_any_operation() {
     let every = std::env::var("GRANARY_CRASH_EVERY").map_or(3, |every| every.parse().unwrap());
-    for content in [content(LARGE), content(3000)] {
+    for content in [content(LONGER), content(LARGE), content(3000)] {
         let (mut stop, mut finished) = (1, 0);
         while finished < 3 {
             for reached in [Reached::Nothing, Reached::Everything, Reached::Torn(stop)] {
@@ -199,7 +206,7 @@ fn an_upload_survives_a_full_disk_and_goes_on_when_there_is_space() {
         let part = part.write(piece, false).await.unwrap().settle().await.unwrap();
         let piece = bytes::Bytes::copy_from_slice(&content[PIECE..2 * PIECE]);
         disk.fail(At::Operation(disk.operations() + 1), Fault::Full);
-        let refused = part.write(piece, false).await.unwrap_err();
+        let refused = part.write(piece, false).await.unwrap().settle().await.unwrap_err();
         assert!(matches!(refused, MutationError::OutOfSpace), "{refused:?}");
         let mut offsets = Vec::new();
         let mut heard = |offset| offsets.push(offset);
@@ -432,4 +439,94 @@ fn bytes_that_come_again_and_differ_are_the_ones_that_count() {
         );
         engine.shutdown().await;
     });
+}
+
+/// Sends so much in one request, and goes away without a word.
+async fn send_and_leave(engine: &Engine, upload: (DatasetId, ResumableId), bytes: &[u8]) {
+    let mut part = engine.resume(upload.1, OWNER, upload.0).await.unwrap();
+    for frame in bytes.chunks(70_001) {
+        part = part.write(bytes::Bytes::copy_from_slice(frame), false).await.unwrap();
+    }
+}
+
+#[test]
+fn who_goes_away_leaves_no_memory_and_loses_no_byte() {
+    block_on(async {
+        let content = content(LONGER);
+        let engine = open(&SimulatedDisk::new());
+        let dataset = dataset(&engine).await;
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        send_and_leave(&engine, (dataset, id), &content[..PIECE]).await;
+        assert_eq!(engine.figures().upload_memory.0, 1 << 20);
+        while engine.figures().upload_memory.0 > 0 {
+            tokio::task::yield_now().await;
+        }
+        send_and_leave(&engine, (dataset, id), &content[PIECE..4 * PIECE]).await;
+        let mut first = None;
+        let mut heard = |offset| {
+            first.get_or_insert(offset);
+        };
+        send(&engine, (dataset, id), &content, &mut heard).await.unwrap();
+        assert_eq!(first, Some(byte_count(4 * PIECE)));
+        assert_eq!(engine.figures().upload_memory.0, 0);
+        assert_has(&engine, dataset, &content);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn where_no_memory_is_free_pieces_go_to_the_file_as_they_come() {
+    block_on(async {
+        let content = content(LONGER);
+        let disk = SimulatedDisk::new();
+        let engine = open(&disk);
+        let dataset = dataset(&engine).await;
+        let mut others = Vec::new();
+        while engine.figures().upload_memory.0 < engine.figures().upload_memory.1 {
+            let mut other = engine.begin_upload(Some(1 << 20)).await.unwrap();
+            other.write(b"x").await.unwrap();
+            others.push(other);
+        }
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        let before = disk.writes();
+        send_and_leave(&engine, (dataset, id), &content[..PIECE]).await;
+        assert_eq!(disk.writes() - before, byte_count(PIECE.div_ceil(70_001)));
+        drop(others);
+        let pages = disk.page_writes();
+        send(&engine, (dataset, id), &content, &mut drop).await.unwrap();
+        assert!(disk.page_writes() > pages, "whole pages, once there is memory");
+        assert_has(&engine, dataset, &content);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_piece_that_fails_half_way_is_as_if_it_had_not_come() {
+    for fault in [Fault::Io, Fault::Full, Fault::Short { bytes: 5000 }] {
+        // Of the bytes before a page, the pages, the bytes behind them.
+        for failed in 1..=3 {
+            block_on(async {
+                let content = content(LONGER);
+                let disk = SimulatedDisk::new();
+                let engine = open(&disk);
+                let dataset = dataset(&engine).await;
+                let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+                let part = engine.resume(id, OWNER, dataset).await.unwrap();
+                let start = bytes::Bytes::copy_from_slice(&content[..PIECE]);
+                let part = part.write(start, false).await.unwrap().settle().await.unwrap();
+                disk.fail(At::Write(disk.writes() + failed), fault);
+                let next = bytes::Bytes::copy_from_slice(&content[PIECE..2 * PIECE]);
+                part.write(next, false).await.unwrap().settle().await.unwrap_err();
+                let mut first = None;
+                let mut heard = |offset| {
+                    first.get_or_insert(offset);
+                };
+                let digest = send(&engine, (dataset, id), &content, &mut heard).await.unwrap();
+                assert_eq!(digest, Digest::of(&content));
+                assert_eq!(first, Some(byte_count(PIECE)), "{fault:?} of write {failed}");
+                assert_has(&engine, dataset, &content);
+                engine.shutdown().await;
+            });
+        }
+    }
 }

@@ -7,10 +7,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::record::{Record, StateFile};
 use super::{ResumableId, ResumableTerms, WholeDigest, sync_names};
-use crate::blobs::{byte_count, capped, is_compressible, large_path, staging_error};
+use crate::blobs::{
+    BUFFER_BYTES_MAX, Blobs, CountedBuffer, byte_count, capped, is_compressible, large_path,
+    staging_error, write_run,
+};
 use crate::disk::{Disk, DiskFile, OpenMode, expect_room};
 use crate::error::{MutationError, ReadError};
-use crate::limits::{COMPRESSIBLE_SAMPLE_BYTES, READ_CHUNK_BYTES, STAGE_SYNC_BYTES};
+use crate::limits::{
+    COMPRESSIBLE_SAMPLE_BYTES, INLINE_BYTES_MAX, READ_CHUNK_BYTES, STAGE_SYNC_BYTES,
+};
 use crate::model::change::{BlobPlace, LargeFileId};
 use crate::model::{Digest, Timestamp};
 use crate::store::Store;
@@ -38,6 +43,8 @@ struct Hashes {
 pub(crate) struct Writer {
     id: ResumableId,
     disk: Arc<dyn Disk>,
+    /// Of which it has memory.
+    blobs: Arc<Blobs>,
     terms: Arc<ResumableTerms>,
     state: StateFile,
     /// Open under whatever name the file has; `None` once nothing is left to write.
@@ -45,8 +52,10 @@ pub(crate) struct Writer {
     /// Whether that file was given to the store, which does not give it back: nothing may be written
     /// to it, and it stays readable for as long as it is open.
     is_given: bool,
-    /// Bytes that have come.
+    /// Bytes that are in the file.
     written: u64,
+    /// Those that have come after them.
+    gathered: Option<CountedBuffer>,
     /// Bytes that a durable record counts.
     durable: u64,
     hashes: Hashes,
@@ -81,10 +90,11 @@ impl Hashes {
 impl Writer {
     /// Makes both files, durably.
     pub(super) fn create(
-        disk: &Arc<dyn Disk>,
+        store: &Store,
         id: ResumableId,
         terms: ResumableTerms,
     ) -> io::Result<Self> {
+        let disk = &store.disk;
         expect_room(&**disk, 0)?;
         let data = disk.open(&id.data_path(), OpenMode::CreateNew)?;
         let mut state = StateFile::create(&**disk, id, &terms)?;
@@ -95,12 +105,14 @@ impl Writer {
         Ok(Self {
             id,
             disk: Arc::clone(disk),
+            blobs: Arc::clone(&store.blobs),
             hashes: Hashes::new(&terms),
             terms: Arc::new(terms),
             state,
             data: Some(data),
             is_given: false,
             written: 0,
+            gathered: None,
             durable: 0,
             touched,
             added: None,
@@ -125,12 +137,14 @@ impl Writer {
         let mut writer = Self {
             id,
             disk,
+            blobs: Arc::clone(&store.blobs),
             hashes: Hashes::new(&terms),
             terms: Arc::new(terms),
             state,
             data: None,
             is_given: false,
             written: durable,
+            gathered: None,
             durable,
             touched,
             added,
@@ -243,8 +257,10 @@ impl Writer {
         &self.terms
     }
 
-    pub(super) fn written(&self) -> u64 {
-        self.written
+    /// Bytes that have come.
+    pub(super) fn arrived_bytes(&self) -> u64 {
+        let gathered = self.gathered.as_ref().map_or(0, |gathered| gathered.buffer.len());
+        self.written + byte_count(gathered)
     }
 
     pub(super) fn touched(&self) -> Timestamp {
@@ -269,19 +285,77 @@ impl Writer {
         self.written = self.told();
     }
 
-    /// Takes bytes. Now and then what has come is made durable, unless it is to be checked first.
-    pub(super) fn append(&mut self, bytes: &[u8], is_checked: bool) -> Result<(), MutationError> {
-        let end = self.written.saturating_add(byte_count(bytes.len()));
-        if end > self.terms.length {
-            let (actual, limit) = (end, self.terms.length);
+    /// Refuses bytes beyond those that were announced.
+    pub(super) fn expect_announced(&self, more: usize) -> Result<(), MutationError> {
+        let (actual, limit) =
+            (self.arrived_bytes().saturating_add(byte_count(more)), self.terms.length);
+        if actual > limit {
             let what = "the upload, with what was announced of it,";
             return Err(MutationError::TooLarge { what, actual, limit });
         }
-        self.keep(bytes).map_err(staging_error)?;
-        if !is_checked && self.written - self.durable >= STAGE_SYNC_BYTES {
-            self.settle()?;
+        Ok(())
+    }
+
+    /// Takes as many bytes as there is memory for; gives their number. The others are to be appended.
+    ///
+    /// Where there is none, each piece goes to the file as it comes: nobody waits for memory, since
+    /// what is kept for one that goes on would be kept for as long as its sender takes.
+    pub(super) fn gather(&mut self, bytes: &[u8]) -> usize {
+        if self.terms.length <= INLINE_BYTES_MAX {
+            return 0;
+        }
+        if self.gathered.is_none() {
+            self.gathered = self.blobs.try_buffer(self.written);
+        }
+        let Some(CountedBuffer { buffer, .. }) = &mut self.gathered else { return 0 };
+        let count = bytes.len().min(buffer.room(BUFFER_BYTES_MAX));
+        buffer.extend(bytes.get(..count).unwrap_or_default());
+        count
+    }
+
+    /// Takes bytes. Now and then what has come is made durable, unless it is to be checked first.
+    pub(super) fn append(&mut self, bytes: &[u8], is_checked: bool) -> Result<(), MutationError> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            self.flush().map_err(staging_error)?;
+            let gathered = self.gather(rest);
+            if gathered == 0 {
+                self.keep(rest).map_err(staging_error)?;
+                rest = &[];
+            }
+            rest = rest.get(gathered..).unwrap_or_default();
+            if !is_checked && self.written.saturating_sub(self.durable) >= STAGE_SYNC_BYTES {
+                self.make_durable()?;
+            }
         }
         Ok(())
+    }
+
+    /// Moves what was gathered to the file; where that fails, it is as if it had not come.
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(mut gathered) = self.gathered.take() {
+            self.keep(gathered.buffer.as_slice())?;
+            gathered.buffer.restart(self.written);
+            self.gathered = Some(gathered);
+        }
+        Ok(())
+    }
+
+    /// Moves what was gathered to the file and gives the memory back.
+    pub(super) fn let_go(&mut self) -> io::Result<()> {
+        let flushed = self.flush();
+        self.gathered = None;
+        flushed
+    }
+
+    /// Whether it holds memory.
+    pub(super) fn has_memory(&self) -> bool {
+        self.gathered.is_some()
+    }
+
+    /// Whether it should hold none.
+    pub(super) fn is_short_of_memory(&self) -> bool {
+        self.blobs.is_short_of_memory()
     }
 
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -295,7 +369,7 @@ impl Writer {
         if self.hashes.to > self.written && !self.has_same(&data, bytes)? {
             self.hashes = Hashes::new(&self.terms);
         }
-        data.write_all_at(&[IoSlice::new(bytes)], self.written)?;
+        write_run(&*data, bytes, self.written)?;
         if self.hashes.to == self.written {
             self.hashes.update(bytes);
         }
@@ -311,8 +385,13 @@ impl Writer {
         Ok(bytes.get(..again) == Some(before.as_slice()))
     }
 
-    /// Makes what has come durable, then counts it.
+    /// Makes what has come durable, then counts it; gives its memory back.
     pub(super) fn settle(&mut self) -> Result<(), MutationError> {
+        self.let_go().map_err(staging_error)?;
+        self.make_durable()
+    }
+
+    fn make_durable(&mut self) -> Result<(), MutationError> {
         if self.written == self.durable || self.added.is_some() {
             return Ok(());
         }
@@ -338,6 +417,7 @@ impl Writer {
 
     /// Forgets bytes that do not count yet; the next ones are written over them.
     pub(super) fn forget(&mut self) {
+        self.gathered = None;
         self.rewind();
         if self.hashes.to > self.written {
             self.hashes = Hashes::new(&self.terms);

@@ -1,0 +1,145 @@
+//! Memory for the bytes of one content on their way, and how they leave it.
+//!
+//! A large content passes through memory that is laid out as its file is: what begins a page there
+//! begins a page here, so that whole pages are written from where they lie, past the page cache
+//! (`disk/direct.rs`). What is less than a page at either end of such a piece goes through the page
+//! cache, and so does everything where memory is too short for large pieces.
+
+use std::io::{self, IoSlice, Read};
+
+use crate::disk::{DiskFile, PAGE_BYTES};
+use crate::limits::INLINE_BYTES_MAX;
+
+use super::budget::Share;
+use super::{Blobs, byte_count, capped};
+
+/// Bytes of the largest buffer, and of the least that is laid out as a file: smaller pieces are worth
+/// less than what the page cache makes of them.
+pub(crate) const BUFFER_BYTES_MAX: usize = 1 << 20;
+
+// What fits the buffer travels in the journal, and nothing else does.
+const _: () = assert!(INLINE_BYTES_MAX == 1 << 20);
+
+/// Bytes of a content, from some place of it on. Empty, it has no memory.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    /// Where the content's bytes begin.
+    start: usize,
+    /// Where a page begins, if it is laid out as the file.
+    page: Option<usize>,
+}
+
+impl Buffer {
+    /// Bytes that it holds.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(self.start)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that it takes before it is to be written, if it may have so many in all.
+    pub(crate) fn room(&self, capacity: usize) -> usize {
+        // Ends with a page, wherever it began.
+        let end = self.page.map_or(capacity, |page| page + capacity);
+        end.saturating_sub(self.bytes.len())
+    }
+
+    /// Gets memory for so many bytes in all, of which the first will be at `offset` of the file. One
+    /// of [`BUFFER_BYTES_MAX`] takes up to a page more.
+    pub(crate) fn reserve(&mut self, capacity: usize, offset: u64) {
+        if capacity < BUFFER_BYTES_MAX {
+            self.bytes.reserve_exact(self.room(capacity));
+        } else if self.page.is_none() {
+            let mut laid_out: Vec<u8> = Vec::with_capacity(capacity + PAGE_BYTES);
+            let page = laid_out.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+            let start = page + place_in_page(offset);
+            laid_out.resize(start, 0);
+            laid_out.extend_from_slice(self.as_slice());
+            *self = Self { bytes: laid_out, start, page: Some(page) };
+        }
+    }
+
+    /// Forgets its bytes and keeps its memory; the next byte will be at `offset` of the file.
+    pub(crate) fn restart(&mut self, offset: u64) {
+        self.start = self.page.map_or(0, |page| page + place_in_page(offset));
+        self.bytes.truncate(self.start);
+        self.bytes.resize(self.start, 0);
+    }
+
+    /// Adds bytes, for which there should be room.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Adds bytes of a reader, to its end.
+    pub(crate) fn extend_from(&mut self, reader: &mut impl Read) -> io::Result<usize> {
+        reader.read_to_end(&mut self.bytes)
+    }
+
+    /// Gives back what memory it does not need.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+}
+
+/// A buffer of full size that the upload memory covers for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct CountedBuffer {
+    pub(crate) buffer: Buffer,
+    _share: Share,
+}
+
+impl Blobs {
+    /// Memory for pieces of a large content, of which the next one begins at `offset`; `None` if none
+    /// is free, or others wait for some.
+    pub(crate) fn try_buffer(&self, offset: u64) -> Option<CountedBuffer> {
+        if self.is_short_of_memory() {
+            return None;
+        }
+        let share = self.budget.try_acquire(BUFFER_BYTES_MAX)?;
+        let mut buffer = Buffer::default();
+        buffer.reserve(BUFFER_BYTES_MAX, offset);
+        Some(CountedBuffer { buffer, _share: share })
+    }
+
+    /// Whether somebody waits for upload memory.
+    pub(crate) fn is_short_of_memory(&self) -> bool {
+        self.budget.is_short()
+    }
+}
+
+fn place_in_page(offset: u64) -> usize {
+    capped(offset % byte_count(PAGE_BYTES), PAGE_BYTES)
+}
+
+/// Writes the next bytes of a large content at `offset`. Whole pages go past the page cache if the
+/// bytes lie in memory as in the file; otherwise it only takes longer.
+///
+/// # Durability
+/// None before the next sync of the file.
+pub(crate) fn write_run(file: &dyn DiskFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let within = place_in_page(offset);
+    let head = if within == 0 { 0 } else { PAGE_BYTES - within };
+    let pages = bytes.len().saturating_sub(head) / PAGE_BYTES * PAGE_BYTES;
+    let (head, rest) = bytes.split_at(head.min(bytes.len()));
+    let (pages, tail) = rest.split_at(pages);
+    if pages.is_empty() || pages.as_ptr().align_offset(PAGE_BYTES) != 0 {
+        return file.write_all_at(&[IoSlice::new(bytes)], offset);
+    }
+    if !head.is_empty() {
+        file.write_all_at(&[IoSlice::new(head)], offset)?;
+    }
+    let offset = offset + byte_count(head.len());
+    file.write_pages_at(&[IoSlice::new(pages)], offset)?;
+    if !tail.is_empty() {
+        file.write_all_at(&[IoSlice::new(tail)], offset + byte_count(pages.len()))?;
+    }
+    Ok(())
+}
