@@ -143,3 +143,81 @@ pub(crate) fn write_run(file: &dyn DiskFile, bytes: &[u8], offset: u64) -> io::R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, OpenMode, RealDisk};
+
+    fn noise(seed: usize, length: usize) -> Vec<u8> {
+        let bytes = (0..length).map(|place| (place * 31 + seed * 7 + place / 250) % 251);
+        bytes.map(|byte| u8::try_from(byte).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_full_buffer_lies_in_memory_as_in_the_file_and_ends_with_a_page() {
+        for offset in [0u64, 1, 4095, 4096, 10_000_001] {
+            let mut buffer = Buffer::default();
+            buffer.reserve(BUFFER_BYTES_MAX, offset);
+            let within = usize::try_from(offset % 4096).unwrap();
+            assert_eq!(buffer.room(BUFFER_BYTES_MAX), BUFFER_BYTES_MAX - within);
+            let content = noise(1, BUFFER_BYTES_MAX - within);
+            buffer.extend(&content);
+            assert_eq!(buffer.room(BUFFER_BYTES_MAX), 0);
+            assert_eq!(buffer.as_slice(), content);
+            let to_page = buffer.as_slice().as_ptr().align_offset(PAGE_BYTES);
+            assert_eq!(to_page, (PAGE_BYTES - within) % PAGE_BYTES, "at {offset}");
+        }
+    }
+
+    #[test]
+    fn a_buffer_that_grows_keeps_its_bytes() {
+        let content = noise(3, 300_000);
+        let mut buffer = Buffer::default();
+        buffer.reserve(300_000, 0);
+        buffer.extend(&content);
+        assert_eq!(buffer.room(300_000), 0);
+        buffer.reserve(BUFFER_BYTES_MAX, 0);
+        assert_eq!(buffer.as_slice(), content);
+        assert_eq!(buffer.room(BUFFER_BYTES_MAX), BUFFER_BYTES_MAX - 300_000);
+        buffer.restart(300_000);
+        assert!(buffer.is_empty());
+    }
+
+    /// On the file system of temporary files, whatever it does with writes past its page cache.
+    #[test]
+    fn pieces_of_all_lengths_read_back_as_they_were_while_others_are_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::new(directory.path().to_owned()).unwrap();
+        let file = disk.open("file", OpenMode::CreateNew).unwrap();
+        let (mut buffer, mut written) = (Buffer::default(), Vec::new());
+        buffer.reserve(BUFFER_BYTES_MAX, 0);
+        let lengths = [5, 4091, 4096, 1, 8191, 70_000, 65_536, 3, 1 << 20, 4097, 200_000, 1 << 20];
+        for (seed, length) in lengths.into_iter().enumerate() {
+            let piece = noise(seed, length);
+            let offset = byte_count(written.len());
+            buffer.restart(offset);
+            buffer.extend(&piece[..length.min(buffer.room(BUFFER_BYTES_MAX))]);
+            write_run(&*file, buffer.as_slice(), offset).unwrap();
+            written.extend_from_slice(buffer.as_slice());
+            if seed % 3 == 0 {
+                file.sync_data().unwrap();
+            }
+            // What is read is in the page cache from then on, the page that is yet to be filled too.
+            let mut found = vec![0; written.len()];
+            file.read_exact_at(&mut found, 0).unwrap();
+            assert!(found == written, "after {length} bytes at {offset}");
+            assert_eq!(file.len().unwrap(), byte_count(written.len()));
+        }
+        // Bytes that come again, as after a part that was forgotten.
+        let again = noise(99, 50_000);
+        let offset = byte_count(written.len()) - 100_001;
+        buffer.restart(offset);
+        buffer.extend(&again);
+        write_run(&*file, buffer.as_slice(), offset).unwrap();
+        let start = written.len() - 100_001;
+        written[start..start + 50_000].copy_from_slice(&again);
+        file.sync_data().unwrap();
+        assert!(std::fs::read(directory.path().join("file")).unwrap() == written);
+    }
+}

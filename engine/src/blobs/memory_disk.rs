@@ -7,7 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::disk::{Disk, DiskFile, OpenMode, Space};
+use crate::disk::{Disk, DiskFile, OpenMode, PAGE_BYTES, Space};
 
 use super::{Blobs, byte_count};
 
@@ -181,16 +181,14 @@ impl DiskFile for MemoryFile {
 
     fn write_all_at(&self, pieces: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
         self.shared.step(format!("write {}", self.path))?;
-        let mut bytes = self.bytes.lock().unwrap();
-        let mut position = usize::try_from(offset).unwrap();
-        for piece in pieces {
-            let end = position + piece.len();
-            let length = bytes.len().max(end);
-            bytes.resize(length, 0);
-            bytes[position..end].copy_from_slice(piece);
-            position = end;
-        }
-        Ok(())
+        self.put(pieces, offset)
+    }
+
+    fn write_pages_at(&self, pieces: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        assert!(length.is_multiple_of(PAGE_BYTES) && offset.is_multiple_of(4096));
+        self.shared.step(format!("write pages of {}", self.path))?;
+        self.put(pieces, offset)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
@@ -209,6 +207,19 @@ impl DiskFile for MemoryFile {
 }
 
 impl MemoryFile {
+    fn put(&self, pieces: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut bytes = self.bytes.lock().unwrap();
+        let mut position = usize::try_from(offset).unwrap();
+        for piece in pieces {
+            let end = position + piece.len();
+            let length = bytes.len().max(end);
+            bytes.resize(length, 0);
+            bytes[position..end].copy_from_slice(piece);
+            position = end;
+        }
+        Ok(())
+    }
+
     fn copy_to(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.shared.step(format!("read {}", self.path))?;
         let bytes = self.bytes.lock().unwrap();

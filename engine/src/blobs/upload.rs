@@ -140,6 +140,8 @@ impl Blobs {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::{Context, Poll};
     use std::time::Duration;
 
     use super::super::budget::Budget;
@@ -147,6 +149,7 @@ mod tests {
     use super::super::test_runtime::{block_on, drop_half_way, settle};
     use super::super::{Pins, StagedBody, byte_count};
     use super::*;
+    use crate::disk::{At, Disk as _, SimulatedDisk};
 
     const MIB: usize = 1 << 20;
 
@@ -208,6 +211,70 @@ mod tests {
                 assert!(stored == content, "{length} bytes, announced {announced:?}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_large_content_is_written_by_whole_pages_but_for_its_end() {
+        for announced in [None, Some(byte_count(3 * MIB + 5))] {
+            let disk = MemoryDisk::prepared();
+            let blobs = blobs(&disk, 8 * MIB);
+            let blob = staged(&blobs, announced, &content(3 * MIB + 5)).await;
+            let (mut pages, mut others) = (0, 0);
+            for line in disk.take_log() {
+                pages += usize::from(line.starts_with("write pages of staging"));
+                others += usize::from(line.starts_with("write staging"));
+            }
+            assert_eq!((pages, others), (3, 1), "announced {announced:?}");
+            drop(blob);
+        }
+    }
+
+    #[test]
+    fn what_comes_while_a_piece_is_written_has_room_and_waits_only_for_the_next_one() {
+        block_on(async {
+            let disk = SimulatedDisk::new();
+            Blobs::prepare(&disk).unwrap();
+            let budget = Budget::for_all(MIB, Duration::ZERO);
+            let blobs = Blobs::with_budget(Arc::new(disk.clone()), 7, budget);
+            let content = content(3 * MIB + 5);
+            let stall = disk.stall(At::Write(1));
+            let mut upload = blobs.begin_upload(Some(byte_count(content.len()))).unwrap();
+            upload.write(&content[..2 * MIB]).await.unwrap();
+            while !stall.is_reached() {
+                std::thread::yield_now();
+            }
+            {
+                let mut third = std::pin::pin!(upload.write(&content[2 * MIB..]));
+                let mut once =
+                    |context: &mut Context<'_>| third.as_mut().poll(context).is_pending();
+                assert!(poll_fn(|context| Poll::Ready(once(context))).await);
+                drop(stall);
+                third.await.unwrap();
+            }
+            let blob = upload.finish(|_| Ok(false)).await.unwrap();
+            assert_eq!(blob.digest(), Digest::of(&content));
+        });
+    }
+
+    #[test]
+    fn an_upload_that_is_dropped_while_a_piece_is_written_leaves_nothing() {
+        block_on(async {
+            let disk = SimulatedDisk::new();
+            Blobs::prepare(&disk).unwrap();
+            let budget = Budget::for_all(MIB, Duration::ZERO);
+            let blobs = Blobs::with_budget(Arc::new(disk.clone()), 7, budget);
+            let stall = disk.stall(At::Write(1));
+            let mut upload = blobs.begin_upload(None).unwrap();
+            upload.write(&content(MIB + 1)).await.unwrap();
+            while !stall.is_reached() {
+                std::thread::yield_now();
+            }
+            drop(upload);
+            assert_eq!(blobs.budget.available(), MIB);
+            drop(stall);
+            settle().await;
+            assert_eq!(disk.list("staging").unwrap(), [""; 0]);
+        });
     }
 
     #[tokio::test]
