@@ -26,9 +26,9 @@ use crate::limits::DIRECT_WRITE_BYTES_MAX;
 /// The way past the page cache.
 #[derive(Debug, Default)]
 pub(super) struct Direct {
-    /// The file system does not have this way.
-    is_refused: AtomicBool,
     gathered: Mutex<Gathered>,
+    /// The file system does not have this way for what lies in place.
+    is_refused_in_place: AtomicBool,
 }
 
 /// Pieces of one file at a time, put together.
@@ -38,6 +38,8 @@ struct Gathered {
     file: Option<(PathBuf, File)>,
     /// Memory at aligned addresses, and a page.
     buffer: Vec<u8>,
+    /// The file system does not have this way.
+    is_refused: bool,
 }
 
 impl Direct {
@@ -52,24 +54,42 @@ impl Direct {
     ) -> io::Result<bool> {
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         let start = usize::try_from(offset).map_err(io::Error::other)?;
-        if !length.is_multiple_of(PAGE_BYTES)
-            || !start.is_multiple_of(PAGE_BYTES)
-            || self.is_refused.load(Ordering::Relaxed)
-        {
+        if !length.is_multiple_of(PAGE_BYTES) || !start.is_multiple_of(PAGE_BYTES) {
             return Ok(false);
         }
-        let written = if pieces.iter().all(|piece| is_in_place(piece)) {
-            write_in_place(file, path, pieces, offset)
-        } else {
-            // Whatever a panic left in the buffer is written over.
-            let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
-            gathered.write(path, pieces, offset).map(|()| true)
-        };
-        match written {
+        if pieces.iter().all(|piece| is_in_place(piece)) {
+            return self.write_in_place(file, path, pieces, offset);
+        }
+        // Whatever a panic left in the buffer is written over.
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        if gathered.is_refused {
+            return Ok(false);
+        }
+        match gathered.write(path, pieces, offset) {
+            Ok(()) => Ok(true),
             Err(error) if is_refusal(&error) => {
                 tracing::debug!(%error, "the file system has no writes past the page cache");
-                self.is_refused.store(true, Ordering::Relaxed);
-                *self.gathered.lock().unwrap_or_else(PoisonError::into_inner) = Gathered::default();
+                *gathered = Gathered { is_refused: true, ..Gathered::default() };
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_in_place(
+        &self,
+        file: &File,
+        path: &Path,
+        pieces: &[IoSlice<'_>],
+        offset: u64,
+    ) -> io::Result<bool> {
+        if self.is_refused_in_place.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        match write_in_place(file, path, pieces, offset) {
+            Err(error) if is_refusal(&error) => {
+                tracing::debug!(%error, "large contents go through the page cache");
+                self.is_refused_in_place.store(true, Ordering::Relaxed);
                 Ok(false)
             }
             written => written,
