@@ -26,8 +26,9 @@ use super::purging::sweep_until;
 use super::settings::Settings;
 use super::{Ending, log, say, service_manager, whereabouts};
 
-/// Open files that are not a client's: segments, the index, spools, archives under way.
-const FILES_OF_THE_STORE: u64 = 512;
+/// Open files that are not a client's: segments, the index, spools, archives under way, and a second
+/// one of each large content while a piece of it is written (as many as upload memory holds pieces).
+const FILES_OF_THE_STORE: u64 = 640;
 
 /// How long closing the store may take after the last answer: a checkpoint, above all.
 const CLOSING_TIME: Duration = Duration::from_mins(1);
@@ -344,7 +345,7 @@ mod tests {
     #[test]
     fn connections_leave_the_store_its_files() {
         assert_eq!(connections_within(None, 10), 10);
-        assert_eq!(connections_within(Some(1_024), 10_000), 168);
+        assert_eq!(connections_within(Some(1_024), 10_000), 112);
         assert_eq!(connections_within(Some(100_000), 10_000), 10_000);
         assert_eq!(connections_within(Some(100), 10_000), 1);
     }

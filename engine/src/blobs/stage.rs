@@ -2,7 +2,8 @@
 //!
 //! An [`Arrival`] collects bytes in one buffer that its share of the budget covers. What fits
 //! there stays in memory and is hashed once, in one piece; what does not goes to a staging file,
-//! a buffer at a time, and is hashed on the way. At its end the digest is pinned, then looked up,
+//! a buffer at a time, and is hashed on the way, beside what arrives next where there is a spare
+//! buffer ([`Arrival::hand_over`]). At its end the digest is pinned, then looked up,
 //! and the [`StagedBlob`] holds nothing (known), the bytes (small) or a published file (large).
 //! Synchronous: [`super::upload`] calls what may block on the blocking pool.
 

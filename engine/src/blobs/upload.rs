@@ -4,6 +4,7 @@
 //! bytes are there, at most a while and holding nothing; from then on it only tries, and goes to a
 //! file where it is refused. So uploads never wait for each other. Nor do they wait for a sender
 //! that has stopped: while it does and others want memory, its own goes to a file ([`Upload::rest`]).
+//! While a piece of one is written the next one is received, if there is a spare buffer.
 
 use std::io;
 use std::sync::Arc;
