@@ -110,7 +110,7 @@ impl Compactor {
             let is_short = space.available < reserve * 2;
             let rest = |took| {
                 if !is_short {
-                    rest(took)
+                    rest(took);
                 }
             };
             match self.move_live(candidate, is_stopping, &rest) {
