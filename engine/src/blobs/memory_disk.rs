@@ -181,14 +181,16 @@ impl DiskFile for MemoryFile {
 
     fn write_all_at(&self, pieces: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
         self.shared.step(format!("write {}", self.path))?;
-        self.put(pieces, offset)
+        self.put(pieces, offset);
+        Ok(())
     }
 
     fn write_pages_at(&self, pieces: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         assert!(length.is_multiple_of(PAGE_BYTES) && offset.is_multiple_of(4096));
         self.shared.step(format!("write pages of {}", self.path))?;
-        self.put(pieces, offset)
+        self.put(pieces, offset);
+        Ok(())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
@@ -207,7 +209,7 @@ impl DiskFile for MemoryFile {
 }
 
 impl MemoryFile {
-    fn put(&self, pieces: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
+    fn put(&self, pieces: &[io::IoSlice<'_>], offset: u64) {
         let mut bytes = self.bytes.lock().unwrap();
         let mut position = usize::try_from(offset).unwrap();
         for piece in pieces {
@@ -217,7 +219,6 @@ impl MemoryFile {
             bytes[position..end].copy_from_slice(piece);
             position = end;
         }
-        Ok(())
     }
 
     fn copy_to(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

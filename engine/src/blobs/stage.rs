@@ -337,16 +337,14 @@ impl Arrival {
         if self.spilled.is_some() && !self.buffer.is_empty() {
             self.append_to_file()?;
         }
-        let (digest, crc32, compressible) = match &self.spilled {
-            Some(Spilled { file, compressible }) => {
+        let (digest, crc32, compressible) =
+            if let Some(Spilled { file, compressible }) = &self.spilled {
                 let (digest, crc32) = file.hashes();
                 (digest, crc32, *compressible)
-            }
-            None => {
+            } else {
                 let bytes = self.buffer.as_slice();
                 (Digest::of(bytes), crc32fast::hash(bytes), is_compressible(bytes))
-            }
-        };
+            };
         // I3: pinned first, then looked up; a row that is about to go does not count.
         let pin = self.blobs.pins.pin(digest);
         let is_known = !pin.is_doomed() && look_up(known, &digest)?;
