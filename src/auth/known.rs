@@ -11,10 +11,13 @@ const PLACES: usize = 1024;
 
 type Digest = [u8; blake3::OUT_LEN];
 
+/// What is known of the text that came last, if any did.
+type Place<V> = Mutex<Option<(Digest, V)>>;
+
 /// What is known of texts.
 pub(super) struct Known<V> {
     secret: [u8; blake3::KEY_LEN],
-    places: Box<[Mutex<Option<(Digest, V)>>]>,
+    places: Box<[Place<V>]>,
 }
 
 impl<V: Clone> Known<V> {
@@ -53,7 +56,7 @@ impl<V: Clone> Known<V> {
         blake3::keyed_hash(&self.secret, of.as_bytes()).into()
     }
 
-    fn place(&self, digest: &Digest) -> Option<&Mutex<Option<(Digest, V)>>> {
+    fn place(&self, digest: &Digest) -> Option<&Place<V>> {
         let [first, second, ..] = *digest;
         let number = usize::from(u16::from_le_bytes([first, second]));
         self.places.get(number.checked_rem(self.places.len())?)
