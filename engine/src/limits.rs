@@ -117,10 +117,6 @@ pub const UPLOADS_WAITING_MAX: usize = 1024;
 /// it. Beyond that the disk is too far behind for them to wait with sense, whatever its speed.
 pub const UPLOAD_LATE_AFTER: Duration = Duration::from_secs(2);
 
-/// Buffers of 1 MiB beyond [`UPLOAD_MEMORY_BYTES`] with which large uploads go on while their own is
-/// being written; with more uploads at a time, some receive while others write. They are kept.
-pub const UPLOAD_SPARES_MAX: usize = 4;
-
 /// Bytes between two syncs of a large upload on its way; bounds what the last one has to flush.
 pub const STAGE_SYNC_BYTES: u64 = 8 << 20;
 

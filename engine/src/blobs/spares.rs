@@ -6,10 +6,12 @@
 
 use std::sync::{Arc, PoisonError};
 
-use crate::limits::UPLOAD_SPARES_MAX;
 use crate::sync::{Mutex, MutexGuard};
 
 use super::buffer::{BUFFER_BYTES_MAX, Buffer};
+
+/// Buffers of 1 MiB beyond [`UPLOAD_MEMORY_BYTES`](crate::limits::UPLOAD_MEMORY_BYTES). They are kept.
+const UPLOAD_SPARES_MAX: usize = 4;
 
 /// The buffers of all uploads.
 #[derive(Debug, Default)]
