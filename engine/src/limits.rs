@@ -34,6 +34,10 @@ pub const DIRECT_WRITE_BYTES_MAX: usize = 8 << 20;
 /// Changes in one group; bounds the index transaction that applies it.
 pub const GROUP_CHANGES_MAX: usize = 4096;
 
+/// Parts of large changes that one group takes where nobody else wants anything; beside other changes
+/// it takes one, so that these wait for no more.
+pub const GROUP_PARTS_MAX: usize = 4;
+
 /// Bytes of disk space that the index has set aside beyond what it uses: what deletions and a
 /// checkpoint write while another program has taken all the rest of the disk.
 pub const INDEX_AHEAD_BYTES: u64 = 4 << 20;
@@ -49,8 +53,9 @@ pub const DATASET_QUEUE_MAX: usize = 4096;
 /// the last one waits for no more syncs than that.
 pub const CHANGES_QUEUED_MAX: usize = 4 * GROUP_CHANGES_MAX;
 
-/// Files in one journal record and one index transaction; a larger set travels in parts.
-pub const CHANGE_FILES_MAX: usize = 1024;
+/// Files in one journal record; a larger set travels in parts. Applying so many takes some ten
+/// milliseconds beside a million others, for which changes of others wait.
+pub const CHANGE_FILES_MAX: usize = 256;
 
 /// Bytes of contents in one part of a large set.
 pub const CHANGE_BYTES_MAX: u64 = 4 << 20;
@@ -71,6 +76,9 @@ pub const STACK_LAYERS_MAX: usize = 8;
 /// Rows that one step of background work reads or writes; bounds how long a group waits for it: beside
 /// a million others a row takes some forty microseconds.
 pub const BACKGROUND_ROWS_MAX: usize = 256;
+
+/// Large files without a row that one checkpoint lets go of.
+pub const LARGE_REMOVED_MAX: usize = 1024;
 
 /// Bytes of names and metadata that one step of background work holds in memory.
 pub const BACKGROUND_BYTES_MAX: usize = 4 << 20;
@@ -94,7 +102,8 @@ pub const CHECKPOINT_JOURNAL_BYTES: u64 = 256 << 20;
 /// forty microseconds, so these take less than a second.
 pub const CHECKPOINT_ROWS: u64 = 20_000;
 
-/// The same where checkpoints take long: changes wait meanwhile.
+/// The same where checkpoints take long: changes wait meanwhile. Fewer would write more pages in all,
+/// since a page is written by each checkpoint that finds it changed.
 pub const CHECKPOINT_ROWS_MIN: u64 = 5_000;
 
 /// How long a checkpoint should take. Beyond twice that the next one comes after half as many rows,

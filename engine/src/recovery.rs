@@ -83,11 +83,12 @@ pub(crate) fn open(
         disk.sync_dir("").map_err(io_error(&**disk))?;
     }
     let Identity { format, key } = read_identity(&**disk)?;
+    let index = Index::open(disk, OpenMode::Existing, index_cache_bytes).map_err(damaged_index)?;
     if format < FORMAT_VERSION {
-        // Before anything is written that an older program would take for damage.
+        // Not where the index is damaged, and before anything is written that an older program would
+        // take for damage.
         raise_format(&**disk, &key).map_err(io_error(&**disk))?;
     }
-    let index = Index::open(disk, OpenMode::Existing, index_cache_bytes).map_err(damaged_index)?;
     upgrade(&index).map_err(damaged_index)?;
     let mut recovered = replay(disk, index, key, options)?;
     finish(&mut recovered).map_err(damaged_index)?;

@@ -6,7 +6,7 @@ use super::merge::expected;
 use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
 use crate::committer::Verdict;
 use crate::error::{MutationError, ReadError};
-use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, MERGE_ATTEMPTS_MAX};
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, LEASE_MAX, MERGE_ATTEMPTS_MAX};
 use crate::model::change::{Change, CopyTarget, NewFile, SetPurpose};
 use crate::model::{DatasetId, Filename};
 
@@ -39,6 +39,8 @@ fn attempt_copy(
     copy: CopyTarget,
     names: &BTreeSet<Filename>,
 ) -> Verdict {
+    // As for a merge: what a part names keeps its row until the end.
+    let (_, _lease) = bulk.store.leased_rows(LEASE_MAX)?;
     let source_revision = header(&bulk.store.snapshot()?, source)?.revision;
     let mut names = names.iter().peekable();
     let mut page = || -> Result<(Vec<NewFile>, bool), MutationError> {

@@ -12,7 +12,7 @@ use crate::committer::Verdict;
 use crate::error::{MutationError, ReadError};
 use crate::index::rows::FileRow;
 use crate::index::snapshot::Snapshot;
-use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, MERGE_ATTEMPTS_MAX};
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, LEASE_MAX, MERGE_ATTEMPTS_MAX};
 use crate::model::change::{Change, MergePlan, NewFile, SetPurpose, SourceAfterMerge};
 use crate::model::{Dataset, DatasetId, Digest, FileRecord, Filename, Timestamp};
 
@@ -67,6 +67,9 @@ fn attempt_merge(
         after,
         at,
     };
+    // A part names contents of the source before the end asks whether the source is as it was: what dies
+    // in between keeps its row until then (I3).
+    let (_, _lease) = bulk.store.leased_rows(LEASE_MAX)?;
     let mut planner = Planner::default();
     let mut page = planner.next_page(bulk, &merge)?;
     if planner.is_done() {

@@ -27,11 +27,16 @@ const COURTESY: Duration = Duration::from_millis(2);
 /// Groups in a row after which the background gets its turn however busy the store is.
 const GROUPS_BEFORE_BACKGROUND: u32 = 8;
 
+/// The same while it has more to do than a step: a group may leave dozens of dead contents behind.
+const GROUPS_BEFORE_BACKLOG: u32 = 2;
+
 /// What waits to be done between groups.
 #[derive(Debug)]
 pub(super) struct Background {
     /// Whether a step may find something to do.
     wanted: bool,
+    /// Whether the last step left something to do.
+    has_backlog: bool,
     groups_in_a_row: u32,
     restacked: VecDeque<DatasetId>,
     queued: HashSet<DatasetId>,
@@ -45,6 +50,7 @@ impl Default for Background {
     fn default() -> Self {
         Self {
             wanted: true,
+            has_backlog: false,
             groups_in_a_row: 0,
             restacked: VecDeque::new(),
             queued: HashSet::new(),
@@ -69,7 +75,9 @@ impl Background {
     pub(super) fn is_its_turn(&mut self) -> bool {
         self.wanted = true;
         self.groups_in_a_row += 1;
-        self.groups_in_a_row >= GROUPS_BEFORE_BACKGROUND
+        let groups =
+            if self.has_backlog { GROUPS_BEFORE_BACKLOG } else { GROUPS_BEFORE_BACKGROUND };
+        self.groups_in_a_row >= groups
     }
 
     /// Whether another step may find something to do.
@@ -105,19 +113,19 @@ impl IndexThread {
         self.look_at_some(&index)?;
         let looking = self.background.unlooked.is_some() || !self.background.restacked.is_empty();
         let rotating = rotated.is_some_and(|rotated| rotated.more);
-        self.background.wanted = reclaimed.more || dropped || folded || looking || rotating;
-        if reclaimed.any {
+        let has_more =
+            reclaimed.more || dropped.is_some() || folded.is_some() || looking || rotating;
+        (self.background.wanted, self.background.has_backlog) = (has_more, has_more);
+        if reclaimed.rows > 0 {
             self.store.trace.note(trace::RECLAIMED);
         }
-        if dropped {
+        if dropped.is_some() {
             self.store.trace.note(trace::DROPPED);
         }
-        let steps = [reclaimed.any, dropped, folded, rotated.is_some()];
-        let steps = steps.into_iter().filter(|did_something| *did_something).count();
-        if steps > 0 {
-            // As many as they may have written: the checkpoint has their pages to write too.
-            let rows = u64::try_from(steps * BACKGROUND_ROWS_MAX).unwrap_or(u64::MAX);
-            self.since_checkpoint.note(0, rows);
+        let written = [Some(reclaimed.rows), dropped, folded, rotated.map(|rotated| rotated.rows)];
+        if reclaimed.rows > 0 || written.iter().skip(1).any(Option::is_some) {
+            // The checkpoint has their pages to write too.
+            self.since_checkpoint.note(0, written.into_iter().flatten().sum());
         }
         Ok(())
     }
@@ -157,7 +165,9 @@ impl IndexThread {
         Ok(())
     }
 
-    fn fold_step(&mut self, index: &Index) -> Result<bool, IndexError> {
+    /// Goes on with folding; gives the rows that this may have written, `None` if there is nothing to
+    /// fold.
+    fn fold_step(&mut self, index: &Index) -> Result<Option<u64>, IndexError> {
         if let Some(job) = self.background.job.take() {
             self.store.trace.note(match job {
                 Job::Fold(_) => trace::FOLDED,
@@ -180,10 +190,10 @@ impl IndexThread {
             })?;
             self.background.note_restacked(restacked);
             self.background.job = left;
-            return Ok(true);
+            return Ok(u64::try_from(BACKGROUND_ROWS_MAX).ok());
         }
         let Some(dataset) = self.background.restacked.pop_front() else {
-            return Ok(false);
+            return Ok(None);
         };
         self.background.queued.remove(&dataset);
         self.background.folds += 1;
@@ -195,6 +205,6 @@ impl IndexThread {
             rows.finish()?;
             Ok(job)
         })?;
-        Ok(true)
+        Ok(Some(0))
     }
 }

@@ -1,6 +1,11 @@
 //! What is queued for the journal: the journal thread takes whatever is there as one group.
 //!
 //! No timer: while one group syncs the next one gathers, so the sync itself is the window.
+//!
+//! Parts of large sets, and what compaction moves, stand in a queue of their own: each has hundreds of
+//! rows, and whoever adds one file meanwhile is not to wait for all of them. A group takes one such part
+//! beside the other changes, a few where there are none. That changes no order that anybody relies on:
+//! a set is committed, by a change in the other queue, when all its parts were answered.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,7 +14,7 @@ use std::sync::{Arc, PoisonError};
 use super::submission::Submission;
 use crate::blobs::StagedBody;
 use crate::error::MutationError;
-use crate::limits::{CHANGES_QUEUED_MAX, GROUP_BYTES_MAX, GROUP_CHANGES_MAX};
+use crate::limits::{CHANGES_QUEUED_MAX, GROUP_BYTES_MAX, GROUP_CHANGES_MAX, GROUP_PARTS_MAX};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The queue into the journal thread.
@@ -22,6 +27,8 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     submissions: VecDeque<Submission>,
+    /// Parts of large changes, and what gives such sets up, which must come behind their parts.
+    parts: VecDeque<Submission>,
     /// Set once and for ever: nothing more is taken (I7).
     failure: Option<Arc<io::Error>>,
     closed: bool,
@@ -47,13 +54,17 @@ impl Queue {
 
     fn push_within(&self, queued_max: usize, submission: Submission) -> Result<(), MutationError> {
         let mut state = self.state();
-        let waiting = state.submissions.len();
+        let waiting = state.len();
         let refusal = if let Some(refusal) = refusal(&state) {
             refusal
         } else if waiting >= queued_max {
             MutationError::Busy { what: "the server", waiting }
         } else {
-            state.submissions.push_back(submission);
+            if submission.change.is_part() {
+                state.parts.push_back(submission);
+            } else {
+                state.submissions.push_back(submission);
+            }
             drop(state);
             self.filled.notify_one();
             return Ok(());
@@ -65,30 +76,29 @@ impl Queue {
 
     /// Changes that are queued.
     pub(crate) fn len(&self) -> usize {
-        self.state().submissions.len()
+        self.state().len()
     }
 
     /// Waits for changes and takes as many as one group may hold; `None` once it is closed and
     /// empty, or has failed.
     pub(crate) fn take_group(&self) -> Option<Vec<Submission>> {
         let mut state = self.state();
-        while state.submissions.is_empty() {
+        while state.len() == 0 {
             if state.closed || state.failure.is_some() {
                 return None;
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let mut group = Vec::new();
-        let mut bytes = 0;
-        while let Some(next) = state.submissions.front() {
-            bytes += payload_bytes(next);
-            let full = bytes > GROUP_BYTES_MAX || group.len() >= GROUP_CHANGES_MAX;
-            if full && !group.is_empty() {
-                break;
-            }
-            group.extend(state.submissions.pop_front());
+        let State { submissions, parts, .. } = &mut *state;
+        let mut group = Gathered::default();
+        group.take_from(submissions, GROUP_CHANGES_MAX);
+        if group.changes.is_empty() {
+            group.take_from(parts, GROUP_PARTS_MAX);
+        } else {
+            // Whatever the others bring: parts come on with each group.
+            group.changes.extend(parts.pop_front());
         }
-        Some(group)
+        Some(group.changes)
     }
 
     /// Asks that the next group goes into a new segment of the journal.
@@ -114,7 +124,8 @@ impl Queue {
             tracing::error!(error = %cause, "the store is read-only from now on");
             state.failure = Some(Arc::clone(cause));
         }
-        let refused: Vec<Submission> = state.submissions.drain(..).collect();
+        let mut refused: Vec<Submission> = state.submissions.drain(..).collect();
+        refused.extend(state.parts.drain(..));
         drop(state);
         self.filled.notify_all();
         for submission in refused {
@@ -124,12 +135,39 @@ impl Queue {
 
     /// Whether too much is queued for another change.
     pub(crate) fn is_full(&self) -> bool {
-        self.state().submissions.len() >= CHANGES_QUEUED_MAX
+        self.state().len() >= CHANGES_QUEUED_MAX
     }
 
     /// Why no change is taken, if none is.
     pub(crate) fn refusal(&self) -> Option<MutationError> {
         refusal(&self.state())
+    }
+}
+
+impl State {
+    fn len(&self) -> usize {
+        self.submissions.len() + self.parts.len()
+    }
+}
+
+/// A group that is being put together.
+#[derive(Default)]
+struct Gathered {
+    changes: Vec<Submission>,
+    bytes: u64,
+}
+
+impl Gathered {
+    /// Takes up to so many, as long as the group's contents fit; the first fits always.
+    fn take_from(&mut self, queue: &mut VecDeque<Submission>, changes_max: usize) {
+        for _ in 0..changes_max {
+            let Some(next) = queue.front() else { return };
+            self.bytes += payload_bytes(next);
+            if self.bytes > GROUP_BYTES_MAX && !self.changes.is_empty() {
+                return;
+            }
+            self.changes.extend(queue.pop_front());
+        }
     }
 }
 
@@ -154,14 +192,35 @@ pub(crate) fn payload_bytes(submission: &Submission) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::committer::Reply;
-    use crate::model::SetId;
-    use crate::model::change::Change;
+    use std::io::Cursor;
 
-    fn submission() -> Submission {
-        let change = Change::AbortSet { set: SetId::of_upload(1, 1) };
+    use super::*;
+    use crate::blobs::Blobs;
+    use crate::blobs::memory_disk::MemoryDisk;
+    use crate::committer::Reply;
+    use crate::disk::Disk;
+    use crate::limits::INLINE_BYTES_MAX;
+    use crate::model::change::Change;
+    use crate::model::{DatasetId, SetId};
+
+    fn submission(change: Change) -> Submission {
         Submission { change, contents: Vec::new(), reply: Reply::new(None).0 }
+    }
+
+    fn small() -> Submission {
+        submission(Change::ClearDataset { dataset: DatasetId(1) })
+    }
+
+    fn part(number: u64) -> Change {
+        Change::StageFiles { set: SetId::of_upload(1, number), files: Vec::new() }
+    }
+
+    fn give_up(number: u64) -> Change {
+        Change::AbortSet { set: SetId::of_upload(1, number) }
+    }
+
+    fn changes(queue: &Queue) -> Vec<Change> {
+        queue.take_group().unwrap().into_iter().map(|submission| submission.change).collect()
     }
 
     #[test]
@@ -169,16 +228,71 @@ mod tests {
         let queue = Queue::default();
         for _ in 0..CHANGES_QUEUED_MAX {
             assert!(!queue.is_full());
-            queue.push(submission()).unwrap();
+            queue.push(small()).unwrap();
         }
         assert!(queue.is_full());
-        assert!(matches!(queue.push(submission()), Err(MutationError::Busy { .. })));
-        queue.push_though_full(submission()).unwrap();
+        assert!(matches!(queue.push(small()), Err(MutationError::Busy { .. })));
+        queue.push_though_full(submission(give_up(1))).unwrap();
         let mut taken = 0;
         while taken <= CHANGES_QUEUED_MAX {
             taken += queue.take_group().unwrap().len();
         }
         assert_eq!(taken, CHANGES_QUEUED_MAX + 1);
-        queue.push(submission()).unwrap();
+        queue.push(small()).unwrap();
+    }
+
+    #[test]
+    fn parts_of_large_changes_come_one_a_group_while_others_wait_and_in_their_order() {
+        let queue = Queue::default();
+        let parts: Vec<Change> = (1..=8).map(part).chain([give_up(8)]).collect();
+        for part in &parts {
+            queue.push(submission(part.clone())).unwrap();
+        }
+        let one = small().change;
+        for expected in &parts[..2] {
+            queue.push(small()).unwrap();
+            queue.push(small()).unwrap();
+            assert_eq!(changes(&queue), [one.clone(), one.clone(), expected.clone()]);
+        }
+        assert_eq!(changes(&queue), parts[2..2 + GROUP_PARTS_MAX]);
+        queue.close();
+        let mut left = Vec::new();
+        while let Some(group) = queue.take_group() {
+            left.extend(group.into_iter().map(|submission| submission.change));
+        }
+        assert_eq!(left, parts[2 + GROUP_PARTS_MAX..]);
+    }
+
+    #[test]
+    fn parts_come_on_however_much_the_others_bring() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+        let blobs = Blobs::new(disk, 1);
+        let length = usize::try_from(INLINE_BYTES_MAX).unwrap();
+        let large = |number: u8| {
+            let mut bytes = Cursor::new(vec![number; length]);
+            let content = blobs.stage_reader(&mut bytes, INLINE_BYTES_MAX, &|_| Ok(false)).unwrap();
+            Submission { contents: vec![content], ..small() }
+        };
+        let queue = Queue::default();
+        for number in 0..20 {
+            queue.push(large(number)).unwrap();
+        }
+        queue.push(Submission { change: part(1), ..large(20) }).unwrap();
+        queue.push(submission(give_up(1))).unwrap();
+        for expected in [part(1), give_up(1)] {
+            let group = changes(&queue);
+            assert!(group.len() > 4);
+            assert_eq!(group.last(), Some(&expected));
+        }
+    }
+
+    #[test]
+    fn a_failure_refuses_parts_too() {
+        let queue = Queue::default();
+        queue.push(submission(part(1))).unwrap();
+        queue.push(small()).unwrap();
+        queue.fail(&Arc::new(io::Error::other("the disk")));
+        assert_eq!(queue.len(), 0);
+        assert!(queue.take_group().is_none());
     }
 }

@@ -66,13 +66,12 @@ impl Direct {
             return Ok(false);
         }
         match gathered.write(path, pieces, offset) {
-            Ok(()) => Ok(true),
             Err(error) if is_refusal(&error) => {
                 tracing::debug!(%error, "the file system has no writes past the page cache");
                 *gathered = Gathered { is_refused: true, ..Gathered::default() };
                 Ok(false)
             }
-            Err(error) => Err(error),
+            written => written,
         }
     }
 
@@ -150,10 +149,16 @@ fn write_in_place(
 }
 
 impl Gathered {
-    fn write(&mut self, path: &Path, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+    /// `false` if the file cannot be opened so now.
+    fn write(&mut self, path: &Path, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<bool> {
         let file = match self.file.take() {
             Some(known) if known.0 == path => known,
-            Some(_) | None => (path.to_owned(), open(path)?),
+            Some(_) | None => match open(path) {
+                Ok(file) => (path.to_owned(), file),
+                Err(error) if is_refusal(&error) => return Err(error),
+                // Too many files are open: the one that is open works all the same.
+                Err(_) => return Ok(false),
+            },
         };
         let (_, file) = self.file.insert(file);
         if self.buffer.is_empty() {
@@ -178,7 +183,8 @@ impl Gathered {
                 }
             }
         }
-        file.write_all_at(aligned.get(..filled).unwrap_or_default(), offset)
+        file.write_all_at(aligned.get(..filled).unwrap_or_default(), offset)?;
+        Ok(true)
     }
 }
 

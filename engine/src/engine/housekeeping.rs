@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::committer::{Committer, Reply, Submission};
 use crate::compaction::{Compactor, Thrift};
@@ -16,6 +16,9 @@ use crate::model::Timestamp;
 use crate::model::change::{CatalogueChange, Change};
 use crate::resumable::Resumables;
 use crate::store::Store;
+
+/// How long compaction rests at a time, at most: what a batch waited for others is none of its work.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// The housekeeping thread.
 #[derive(Debug)]
@@ -84,8 +87,8 @@ impl Keeper {
             }
             let is_stopping = || self.is_stopping.load(Ordering::Acquire);
             // As long as the work took: what is left of the machine belongs to the clients.
-            let rest = |took| {
-                let _ended = stopped.recv_timeout(took);
+            let rest = |took: Duration| {
+                let _ended = stopped.recv_timeout(took.min(REST_MAX));
             };
             let compactor = match self.compactor.try_lock() {
                 Ok(compactor) => Some(compactor),

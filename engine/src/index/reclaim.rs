@@ -12,16 +12,16 @@ use super::rows::{BlobRow, FileRow};
 use super::{Index, IndexError, tables};
 use crate::blobs::Pins;
 use crate::codec;
-use crate::limits::BACKGROUND_ROWS_MAX;
+use crate::limits::{BACKGROUND_ROWS_MAX, LARGE_REMOVED_MAX};
 use crate::model::change::{BlobPlace, LargeFileId, SegmentId};
 use crate::model::{Digest, LayerId, Sequence};
 
 /// What a step of [`reclaim_blobs`] did.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reclaimed {
-    /// Whether any row was removed: the next checkpoint must then be a real one, since it lets go
-    /// of bytes (I3).
-    pub(crate) any: bool,
+    /// Rows that were removed. If there were any, the next checkpoint must be a real one, since it
+    /// lets go of bytes (I3).
+    pub(crate) rows: u64,
     /// Whether there is more to do at once.
     pub(crate) more: bool,
 }
@@ -39,7 +39,7 @@ pub(crate) fn reclaim_blobs(
 ) -> Result<Reclaimed, IndexError> {
     let dead = dead_blobs(index, oldest_lease)?;
     if dead.is_empty() {
-        return Ok(Reclaimed { any: false, more: false });
+        return Ok(Reclaimed { rows: 0, more: false });
     }
     // Marked under the pin shards, and until the removal is visible: whoever pins one of these
     // from now on treats it as absent and brings its bytes again.
@@ -48,12 +48,12 @@ pub(crate) fn reclaim_blobs(
         let mut removal = Removal::begin(txn)?;
         let mut removed = 0;
         for (died, digest) in &dead {
-            removed += usize::from(removal.settle(*died, digest, doomed.contains(digest))?);
+            removed += u64::from(removal.settle(*died, digest, doomed.contains(digest))?);
         }
         write_live_bytes(txn, &removal.live_bytes)?;
         Ok(removed)
     })?;
-    Ok(Reclaimed { any: removed > 0, more: removed > 0 && dead.len() >= BACKGROUND_ROWS_MAX })
+    Ok(Reclaimed { rows: removed, more: removed > 0 && dead.len() >= BACKGROUND_ROWS_MAX })
 }
 
 fn dead_blobs(
@@ -119,16 +119,17 @@ impl<'txn> Removal<'txn> {
     }
 }
 
-/// Removes some rows of a layer that no stack names. Tells whether there is more to do.
+/// Removes some rows of a layer that no stack names, and gives their number; `None` if there is no such
+/// layer.
 ///
 /// # Errors
 /// The index failed.
-pub(crate) fn drop_layer_rows(index: &Index, applied: Sequence) -> Result<bool, IndexError> {
+pub(crate) fn drop_layer_rows(index: &Index, applied: Sequence) -> Result<Option<u64>, IndexError> {
     let first = {
         let table = index.read()?.open_table(tables::DROPPED_LAYERS)?;
         table.first()?.map(|(layer, _)| layer.value())
     };
-    let Some(layer) = first else { return Ok(false) };
+    let Some(layer) = first else { return Ok(None) };
     index.apply(|txn| {
         let mut left = BACKGROUND_ROWS_MAX;
         left -= drop_file_rows(txn, layer, applied, left)?;
@@ -137,7 +138,7 @@ pub(crate) fn drop_layer_rows(index: &Index, applied: Sequence) -> Result<bool, 
             txn.open_table(tables::LAYERS)?.remove(layer)?;
             txn.open_table(tables::DROPPED_LAYERS)?.remove(layer)?;
         }
-        Ok(true)
+        Ok(u64::try_from(BACKGROUND_ROWS_MAX - left).ok())
     })
 }
 
@@ -196,7 +197,7 @@ pub(crate) fn removable(index: &Index, segments: &[SegmentId]) -> Result<Removab
     let txn = index.read()?;
     let mut removable = Removable::default();
     let removals = txn.open_table(tables::LARGE_REMOVALS)?;
-    for entry in removals.iter()?.take(BACKGROUND_ROWS_MAX) {
+    for entry in removals.iter()?.take(LARGE_REMOVED_MAX) {
         let (key, _) = entry?;
         let (digest, start, number) = key.value();
         removable.large.push((Digest(*digest), LargeFileId { start, number }));

@@ -116,6 +116,19 @@ impl Change {
         }
     }
 
+    /// Whether it is one of many that are nothing by themselves, and that nobody awaits one by one:
+    /// parts of large sets, and what compaction moves.
+    pub(crate) fn is_part(&self) -> bool {
+        matches!(
+            self,
+            Self::StageFiles { .. }
+                | Self::StageDeletions { .. }
+                | Self::StageMetadata { .. }
+                | Self::AbortSet { .. }
+                | Self::Relocate { .. }
+        )
+    }
+
     /// Whether it enters the audit log if somebody asked for it: not the parts of a large set, whose
     /// end tells of them, and not what the store does of itself.
     pub(crate) fn is_told(&self) -> bool {
