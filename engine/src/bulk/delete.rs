@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::merge::expected;
-use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
+use super::{Bulk, LargeSet, again_if_moved, header, on_blocking_pool, submit_blocking};
 use crate::error::{MutationError, ReadError};
 use crate::index::rows::FileRow;
 use crate::index::snapshot::Snapshot;
@@ -30,7 +30,7 @@ pub(crate) async fn delete_files(
     dataset: DatasetId,
     selection: FileSelection,
 ) -> Result<u64, MutationError> {
-    let mut planner = match selection {
+    let planner = match selection {
         FileSelection::Named(names) => Planner::Named(Named::of(names)?),
         FileSelection::Prefix(prefix) => Planner::Prefix { prefix, after: None },
     };
@@ -38,7 +38,7 @@ pub(crate) async fn delete_files(
     let planning = bulk.clone();
     let deleted = on_blocking_pool(move || {
         let _hold = hold;
-        delete(&planning, dataset, &mut planner)
+        again_if_moved(|| delete(&planning, dataset, &mut planner.clone()))
     });
     deleted.await
 }
@@ -84,6 +84,7 @@ struct Page {
 }
 
 /// Walks a selection.
+#[derive(Clone)]
 enum Planner {
     Named(Named),
     Prefix { prefix: String, after: Option<String> },
@@ -138,8 +139,9 @@ fn next_below(
 }
 
 /// Files by name, in order of name; those that are not there are counted.
+#[derive(Clone)]
 pub(super) struct Named {
-    names: std::collections::btree_set::IntoIter<String>,
+    names: std::vec::IntoIter<String>,
     missing: Vec<String>,
     missing_count: u64,
 }
@@ -153,7 +155,8 @@ impl Named {
                 return Err(MutationError::DuplicateFilename { filename });
             }
         }
-        Ok(Self { names: sorted.into_iter(), missing: Vec::new(), missing_count: 0 })
+        let names = Vec::from_iter(sorted).into_iter();
+        Ok(Self { names, missing: Vec::new(), missing_count: 0 })
     }
 
     /// Gives the files that one part takes to `found`; tells whether it was the last.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::delete::Named;
 use super::merge::expected;
-use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
+use super::{Bulk, LargeSet, again_if_moved, header, on_blocking_pool, submit_blocking};
 use crate::error::MutationError;
 use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX};
 use crate::model::change::{Change, FileMetadata, SetPurpose};
@@ -22,7 +22,7 @@ pub(crate) async fn set_many_metadata(
     let planning = bulk.clone();
     let set = on_blocking_pool(move || {
         let _hold = hold;
-        set(&planning, dataset, metadata)
+        again_if_moved(|| set(&planning, dataset, metadata.clone()))
     });
     set.await
 }
