@@ -44,10 +44,10 @@ pub enum Reached {
     Torn(u64),
 }
 
-/// A disk in memory; clones are handles to the same one.
+/// A disk in memory; clones are handles of one process to the same one.
 #[derive(Clone)]
 pub struct SimulatedDisk {
-    shared: Arc<Shared>,
+    process: Process,
 }
 
 impl Default for SimulatedDisk {
@@ -87,71 +87,78 @@ impl SimulatedDisk {
             total: SPACE_BYTES,
             locked: false,
             page_writes: 0,
+            process: 0,
         };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), available }) }
+        let shared = Arc::new(Shared { state: Mutex::new(state), available });
+        Self { process: Process { shared, number: 0 } }
     }
 
     /// Number of operations so far that changed something or would have, syncs included.
     pub fn operations(&self) -> u64 {
-        self.shared.state().counts.operations
+        self.process.shared.state().counts.operations
     }
 
     /// Number of writes of bytes so far.
     pub fn writes(&self) -> u64 {
-        self.shared.state().counts.writes
+        self.process.shared.state().counts.writes
     }
 
     /// Number of those that could go past a page cache.
     pub fn page_writes(&self) -> u64 {
-        self.shared.state().page_writes
+        self.process.shared.state().page_writes
     }
 
     /// Number of reads of bytes so far.
     pub fn reads(&self) -> u64 {
-        self.shared.state().counts.reads
+        self.process.shared.state().counts.reads
     }
 
     /// Number of syncs so far, of files and of directories.
     pub fn syncs(&self) -> u64 {
-        self.shared.state().counts.syncs
+        self.process.shared.state().counts.syncs
     }
 
     /// Stops the disk at the operation with this number, the first being 1: this one and all
     /// later calls, reads too, are errors. What it would have changed is pending like the rest.
     pub fn stop_at(&self, operation: u64) {
-        self.shared.state().stop_at = operation;
+        self.process.shared.state().stop_at = operation;
     }
 
     /// As [`SimulatedDisk::stop_at`], at the sync with this number, the first being 1.
     pub fn stop_at_sync(&self, sync: u64) {
-        self.shared.state().stop_at_sync = sync;
+        self.process.shared.state().stop_at_sync = sync;
     }
 
     /// Fails one operation; later ones work.
     pub fn fail(&self, at: At, fault: Fault) {
-        self.shared.state().ordered.faults.insert(at, fault);
+        self.process.shared.state().ordered.faults.insert(at, fault);
     }
 
     /// Holds one operation up until the result is dropped.
     pub fn stall(&self, at: At) -> Stall {
         let gate = Arc::new(Gate::default());
-        self.shared.state().ordered.stalls.insert(at, Arc::clone(&gate));
+        self.process.shared.state().ordered.stalls.insert(at, Arc::clone(&gate));
         Stall::new(&gate)
     }
 
-    /// Runs again after a stop, without what was ordered to go wrong, as for a process that starts
-    /// again on a machine that kept running: all that was written is seen, and what was not synced
-    /// is pending.
-    pub fn restart(&self) {
-        let mut state = self.shared.state();
+    /// The disk for a process that starts again on a machine that kept running: not stopped, not
+    /// locked, without what was ordered to go wrong; all that was written is seen, and what was not
+    /// synced is pending. All that the process before it still asks of the disk is an error.
+    #[must_use]
+    pub fn restart(&self) -> Self {
+        let mut state = self.process.shared.state();
         (state.stop_at, state.stop_at_sync) = (u64::MAX, u64::MAX);
         state.ordered = Ordered::default();
+        state.locked = false;
+        state.process += 1;
+        let number = state.process;
+        Self { process: Process { shared: Arc::clone(&self.process.shared), number } }
     }
 
     /// Sets the size of the disk and what of it is free, in bytes.
     pub fn set_space(&self, total: u64, available: u64) {
-        self.shared.state().total = total;
-        self.shared.available.store(available, Ordering::Relaxed);
+        self.process.shared.state().total = total;
+        self.process.shared.available.store(available, Ordering::Relaxed);
     }
 
     /// What is found after a power loss now, as a disk of its own: not stopped, not locked, with
@@ -160,7 +167,7 @@ impl SimulatedDisk {
     pub fn image(&self, reached: Reached) -> Self {
         let mut choice = Choice::of(reached);
         let available = Arc::new(AtomicU64::new(SPACE_BYTES));
-        let names = self.shared.state().names.image(&mut choice, &available);
+        let names = self.process.shared.state().names.image(&mut choice, &available);
         let seed = match reached {
             Reached::Nothing | Reached::Everything => 0,
             Reached::Random(seed) | Reached::Torn(seed) => seed,
@@ -172,46 +179,41 @@ impl SimulatedDisk {
 impl Disk for SimulatedDisk {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let content = match mode {
-            OpenMode::Existing | OpenMode::ReadOnly => {
-                let state = self.shared.state();
-                state.check_running()?;
-                state.names.file(path)?
-            }
+            OpenMode::Existing | OpenMode::ReadOnly => self.process.running()?.names.file(path)?,
             OpenMode::CreateNew => {
-                let content = Arc::new(Content::new(Arc::clone(&self.shared.available)));
+                let available = Arc::clone(&self.process.shared.available);
+                let content = Arc::new(Content::new(available));
                 let entry = Entry::File(Arc::clone(&content));
-                self.shared.change(|names| names.create(path, entry))?;
+                self.process.change(|names| names.create(path, entry))?;
                 content
             }
         };
-        Ok(Arc::new(SimulatedFile { shared: Arc::clone(&self.shared), content }))
+        Ok(Arc::new(SimulatedFile { process: self.process.clone(), content }))
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
-        let state = self.shared.state();
-        state.check_running()?;
-        state.names.list(directory)
+        self.process.running()?.names.list(directory)
     }
 
     fn create_dir(&self, directory: &str) -> io::Result<()> {
-        match self.shared.change(|names| names.create(directory, Entry::Directory)) {
+        match self.process.change(|names| names.create(directory, Entry::Directory)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.shared.state().names.list(directory).map(|_names| ())
+                self.process.shared.state().names.list(directory).map(|_names| ())
             }
             made => made,
         }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.shared.change(|names| names.rename(from, to))
+        self.process.change(|names| names.rename(from, to))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.shared.change(|names| names.remove(path))
+        self.process.change(|names| names.remove(path))
     }
 
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
-        let (mut state, step) = self.shared.begin(Kind::Sync)?;
+        let (mut state, step) = self.process.begin(Kind::Sync)?;
         if let Some(fault) = step.fault {
             return Err(fault.to_error());
         }
@@ -220,20 +222,18 @@ impl Disk for SimulatedDisk {
     }
 
     fn space(&self) -> io::Result<Space> {
-        let state = self.shared.state();
-        state.check_running()?;
-        let available = self.shared.available.load(Ordering::Relaxed);
+        let state = self.process.running()?;
+        let available = self.process.shared.available.load(Ordering::Relaxed);
         Ok(Space { total: state.total, available })
     }
 
     fn lock(&self) -> io::Result<Box<dyn Debug + Send + Sync>> {
-        let mut state = self.shared.state();
-        state.check_running()?;
+        let mut state = self.process.running()?;
         if state.locked {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         state.locked = true;
-        Ok(Box::new(Lock { shared: Arc::clone(&self.shared) }))
+        Ok(Box::new(Lock { process: self.process.clone() }))
     }
 
     fn display(&self) -> String {
@@ -243,7 +243,7 @@ impl Disk for SimulatedDisk {
 
 /// An open file; the content lives as long as a name or an open file holds it.
 struct SimulatedFile {
-    shared: Arc<Shared>,
+    process: Process,
     content: Arc<Content>,
 }
 
@@ -255,12 +255,12 @@ impl Debug for SimulatedFile {
 
 impl DiskFile for SimulatedFile {
     fn len(&self) -> io::Result<u64> {
-        self.shared.state().check_running()?;
+        let _state = self.process.running()?;
         Ok(self.content.len())
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let (_state, step) = self.shared.begin(Kind::Read)?;
+        let (_state, step) = self.process.begin(Kind::Read)?;
         match step.fault {
             None => self.content.read(buffer, offset),
             Some(fault) => Err(fault.to_error()),
@@ -273,7 +273,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_all_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let (_state, step) = self.shared.begin(Kind::Write)?;
+        let (_state, step) = self.process.begin(Kind::Write)?;
         if let Some(fault) = step.fault {
             if let Fault::Short { bytes } = fault {
                 self.content.write(pieces, offset, bytes)?;
@@ -291,21 +291,21 @@ impl DiskFile for SimulatedFile {
         let is_whole = length.is_multiple_of(PAGE_BYTES)
             && usize::try_from(offset).is_ok_and(|offset| offset.is_multiple_of(PAGE_BYTES));
         assert!(is_whole, "{length} bytes at {offset} are no whole pages");
-        self.shared.state().page_writes += 1;
+        self.process.shared.state().page_writes += 1;
         self.write_all_at(pieces, offset)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.shared.change(|_names| self.content.set_len(length))
+        self.process.change(|_names| self.content.set_len(length))
     }
 
     fn allocate(&self, offset: u64, length: u64) -> io::Result<()> {
         let end = offset.saturating_add(length);
-        self.shared.change(|_names| self.content.extend(end))
+        self.process.change(|_names| self.content.extend(end))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let (mut state, step) = self.shared.begin(Kind::Sync)?;
+        let (mut state, step) = self.process.begin(Kind::Sync)?;
         if let Some(fault) = step.fault {
             self.content.fail_sync(&mut state.choice);
             return Err(fault.to_error());
@@ -318,7 +318,7 @@ impl DiskFile for SimulatedFile {
 
 /// Holds the disk's lock while it lives.
 struct Lock {
-    shared: Arc<Shared>,
+    process: Process,
 }
 
 impl Debug for Lock {
@@ -329,7 +329,11 @@ impl Debug for Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        self.shared.state().locked = false;
+        // A process that has ended unlocks nothing for the next one.
+        let mut state = self.process.shared.state();
+        if state.process == self.process.number {
+            state.locked = false;
+        }
     }
 }
 
@@ -345,16 +349,31 @@ impl Shared {
         // A panic of a test's thread must not hide what the disk holds.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What one process asks of the disk with.
+#[derive(Clone)]
+struct Process {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Process {
+    /// The state, if the disk has not stopped for this process.
+    fn running(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.shared.state();
+        state.check_running(self.number)?;
+        Ok(state)
+    }
 
     /// Numbers an operation and lets it begin, after its stall if it has one.
     fn begin(&self, kind: Kind) -> io::Result<(MutexGuard<'_, State>, Step)> {
-        let mut state = self.state();
-        let (step, stall) = state.begin(kind)?;
+        let mut state = self.running()?;
+        let (step, stall) = state.begin(kind);
         if let Some(gate) = stall {
             drop(state);
             gate.pass();
-            state = self.state();
-            state.check_running()?;
+            state = self.running()?;
         }
         Ok((state, step))
     }
@@ -382,22 +401,23 @@ struct State {
     locked: bool,
     /// Writes of whole pages so far.
     page_writes: u64,
+    /// The process that runs; those with lower numbers have ended.
+    process: u64,
 }
 
 impl State {
-    fn check_running(&self) -> io::Result<()> {
-        let stops = self.counts.operations >= self.stop_at;
+    fn check_running(&self, process: u64) -> io::Result<()> {
+        let stops = self.counts.operations >= self.stop_at || process != self.process;
         Step { stops, fault: None }.go()
     }
 
-    fn begin(&mut self, kind: Kind) -> io::Result<(Step, Option<Arc<Gate>>)> {
-        self.check_running()?;
+    fn begin(&mut self, kind: Kind) -> (Step, Option<Arc<Gate>>) {
         let Met { fault, stall } = self.ordered.meet(self.counts.note(kind));
         if kind == Kind::Sync && self.counts.syncs == self.stop_at_sync {
             self.stop_at = self.counts.operations;
         }
         let stops = kind != Kind::Read && self.counts.operations >= self.stop_at;
-        Ok((Step { stops, fault }, stall))
+        (Step { stops, fault }, stall)
     }
 }
 

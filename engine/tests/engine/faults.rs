@@ -140,7 +140,7 @@ async fn a_store_that_was_made_with_a_failed_sync_lasts_once_it_answers() {
             Ok(engine) => engine.abandon(),
             Err(_) => failed += 1,
         }
-        disk.restart();
+        let disk = disk.restart();
         let engine = open(&disk).unwrap();
         let within = project(&engine).await.unwrap();
         let set = dataset(&engine, within, "set").await.unwrap();

@@ -103,7 +103,7 @@ impl Sequence {
 
     async fn reopen(&mut self) {
         self.engine().shutdown().await;
-        self.disk.restart();
+        self.disk = self.disk.restart();
         self.open().await;
     }
 

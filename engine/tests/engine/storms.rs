@@ -111,7 +111,7 @@ async fn run_seed(number: u64, all: &SimulatedDisk) {
         return;
     }
     // The process starts again, works, and then the machine stops.
-    disk.restart();
+    let disk = disk.restart();
     assert_recovers(&disk, &end, &format!("{when}, process restarted")).await;
 }
 

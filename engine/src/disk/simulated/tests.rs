@@ -287,3 +287,28 @@ fn one_lock_at_a_time_and_none_after_a_power_loss() {
     drop(lock);
     disk.lock().unwrap();
 }
+
+#[test]
+fn a_process_that_has_ended_changes_nothing_for_the_next_one() {
+    let before = SimulatedDisk::new();
+    let held = before.lock().unwrap();
+    let file = before.open("file", OpenMode::CreateNew).unwrap();
+    write(&file, b"before", 0);
+    before.fail(At::Write(2), Fault::Io);
+    before.stop_at(before.operations());
+
+    let disk = before.restart();
+    assert_eq!(content(&disk, "file").unwrap(), b"before");
+    let lock = disk.lock().unwrap();
+    drop(held);
+    assert_eq!(disk.lock().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    drop(lock);
+    let operations = disk.operations();
+    file.write_all_at(&[IoSlice::new(b"after")], 0).unwrap_err();
+    before.remove("file").unwrap_err();
+    before.list("").unwrap_err();
+    assert_eq!(disk.operations(), operations);
+    let file = disk.open("file", OpenMode::Existing).unwrap();
+    write(&file, b"A", 0);
+    assert_eq!(content(&disk, "file").unwrap(), b"Aefore");
+}
