@@ -26,7 +26,7 @@ use crate::blobs::StagedBlob;
 use crate::committer::{Committer, Reply, Submission, Ticket, Verdict};
 use crate::error::MutationError;
 use crate::index::snapshot::Snapshot;
-use crate::limits::{CHANGE_FILES_MAX, MERGE_ATTEMPTS_MAX, STAGED_PARTS_AHEAD_MAX};
+use crate::limits::{CHANGE_FILES_MAX, PLAN_ATTEMPTS_MAX, STAGED_PARTS_AHEAD_MAX};
 use crate::model::change::{Change, NewFile, SetPurpose};
 use crate::model::{Dataset, DatasetId, Origin, SetId};
 use crate::store::Store;
@@ -92,7 +92,7 @@ where
 fn again_if_moved<T>(
     mut attempt: impl FnMut() -> Result<T, MutationError>,
 ) -> Result<T, MutationError> {
-    for _ in 1..MERGE_ATTEMPTS_MAX {
+    for _ in 1..PLAN_ATTEMPTS_MAX {
         match attempt() {
             Err(MutationError::Moved { .. }) => {}
             verdict => return verdict,

@@ -266,6 +266,17 @@ impl Engine {
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(MutationError::Panicked))
     }
 
+    /// Does a step of the background's work now; tells whether there is more. For tests.
+    ///
+    /// # Errors
+    /// The store has ended.
+    #[cfg(feature = "simulation")]
+    pub async fn step_background(&self) -> Result<bool, MutationError> {
+        let inner = Arc::clone(&self.inner);
+        let step = move || inner.committer.step_blocking();
+        tokio::task::spawn_blocking(step).await.unwrap_or(Err(MutationError::Panicked))
+    }
+
     /// Writes the times of logins and sightings now instead of within a minute. For tests.
     #[cfg(feature = "simulation")]
     pub async fn write_touches(&self) {

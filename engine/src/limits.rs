@@ -83,8 +83,9 @@ pub const LARGE_REMOVED_MAX: usize = 1024;
 /// Bytes of names and metadata that one step of background work holds in memory.
 pub const BACKGROUND_BYTES_MAX: usize = 4 << 20;
 
-/// Attempts of a merge before it holds its source.
-pub const MERGE_ATTEMPTS_MAX: u32 = 3;
+/// Attempts of a bulk change whose dataset moves while it is planned; the last one of a merge holds its
+/// source too.
+pub const PLAN_ATTEMPTS_MAX: u32 = 3;
 
 /// How long a message waits in the mailbox of a dataset that stands still before it is taken back.
 pub const MAILBOX_WAIT_MAX: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use super::merge::expected;
 use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
 use crate::committer::Verdict;
 use crate::error::{MutationError, ReadError};
-use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, LEASE_MAX, MERGE_ATTEMPTS_MAX};
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, LEASE_MAX, PLAN_ATTEMPTS_MAX};
 use crate::model::change::{Change, CopyTarget, NewFile, SetPurpose};
 use crate::model::{DatasetId, Filename};
 
@@ -22,7 +22,7 @@ pub(crate) async fn copy_files(
     let names = std::sync::Arc::new(names);
     let mut attempt = 1;
     loop {
-        let last = attempt >= MERGE_ATTEMPTS_MAX;
+        let last = attempt >= PLAN_ATTEMPTS_MAX;
         let _hold = if last { Some(bulk.supervisor.hold(source).await?) } else { None };
         let (planning, copy, names) = (bulk.clone(), copy.clone(), std::sync::Arc::clone(&names));
         let verdict = on_blocking_pool(move || attempt_copy(&planning, source, copy, &names));

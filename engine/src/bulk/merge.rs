@@ -12,7 +12,7 @@ use crate::committer::Verdict;
 use crate::error::{MutationError, ReadError};
 use crate::index::rows::FileRow;
 use crate::index::snapshot::Snapshot;
-use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, LEASE_MAX, MERGE_ATTEMPTS_MAX};
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, LEASE_MAX, PLAN_ATTEMPTS_MAX};
 use crate::model::change::{Change, MergePlan, NewFile, SetPurpose, SourceAfterMerge};
 use crate::model::{Dataset, DatasetId, Digest, FileRecord, Filename, Timestamp};
 
@@ -28,7 +28,7 @@ pub(crate) async fn merge_datasets(
     }
     let mut attempt = 1;
     loop {
-        let last = attempt >= MERGE_ATTEMPTS_MAX;
+        let last = attempt >= PLAN_ATTEMPTS_MAX;
         // Both in order of id, so that two merges never wait for each other.
         let (first, second) = (target.min(source), target.max(source));
         let _holds = if last {

@@ -122,8 +122,9 @@ impl IndexThread {
         if dropped.is_some() {
             self.store.trace.note(trace::DROPPED);
         }
-        let written = [Some(reclaimed.rows), dropped, folded, rotated.map(|rotated| rotated.rows)];
-        if reclaimed.rows > 0 || written.iter().skip(1).any(Option::is_some) {
+        let reclaimed = Some(reclaimed.rows).filter(|rows| *rows > 0);
+        let written = [reclaimed, dropped, folded, rotated.map(|rotated| rotated.rows)];
+        if written.iter().any(Option::is_some) {
             // The checkpoint has their pages to write too.
             self.since_checkpoint.note(0, written.into_iter().flatten().sum());
         }

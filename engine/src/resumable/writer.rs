@@ -1,5 +1,7 @@
 //! The bytes of one upload that goes on: written, hashed, made durable, given on.
 
+mod gathering;
+
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -8,14 +10,11 @@ use sha2::{Digest as _, Sha256};
 use super::record::{Record, StateFile};
 use super::{ResumableId, ResumableTerms, WholeDigest, sync_names};
 use crate::blobs::{
-    BUFFER_BYTES_MAX, Blobs, CountedBuffer, byte_count, capped, is_compressible, large_path,
-    staging_error, write_run,
+    Blobs, CountedBuffer, byte_count, capped, is_compressible, large_path, staging_error, write_run,
 };
 use crate::disk::{Disk, DiskFile, OpenMode, expect_room};
 use crate::error::{MutationError, ReadError};
-use crate::limits::{
-    COMPRESSIBLE_SAMPLE_BYTES, INLINE_BYTES_MAX, READ_CHUNK_BYTES, STAGE_SYNC_BYTES,
-};
+use crate::limits::{COMPRESSIBLE_SAMPLE_BYTES, READ_CHUNK_BYTES, STAGE_SYNC_BYTES};
 use crate::model::change::{BlobPlace, LargeFileId};
 use crate::model::{Digest, Timestamp};
 use crate::store::Store;
@@ -296,23 +295,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes as many bytes as there is memory for; gives their number. The others are to be appended.
-    ///
-    /// Where there is none, each piece goes to the file as it comes: nobody waits for memory, since
-    /// what is kept for one that goes on would be kept for as long as its sender takes.
-    pub(super) fn gather(&mut self, bytes: &[u8]) -> usize {
-        if self.terms.length <= INLINE_BYTES_MAX {
-            return 0;
-        }
-        if self.gathered.is_none() {
-            self.gathered = self.blobs.try_buffer(self.written);
-        }
-        let Some(CountedBuffer { buffer, .. }) = &mut self.gathered else { return 0 };
-        let count = bytes.len().min(buffer.room(BUFFER_BYTES_MAX));
-        buffer.extend(bytes.get(..count).unwrap_or_default());
-        count
-    }
-
     /// Takes bytes. Now and then what has come is made durable, unless it is to be checked first.
     pub(super) fn append(&mut self, bytes: &[u8], is_checked: bool) -> Result<(), MutationError> {
         let mut rest = bytes;
@@ -329,33 +311,6 @@ impl Writer {
             }
         }
         Ok(())
-    }
-
-    /// Moves what was gathered to the file; where that fails, it is as if it had not come.
-    fn flush(&mut self) -> io::Result<()> {
-        if let Some(mut gathered) = self.gathered.take() {
-            self.keep(gathered.buffer.as_slice())?;
-            gathered.buffer.restart(self.written);
-            self.gathered = Some(gathered);
-        }
-        Ok(())
-    }
-
-    /// Moves what was gathered to the file and gives the memory back.
-    pub(super) fn let_go(&mut self) -> io::Result<()> {
-        let flushed = self.flush();
-        self.gathered = None;
-        flushed
-    }
-
-    /// Whether it holds memory.
-    pub(super) fn has_memory(&self) -> bool {
-        self.gathered.is_some()
-    }
-
-    /// Whether it should hold none.
-    pub(super) fn is_short_of_memory(&self) -> bool {
-        self.blobs.is_short_of_memory()
     }
 
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {

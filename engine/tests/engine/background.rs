@@ -4,14 +4,15 @@
 use std::io::Read as _;
 use std::sync::Arc;
 
-use granary_engine::disk::{Disk, Reached, SimulatedDisk};
+use granary_engine::disk::{At, Disk, Reached, SimulatedDisk};
 use granary_engine::limits::STACK_LAYERS_MAX;
-use granary_engine::model::DatasetId;
-use granary_engine::{ArchiveFormat, Engine};
+use granary_engine::model::{DatasetId, Digest, LicenceId, ProjectId};
+use granary_engine::{ArchiveFormat, Engine, SourceAfterMerge};
 
-use crate::driver::{assert_agrees, run_on_both};
+use crate::driver::{assert_agrees, run_on_both, zip_of};
+use crate::faults::wait_until;
 use crate::reference::{Content, Op, Reference};
-use crate::support::{add, content, dataset, names, project, read, small_segments};
+use crate::support::{add, content, dataset, names, options, project, read, small_segments};
 
 fn open(disk: &SimulatedDisk) -> Engine {
     Engine::open_on(Arc::new(disk.clone()), &small_segments()).unwrap()
@@ -325,4 +326,92 @@ async fn what_a_copy_shows_is_not_reclaimed() {
     }
     assert_agrees(&engine, &reference, "beside a copy").await;
     assert_eq!(files_in(&disk, "blobs"), 1);
+}
+
+/// A dataset of 300 files, more than one part of a large change has, whose contents are its own. All of
+/// them are in its top layer, so that a file that is deleted leaves no hidden row behind.
+async fn of_two_parts(
+    engine: &Engine,
+    within: (ProjectId, LicenceId),
+    name: &str,
+    from: u64,
+) -> DatasetId {
+    let set = dataset(engine, within, name).await.unwrap().id;
+    for from in [from, from + 150] {
+        let members = (from..from + 150)
+            .map(|number| (format!("{number:05}"), Content::numbered(number, 10)))
+            .collect::<Vec<_>>();
+        let mut upload = engine.begin_spool_upload();
+        upload.write(&zip_of(&members)).await.unwrap();
+        engine.add_files(set, upload.finish().await.unwrap()).await.unwrap();
+    }
+    set
+}
+
+fn queued(engine: &Engine) -> u64 {
+    let queues = engine.figures().queues;
+    queues.iter().find(|queue| queue.name == "journal").unwrap().length
+}
+
+/// Parts name contents of the source before the end asks whether it is as it was. One that is deleted
+/// there meanwhile is dead when its part is applied, and must not have been reclaimed by then (I3).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_part_of_a_merge_names_is_kept_whatever_its_source_loses() {
+    let disk = SimulatedDisk::new();
+    // Segments that are never full: whatever syncs here is the journal's, a group each.
+    let engine = Engine::open_on(Arc::new(disk.clone()), &options()).unwrap();
+    let within = project(&engine).await.unwrap();
+    let source = of_two_parts(&engine, within, "source", 0).await;
+    let other = of_two_parts(&engine, within, "other", 1000).await;
+    let (target, aside) = (
+        dataset(&engine, within, "target").await.unwrap().id,
+        dataset(&engine, within, "aside").await.unwrap().id,
+    );
+    add(&engine, target, "own", b"own").await.unwrap();
+    add(&engine, aside, "own", b"own").await.unwrap();
+    while engine.step_background().await.unwrap() {}
+    engine.checkpoint().await.unwrap();
+
+    // While one group waits for its sync, everything else queues: two parts of another merge, a
+    // deletion, and two parts that name what it deletes. The next group has the first part and the
+    // deletion, the one after it the rest.
+    let first = disk.stall(At::Sync(disk.syncs() + 1));
+    let adding = tokio::spawn({
+        let engine = engine.clone();
+        async move { add(&engine, source, "last", b"last").await }
+    });
+    wait_until(|| first.is_reached()).await;
+    let merging = |target, source| {
+        let engine = engine.clone();
+        tokio::spawn(
+            async move { engine.merge_datasets(target, source, SourceAfterMerge::Keep).await },
+        )
+    };
+    let ahead = merging(aside, other);
+    wait_until(|| queued(&engine) == 2).await;
+    let merged = merging(target, source);
+    wait_until(|| queued(&engine) == 4).await;
+    let deleting = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.delete_file(source, "00007").await }
+    });
+    wait_until(|| queued(&engine) == 5).await;
+    let second = disk.stall(At::Sync(disk.syncs() + 2));
+    drop(first);
+    adding.await.unwrap().unwrap();
+    deleting.await.unwrap().unwrap();
+    wait_until(|| second.is_reached()).await;
+    while engine.step_background().await.unwrap() {}
+    drop(second);
+
+    ahead.await.unwrap().unwrap();
+    merged.await.unwrap().unwrap();
+    let found = names(&engine, target);
+    assert!(!found.contains(&"00007".to_owned()), "the source had lost it");
+    assert_eq!(found.len(), 1 + 300);
+    assert_eq!(engine.check(true).unwrap(), []);
+    // Nothing keeps it any longer.
+    while engine.step_background().await.unwrap() {}
+    let digest = Digest::of(&Content::numbered(7, 10).0);
+    assert!(engine.open_blob(&digest).unwrap().is_none());
 }
