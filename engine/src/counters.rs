@@ -225,11 +225,11 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Notes that the index was made durable.
-    pub(crate) fn checkpointed(&self) {
+    /// Notes that the index was made durable, all but so many bytes of the journal.
+    pub(crate) fn checkpointed(&self, uncheckpointed_bytes: u64) {
         let since = u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.checkpointed.set(since);
-        self.uncheckpointed_bytes.set(0);
+        self.uncheckpointed_bytes.set(uncheckpointed_bytes);
     }
 
     /// How long ago that was; opening ends with it.

@@ -46,6 +46,7 @@ use crate::model::Digest;
 use crate::quarantine::{Quarantine, QuarantineRow};
 use crate::scrub::ScrubRow;
 use crate::sync::others_may_run;
+use backend::{DiskBackend, IndexFile, MemoryBackend};
 use rows::AppliedRow;
 use snapshot::State;
 use tables::{APPLIED, SCRUB, STATE};
@@ -128,8 +129,17 @@ pub(crate) struct Index {
     /// The state that readers share until the next commit.
     latest: RwLock<Option<Arc<State>>>,
     database: Database,
+    /// Its file; none where everything is in memory.
+    file: Option<Arc<IndexFile>>,
     /// Held until the database is closed, which may write (I10); hence the last field.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        // Nothing may reach the file once its lock is given up (I10).
+        drop(self.settle());
+    }
 }
 
 /// The lock of the data directory.
@@ -143,11 +153,12 @@ impl Index {
         cache_bytes: usize,
     ) -> Result<Self, IndexError> {
         let file = disk.open(INDEX_PATH, mode).map_err(redb::StorageError::Io)?;
-        let file = backend::DiskBackend::new(file).map_err(redb::StorageError::Io)?;
+        let backend = DiskBackend::new(file).map_err(redb::StorageError::Io)?;
+        let file = backend.file();
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
-        let database = guarded(|| Ok(builder.create_with_backend(file)?))?;
-        Ok(Self::of(database))
+        let database = guarded(|| Ok(builder.create_with_backend(backend)?))?;
+        Ok(Self::of(database, Some(file)))
     }
 
     /// Opens the index's file as the last checkpoint left it. What is applied to it stays in
@@ -157,15 +168,15 @@ impl Index {
         cache_bytes: usize,
     ) -> Result<Self, IndexError> {
         let file = disk.open(INDEX_PATH, OpenMode::Existing).map_err(redb::StorageError::Io)?;
-        let backend = backend::MemoryBackend::new(file).map_err(redb::StorageError::Io)?;
+        let backend = MemoryBackend::new(file).map_err(redb::StorageError::Io)?;
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
         let database = guarded(|| Ok(builder.create_with_backend(backend)?))?;
-        Ok(Self::of(database))
+        Ok(Self::of(database, None))
     }
 
-    fn of(database: Database) -> Self {
-        Self { latest: RwLock::default(), database, _lock: None }
+    fn of(database: Database, file: Option<Arc<IndexFile>>) -> Self {
+        Self { latest: RwLock::default(), database, file, lock: None }
     }
 
     /// Compares every page with its checksum. Tells whether all is as it was written; where it is
@@ -179,8 +190,9 @@ impl Index {
     }
 
     /// Keeps the lock of the data directory until the index is closed.
-    pub(crate) fn keep(self, lock: Lock) -> Self {
-        Self { _lock: Some(lock), ..self }
+    pub(crate) fn keep(mut self, lock: Lock) -> Self {
+        self.lock = Some(lock);
+        self
     }
 
     /// How far the index reaches; `None` before the first commit of a new store.
@@ -258,6 +270,41 @@ impl Index {
         work: impl FnOnce(&WriteTransaction) -> Result<T, IndexError>,
     ) -> Result<T, IndexError> {
         self.commit(Durability::Immediate, work)
+    }
+
+    /// As [`Index::checkpoint`], but returns as soon as the changed pages are with the system: the
+    /// syncs are made by a thread, while readers and further changes go on.
+    ///
+    /// # Durability
+    /// None until [`Index::is_settled`] or [`Index::settle`] says so.
+    pub(crate) fn begin_checkpoint<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        let Some(file) = &self.file else { return self.checkpoint(work) };
+        file.put_off().map_err(redb::StorageError::Io)?;
+        // A commit that fails is followed by no other one (I7); what it put off is not carried out.
+        let result = self.checkpoint(work)?;
+        file.carry_out();
+        Ok(result)
+    }
+
+    /// Whether the checkpoint that was begun last is durable.
+    ///
+    /// # Errors
+    /// Its sync failed.
+    pub(crate) fn is_settled(&self) -> Result<bool, IndexError> {
+        let settled = self.file.as_ref().map_or(Ok(true), |file| file.is_settled());
+        Ok(settled.map_err(redb::StorageError::Io)?)
+    }
+
+    /// Waits until the checkpoint that was begun last is durable.
+    ///
+    /// # Errors
+    /// Its sync failed.
+    pub(crate) fn settle(&self) -> Result<(), IndexError> {
+        let settled = self.file.as_ref().map_or(Ok(()), |file| file.settle());
+        Ok(settled.map_err(redb::StorageError::Io)?)
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place; called by the index thread only")]

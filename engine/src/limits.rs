@@ -107,9 +107,17 @@ pub const CHECKPOINT_ROWS: u64 = 20_000;
 /// since a page is written by each checkpoint that finds it changed.
 pub const CHECKPOINT_ROWS_MIN: u64 = 5_000;
 
-/// How long a checkpoint should take. Beyond twice that the next one comes after half as many rows,
-/// below it after twice as many again.
-pub const CHECKPOINT_TIME_AIM: Duration = Duration::from_millis(60);
+/// How long changes should wait for a checkpoint. Beyond twice that the next one comes after half as
+/// many rows, below it after twice as many again.
+pub const CHECKPOINT_TIME_AIM: Duration = Duration::from_millis(30);
+
+/// Bytes of pages of a checkpoint that are kept in memory until they are written beside other changes;
+/// what is beyond it is written while these wait.
+pub const INDEX_PUT_OFF_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of pages of a checkpoint that are written and synced at a time: a sync of the journal waits for
+/// so much at most.
+pub const INDEX_SLICE_BYTES: usize = 1 << 20;
 
 /// Time after the first change since the last checkpoint at which the next one is made.
 pub const CHECKPOINT_AFTER: Duration = Duration::from_secs(5);

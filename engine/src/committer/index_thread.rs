@@ -1,7 +1,7 @@
 //! Applies groups, answers them, makes the index durable, and works in the background between.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::Span;
@@ -34,10 +34,13 @@ pub(crate) enum IndexWork {
     /// A group that is durable in the journal.
     Group(JournaledGroup),
     /// Make the index durable now.
-    Checkpoint(oneshot::Sender<Result<(), MutationError>>),
+    Checkpoint(MadeDurable),
     /// Do a step of the background's work now; the answer tells whether there is more to do.
     Step(oneshot::Sender<Result<bool, MutationError>>),
 }
+
+/// Told when a checkpoint is durable.
+type MadeDurable = oneshot::Sender<Result<(), MutationError>>;
 
 /// A change that is durable in the journal.
 #[derive(Debug)]
@@ -89,8 +92,23 @@ pub(crate) struct IndexThread {
     index_cache_bytes: usize,
     pub(super) audit: AuditLimits,
     pub(super) since_checkpoint: SinceCheckpoint,
+    settling: Option<Settling>,
     pub(super) background: Background,
 }
+
+/// A checkpoint that is being made durable.
+#[derive(Debug)]
+struct Settling {
+    /// Whether there was anything to write.
+    is_made: bool,
+    /// Bytes whose rows it does not hold.
+    removable: Removable,
+    /// Who is told.
+    asked: Option<MadeDurable>,
+}
+
+/// How often the index thread looks whether a checkpoint is durable, where nothing else wakes it.
+const SETTLING_PERIOD: Duration = Duration::from_millis(2);
 
 impl IndexThread {
     pub(crate) fn new(queue: Arc<Queue>, work: Receiver<IndexWork>, parts: IndexParts) -> Self {
@@ -106,8 +124,15 @@ impl IndexThread {
             index_cache_bytes,
             audit,
             since_checkpoint,
+            settling: None,
             background,
         }
+    }
+
+    /// How long to wait for work.
+    fn wait(&self) -> Duration {
+        let wait = self.background.wait();
+        if self.settling.is_some() { wait.min(SETTLING_PERIOD) } else { wait }
     }
 
     /// Runs until the journal thread has gone and everything it sent is applied.
@@ -115,6 +140,9 @@ impl IndexThread {
         if let Err(error) = self.work_until_closed() {
             let cause = Arc::new(std::io::Error::other(error.to_text()));
             self.queue.fail(&cause);
+            if let Some(asked) = self.settling.take().and_then(|settling| settling.asked) {
+                drop(asked.send(Err(MutationError::ReadOnly { cause: Arc::clone(&cause) })));
+            }
             self.reopen_for_reading();
             self.refuse_the_rest(&cause);
         }
@@ -135,7 +163,7 @@ impl IndexThread {
 
     fn work_until_closed(&mut self) -> Result<(), IndexError> {
         loop {
-            match receive_within(&self.work, self.background.wait()) {
+            match receive_within(&self.work, self.wait()) {
                 Ok(IndexWork::Group(group)) => {
                     self.apply_and_answer(group)?;
                     if self.background.is_its_turn() {
@@ -145,19 +173,22 @@ impl IndexThread {
                 Ok(IndexWork::Checkpoint(done)) => {
                     // Whoever asks again and again must not keep the background from its period.
                     self.background.wake();
-                    self.checkpoint()?;
-                    drop(done.send(Ok(())));
+                    self.begin_checkpoint(Some(done))?;
                 }
                 Ok(IndexWork::Step(done)) => {
                     self.work_in_background()?;
                     drop(done.send(Ok(self.background.has_more())));
                 }
                 Err(RecvTimeoutError::Timeout) => self.work_in_background()?,
-                Err(RecvTimeoutError::Disconnected) => return self.checkpoint(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.begin_checkpoint(None)?;
+                    return self.settle();
+                }
             }
             if self.since_checkpoint.is_due() {
-                self.checkpoint()?;
+                self.begin_checkpoint(None)?;
             }
+            self.settle_if_done()?;
         }
     }
 
@@ -225,24 +256,59 @@ impl IndexThread {
         Ok(result)
     }
 
-    /// Makes the index durable; then lets go of the bytes whose rows it no longer holds.
-    fn checkpoint(&mut self) -> Result<(), IndexError> {
+    /// Begins to make the index durable: changes go on while its pages are synced. What waits for
+    /// that is done by [`IndexThread::settle`].
+    fn begin_checkpoint(&mut self, asked: Option<MadeDurable>) -> Result<(), IndexError> {
+        self.settle()?;
         let index = self.store.index.get();
         self.write_marks(&index)?;
+        let mut is_made = false;
         if self.since_checkpoint.is_something() {
             let began = Instant::now();
-            index.checkpoint(|txn| write_applied(txn, &self.applied))?;
+            index.begin_checkpoint(|txn| write_applied(txn, &self.applied))?;
             let took = began.elapsed();
             self.since_checkpoint.checkpointed(took);
-            let counters = &self.store.counters;
-            counters.checkpoint_time.record_time(took);
-            counters.checkpointed();
-            self.store.trace.note(trace::CHECKPOINTED);
+            self.store.counters.checkpoint_time.record_time(took);
+            is_made = true;
         }
         let before = self.store.segments.ids().into_iter();
         let before: Vec<SegmentId> =
             before.filter(|segment| *segment < self.applied.position.segment).collect();
-        let mut removable = reclaim::removable(&index, &before)?;
+        // As of this checkpoint: what later changes doom is still in it.
+        let removable = reclaim::removable(&index, &before)?;
+        self.settling = Some(Settling { is_made, removable, asked });
+        Ok(())
+    }
+
+    /// Waits until the checkpoint that was begun is durable, if one was; then lets go of the bytes
+    /// whose rows it does not hold.
+    fn settle(&mut self) -> Result<(), IndexError> {
+        if self.settling.is_none() {
+            return Ok(());
+        }
+        let index = self.store.index.get();
+        index.settle()?;
+        let Some(settling) = self.settling.take() else { return Ok(()) };
+        let Settling { is_made, removable, asked } = settling;
+        if is_made {
+            self.store.counters.checkpointed(self.since_checkpoint.journal_bytes());
+            self.store.trace.note(trace::CHECKPOINTED);
+        }
+        self.remove(&index, removable)?;
+        if let Some(asked) = asked {
+            drop(asked.send(Ok(())));
+        }
+        Ok(())
+    }
+
+    fn settle_if_done(&mut self) -> Result<(), IndexError> {
+        if self.settling.is_some() && self.store.index.get().is_settled()? {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, index: &Index, mut removable: Removable) -> Result<(), IndexError> {
         // A file that will not go now goes with a later checkpoint; it costs space only.
         let reclaimed = &self.store.counters.reclaimed_bytes;
         removable.large.retain(|(digest, file)| {
@@ -263,7 +329,7 @@ impl IndexThread {
             removed.inspect_err(|error| tracing::warn!(segment, %error, "segment stays")).is_ok()
         });
         if !removable.large.is_empty() || !removable.segments.is_empty() {
-            reclaim::forget_removed(&index, &removable)?;
+            reclaim::forget_removed(index, &removable)?;
             self.note_removed(&removable);
             self.since_checkpoint.note(0, 0);
         }

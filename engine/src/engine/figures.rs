@@ -21,7 +21,7 @@ pub struct Figures {
     pub sync_time: Distribution,
     /// Nanoseconds from a group's sync until readers see it.
     pub apply_time: Distribution,
-    /// Nanoseconds of making the index durable.
+    /// Nanoseconds that changes waited for checkpoints to begin.
     pub checkpoint_time: Distribution,
     /// Since the index was made durable last.
     pub checkpoint_age: Duration,

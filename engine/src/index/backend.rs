@@ -1,40 +1,32 @@
 //! redb's port to the disk, on ours.
 
-use std::collections::BTreeMap;
-use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod file;
+
+mod memory;
+
+use std::io;
+use std::sync::Arc;
 
 use redb::StorageBackend;
 
 use crate::disk::DiskFile;
-use crate::limits::INDEX_AHEAD_BYTES;
+pub(crate) use file::IndexFile;
+pub(crate) use memory::MemoryBackend;
 
 /// The index's file as redb wants it.
-///
-/// redb extends its file with holes, for which a full disk has no blocks. So space for the whole
-/// file, and for some growth, is set aside ahead, as far as the disk has it (I7).
 #[derive(Debug)]
 pub(crate) struct DiskBackend {
-    file: Arc<dyn DiskFile>,
-    /// The disk had no space for some of it; the next sync tries again.
-    lacks_space: AtomicBool,
+    file: Arc<IndexFile>,
 }
 
 impl DiskBackend {
     pub(crate) fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
-        let length = file.len()?;
-        let backend = Self { file, lacks_space: AtomicBool::new(false) };
-        backend.set_aside(0, length);
-        Ok(backend)
+        Ok(Self { file: Arc::new(IndexFile::new(file)?) })
     }
 
-    /// Sets aside space from an offset to some way behind the end. Without it the file grows as it
-    /// can, so an error is no failure.
-    fn set_aside(&self, from: u64, end: u64) {
-        let length = end.saturating_sub(from).saturating_add(INDEX_AHEAD_BYTES);
-        let lacks_space = self.file.set_aside(from, length).is_err();
-        self.lacks_space.store(lacks_space, Ordering::Relaxed);
+    /// The file itself, for whoever puts off its syncs.
+    pub(crate) fn file(&self) -> Arc<IndexFile> {
+        Arc::clone(&self.file)
     }
 }
 
@@ -44,155 +36,18 @@ impl StorageBackend for DiskBackend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
+        self.file.read(offset, out)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        let before = self.file.len()?;
-        // First, so that what is ahead already serves the growth.
-        self.file.set_len(length)?;
-        self.set_aside(before.min(length), length);
-        Ok(())
+        self.file.set_len(length)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.lacks_space.load(Ordering::Relaxed) {
-            self.set_aside(0, self.file.len()?);
-        }
-        self.file.sync_data()
+        self.file.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(&[IoSlice::new(data)], offset)
-    }
-}
-
-/// Bytes of a page of [`MemoryBackend`].
-const PAGE_BYTES: u64 = 4096;
-
-/// The index's file as it is on disk, with everything that is written to it in memory only: what
-/// readers get after a failure (I7).
-#[derive(Debug)]
-pub(crate) struct MemoryBackend {
-    file: Arc<dyn DiskFile>,
-    written: Mutex<Written>,
-}
-
-#[derive(Debug)]
-struct Written {
-    length: u64,
-    /// Bytes of the file beyond which nothing of it counts.
-    file_length: u64,
-    /// Page number to the page's bytes.
-    pages: BTreeMap<u64, Vec<u8>>,
-}
-
-impl Written {
-    /// Whether the file alone says what this range holds, as it does of nearly all.
-    fn is_of_file(&self, offset: u64, length: usize) -> bool {
-        let length = u64::try_from(length).unwrap_or(u64::MAX);
-        let end = offset.saturating_add(length);
-        let pages = offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES);
-        end <= self.file_length && self.pages.range(pages).next().is_none()
-    }
-}
-
-impl MemoryBackend {
-    pub(crate) fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
-        let length = file.len()?;
-        let written = Written { length, file_length: length, pages: BTreeMap::new() };
-        Ok(Self { file, written: Mutex::new(written) })
-    }
-
-    fn written(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A page as the file has it.
-    fn page_of_file(&self, page: u64, file_length: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(PAGE_BYTES).map_err(io::Error::other)?];
-        let start = page * PAGE_BYTES;
-        let there = file_length.saturating_sub(start).min(PAGE_BYTES);
-        let there = usize::try_from(there).map_err(io::Error::other)?;
-        if let Some(part) = bytes.get_mut(..there).filter(|part| !part.is_empty()) {
-            self.file.read_exact_at(part, start)?;
-        }
-        Ok(bytes)
-    }
-
-    /// Hands each piece of a range to `copy`, with the page that holds it.
-    fn each_page(
-        &self,
-        written: &mut Written,
-        offset: u64,
-        length: usize,
-        keep: bool,
-        mut copy: impl FnMut(&mut [u8], std::ops::Range<usize>),
-    ) -> io::Result<()> {
-        let mut done = 0;
-        while done < length {
-            let at = offset + u64::try_from(done).map_err(io::Error::other)?;
-            let page = at / PAGE_BYTES;
-            let within = usize::try_from(at % PAGE_BYTES).map_err(io::Error::other)?;
-            let page_bytes = usize::try_from(PAGE_BYTES).map_err(io::Error::other)?;
-            let count = (length - done).min(page_bytes - within);
-            let mut fresh;
-            let bytes = if keep || written.pages.contains_key(&page) {
-                if !written.pages.contains_key(&page) {
-                    let found = self.page_of_file(page, written.file_length)?;
-                    written.pages.insert(page, found);
-                }
-                written.pages.get_mut(&page).map(Vec::as_mut_slice)
-            } else {
-                fresh = self.page_of_file(page, written.file_length)?;
-                Some(fresh.as_mut_slice())
-            };
-            if let Some(part) = bytes.and_then(|bytes| bytes.get_mut(within..within + count)) {
-                copy(part, done..done + count);
-            }
-            done += count;
-        }
-        Ok(())
-    }
-}
-
-impl StorageBackend for MemoryBackend {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.written().length)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut written = self.written();
-        let length = out.len();
-        if written.is_of_file(offset, length) {
-            drop(written);
-            return self.file.read_exact_at(out, offset);
-        }
-        self.each_page(&mut written, offset, length, false, |page, range| {
-            if let Some(out) = out.get_mut(range) {
-                out.copy_from_slice(page);
-            }
-        })
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        let mut written = self.written();
-        written.length = length;
-        written.file_length = written.file_length.min(length);
-        written.pages.retain(|page, _| page * PAGE_BYTES < length);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut written = self.written();
-        self.each_page(&mut written, offset, data.len(), true, |page, range| {
-            if let Some(data) = data.get(range) {
-                page.copy_from_slice(data);
-            }
-        })
+        self.file.write(offset, data)
     }
 }

@@ -100,6 +100,67 @@ async fn a_failure_of_the_index_leaves_reads_and_loses_nothing() {
     assert!(failed > 1, "a checkpoint writes and syncs");
 }
 
+/// While the index's pages are being synced changes go on: they are answered, seen, and in the
+/// journal, whichever of the two states the next start finds in the index.
+#[tokio::test]
+async fn changes_go_on_while_a_checkpoint_is_synced_and_outlive_it() {
+    for sync in 1..=2 {
+        let disk = SimulatedDisk::new();
+        let (engine, set) = store(&disk).await;
+        add(&engine, set, "before", b"before").await.unwrap();
+        let stall = disk.stall(At::Sync(disk.syncs() + sync));
+        let asked = engine.clone();
+        let checkpoint = tokio::spawn(async move { asked.checkpoint().await });
+        wait_until(|| stall.is_reached()).await;
+        add(&engine, set, "meanwhile", b"meanwhile").await.unwrap();
+        engine.delete_file(set, "kept/1").await.unwrap();
+        assert!(!checkpoint.is_finished(), "told before its sync");
+        let left = ["before", "kept/0", "kept/2", "meanwhile"];
+        assert_eq!(names(&engine, set), left);
+        for reached in [Reached::Nothing, Reached::Everything, Reached::Torn(sync)] {
+            let engine = open(&disk.image(reached)).unwrap();
+            assert_eq!(names(&engine, set), left, "{reached:?}");
+            assert_eq!(engine.check(true).unwrap(), []);
+            engine.abandon();
+        }
+        drop(stall);
+        checkpoint.await.unwrap().unwrap();
+        disk.stop_at(disk.operations());
+        engine.abandon();
+        let engine = open(&disk.image(Reached::Nothing)).unwrap();
+        assert_eq!(names(&engine, set), left);
+        assert_eq!(engine.check(true).unwrap(), []);
+    }
+}
+
+/// Nobody waits for such a sync; that it failed is found all the same, and what was answered
+/// meanwhile is kept (I7).
+#[tokio::test]
+async fn a_sync_of_a_checkpoint_that_fails_while_changes_go_on_is_final() {
+    for sync in 1..=2 {
+        let disk = SimulatedDisk::new();
+        let (engine, set) = store(&disk).await;
+        add(&engine, set, "before", b"before").await.unwrap();
+        let number = disk.syncs() + sync;
+        disk.fail(At::Sync(number), Fault::Io);
+        let stall = disk.stall(At::Sync(number));
+        let asked = engine.clone();
+        let checkpoint = tokio::spawn(async move { asked.checkpoint().await });
+        wait_until(|| stall.is_reached()).await;
+        add(&engine, set, "meanwhile", b"meanwhile").await.unwrap();
+        drop(stall);
+        checkpoint.await.unwrap().unwrap_err();
+        wait_until(|| matches!(engine.health(), Health::ReadOnly { .. })).await;
+        let refused = add(&engine, set, "refused", b"").await;
+        assert!(matches!(refused, Err(MutationError::ReadOnly { .. })));
+        let image = disk.image(Reached::Random(sync));
+        engine.abandon();
+        let engine = open(&image).unwrap();
+        assert_eq!(names(&engine, set), ["before", "kept/0", "kept/1", "kept/2", "meanwhile"]);
+        assert_eq!(engine.check(true).unwrap(), []);
+    }
+}
+
 /// A group that waits for its sync holds back its own answers, and no reader.
 #[tokio::test]
 async fn a_sync_that_stalls_holds_back_answers_and_no_reads() {

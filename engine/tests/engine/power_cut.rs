@@ -31,6 +31,8 @@ pub enum Act {
     Together(Vec<Op>),
     /// The index is made durable.
     Checkpoint,
+    /// The same, and operations that do not touch each other are in flight meanwhile.
+    CheckpointBeside(Vec<Op>),
     /// Live contents leave the mostly dead segments.
     Compact,
     /// Checkpoints until the store has done this, as it tells by [`Engine::done`].
@@ -257,32 +259,22 @@ async fn attempt(
 ) -> (Vec<Reference>, bool) {
     let ops = match act {
         Act::Do(op) => std::slice::from_ref(op),
-        Act::Together(ops) => ops,
-        Act::Checkpoint => {
-            // Where it fails, the next operation says so.
-            engine.checkpoint().await.ok();
-            return (vec![before.clone()], false);
-        }
-        Act::Compact => {
-            engine.compact().await.ok();
-            return (vec![before.clone()], false);
-        }
-        Act::Until { done } => {
-            let is_done = || engine.done().contains(done);
-            checkpoint_until(engine, is_done).await;
-            return (vec![before.clone()], false);
-        }
-        Act::Touch => {
-            touch(engine).await;
-            return (vec![before.clone()], false);
-        }
+        Act::Together(ops) | Act::CheckpointBeside(ops) => ops,
         Act::Witness => return witness(engine, before, number).await,
-        Act::ReopenAsOlder => unreachable!("whoever holds the engine does that"),
-        Act::Shrink { directory, files_max } => {
-            shrink(engine, disk, directory, *files_max).await;
+        Act::Checkpoint
+        | Act::Compact
+        | Act::Until { .. }
+        | Act::Touch
+        | Act::Shrink { .. }
+        | Act::ReopenAsOlder => {
+            look_after(engine, disk, act).await;
             return (vec![before.clone()], false);
         }
     };
+    let beside = matches!(act, Act::CheckpointBeside(_)).then(|| {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.checkpoint().await })
+    });
     let running = (0..).zip(ops).map(|(place, op)| {
         let (engine, op) = (engine.clone().on_behalf_of(told::origin(number, place)), op.clone());
         tokio::spawn(async move { run(&engine, within, &op).await })
@@ -321,7 +313,26 @@ async fn attempt(
             }
         }
     }
+    if let Some(beside) = beside {
+        // Where it fails, the next operation says so.
+        beside.await.unwrap().ok();
+    }
     (acceptable, stopped)
+}
+
+/// Does what changes nothing that anybody sees. Where it fails, the next operation says so.
+async fn look_after(engine: &Engine, disk: &SimulatedDisk, act: &Act) {
+    match act {
+        Act::Checkpoint => drop(engine.checkpoint().await),
+        Act::Compact => drop(engine.compact().await),
+        Act::Until { done } => checkpoint_until(engine, || engine.done().contains(done)).await,
+        Act::Touch => touch(engine).await,
+        Act::Shrink { directory, files_max } => shrink(engine, disk, directory, *files_max).await,
+        Act::Do(_) | Act::Together(_) | Act::CheckpointBeside(_) | Act::Witness => {
+            unreachable!("somebody sees that")
+        }
+        Act::ReopenAsOlder => unreachable!("whoever holds the engine does that"),
+    }
 }
 
 /// Tells the audit log of nothing in particular.

@@ -89,8 +89,10 @@ fn workload() -> Vec<Act> {
         Act::Do(Op::Delete { set: 2, name: "a".into() }),
         add(2, "a", 50, 60_000),
         Act::Do(merge),
-        Act::Checkpoint,
-        Act::Do(Op::Delete { set: 1, name: "large".into() }),
+        Act::CheckpointBeside(vec![
+            Op::Delete { set: 1, name: "large".into() },
+            Op::Add { set: 1, name: "beside".into(), content: Content::numbered(70, 20_000) },
+        ]),
         Act::Do(Op::DeleteBelow { set: 2, prefix: "d/".into() }),
         Act::Compact,
         add(1, "last", 60, 50_000),

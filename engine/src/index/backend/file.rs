@@ -1,0 +1,330 @@
+//! The index's file, whose syncs may be put off so that changes go on meanwhile.
+//!
+//! A checkpoint is a durable commit: redb writes the changed pages, syncs, writes the header that
+//! names them, and syncs again. The pages are new ones that the state on the disk does not use, so
+//! they may be written at any time before the first sync; the order of the rest is what a crash
+//! relies on. Where syncs are [put off](IndexFile::put_off), pages are kept in memory, so far as there
+//! is room, and everything from the first sync on is kept in order; a thread
+//! [carries it out](IndexFile::carry_out). Until that is done all else that would change the file
+//! waits: redb takes the commit for durable and would write to pages that the state on the disk
+//! still needs.
+//!
+//! Pages are written a slice at a time, each with a sync of its own: the journal's syncs, for which
+//! clients wait, come between slices and not behind all of it.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::DiskFile;
+use crate::limits::{INDEX_AHEAD_BYTES, INDEX_PUT_OFF_BYTES_MAX, INDEX_SLICE_BYTES};
+
+/// The file, with space set aside.
+///
+/// redb extends its file with holes, for which a full disk has no blocks. So space for the whole
+/// file, and for some growth, is set aside ahead, as far as the disk has it (I7).
+#[derive(Debug)]
+pub(crate) struct IndexFile {
+    file: Arc<dyn DiskFile>,
+    /// The disk had no space for some of it; the next sync tries again.
+    lacks_space: AtomicBool,
+    phase: Mutex<Phase>,
+    /// Whether readers must look whether what they read is kept back.
+    keeps_back: AtomicBool,
+    /// Told when the phase changes.
+    changed: Condvar,
+}
+
+/// What becomes of a call that changes the file.
+#[derive(Debug)]
+enum Phase {
+    /// It reaches the file at once.
+    Direct,
+    /// It is kept back.
+    PuttingOff(PutOff),
+    /// It waits until what was kept back is carried out.
+    CarryingOut(Arc<PutOff>),
+    /// That failed, which is final (I7).
+    Failed(io::ErrorKind, String),
+}
+
+/// What is kept back.
+#[derive(Debug, Default)]
+struct PutOff {
+    /// What was written before the first sync, by offset; what found no room is in the file.
+    pages: BTreeMap<u64, Vec<u8>>,
+    bytes: usize,
+    /// The first sync and all behind it, in order.
+    rest: Vec<Held>,
+    /// The file grew, and the sync that redb makes of that at once did not come yet: it stands before
+    /// all that is put off.
+    has_grown: bool,
+}
+
+impl PutOff {
+    /// Keeps what is written before the first sync, if there is room.
+    fn keep_page(&mut self, offset: u64, data: &[u8]) -> bool {
+        // What was written to the same place before must not come behind this.
+        while let Some(start) = self.page_over(offset, data.len()).map(|(start, _)| start) {
+            self.bytes -= self.pages.remove(&start).map_or(0, |before| before.len());
+        }
+        let has_room = self.bytes < INDEX_PUT_OFF_BYTES_MAX;
+        if has_room {
+            self.bytes += data.len();
+            self.pages.insert(offset, data.to_vec());
+        }
+        has_room
+    }
+
+    fn page_over(&self, offset: u64, length: usize) -> Option<(u64, &[u8])> {
+        let (start, data) = self.pages.range(..end_of(offset, length)).next_back()?;
+        (offset < end_of(*start, data.len())).then_some((*start, data))
+    }
+
+    /// What overlaps a range, if anything does; of several the one that was written last.
+    fn overlapping(&self, offset: u64, length: usize) -> Option<(u64, &[u8])> {
+        let end = end_of(offset, length);
+        let late = self.rest.iter().rev().find_map(|held| match held {
+            Held::Write(start, data) => {
+                (*start < end && offset < end_of(*start, data.len())).then_some((*start, &**data))
+            }
+            Held::SetLen(_) | Held::Sync => None,
+        });
+        late.or_else(|| self.page_over(offset, length))
+    }
+}
+
+/// A call that was kept back.
+#[derive(Debug)]
+enum Held {
+    Write(u64, Vec<u8>),
+    SetLen(u64),
+    Sync,
+}
+
+impl IndexFile {
+    pub(super) fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
+        let length = file.len()?;
+        let file = Self {
+            file,
+            lacks_space: AtomicBool::new(false),
+            phase: Mutex::new(Phase::Direct),
+            keeps_back: AtomicBool::new(false),
+            changed: Condvar::new(),
+        };
+        file.set_aside(0, length);
+        Ok(file)
+    }
+
+    /// From now on until [`IndexFile::carry_out`] calls that change the file are kept back.
+    ///
+    /// # Errors
+    /// What was put off before failed.
+    pub(crate) fn put_off(&self) -> io::Result<()> {
+        *self.settled()? = Phase::PuttingOff(PutOff::default());
+        self.keeps_back.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Carries out what was kept back, on a thread of its own; [`IndexFile::is_settled`] and
+    /// [`IndexFile::settle`] tell when that is done.
+    pub(crate) fn carry_out(self: &Arc<Self>) {
+        let mut phase = self.phase();
+        let Phase::PuttingOff(off) = &mut *phase else { return };
+        let off = Arc::new(std::mem::take(off));
+        *phase = Phase::CarryingOut(Arc::clone(&off));
+        drop(phase);
+        let (file, theirs) = (Arc::clone(self), Arc::clone(&off));
+        let thread = std::thread::Builder::new().name("granary-settle".into());
+        // Interleavings are chosen between calls of the index, not within.
+        let is_alone =
+            cfg!(feature = "interleavings") || thread.spawn(move || file.finish(&theirs)).is_err();
+        if is_alone {
+            self.finish(&off);
+        }
+    }
+
+    fn finish(&self, off: &PutOff) {
+        let done = self.write_slices(&off.pages).and_then(|()| {
+            off.rest.iter().try_for_each(|held| match held {
+                Held::Write(offset, data) => self.write_now(&[(*offset, data)]),
+                Held::SetLen(length) => self.set_len_now(*length),
+                Held::Sync => self.sync_now(),
+            })
+        });
+        let mut phase = self.phase();
+        *phase = match done {
+            Ok(()) => {
+                self.keeps_back.store(false, Ordering::Release);
+                Phase::Direct
+            }
+            Err(error) => Phase::Failed(error.kind(), error.to_string()),
+        };
+        drop(phase);
+        self.changed.notify_all();
+    }
+
+    /// Writes pages in order of place, and syncs each slice but the last, whose sync comes behind.
+    fn write_slices(&self, pages: &BTreeMap<u64, Vec<u8>>) -> io::Result<()> {
+        let mut run: Vec<(u64, &[u8])> = Vec::new();
+        let mut slice = 0;
+        for (offset, data) in pages {
+            let follows =
+                run.last().is_some_and(|(start, last)| end_of(*start, last.len()) == *offset);
+            if !follows {
+                self.write_now(&run)?;
+                run.clear();
+            }
+            if slice >= INDEX_SLICE_BYTES {
+                self.write_now(&run)?;
+                run.clear();
+                self.sync_now()?;
+                slice = 0;
+            }
+            run.push((*offset, data));
+            slice += data.len();
+        }
+        self.write_now(&run)
+    }
+
+    /// Writes pieces that follow each other.
+    fn write_now(&self, run: &[(u64, &[u8])]) -> io::Result<()> {
+        let Some((offset, _)) = run.first() else { return Ok(()) };
+        let pieces: Vec<IoSlice<'_>> = run.iter().map(|(_, data)| IoSlice::new(data)).collect();
+        self.file.write_all_at(&pieces, *offset)
+    }
+
+    /// Whether all that was kept back has been carried out.
+    ///
+    /// # Errors
+    /// It failed.
+    pub(crate) fn is_settled(&self) -> io::Result<bool> {
+        match &*self.phase() {
+            Phase::Failed(kind, text) => Err(io::Error::new(*kind, text.clone())),
+            Phase::CarryingOut(_) => Ok(false),
+            Phase::Direct | Phase::PuttingOff(_) => Ok(true),
+        }
+    }
+
+    /// Waits until all that was kept back has been carried out.
+    ///
+    /// # Errors
+    /// It failed.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        self.settled().map(drop)
+    }
+
+    fn settled(&self) -> io::Result<MutexGuard<'_, Phase>> {
+        let mut phase = self.phase();
+        loop {
+            match &*phase {
+                Phase::Failed(kind, text) => return Err(io::Error::new(*kind, text.clone())),
+                Phase::CarryingOut(_) => {
+                    phase = self.changed.wait(phase).unwrap_or_else(PoisonError::into_inner);
+                }
+                Phase::Direct | Phase::PuttingOff(_) => return Ok(phase),
+            }
+        }
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn len(&self) -> io::Result<u64> {
+        self.settle()?;
+        self.file.len()
+    }
+
+    pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.keeps_back.load(Ordering::Acquire) && self.read_held(offset, out)? {
+            return Ok(());
+        }
+        self.file.read_exact_at(out, offset)
+    }
+
+    /// Reads what is kept back; `false` if it is in the file.
+    fn read_held(&self, offset: u64, out: &mut [u8]) -> io::Result<bool> {
+        let phase = self.phase();
+        let off = match &*phase {
+            Phase::Direct => return Ok(false),
+            Phase::PuttingOff(off) => off,
+            Phase::CarryingOut(off) => off,
+            Phase::Failed(kind, text) => return Err(io::Error::new(*kind, text.clone())),
+        };
+        match off.overlapping(offset, out.len()) {
+            None => Ok(false),
+            Some((start, data)) if start == offset && data.len() == out.len() => {
+                out.copy_from_slice(data);
+                Ok(true)
+            }
+            // redb reads as it wrote, so this is nothing that it does.
+            Some(_) => Err(io::Error::other("a page that is kept back was read in part")),
+        }
+    }
+
+    pub(super) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if let Phase::PuttingOff(off) = &mut *self.settled()? {
+            if !off.rest.is_empty() {
+                off.rest.push(Held::Write(offset, data.to_vec()));
+                return Ok(());
+            }
+            if off.keep_page(offset, data) {
+                return Ok(());
+            }
+        }
+        self.file.write_all_at(&[IoSlice::new(data)], offset)
+    }
+
+    pub(super) fn set_len(&self, length: u64) -> io::Result<()> {
+        if let Phase::PuttingOff(off) = &mut *self.settled()? {
+            if !off.rest.is_empty() {
+                off.rest.push(Held::SetLen(length));
+                return Ok(());
+            }
+            off.has_grown = true;
+        }
+        self.set_len_now(length)
+    }
+
+    fn set_len_now(&self, length: u64) -> io::Result<()> {
+        let before = self.file.len()?;
+        // First, so that what is ahead already serves the growth.
+        self.file.set_len(length)?;
+        self.set_aside(before.min(length), length);
+        Ok(())
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        if let Phase::PuttingOff(off) = &mut *self.settled()?
+            && !std::mem::take(&mut off.has_grown)
+        {
+            off.rest.push(Held::Sync);
+            return Ok(());
+        }
+        self.sync_now()
+    }
+
+    fn sync_now(&self) -> io::Result<()> {
+        if self.lacks_space.load(Ordering::Relaxed) {
+            self.set_aside(0, self.file.len()?);
+        }
+        self.file.sync_data()
+    }
+
+    /// Sets aside space from an offset to some way behind the end. Without it the file grows as it
+    /// can, so an error is no failure.
+    fn set_aside(&self, from: u64, end: u64) {
+        let length = end.saturating_sub(from).saturating_add(INDEX_AHEAD_BYTES);
+        let lacks_space = self.file.set_aside(from, length).is_err();
+        self.lacks_space.store(lacks_space, Ordering::Relaxed);
+    }
+}
+
+fn end_of(offset: u64, length: usize) -> u64 {
+    offset.saturating_add(u64::try_from(length).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;
