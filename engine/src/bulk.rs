@@ -49,6 +49,8 @@ pub(crate) struct Bulk {
     pub(crate) supervisor: Arc<Supervisor>,
     /// Numbers the large sets of this process.
     pub(crate) sets: Arc<SetNumbers>,
+    /// Files of a source from which on a merge looks whether it can share its layers.
+    pub(crate) merge_layers_from: u64,
     /// For the names of archives that come in.
     pub(crate) rooms: Rooms,
     /// Who asks for the change at hand.

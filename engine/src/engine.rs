@@ -46,7 +46,7 @@ use crate::leases::Leases;
 use crate::limits::{
     ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, AUDIT_BYTES, AUDIT_KEEP,
     BULK_CHANGE_WAIT_MAX, BULK_CHANGES_MAX, BULK_CHANGES_WAITING_MAX, INTAKES_STREAMED_MAX,
-    MANIFESTS_MADE_MAX, RESUMABLE_BYTES, RESUMABLE_EXPIRE_AFTER, SEGMENT_BYTES,
+    MANIFESTS_MADE_MAX, MERGE_LAYERS_FROM, RESUMABLE_BYTES, RESUMABLE_EXPIRE_AFTER, SEGMENT_BYTES,
 };
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
@@ -87,6 +87,9 @@ pub struct EngineOptions {
     pub resumable_bytes: u64,
     /// How much of the audit log is kept.
     pub audit: AuditLimits,
+    /// Files of a source from which on a merge shares the source's layers if no name stands in the
+    /// way, instead of writing rows: a stack grows by it, which is not worth it for a few files.
+    pub merge_layers_from: u64,
 }
 
 impl Default for EngineOptions {
@@ -101,6 +104,7 @@ impl Default for EngineOptions {
             resumable_expire_after: RESUMABLE_EXPIRE_AFTER,
             resumable_bytes: RESUMABLE_BYTES,
             audit: AuditLimits { keep: AUDIT_KEEP, bytes: AUDIT_BYTES },
+            merge_layers_from: MERGE_LAYERS_FROM,
         }
     }
 }
@@ -194,6 +198,7 @@ impl Engine {
             committer: Arc::clone(&committer),
             supervisor: Arc::clone(&supervisor),
             sets: Arc::new(SetNumbers::new(start)),
+            merge_layers_from: options.merge_layers_from,
             rooms: Rooms::default(),
             origin: None,
         };

@@ -87,6 +87,12 @@ pub const BACKGROUND_BYTES_MAX: usize = 4 << 20;
 /// source too.
 pub const PLAN_ATTEMPTS_MAX: u32 = 3;
 
+/// Files of a source from which on a merge shares its layers, if no name stands in the way.
+pub const MERGE_LAYERS_FROM: u64 = 4096;
+
+/// Rows of a source that a merge compares with its target in one snapshot.
+pub const APART_ROWS: usize = 1024;
+
 /// How long a message waits in the mailbox of a dataset that stands still before it is taken back.
 pub const MAILBOX_WAIT_MAX: Duration = Duration::from_secs(10);
 

@@ -2,7 +2,11 @@
 //!
 //! A name that is free comes along with its metadata; the same name and content stays the
 //! target's own; the same name and another content comes under the next free suffix. What would
-//! make a file of a directory or the reverse is refused.
+//! make a file of a directory or the reverse is refused. Where the names of a large source stand in
+//! nobody's way, the target takes its layers, and what that costs does not depend on how many there are
+//! but for the looking ([`apart`]).
+
+mod apart;
 
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -67,6 +71,12 @@ fn attempt_merge(
         after,
         at,
     };
+    if from.file_count >= bulk.merge_layers_from
+        && apart::may_be_joined(&into, &from)
+        && apart::are_apart(bulk, &merge)?
+    {
+        return submit_blocking(bulk, Change::MergeLayers { merge, files: from.file_count });
+    }
     // A part names contents of the source before the end asks whether the source is as it was: what dies
     // in between keeps its row until then (I3).
     let (_, _lease) = bulk.store.leased_rows(LEASE_MAX)?;
@@ -139,8 +149,7 @@ impl Planner {
         name: &str,
         record: &FileRecord,
     ) -> Result<Option<Filename>, MutationError> {
-        let damaged = || ReadError::Corrupt { what: "a file's name", place: format!("{name:?}") };
-        let filename = Filename::exact(name).ok_or_else(damaged)?;
+        let filename = Filename::exact(name).ok_or_else(|| damaged_name(name))?;
         let there = match self.suffixed.get(&filename) {
             Some(digest) => Some(*digest),
             None => both.in_target(name)?,
@@ -180,16 +189,13 @@ impl Planner {
     }
 
     fn expect_no_clash(&self, both: &Both<'_>, filename: &Filename) -> Result<(), MutationError> {
-        if both.has_directory(both.target, filename.as_str())? {
-            return Err(MutationError::FilenameIsDirectory { filename: filename.to_string() });
-        }
-        for directory in filename.directories() {
-            if self.suffixed.contains_key(directory) || both.in_target(directory)?.is_some() {
-                return Err(MutationError::DirectoryIsFile { filename: filename.to_string() });
-            }
-        }
-        Ok(())
+        both.expect_no_directory(filename)?;
+        both.expect_directories(filename, |directory| self.suffixed.contains_key(directory))
     }
+}
+
+fn damaged_name(name: &str) -> ReadError {
+    ReadError::Corrupt { what: "a file's name", place: format!("{name:?}") }
 }
 
 /// The two datasets of a merge in one state.
@@ -206,6 +212,28 @@ impl Both<'_> {
 
     fn in_source(&self, name: &str) -> Result<Option<Digest>, MutationError> {
         Ok(self.snapshot.file(self.source, name)?.map(|record| record.digest))
+    }
+
+    /// Refuses a name that is a directory of the target.
+    fn expect_no_directory(&self, filename: &Filename) -> Result<(), MutationError> {
+        if self.has_directory(self.target, filename.as_str())? {
+            return Err(MutationError::FilenameIsDirectory { filename: filename.to_string() });
+        }
+        Ok(())
+    }
+
+    /// Refuses a name one of whose directories is a file of the target, or will be one.
+    fn expect_directories(
+        &self,
+        filename: &Filename,
+        will_be_file: impl Fn(&str) -> bool,
+    ) -> Result<(), MutationError> {
+        for directory in filename.directories() {
+            if will_be_file(directory) || self.in_target(directory)?.is_some() {
+                return Err(MutationError::DirectoryIsFile { filename: filename.to_string() });
+            }
+        }
+        Ok(())
     }
 
     fn is_directory(&self, name: &str) -> Result<bool, MutationError> {

@@ -148,6 +148,7 @@ fn changes_keep_their_bytes() {
     let shared = Change::MergeShared { target: dataset, source: DatasetId(2), after, at: AT };
     book.holds("merge_shared", &shared);
     book.holds("merge_files", &Change::MergeFiles { merge: merge(), files: files() });
+    book.holds("merge_layers", &Change::MergeLayers { merge: merge(), files: 7 });
     show_sets(&mut book);
     show_bulk_changes(&mut book);
     show_catalogue_changes(&mut book);

@@ -351,6 +351,7 @@ fn grows(change: &Change) -> bool {
         | Change::CopyDataset { .. }
         | Change::CopyFiles { .. }
         | Change::MergeShared { .. }
+        | Change::MergeLayers { .. }
         | Change::MergeFiles { .. }
         | Change::StageFiles { .. }
         | Change::SetManyMetadata { .. }

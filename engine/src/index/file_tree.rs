@@ -9,8 +9,8 @@ use redb::{Range, ReadableTable};
 use crate::codec;
 use crate::index::IndexError;
 use crate::index::rows::FileRow;
-use crate::model::FileRecord;
 use crate::model::dataset::StackEntry;
+use crate::model::{FileRecord, LayerId};
 
 type Key = (u64, &'static str);
 type Value = &'static [u8];
@@ -83,16 +83,21 @@ where
     pub(crate) fn rows_from(&self, from: Bound<&str>) -> Result<Rows<'a>, IndexError> {
         let mut layers = Vec::with_capacity(self.stack.len());
         for entry in self.stack {
-            let lower = match from {
-                Bound::Included(name) => Bound::Included((entry.layer.0, name)),
-                Bound::Excluded(name) => Bound::Excluded((entry.layer.0, name)),
-                Bound::Unbounded => Bound::Included((entry.layer.0, "")),
-            };
-            let upper = Bound::Excluded((entry.layer.0 + 1, ""));
-            let range = self.files.range::<(u64, &str)>((lower, upper))?;
+            let range = self.files.range::<(u64, &str)>(bounds(entry.layer, from))?;
             layers.push(LayerCursor { range, head: None, started: false });
         }
         Ok(Rows { layers })
+    }
+
+    /// Names of which the layer at a depth has metadata, from a bound on; `None` below the last layer.
+    pub(crate) fn described_from(
+        &self,
+        depth: usize,
+        from: Bound<&str>,
+    ) -> Result<Option<impl Iterator<Item = Result<String, IndexError>> + 'a>, IndexError> {
+        let Some(entry) = self.stack.get(depth) else { return Ok(None) };
+        let range = self.metadata.range::<(u64, &str)>(bounds(entry.layer, from))?;
+        Ok(Some(range.map(|entry| Ok(entry?.0.value().1.to_owned()))))
     }
 
     /// Whether any file lies in this directory.
@@ -132,6 +137,19 @@ where
     ) -> Result<Option<String>, IndexError> {
         self.metadata_down_to(depth, name)
     }
+}
+
+/// A range of keys.
+type Keys<'a> = (Bound<(u64, &'a str)>, Bound<(u64, &'a str)>);
+
+/// The keys of a layer from a name on.
+fn bounds(layer: LayerId, from: Bound<&str>) -> Keys<'_> {
+    let lower = match from {
+        Bound::Included(name) => Bound::Included((layer.0, name)),
+        Bound::Excluded(name) => Bound::Excluded((layer.0, name)),
+        Bound::Unbounded => Bound::Included((layer.0, "")),
+    };
+    (lower, Bound::Excluded((layer.0 + 1, "")))
 }
 
 /// What [`FileTree::first_below`] found.

@@ -79,6 +79,9 @@ pub(crate) enum Change {
     },
     /// Changes nothing, and is in the audit log by the note of who asked for it: a login, a refusal.
     Witness { subject: Subject },
+    /// Gives a target the source's layers beside its own, so many files. Neither may have moved, and no
+    /// name of either stands in the other's way.
+    MergeLayers { merge: MergePlan, files: u64 },
 }
 
 impl Change {
@@ -108,6 +111,7 @@ impl Change {
             | Self::HardDeleteDataset { .. }
             | Self::CopyDataset { .. }
             | Self::MergeShared { .. }
+            | Self::MergeLayers { .. }
             | Self::CommitSet { .. }
             | Self::AbortSet { .. }
             | Self::Catalogue(_)
@@ -159,6 +163,7 @@ impl Change {
             | Self::HardDeleteDataset { .. }
             | Self::CopyDataset { .. }
             | Self::MergeShared { .. }
+            | Self::MergeLayers { .. }
             | Self::CommitSet { .. }
             | Self::Catalogue(_)
             | Self::PurgeDataset { .. }

@@ -50,6 +50,7 @@ kinds!(
         ReplaceFile,
         SetMetadataIf,
         Witness,
+        MergeLayers,
     ]
 );
 

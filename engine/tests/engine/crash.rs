@@ -172,6 +172,42 @@ fn whole_datasets() -> Vec<Act> {
     ]
 }
 
+/// Merges that take a source's layers as they are, and what is done to either side afterwards.
+#[test]
+fn what_was_answered_of_merges_by_layers_survives_a_power_cut() {
+    stop_everywhere(&merges_by_layers(), SMALL);
+}
+
+fn merges_by_layers() -> Vec<Act> {
+    vec![
+        Act::Do(create("one")),
+        Act::Do(create("two")),
+        Act::Together(vec![
+            add(1, "a/1", 1, 100),
+            add(1, "a/2", 2, 3000),
+            add(2, "b/1", 3, 100),
+            add(2, "b/2", 2, 3000),
+        ]),
+        Act::Do(describe(1, "a/2", "of a")),
+        Act::Do(describe(2, "b/1", "of b")),
+        Act::Do(copy(1, None, None)),
+        Act::Do(delete(1, "a/1")),
+        Act::Do(add(1, "a/3", 4, 9000)),
+        Act::CheckpointBeside(vec![merge(2, 1, SourceAfterMerge::Keep)]),
+        Act::Together(vec![delete(2, "a/2"), add(1, "a/1", 5, 200), describe(2, "b/2", "later")]),
+        Act::Do(copy(2, None, None)),
+        Act::Checkpoint,
+        Act::Do(Op::DeleteMany { set: 4, names: vec!["a/3".into(), "b/1".into(), "b/2".into()] }),
+        Act::Do(add(4, "b/1", 6, 300)),
+        Act::Do(add(4, "c", 7, 300)),
+        Act::Do(merge(4, 3, SourceAfterMerge::HardDelete)),
+        Act::Do(Op::HardDelete { set: 2 }),
+        Act::Do(Op::Clear { set: 4 }),
+        Act::Checkpoint,
+        Act::Do(Op::HardDelete { set: 4 }),
+    ]
+}
+
 /// Users, teams, memberships, projects, licences and nodes, beside a dataset; and the tables that
 /// the version before did not have.
 #[test]
@@ -316,6 +352,7 @@ fn the_workloads_leave_nothing_out() {
     let workloads = [
         single_files(),
         whole_datasets(),
+        merges_by_layers(),
         other_records(),
         large_sets(),
         tars(),

@@ -140,6 +140,39 @@ fn step_of_many() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// One client and datasets that have few names in common, so that merges take layers as they are.
+/// The others' names are deleted, described and cleared too: nothing of that may count for them.
+fn step_apart() -> impl Strategy<Value = Step> {
+    let op = (1..4u64, 1..4u64).prop_flat_map(|(set, other)| {
+        let names = move || {
+            prop_oneof![
+                4 => prop::sample::select(vec!["x", "y", "d/z"])
+                    .prop_map(move |name| format!("{set}/{name}")),
+                1 => prop::sample::select(vec!["common", "1/x", "2/x", "3/y"])
+                    .prop_map(str::to_owned),
+            ]
+        };
+        prop_oneof![
+            10 => (names(), content())
+                .prop_map(move |(name, content)| Op::Add { set, name, content }),
+            4 => names().prop_map(move |name| Op::Delete { set, name }),
+            3 => (names(), "[xy]{0,2}")
+                .prop_map(move |(name, text)| Op::SetMetadata { set, name, text }),
+            1 => Just(Op::Clear { set }),
+            2 => Just(Op::Copy { set, new_name: None, only: None }),
+            6 => after().prop_map(move |after| Op::Merge { target: set, source: other, after }),
+            1 => Just(Op::Create { name: "u".into() }),
+            1 => Just(Op::HardDelete { set }),
+        ]
+    });
+    prop_oneof![
+        30 => op.prop_map(Step::Op),
+        2 => Just(Step::Checkpoint),
+        1 => Just(Step::Reopen),
+        1 => reached().prop_map(Step::PowerCut),
+    ]
+}
+
 fn config() -> ProptestConfig {
     ProptestConfig {
         cases: std::env::var("PROPTEST_CASES").map_or(1000, |cases| cases.parse().unwrap()),
@@ -154,6 +187,13 @@ proptest! {
     #[test]
     fn the_engine_does_what_plain_maps_do(
         steps in prop::collection::vec(step_of_one(), 1..40),
+    ) {
+        block_on(run_steps(&steps));
+    }
+
+    #[test]
+    fn merges_of_datasets_with_few_names_in_common_do_what_plain_maps_do(
+        steps in prop::collection::vec(step_apart(), 8..50),
     ) {
         block_on(run_steps(&steps));
     }

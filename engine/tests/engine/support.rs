@@ -117,10 +117,10 @@ pub fn names(engine: &Engine, dataset: DatasetId) -> Vec<String> {
 }
 
 /// As [`options`], with segments so small that most groups begin one, and so small an audit log that
-/// it is rotated.
+/// it is rotated; merges of two files and more share layers where they can.
 pub fn small_segments() -> EngineOptions {
     let audit = AuditLimits { bytes: 512, ..options().audit };
-    EngineOptions { segment_bytes: 64 << 10, audit, ..options() }
+    EngineOptions { segment_bytes: 64 << 10, audit, merge_layers_from: 2, ..options() }
 }
 
 /// Runs a test's story on a thread of its own runtime.

@@ -160,6 +160,9 @@ impl About {
                 let files = count(files.len());
                 Self { files, ..detailed(merged(merge.source, merge.after)) }
             }
+            Change::MergeLayers { merge, files } => {
+                Self { files: Some(*files), ..detailed(merged(merge.source, merge.after)) }
+            }
             Change::CommitSet { files, purpose, .. } => {
                 Self { files: Some(*files), ..Self::of_set(purpose) }
             }

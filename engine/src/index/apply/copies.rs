@@ -161,6 +161,23 @@ impl Group<'_> {
         Ok(Applied::Dataset(Box::new(self.put_header(target))))
     }
 
+    /// A target takes the source's layers as they are, above its own: a plan found that what they say
+    /// of any name is nothing to the target.
+    pub(super) fn merge_layers(&mut self, merge: &MergePlan) -> Result<Applied, Stop> {
+        let mut source = self.expect_revision(merge.source, merge.source_revision)?;
+        let mut target = self.expect_revision(merge.target, merge.target_revision)?;
+        self.expect_room_to_merge(&target, &source, merge.after, source.usage())?;
+        self.freeze(&mut source)?;
+        self.freeze(&mut target)?;
+        target.stack.splice(1..1, self.share_layers(&source)?);
+        target.file_count += source.file_count;
+        target.file_bytes += source.file_bytes;
+        self.restacked.push(target.id);
+        self.restack_header(source.clone());
+        self.after_merge(source, merge.after, merge.at)?;
+        Ok(Applied::Dataset(Box::new(self.put_header(target))))
+    }
+
     pub(super) fn after_merge(
         &mut self,
         source: Dataset,
