@@ -115,7 +115,7 @@ pub const CHECKPOINT_ROWS_MIN: u64 = 5_000;
 
 /// How long changes should wait for a checkpoint. Beyond twice that the next one comes after half as
 /// many rows, below it after twice as many again.
-pub const CHECKPOINT_TIME_AIM: Duration = Duration::from_millis(30);
+pub const CHECKPOINT_TIME_AIM: Duration = Duration::from_millis(10);
 
 /// Bytes of pages of a checkpoint that are kept in memory until they are written beside other changes;
 /// what is beyond it is written while these wait.

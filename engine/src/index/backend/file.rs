@@ -9,13 +9,14 @@
 //! waits: redb takes the commit for durable and would write to pages that the state on the disk
 //! still needs.
 //!
-//! Pages are written a slice at a time, each with a sync of its own: the journal's syncs, for which
-//! clients wait, come between slices and not behind all of it.
+//! Pages are written a slice at a time, each with a sync of its own, and between slices the disk is left
+//! to the journal, for whose syncs clients wait.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::disk::DiskFile;
 use crate::limits::{INDEX_AHEAD_BYTES, INDEX_PUT_OFF_BYTES_MAX, INDEX_SLICE_BYTES};
@@ -32,8 +33,10 @@ pub(crate) struct IndexFile {
     phase: Mutex<Phase>,
     /// Whether readers must look whether what they read is kept back.
     keeps_back: AtomicBool,
-    /// Told when the phase changes.
+    /// Told when the phase changes, or when somebody begins to wait for that.
     changed: Condvar,
+    /// Whether somebody waits for what is carried out.
+    is_awaited: AtomicBool,
 }
 
 /// What becomes of a call that changes the file.
@@ -112,6 +115,7 @@ impl IndexFile {
             phase: Mutex::new(Phase::Direct),
             keeps_back: AtomicBool::new(false),
             changed: Condvar::new(),
+            is_awaited: AtomicBool::new(false),
         };
         file.set_aside(0, length);
         Ok(file)
@@ -124,6 +128,7 @@ impl IndexFile {
     pub(crate) fn put_off(&self) -> io::Result<()> {
         *self.settled()? = Phase::PuttingOff(PutOff::default());
         self.keeps_back.store(true, Ordering::Release);
+        self.is_awaited.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -168,7 +173,7 @@ impl IndexFile {
     /// Writes pages in order of place, and syncs each slice but the last, whose sync comes behind.
     fn write_slices(&self, pages: &BTreeMap<u64, Vec<u8>>) -> io::Result<()> {
         let mut run: Vec<(u64, &[u8])> = Vec::new();
-        let mut slice = 0;
+        let (mut slice, mut began) = (0, Instant::now());
         for (offset, data) in pages {
             let follows =
                 run.last().is_some_and(|(start, last)| end_of(*start, last.len()) == *offset);
@@ -180,12 +185,19 @@ impl IndexFile {
                 self.write_now(&run)?;
                 run.clear();
                 self.sync_now()?;
-                slice = 0;
+                self.rest(began.elapsed());
+                (slice, began) = (0, Instant::now());
             }
             run.push((*offset, data));
             slice += data.len();
         }
         self.write_now(&run)
+    }
+
+    /// Leaves the disk to the journal for as long as it was taken from it, unless somebody waits.
+    fn rest(&self, taken: Duration) {
+        let is_awaited = |_: &mut Phase| !self.is_awaited.load(Ordering::Relaxed);
+        drop(self.changed.wait_timeout_while(self.phase(), taken, is_awaited));
     }
 
     /// Writes pieces that follow each other.
@@ -221,6 +233,9 @@ impl IndexFile {
             match &*phase {
                 Phase::Failed(kind, text) => return Err(io::Error::new(*kind, text.clone())),
                 Phase::CarryingOut(_) => {
+                    if !self.is_awaited.swap(true, Ordering::Relaxed) {
+                        self.changed.notify_all();
+                    }
                     phase = self.changed.wait(phase).unwrap_or_else(PoisonError::into_inner);
                 }
                 Phase::Direct | Phase::PuttingOff(_) => return Ok(phase),
