@@ -143,7 +143,7 @@ impl Drop for Index {
 }
 
 /// The lock of the data directory.
-type Lock = Box<dyn std::fmt::Debug + Send + Sync>;
+pub(crate) type Lock = Arc<dyn std::fmt::Debug + Send + Sync>;
 
 impl Index {
     /// Opens the index's file; makes it if `mode` says so.
@@ -193,6 +193,11 @@ impl Index {
     pub(crate) fn keep(mut self, lock: Lock) -> Self {
         self.lock = Some(lock);
         self
+    }
+
+    /// The lock that it keeps.
+    pub(crate) fn lock(&self) -> Option<Lock> {
+        self.lock.clone()
     }
 
     /// How far the index reaches; `None` before the first commit of a new store.
@@ -296,6 +301,13 @@ impl Index {
     pub(crate) fn is_settled(&self) -> Result<bool, IndexError> {
         let settled = self.file.as_ref().map_or(Ok(true), |file| file.is_settled());
         Ok(settled.map_err(redb::StorageError::Io)?)
+    }
+
+    /// Has the checkpoint that was begun last made durable as soon as can be.
+    pub(crate) fn hurry(&self) {
+        if let Some(file) = &self.file {
+            file.hurry();
+        }
     }
 
     /// Waits until the checkpoint that was begun last is durable.

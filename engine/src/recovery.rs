@@ -27,7 +27,7 @@ use crate::error::OpenError;
 use crate::index::apply::Group;
 use crate::index::rows::AppliedRow;
 use crate::index::upgrade::upgrade;
-use crate::index::{INDEX_PATH, Index, IndexError, write_applied};
+use crate::index::{INDEX_PATH, Index, IndexError, Lock, write_applied};
 use crate::journal::{
     Journal, JournalOpenError, JournalOptions, ReplayedGroup, read_groups, segments_for_reading,
 };
@@ -329,7 +329,7 @@ pub(crate) struct Looked {
     pub(crate) torn_bytes: u64,
     /// Segments whose headers fail their check.
     pub(crate) headless: Vec<u64>,
-    pub(crate) _lock: Box<dyn std::fmt::Debug + Send + Sync>,
+    pub(crate) _lock: Lock,
 }
 
 /// Looks into a store without changing it: the index's pages are compared with their checksums
@@ -369,8 +369,8 @@ pub(crate) fn look(
     Ok(looked)
 }
 
-fn locked(disk: &Arc<dyn Disk>) -> Result<Box<dyn std::fmt::Debug + Send + Sync>, OpenError> {
-    disk.lock().map_err(|error| {
+fn locked(disk: &Arc<dyn Disk>) -> Result<Lock, OpenError> {
+    disk.lock().map(Lock::from).map_err(|error| {
         if error.kind() == io::ErrorKind::WouldBlock {
             OpenError::Locked { path: disk.display().into() }
         } else {

@@ -75,6 +75,9 @@ fn attempt_merge(
         && apart::may_be_joined(&into, &from)
         && apart::are_apart(bulk, &merge)?
     {
+        // The background takes tombstones, hidden rows and marks away without a record. So what was found
+        // must be what the next start begins with, or a replay would put back what it took (I1).
+        bulk.committer.checkpoint_blocking()?;
         return submit_blocking(bulk, Change::MergeLayers { merge, files: from.file_count });
     }
     // A part names contents of the source before the end asks whether the source is as it was: what dies

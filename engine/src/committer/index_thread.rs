@@ -93,6 +93,8 @@ pub(crate) struct IndexThread {
     pub(super) audit: AuditLimits,
     pub(super) since_checkpoint: SinceCheckpoint,
     settling: Option<Settling>,
+    /// Who asked for the checkpoint that is to be begun.
+    asking: Option<MadeDurable>,
     pub(super) background: Background,
 }
 
@@ -101,6 +103,8 @@ pub(crate) struct IndexThread {
 struct Settling {
     /// Whether there was anything to write.
     is_made: bool,
+    /// Bytes of the journal that opening replays until it is durable, and no longer.
+    journal_bytes: u64,
     /// Bytes whose rows it does not hold.
     removable: Removable,
     /// Who is told.
@@ -125,6 +129,7 @@ impl IndexThread {
             audit,
             since_checkpoint,
             settling: None,
+            asking: None,
             background,
         }
     }
@@ -140,7 +145,8 @@ impl IndexThread {
         if let Err(error) = self.work_until_closed() {
             let cause = Arc::new(std::io::Error::other(error.to_text()));
             self.queue.fail(&cause);
-            if let Some(asked) = self.settling.take().and_then(|settling| settling.asked) {
+            let settling = self.settling.take().and_then(|settling| settling.asked);
+            for asked in [settling, self.asking.take()].into_iter().flatten() {
                 drop(asked.send(Err(MutationError::ReadOnly { cause: Arc::clone(&cause) })));
             }
             self.reopen_for_reading();
@@ -151,10 +157,17 @@ impl IndexThread {
     /// redb fails reads too after an I/O error, so readers get the last checkpoint with the
     /// journal replayed in memory; where that fails, they go on failing (I7).
     fn reopen_for_reading(&self) {
+        let failed = self.store.index.get();
+        // What is on its way may reach the file no longer once the other one reads it.
+        drop(failed.settle());
         let (disk, last) = (&self.store.disk, self.applied.sequence);
         match recovery::open_for_reading(disk, self.key, self.index_cache_bytes, last) {
             Ok(index) => {
-                self.store.index.replace(index);
+                // The directory stays this process's own (I10).
+                self.store.index.replace(match failed.lock() {
+                    Some(lock) => index.keep(lock),
+                    None => index,
+                });
                 tracing::warn!("the index is open for reading only");
             }
             Err(error) => tracing::error!(%error, "the index cannot be read"),
@@ -173,7 +186,8 @@ impl IndexThread {
                 Ok(IndexWork::Checkpoint(done)) => {
                     // Whoever asks again and again must not keep the background from its period.
                     self.background.wake();
-                    self.begin_checkpoint(Some(done))?;
+                    self.asking = Some(done);
+                    self.begin_checkpoint()?;
                 }
                 Ok(IndexWork::Step(done)) => {
                     self.work_in_background()?;
@@ -181,12 +195,12 @@ impl IndexThread {
                 }
                 Err(RecvTimeoutError::Timeout) => self.work_in_background()?,
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.begin_checkpoint(None)?;
+                    self.begin_checkpoint()?;
                     return self.settle();
                 }
             }
             if self.since_checkpoint.is_due() {
-                self.begin_checkpoint(None)?;
+                self.begin_checkpoint()?;
             }
             self.settle_if_done()?;
         }
@@ -208,7 +222,10 @@ impl IndexThread {
                 group.applied.store(self.applied.sequence.0, Ordering::Release);
                 let rows = group.records.iter().map(|record| record.change.row_count()).sum();
                 self.since_checkpoint.note(group.bytes, rows);
-                counters.uncheckpointed_bytes.set(self.since_checkpoint.journal_bytes());
+                let on_its_way =
+                    self.settling.as_ref().map_or(0, |settling| settling.journal_bytes);
+                let uncheckpointed = self.since_checkpoint.journal_bytes() + on_its_way;
+                counters.uncheckpointed_bytes.set(uncheckpointed);
                 self.background.note_restacked(restacked);
                 for (record, verdict) in group.records.into_iter().zip(verdicts) {
                     if verdict.is_ok() {
@@ -258,44 +275,46 @@ impl IndexThread {
 
     /// Begins to make the index durable: changes go on while its pages are synced. What waits for
     /// that is done by [`IndexThread::settle`].
-    fn begin_checkpoint(&mut self, asked: Option<MadeDurable>) -> Result<(), IndexError> {
+    fn begin_checkpoint(&mut self) -> Result<(), IndexError> {
+        let began = Instant::now();
         self.settle()?;
         let index = self.store.index.get();
         self.write_marks(&index)?;
         let mut is_made = false;
+        let journal_bytes = self.since_checkpoint.journal_bytes();
         if self.since_checkpoint.is_something() {
-            let began = Instant::now();
+            let commit_began = Instant::now();
             index.begin_checkpoint(|txn| write_applied(txn, &self.applied))?;
-            let took = began.elapsed();
-            self.since_checkpoint.checkpointed(took);
-            self.store.counters.checkpoint_time.record_time(took);
+            self.since_checkpoint.checkpointed(commit_began.elapsed());
+            self.store.counters.checkpoint_time.record_time(began.elapsed());
             is_made = true;
+        }
+        if self.asking.is_some() {
+            index.hurry();
         }
         let before = self.store.segments.ids().into_iter();
         let before: Vec<SegmentId> =
             before.filter(|segment| *segment < self.applied.position.segment).collect();
         // As of this checkpoint: what later changes doom is still in it.
         let removable = reclaim::removable(&index, &before)?;
-        self.settling = Some(Settling { is_made, removable, asked });
+        let asked = self.asking.take();
+        self.settling = Some(Settling { is_made, journal_bytes, removable, asked });
         Ok(())
     }
 
     /// Waits until the checkpoint that was begun is durable, if one was; then lets go of the bytes
     /// whose rows it does not hold.
     fn settle(&mut self) -> Result<(), IndexError> {
-        if self.settling.is_none() {
-            return Ok(());
-        }
+        let Some(settling) = &mut self.settling else { return Ok(()) };
         let index = self.store.index.get();
         index.settle()?;
-        let Some(settling) = self.settling.take() else { return Ok(()) };
-        let Settling { is_made, removable, asked } = settling;
+        let (is_made, removable) = (settling.is_made, std::mem::take(&mut settling.removable));
         if is_made {
             self.store.counters.checkpointed(self.since_checkpoint.journal_bytes());
             self.store.trace.note(trace::CHECKPOINTED);
         }
         self.remove(&index, removable)?;
-        if let Some(asked) = asked {
+        if let Some(asked) = self.settling.take().and_then(|settling| settling.asked) {
             drop(asked.send(Ok(())));
         }
         Ok(())

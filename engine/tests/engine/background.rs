@@ -328,6 +328,48 @@ async fn what_a_copy_shows_is_not_reclaimed() {
     assert_eq!(files_in(&disk, "blobs"), 1);
 }
 
+/// What a merge by layers was planned on must be what a replay begins with: the background took
+/// tombstones away since the checkpoint, and put back they would hide the target's file (I1).
+#[tokio::test]
+async fn a_merge_by_layers_is_replayed_on_the_layers_that_it_was_planned_on() {
+    let disk = SimulatedDisk::new();
+    let engine = open(&disk);
+    let mut reference = Reference::default();
+    let within = project(&engine).await.unwrap();
+    let member = |number: u64| (format!("h/{number:02}"), Content::numbered(number, 10));
+    for op in [
+        Op::Create { name: "source".into() },
+        Op::Create { name: "target".into() },
+        Op::AddZip { set: 1, members: (0..32).map(member).collect() },
+        Op::Copy { set: 1, new_name: None, only: None },
+        Op::HardDelete { set: 3 },
+    ] {
+        run_on_both(&engine, within, &mut reference, &op).await;
+    }
+    engine.checkpoint().await.unwrap();
+    for number in 0..16 {
+        let delete = Op::Delete { set: 1, name: member(number).0 };
+        run_on_both(&engine, within, &mut reference, &delete).await;
+    }
+    while engine.step_background().await.unwrap() {}
+    let content = Content::numbered(40, 10);
+    let merge = Op::Merge { target: 2, source: 1, after: SourceAfterMerge::Keep };
+    let ops = [
+        Op::Add { set: 2, name: member(1).0, content: content.clone() },
+        Op::Add { set: 2, name: "t".into(), content },
+        merge,
+    ];
+    for op in ops {
+        run_on_both(&engine, within, &mut reference, &op).await;
+    }
+    assert!(engine.done().contains("MergeLayers"));
+    disk.stop_at(disk.operations());
+    engine.abandon();
+    let engine = open(&disk.image(Reached::Nothing));
+    assert_agrees(&engine, &reference, "replayed").await;
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
 /// A dataset of 300 files, more than one part of a large change has, whose contents are its own. All of
 /// them are in its top layer, so that a file that is deleted leaves no hidden row behind.
 async fn of_two_parts(

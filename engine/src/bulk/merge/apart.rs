@@ -3,6 +3,10 @@
 //! The source's layers would come to lie above the target's. So what they say of any name must be
 //! nothing to the target: a file, a deletion, or metadata of a name that the target shows would
 //! count for it. And metadata that was made void in the source is void for all layers below it.
+//!
+//! Folding and sweeping change layers without a new revision, but only ever take away what counts for
+//! nobody. So what is apart stays so, in the index that applies the merge and in every later one; not
+//! in an earlier one, which is why the merge waits for a checkpoint behind this look.
 
 use std::ops::Bound;
 
@@ -68,11 +72,17 @@ fn rows_are_apart(bulk: &Bulk, merge: &MergePlan) -> Result<bool, MutationError>
 
 fn metadata_is_apart(bulk: &Bulk, merge: &MergePlan) -> Result<bool, MutationError> {
     let mut at = (0, None::<String>);
+    let mut stack_before = Vec::new();
     loop {
         let snapshot = bulk.store.snapshot()?;
         let target = expected(&snapshot, merge.target, merge.target_revision)?;
         let source = expected(&snapshot, merge.source, merge.source_revision)?;
         let tree = snapshot.tree(&source).map_err(ReadError::from)?;
+        if source.stack != stack_before {
+            // Layers were folded; which were looked at is not known any longer.
+            at = (0, None);
+            stack_before.clone_from(&source.stack);
+        }
         let (depth, after) = &at;
         let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let Some(names) = tree.described_from(*depth, from).map_err(ReadError::from)? else {

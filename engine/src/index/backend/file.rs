@@ -5,15 +5,17 @@
 //! they may be written at any time before the first sync; the order of the rest is what a crash
 //! relies on. Where syncs are [put off](IndexFile::put_off), pages are kept in memory, so far as there
 //! is room, and everything from the first sync on is kept in order; a thread
-//! [carries it out](IndexFile::carry_out). Until that is done all else that would change the file
-//! waits: redb takes the commit for durable and would write to pages that the state on the disk
-//! still needs.
+//! [carries it out](IndexFile::carry_out). Until that is done nothing else may change the file: redb
+//! takes the commit for durable and would write to pages that the state on the disk still needs.
+//! What it writes meanwhile, which are pages for which its cache has no room, is kept too; lengths
+//! and syncs wait.
 //!
 //! Pages are written a slice at a time, each with a sync of its own, and between slices the disk is left
 //! to the journal, for whose syncs clients wait.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,8 +48,9 @@ enum Phase {
     Direct,
     /// It is kept back.
     PuttingOff(PutOff),
-    /// It waits until what was kept back is carried out.
-    CarryingOut(Arc<PutOff>),
+    /// What was kept back is being carried out. Pages are kept meanwhile, so far as there is room, and
+    /// written behind it; all else waits.
+    CarryingOut { off: Arc<PutOff>, late: PutOff },
     /// That failed, which is final (I7).
     Failed(io::ErrorKind, String),
 }
@@ -126,9 +129,12 @@ impl IndexFile {
     /// # Errors
     /// What was put off before failed.
     pub(crate) fn put_off(&self) -> io::Result<()> {
-        *self.settled()? = Phase::PuttingOff(PutOff::default());
+        let mut phase = self.settled()?;
+        // First: whoever finds something kept back must look for it.
         self.keeps_back.store(true, Ordering::Release);
         self.is_awaited.store(false, Ordering::Relaxed);
+        *phase = Phase::PuttingOff(PutOff::default());
+        drop(phase);
         Ok(())
     }
 
@@ -138,7 +144,7 @@ impl IndexFile {
         let mut phase = self.phase();
         let Phase::PuttingOff(off) = &mut *phase else { return };
         let off = Arc::new(std::mem::take(off));
-        *phase = Phase::CarryingOut(Arc::clone(&off));
+        *phase = Phase::CarryingOut { off: Arc::clone(&off), late: PutOff::default() };
         drop(phase);
         let (file, theirs) = (Arc::clone(self), Arc::clone(&off));
         let thread = std::thread::Builder::new().name("granary-settle".into());
@@ -151,23 +157,52 @@ impl IndexFile {
     }
 
     fn finish(&self, off: &PutOff) {
-        let done = self.write_slices(&off.pages).and_then(|()| {
-            off.rest.iter().try_for_each(|held| match held {
-                Held::Write(offset, data) => self.write_now(&[(*offset, data)]),
-                Held::SetLen(length) => self.set_len_now(*length),
-                Held::Sync => self.sync_now(),
-            })
-        });
-        let mut phase = self.phase();
-        *phase = match done {
-            Ok(()) => {
-                self.keeps_back.store(false, Ordering::Release);
-                Phase::Direct
-            }
-            Err(error) => Phase::Failed(error.kind(), error.to_string()),
+        let carried =
+            catch_unwind(AssertUnwindSafe(|| self.carry(off).and_then(|()| self.follow())));
+        let failed = match carried {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => Phase::Failed(error.kind(), error.to_string()),
+            Err(_panic) => Phase::Failed(io::ErrorKind::Other, "a panic".to_owned()),
         };
-        drop(phase);
+        *self.phase() = failed;
         self.changed.notify_all();
+    }
+
+    fn carry(&self, off: &PutOff) -> io::Result<()> {
+        self.write_slices(&off.pages)?;
+        off.rest.iter().try_for_each(|held| match held {
+            Held::Write(offset, data) => self.write_now(&[(*offset, data)]),
+            Held::SetLen(length) => self.set_len_now(*length),
+            Held::Sync => self.sync_now(),
+        })
+    }
+
+    /// Writes what came meanwhile, which the next commit syncs, until nothing more does.
+    fn follow(&self) -> io::Result<()> {
+        loop {
+            let mut phase = self.phase();
+            let Phase::CarryingOut { off, late } = &mut *phase else { return Ok(()) };
+            if late.pages.is_empty() {
+                self.keeps_back.store(false, Ordering::Release);
+                *phase = Phase::Direct;
+                drop(phase);
+                self.changed.notify_all();
+                return Ok(());
+            }
+            let following = Arc::new(std::mem::take(late));
+            *off = Arc::clone(&following);
+            drop(phase);
+            for (offset, data) in &following.pages {
+                self.write_now(&[(*offset, data)])?;
+            }
+        }
+    }
+
+    /// Has what is kept back carried out without rests.
+    pub(crate) fn hurry(&self) {
+        if !self.is_awaited.swap(true, Ordering::Relaxed) {
+            self.changed.notify_all();
+        }
     }
 
     /// Writes pages in order of place, and syncs each slice but the last, whose sync comes behind.
@@ -214,7 +249,7 @@ impl IndexFile {
     pub(crate) fn is_settled(&self) -> io::Result<bool> {
         match &*self.phase() {
             Phase::Failed(kind, text) => Err(io::Error::new(*kind, text.clone())),
-            Phase::CarryingOut(_) => Ok(false),
+            Phase::CarryingOut { .. } => Ok(false),
             Phase::Direct | Phase::PuttingOff(_) => Ok(true),
         }
     }
@@ -232,10 +267,8 @@ impl IndexFile {
         loop {
             match &*phase {
                 Phase::Failed(kind, text) => return Err(io::Error::new(*kind, text.clone())),
-                Phase::CarryingOut(_) => {
-                    if !self.is_awaited.swap(true, Ordering::Relaxed) {
-                        self.changed.notify_all();
-                    }
+                Phase::CarryingOut { .. } => {
+                    self.hurry();
                     phase = self.changed.wait(phase).unwrap_or_else(PoisonError::into_inner);
                 }
                 Phase::Direct | Phase::PuttingOff(_) => return Ok(phase),
@@ -262,13 +295,16 @@ impl IndexFile {
     /// Reads what is kept back; `false` if it is in the file.
     fn read_held(&self, offset: u64, out: &mut [u8]) -> io::Result<bool> {
         let phase = self.phase();
-        let off = match &*phase {
-            Phase::Direct => return Ok(false),
-            Phase::PuttingOff(off) => off,
-            Phase::CarryingOut(off) => off,
+        let found = match &*phase {
+            Phase::Direct => None,
+            Phase::PuttingOff(off) => off.overlapping(offset, out.len()),
+            Phase::CarryingOut { off, late } => {
+                let late = late.overlapping(offset, out.len());
+                late.or_else(|| off.overlapping(offset, out.len()))
+            }
             Phase::Failed(kind, text) => return Err(io::Error::new(*kind, text.clone())),
         };
-        match off.overlapping(offset, out.len()) {
+        match found {
             None => Ok(false),
             Some((start, data)) if start == offset && data.len() == out.len() => {
                 out.copy_from_slice(data);
@@ -280,15 +316,19 @@ impl IndexFile {
     }
 
     pub(super) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if let Phase::PuttingOff(off) = &mut *self.settled()? {
-            if !off.rest.is_empty() {
+        let is_kept = match &mut *self.phase() {
+            Phase::PuttingOff(off) if !off.rest.is_empty() => {
                 off.rest.push(Held::Write(offset, data.to_vec()));
-                return Ok(());
+                true
             }
-            if off.keep_page(offset, data) {
-                return Ok(());
-            }
+            Phase::PuttingOff(off) => off.keep_page(offset, data),
+            Phase::CarryingOut { late, .. } => late.keep_page(offset, data),
+            Phase::Direct | Phase::Failed(..) => false,
+        };
+        if is_kept {
+            return Ok(());
         }
+        self.settle()?;
         self.file.write_all_at(&[IoSlice::new(data)], offset)
     }
 

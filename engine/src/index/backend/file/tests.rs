@@ -81,14 +81,22 @@ fn no_header_is_written_before_the_pages_last_and_nothing_before_the_header_does
         assert!(!file.is_settled().unwrap());
         let header = on_platter(&disk, Reached::Everything, 0);
         assert_eq!(header, if stalled == 1 { 7 } else { 8 });
-        let writing = Arc::clone(&file);
-        let later = std::thread::spawn(move || writing.write(4096, &page(9)).unwrap());
+        assert_eq!(read(&file, 4096, PAGE), page(7));
+        // Neither readers nor who has no room for a page wait.
+        file.write(4096, &page(9)).unwrap();
+        file.write(2 * 4096, &page(10)).unwrap();
         assert_eq!(on_platter(&disk, Reached::Everything, 4096), 7);
-        assert_eq!(read(&file, 4096, PAGE), page(7), "readers wait for nobody");
+        assert_eq!(on_platter(&disk, Reached::Everything, 2 * 4096), 0);
+        assert_eq!(read(&file, 4096, PAGE), page(9));
+        assert_eq!(read(&file, 2 * 4096, PAGE), page(10));
+        assert_eq!(read(&file, 3 * 4096, PAGE), page(8));
+        let syncing = Arc::clone(&file);
+        let later = std::thread::spawn(move || syncing.sync().unwrap());
         drop(stall);
         later.join().unwrap();
         assert_eq!(on_platter(&disk, Reached::Nothing, 0), 8);
-        assert_eq!(on_platter(&disk, Reached::Everything, 4096), 9);
+        assert_eq!(on_platter(&disk, Reached::Nothing, 4096), 9);
+        assert_eq!(on_platter(&disk, Reached::Nothing, 2 * 4096), 10);
     }
 }
 
