@@ -5,7 +5,7 @@
 //! row however busy the store is.
 
 use std::collections::{HashSet, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::index_thread::IndexThread;
 use crate::index::apply::Group;
@@ -38,6 +38,8 @@ pub(super) struct Background {
     /// Whether the last step left something to do.
     has_backlog: bool,
     groups_in_a_row: u32,
+    /// When it had its last turn.
+    last_turn: Option<Instant>,
     restacked: VecDeque<DatasetId>,
     queued: HashSet<DatasetId>,
     job: Option<Job>,
@@ -52,6 +54,7 @@ impl Default for Background {
             wanted: true,
             has_backlog: false,
             groups_in_a_row: 0,
+            last_turn: None,
             restacked: VecDeque::new(),
             queued: HashSet::new(),
             job: None,
@@ -69,6 +72,11 @@ impl Background {
             (true, 0) => Duration::ZERO,
             (true, _) => COURTESY,
         }
+    }
+
+    /// Whether it is its turn when nothing has come for a while.
+    pub(super) fn is_due(&self) -> bool {
+        self.wanted || self.last_turn.is_none_or(|last| last.elapsed() >= BACKGROUND_PERIOD)
     }
 
     /// Notes a group; tells whether the background has waited for long enough.
@@ -103,6 +111,7 @@ impl IndexThread {
     /// One bounded step of whatever waits; stops wanting turns when nothing does.
     pub(super) fn work_in_background(&mut self) -> Result<(), IndexError> {
         self.background.groups_in_a_row = 0;
+        self.background.last_turn = Some(Instant::now());
         let index = self.store.index.get();
         self.write_marks(&index)?;
         let oldest_lease = self.store.leases.oldest();

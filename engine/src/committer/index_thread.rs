@@ -93,8 +93,8 @@ pub(crate) struct IndexThread {
     pub(super) audit: AuditLimits,
     pub(super) since_checkpoint: SinceCheckpoint,
     settling: Option<Settling>,
-    /// Who asked for the checkpoint that is to be begun.
-    asking: Option<MadeDurable>,
+    /// Who asked for the checkpoint that is to be begun once the one on its way is durable.
+    asking: Vec<MadeDurable>,
     pub(super) background: Background,
 }
 
@@ -108,7 +108,7 @@ struct Settling {
     /// Bytes whose rows it does not hold.
     removable: Removable,
     /// Who is told.
-    asked: Option<MadeDurable>,
+    asked: Vec<MadeDurable>,
 }
 
 /// How often the index thread looks whether a checkpoint is durable, where nothing else wakes it.
@@ -129,7 +129,7 @@ impl IndexThread {
             audit,
             since_checkpoint,
             settling: None,
-            asking: None,
+            asking: Vec::new(),
             background,
         }
     }
@@ -145,8 +145,8 @@ impl IndexThread {
         if let Err(error) = self.work_until_closed() {
             let cause = Arc::new(std::io::Error::other(error.to_text()));
             self.queue.fail(&cause);
-            let settling = self.settling.take().and_then(|settling| settling.asked);
-            for asked in [settling, self.asking.take()].into_iter().flatten() {
+            let asked = self.settling.take().map_or_else(Vec::new, |settling| settling.asked);
+            for asked in asked.into_iter().chain(self.asking.drain(..)) {
                 drop(asked.send(Err(MutationError::ReadOnly { cause: Arc::clone(&cause) })));
             }
             self.reopen_for_reading();
@@ -186,23 +186,29 @@ impl IndexThread {
                 Ok(IndexWork::Checkpoint(done)) => {
                     // Whoever asks again and again must not keep the background from its period.
                     self.background.wake();
-                    self.asking = Some(done);
-                    self.begin_checkpoint()?;
+                    self.asking.push(done);
+                    // Not a part of the one on its way, which does not hold what was asked for.
+                    self.store.index.get().hurry();
                 }
                 Ok(IndexWork::Step(done)) => {
                     self.work_in_background()?;
                     drop(done.send(Ok(self.background.has_more())));
                 }
-                Err(RecvTimeoutError::Timeout) => self.work_in_background()?,
+                Err(RecvTimeoutError::Timeout) if self.background.is_due() => {
+                    self.work_in_background()?;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     self.begin_checkpoint()?;
                     return self.settle();
                 }
             }
-            if self.since_checkpoint.is_due() {
-                self.begin_checkpoint()?;
-            }
             self.settle_if_done()?;
+            let is_asked = self.settling.is_none() && !self.asking.is_empty();
+            if is_asked || self.since_checkpoint.is_due() {
+                self.begin_checkpoint()?;
+                self.settle_if_done()?;
+            }
         }
     }
 
@@ -289,7 +295,7 @@ impl IndexThread {
             self.store.counters.checkpoint_time.record_time(began.elapsed());
             is_made = true;
         }
-        if self.asking.is_some() {
+        if !self.asking.is_empty() {
             index.hurry();
         }
         let before = self.store.segments.ids().into_iter();
@@ -297,7 +303,7 @@ impl IndexThread {
             before.filter(|segment| *segment < self.applied.position.segment).collect();
         // As of this checkpoint: what later changes doom is still in it.
         let removable = reclaim::removable(&index, &before)?;
-        let asked = self.asking.take();
+        let asked = std::mem::take(&mut self.asking);
         self.settling = Some(Settling { is_made, journal_bytes, removable, asked });
         Ok(())
     }
@@ -314,7 +320,8 @@ impl IndexThread {
             self.store.trace.note(trace::CHECKPOINTED);
         }
         self.remove(&index, removable)?;
-        if let Some(asked) = self.settling.take().and_then(|settling| settling.asked) {
+        let asked = self.settling.take().map_or_else(Vec::new, |settling| settling.asked);
+        for asked in asked {
             drop(asked.send(Ok(())));
         }
         Ok(())

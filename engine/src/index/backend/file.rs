@@ -150,15 +150,18 @@ impl IndexFile {
         let thread = std::thread::Builder::new().name("granary-settle".into());
         // Interleavings are chosen between calls of the index, not within.
         let is_alone =
-            cfg!(feature = "interleavings") || thread.spawn(move || file.finish(&theirs)).is_err();
+            cfg!(feature = "interleavings") || thread.spawn(move || file.finish(theirs)).is_err();
         if is_alone {
-            self.finish(&off);
+            self.finish(off);
         }
     }
 
-    fn finish(&self, off: &PutOff) {
-        let carried =
-            catch_unwind(AssertUnwindSafe(|| self.carry(off).and_then(|()| self.follow())));
+    fn finish(&self, off: Arc<PutOff>) {
+        let carried = catch_unwind(AssertUnwindSafe(|| {
+            self.carry(&off)?;
+            drop(off);
+            self.follow()
+        }));
         let failed = match carried {
             Ok(Ok(())) => return,
             Ok(Err(error)) => Phase::Failed(error.kind(), error.to_string()),
@@ -200,6 +203,12 @@ impl IndexFile {
 
     /// Has what is kept back carried out without rests.
     pub(crate) fn hurry(&self) {
+        // Under the lock, or whoever begins to rest might not hear of it.
+        let _phase = self.phase();
+        self.hurry_locked();
+    }
+
+    fn hurry_locked(&self) {
         if !self.is_awaited.swap(true, Ordering::Relaxed) {
             self.changed.notify_all();
         }
@@ -268,7 +277,7 @@ impl IndexFile {
             match &*phase {
                 Phase::Failed(kind, text) => return Err(io::Error::new(*kind, text.clone())),
                 Phase::CarryingOut { .. } => {
-                    self.hurry();
+                    self.hurry_locked();
                     phase = self.changed.wait(phase).unwrap_or_else(PoisonError::into_inner);
                 }
                 Phase::Direct | Phase::PuttingOff(_) => return Ok(phase),
@@ -281,8 +290,30 @@ impl IndexFile {
     }
 
     pub(super) fn len(&self) -> io::Result<u64> {
-        self.settle()?;
+        if !self.may_grow() {
+            self.settle()?;
+        }
         self.file.len()
+    }
+
+    /// Whether the file may be made longer while something is carried out: no order is broken by that, or
+    /// by the sync that follows it, unless its length is what is kept back.
+    fn may_grow(&self) -> bool {
+        match &*self.phase() {
+            Phase::CarryingOut { off, .. } => {
+                !off.rest.iter().any(|held| matches!(held, Held::SetLen(_)))
+            }
+            Phase::Direct | Phase::PuttingOff(_) | Phase::Failed(..) => false,
+        }
+    }
+
+    /// Whether the file grew and the sync that redb makes of that at once has not come.
+    fn take_growth(&self) -> bool {
+        match &mut *self.phase() {
+            Phase::PuttingOff(off) => std::mem::take(&mut off.has_grown),
+            Phase::CarryingOut { late, .. } => std::mem::take(&mut late.has_grown),
+            Phase::Direct | Phase::Failed(..) => false,
+        }
     }
 
     pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -333,6 +364,12 @@ impl IndexFile {
     }
 
     pub(super) fn set_len(&self, length: u64) -> io::Result<()> {
+        if self.may_grow() && length >= self.file.len()? {
+            if let Phase::CarryingOut { late, .. } = &mut *self.phase() {
+                late.has_grown = true;
+            }
+            return self.set_len_now(length);
+        }
         if let Phase::PuttingOff(off) = &mut *self.settled()? {
             if !off.rest.is_empty() {
                 off.rest.push(Held::SetLen(length));
@@ -352,9 +389,10 @@ impl IndexFile {
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
-        if let Phase::PuttingOff(off) = &mut *self.settled()?
-            && !std::mem::take(&mut off.has_grown)
-        {
+        if self.take_growth() {
+            return self.sync_now();
+        }
+        if let Phase::PuttingOff(off) = &mut *self.settled()? {
             off.rest.push(Held::Sync);
             return Ok(());
         }

@@ -166,3 +166,38 @@ fn many_pages_are_synced_in_slices_and_those_without_room_lie_in_the_file() {
     assert_eq!(disk.syncs() - syncs, slices);
     assert_eq!(disk.writes() - writes - in_file, slices, "neighbours are written together");
 }
+
+#[test]
+fn the_file_grows_while_something_is_carried_out_unless_that_cuts_it() {
+    for cuts in [false, true] {
+        let disk = SimulatedDisk::new();
+        let file = file(&disk);
+        let stall = disk.stall(At::Sync(disk.syncs() + 1));
+        file.put_off().unwrap();
+        commit(&file, 7);
+        if cuts {
+            file.set_len(4 * 4096).unwrap();
+        }
+        file.carry_out();
+        while !stall.is_reached() {
+            std::thread::yield_now();
+        }
+        let growing = Arc::clone(&file);
+        let grow = move || {
+            growing.set_len(16 * 4096).unwrap();
+            growing.sync().unwrap();
+        };
+        let growing = std::thread::spawn(grow);
+        if cuts {
+            drop(stall);
+            growing.join().unwrap();
+        } else {
+            growing.join().unwrap();
+            assert!(!file.is_settled().unwrap());
+            drop(stall);
+        }
+        file.settle().unwrap();
+        assert_eq!(file.len().unwrap(), 16 * 4096);
+        assert_eq!(on_platter(&disk, Reached::Nothing, 0), 8);
+    }
+}
