@@ -183,10 +183,10 @@ impl Compactor {
         let mut found = Vec::new();
         let visited = self.store.segments.blobs_of(segment, |blob| {
             found.push(blob);
-            true
+            !is_stopping()
         });
         visited.map_err(|source| ReadError::Io { what: "a segment", source })?;
-        let moved_bytes = self.moved_bytes(&found)?;
+        let Some(moved_bytes) = self.moved_bytes(&found, is_stopping)? else { return Ok(0) };
         // Of a segment full of very short contents much is neither live nor dead.
         if moved_bytes.saturating_mul(100) > bytes * (100 - COMPACTION_GAIN_PERCENT_MIN) {
             return Ok(0);
@@ -214,15 +214,23 @@ impl Compactor {
         Ok(moved)
     }
 
-    /// What the live ones of these contents take once they were moved.
-    fn moved_bytes(&self, found: &[NewBlob]) -> Result<u64, MutationError> {
+    /// What the live ones of these contents take once they were moved; `None` if it is time to stop: a
+    /// segment may hold a million of them.
+    fn moved_bytes(
+        &self,
+        found: &[NewBlob],
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<Option<u64>, MutationError> {
         let mut bytes = 0;
         for blob in found {
+            if is_stopping() {
+                return Ok(None);
+            }
             if self.is_live_at(blob)? {
                 bytes += blob.length + MOVED_CONTENT_EXTRA_BYTES;
             }
         }
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
     /// A content of the segment, checked and in memory again; `None` if it is to stay or to go.
