@@ -277,8 +277,8 @@ impl Index {
         self.commit(Durability::Immediate, work)
     }
 
-    /// As [`Index::checkpoint`], but returns as soon as the changed pages are with the system: the
-    /// syncs are made by a thread, while readers and further changes go on.
+    /// As [`Index::checkpoint`], but returns as soon as the commit is made: its pages are written and
+    /// synced by a thread, while readers and further changes go on.
     ///
     /// # Durability
     /// None until [`Index::is_settled`] or [`Index::settle`] says so.

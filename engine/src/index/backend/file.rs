@@ -7,8 +7,8 @@
 //! is room, and everything from the first sync on is kept in order; a thread
 //! [carries it out](IndexFile::carry_out). Until that is done nothing else may change the file: redb
 //! takes the commit for durable and would write to pages that the state on the disk still needs.
-//! What it writes meanwhile, which are pages for which its cache has no room, is kept too; lengths
-//! and syncs wait.
+//! What it writes meanwhile, which are pages for which its cache has no room, is kept too. The file may
+//! grow, with the sync that redb makes of that; all other lengths and syncs wait.
 //!
 //! Pages are written a slice at a time, each with a sync of its own, and between slices the disk is left
 //! to the journal, for whose syncs clients wait.
@@ -49,7 +49,7 @@ enum Phase {
     /// It is kept back.
     PuttingOff(PutOff),
     /// What was kept back is being carried out. Pages are kept meanwhile, so far as there is room, and
-    /// written behind it; all else waits.
+    /// written behind it; the file may grow; all else waits.
     CarryingOut { off: Arc<PutOff>, late: PutOff },
     /// That failed, which is final (I7).
     Failed(io::ErrorKind, String),
@@ -69,7 +69,7 @@ struct PutOff {
 }
 
 impl PutOff {
-    /// Keeps what is written before the first sync, if there is room.
+    /// Keeps a page that may be written at any time before the next sync, if there is room.
     fn keep_page(&mut self, offset: u64, data: &[u8]) -> bool {
         // What was written to the same place before must not come behind this.
         while let Some(start) = self.page_over(offset, data.len()).map(|(start, _)| start) {
@@ -375,7 +375,8 @@ impl IndexFile {
                 off.rest.push(Held::SetLen(length));
                 return Ok(());
             }
-            off.has_grown = true;
+            // A file that is cut is not synced for that: the next sync is the commit's own.
+            off.has_grown = length > self.file.len()?;
         }
         self.set_len_now(length)
     }

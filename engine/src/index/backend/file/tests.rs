@@ -201,3 +201,18 @@ fn the_file_grows_while_something_is_carried_out_unless_that_cuts_it() {
         assert_eq!(on_platter(&disk, Reached::Nothing, 0), 8);
     }
 }
+
+#[test]
+fn a_file_that_is_cut_before_the_first_sync_leaves_that_put_off() {
+    let disk = SimulatedDisk::new();
+    let file = file(&disk);
+    let syncs = disk.syncs();
+    file.put_off().unwrap();
+    file.set_len(4 * 4096).unwrap();
+    commit(&file, 7);
+    assert_eq!(disk.syncs(), syncs);
+    assert_eq!(on_platter(&disk, Reached::Everything, 0), 0, "a header before its pages");
+    file.carry_out();
+    file.settle().unwrap();
+    assert_eq!(disk.syncs(), syncs + 2);
+}
