@@ -49,7 +49,7 @@ pub(crate) mod test_runtime;
 pub(crate) use buffer::{BUFFER_BYTES_MAX, CountedBuffer, write_run};
 pub(crate) use compressible::is_compressible;
 pub(crate) use from_reader::StageError;
-pub(crate) use large::{PublishedFile, StagingFile, blob_path as large_path};
+pub(crate) use large::{Hashes, PublishedFile, StagingFile, blob_path as large_path};
 pub(crate) use pin::{Pin, Pins};
 pub use read::{Blob, BlobStream};
 pub use stage::StagedBlob;

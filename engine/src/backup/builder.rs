@@ -171,7 +171,7 @@ impl Builder {
         row: ContentRow,
         file: StagingFile,
     ) -> Result<(), BackupError> {
-        let published = file.publish().map_err(|source| self.io(source))?;
+        let published = file.publish(&row.digest).map_err(|source| self.io(source))?;
         self.add_rows(&[(row, BlobPlace::Large(published.id()))])?;
         published.keep();
         Ok(())

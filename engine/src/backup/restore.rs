@@ -18,7 +18,7 @@ use super::pack::{Pack, PackReader, Packed};
 use super::state::{ContentRow, StateHeader};
 use super::state_file::{Block, StateFile};
 use super::window::look;
-use crate::blobs::{byte_count, capped, remove_if_there};
+use crate::blobs::{Hashes, byte_count, capped, remove_if_there};
 use crate::disk::{Disk, OpenMode, RealDisk};
 use crate::limits::{
     BACKUP_WINDOW_CONTENTS, CHANGE_FILES_MAX, INLINE_BYTES_MAX, READ_CHUNK_BYTES, SEGMENT_BYTES,
@@ -275,7 +275,7 @@ fn restore_large(
     builder: &mut Builder,
     progress: Progress<'_>,
 ) -> Result<(), BackupError> {
-    let mut large = builder.begin_large()?;
+    let (mut large, mut hashes) = (builder.begin_large()?, Hashes::default());
     let mut buffer = vec![0; READ_CHUNK_BYTES];
     let mut at = 0;
     while at < packed.length {
@@ -283,11 +283,12 @@ fn restore_large(
         let chunk = buffer.get_mut(..length).unwrap_or_default();
         pack.read(chunk, packed.offset + at)?;
         large.append(chunk).map_err(|source| builder.io(source))?;
+        hashes.update(chunk);
         at += byte_count(length);
         progress(0, byte_count(length));
     }
     progress(1, 0);
-    if large.hashes().0 != packed.digest {
+    if hashes.finish().0 != packed.digest {
         return Err(rotten(pack, packed));
     }
     builder.add_large(row, large)

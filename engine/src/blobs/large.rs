@@ -46,14 +46,33 @@ fn suffix(id: LargeFileId) -> String {
     format!("{:016x}-{:016x}", id.start, id.number)
 }
 
-/// A content that is being written to `staging` and hashed on the way. All calls block.
+/// Digest and CRC-32 of what has passed.
+#[derive(Debug, Default)]
+pub(crate) struct Hashes {
+    digest: Box<blake3::Hasher>,
+    crc32: crc32fast::Hasher,
+}
+
+impl Hashes {
+    /// Adds the next bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.digest.update(bytes);
+        self.crc32.update(bytes);
+    }
+
+    /// Of the bytes so far.
+    pub(crate) fn finish(&self) -> (Digest, u32) {
+        let digest = Digest(*self.digest.finalize().as_bytes());
+        (digest, self.crc32.clone().finalize())
+    }
+}
+
+/// A content that is being written to `staging`. All calls block.
 #[derive(Debug)]
 pub(crate) struct StagingFile {
     id: LargeFileId,
     name: OwnedName,
     file: Arc<dyn DiskFile>,
-    digest: Box<blake3::Hasher>,
-    crc32: crc32fast::Hasher,
     /// Bytes written.
     length: u64,
     /// Bytes written since the last sync.
@@ -69,8 +88,6 @@ impl StagingFile {
             id,
             name: OwnedName { disk: Arc::clone(disk), path: Some(path), back_to: None },
             file,
-            digest: Box::default(),
-            crc32: crc32fast::Hasher::new(),
             length: 0,
             unsynced: 0,
         })
@@ -80,8 +97,6 @@ impl StagingFile {
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         expect_room(&*self.name.disk, byte_count(bytes.len()))?;
         write_run(&*self.file, bytes, self.length)?;
-        self.digest.update(bytes);
-        self.crc32.update(bytes);
         self.length += byte_count(bytes.len());
         self.unsynced += byte_count(bytes.len());
         if self.unsynced >= STAGE_SYNC_BYTES {
@@ -91,16 +106,10 @@ impl StagingFile {
         Ok(())
     }
 
-    /// Digest and CRC-32 of what was written.
-    pub(crate) fn hashes(&self) -> (Digest, u32) {
-        let digest = Digest(*self.digest.finalize().as_bytes());
-        (digest, self.crc32.clone().finalize())
-    }
-
-    /// Makes the bytes and their name durable (I2). After an error nothing is left of either.
-    pub(crate) fn publish(mut self) -> io::Result<PublishedFile> {
-        let (digest, _) = self.hashes();
-        let published = blob_path(&digest, self.id);
+    /// Makes the bytes, whose digest this is, and their name durable (I2). After an error nothing
+    /// is left of either.
+    pub(crate) fn publish(mut self, digest: &Digest) -> io::Result<PublishedFile> {
+        let published = blob_path(digest, self.id);
         self.file.sync_data()?;
         let disk = &self.name.disk;
         disk.rename(&staging_path(self.id), &published)?;
@@ -216,14 +225,24 @@ mod tests {
     }
 
     #[test]
+    fn hashes_are_those_of_all_that_has_passed() {
+        let mut hashes = Hashes::default();
+        assert_eq!(hashes.finish(), (Digest::of(b""), 0));
+        for piece in [&b"large "[..], b"", b"content"] {
+            hashes.update(piece);
+        }
+        let whole = b"large content";
+        assert_eq!(hashes.finish(), (Digest::of(whole), crc32fast::hash(whole)));
+    }
+
+    #[test]
     fn publishing_is_sync_rename_sync_of_the_directory() {
         let disk = MemoryDisk::prepared();
         let file = staged(&disk, &[b"large ", b"content"]);
         let digest = Digest::of(b"large content");
-        assert_eq!(file.hashes(), (digest, crc32fast::hash(b"large content")));
         disk.take_log();
 
-        let published = file.publish().unwrap();
+        let published = file.publish(&digest).unwrap();
 
         let (from, to) = (staging_path(ID), blob_path(&digest, ID));
         let expected =
@@ -252,7 +271,7 @@ mod tests {
             let disk = MemoryDisk::prepared();
             let file = staged(&disk, &[b"content"]);
             disk.fail_on(step);
-            assert!(file.publish().is_err(), "{step}");
+            assert!(file.publish(&Digest::of(b"content")).is_err(), "{step}");
             assert_eq!(disk.paths(), [""; 0], "{step}");
         }
     }
@@ -262,7 +281,7 @@ mod tests {
         let disk = MemoryDisk::prepared();
         drop(staged(&disk, &[b"content"]));
         assert_eq!(disk.paths(), [""; 0]);
-        drop(staged(&disk, &[b"content"]).publish().unwrap());
+        drop(staged(&disk, &[b"content"]).publish(&Digest::of(b"content")).unwrap());
         assert_eq!(disk.paths(), [""; 0]);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! An [`Arrival`] collects bytes in one buffer that its share of the budget covers. What fits
 //! there stays in memory and is hashed once, in one piece; what does not goes to a staging file,
-//! a buffer at a time, and is hashed on the way, beside what arrives next where there is a spare
-//! buffer ([`Arrival::hand_over`]). At its end the digest is pinned, then looked up,
+//! a buffer at a time, and is hashed on the way; where there is a spare buffer, writing one,
+//! hashing it and receiving the next take place at the same time ([`Arrival::hand_over`]). At its end the digest is pinned, then looked up,
 //! and the [`StagedBlob`] holds nothing (known), the bytes (small) or a published file (large).
 //! Synchronous: [`super::upload`] calls what may block on the blocking pool.
 
@@ -22,7 +22,7 @@ use crate::resumable::Arrived;
 use super::budget::{Budget, Share};
 use super::buffer::{BUFFER_BYTES_MAX, Buffer};
 use super::compressible::is_compressible;
-use super::large::{PublishedFile, StagingFile};
+use super::large::{Hashes, PublishedFile, StagingFile};
 use super::spares::Exchanged;
 use super::{Blobs, Pin, byte_count, staging_error};
 
@@ -140,44 +140,58 @@ pub(super) struct Arrival {
     /// Whether any have left the buffer.
     has_spilled: bool,
     /// Where they are, unless a piece is being written ([`Arrival::hand_over`]).
-    spilled: Option<Spilled>,
-}
-
-/// The part of an arrival that has left the buffer.
-#[derive(Debug)]
-pub(super) struct Spilled {
-    file: StagingFile,
+    file: Option<StagingFile>,
+    /// Of those.
+    hashes: Hashes,
     /// Estimated from the first bytes that left.
     compressible: bool,
 }
 
 /// A buffer's bytes on their way to the file, while others arrive.
-pub(super) struct Piece {
+pub(super) struct Unwritten {
     blobs: Arc<Blobs>,
-    bytes: Exchanged,
-    /// What left before them.
-    before: Option<Spilled>,
+    bytes: Arc<Exchanged>,
+    /// With what left before them.
+    file: Option<StagingFile>,
 }
 
-impl Spilled {
-    /// Makes the file; these bytes are the first that go there, and are yet to be written.
-    fn begin(blobs: &Blobs, first: &[u8]) -> Result<Self, MutationError> {
-        let file = StagingFile::create(&blobs.disk, blobs.next_id()).map_err(staging_error)?;
-        Ok(Self { file, compressible: is_compressible(first) })
+/// The same bytes, to be hashed.
+pub(super) struct Unhashed {
+    bytes: Arc<Exchanged>,
+    /// Of what left before them.
+    hashes: Hashes,
+}
+
+impl Unwritten {
+    /// Writes the bytes. Blocks.
+    pub(super) fn write(self) -> Result<StagingFile, MutationError> {
+        append(self.file, &self.blobs, self.bytes.as_slice())
     }
 }
 
-impl Piece {
-    /// Writes the bytes; the result goes back to the arrival ([`Arrival::take_back`]). Blocks.
-    pub(super) fn write(self) -> Result<Spilled, MutationError> {
-        let Self { blobs, bytes, before } = self;
-        let mut spilled = match before {
-            Some(before) => before,
-            None => Spilled::begin(&blobs, bytes.as_slice())?,
+impl Unhashed {
+    /// Hashes the bytes; takes as long as the processor needs for a buffer.
+    pub(super) fn hash(mut self) -> Hashes {
+        self.hashes.update(self.bytes.as_slice());
+        self.hashes
+    }
+}
+
+/// Adds bytes to a file, which is made if it is not there.
+fn append(
+    file: Option<StagingFile>,
+    blobs: &Blobs,
+    bytes: &[u8],
+) -> Result<StagingFile, MutationError> {
+    let write = || {
+        let mut file = match file {
+            Some(file) => file,
+            None => StagingFile::create(&blobs.disk, blobs.next_id())?,
         };
-        spilled.file.append(bytes.as_slice()).map_err(staging_error)?;
-        Ok(spilled)
-    }
+        file.append(bytes)?;
+        Ok(file)
+    };
+    write().map_err(staging_error)
 }
 
 impl Arrival {
@@ -190,7 +204,9 @@ impl Arrival {
             buffer: Buffer::default(),
             length: 0,
             has_spilled: false,
-            spilled: None,
+            file: None,
+            hashes: Hashes::default(),
+            compressible: false,
         }
     }
 
@@ -290,32 +306,40 @@ impl Arrival {
 
     /// Moves the buffer's bytes to the staging file, which is made if it is not there. Blocks.
     fn append_to_file(&mut self) -> Result<(), MutationError> {
-        self.has_spilled = true;
+        self.note_spilling();
         let bytes = self.buffer.as_slice();
-        let spilled = match &mut self.spilled {
-            Some(spilled) => spilled,
-            none => none.insert(Spilled::begin(&self.blobs, bytes)?),
-        };
-        spilled.file.append(bytes).map_err(staging_error)?;
+        self.file = Some(append(self.file.take(), &self.blobs, bytes)?);
+        self.hashes.update(bytes);
         self.buffer.restart(self.length);
         Ok(())
     }
 
+    /// What is in the buffer leaves it now.
+    fn note_spilling(&mut self) {
+        if !std::mem::replace(&mut self.has_spilled, true) {
+            self.compressible = is_compressible(self.buffer.as_slice());
+        }
+    }
+
     /// Makes room for more bytes by exchanging the buffer for another one, for what it holds to be
-    /// written meanwhile; `None` if there is none to be had, and [`Arrival::spill`] is to be called.
-    /// Until [`Arrival::take_back`], nothing else of this arrival may be written.
-    pub(super) fn hand_over(&mut self) -> Option<Piece> {
+    /// written and hashed meanwhile, on a thread each; `None` if there is none to be had, and
+    /// [`Arrival::spill`] is to be called. Until [`Arrival::take_back`], nothing else of this
+    /// arrival may be written.
+    pub(super) fn hand_over(&mut self) -> Option<(Unwritten, Unhashed)> {
         if self.capacity < BUFFER_BYTES_MAX {
             return None;
         }
-        let bytes = self.blobs.spares.exchange(&mut self.buffer, self.length)?;
-        self.has_spilled = true;
-        Some(Piece { blobs: Arc::clone(&self.blobs), bytes, before: self.spilled.take() })
+        self.note_spilling();
+        let bytes = Arc::new(self.blobs.spares.exchange(&mut self.buffer, self.length)?);
+        let hashes = std::mem::take(&mut self.hashes);
+        let unhashed = Unhashed { bytes: Arc::clone(&bytes), hashes };
+        let blobs = Arc::clone(&self.blobs);
+        Some((Unwritten { blobs, bytes, file: self.file.take() }, unhashed))
     }
 
-    /// The piece that was handed over is written.
-    pub(super) fn take_back(&mut self, written: Spilled) {
-        self.spilled = Some(written);
+    /// What was handed over is written and hashed.
+    pub(super) fn take_back(&mut self, file: StagingFile, hashes: Hashes) {
+        (self.file, self.hashes) = (Some(file), hashes);
     }
 
     /// Makes room for more bytes by moving those in the buffer to the staging file. Blocks.
@@ -334,17 +358,16 @@ impl Arrival {
         mut self,
         known: impl FnOnce(&Digest) -> Result<bool, ReadError>,
     ) -> Result<StagedBlob, MutationError> {
-        if self.spilled.is_some() && !self.buffer.is_empty() {
+        if self.file.is_some() && !self.buffer.is_empty() {
             self.append_to_file()?;
         }
-        let (digest, crc32, compressible) =
-            if let Some(Spilled { file, compressible }) = &self.spilled {
-                let (digest, crc32) = file.hashes();
-                (digest, crc32, *compressible)
-            } else {
-                let bytes = self.buffer.as_slice();
-                (Digest::of(bytes), crc32fast::hash(bytes), is_compressible(bytes))
-            };
+        let (digest, crc32, compressible) = if self.file.is_some() {
+            let (digest, crc32) = self.hashes.finish();
+            (digest, crc32, self.compressible)
+        } else {
+            let bytes = self.buffer.as_slice();
+            (Digest::of(bytes), crc32fast::hash(bytes), is_compressible(bytes))
+        };
         // I3: pinned first, then looked up; a row that is about to go does not count.
         let pin = self.blobs.pins.pin(digest);
         let is_known = !pin.is_doomed() && look_up(known, &digest)?;
@@ -353,8 +376,8 @@ impl Arrival {
             self.blobs.counters.duplicates.increment();
             self.blobs.counters.duplicate_bytes.add(length);
         }
-        let file = match self.spilled.take() {
-            Some(spilled) if !is_known => Some(spilled.file.publish().map_err(staging_error)?),
+        let file = match self.file.take() {
+            Some(file) if !is_known => Some(file.publish(&digest).map_err(staging_error)?),
             _ => None,
         };
         let body = match &file {

@@ -4,7 +4,7 @@
 //! bytes are there, at most a while and holding nothing; from then on it only tries, and goes to a
 //! file where it is refused. So uploads never wait for each other. Nor do they wait for a sender
 //! that has stopped: while it does and others want memory, its own goes to a file ([`Upload::rest`]).
-//! While a piece of one is written the next one is received, if there is a spare buffer.
+//! While a piece of one is written and hashed the next one is received, if there is a spare buffer.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_FIRST_BYTES};
 use crate::model::Digest;
 
 use super::budget::Share;
-use super::stage::{Arrival, Spilled, StagedBlob, too_large};
+use super::large::{Hashes, StagingFile};
+use super::stage::{Arrival, StagedBlob, too_large};
 use super::{Blobs, abandoned, capped, on_blocking_pool, staging_error};
 
 /// A content on its way in. Dropping it at any time leaves nothing behind.
@@ -24,10 +25,17 @@ use super::{Blobs, abandoned, capped, on_blocking_pool, staging_error};
 pub(crate) struct Upload {
     /// Gone after an error, or after a future of [`Upload::write`] was dropped half way.
     arrival: Option<Arrival>,
-    /// A piece of it that is being written while the next ones come.
-    writing: Option<JoinHandle<Result<Spilled, MutationError>>>,
+    /// A piece of it that is being written and hashed while the next ones come.
+    leaving: Option<Leaving>,
     /// Bytes of memory to begin with.
     wanted: usize,
+}
+
+/// The file with the piece in it, and the hashes with it.
+#[derive(Debug)]
+struct Leaving {
+    file: JoinHandle<Result<StagingFile, MutationError>>,
+    hashes: JoinHandle<Hashes>,
 }
 
 impl Upload {
@@ -49,9 +57,10 @@ impl Upload {
         }
         let mut rest = arrival.push(chunk);
         while !rest.is_empty() {
-            self.end_writing(&mut arrival).await?;
-            if let Some(piece) = arrival.hand_over() {
-                self.writing = Some(spawn_blocking(|| piece.write()));
+            self.see_off(&mut arrival).await?;
+            if let Some((unwritten, unhashed)) = arrival.hand_over() {
+                let file = spawn_blocking(|| unwritten.write());
+                self.leaving = Some(Leaving { file, hashes: spawn_blocking(|| unhashed.hash()) });
             } else {
                 // The arrival goes along, so that a dropped future leaves no memory uncounted.
                 arrival = on_blocking_pool(move || {
@@ -66,11 +75,12 @@ impl Upload {
         Ok(())
     }
 
-    /// Waits for the piece that is being written.
-    async fn end_writing(&mut self, arrival: &mut Arrival) -> Result<(), MutationError> {
-        if let Some(writing) = self.writing.take() {
-            let written = writing.await.map_err(|error| staging_error(io::Error::other(error)))?;
-            arrival.take_back(written?);
+    /// Waits for the piece that is being written and hashed.
+    async fn see_off(&mut self, arrival: &mut Arrival) -> Result<(), MutationError> {
+        if let Some(Leaving { file, hashes }) = self.leaving.take() {
+            let ended = tokio::try_join!(file, hashes);
+            let (file, hashes) = ended.map_err(|error| staging_error(io::Error::other(error)))?;
+            arrival.take_back(file?, hashes);
         }
         Ok(())
     }
@@ -83,7 +93,7 @@ impl Upload {
     pub(crate) async fn rest(&mut self) -> Result<(), MutationError> {
         let mut arrival = self.arrival.take().ok_or_else(abandoned)?;
         if arrival.budget().is_short() && !arrival.needs_share() {
-            self.end_writing(&mut arrival).await?;
+            self.see_off(&mut arrival).await?;
             arrival = on_blocking_pool(move || {
                 arrival.retire()?;
                 Ok(arrival)
@@ -108,7 +118,7 @@ impl Upload {
         F: FnOnce(&Digest) -> Result<bool, ReadError> + Send + 'static,
     {
         let mut arrival = self.arrival.take().ok_or_else(abandoned)?;
-        self.end_writing(&mut arrival).await?;
+        self.see_off(&mut arrival).await?;
         if arrival.is_in_memory() {
             arrival.finish(known)
         } else {
@@ -135,7 +145,7 @@ impl Blobs {
         let buffer_max = capped(INLINE_BYTES_MAX, usize::MAX);
         let wanted = length.map_or(UPLOAD_FIRST_BYTES, |length| capped(length, buffer_max)).max(1);
         let arrival = Some(Arrival::new(Arc::clone(self), Share::default(), 0));
-        Ok(Upload { arrival, writing: None, wanted })
+        Ok(Upload { arrival, leaving: None, wanted })
     }
 }
 
