@@ -175,6 +175,8 @@ pub(crate) struct Counters {
     pub(crate) checkpoint_time: Histogram,
     /// Groups that are synced and not yet applied.
     pub(crate) groups_ahead: Gauge,
+    /// Checkpoints whose pages are being written and synced.
+    pub(crate) checkpoints_settling: Gauge,
     /// When the index was last made durable, in nanoseconds since `opened`.
     checkpointed: Gauge,
     opened: Instant,
@@ -207,6 +209,7 @@ impl Default for Counters {
             apply_time: Histogram::of_times(),
             checkpoint_time: Histogram::of_times(),
             groups_ahead: Gauge::default(),
+            checkpoints_settling: Gauge::default(),
             checkpointed: Gauge::default(),
             opened: Instant::now(),
             uncheckpointed_bytes: Gauge::default(),

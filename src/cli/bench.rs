@@ -3,6 +3,8 @@
 //! Part of the product, since whoever runs a server should be able to repeat what is claimed of
 //! it. `docs/benchmarking.md` says what each figure means.
 
+mod checkpoints;
+
 mod compare;
 
 mod connection;

@@ -293,6 +293,7 @@ impl IndexThread {
             index.begin_checkpoint(|txn| write_applied(txn, &self.applied))?;
             self.since_checkpoint.checkpointed(commit_began.elapsed());
             self.store.counters.checkpoint_time.record_time(began.elapsed());
+            self.store.counters.checkpoints_settling.set(1);
             is_made = true;
         }
         if !self.asking.is_empty() {
@@ -316,6 +317,7 @@ impl IndexThread {
         index.settle()?;
         let (is_made, removable) = (settling.is_made, std::mem::take(&mut settling.removable));
         if is_made {
+            self.store.counters.checkpoints_settling.set(0);
             self.store.counters.checkpointed(self.since_checkpoint.journal_bytes());
             self.store.trace.note(trace::CHECKPOINTED);
         }

@@ -23,6 +23,8 @@ pub struct Figures {
     pub apply_time: Distribution,
     /// Nanoseconds that changes waited for checkpoints to begin.
     pub checkpoint_time: Distribution,
+    /// Checkpoints whose pages are being written and synced beside changes: one or none.
+    pub checkpoints_settling: u64,
     /// Since the index was made durable last.
     pub checkpoint_age: Duration,
     /// Bytes of the journal that this did not hold yet.
@@ -107,6 +109,7 @@ impl Engine {
             sync_time: counters.sync_time.read(),
             apply_time: counters.apply_time.read(),
             checkpoint_time: counters.checkpoint_time.read(),
+            checkpoints_settling: counters.checkpoints_settling.get(),
             checkpoint_age: counters.checkpoint_age(),
             uncheckpointed_bytes: counters.uncheckpointed_bytes.get(),
             queues: self.queues(),

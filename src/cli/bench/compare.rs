@@ -217,6 +217,7 @@ pub(crate) mod tests {
             latency: Latency { p50: 1_000.0, p90: 2_000.0, p99: 2_100.0, ..Latency::default() },
             operations: Vec::new(),
             stalls: Stalls { count: 0, longest: 0.0, share_of_requests: 0.0, each: Vec::new() },
+            checkpoints: None,
             client: ClientFigures { processor_per_request: 10.0, sent_late_p99: 0.0 },
             server: None,
             histogram: Vec::new(),

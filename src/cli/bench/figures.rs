@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::checkpoints::Checkpoints;
 use super::load::Driven;
 use super::numbers::{count, float, ratio};
 use super::operation::{Operation, Workload};
@@ -94,7 +95,12 @@ impl Watching {
 }
 
 /// The figures of a run.
-pub(crate) fn run_of(driven: &Driven, usages: &[Usage], workload: Workload) -> Run {
+pub(crate) fn run_of(
+    driven: &Driven,
+    usages: &[Usage],
+    checkpoints: Option<Checkpoints>,
+    workload: Workload,
+) -> Run {
     let recorder = &driven.recorder;
     let seconds = recorder.length().as_secs_f64();
     let latencies = recorder.latencies();
@@ -109,6 +115,7 @@ pub(crate) fn run_of(driven: &Driven, usages: &[Usage], workload: Workload) -> R
         latency: Latency::of(&latencies),
         operations: operations(recorder, seconds),
         stalls: stalls(recorder, requests),
+        checkpoints,
         client: ClientFigures {
             processor_per_request: driven.processor_micros(),
             sent_late_p99: float(recorder.lateness.value_at_quantile(0.99)) / 1e3,

@@ -13,7 +13,9 @@ use anyhow::Context;
 use clap::Args;
 use tempfile::TempDir;
 
+use super::super::client::Client;
 use super::super::{Ending, complain, say};
+use super::checkpoints::CheckpointWatch;
 use super::content::Contents;
 use super::figures::{Watch, run_of};
 use super::load::{Drive, Extent, Phase};
@@ -131,9 +133,10 @@ async fn measured(directory: &Path, files: u64, seconds: u32) -> anyhow::Result<
     let (upload, download) = target
         .renewing(client, async |target: Target| {
             // First: what is fetched is cached by then as it is in a server that has run for a while.
-            let download = load(of_stored(target.clone(), filled), &processes, seconds).await?;
+            let download =
+                load(of_stored(target.clone(), filled), &processes, client, seconds).await?;
             let fresh = client.make_datasets("default", UPLOADED, 1).await?;
-            let upload = load(of_new(target, fresh), &processes, seconds).await?;
+            let upload = load(of_new(target, fresh), &processes, client, seconds).await?;
             Ok((upload, download))
         })
         .await?;
@@ -177,7 +180,12 @@ fn of_new(target: Target, datasets: Vec<u64>) -> Plan {
     }
 }
 
-async fn load(plan: Plan, processes: &Processes, seconds: u32) -> anyhow::Result<Run> {
+async fn load(
+    plan: Plan,
+    processes: &Processes,
+    client: &Client,
+    seconds: u32,
+) -> anyhow::Result<Run> {
     let workload = plan.workload;
     let shape = Drive {
         connections: CONNECTIONS,
@@ -187,10 +195,11 @@ async fn load(plan: Plan, processes: &Processes, seconds: u32) -> anyhow::Result
         measured: Extent::Time(Duration::from_secs(seconds.into())),
     };
     let watch = Watch::new(Some(processes.clone()));
+    let checkpoints = CheckpointWatch::begin(client);
     let begin = watch.clone();
     let stop = Arc::new(AtomicBool::new(false));
     let driven = driven(&Arc::new(plan), Phase::Load, shape, &stop, move || begin.begin()).await?;
-    let run = run_of(&driven, &watch.end(), workload);
+    let run = run_of(&driven, &watch.end(), checkpoints.end(&driven.recorder), workload);
     for (kind, errors) in &run.errors {
         complain(format_args!("{workload}: {kind}, {} times", errors.times));
     }
@@ -198,13 +207,15 @@ async fn load(plan: Plan, processes: &Processes, seconds: u32) -> anyhow::Result
 }
 
 const HEADING: &str = "files stored   opened   resident   at most   upload/s  p99 ms  us of a \
-    processor   get/s  p99 ms  us of a processor";
+    processor  stop ms   get/s  p99 ms  us of a processor";
 
 fn line(step: &Step) -> String {
     let processor =
         |run: &Run| run.server.as_ref().map_or(0.0, |server| server.processor_per_request);
+    let checkpoints = step.upload.checkpoints.as_ref();
+    let stopped = checkpoints.map_or(0.0, |checkpoints| checkpoints.stop);
     format!(
-        "{:>12}  {:>6.2} s {:>10} {:>9}   {:>8.0} {:>7.1}  {:>17.1} {:>7.0} {:>7.1}  {:>17.1}",
+        "{:>12}  {:>6.2} s {:>10} {:>9}   {:>8.0} {:>7.1}  {:>17.1}  {:>7.1} {:>7.0} {:>7.1}  {:>17.1}",
         grouped(step.files),
         step.opened.as_secs_f64(),
         shown_bytes(step.resident),
@@ -212,6 +223,7 @@ fn line(step: &Step) -> String {
         step.upload.per_second,
         step.upload.latency.p99 / 1e3,
         processor(&step.upload),
+        stopped / 1e3,
         step.download.per_second,
         step.download.latency.p99 / 1e3,
         processor(&step.download),

@@ -48,6 +48,9 @@ fn write(page: &mut String, report: &Report) -> fmt::Result {
             writeln!(page, "<h2>Course</h2>")?;
         }
         page.push_str(&run::plots(run));
+        if let Some(checkpoints) = run.checkpoints.as_ref().filter(|found| found.count > 0) {
+            writeln!(page, "<p>{}</p>", super::table::told(checkpoints))?;
+        }
     }
     if let Some(floor) = &report.floor {
         write_floor(page, floor)?;

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::super::client::Client;
 use super::super::complain;
+use super::checkpoints::CheckpointWatch;
 use super::content::Contents;
 use super::figures::{Watch, run_of};
 use super::floor;
@@ -101,7 +102,7 @@ async fn run(
         let numbers = (0..u64::from(options.datasets)).collect();
         let plan = plan(options, workload, target, numbers)?;
         let processes = found_processes(options, &plan);
-        return Ok((load(options, plan, processes, stop).await?, durability));
+        return Ok((load(options, plan, processes, None, stop).await?, durability));
     }
     if options.own {
         let mode = if options.sink { Mode::Sink } else { Mode::Real };
@@ -140,7 +141,7 @@ async fn on_api(
         let mut plan = plan(options, workload, target, datasets)?;
         plan.run = id;
         let processes = processes.or_else(|| found_processes(options, &plan));
-        let run = load(options, plan, processes, stop).await;
+        let run = load(options, plan, processes, Some(client), stop).await;
         if !options.own {
             client.remove_datasets(&prefix).await.context("cannot remove the load's datasets")?;
         }
@@ -179,6 +180,7 @@ async fn load(
     options: &Options,
     plan: Plan,
     processes: Option<Processes>,
+    client: Option<&Client>,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Run> {
     let plan = Arc::new(plan);
@@ -187,11 +189,13 @@ async fn load(
     }
     let shape = options.drive();
     let watch = Watch::new(processes);
+    let checkpoints = client.map(CheckpointWatch::begin);
     let begin = watch.clone();
     let driven = driven(&plan, Phase::Load, shape, stop, move || begin.begin()).await?;
     let watched = watch.end();
     ensure!(!driven.recorder.is_empty(), "nothing was measured; measure for a longer time");
-    Ok(run_of(&driven, &watched, plan.workload))
+    let checkpoints = checkpoints.and_then(|checkpoints| checkpoints.end(&driven.recorder));
+    Ok(run_of(&driven, &watched, checkpoints, plan.workload))
 }
 
 async fn store(plan: &Arc<Plan>, threads: u32, stop: &Arc<AtomicBool>) -> anyhow::Result<()> {

@@ -173,6 +173,11 @@ impl Recorder {
         self.stalled += other.stalled;
     }
 
+    /// When the run began.
+    pub(crate) fn origin(&self) -> Instant {
+        self.origin
+    }
+
     /// From the beginning to the last answer.
     pub(crate) fn length(&self) -> Duration {
         self.last_answered.saturating_duration_since(self.origin)

@@ -8,6 +8,7 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoints::Checkpoints;
 use super::floor::Floor;
 use super::numbers::{float, median, ratio};
 use super::operation::{Operation, Workload};
@@ -79,6 +80,9 @@ pub(crate) struct Run {
     pub(crate) latency: Latency,
     pub(crate) operations: Vec<OperationFigures>,
     pub(crate) stalls: Stalls,
+    /// If the server tells of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) client: ClientFigures,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server: Option<ServerFigures>,

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use super::checkpoints::Checkpoints;
 use super::floor::Floor;
 use super::numbers::whole;
 use super::report::{Latency, Report, Run, ServerFigures};
@@ -150,6 +151,9 @@ fn particulars(text: &mut String, run: &Run) -> fmt::Result {
             run.stalls.share_of_requests * 100.0
         )?;
     }
+    if let Some(checkpoints) = run.checkpoints.as_ref().filter(|found| found.count > 0) {
+        writeln!(text, "{}", told(checkpoints))?;
+    }
     for (kind, errors) in &run.errors {
         writeln!(
             text,
@@ -158,6 +162,20 @@ fn particulars(text: &mut String, run: &Run) -> fmt::Result {
         )?;
     }
     Ok(())
+}
+
+/// Checkpoints in words.
+pub(crate) fn told(checkpoints: &Checkpoints) -> String {
+    format!(
+        "checkpoints: {}, {:.0}% of the time, beside which {:.0}% of the requests were answered; \
+         changes waited {} ms until one was begun; all other requests: p50 {} ms, p99 {} ms",
+        checkpoints.count,
+        checkpoints.share_of_time * 100.0,
+        checkpoints.share_of_requests * 100.0,
+        millis(checkpoints.stop),
+        millis(checkpoints.others.p50),
+        millis(checkpoints.others.p99)
+    )
 }
 
 fn write_server(text: &mut String, server: &ServerFigures) -> fmt::Result {

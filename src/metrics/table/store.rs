@@ -18,7 +18,7 @@ fn scrub_pass(scrape: &Scrape<'_>) -> Option<ScrubPass> {
     scrape.figures.scrub.pass.or(scrape.figures.scrub.last)
 }
 
-pub(super) static METRICS: [Metric; 38] = [
+pub(super) static METRICS: [Metric; 39] = [
     Metric {
         name: "granary_condition",
         kind: Kind::Gauge,
@@ -70,6 +70,13 @@ pub(super) static METRICS: [Metric; 38] = [
         read: |scrape, samples| {
             samples.distribution(&[], &scrape.figures.checkpoint_time, Unit::Nanoseconds);
         },
+    },
+    Metric {
+        name: "granary_checkpoint_settling",
+        kind: Kind::Gauge,
+        labels: &[],
+        about: "1 while the pages of a checkpoint are written and synced beside changes, 0 otherwise.",
+        read: |scrape, samples| samples.value(scrape.figures.checkpoints_settling),
     },
     Metric {
         name: "granary_checkpoint_age_seconds",
