@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, Parser};
 
 use super::super::{Ending, complain, say};
@@ -132,6 +133,15 @@ impl Suite<'_> {
         self.reached.entry(name).or_default().push(figure);
     }
 
+    /// What the load before left to be written, and its files that are gone, are not to be in the
+    /// figures of the next one.
+    fn settle(&self) -> anyhow::Result<()> {
+        let directory = self.directory();
+        let opened = std::fs::File::open(&directory);
+        let opened = opened.with_context(|| format!("cannot open {}", directory.display()))?;
+        rustix::fs::syncfs(opened).context("cannot sync the file system")
+    }
+
     /// Measures a load that could be typed so.
     async fn load(&self, workload: Workload, typed: &str) -> anyhow::Result<Report> {
         let mut arguments: Vec<String> =
@@ -144,6 +154,7 @@ impl Suite<'_> {
             arguments.push(seconds.to_string());
         }
         let typed = Typed::try_parse_from(arguments)?;
+        self.settle()?;
         let report = measure(&typed.options, workload).await?;
         for run in &report.runs {
             for (kind, errors) in &run.errors {
