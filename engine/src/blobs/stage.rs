@@ -3,8 +3,9 @@
 //! An [`Arrival`] collects bytes in one buffer that its share of the budget covers. What fits
 //! there stays in memory and is hashed once, in one piece; what does not goes to a staging file,
 //! a buffer at a time, and is hashed on the way; where there is a spare buffer, writing one,
-//! hashing it and receiving the next take place at the same time ([`Arrival::hand_over`]). At its end the digest is pinned, then looked up,
-//! and the [`StagedBlob`] holds nothing (known), the bytes (small) or a published file (large).
+//! hashing it and receiving the next take place at the same time ([`Arrival::hand_over`]). At its
+//! end the digest is pinned, then looked up, and the [`StagedBlob`] holds nothing (known), the
+//! bytes (small) or a published file (large).
 //! Synchronous: [`super::upload`] calls what may block on the blocking pool.
 
 use std::fmt;
@@ -24,7 +25,7 @@ use super::buffer::{BUFFER_BYTES_MAX, Buffer};
 use super::compressible::is_compressible;
 use super::large::{Hashes, PublishedFile, StagingFile};
 use super::spares::Exchanged;
-use super::{Blobs, Pin, byte_count, staging_error};
+use super::{Blobs, Pin, abandoned, byte_count, staging_error};
 
 /// A content that has arrived whole and is kept until it is dropped or named by a file.
 ///
@@ -140,11 +141,16 @@ pub(super) struct Arrival {
     /// Whether any have left the buffer.
     has_spilled: bool,
     /// Where they are, unless a piece is being written ([`Arrival::hand_over`]).
-    file: Option<StagingFile>,
-    /// Of those.
-    hashes: Hashes,
+    spilled: Option<Spilled>,
     /// Estimated from the first bytes that left.
     compressible: bool,
+}
+
+/// The part of an arrival that has left the buffer.
+#[derive(Debug)]
+pub(super) struct Spilled {
+    pub(super) file: StagingFile,
+    pub(super) hashes: Hashes,
 }
 
 /// A buffer's bytes on their way to the file, while others arrive.
@@ -177,6 +183,11 @@ impl Unhashed {
     }
 }
 
+/// What the next bytes are added to.
+fn parts(spilled: Option<Spilled>) -> (Option<StagingFile>, Hashes) {
+    spilled.map_or_else(Default::default, |Spilled { file, hashes }| (Some(file), hashes))
+}
+
 /// Adds bytes to a file, which is made if it is not there.
 fn append(
     file: Option<StagingFile>,
@@ -204,8 +215,7 @@ impl Arrival {
             buffer: Buffer::default(),
             length: 0,
             has_spilled: false,
-            file: None,
-            hashes: Hashes::default(),
+            spilled: None,
             compressible: false,
         }
     }
@@ -306,19 +316,16 @@ impl Arrival {
 
     /// Moves the buffer's bytes to the staging file, which is made if it is not there. Blocks.
     fn append_to_file(&mut self) -> Result<(), MutationError> {
-        self.note_spilling();
         let bytes = self.buffer.as_slice();
-        self.file = Some(append(self.file.take(), &self.blobs, bytes)?);
-        self.hashes.update(bytes);
+        if !std::mem::replace(&mut self.has_spilled, true) {
+            self.compressible = is_compressible(bytes);
+        }
+        let (file, mut hashes) = parts(self.spilled.take());
+        let file = append(file, &self.blobs, bytes)?;
+        hashes.update(bytes);
+        self.spilled = Some(Spilled { file, hashes });
         self.buffer.restart(self.length);
         Ok(())
-    }
-
-    /// What is in the buffer leaves it now.
-    fn note_spilling(&mut self) {
-        if !std::mem::replace(&mut self.has_spilled, true) {
-            self.compressible = is_compressible(self.buffer.as_slice());
-        }
     }
 
     /// Makes room for more bytes by exchanging the buffer for another one, for what it holds to be
@@ -329,17 +336,18 @@ impl Arrival {
         if self.capacity < BUFFER_BYTES_MAX {
             return None;
         }
-        self.note_spilling();
         let bytes = Arc::new(self.blobs.spares.exchange(&mut self.buffer, self.length)?);
-        let hashes = std::mem::take(&mut self.hashes);
+        if !std::mem::replace(&mut self.has_spilled, true) {
+            self.compressible = is_compressible(bytes.as_slice());
+        }
+        let (file, hashes) = parts(self.spilled.take());
         let unhashed = Unhashed { bytes: Arc::clone(&bytes), hashes };
-        let blobs = Arc::clone(&self.blobs);
-        Some((Unwritten { blobs, bytes, file: self.file.take() }, unhashed))
+        Some((Unwritten { blobs: Arc::clone(&self.blobs), bytes, file }, unhashed))
     }
 
     /// What was handed over is written and hashed.
-    pub(super) fn take_back(&mut self, file: StagingFile, hashes: Hashes) {
-        (self.file, self.hashes) = (Some(file), hashes);
+    pub(super) fn take_back(&mut self, spilled: Spilled) {
+        self.spilled = Some(spilled);
     }
 
     /// Makes room for more bytes by moving those in the buffer to the staging file. Blocks.
@@ -358,11 +366,15 @@ impl Arrival {
         mut self,
         known: impl FnOnce(&Digest) -> Result<bool, ReadError>,
     ) -> Result<StagedBlob, MutationError> {
-        if self.file.is_some() && !self.buffer.is_empty() {
+        if self.has_spilled && self.spilled.is_none() {
+            // What is in the buffer is not all of it.
+            return Err(abandoned());
+        }
+        if self.has_spilled && !self.buffer.is_empty() {
             self.append_to_file()?;
         }
-        let (digest, crc32, compressible) = if self.file.is_some() {
-            let (digest, crc32) = self.hashes.finish();
+        let (digest, crc32, compressible) = if let Some(Spilled { hashes, .. }) = &self.spilled {
+            let (digest, crc32) = hashes.finish();
             (digest, crc32, self.compressible)
         } else {
             let bytes = self.buffer.as_slice();
@@ -376,8 +388,10 @@ impl Arrival {
             self.blobs.counters.duplicates.increment();
             self.blobs.counters.duplicate_bytes.add(length);
         }
-        let file = match self.file.take() {
-            Some(file) if !is_known => Some(file.publish(&digest).map_err(staging_error)?),
+        let file = match self.spilled.take() {
+            Some(Spilled { file, .. }) if !is_known => {
+                Some(file.publish(&digest).map_err(staging_error)?)
+            }
             _ => None,
         };
         let body = match &file {

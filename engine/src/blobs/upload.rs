@@ -17,7 +17,7 @@ use crate::model::Digest;
 
 use super::budget::Share;
 use super::large::{Hashes, StagingFile};
-use super::stage::{Arrival, StagedBlob, too_large};
+use super::stage::{Arrival, Spilled, StagedBlob, too_large};
 use super::{Blobs, abandoned, capped, on_blocking_pool, staging_error};
 
 /// A content on its way in. Dropping it at any time leaves nothing behind.
@@ -80,7 +80,7 @@ impl Upload {
         if let Some(Leaving { file, hashes }) = self.leaving.take() {
             let ended = tokio::try_join!(file, hashes);
             let (file, hashes) = ended.map_err(|error| staging_error(io::Error::other(error)))?;
-            arrival.take_back(file?, hashes);
+            arrival.take_back(Spilled { file: file?, hashes });
         }
         Ok(())
     }
@@ -156,6 +156,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::budget::Budget;
+    use super::super::buffer::Buffer;
     use super::super::memory_disk::MemoryDisk;
     use super::super::test_runtime::{block_on, drop_half_way, settle};
     use super::super::{Pins, StagedBody, byte_count};
@@ -264,6 +265,52 @@ mod tests {
             }
             let blob = upload.finish(|_| Ok(false)).await.unwrap();
             assert_eq!(blob.digest(), Digest::of(&content));
+        });
+    }
+
+    #[test]
+    fn pieces_that_leave_in_different_ways_make_one_content() {
+        block_on(async {
+            let disk = MemoryDisk::prepared();
+            let budget = Budget::for_all(5 * MIB, Duration::from_hours(1));
+            let blobs = Blobs::with_budget(disk.clone(), 7, budget);
+            let content = content(9 * MIB + 5);
+            let mut upload = blobs.begin_upload(Some(byte_count(content.len()))).unwrap();
+            let mut taken = Vec::new();
+            for (number, piece) in content.chunks(MIB / 2).enumerate() {
+                match number {
+                    // Others have all the spare buffers for a while: the piece leaves by itself.
+                    4 | 12 => {
+                        while let Some(spare) = blobs.spares.exchange(&mut Buffer::default(), 0) {
+                            taken.push(spare);
+                        }
+                    }
+                    7 | 14 => taken.clear(),
+                    // Somebody waits for memory: this one gives its own away.
+                    9 => {
+                        let other = blobs.clone();
+                        let wanted = content[..5 * MIB / 8].to_vec();
+                        let rest = blobs.budget.try_acquire(4 * MIB).unwrap();
+                        let waiting =
+                            tokio::spawn(async move { staged(&other, None, &wanted).await });
+                        while !blobs.budget.is_short() {
+                            tokio::task::yield_now().await;
+                        }
+                        upload.rest().await.unwrap();
+                        drop(rest);
+                        waiting.await.unwrap();
+                    }
+                    _ => {}
+                }
+                upload.write(piece).await.unwrap();
+            }
+            drop(taken);
+            let blob = upload.finish(|_| Ok(false)).await.unwrap();
+            assert_eq!(blob.digest(), Digest::of(&content));
+            assert_eq!(blob.crc32(), crc32fast::hash(&content));
+            let StagedBody::Large(id) = blob.body() else { panic!("it is large") };
+            let path = super::super::large::blob_path(&blob.digest(), *id);
+            assert!(disk.content(&path) == content);
         });
     }
 

@@ -145,6 +145,7 @@ impl IndexThread {
         if let Err(error) = self.work_until_closed() {
             let cause = Arc::new(std::io::Error::other(error.to_text()));
             self.queue.fail(&cause);
+            self.store.counters.checkpoints_settling.set(0);
             let asked = self.settling.take().map_or_else(Vec::new, |settling| settling.asked);
             for asked in asked.into_iter().chain(self.asking.drain(..)) {
                 drop(asked.send(Err(MutationError::ReadOnly { cause: Arc::clone(&cause) })));
