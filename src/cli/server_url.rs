@@ -25,6 +25,11 @@ pub(crate) struct ServerUrlError {
 }
 
 impl ServerUrl {
+    /// The address of the server's metrics.
+    pub(crate) fn metrics(&self) -> String {
+        format!("{}/metrics", self.text)
+    }
+
     /// The address of an API action; `path` begins behind `/v1/`.
     pub(crate) fn action(&self, path: &str) -> String {
         format!("{}/v1/{path}", self.text)

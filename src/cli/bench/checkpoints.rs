@@ -1,39 +1,69 @@
-//! When the server made its index durable, as its metrics tell while a load runs, so that the latency
-//! of the rest of the time can be told apart.
+//! When the server made its index durable, as its metrics tell while a load runs, so that the
+//! latency of the rest of the time can be told apart.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::super::client::Client;
-use super::super::server_url::ServerUrl;
-use super::numbers::{float, ratio};
+use super::numbers::{float, ratio, whole};
 use super::recorder::{Recorder, pairs};
 use super::report::{Latency, quantile};
 
-/// How often the server is asked; rarely enough to cost it nothing that shows.
+/// How often the server is asked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The server answers for a twentieth of the time at most, however long it takes.
+const REST_FACTOR: u32 = 19;
+
+/// How long an answer may take, and how long it is until the next try where none came.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of a server's metrics at most.
+const METRICS_BYTES_MAX: usize = 4 << 20;
 
 /// Time that is remembered; of a longer load it is not told.
 const LOOKS_MAX: usize = 50 * 60 * 10;
+
+/// Share of the requests that must have been answered beside no checkpoint for anything to be said
+/// of them.
+const OTHERS_SHARE_MIN: f64 = 0.2;
 
 /// Checkpoints of a run. Times are in microseconds, as in the rest of the report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Checkpoints {
     /// Those that were begun.
     pub(crate) count: u64,
-    /// How long changes waited for one to begin, as the server says; the mean.
+    /// How long changes waited for one to begin, as the server says: the mean, and the longest that
+    /// came alone between two looks.
     pub(crate) stop: f64,
+    pub(crate) stop_longest: f64,
     /// Share of the time in which one was begun or written.
     pub(crate) share_of_time: f64,
     /// Share of the requests that were answered meanwhile.
     pub(crate) share_of_requests: f64,
-    /// Latency of all others, to a hundredth.
-    pub(crate) others: Latency,
+    /// Latency of all others, to a hundredth; nothing if they are too few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) others: Option<Latency>,
     /// Seconds since the run began, and the length, of each time in which there was one.
     pub(crate) each: Vec<(f64, f64)>,
+}
+
+/// Asks the server until it is dropped.
+pub(crate) struct CheckpointWatch {
+    seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+/// What the server said, in order.
+#[derive(Debug, Default)]
+struct Seen {
+    looks: Vec<Look>,
+    /// More than is remembered.
+    is_full: bool,
 }
 
 /// What the server said at some time between two instants.
@@ -42,6 +72,8 @@ struct Look {
     asked: Instant,
     answered: Instant,
     said: Said,
+    /// It gave no answer since the look before.
+    follows_gap: bool,
 }
 
 /// What its metrics say.
@@ -53,32 +85,45 @@ struct Said {
     is_settling: bool,
 }
 
-/// Asks the server until it is dropped.
-pub(crate) struct CheckpointWatch {
-    looks: Arc<Mutex<Vec<Look>>>,
-    task: JoinHandle<()>,
-}
-
 impl CheckpointWatch {
     /// Begins to ask. A server that has no such metrics, or does not show them, is asked once.
     pub(crate) fn begin(client: &Client) -> Self {
-        let looks = Arc::<Mutex<Vec<Look>>>::default();
-        let (http, url, seen) = (client.http.clone(), client.url.clone(), Arc::clone(&looks));
+        let seen = Arc::<Mutex<Seen>>::default();
+        let (http, address, noted) = (client.http.clone(), client.url.metrics(), Arc::clone(&seen));
         let task = tokio::spawn(async move {
-            while let Some(look) = look(&http, &url).await {
-                if !remember(&seen, look) {
-                    break;
+            let mut follows_gap = false;
+            let mut is_first = true;
+            loop {
+                let began = Instant::now();
+                let found = timeout(LOOK_TIME_MAX, look(&http, &address)).await.ok().flatten();
+                match found {
+                    Some(look) if !noted_in(&noted, Look { follows_gap, ..look }) => break,
+                    None if is_first => break,
+                    Some(_) | None => {}
                 }
-                tokio::time::sleep(LOOK_INTERVAL).await;
+                (follows_gap, is_first) = (found.is_none(), false);
+                let rest = if follows_gap { LOOK_TIME_MAX } else { LOOK_INTERVAL };
+                tokio::time::sleep(rest.max(began.elapsed() * REST_FACTOR)).await;
             }
         });
-        Self { looks, task }
+        Self { seen, task }
     }
 
-    /// What was seen of the run; nothing if the server does not tell.
-    pub(crate) fn end(self, recorder: &Recorder) -> Option<Checkpoints> {
-        let looks = std::mem::take(&mut *self.looks.lock().unwrap_or_else(PoisonError::into_inner));
-        figures(&looks, recorder)
+    /// What was seen of the run; nothing if the server does not tell. Waits for a last look, which
+    /// bounds the run.
+    pub(crate) async fn end(self, recorder: &Recorder) -> Option<Checkpoints> {
+        let ended = Instant::now();
+        let deadline = ended + 2 * LOOK_TIME_MAX;
+        while !self.is_over_since(ended) && Instant::now() < deadline && !self.task.is_finished() {
+            tokio::time::sleep(LOOK_INTERVAL / 4).await;
+        }
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        if seen.is_full { None } else { figures(&seen.looks, recorder) }
+    }
+
+    fn is_over_since(&self, ended: Instant) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.looks.last().is_some_and(|last| last.asked >= ended)
     }
 }
 
@@ -88,23 +133,28 @@ impl Drop for CheckpointWatch {
     }
 }
 
-/// Adds a look; `false` where there are too many, and then none is left.
-fn remember(looks: &Mutex<Vec<Look>>, look: Look) -> bool {
-    let mut looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
-    if looks.len() == LOOKS_MAX {
-        looks.clear();
-        return false;
+/// Adds a look; `false` where there are too many.
+fn noted_in(seen: &Mutex<Seen>, look: Look) -> bool {
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.is_full = seen.looks.len() == LOOKS_MAX;
+    if !seen.is_full {
+        seen.looks.push(look);
     }
-    looks.push(look);
-    true
+    !seen.is_full
 }
 
-async fn look(http: &reqwest::Client, url: &ServerUrl) -> Option<Look> {
+async fn look(http: &reqwest::Client, address: &str) -> Option<Look> {
     let asked = Instant::now();
-    let response =
-        http.get(format!("{}/metrics", url.as_str().trim_end_matches('/'))).send().await.ok()?;
-    let text = response.error_for_status().ok()?.text().await.ok()?;
-    Some(Look { asked, answered: Instant::now(), said: said(&text)? })
+    let mut response = http.get(address).send().await.ok()?.error_for_status().ok()?;
+    let mut text = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if text.len() + chunk.len() > METRICS_BYTES_MAX {
+            return None;
+        }
+        text.extend_from_slice(&chunk);
+    }
+    let said = said(std::str::from_utf8(&text).ok()?)?;
+    Some(Look { asked, answered: Instant::now(), said, follows_gap: false })
 }
 
 /// Reads the metrics; nothing if those in question are not among them.
@@ -114,10 +164,15 @@ fn said(text: &str) -> Option<Said> {
         values.next()?.trim().parse::<f64>().ok()
     };
     Some(Said {
-        begun: super::numbers::whole(value("granary_checkpoint_duration_seconds_count")?),
+        begun: whole(value("granary_checkpoint_duration_seconds_count")?),
         stopped: value("granary_checkpoint_duration_seconds_sum")?,
         is_settling: value("granary_checkpoint_settling")? > 0.0,
     })
+}
+
+/// Seconds that changes were stopped between two looks; none if the server began anew.
+fn stopped_between(before: &Look, after: &Look) -> f64 {
+    (after.said.stopped - before.said.stopped).max(0.0)
 }
 
 /// Times in which there was a checkpoint, or may have been, in their order.
@@ -127,27 +182,61 @@ fn spans(looks: &[Look]) -> Vec<(Instant, Instant)> {
         let [before, after] = two else { continue };
         let is_quiet = before.said.begun == after.said.begun
             && !before.said.is_settling
-            && !after.said.is_settling;
+            && !after.said.is_settling
+            && !after.follows_gap;
         if is_quiet {
             continue;
         }
+        // One is counted when it has been begun, which is when changes go on.
+        let stop = Duration::try_from_secs_f64(stopped_between(before, after)).unwrap_or_default();
+        let start = before.asked.checked_sub(stop).unwrap_or(before.asked);
         match spans.last_mut() {
-            Some((_, end)) if *end >= before.asked => *end = after.answered,
-            Some(_) | None => spans.push((before.asked, after.answered)),
+            Some((_, end)) if *end >= start => *end = after.answered,
+            Some(_) | None => spans.push((start, after.answered)),
         }
     }
     spans
 }
 
 fn figures(looks: &[Look], recorder: &Recorder) -> Option<Checkpoints> {
-    let within = |look: &&Look| look.answered >= recorder.origin();
-    let (first, last) = (looks.iter().find(within)?, looks.last()?);
-    let since = |at: Instant| at.saturating_duration_since(recorder.origin());
+    let (origin, length) = (recorder.origin(), recorder.length());
+    let begin = looks.iter().rposition(|look| look.answered <= origin)?;
+    let looks = looks.get(begin..)?;
+    let (first, last) = (looks.first()?, looks.last()?);
+    if last.asked < origin + length {
+        return None;
+    }
+    let since = |at: Instant| at.saturating_duration_since(origin).min(length);
     let spans: Vec<(Duration, Duration)> = spans(looks)
         .into_iter()
         .map(|(start, end)| (since(start), since(end)))
-        .filter(|(_, end)| !end.is_zero())
+        .filter(|(start, end)| start < end)
         .collect();
+    let (requests, meanwhile, others) = told_apart(recorder, &spans);
+    let span_length =
+        |(start, end): &(Duration, Duration)| end.saturating_sub(*start).as_secs_f64();
+    let under_way: f64 = spans.iter().map(span_length).sum();
+    let count = last.said.begun.saturating_sub(first.said.begun);
+    let alone = looks.windows(2).filter_map(|two| match two {
+        [before, after] if after.said.begun == before.said.begun + 1 => {
+            Some(stopped_between(before, after))
+        }
+        _ => None,
+    });
+    let share_of_requests = ratio(float(meanwhile), float(requests));
+    Some(Checkpoints {
+        count,
+        stop: ratio(stopped_between(first, last) * 1e6, float(count)),
+        stop_longest: alone.fold(0.0, f64::max) * 1e6,
+        share_of_time: ratio(under_way, length.as_secs_f64()),
+        share_of_requests,
+        others: (1.0 - share_of_requests >= OTHERS_SHARE_MIN).then(|| latency_of(others)),
+        each: spans.iter().map(|span| (span.0.as_secs_f64(), span_length(span) * 1e6)).collect(),
+    })
+}
+
+/// All requests, those that were answered in slices beside these times, and latencies of the others.
+fn told_apart(recorder: &Recorder, spans: &[(Duration, Duration)]) -> (u64, u64, Vec<(f64, u64)>) {
     let mut others = Vec::new();
     let (mut requests, mut meanwhile) = (0, 0);
     let mut from = Duration::ZERO;
@@ -163,17 +252,7 @@ fn figures(looks: &[Look], recorder: &Recorder) -> Option<Checkpoints> {
         }
         from = to;
     }
-    let length = |(start, end): &(Duration, Duration)| end.saturating_sub(*start).as_secs_f64();
-    let under_way: f64 = spans.iter().map(length).sum();
-    let count = last.said.begun.saturating_sub(first.said.begun);
-    Some(Checkpoints {
-        count,
-        stop: ratio((last.said.stopped - first.said.stopped) * 1e6, float(count)),
-        share_of_time: ratio(under_way, recorder.length().as_secs_f64()).min(1.0),
-        share_of_requests: ratio(float(meanwhile), float(requests)),
-        others: latency_of(others),
-        each: spans.iter().map(|span| (span.0.as_secs_f64(), length(span) * 1e6)).collect(),
-    })
+    (requests, meanwhile, others)
 }
 
 /// The percentiles of latencies and how often each was.
@@ -216,45 +295,66 @@ mod tests {
     fn look(origin: Instant, at: u32, begun: u64, is_settling: bool) -> Look {
         let asked = origin + at * MILLI;
         let said = Said { begun, stopped: 0.01 * float(begun), is_settling };
-        Look { asked, answered: asked + MILLI, said }
+        Look { asked, answered: asked, said, follows_gap: false }
     }
 
-    #[test]
-    fn what_is_answered_beside_a_checkpoint_is_told_apart() {
-        let origin = Instant::now();
+    /// Ten requests a slice of 100 ms, for a second; slow ones from 300 to 500 ms.
+    fn recorded(origin: Instant) -> Recorder {
         let mut recorder = Recorder::new(origin);
-        // Ten a slice of 100 ms, for a second; slow ones from 300 to 500 ms.
         for number in 0..100 {
             let sent = origin + number * 10 * MILLI;
             let answered = sent + if (30..50).contains(&number) { 9 * MILLI } else { MILLI };
             let operation = Operation::Upload;
             recorder.take(Ended { operation, intended: sent, sent, answered, outcome: Ok(1) });
         }
-        let looks = [(0, 5, false), (300, 5, false), (320, 6, true), (480, 6, false)]
-            .map(|(at, begun, is_settling)| look(origin, at, begun, is_settling));
-        let figures = figures(&looks, &recorder).unwrap();
-        assert_eq!(figures.count, 1);
-        assert!((figures.stop - 10_000.0).abs() < 1.0);
-        assert!((figures.share_of_requests - 0.2).abs() < 1e-9);
-        assert!(figures.others.max < 1_100.0, "{:?}", figures.others);
-        assert_eq!(figures.each.len(), 1);
-        let (start, length) = figures.each[0];
-        assert!((start - 0.3).abs() < 1e-6 && (length - 181_000.0).abs() < 1.0);
+        recorder
+    }
+
+    #[test]
+    fn what_is_answered_beside_a_checkpoint_is_told_apart() {
+        let origin = Instant::now();
+        let recorder = recorded(origin);
+        let looks = [
+            (0, 5, false),
+            (310, 5, false),
+            (320, 6, true),
+            (480, 6, false),
+            (900, 6, false),
+            (1000, 6, false),
+        ]
+        .map(|(at, begun, is_settling)| look(origin, at, begun, is_settling));
+        let told = figures(&looks, &recorder).unwrap();
+        assert_eq!(told.count, 1);
+        assert!((told.stop - 10_000.0).abs() < 1.0 && (told.stop_longest - told.stop).abs() < 1.0);
+        assert!((told.share_of_requests - 0.2).abs() < 1e-9);
+        assert!(told.others.unwrap().max < 1_100.0, "{:?}", told.others);
+        assert_eq!(told.each.len(), 1);
+        let (start, length) = told.each[0];
+        // With the 10 ms for which it stopped changes before it was counted.
+        assert!((start - 0.3).abs() < 1e-6 && (length - 180_000.0).abs() < 1.0);
+
+        let mut with_gap = looks;
+        with_gap[4].follows_gap = true;
+        let told = figures(&with_gap, &recorder).unwrap();
+        assert!((told.share_of_requests - 0.6).abs() < 1e-9, "{told:?}");
+        let all = looks.map(|look| Look { said: Said { is_settling: true, ..look.said }, ..look });
+        let told = figures(&all, &recorder).unwrap();
+        assert_eq!(told.others, None);
+        assert_eq!(figures(&looks[..5], &recorder), None, "the end was not seen");
+        assert_eq!(figures(&looks[1..], &recorder), None, "the beginning was not seen");
+        assert_eq!(figures(&[], &recorder), None);
     }
 
     #[test]
     fn a_checkpoint_that_came_and_went_between_two_looks_is_seen() {
-        let origin = Instant::now();
-        let looks = [(0, 1), (20, 1), (40, 2), (60, 2), (80, 4), (100, 4)]
+        let origin = Instant::now() + Duration::from_secs(1);
+        let looks = [(0, 1), (20, 1), (40, 2), (60, 2), (80, 4), (100, 4), (120, 0), (140, 0)]
             .map(|(at, begun)| look(origin, at, begun, false));
-        let millis = |at: Instant| (at - origin).as_millis();
+        let begin = origin.checked_sub(Duration::from_secs(1)).unwrap();
+        let millis = |at: Instant| (at - begin).as_millis();
         let spans: Vec<_> =
             spans(&looks).iter().map(|(start, end)| (millis(*start), millis(*end))).collect();
-        assert_eq!(spans, [(20, 41), (60, 81)]);
-    }
-
-    #[test]
-    fn without_a_look_nothing_is_told() {
-        assert_eq!(figures(&[], &Recorder::new(Instant::now())), None);
+        // Each with the 10 ms before; the last one is a server that began anew.
+        assert_eq!(spans, [(1010, 1080), (1100, 1120)]);
     }
 }

@@ -199,7 +199,7 @@ async fn load(
     let begin = watch.clone();
     let stop = Arc::new(AtomicBool::new(false));
     let driven = driven(&Arc::new(plan), Phase::Load, shape, &stop, move || begin.begin()).await?;
-    let run = run_of(&driven, &watch.end(), checkpoints.end(&driven.recorder), workload);
+    let run = run_of(&driven, &watch.end(), checkpoints.end(&driven.recorder).await, workload);
     for (kind, errors) in &run.errors {
         complain(format_args!("{workload}: {kind}, {} times", errors.times));
     }
@@ -213,9 +213,11 @@ fn line(step: &Step) -> String {
     let processor =
         |run: &Run| run.server.as_ref().map_or(0.0, |server| server.processor_per_request);
     let checkpoints = step.upload.checkpoints.as_ref();
-    let stopped = checkpoints.map_or(0.0, |checkpoints| checkpoints.stop);
+    let stopped = checkpoints.filter(|found| found.count > 0);
+    let stopped =
+        stopped.map_or_else(|| "-".to_owned(), |found| format!("{:.1}", found.stop / 1e3));
     format!(
-        "{:>12}  {:>6.2} s {:>10} {:>9}   {:>8.0} {:>7.1}  {:>17.1}  {:>7.1} {:>7.0} {:>7.1}  {:>17.1}",
+        "{:>12}  {:>6.2} s {:>10} {:>9}   {:>8.0} {:>7.1}  {:>17.1}  {:>7} {:>7.0} {:>7.1}  {:>17.1}",
         grouped(step.files),
         step.opened.as_secs_f64(),
         shown_bytes(step.resident),
@@ -223,7 +225,7 @@ fn line(step: &Step) -> String {
         step.upload.per_second,
         step.upload.latency.p99 / 1e3,
         processor(&step.upload),
-        stopped / 1e3,
+        stopped,
         step.download.per_second,
         step.download.latency.p99 / 1e3,
         processor(&step.download),

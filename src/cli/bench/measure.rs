@@ -194,7 +194,10 @@ async fn load(
     let driven = driven(&plan, Phase::Load, shape, stop, move || begin.begin()).await?;
     let watched = watch.end();
     ensure!(!driven.recorder.is_empty(), "nothing was measured; measure for a longer time");
-    let checkpoints = checkpoints.and_then(|checkpoints| checkpoints.end(&driven.recorder));
+    let checkpoints = match checkpoints {
+        Some(checkpoints) => checkpoints.end(&driven.recorder).await,
+        None => None,
+    };
     Ok(run_of(&driven, &watched, checkpoints, plan.workload))
 }
 

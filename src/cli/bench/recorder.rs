@@ -146,6 +146,10 @@ impl Recorder {
 
     /// Puts another thread's part to this one.
     pub(crate) fn absorb(&mut self, mut other: Self) {
+        // A thread to which no request fell has no origin of its own.
+        if self.is_empty() {
+            self.origin = other.origin;
+        }
         while self.slice_time < other.slice_time {
             self.halve();
         }

@@ -166,15 +166,21 @@ fn particulars(text: &mut String, run: &Run) -> fmt::Result {
 
 /// Checkpoints in words.
 pub(crate) fn told(checkpoints: &Checkpoints) -> String {
+    let others = checkpoints.others.map_or_else(
+        || "too few other requests to tell of".to_owned(),
+        |others| {
+            let (p50, p99) = (millis(others.p50), millis(others.p99));
+            format!("all other requests: p50 {p50} ms, p99 {p99} ms")
+        },
+    );
     format!(
         "checkpoints: {}, {:.0}% of the time, beside which {:.0}% of the requests were answered; \
-         changes waited {} ms until one was begun; all other requests: p50 {} ms, p99 {} ms",
+         changes waited {} ms until one was begun, {} ms at most; {others}",
         checkpoints.count,
         checkpoints.share_of_time * 100.0,
         checkpoints.share_of_requests * 100.0,
         millis(checkpoints.stop),
-        millis(checkpoints.others.p50),
-        millis(checkpoints.others.p99)
+        millis(checkpoints.stop_longest)
     )
 }
 
