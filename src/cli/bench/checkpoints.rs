@@ -13,8 +13,8 @@ use super::numbers::{float, ratio, whole};
 use super::recorder::{Recorder, pairs};
 use super::report::{Latency, quantile};
 
-/// How often the server is asked.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How often the server is asked, which costs it a hundredth of a core.
+const LOOK_INTERVAL: Duration = Duration::from_millis(40);
 
 /// The server answers for a twentieth of the time at most, however long it takes.
 const REST_FACTOR: u32 = 19;
@@ -26,7 +26,7 @@ const LOOK_TIME_MAX: Duration = Duration::from_secs(1);
 const METRICS_BYTES_MAX: usize = 4 << 20;
 
 /// Time that is remembered; of a longer load it is not told.
-const LOOKS_MAX: usize = 50 * 60 * 10;
+const LOOKS_MAX: usize = 25 * 60 * 20;
 
 /// Share of the requests that must have been answered beside no checkpoint for anything to be said
 /// of them.
@@ -235,7 +235,7 @@ fn figures(looks: &[Look], recorder: &Recorder) -> Option<Checkpoints> {
     })
 }
 
-/// All requests, those that were answered in slices beside these times, and latencies of the others.
+/// All requests, those that were answered in slices beside these times, and the others' latencies.
 fn told_apart(recorder: &Recorder, spans: &[(Duration, Duration)]) -> (u64, u64, Vec<(f64, u64)>) {
     let mut others = Vec::new();
     let (mut requests, mut meanwhile) = (0, 0);
