@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 use super::record::{Record, StateFile};
 use super::{ResumableId, ResumableTerms, WholeDigest, sync_names};
 use crate::blobs::{
-    Blobs, CountedBuffer, byte_count, capped, is_compressible, large_path, staging_error, write_run,
+    Blobs, CountedBuffer, Hashes, byte_count, capped, is_compressible, large_path, staging_error,
+    write_run,
 };
 use crate::disk::{Disk, DiskFile, OpenMode, expect_room};
 use crate::error::{MutationError, ReadError};
@@ -30,10 +31,9 @@ pub(crate) struct Arrived {
 
 /// What was taken of the bytes from the first to `to`.
 #[derive(Debug)]
-struct Hashes {
+struct Taken {
     to: u64,
-    blake3: Box<blake3::Hasher>,
-    crc32: crc32fast::Hasher,
+    hashes: Hashes,
     sha256: Option<Sha256>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Writer {
     gathered: Option<CountedBuffer>,
     /// Bytes that a durable record counts.
     durable: u64,
-    hashes: Hashes,
+    taken: Taken,
     /// When the last record was written.
     touched: Timestamp,
     added: Option<Digest>,
@@ -65,20 +65,14 @@ pub(crate) struct Writer {
     has_failed: bool,
 }
 
-impl Hashes {
+impl Taken {
     fn new(terms: &ResumableTerms) -> Self {
         let wants_sha = terms.digests.iter().any(|digest| matches!(digest, WholeDigest::Sha256(_)));
-        Self {
-            to: 0,
-            blake3: Box::default(),
-            crc32: crc32fast::Hasher::new(),
-            sha256: wants_sha.then(Sha256::new),
-        }
+        Self { to: 0, hashes: Hashes::default(), sha256: wants_sha.then(Sha256::new) }
     }
 
     fn update(&mut self, bytes: &[u8]) {
-        self.blake3.update(bytes);
-        self.crc32.update(bytes);
+        self.hashes.update(bytes);
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(bytes);
         }
@@ -105,7 +99,7 @@ impl Writer {
             id,
             disk: Arc::clone(disk),
             blobs: Arc::clone(&store.blobs),
-            hashes: Hashes::new(&terms),
+            taken: Taken::new(&terms),
             terms: Arc::new(terms),
             state,
             data: Some(data),
@@ -137,7 +131,7 @@ impl Writer {
             id,
             disk,
             blobs: Arc::clone(&store.blobs),
-            hashes: Hashes::new(&terms),
+            taken: Taken::new(&terms),
             terms: Arc::new(terms),
             state,
             data: None,
@@ -321,12 +315,12 @@ impl Writer {
             return Err(io::Error::other("the upload's file has failed before"));
         };
         expect_room(&*self.disk, byte_count(bytes.len()))?;
-        if self.hashes.to > self.written && !self.has_same(&data, bytes)? {
-            self.hashes = Hashes::new(&self.terms);
+        if self.taken.to > self.written && !self.has_same(&data, bytes)? {
+            self.taken = Taken::new(&self.terms);
         }
         write_run(&*data, bytes, self.written)?;
-        if self.hashes.to == self.written {
-            self.hashes.update(bytes);
+        if self.taken.to == self.written {
+            self.taken.update(bytes);
         }
         self.written += byte_count(bytes.len());
         Ok(())
@@ -334,7 +328,7 @@ impl Writer {
 
     /// Whether bytes that come again are those that were hashed.
     fn has_same(&self, data: &Arc<dyn DiskFile>, bytes: &[u8]) -> io::Result<bool> {
-        let again = capped(self.hashes.to - self.written, bytes.len());
+        let again = capped(self.taken.to - self.written, bytes.len());
         let mut before = vec![0; again];
         data.read_exact_at(&mut before, self.written)?;
         Ok(bytes.get(..again) == Some(before.as_slice()))
@@ -374,17 +368,17 @@ impl Writer {
     pub(super) fn forget(&mut self) {
         self.gathered = None;
         self.rewind();
-        if self.hashes.to > self.written {
-            self.hashes = Hashes::new(&self.terms);
+        if self.taken.to > self.written {
+            self.taken = Taken::new(&self.terms);
         }
     }
 
     /// The whole content's digests, which must be those that were announced.
     pub(super) fn arrived(&mut self) -> Result<Arrived, MutationError> {
         self.catch_up().map_err(staging_error)?;
-        let digest = Digest(*self.hashes.blake3.finalize().as_bytes());
+        let (digest, crc32) = self.taken.hashes.finish();
         let sha256: Option<[u8; 32]> =
-            self.hashes.sha256.clone().map(|hasher| hasher.finalize().into());
+            self.taken.sha256.clone().map(|hasher| hasher.finalize().into());
         for expected in &self.terms.digests {
             let actual = match (expected, sha256) {
                 (WholeDigest::Blake3(_), _) => WholeDigest::Blake3(digest),
@@ -401,7 +395,7 @@ impl Writer {
         Ok(Arrived {
             digest,
             length: self.terms.length,
-            crc32: self.hashes.crc32.clone().finalize(),
+            crc32,
             compressible: is_compressible(&start),
         })
     }
@@ -410,11 +404,11 @@ impl Writer {
     fn catch_up(&mut self) -> io::Result<()> {
         let Some(data) = self.data.clone() else { return Ok(()) };
         let mut buffer = vec![0; READ_CHUNK_BYTES];
-        while self.hashes.to < self.written {
-            let count = capped(self.written - self.hashes.to, buffer.len());
+        while self.taken.to < self.written {
+            let count = capped(self.written - self.taken.to, buffer.len());
             let piece = buffer.get_mut(..count).unwrap_or_default();
-            data.read_exact_at(piece, self.hashes.to)?;
-            self.hashes.update(piece);
+            data.read_exact_at(piece, self.taken.to)?;
+            self.taken.update(piece);
         }
         Ok(())
     }

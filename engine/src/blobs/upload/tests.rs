@@ -1,0 +1,389 @@
+//! What arrives, where it goes, what is left of it, and what a failure or a drop leaves.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::super::budget::Budget;
+use super::super::buffer::Buffer;
+use super::super::memory_disk::MemoryDisk;
+use super::super::test_runtime::{block_on, drop_half_way, settle};
+use super::super::{Pins, StagedBody, byte_count};
+use super::*;
+use crate::disk::{At, Disk as _, SimulatedDisk};
+
+const MIB: usize = 1 << 20;
+
+/// Contents with a budget of so many bytes, for which nobody waits.
+fn blobs(disk: &Arc<MemoryDisk>, budget_bytes: usize) -> Arc<Blobs> {
+    let budget = Budget::for_all(budget_bytes, Duration::ZERO);
+    Blobs::with_budget(disk.clone(), 7, budget)
+}
+
+fn content(length: usize) -> Vec<u8> {
+    (0..=250).cycle().take(length).collect()
+}
+
+async fn write(upload: &mut Upload, content: &[u8]) -> Result<(), MutationError> {
+    for chunk in content.chunks(50_000) {
+        upload.write(chunk).await?;
+    }
+    Ok(())
+}
+
+/// Uploads a content that nobody knows yet.
+async fn staged(blobs: &Arc<Blobs>, length: Option<u64>, content: &[u8]) -> StagedBlob {
+    let mut upload = blobs.begin_upload(length).unwrap();
+    write(&mut upload, content).await.unwrap();
+    upload.finish(|_| Ok(false)).await.unwrap()
+}
+
+fn may_doom(pins: &Pins, digest: &Digest) -> bool {
+    pins.doom(std::iter::once(*digest)).contains(digest)
+}
+
+#[tokio::test]
+async fn contents_up_to_a_mebibyte_stay_in_memory_and_longer_ones_get_files() {
+    for length in [0, 1, 65_536, 65_537, MIB, MIB + 1, 3 * MIB] {
+        for announced in [None, Some(byte_count(length))] {
+            let disk = MemoryDisk::prepared();
+            let blobs = blobs(&disk, 8 * MIB);
+            let content = content(length);
+            let blob = staged(&blobs, announced, &content).await;
+
+            assert_eq!(blob.digest(), Digest::of(&content));
+            assert_eq!(blob.length(), byte_count(length));
+            assert_eq!(blob.crc32(), crc32fast::hash(&content));
+            let digest = blob.digest();
+            let stored = match blob.body() {
+                StagedBody::Memory(bytes) => {
+                    assert!(length <= MIB);
+                    assert!(disk.paths().is_empty());
+                    bytes.to_vec()
+                }
+                StagedBody::Large(id) => {
+                    assert!(length > MIB);
+                    let path = super::super::large::blob_path(&digest, *id);
+                    assert_eq!(disk.paths(), [path.as_str()]);
+                    disk.content(&path)
+                }
+                StagedBody::Known => panic!("nobody knows it"),
+            };
+            assert!(stored == content, "{length} bytes, announced {announced:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_content_is_written_by_whole_pages_but_for_its_end() {
+    for announced in [None, Some(byte_count(3 * MIB + 5))] {
+        let disk = MemoryDisk::prepared();
+        let blobs = blobs(&disk, 8 * MIB);
+        let blob = staged(&blobs, announced, &content(3 * MIB + 5)).await;
+        let (mut pages, mut others) = (0, 0);
+        for line in disk.take_log() {
+            pages += usize::from(line.starts_with("write pages of staging"));
+            others += usize::from(line.starts_with("write staging"));
+        }
+        assert_eq!((pages, others), (3, 1), "announced {announced:?}");
+        drop(blob);
+    }
+}
+
+#[test]
+fn what_comes_while_a_piece_is_written_has_room_and_waits_only_for_the_next_one() {
+    block_on(async {
+        let disk = SimulatedDisk::new();
+        Blobs::prepare(&disk).unwrap();
+        let budget = Budget::for_all(MIB, Duration::ZERO);
+        let blobs = Blobs::with_budget(Arc::new(disk.clone()), 7, budget);
+        let content = content(3 * MIB + 5);
+        let stall = disk.stall(At::Write(1));
+        let mut upload = blobs.begin_upload(Some(byte_count(content.len()))).unwrap();
+        upload.write(&content[..2 * MIB]).await.unwrap();
+        while !stall.is_reached() {
+            std::thread::yield_now();
+        }
+        {
+            let mut third = std::pin::pin!(upload.write(&content[2 * MIB..]));
+            let mut once = |context: &mut Context<'_>| third.as_mut().poll(context).is_pending();
+            assert!(poll_fn(|context| Poll::Ready(once(context))).await);
+            drop(stall);
+            third.await.unwrap();
+        }
+        let blob = upload.finish(|_| Ok(false)).await.unwrap();
+        assert_eq!(blob.digest(), Digest::of(&content));
+    });
+}
+
+#[test]
+fn pieces_that_leave_in_different_ways_make_one_content() {
+    block_on(async {
+        let disk = MemoryDisk::prepared();
+        let budget = Budget::for_all(5 * MIB, Duration::from_hours(1));
+        let blobs = Blobs::with_budget(disk.clone(), 7, budget);
+        let content = content(9 * MIB + 5);
+        let mut upload = blobs.begin_upload(Some(byte_count(content.len()))).unwrap();
+        let mut taken = Vec::new();
+        for (number, piece) in content.chunks(MIB / 2).enumerate() {
+            match number {
+                // Others have all the spare buffers for a while: the piece leaves by itself.
+                4 | 12 => {
+                    while let Some(spare) = blobs.spares.exchange(&mut Buffer::default(), 0) {
+                        taken.push(spare);
+                    }
+                }
+                7 | 14 => taken.clear(),
+                // Somebody waits for memory: this one gives its own away.
+                9 => {
+                    let other = blobs.clone();
+                    let wanted = content[..5 * MIB / 8].to_vec();
+                    let rest = blobs.budget.try_acquire(4 * MIB).unwrap();
+                    let waiting = tokio::spawn(async move { staged(&other, None, &wanted).await });
+                    while !blobs.budget.is_short() {
+                        tokio::task::yield_now().await;
+                    }
+                    upload.rest().await.unwrap();
+                    drop(rest);
+                    waiting.await.unwrap();
+                }
+                _ => {}
+            }
+            upload.write(piece).await.unwrap();
+        }
+        drop(taken);
+        let blob = upload.finish(|_| Ok(false)).await.unwrap();
+        assert_eq!(blob.digest(), Digest::of(&content));
+        assert_eq!(blob.crc32(), crc32fast::hash(&content));
+        let StagedBody::Large(id) = blob.body() else { panic!("it is large") };
+        let path = super::super::large::blob_path(&blob.digest(), *id);
+        assert!(disk.content(&path) == content);
+    });
+}
+
+#[test]
+fn an_upload_that_is_dropped_while_a_piece_is_written_leaves_nothing() {
+    block_on(async {
+        let disk = SimulatedDisk::new();
+        Blobs::prepare(&disk).unwrap();
+        let budget = Budget::for_all(MIB, Duration::ZERO);
+        let blobs = Blobs::with_budget(Arc::new(disk.clone()), 7, budget);
+        let stall = disk.stall(At::Write(1));
+        let mut upload = blobs.begin_upload(None).unwrap();
+        upload.write(&content(MIB + 1)).await.unwrap();
+        while !stall.is_reached() {
+            std::thread::yield_now();
+        }
+        drop(upload);
+        assert_eq!(blobs.budget.available(), MIB);
+        drop(stall);
+        settle().await;
+        assert_eq!(disk.list("staging").unwrap(), [""; 0]);
+    });
+}
+
+#[tokio::test]
+async fn a_staged_content_holds_the_memory_of_its_bytes_until_the_last_clone_goes() {
+    let disk = MemoryDisk::prepared();
+    let blobs = blobs(&disk, MIB);
+    let blob = staged(&blobs, None, &content(2_000)).await;
+    assert_eq!(blobs.budget.available(), MIB - 2_048);
+    let body = blob.body().clone();
+    drop(blob.into_pin());
+    assert_eq!(blobs.budget.available(), MIB - 2_048);
+    drop(body);
+    assert_eq!(blobs.budget.available(), MIB);
+}
+
+#[test]
+fn a_known_content_is_dropped_and_only_its_pin_stays() {
+    block_on(async {
+        for length in [2_000, 3 * MIB] {
+            let disk = MemoryDisk::prepared();
+            let blobs = blobs(&disk, 2 * MIB);
+            let mut upload = blobs.begin_upload(None).unwrap();
+            write(&mut upload, &content(length)).await.unwrap();
+            let pins = blobs.pins().clone();
+            // I3: when it is looked up it is pinned already.
+            let asked = move |digest: &Digest| Ok(!may_doom(&pins, digest));
+            let blob = upload.finish(asked).await.unwrap();
+            settle().await;
+
+            assert_eq!(disk.paths(), [""; 0]);
+            assert_eq!(blobs.budget.available(), 2 * MIB);
+            let digest = blob.digest();
+            assert!(matches!(blob.body(), StagedBody::Known));
+            let pin = blob.into_pin();
+            assert!(!may_doom(blobs.pins(), &digest));
+            drop(pin);
+            assert!(may_doom(blobs.pins(), &digest));
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_content_whose_row_is_being_removed_counts_as_unknown() {
+    let disk = MemoryDisk::prepared();
+    let blobs = blobs(&disk, MIB);
+    let doomed = blobs.pins().doom([Digest::of(b"x")].into_iter());
+    let mut upload = blobs.begin_upload(Some(1)).unwrap();
+    upload.write(b"x").await.unwrap();
+    let blob = upload.finish(|_| Ok(true)).await.unwrap();
+    assert!(matches!(blob.body(), StagedBody::Memory(_)));
+    drop(doomed);
+}
+
+#[test]
+fn dropped_uploads_and_staged_contents_leave_nothing() {
+    block_on(async {
+        let disk = MemoryDisk::prepared();
+        let blobs = blobs(&disk, 8 * MIB);
+        let content = content(3 * MIB);
+
+        let mut upload = blobs.begin_upload(None).unwrap();
+        write(&mut upload, &content).await.unwrap();
+        assert_eq!(disk.paths().len(), 1);
+        drop(upload);
+        settle().await;
+        assert_eq!(disk.paths(), [""; 0]);
+
+        drop(staged(&blobs, None, &content).await);
+        settle().await;
+        assert_eq!(disk.paths(), [""; 0]);
+
+        // What the journal has is not ours to remove.
+        drop(staged(&blobs, None, &content).await.into_pin());
+        settle().await;
+        assert_eq!(disk.paths().len(), 1);
+        assert_eq!(blobs.budget.available(), 8 * MIB);
+    });
+}
+
+#[test]
+fn futures_dropped_half_way_leave_nothing() {
+    block_on(async {
+        let disk = MemoryDisk::prepared();
+        let blobs = blobs(&disk, 8 * MIB);
+        let content = content(3 * MIB);
+
+        let mut upload = blobs.begin_upload(None).unwrap();
+        drop_half_way(upload.write(&content)).await;
+        settle().await;
+        assert_eq!(disk.paths(), [""; 0]);
+        // It is over, also for a caller who did not notice.
+        assert!(upload.write(b"more").await.is_err());
+        assert!(upload.finish(|_| Ok(false)).await.is_err());
+
+        let mut upload = blobs.begin_upload(None).unwrap();
+        write(&mut upload, &content).await.unwrap();
+        drop_half_way(upload.finish(|_| Ok(false))).await;
+        settle().await;
+        assert_eq!(disk.paths(), [""; 0]);
+        assert_eq!(blobs.budget.available(), 8 * MIB);
+    });
+}
+
+#[tokio::test]
+async fn uploads_under_a_budget_of_a_few_kibibytes_all_get_through() {
+    let disk = MemoryDisk::prepared();
+    let budget = Budget::for_all(4 << 10, Duration::from_mins(10));
+    let blobs = Blobs::with_budget(disk.clone(), 7, budget);
+    let uploads: Vec<_> = (0..8)
+        .map(|number| {
+            let blobs = blobs.clone();
+            tokio::spawn(async move {
+                let announced = (number % 2 == 0).then_some(300_000);
+                let content = content(300_000 + number);
+                staged(&blobs, announced, &content).await.digest() == Digest::of(&content)
+            })
+        })
+        .collect();
+    for upload in uploads {
+        assert!(upload.await.unwrap());
+    }
+    assert_eq!(blobs.budget.available(), 4 << 10);
+}
+
+#[tokio::test]
+async fn what_is_too_large_or_finds_no_memory_is_refused_at_once() {
+    let disk = MemoryDisk::prepared();
+    let blobs = blobs(&disk, 1 << 10);
+    let refused = blobs.begin_upload(Some(FILE_BYTES_MAX + 1));
+    assert!(matches!(refused, Err(MutationError::TooLarge { .. })));
+    let mut first = blobs.begin_upload(Some(1)).unwrap();
+    first.write(b"x").await.unwrap();
+    let mut second = blobs.begin_upload(None).unwrap();
+    let refused = second.write(b"x").await;
+    assert!(matches!(refused, Err(MutationError::Busy { .. })));
+}
+
+#[tokio::test]
+async fn announcements_of_which_nothing_comes_keep_no_memory() {
+    let blobs = blobs(&MemoryDisk::prepared(), MIB);
+    let silent: Vec<_> = (0..100).map(|_| blobs.begin_upload(Some(1 << 20)).unwrap()).collect();
+    assert_eq!(blobs.budget.available(), MIB);
+    staged(&blobs, Some(1 << 20), &content(MIB)).await;
+    drop(silent);
+}
+
+#[test]
+fn an_upload_that_rests_leaves_its_memory_to_those_who_wait_and_goes_on_later() {
+    block_on(async {
+        let disk = MemoryDisk::prepared();
+        let budget = Budget::for_all(MIB, Duration::from_hours(1));
+        let blobs = Blobs::with_budget(disk.clone(), 7, budget);
+        let content = content(MIB);
+        let mut resting = blobs.begin_upload(Some(1 << 20)).unwrap();
+        resting.write(&content[..10]).await.unwrap();
+        // Nobody waits, so that nothing is to be gained.
+        resting.rest().await.unwrap();
+        assert_eq!(blobs.budget.available(), 0);
+        assert_eq!(disk.paths(), [""; 0]);
+
+        let other = blobs.clone();
+        let waiting = tokio::spawn(async move { staged(&other, Some(5), b"other").await });
+        while !blobs.budget.is_short() {
+            tokio::task::yield_now().await;
+        }
+        resting.rest().await.unwrap();
+        assert_eq!(waiting.await.unwrap().digest(), Digest::of(b"other"));
+        assert_eq!(blobs.budget.available(), MIB);
+
+        resting.write(&content[10..]).await.unwrap();
+        let blob = resting.finish(|_| Ok(false)).await.unwrap();
+        assert_eq!(blob.digest(), Digest::of(&content));
+        assert_eq!(blobs.budget.available(), MIB);
+    });
+}
+
+#[test]
+fn failures_of_the_disk_end_the_upload_and_leave_nothing() {
+    block_on(async {
+        for step in ["open staging", "write", "sync staging", "rename", "sync_dir"] {
+            for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+                let disk = MemoryDisk::prepared();
+                let blobs = blobs(&disk, 8 * MIB);
+                disk.fail_with(step, kind);
+                let outcome = async {
+                    let mut upload = blobs.begin_upload(None)?;
+                    write(&mut upload, &content(3 * MIB)).await?;
+                    upload.finish(|_| Ok(false)).await
+                };
+                let refused = outcome.await.unwrap_err();
+                let is_full = matches!(refused, MutationError::OutOfSpace);
+                assert_eq!(is_full, kind == io::ErrorKind::StorageFull, "{step}");
+                settle().await;
+                assert_eq!(disk.paths(), [""; 0], "{step}");
+                assert_eq!(blobs.budget.available(), 8 * MIB);
+            }
+        }
+    });
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_be_asked_ends_the_upload() {
+    let blobs = blobs(&MemoryDisk::prepared(), MIB);
+    let upload = blobs.begin_upload(None).unwrap();
+    let refused = upload.finish(|_| Err(ReadError::Busy)).await;
+    assert!(matches!(refused, Err(MutationError::Read(_))));
+}
