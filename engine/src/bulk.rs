@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::archive::intake::Rooms;
 use crate::blobs::StagedBlob;
-use crate::committer::{Committer, Reply, Submission, Ticket, Verdict};
+use crate::committer::{Basis, Committer, Reply, Submission, Ticket, Verdict};
 use crate::error::MutationError;
 use crate::index::snapshot::Snapshot;
 use crate::limits::{CHANGE_FILES_MAX, PLAN_ATTEMPTS_MAX, STAGED_PARTS_AHEAD_MAX};
@@ -151,7 +151,7 @@ impl LargeSet {
         debug_assert!(files <= CHANGE_FILES_MAX, "a part is bounded");
         self.files += u64::try_from(files).unwrap_or(u64::MAX);
         let (reply, ticket) = Reply::new(None);
-        self.bulk.committer.submit(Submission { change, contents, reply })?;
+        self.bulk.committer.submit(Submission { change, contents, reply, basis: Basis::Other })?;
         self.under_way.push_back(ticket);
         if self.under_way.len() > STAGED_PARTS_AHEAD_MAX {
             self.settle_one()?;
@@ -190,6 +190,6 @@ impl Drop for LargeSet {
 
 fn submit_blocking(bulk: &Bulk, change: Change) -> Verdict {
     let (reply, ticket) = Reply::to(bulk.origin.clone());
-    bulk.committer.submit(Submission { change, contents: Vec::new(), reply })?;
+    bulk.committer.submit(Submission::of(change, reply))?;
     ticket.redeem_blocking()
 }

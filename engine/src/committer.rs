@@ -1,12 +1,15 @@
 //! The only writer: journals groups of changes, applies them, answers them.
 //!
 //! Two threads in a row. The journal thread takes whatever is queued, appends it as one group and
-//! syncs once; the index thread applies the group in one transaction that readers see at once,
-//! and only then answers (I1). While group n is applied, group n+1 is being synced. Now and then
-//! the index thread makes the index itself durable, and between groups it does the background's
-//! work in bounded steps.
+//! syncs once; the index thread applies what is synced, a group or several, in one transaction that
+//! readers see at once, and answers. A new file whose plan nothing can have refused any longer
+//! ([`footing`]) is answered as soon as it is synced: readers wait for its rows (`visibility.rs`), so
+//! that an answer is durable and visible either way (I1). Now and then the index thread makes the
+//! index itself durable, and between groups it does the background's work in bounded steps.
 
 mod background;
+
+mod footing;
 
 mod index_thread;
 
@@ -23,6 +26,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
+pub(crate) use footing::{Basis, Footing};
 pub(crate) use index_thread::IndexParts;
 pub(crate) use submission::{Reply, Submission, Ticket, Verdict};
 
@@ -32,10 +36,11 @@ use crate::error::MutationError;
 use crate::journal::Journal;
 use crate::limits::GROUPS_AHEAD_MAX;
 use crate::model::change::{CatalogueChange, Change};
-use crate::model::{Origin, SetId};
+use crate::model::{Origin, Sequence, SetId};
 use crate::sync::mpsc::{SyncSender, sync_channel};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Mutex, MutexGuard};
+use crate::visibility::Visibility;
 use index_thread::{IndexThread, IndexWork};
 use journal_thread::{JournalParts, JournalThread};
 use queue::Queue;
@@ -75,11 +80,14 @@ impl Committer {
             index: work.clone(),
             reserve_bytes,
             counters: Arc::clone(&counters),
+            visibility: Arc::clone(&readers.store.visibility),
         });
+        let visibility = Arc::clone(&readers.store.visibility);
         let index_thread = IndexThread::new(Arc::clone(&queue), receiver, readers);
         let journal = thread::Builder::new().name("granary-journal".into());
         let index = thread::Builder::new().name("granary-index".into());
-        let (journal_guard, index_guard) = (FailOnPanic::of(&queue), FailOnPanic::of(&queue));
+        let (journal_guard, index_guard) =
+            (FailOnPanic::of(&queue, None), FailOnPanic::of(&queue, Some(visibility)));
         let threads = vec![
             journal.spawn(move || journal_guard.run(|| journal_thread.run()))?,
             index.spawn(move || index_guard.run(|| index_thread.run()))?,
@@ -101,6 +109,12 @@ impl Committer {
         pushed
     }
 
+    /// What a plan stands on whose snapshot is taken after this; `None` while something is in flight
+    /// that may have it refused.
+    pub(crate) fn footing(&self) -> Option<Footing> {
+        self.queue.footing()
+    }
+
     /// Queues the end of a set that is given up, whatever else is queued: refused, what was staged
     /// of it would stay on the disk until the next start.
     ///
@@ -109,13 +123,13 @@ impl Committer {
     pub(crate) fn give_up(&self, set: SetId) -> Result<(), MutationError> {
         let (reply, _ticket) = Reply::new(None);
         let change = Change::AbortSet { set };
-        self.queue.push_though_full(Submission { change, contents: Vec::new(), reply })
+        self.queue.push_though_full(Submission::of(change, reply))
     }
 
     /// Queues a change that no dataset's actor planned, and awaits it.
     pub(crate) async fn commit(&self, change: Change, origin: Option<Arc<Origin>>) -> Verdict {
         let (reply, ticket) = Reply::to(origin);
-        self.submit(Submission { change, contents: Vec::new(), reply })?;
+        self.submit(Submission::of(change, reply))?;
         ticket.redeem().await
     }
 
@@ -153,7 +167,7 @@ impl Committer {
         let (logins, nodes) = (Vec::new(), Vec::new());
         let change = Change::Catalogue(CatalogueChange::Touch { logins, nodes });
         let (reply, ticket) = Reply::new(None);
-        self.submit(Submission { change, contents: Vec::new(), reply })?;
+        self.submit(Submission::of(change, reply))?;
         ticket.redeem_blocking().map(drop)
     }
 
@@ -212,11 +226,13 @@ type CheckpointMade = oneshot::Receiver<Result<(), MutationError>>;
 #[derive(Debug)]
 struct FailOnPanic {
     queue: Arc<Queue>,
+    /// Of the thread that readers wait for.
+    visibility: Option<Arc<Visibility>>,
 }
 
 impl FailOnPanic {
-    fn of(queue: &Arc<Queue>) -> Self {
-        Self { queue: Arc::clone(queue) }
+    fn of(queue: &Arc<Queue>, visibility: Option<Arc<Visibility>>) -> Self {
+        Self { queue: Arc::clone(queue), visibility }
     }
 
     fn run(self, work: impl FnOnce()) {
@@ -229,6 +245,9 @@ impl Drop for FailOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
             self.queue.fail(&Arc::new(io::Error::other("a thread of the committer panicked")));
+            if let Some(visibility) = &self.visibility {
+                visibility.end(Sequence::ZERO);
+            }
         }
     }
 }

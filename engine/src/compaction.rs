@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::blobs::{Blob, StagedBlob};
-use crate::committer::{Committer, Reply, Submission};
+use crate::committer::{Basis, Committer, Reply, Submission};
 use crate::disk::reserve_bytes;
 use crate::error::{MutationError, ReadError};
 use crate::garbage::is_sparse;
@@ -132,7 +132,7 @@ impl Compactor {
     /// Segments before the journal's head that hold live contents, but few; and, while more than
     /// the bound is dead in all of them together, the deadest ones.
     fn candidates(&mut self, thrift: Thrift) -> Result<Vec<Candidate>, MutationError> {
-        let snapshot = self.store.snapshot()?;
+        let snapshot = self.store.snapshot_as_applied()?;
         let head = snapshot.applied_position()?;
         let segments = self.store.segments.ids();
         self.fruitless.retain(|segment, _| segments.contains(segment));
@@ -168,7 +168,7 @@ impl Compactor {
     }
 
     fn live_bytes(&self, segment: SegmentId) -> Result<u64, MutationError> {
-        let table = self.store.snapshot()?.table(tables::SEGMENTS)?;
+        let table = self.store.snapshot_as_applied()?.table(tables::SEGMENTS)?;
         let row = table.get(segment.0).map_err(IndexError::from)?;
         Ok(row.map_or(0, |row| row.value()))
     }
@@ -261,7 +261,7 @@ impl Compactor {
     }
 
     fn is_live_at(&self, blob: &NewBlob) -> Result<bool, MutationError> {
-        let row = self.store.snapshot()?.blob(&blob.digest)?;
+        let row = self.store.snapshot_as_applied()?.blob(&blob.digest)?;
         Ok(row.is_some_and(|row| row.count > 0 && row.place == blob.place))
     }
 }
@@ -285,7 +285,12 @@ impl Batch {
         }
         let (reply, ticket) = Reply::new(None);
         let change = Change::Relocate { moves: self.moves };
-        committer.submit(Submission { change, contents: self.contents, reply })?;
+        committer.submit(Submission {
+            change,
+            contents: self.contents,
+            reply,
+            basis: Basis::Other,
+        })?;
         ticket.redeem_blocking().map(drop)
     }
 }

@@ -59,6 +59,7 @@ use crate::supervisor::Supervisor;
 use crate::touches::Touches;
 use crate::trace::Trace;
 use crate::turns::Turns;
+use crate::visibility::Visibility;
 pub use figures::{Figures, QueueFigures, WorkFigures};
 use housekeeping::Housekeeping;
 pub use intake::Intake;
@@ -387,6 +388,7 @@ pub(crate) fn start_writing(
         trace: Trace::default(),
         quarantine: Arc::new(recovered.quarantine),
         scrub: Arc::new(ScrubNotes::of(recovered.scrub)),
+        visibility: Arc::new(Visibility::of(recovered.applied.sequence)),
     });
     let committer = Committer::start(CommitterParts {
         disk: Arc::clone(disk),

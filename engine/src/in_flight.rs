@@ -2,7 +2,8 @@
 //! and how anybody knows that a dataset has come to rest.
 //!
 //! A [`Slot`] is taken before a message is sent and travels with it, through the actor's plan and
-//! the committer's queue, until the change is answered or refused.
+//! the committer's queue, until the change is applied or refused. It counts against the bound until
+//! the change is answered, which may be earlier.
 
 use std::sync::Arc;
 
@@ -17,11 +18,11 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 /// The counters of one dataset.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    /// Changes queued or in flight.
+    /// Changes queued or in flight that are not answered.
     waiting: AtomicUsize,
     /// Changes handed to the committer.
     submitted: AtomicU64,
-    /// Changes that the committer has answered.
+    /// Changes that the committer has applied, or refused.
     settled: watch::Sender<u64>,
 }
 
@@ -41,7 +42,8 @@ impl InFlight {
         let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
         let counters = Arc::clone(self);
         let (settled, submitted) = (Settled::default(), AtomicBool::new(false));
-        let slot = Slot { counters, settled, submitted, origin: None, span: change_span() };
+        let span = change_span();
+        let slot = Slot { counters, settled, submitted, is_answered: false, origin: None, span };
         if waiting >= DATASET_QUEUE_MAX {
             return Err(MutationError::Busy { what: "the dataset", waiting });
         }
@@ -53,14 +55,16 @@ impl InFlight {
         self.waiting.load(Ordering::Acquire) >= DATASET_QUEUE_MAX
     }
 
-    /// Changes queued or in flight.
+    /// Changes queued or in flight that are not answered.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
     /// Whether nobody waits and nothing is in flight.
     pub(crate) fn is_unused(&self) -> bool {
+        // In this order: whoever is answered and not settled was submitted before.
         self.waiting.load(Ordering::Acquire) == 0
+            && *self.settled.borrow() >= self.submitted.load(Ordering::Acquire)
     }
 
     /// Waits until everything submitted so far is settled.
@@ -72,7 +76,7 @@ impl InFlight {
     }
 }
 
-/// Whether a change in flight has been answered.
+/// Whether a change in flight has been applied, or refused.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settled(Arc<AtomicBool>);
 
@@ -92,12 +96,14 @@ pub(crate) fn change_span() -> Span {
     tracing::debug_span!(target: "granary_engine::trace", "change")
 }
 
-/// A place in a dataset's queue, from before its message is sent until its change is answered.
+/// A place in a dataset's queue, from before its message is sent until its change is applied or
+/// refused.
 #[derive(Debug)]
 pub(crate) struct Slot {
     counters: Arc<InFlight>,
     settled: Settled,
     submitted: AtomicBool,
+    is_answered: bool,
     origin: Option<Arc<Origin>>,
     span: Span,
 }
@@ -129,13 +135,22 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// Gives the place to another change, since nobody waits for this one any longer.
+    pub(crate) fn answered(&mut self) {
+        if !std::mem::replace(&mut self.is_answered, true) {
+            self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         self.settled.settle();
         if *self.submitted.get_mut() {
             self.counters.settled.send_modify(|settled| *settled += 1);
         }
-        self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.answered();
     }
 }
 
@@ -153,6 +168,23 @@ mod tests {
         assert!(!counters.is_full());
         assert!(counters.is_unused());
         assert!(counters.claim().is_ok());
+    }
+
+    #[test]
+    fn what_is_answered_takes_no_place_and_is_in_use_until_it_settles() {
+        let counters = Arc::new(InFlight::default());
+        let mut slots: Vec<Slot> =
+            (0..DATASET_QUEUE_MAX).map(|_| counters.claim().unwrap()).collect();
+        for slot in &mut slots {
+            assert!(!slot.submitted().is_settled());
+            slot.answered();
+        }
+        assert_eq!(counters.waiting(), 0);
+        assert!(!counters.is_full());
+        assert!(!counters.is_unused());
+        drop(slots);
+        assert_eq!(counters.waiting(), 0);
+        assert!(counters.is_unused());
     }
 
     #[tokio::test]

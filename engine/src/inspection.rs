@@ -59,7 +59,7 @@ pub(crate) fn inspect(
         if !matches!(verdict, Verdict::Faulty { .. } | Verdict::WrongCrc { .. }) {
             return Ok(verdict);
         }
-        match store.snapshot()?.blob(digest)? {
+        match store.snapshot_as_applied()?.blob(digest)? {
             None => return Ok(Verdict::Gone),
             Some(now) if (now.place, now.crc32) == (row.place, row.crc32) => return Ok(verdict),
             Some(now) => row = now,

@@ -94,6 +94,8 @@ mod scrub;
 // What takes the space.
 mod usage;
 
+mod visibility;
+
 // What holds space and serves nobody.
 mod garbage;
 

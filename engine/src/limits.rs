@@ -42,11 +42,22 @@ pub const GROUP_PARTS_MAX: usize = 4;
 /// checkpoint write while another program has taken all the rest of the disk.
 pub const INDEX_AHEAD_BYTES: u64 = 4 << 20;
 
-/// Groups that are synced and wait to be applied; group n+1 syncs while n is applied. No answer is
-/// given before its group is applied, so running further ahead only makes more and smaller groups.
-pub const GROUPS_AHEAD_MAX: usize = 1;
+/// Groups that are synced and wait to be applied; so many small ones follow each other while a
+/// checkpoint is begun.
+pub const GROUPS_AHEAD_MAX: usize = 64;
 
-/// Changes of one dataset that are queued or in flight; the next one is told to come back.
+/// Changes that are synced and not applied when another group is written; beyond it that waits, since
+/// readers wait until what was answered of them is applied.
+pub const CHANGES_AHEAD_MAX: u64 = 1024;
+
+/// Rows after which no further group is applied in the same transaction.
+pub const ROWS_APPLIED_TOGETHER: u64 = 1024;
+
+/// How long the index thread lets groups gather that are answered already, unless somebody waits.
+pub const LINGER: Duration = Duration::from_millis(2);
+
+/// Changes of one dataset that are queued or in flight and not answered; the next one is told to come
+/// back.
 pub const DATASET_QUEUE_MAX: usize = 4096;
 
 /// Changes of all datasets that are queued for the journal: as many as four groups take, so that

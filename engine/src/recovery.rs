@@ -274,7 +274,8 @@ fn apply_replayed(
         let mut rows = Group::begin(txn)?;
         for record in &group.records {
             let NotedChange { change, note } = NotedChange::decode(&record.change)?;
-            // A refusal was one before the crash too; it was answered then, or never.
+            // A refusal was one before the crash too; it was answered then, or never. What was
+            // answered before it was applied is never refused.
             drop(rows.apply(record.sequence, &change, note.as_ref(), &record.blobs)?);
             applied.sequence = record.sequence;
         }
@@ -443,6 +444,7 @@ fn read_journal(
         blobs,
         quarantine: Arc::new(quarantine),
         scrub: Arc::default(),
+        visibility: Arc::default(),
     }))
 }
 

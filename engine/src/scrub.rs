@@ -320,7 +320,7 @@ impl Scrubber {
     /// Takes away marks of places that their contents have left.
     fn forget_healed(&self) -> Result<(), ReadError> {
         for (digest, mark) in self.store.quarantine.all() {
-            let row = self.store.snapshot()?.blob(&digest)?;
+            let row = self.store.snapshot_as_applied()?.blob(&digest)?;
             if row.is_none_or(|row| row.place != mark.place) {
                 self.store.quarantine.release(&digest);
             }

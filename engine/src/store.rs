@@ -1,5 +1,6 @@
 //! What reads stand on: the index, the journal's segments, the blobs, the open leases.
 
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::quarantine::{Fault, Quarantine};
 use crate::scrub::ScrubNotes;
 use crate::touches::Touches;
 use crate::trace::Trace;
+use crate::visibility::Visibility;
 
 /// Times that a read looks again where a content was moved under its hands.
 const LOOKS_MAX: u32 = 4;
@@ -57,18 +59,39 @@ pub(crate) struct Store {
     pub(crate) counters: Arc<Counters>,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) scrub: Arc<ScrubNotes>,
+    pub(crate) visibility: Arc<Visibility>,
 }
 
 impl Store {
-    /// The latest committed state.
+    /// A state that holds all that was answered before. May wait for the index thread, so not for
+    /// threads that must not block.
     pub(crate) fn snapshot(&self) -> Result<Snapshot, IndexError> {
+        self.visibility.complete_blocking();
+        self.snapshot_as_applied()
+    }
+
+    /// As [`Store::snapshot`], for tasks.
+    pub(crate) async fn snapshot_soon(&self) -> Result<Snapshot, IndexError> {
+        self.visibility.complete().await;
+        self.snapshot_as_applied()
+    }
+
+    /// The latest committed state. New files may lack in it that were answered before, and contents
+    /// that heal damaged ones with them; everything else is as it was answered.
+    pub(crate) fn snapshot_as_applied(&self) -> Result<Snapshot, IndexError> {
+        if self.visibility.is_lacking() {
+            let lacking = "it lacks files that are in the journal; open the store again";
+            return Err(redb::StorageError::Io(io::Error::other(lacking)).into());
+        }
         Snapshot::take(&self.index.get(), Arc::clone(&self.touches), &self.counters)
     }
 
     /// The latest committed state, and a lease on its contents.
     pub(crate) fn leased_snapshot(&self) -> Result<(Snapshot, Lease), IndexError> {
+        // Before the leases are locked, since the index thread looks at them.
+        self.visibility.complete_blocking();
         self.leases.lease(LEASE_MAX, || {
-            let snapshot = self.snapshot()?;
+            let snapshot = self.snapshot_as_applied()?;
             let sequence = snapshot.sequence()?;
             Ok((snapshot, sequence))
         })
@@ -81,28 +104,35 @@ impl Store {
         &self,
         duration_max: Duration,
     ) -> Result<(Snapshot, Lease), IndexError> {
+        self.visibility.complete_blocking();
         self.leases.lease(duration_max, || {
-            let snapshot = self.snapshot()?;
+            let snapshot = self.snapshot_as_applied()?;
             let sequence = snapshot.sequence()?;
             Ok((snapshot, Sequence(sequence.0.saturating_sub(1))))
         })
     }
 
     /// Whether the index holds a content, named by a row or not, and its bytes are not known to be
-    /// damaged: whoever brings such a content again heals it.
+    /// damaged: whoever brings such a content again heals it. One that is on its way is found by its
+    /// pins.
     pub(crate) fn knows(&self, digest: &Digest) -> Result<bool, ReadError> {
-        let row = self.snapshot()?.blob(digest)?;
-        Ok(row.is_some_and(|row| self.quarantine.mark(digest, row.place).is_none()))
+        let Some(row) = self.snapshot_as_applied()?.blob(digest)? else { return Ok(false) };
+        let is_damaged = self.quarantine.mark(digest, row.place).is_some();
+        if is_damaged {
+            self.blobs.pins().forget_brought(digest);
+        }
+        Ok(!is_damaged)
     }
 
-    /// Opens a content for reading; `None` if the index does not hold it.
+    /// Opens a content for reading; `None` if the index does not hold it, see
+    /// [`Store::snapshot_as_applied`].
     ///
     /// # Errors
     /// It cannot be read, or is in quarantine.
     pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Option<Blob>, ReadError> {
         let mut place = None;
         for _ in 0..LOOKS_MAX {
-            let Some(row) = self.snapshot()?.blob(digest)? else {
+            let Some(row) = self.snapshot_as_applied()?.blob(digest)? else {
                 return Ok(None);
             };
             self.refuse_damaged(digest, row.place)?;
@@ -110,7 +140,7 @@ impl Store {
                 BlobPlace::Segment { segment, offset } => (self.segments.get(segment), offset),
                 BlobPlace::Large(id) => match self.blobs.open_large(digest, id) {
                     Ok(file) => (Some(file), 0),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => (None, 0),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => (None, 0),
                     Err(source) => {
                         return Err(ReadError::Io { what: "a large file", source });
                     }

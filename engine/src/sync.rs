@@ -39,6 +39,16 @@ mod primitives {
     ) -> Result<T, mpsc::RecvTimeoutError> {
         receiver.recv_timeout(wait_max)
     }
+
+    /// Waits until it is told to go on, or for so long; or less, for no reason.
+    pub(crate) fn wait_at_most<'a, T>(
+        told: &Condvar,
+        guard: MutexGuard<'a, T>,
+        wait_max: Duration,
+    ) -> MutexGuard<'a, T> {
+        let waited = told.wait_timeout(guard, wait_max);
+        waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+    }
 }
 
 #[cfg(feature = "interleavings")]
@@ -83,6 +93,15 @@ mod primitives {
             });
         }
         receiver.recv().map_err(|_closed| mpsc::RecvTimeoutError::Disconnected)
+    }
+
+    /// Waits for no time at all, as it may; others come to run where the guard is let go of.
+    pub(crate) fn wait_at_most<'a, T>(
+        _: &Condvar,
+        guard: MutexGuard<'a, T>,
+        _: Duration,
+    ) -> MutexGuard<'a, T> {
+        guard
     }
 
     /// The time was up.

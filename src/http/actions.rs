@@ -91,6 +91,9 @@ mod tests {
             assert!(names().iter().any(|known| known == name), "{name} of {:?}", names());
         }
         assert!(!names().iter().any(|name| name.starts_with("licenses_")));
+        for name in super::super::state::AS_APPLIED {
+            assert!(names().iter().any(|known| known == name), "{name}");
+        }
         let nameless = &ACTIONS.by_path["/v1/datasets/{pk}/files/"];
         let named = &ACTIONS.by_path["/v1/datasets/{pk}/files/{*filename}"];
         assert!(named.iter().all(|action| nameless.contains(action)));

@@ -26,6 +26,8 @@ impl FromRequestParts<AppState> for Principal {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
+        let exchange = parts.extensions.get::<Arc<Exchange>>();
+        app.caught_up_for(exchange.map_or("", |exchange| exchange.action().0)).await;
         let headers = &parts.headers;
         if !headers.contains_key(AUTHORIZATION) && !headers.contains_key(NODE_ID) {
             return Ok(Self::Anonymous);
@@ -42,7 +44,7 @@ impl FromRequestParts<AppState> for Principal {
             reach,
         });
         app.touch(&principal);
-        if let Some(exchange) = parts.extensions.get::<Arc<Exchange>>() {
+        if let Some(exchange) = exchange {
             exchange.is_of(&principal);
         }
         Ok(principal)

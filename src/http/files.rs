@@ -204,8 +204,16 @@ pub(crate) async fn get_file(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
-    let blob = open_file(&app, &principal, id, || path::name(&uri))?;
+    let open_file = || open_file(&app, &principal, id, || path::name(&uri));
+    let is_caught_up = app.is_caught_up();
+    let mut blob = open_file();
+    if !is_caught_up && !matches!(blob, Ok(Some(_))) {
+        // It may have been added just now, or its content once more after it was damaged.
+        app.caught_up().await;
+        blob = open_file();
+    }
     let filename = path::name(&uri)?;
+    let blob = blob?.ok_or_else(|| ApiError::no_file(&filename))?;
     let guess_from = query::wants_guess(&uri)?.then_some(filename.as_str());
     content::respond(app.outgoing(), &blob, &method, &headers, guess_from).await
 }
@@ -237,7 +245,7 @@ pub(crate) async fn get_file_by_handle(
     let found = tokio::task::spawn_blocking(find).await;
     let (filename, _) =
         found.map_err(ApiError::internal)??.ok_or_else(|| ApiError::no_file(handle))?;
-    let blob = app.engine(&allowed).open_blob(&digest)?;
+    let blob = app.engine(&allowed).open_blob_as_applied(&digest)?;
     let blob = blob.ok_or_else(|| ApiError::no_file(handle))?;
     let guess_from = query::wants_guess(&uri)?.then_some(filename.as_str());
     content::respond(app.outgoing(), &blob, &method, &headers, guess_from).await
@@ -266,24 +274,24 @@ pub(crate) async fn delete_file(
     json(StatusCode::OK, &File::from(&removed))
 }
 
-/// Opens a file's content; `filename` is read after the permission is there.
+/// Opens a file's content, if there is such a file; `filename` is read after the permission is there.
 fn open_file(
     app: &AppState,
     principal: &Principal,
     id: DatasetId,
     filename: impl Fn() -> Result<String, ApiError>,
-) -> Result<Blob, ApiError> {
+) -> Result<Option<Blob>, ApiError> {
     for _ in 0..OPEN_ATTEMPTS {
         let opened = open(app, principal, Action::GetFile, id)?;
         let filename = filename()?;
         let Some(FileRecord { digest, .. }) = opened.snapshot.file(&opened.dataset, &filename)?
         else {
-            return Err(ApiError::no_file(&filename));
+            return Ok(None);
         };
         // The file may be deleted meanwhile, or deleted and added with another content.
-        if let Some(blob) = app.engine(&opened.allowed).open_blob(&digest)? {
-            return Ok(blob);
+        if let Some(blob) = app.engine(&opened.allowed).open_blob_as_applied(&digest)? {
+            return Ok(Some(blob));
         }
     }
-    Err(ApiError::no_file(&filename()?))
+    Ok(None)
 }

@@ -29,6 +29,9 @@ use crate::networks::Networks;
 use crate::pace::Pace;
 use crate::permission::{Allowed, Principal};
 
+/// Actions that need not wait for files that were added just now, see [`AppState::caught_up_for`].
+pub(super) const AS_APPLIED: [&str; 2] = ["files_add_file", "files_get_file"];
+
 /// The engine, the keys and the bounds of the HTTP edge; clones are handles to the same, of which the
 /// router makes several for each request.
 #[derive(Debug, Clone)]
@@ -231,9 +234,34 @@ impl AppState {
         if self.0.audits_additions { self.engine(permission) } else { self.0.engine.clone() }
     }
 
-    /// One committed state; what of it a caller may see is for the permissions to say.
+    /// One committed state, with all that was answered before the request came, but for the few
+    /// actions that do without ([`AppState::caught_up_for`]); what of it a caller may see is for the
+    /// permissions to say.
     pub(crate) fn snapshot(&self) -> Result<Snapshot, ReadError> {
-        self.0.engine.snapshot()
+        self.0.engine.snapshot_as_applied()
+    }
+
+    /// Waits until [`AppState::snapshot`] shows all that was answered, if this action needs it.
+    ///
+    /// Files that were added without replacing any are all that may lack, and contents that heal damaged
+    /// ones. An upload stands on what its dataset's actor knows, which lacks nothing; a file that is
+    /// found and read is the right one, so who looks for one waits only if that fails; and how the
+    /// server is has to be told above all where it waits.
+    pub(super) async fn caught_up_for(&self, action: &str) {
+        let needs_none = || AS_APPLIED.contains(&action) || actions::is_of_the_server(action);
+        if !self.is_caught_up() && !needs_none() {
+            self.caught_up().await;
+        }
+    }
+
+    /// Whether [`AppState::snapshot`] shows all that was answered before this is asked.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.0.engine.is_caught_up()
+    }
+
+    /// Waits until [`AppState::snapshot`] shows all that was answered.
+    pub(super) async fn caught_up(&self) {
+        self.0.engine.caught_up().await;
     }
 
     pub(crate) fn tokens(&self) -> &TokenKey {

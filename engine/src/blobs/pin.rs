@@ -18,6 +18,10 @@
 //! | doom, commit, end of doom, pin | the pin is not doomed, and the look-up finds no row |
 //! | doom, pin, transaction given up | bytes are sent though the row stays; the change that brings them finds the row and counts it up |
 //!
+//! Between the record that brings a content and its row there is nothing to look up. So the journal
+//! thread notes here what it has written ([`Pin::note_brought`]): for as long as the content stays
+//! pinned without a break, whoever missed it in the index names it without bytes of its own.
+//!
 //! Nothing here is on disk: after a crash no upload is in flight.
 
 use std::collections::hash_map::Entry;
@@ -43,6 +47,8 @@ type Shard = HashMap<Digest, PinState>;
 struct PinState {
     pins: usize,
     is_doomed: bool,
+    /// Whether a record that brings the content is in the journal, and it has been pinned ever since.
+    is_brought: bool,
 }
 
 impl PinState {
@@ -63,6 +69,13 @@ impl Pins {
         let state = shard.entry(digest).or_default();
         state.pins += 1;
         Pin { digest, is_doomed: state.is_doomed, pins: self.clone() }
+    }
+
+    /// Has a content that was found damaged brought once more, whoever brought it before.
+    pub(crate) fn forget_brought(&self, digest: &Digest) {
+        if let Some(state) = self.shard(digest).get_mut(digest) {
+            state.is_brought = false;
+        }
     }
 
     /// Contents that are pinned.
@@ -128,6 +141,17 @@ impl Pin {
     pub(crate) fn is_doomed(&self) -> bool {
         self.is_doomed
     }
+
+    /// Notes that a synced record of the journal brings the content.
+    pub(crate) fn note_brought(&self) {
+        self.pins.shard(&self.digest).entry(self.digest).or_default().is_brought = true;
+    }
+
+    /// Whether the index has the content, or will have it before it applies a record that is written
+    /// from now on; and keeps it for as long as this pin lives.
+    pub(crate) fn is_brought(&self) -> bool {
+        self.pins.shard(&self.digest).get(&self.digest).is_some_and(|state| state.is_brought)
+    }
 }
 
 impl Clone for Pin {
@@ -140,7 +164,10 @@ impl Clone for Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.pins.release(self.digest, |state| state.pins -= 1);
+        self.pins.release(self.digest, |state| {
+            state.pins -= 1;
+            state.is_brought &= state.pins > 0;
+        });
     }
 }
 
@@ -196,6 +223,33 @@ mod tests {
         assert!(!may_doom(&pins, "pinned"));
         drop(clone);
         assert!(may_doom(&pins, "pinned"));
+    }
+
+    #[test]
+    fn what_was_brought_is_known_for_as_long_as_it_is_pinned() {
+        let pins = Pins::new();
+        let first = pins.pin(digest("a"));
+        assert!(!first.is_brought());
+        first.note_brought();
+        let second = pins.pin(digest("a"));
+        assert!(second.is_brought() && !pins.pin(digest("b")).is_brought());
+        drop(first);
+        assert!(pins.pin(digest("a")).is_brought());
+        pins.forget_brought(&digest("a"));
+        pins.forget_brought(&digest("b"));
+        assert!(!second.is_brought());
+        second.note_brought();
+        drop(second);
+        assert!(!pins.pin(digest("a")).is_brought());
+
+        // Nor does it outlive the pins while the row is being removed.
+        let doomed = pins.doom([digest("a")].into_iter());
+        let third = pins.pin(digest("a"));
+        third.note_brought();
+        drop(third);
+        assert!(!pins.pin(digest("a")).is_brought());
+        drop(doomed);
+        assert_eq!(entries(&pins), 0);
     }
 
     #[test]

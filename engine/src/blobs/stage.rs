@@ -82,6 +82,11 @@ impl StagedBlob {
         self.pin.is_doomed()
     }
 
+    /// Whether the journal has the content since it was pinned, see [`Pin::is_brought`].
+    pub(crate) fn is_brought(&self) -> bool {
+        self.pin.is_brought()
+    }
+
     /// CRC-32 (IEEE) of the content.
     pub(crate) fn crc32(&self) -> u32 {
         self.crc32

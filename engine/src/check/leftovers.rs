@@ -24,7 +24,8 @@ pub(super) fn check_leftovers(
             }
             Ok(None) => {}
             Ok(Some((digest, file))) => {
-                orphans += u64::from(!store.snapshot()?.names_large_file(&digest, file)?);
+                orphans +=
+                    u64::from(!store.snapshot_as_applied()?.names_large_file(&digest, file)?);
             }
         }
     }

@@ -30,6 +30,9 @@ const GROUPS_BEFORE_BACKGROUND: u32 = 8;
 /// The same while it has more to do than a step: a group may leave dozens of dead contents behind.
 const GROUPS_BEFORE_BACKLOG: u32 = 2;
 
+/// Turns that it has at once at most, after many groups that were applied together.
+const TURNS_MAX: u32 = 4;
+
 /// What waits to be done between groups.
 #[derive(Debug)]
 pub(super) struct Background {
@@ -79,13 +82,16 @@ impl Background {
         self.wanted || self.last_turn.is_none_or(|last| last.elapsed() >= BACKGROUND_PERIOD)
     }
 
-    /// Notes a group; tells whether the background has waited for long enough.
-    pub(super) fn is_its_turn(&mut self) -> bool {
+    /// Notes groups that were applied together; tells how many turns the background has waited for.
+    pub(super) fn turns(&mut self, groups: usize) -> u32 {
         self.wanted = true;
-        self.groups_in_a_row += 1;
-        let groups =
-            if self.has_backlog { GROUPS_BEFORE_BACKLOG } else { GROUPS_BEFORE_BACKGROUND };
-        self.groups_in_a_row >= groups
+        let groups = u32::try_from(groups).unwrap_or(u32::MAX);
+        self.groups_in_a_row = self.groups_in_a_row.saturating_add(groups);
+        if self.has_backlog {
+            (self.groups_in_a_row / GROUPS_BEFORE_BACKLOG).min(TURNS_MAX)
+        } else {
+            (self.groups_in_a_row / GROUPS_BEFORE_BACKGROUND).min(1)
+        }
     }
 
     /// Whether another step may find something to do.

@@ -1,5 +1,6 @@
 //! Applies groups, answers them, makes the index durable, and works in the background between.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,12 @@ use crate::index::reclaim::Removable;
 use crate::index::rows::AppliedRow;
 use crate::index::{Index, IndexError, reclaim, write_applied};
 use crate::journal::Position;
+use crate::limits::{LINGER, ROWS_APPLIED_TOGETHER};
 use crate::model::audit::Note;
 use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::{DatasetId, Sequence};
 use crate::recovery;
 use crate::store::Store;
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::mpsc::{Receiver, RecvTimeoutError};
 use crate::sync::receive_within;
 use crate::trace;
@@ -59,14 +60,14 @@ pub(crate) struct Journaled {
 #[derive(Debug)]
 pub(crate) struct JournaledGroup {
     pub(crate) records: Vec<Journaled>,
+    /// Whether all of them are answered once they are here.
+    pub(crate) is_answered: bool,
     pub(crate) end: Position,
     /// Bytes it takes in the journal.
     pub(crate) bytes: u64,
     pub(crate) synced: Instant,
     /// The group in a trace.
     pub(crate) span: Span,
-    /// Told the last applied change.
-    pub(crate) applied: Arc<AtomicU64>,
 }
 
 /// What the index thread works on.
@@ -86,6 +87,8 @@ pub(crate) struct IndexParts {
 pub(crate) struct IndexThread {
     queue: Arc<Queue>,
     work: Receiver<IndexWork>,
+    /// What was received behind groups that are applied together.
+    next: Option<IndexWork>,
     pub(super) store: Arc<Store>,
     pub(super) applied: AppliedRow,
     key: [u8; 32],
@@ -111,6 +114,34 @@ struct Settling {
     asked: Vec<MadeDurable>,
 }
 
+impl JournaledGroup {
+    fn row_count(&self) -> u64 {
+        self.records.iter().map(|record| record.change.row_count()).sum()
+    }
+}
+
+/// A change that was promised must be made: `footing.rs` says why nothing can refuse it. If that were
+/// wrong, going on would lose it in silence.
+fn expect_kept(record: &Journaled, verdict: &Verdict) -> Result<(), IndexError> {
+    match verdict {
+        Err(refusal) if record.reply.is_promised() => Err(IndexError::Contradiction(format!(
+            "change {} was promised and is refused: {refusal}",
+            record.sequence
+        ))),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Groups that are applied together, in the trace of the first.
+fn apply_span(groups: &[JournaledGroup]) -> Span {
+    let first = groups.first().map_or_else(Span::none, |group| group.span.clone());
+    let applying = tracing::debug_span!(target: "granary_engine::trace", parent: &first, "apply");
+    for group in groups.iter().skip(1) {
+        applying.follows_from(&group.span);
+    }
+    applying
+}
+
 /// How often the index thread looks whether a checkpoint is durable, where nothing else wakes it.
 const SETTLING_PERIOD: Duration = Duration::from_millis(2);
 
@@ -122,6 +153,7 @@ impl IndexThread {
         Self {
             queue,
             work,
+            next: None,
             store,
             applied,
             key,
@@ -142,7 +174,10 @@ impl IndexThread {
 
     /// Runs until the journal thread has gone and everything it sent is applied.
     pub(crate) fn run(mut self) {
-        if let Err(error) = self.work_until_closed() {
+        // A bug of ours ends it as a failed disk does: what was answered must not go unseen.
+        let worked = panic::catch_unwind(AssertUnwindSafe(|| self.work_until_closed()));
+        let panicked = |_| Err(IndexError::Contradiction("the index thread panicked".into()));
+        if let Err(error) = worked.unwrap_or_else(panicked) {
             let cause = Arc::new(std::io::Error::other(error.to_text()));
             self.queue.fail(&cause);
             self.store.counters.checkpoints_settling.set(0);
@@ -150,18 +185,21 @@ impl IndexThread {
             for asked in asked.into_iter().chain(self.asking.drain(..)) {
                 drop(asked.send(Err(MutationError::ReadOnly { cause: Arc::clone(&cause) })));
             }
-            self.reopen_for_reading();
+            // From here on nothing is answered that readers will not see.
+            let last = self.store.visibility.close().max(self.applied.sequence);
+            let is_reopened = self.reopen_for_reading(last);
+            self.store.visibility.end(if is_reopened { last } else { self.applied.sequence });
             self.refuse_the_rest(&cause);
         }
     }
 
     /// redb fails reads too after an I/O error, so readers get the last checkpoint with the
-    /// journal replayed in memory; where that fails, they go on failing (I7).
-    fn reopen_for_reading(&self) {
+    /// journal replayed in memory up to a change; where that fails, they go on failing (I7).
+    fn reopen_for_reading(&self, last: Sequence) -> bool {
         let failed = self.store.index.get();
         // What is on its way may reach the file no longer once the other one reads it.
         drop(failed.settle());
-        let (disk, last) = (&self.store.disk, self.applied.sequence);
+        let disk = &self.store.disk;
         match recovery::open_for_reading(disk, self.key, self.index_cache_bytes, last) {
             Ok(index) => {
                 // The directory stays this process's own (I10).
@@ -170,17 +208,23 @@ impl IndexThread {
                     None => index,
                 });
                 tracing::warn!("the index is open for reading only");
+                true
             }
-            Err(error) => tracing::error!(%error, "the index cannot be read"),
+            Err(error) => {
+                tracing::error!(%error, "the index cannot be read");
+                false
+            }
         }
     }
 
     fn work_until_closed(&mut self) -> Result<(), IndexError> {
         loop {
-            match receive_within(&self.work, self.wait()) {
+            match self.receive() {
                 Ok(IndexWork::Group(group)) => {
-                    self.apply_and_answer(group)?;
-                    if self.background.is_its_turn() {
+                    let groups = self.gather(group);
+                    let count = groups.len();
+                    self.apply_and_answer(groups)?;
+                    for _ in 0..self.background.turns(count) {
                         self.work_in_background()?;
                     }
                 }
@@ -205,36 +249,72 @@ impl IndexThread {
                 }
             }
             self.settle_if_done()?;
-            let is_asked = self.settling.is_none() && !self.asking.is_empty();
-            if is_asked || self.since_checkpoint.is_due() {
+            let is_wanted = !self.asking.is_empty() || self.since_checkpoint.is_due();
+            // Nobody waits for the disk while there is room for more.
+            if is_wanted && self.settling.is_none() || self.since_checkpoint.is_overdue() {
                 self.begin_checkpoint()?;
                 self.settle_if_done()?;
             }
         }
     }
 
-    /// I1: every answer stands below the line that makes the group visible, and the group came
-    /// here durable.
-    fn apply_and_answer(&mut self, group: JournaledGroup) -> Result<(), IndexError> {
+    fn receive(&mut self) -> Result<IndexWork, RecvTimeoutError> {
+        match self.next.take() {
+            Some(work) => Ok(work),
+            None => receive_within(&self.work, self.wait()),
+        }
+    }
+
+    /// A group and those behind it, to be applied together. Where nobody waits for what they make it
+    /// lets a few more come: rows that are written together cost less, and so does waking up once.
+    fn gather(&mut self, first: JournaledGroup) -> Vec<JournaledGroup> {
+        if first.is_answered {
+            self.store.visibility.linger(LINGER);
+        }
+        let mut rows = first.row_count();
+        let mut groups = vec![first];
+        while rows < ROWS_APPLIED_TOGETHER {
+            match self.work.try_recv() {
+                Ok(IndexWork::Group(group)) => {
+                    rows += group.row_count();
+                    groups.push(group);
+                }
+                Ok(other) => {
+                    self.next = Some(other);
+                    break;
+                }
+                // Whoever waits next hears of the end.
+                Err(_) => break,
+            }
+        }
+        groups
+    }
+
+    /// I1: every answer that is given here stands below the line that makes the groups visible, and
+    /// they came here durable.
+    fn apply_and_answer(&mut self, groups: Vec<JournaledGroup>) -> Result<(), IndexError> {
         let index = self.store.index.get();
         let counters = Arc::clone(&self.store.counters);
-        let applying =
-            tracing::debug_span!(target: "granary_engine::trace", parent: &group.span, "apply");
-        let outcome = applying.in_scope(|| self.apply_group(&index, &group));
+        let applying = apply_span(&groups);
+        let outcome = applying.in_scope(|| self.apply_groups(&index, &groups));
         drop(applying);
-        counters.groups_ahead.leave();
+        for _ in &groups {
+            counters.groups_ahead.leave();
+        }
         match outcome {
             Ok((verdicts, restacked)) => {
-                counters.apply_time.record_time(group.synced.elapsed());
-                group.applied.store(self.applied.sequence.0, Ordering::Release);
-                let rows = group.records.iter().map(|record| record.change.row_count()).sum();
-                self.since_checkpoint.note(group.bytes, rows);
+                self.store.visibility.applied(self.applied.sequence);
+                for group in &groups {
+                    counters.apply_time.record_time(group.synced.elapsed());
+                    self.since_checkpoint.note(group.bytes, group.row_count());
+                }
                 let on_its_way =
                     self.settling.as_ref().map_or(0, |settling| settling.journal_bytes);
                 let uncheckpointed = self.since_checkpoint.journal_bytes() + on_its_way;
                 counters.uncheckpointed_bytes.set(uncheckpointed);
                 self.background.note_restacked(restacked);
-                for (record, verdict) in group.records.into_iter().zip(verdicts) {
+                let records = groups.into_iter().flat_map(|group| group.records);
+                for (record, verdict) in records.zip(verdicts) {
                     if verdict.is_ok() {
                         self.store.trace.note(record.change.kind());
                     }
@@ -248,7 +328,7 @@ impl IndexThread {
                 let cause = Arc::new(std::io::Error::other(error.to_text()));
                 // First: whoever hears of it finds a store that takes nothing more.
                 self.queue.fail(&cause);
-                for record in group.records {
+                for record in groups.into_iter().flat_map(|group| group.records) {
                     let cause = Arc::clone(&cause);
                     record.reply.answer(Err(MutationError::OutcomeUnknown { cause }));
                 }
@@ -257,20 +337,24 @@ impl IndexThread {
         }
     }
 
-    fn apply_group(
+    fn apply_groups(
         &mut self,
         index: &Index,
-        group: &JournaledGroup,
+        groups: &[JournaledGroup],
     ) -> Result<(Vec<Verdict>, Vec<DatasetId>), IndexError> {
         let mut applied = self.applied;
-        applied.position = group.end;
         let result = index.apply(|txn| {
             let mut rows = Group::begin(txn)?;
-            let mut verdicts = Vec::with_capacity(group.records.len());
-            for record in &group.records {
-                applied.sequence = record.sequence;
-                let Journaled { sequence, change, note, blobs, .. } = record;
-                verdicts.push(rows.apply(*sequence, change, note.as_ref(), blobs)?);
+            let mut verdicts = Vec::new();
+            for group in groups {
+                applied.position = group.end;
+                for record in &group.records {
+                    applied.sequence = record.sequence;
+                    let Journaled { sequence, change, note, blobs, .. } = record;
+                    let verdict = rows.apply(*sequence, change, note.as_ref(), blobs)?;
+                    expect_kept(record, &verdict)?;
+                    verdicts.push(verdict);
+                }
             }
             let restacked = rows.finish()?;
             write_applied(txn, &applied)?;
@@ -374,8 +458,8 @@ impl IndexThread {
         }
     }
 
-    fn refuse_the_rest(&self, cause: &Arc<std::io::Error>) {
-        while let Ok(work) = self.work.recv() {
+    fn refuse_the_rest(&mut self, cause: &Arc<std::io::Error>) {
+        while let Some(work) = self.next.take().or_else(|| self.work.recv().ok()) {
             match work {
                 IndexWork::Group(group) => {
                     for record in group.records {

@@ -1,6 +1,6 @@
 //! Appends groups and syncs them, one sync for whatever is queued.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,19 +8,19 @@ use tracing::Span;
 
 use super::index_thread::{IndexWork, Journaled, JournaledGroup};
 use super::queue::{Queue, payload_bytes};
-use super::submission::Submission;
-use crate::blobs::{StagedBlob, StagedBody};
+use super::submission::{Promised, Submission};
+use crate::blobs::{Pin, StagedBlob, StagedBody};
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
-use crate::limits::ENCODED_BYTES_MAX;
+use crate::limits::{CHANGES_AHEAD_MAX, ENCODED_BYTES_MAX};
 use crate::model::audit::Note;
 use crate::model::change::{CatalogueChange, Change, SegmentId};
 use crate::model::{Digest, Sequence, Timestamp};
 use crate::noted::NotedChange;
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::mpsc::SyncSender;
+use crate::visibility::Visibility;
 
 /// Bytes kept allocated in the journal for changes that free space.
 const SLACK_BYTES: u64 = 256 << 10;
@@ -41,17 +41,13 @@ pub(crate) struct JournalParts {
     /// Free bytes below which nothing that grows the store is taken (I7).
     pub(crate) reserve_bytes: u64,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) visibility: Arc<Visibility>,
 }
 
 /// The journal thread's state.
 #[derive(Debug)]
 pub(crate) struct JournalThread {
     parts: JournalParts,
-    /// Contents that were journaled and may not be in the index yet, with their change: another
-    /// upload of the same content that missed them there names them without bytes of its own.
-    in_flight: HashMap<Digest, Sequence>,
-    /// The last change that the index thread applied.
-    applied: Arc<AtomicU64>,
     /// The segment that was begun for want of space.
     given_up: Option<SegmentId>,
     /// The log has it that there is no space: it is told of that once, not with each group.
@@ -60,13 +56,7 @@ pub(crate) struct JournalThread {
 
 impl JournalThread {
     pub(crate) fn new(parts: JournalParts) -> Self {
-        Self {
-            parts,
-            in_flight: HashMap::new(),
-            applied: Arc::default(),
-            given_up: None,
-            has_told_of_no_space: false,
-        }
+        Self { parts, given_up: None, has_told_of_no_space: false }
     }
 
     /// Runs until the queue is closed and empty, or the disk fails.
@@ -179,12 +169,17 @@ impl JournalThread {
         Ok(())
     }
 
-    /// Appends one group, syncs, hands it to the index thread. `Err` ends the thread.
+    /// Appends one group, syncs, hands it to the index thread, answers what is firm. `Err` ends the
+    /// thread.
     fn commit(&mut self, group: Vec<Submission>) -> Result<(), ()> {
+        self.wait_for_the_index();
+        if let Some(refusal @ MutationError::ReadOnly { .. }) = self.parts.queue.refusal() {
+            for submission in group {
+                submission.refuse(refusal.clone());
+            }
+            return Err(());
+        }
         let (group, changes) = encoded(group);
-        // First: what is applied may be reclaimed by now, and must be brought again.
-        let applied = self.applied.load(Ordering::Acquire);
-        self.in_flight.retain(|_, sequence| sequence.0 > applied);
         let records = self.records(&group, changes);
         let sequences: Vec<Sequence> = records.iter().map(|record| record.sequence).collect();
         let span = group_span(&group);
@@ -210,27 +205,50 @@ impl JournalThread {
         let mut journaled = Vec::with_capacity(group.len());
         let parts = sequences.into_iter().zip(appended.blobs);
         for ((submission, note), (sequence, blobs)) in group.into_iter().zip(parts) {
-            let Submission { change, contents, reply } = submission;
-            // A relocation enters no content that the index does not hold, so nobody may rely on it.
-            if !matches!(change, Change::Relocate { .. }) {
-                for blob in &blobs {
-                    self.in_flight.entry(blob.digest).or_insert(sequence);
-                }
-            }
-            // From here the journal owns the bytes; only the pins are still needed.
-            let pins = contents.into_iter().map(StagedBlob::into_pin).collect();
+            let Submission { change, contents, reply, .. } = submission;
+            // From here the journal owns the bytes; only the pins are still needed. A relocation enters
+            // no content that the index does not hold, so nobody may rely on it.
+            let relocates = matches!(change, Change::Relocate { .. });
+            let pins = contents.into_iter().map(|content| into_pin(content, !relocates)).collect();
             journaled.push(Journaled { sequence, change, note, blobs, pins, reply });
         }
+        let firm: Vec<Promised> =
+            journaled.iter_mut().filter_map(|record| record.reply.promise()).collect();
         let group = JournaledGroup {
+            is_answered: firm.len() == journaled.len(),
             records: journaled,
             end: appended.end,
             bytes: appended.bytes,
             synced: Instant::now(),
             span,
-            applied: Arc::clone(&self.applied),
         };
+        self.hand_over(group, firm)
+    }
+
+    /// I1: gives a durable group to the index thread, and answers what of it will be made whatever
+    /// else happens; readers wait for it.
+    fn hand_over(&self, group: JournaledGroup, firm: Vec<Promised>) -> Result<(), ()> {
+        let is_answered = group.is_answered;
+        let last = group.records.last().map(|record| record.sequence);
         self.parts.counters.groups_ahead.enter();
-        self.parts.index.send(IndexWork::Group(group)).map_err(drop)
+        self.parts.index.send(IndexWork::Group(group)).map_err(drop)?;
+        if !is_answered {
+            self.parts.visibility.hurry();
+        }
+        // Of the whole group, since readers get it whole.
+        if let Some(last) = last.filter(|_| !firm.is_empty()) {
+            let is_made = self.parts.visibility.answers(last);
+            for promised in firm {
+                promised.keep(is_made);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the index thread come so near that what is answered and not applied stays bounded.
+    fn wait_for_the_index(&self) {
+        let last = self.parts.journal.last_sequence().0;
+        self.parts.visibility.reach_blocking(Sequence(last.saturating_sub(CHANGES_AHEAD_MAX)));
     }
 
     fn count_group(&self, changes: usize, bytes: u64, time: Duration) {
@@ -262,8 +280,7 @@ impl JournalThread {
             let relocates = matches!(submission.change, Change::Relocate { .. });
             let mut blobs = Vec::new();
             for content in &submission.contents {
-                let known = self.in_flight.contains_key(&content.digest())
-                    || in_group.contains(&content.digest());
+                let known = content.is_brought() || in_group.contains(&content.digest());
                 let (digest, crc32) = (content.digest(), content.crc32());
                 match content.body() {
                     StagedBody::Known => {}
@@ -291,6 +308,16 @@ impl JournalThread {
         }
         records
     }
+}
+
+/// The pin of a content that is in the journal now.
+fn into_pin(content: StagedBlob, may_be_relied_on: bool) -> Pin {
+    let is_brought = may_be_relied_on && !matches!(content.body(), StagedBody::Known);
+    let pin = content.into_pin();
+    if is_brought {
+        pin.note_brought();
+    }
+    pin
 }
 
 fn count_of(changes: usize) -> u64 {

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, PoisonError};
 
+use super::footing::{Footing, Unsettled};
 use super::submission::Submission;
 use crate::blobs::StagedBody;
 use crate::error::MutationError;
@@ -22,6 +23,8 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
+    /// What is in flight that new files may be refused for.
+    unsettled: Arc<Unsettled>,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +55,11 @@ impl Queue {
         self.push_within(usize::MAX, submission)
     }
 
-    fn push_within(&self, queued_max: usize, submission: Submission) -> Result<(), MutationError> {
+    fn push_within(
+        &self,
+        queued_max: usize,
+        mut submission: Submission,
+    ) -> Result<(), MutationError> {
         let mut state = self.state();
         let waiting = state.len();
         let refusal = if let Some(refusal) = refusal(&state) {
@@ -60,6 +67,8 @@ impl Queue {
         } else if waiting >= queued_max {
             MutationError::Busy { what: "the server", waiting }
         } else {
+            let Submission { change, reply, basis, .. } = &mut submission;
+            reply.stands(self.unsettled.enter(change, *basis));
             if submission.change.is_part() {
                 state.parts.push_back(submission);
             } else {
@@ -72,6 +81,11 @@ impl Queue {
         drop(state);
         submission.reply.answer(Err(refusal.clone()));
         Err(refusal)
+    }
+
+    /// What a plan stands on whose snapshot is taken after this.
+    pub(crate) fn footing(&self) -> Option<Footing> {
+        self.unsettled.footing()
     }
 
     /// Changes that are queued.
@@ -204,7 +218,7 @@ mod tests {
     use crate::model::{DatasetId, SetId};
 
     fn submission(change: Change) -> Submission {
-        Submission { change, contents: Vec::new(), reply: Reply::new(None).0 }
+        Submission::of(change, Reply::new(None).0)
     }
 
     fn small() -> Submission {

@@ -50,6 +50,11 @@ impl SinceCheckpoint {
             || self.first.is_some_and(|first| first.elapsed() >= CHECKPOINT_AFTER)
     }
 
+    /// Whether so much has happened that changes wait until the checkpoint before is durable.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.journal_bytes >= CHECKPOINT_JOURNAL_BYTES * 2 || self.rows >= self.rows_max * 2
+    }
+
     /// Begins anew after a checkpoint that took so long.
     pub(super) fn checkpointed(&mut self, took: Duration) {
         let rows_max = if took > CHECKPOINT_TIME_AIM * 2 {
@@ -98,5 +103,16 @@ mod tests {
         assert!(!since.is_due());
         since.note(1, 0);
         assert!(since.is_due());
+    }
+
+    #[test]
+    fn twice_as_much_as_makes_one_due_makes_it_overdue() {
+        for (bytes, rows) in [(CHECKPOINT_JOURNAL_BYTES, 0), (1, CHECKPOINT_ROWS)] {
+            let mut since = SinceCheckpoint::default();
+            since.note(bytes, rows);
+            assert!(since.is_due() && !since.is_overdue());
+            since.note(bytes, rows);
+            assert!(since.is_overdue());
+        }
     }
 }

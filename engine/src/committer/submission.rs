@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::Span;
 
+use super::footing::{Basis, Entered, Standing};
 use crate::blobs::StagedBlob;
 use crate::error::MutationError;
 use crate::in_flight::{Slot, change_span};
@@ -22,9 +23,15 @@ pub(crate) struct Submission {
     pub(crate) change: Change,
     pub(crate) contents: Vec<StagedBlob>,
     pub(crate) reply: Reply,
+    pub(crate) basis: Basis,
 }
 
 impl Submission {
+    /// A change that brings no content and is answered once it is applied.
+    pub(crate) fn of(change: Change, reply: Reply) -> Self {
+        Self { change, contents: Vec::new(), reply, basis: Basis::Other }
+    }
+
     /// Refuses a change that never reached the journal. Its contents are let go of first: who hears
     /// of it finds the file of an upload that goes on where it was.
     pub(crate) fn refuse(self, error: MutationError) {
@@ -42,6 +49,9 @@ pub(crate) struct Reply {
     slot: Option<Slot>,
     origin: Option<Arc<Origin>>,
     span: Span,
+    standing: Standing,
+    /// Its place among what new files may be refused for.
+    entered: Option<Entered>,
 }
 
 impl Reply {
@@ -59,7 +69,31 @@ impl Reply {
     fn with(slot: Option<Slot>, origin: Option<Arc<Origin>>) -> (Self, Ticket) {
         let (sender, receiver) = oneshot::channel();
         let span = slot.as_ref().map_or_else(change_span, |slot| slot.span().clone());
-        (Self { sender: Some(sender), slot, origin, span }, Ticket { receiver })
+        let (sender, standing) = (Some(sender), Standing::Open);
+        (Self { sender, slot, origin, span, standing, entered: None }, Ticket { receiver })
+    }
+
+    /// Notes how the change stands in the queue.
+    pub(super) fn stands(&mut self, (standing, entered): (Standing, Option<Entered>)) {
+        self.standing = standing;
+        self.entered = entered;
+    }
+
+    /// The answer to a firm change that is durable: it was made. The change is settled later, when it
+    /// is applied; `None` if applying it decides.
+    pub(super) fn promise(&mut self) -> Option<Promised> {
+        if self.standing == Standing::Open {
+            return None;
+        }
+        if let Some(slot) = &mut self.slot {
+            slot.answered();
+        }
+        self.sender.take().map(|sender| Promised { sender })
+    }
+
+    /// Whether the change was promised to be made.
+    pub(super) fn is_promised(&self) -> bool {
+        self.sender.is_none()
     }
 
     /// Who asked for the change.
@@ -72,9 +106,11 @@ impl Reply {
         &self.span
     }
 
-    /// Answers. The change is settled first, so that whoever reads the answer may rely on it.
+    /// Answers, if nothing was promised. The change is settled first, so that whoever reads the
+    /// answer may rely on it.
     pub(crate) fn answer(mut self, verdict: Verdict) {
         drop(self.slot.take());
+        drop(self.entered.take());
         if let Some(sender) = self.sender.take() {
             // The caller may have hung up; the change is durable either way.
             drop(sender.send(verdict));
@@ -85,13 +121,36 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if let Some(sender) = self.sender.take() {
-            let cause = Arc::new(std::io::Error::other("the store stopped on the way"));
-            drop(sender.send(Err(MutationError::OutcomeUnknown { cause })));
+            // Nobody knows whether it was made, so nothing may be planned as if it were settled.
+            if let Some(entered) = self.entered.take() {
+                entered.stay();
+            }
+            drop(sender.send(Err(outcome_unknown())));
         }
     }
 }
 
-/// Redeemed once the change is durable and visible, or refused.
+fn outcome_unknown() -> MutationError {
+    let cause = Arc::new(std::io::Error::other("the store stopped on the way"));
+    MutationError::OutcomeUnknown { cause }
+}
+
+/// The answer to a change that will be made.
+#[derive(Debug)]
+pub(super) struct Promised {
+    sender: oneshot::Sender<Verdict>,
+}
+
+impl Promised {
+    /// Gives it; unless the index failed before anybody could rely on it.
+    pub(super) fn keep(self, is_made: bool) {
+        let verdict = if is_made { Ok(Applied::Done) } else { Err(outcome_unknown()) };
+        // The caller may have hung up; the change is durable either way.
+        drop(self.sender.send(verdict));
+    }
+}
+
+/// Redeemed once the change is durable and every read from then on sees it, or refused.
 #[derive(Debug)]
 #[must_use = "whoever drops a ticket never learns what became of the change"]
 pub(crate) struct Ticket {

@@ -87,9 +87,7 @@ impl Handler<Envelope<AddFile>> for DatasetActor {
             Err(refusal) => return ActorResponse::reply(Err(refusal)),
         };
         self.used = true;
-        let planned =
-            self.planner.plan(|view| plan_upload(view, message.filename.clone(), &message.terms));
-        match planned {
+        match self.planner.plan_upload(message.filename.clone(), &message.terms) {
             Ok(planned) => {
                 ActorResponse::reply(self.planner.submit_upload(planned, message.content, slot))
             }
@@ -99,7 +97,7 @@ impl Handler<Envelope<AddFile>> for DatasetActor {
                 self.plan_standing_still(
                     ctx,
                     move |view| plan_upload(view, filename, &terms),
-                    |planner, planned| planner.submit_upload(planned, content, slot),
+                    |planner, planned| planner.submit_upload((planned, None), content, slot),
                 )
             }
         }

@@ -19,6 +19,8 @@ pub(crate) enum Left {
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     names: BTreeMap<Filename, (Left, u64)>,
+    /// Names among them of which no file is left.
+    absent: usize,
     /// In the order of planning; a name's entry belongs to the last change that wrote it.
     changes: VecDeque<(u64, Filename, Settled)>,
     planned: u64,
@@ -28,7 +30,9 @@ impl Overlay {
     /// Notes a change that was handed to the committer.
     pub(crate) fn insert(&mut self, filename: Filename, left: Left, settled: Settled) {
         self.planned += 1;
-        self.names.insert(filename.clone(), (left, self.planned));
+        self.absent += usize::from(left == Left::Absent);
+        let before = self.names.insert(filename.clone(), (left, self.planned));
+        self.absent -= usize::from(matches!(before, Some((Left::Absent, _))));
         self.changes.push_back((self.planned, filename, settled));
     }
 
@@ -41,9 +45,15 @@ impl Overlay {
             self.changes.pop_front_if(|(_, _, settled)| settled.is_settled())
         {
             if self.names.get(&filename).is_some_and(|(_, last)| *last == number) {
-                self.names.remove(&filename);
+                let gone = self.names.remove(&filename);
+                self.absent -= usize::from(matches!(gone, Some((Left::Absent, _))));
             }
         }
+    }
+
+    /// Whether something in flight is to free a name.
+    pub(crate) fn frees_names(&self) -> bool {
+        self.absent > 0
     }
 
     /// What is in flight of a name.
@@ -80,9 +90,29 @@ mod tests {
         first.settle();
         overlay.forget_settled();
         assert_eq!(overlay.get("a"), Some(Left::Absent));
+        assert!(overlay.frees_names());
         second.settle();
         overlay.forget_settled();
         assert_eq!(overlay.get("a"), None);
+        assert!(!overlay.frees_names());
+    }
+
+    #[test]
+    fn names_that_are_freed_are_counted_whatever_follows() {
+        let mut overlay = Overlay::default();
+        let content = Left::File(Digest([1; 32]));
+        let settled = [(); 4].map(|()| Settled::default());
+        let left = [Left::Absent, Left::Absent, content, Left::Absent];
+        for (left, settled) in left.into_iter().zip(&settled) {
+            overlay.insert(name("a"), left, settled.clone());
+            assert_eq!(overlay.frees_names(), left == Left::Absent);
+        }
+        for settled in &settled {
+            assert!(overlay.frees_names());
+            settled.settle();
+            overlay.forget_settled();
+        }
+        assert!(!overlay.frees_names());
     }
 
     #[test]

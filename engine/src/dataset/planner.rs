@@ -7,14 +7,17 @@ use std::sync::Arc;
 use super::committed::CommittedFiles;
 use super::message::Planned;
 use super::overlay::{Left, Overlay};
-use super::plan::{NoPlan, PlannedRename, PlannedUpload, View, plan_existing_if};
+use super::plan::{NoPlan, PlannedRename, PlannedUpload, View, plan_existing_if, plan_upload};
 use crate::blobs::StagedBlob;
-use crate::committer::{Committer, Reply, Submission, Ticket};
+use crate::committer::{Basis, Committer, Footing, Reply, Submission, Ticket};
 use crate::error::MutationError;
 use crate::in_flight::Slot;
 use crate::limits::PLAN_ROWS_MAX;
 use crate::model::change::{Change, NewFile};
-use crate::model::{DatasetId, Digest, FileCondition, FileRecord, Filename, StoredFile, Timestamp};
+use crate::model::{
+    DatasetId, Digest, FileCondition, FileRecord, Filename, ProjectId, RequestedFilename,
+    StoredFile, Timestamp, UploadTerms,
+};
 use crate::store::Store;
 
 /// What plans of one dataset stand on.
@@ -24,6 +27,8 @@ pub(crate) struct Planner {
     store: Arc<Store>,
     committer: Arc<Committer>,
     overlay: Overlay,
+    /// The project whose team has no quota, as long as plans have the same footing.
+    without_quota: Option<(Footing, ProjectId)>,
 }
 
 /// A change of files, ready for the committer.
@@ -31,11 +36,13 @@ struct PlannedFileChange {
     left: Vec<(Filename, Left)>,
     change: Change,
     contents: Vec<StagedBlob>,
+    basis: Basis,
 }
 
 impl Planner {
     pub(crate) fn new(dataset: DatasetId, store: Arc<Store>, committer: Arc<Committer>) -> Self {
-        Self { dataset, store, committer, overlay: Overlay::default() }
+        let overlay = Overlay::default();
+        Self { dataset, store, committer, overlay, without_quota: None }
     }
 
     /// Plans on what is committed and what is in flight. The overlay is tidied before the
@@ -46,12 +53,41 @@ impl Planner {
     ) -> Result<T, NoPlan> {
         self.overlay.forget_settled();
         let dataset = self.dataset;
-        let snapshot = self.store.snapshot()?;
+        let snapshot = self.store.snapshot_as_applied()?;
         let header = snapshot.dataset(dataset)?;
         let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
         let rows_max = PLAN_ROWS_MAX;
         let committed = CommittedFiles { snapshot: &snapshot, header: &header, rows_max };
         rule(&View { dataset, committed, overlay: &self.overlay, leaving: None })
+    }
+
+    /// Plans what an upload does under its name, and what that stands on if nothing can have it
+    /// refused: not where there is a quota, of which other datasets may take what is left.
+    pub(super) fn plan_upload(
+        &mut self,
+        requested: RequestedFilename,
+        terms: &UploadTerms,
+    ) -> Result<(PlannedUpload, Option<Footing>), NoPlan> {
+        // Before the snapshot is taken.
+        let footing = self.committer.footing();
+        let known = self.without_quota;
+        let (planned, without_quota) = self.plan(|view| {
+            let planned = plan_upload(view, requested, terms)?;
+            let CommittedFiles { snapshot, header, .. } = view.committed;
+            // With a footing nothing is in flight that frees a name: what the overlay has of that was
+            // refused, behind an upload that is not applied yet.
+            let footing = footing.filter(|_| !view.overlay.frees_names());
+            let without_quota = match footing {
+                Some(footing) if matches!(planned, PlannedUpload::Add(_)) => {
+                    let wanted = Some((footing, header.project));
+                    (known == wanted || !snapshot.has_quota(header.project)?).then_some(wanted)
+                }
+                Some(_) | None => None,
+            };
+            Ok((planned, without_quota.flatten()))
+        })?;
+        self.without_quota = without_quota.or(known);
+        Ok((planned, without_quota.map(|(footing, _)| footing)))
     }
 
     /// The content that a change of an existing file expects; one look-up, whatever there is.
@@ -70,7 +106,7 @@ impl Planner {
     pub(super) fn submit_intention(&mut self, change: Change, slot: Slot) -> Planned<()> {
         slot.submitted();
         let (reply, ticket) = Reply::new(Some(slot));
-        self.committer.submit(Submission { change, contents: Vec::new(), reply })?;
+        self.committer.submit(Submission::of(change, reply))?;
         Ok(((), ticket))
     }
 
@@ -80,10 +116,10 @@ impl Planner {
         submission: PlannedFileChange,
         slot: Slot,
     ) -> Result<Ticket, MutationError> {
-        let PlannedFileChange { left, change, contents } = submission;
+        let PlannedFileChange { left, change, contents, basis } = submission;
         let settled = slot.submitted();
         let (reply, ticket) = Reply::new(Some(slot));
-        self.committer.submit(Submission { change, contents, reply })?;
+        self.committer.submit(Submission { change, contents, reply, basis })?;
         for (filename, left) in left {
             self.overlay.insert(filename, left, settled.clone());
         }
@@ -94,13 +130,27 @@ impl Planner {
     #[cfg(all(test, feature = "interleavings"))]
     pub(crate) fn add_file(
         &mut self,
-        requested: crate::model::RequestedFilename,
+        requested: RequestedFilename,
         content: StagedBlob,
         slot: Slot,
     ) -> Planned<StoredFile> {
-        let planned = self.plan(|view| super::plan::plan_add_file(view, requested));
-        match planned {
-            Ok(filename) => self.submit_upload(PlannedUpload::Add(filename), content, slot),
+        match self.plan_upload(requested, &UploadTerms::default()) {
+            Ok(planned) => self.submit_upload(planned, content, slot),
+            Err(NoPlan::Refused(refusal)) => Err(refusal),
+            Err(NoPlan::TooLong) => Err(MutationError::Panicked),
+        }
+    }
+
+    /// Plans and submits a new name for a file, where that costs little to look at.
+    #[cfg(all(test, feature = "interleavings"))]
+    pub(crate) fn rename_file(
+        &mut self,
+        from: &str,
+        to: RequestedFilename,
+        slot: Slot,
+    ) -> Planned<StoredFile> {
+        match self.plan(|view| super::plan::plan_rename_file(view, from, to)) {
+            Ok(planned) => self.submit_renamed(planned, slot),
             Err(NoPlan::Refused(refusal)) => Err(refusal),
             Err(NoPlan::TooLong) => Err(MutationError::Panicked),
         }
@@ -109,15 +159,15 @@ impl Planner {
     /// Does with a content what was planned.
     pub(super) fn submit_upload(
         &mut self,
-        planned: PlannedUpload,
+        (planned, footing): (PlannedUpload, Option<Footing>),
         content: StagedBlob,
         slot: Slot,
     ) -> Planned<StoredFile> {
         let digest = content.digest();
         let dataset = self.dataset;
-        let (filename, expects) = match planned {
-            PlannedUpload::Add(filename) => (filename, None),
-            PlannedUpload::Replace { filename, expects } => (filename, Some(expects)),
+        let (filename, expects, basis) = match planned {
+            PlannedUpload::Add(filename) => (filename, None, Basis::Upload(footing)),
+            PlannedUpload::Replace { filename, expects } => (filename, Some(expects), Basis::Other),
         };
         let record = FileRecord {
             digest,
@@ -133,7 +183,7 @@ impl Planner {
             Some(expects) => Change::ReplaceFile { dataset, expects, file: new },
         };
         let left = vec![(file.filename.clone(), Left::File(digest))];
-        let planned = PlannedFileChange { left, change, contents: vec![content] };
+        let planned = PlannedFileChange { left, change, contents: vec![content], basis };
         let ticket = self.submit_file_change(planned, slot)?;
         Ok((file, ticket))
     }
@@ -148,8 +198,10 @@ impl Planner {
         let left = vec![(from.clone(), Left::Absent), (to.clone(), Left::File(expects))];
         let file = StoredFile { filename: to.clone(), digest: expects };
         let change = Change::RenameFile { dataset: self.dataset, from, to, expects };
-        let ticket = self
-            .submit_file_change(PlannedFileChange { left, change, contents: Vec::new() }, slot)?;
+        let ticket = self.submit_file_change(
+            PlannedFileChange { left, change, contents: Vec::new(), basis: Basis::Other },
+            slot,
+        )?;
         Ok((file, ticket))
     }
 
@@ -164,7 +216,7 @@ impl Planner {
         let file = StoredFile { filename: filename.clone(), digest };
         let change = Change::DeleteFile { dataset: self.dataset, filename, expects: digest };
         let left = vec![(file.filename.clone(), Left::Absent)];
-        let planned = PlannedFileChange { left, change, contents: Vec::new() };
+        let planned = PlannedFileChange { left, change, contents: Vec::new(), basis: Basis::Other };
         let ticket = self.submit_file_change(planned, slot)?;
         Ok((file, ticket))
     }

@@ -113,7 +113,7 @@ impl Keeper {
         let names = |digest: &_, file| -> Result<bool, ReadError> {
             // What is not looked at before the end stays for the next start.
             let is_stopping = self.is_stopping.load(Ordering::Acquire);
-            Ok(is_stopping || self.store.snapshot()?.names_large_file(digest, file)?)
+            Ok(is_stopping || self.store.snapshot_as_applied()?.names_large_file(digest, file)?)
         };
         match self.store.blobs.sweep(&names) {
             Ok(0) => {}
@@ -139,7 +139,7 @@ pub(super) fn write_touches(store: &Store, committer: &Committer) {
 fn write(committer: &Committer, touches: CatalogueChange) {
     let change = Change::Catalogue(touches);
     let (reply, ticket) = Reply::new(None);
-    let submitted = committer.submit(Submission { change, contents: Vec::new(), reply });
+    let submitted = committer.submit(Submission::of(change, reply));
     if submitted.is_ok() && ticket.redeem_blocking().is_err() {
         tracing::warn!("when users, nodes and access tokens were last seen was not written");
     }

@@ -1,4 +1,5 @@
-//! Changing: each call returns once its change is durable and visible (I1), or refused.
+//! Changing: each call returns once its change is durable and every read from then on sees it (I1), or
+//! it is refused.
 //!
 //! # Cancellation
 //! A caller that drops the future of a change that was sent changes nothing about the change:

@@ -18,7 +18,9 @@ use crate::spool::{Spool, SpoolUpload};
 use crate::store::Store;
 
 impl Engine {
-    /// The latest committed state, for reading (I8).
+    /// A committed state that holds all that was answered before, for reading (I1, I8). Blocks while
+    /// the rows of files that were just added are written: tasks await [`Engine::caught_up`] and take
+    /// [`Engine::snapshot_as_applied`].
     ///
     /// # Errors
     /// The index cannot be read.
@@ -26,11 +28,42 @@ impl Engine {
         Ok(self.inner.store.snapshot()?)
     }
 
-    /// Opens a content for reading; `None` if the store does not hold it.
+    /// The latest committed state. New files may lack in it that were answered since
+    /// [`Engine::caught_up`] was awaited, and contents that heal damaged ones with them; whatever else
+    /// was answered is there.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn snapshot_as_applied(&self) -> Result<Snapshot, ReadError> {
+        Ok(self.inner.store.snapshot_as_applied()?)
+    }
+
+    /// Whether nothing was answered that [`Engine::snapshot_as_applied`] does not show.
+    pub fn is_caught_up(&self) -> bool {
+        self.inner.store.visibility.is_complete()
+    }
+
+    /// Waits until [`Engine::snapshot_as_applied`] shows all that was answered before this was asked:
+    /// for as long as the rows of a few files take to be written, longer where a checkpoint is made.
+    pub async fn caught_up(&self) {
+        self.inner.store.visibility.complete().await;
+    }
+
+    /// Opens a content for reading; `None` if the store does not hold it. Blocks as
+    /// [`Engine::snapshot`] does.
     ///
     /// # Errors
     /// The index or the content's file cannot be read.
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<Blob>, ReadError> {
+        self.inner.store.visibility.complete_blocking();
+        self.inner.store.open_blob(digest)
+    }
+
+    /// As [`Engine::open_blob`], of what [`Engine::snapshot_as_applied`] shows.
+    ///
+    /// # Errors
+    /// The index or the content's file cannot be read.
+    pub fn open_blob_as_applied(&self, digest: &Digest) -> Result<Option<Blob>, ReadError> {
         self.inner.store.open_blob(digest)
     }
 

@@ -128,7 +128,7 @@ impl Engine {
         let upload = UploadTerms { replaces: terms.replaces, condition: terms.condition.clone() };
         let stored = match self.upload_file(terms.dataset, &terms.filename, content, upload).await {
             Err(MutationError::FilenameTaken { .. } | MutationError::ConditionFailed { .. })
-                if self.is_there(terms.dataset, &filename, digest)? =>
+                if self.is_there(terms.dataset, &filename, digest).await? =>
             {
                 StoredFile { filename, digest }
             }
@@ -169,7 +169,7 @@ impl Engine {
         filename: &Filename,
         digest: Digest,
     ) -> Result<(), MutationError> {
-        let snapshot = self.inner.store.snapshot()?;
+        let snapshot = self.inner.store.snapshot_as_applied()?;
         let Some(header) = snapshot.dataset(terms.dataset)? else { return Ok(()) };
         let added = match snapshot.file(&header, filename.as_str())? {
             Some(before) if before.digest == digest => return Ok(()),
@@ -179,13 +179,13 @@ impl Engine {
         snapshot.expect_room(header.project, added)
     }
 
-    fn is_there(
+    async fn is_there(
         &self,
         dataset: DatasetId,
         filename: &Filename,
         digest: Digest,
     ) -> Result<bool, MutationError> {
-        let snapshot = self.inner.store.snapshot()?;
+        let snapshot = self.inner.store.snapshot_soon().await?;
         let Some(header) = snapshot.dataset(dataset)? else { return Ok(false) };
         let file = snapshot.file(&header, filename.as_str())?;
         Ok(file.is_some_and(|record| record.digest == digest))

@@ -408,6 +408,12 @@ impl Snapshot {
         room.map_err(|exceeded| MutationError::QuotaExceeded { team, exceeded })
     }
 
+    /// Whether the team of a project may hold so much only.
+    pub(crate) fn has_quota(&self, project: ProjectId) -> Result<bool, ReadError> {
+        let Some(Project { team, .. }) = self.project(project)? else { return Ok(false) };
+        Ok(self.team_quota(team)? != Quota::default())
+    }
+
     /// How much a team may hold.
     ///
     /// # Errors

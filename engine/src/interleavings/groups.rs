@@ -5,9 +5,11 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 
 use super::explore;
-use super::rig::{Rig, names_on, prepare};
+use super::rig::{Rig, SET, names_on, prepare};
 use crate::disk::{At, Fault, Reached};
 use crate::error::MutationError;
+use crate::model::change::Change;
+use crate::model::{Digest, Filename};
 
 /// I1, in the order of the threads: durable, then visible, then answered.
 #[test]
@@ -54,6 +56,9 @@ fn everyone_is_answered_once_and_truly_whatever_fails() {
                 thread::spawn(move || told(&rig, names))
             })
             .collect();
+        // What is decided when it is applied, in the same groups.
+        let open = rig.share();
+        let open = thread::spawn(move || drop(open.commit(metadata_of("none"))));
         let stops_early = thread_rng().gen_bool(0.5);
         let checkpoint = rig.share();
         let checkpoint = thread::spawn(move || drop(checkpoint.committer.checkpoint_blocking()));
@@ -63,6 +68,14 @@ fn everyone_is_answered_once_and_truly_whatever_fails() {
         let told: Vec<Told> =
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
         checkpoint.join().unwrap();
+        open.join().unwrap();
+        // I7: readers have it too, though the index may have been opened again for that.
+        let snapshot = rig.store.snapshot().unwrap();
+        let header = snapshot.dataset(SET).unwrap().unwrap();
+        for (name, _) in told.iter().filter(|(_, told)| told.is_ok()) {
+            assert!(snapshot.file(&header, name).unwrap().is_some(), "{name} is not seen");
+        }
+        drop(snapshot);
         rig.committer.stop();
 
         let seed = thread_rng().gen_range(0..1000);
@@ -77,6 +90,11 @@ fn everyone_is_answered_once_and_truly_whatever_fails() {
             }
         }
     });
+}
+
+fn metadata_of(name: &str) -> Change {
+    let (filename, expects) = (Filename::exact(name).unwrap(), Digest([0; 32]));
+    Change::SetMetadata { dataset: SET, filename, expects, metadata: String::new() }
 }
 
 /// Adds the first and, without waiting, the second.

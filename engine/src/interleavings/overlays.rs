@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use shuttle::future::block_on;
+use shuttle::rand::{Rng as _, thread_rng};
 use shuttle::sync::mpsc;
 use shuttle::thread;
 
@@ -12,13 +13,15 @@ use crate::committer::Ticket;
 use crate::dataset::planner::Planner;
 use crate::error::MutationError;
 use crate::in_flight::{InFlight, Slot};
-use crate::model::{FileCondition, Filename, RequestedFilename};
+use crate::model::change::{CatalogueChange, Change};
+use crate::model::{FileCondition, Filename, Quota, RequestedFilename, TeamId};
 use crate::store::Store;
 
 /// What the planner's thread is asked to do, in the order of its channel.
 enum Asked {
     Add(&'static str, &'static [u8]),
     Delete(&'static str),
+    Rename(&'static str, &'static str),
 }
 
 type Planned = Result<Ticket, MutationError>;
@@ -28,11 +31,10 @@ type Request = (Asked, Slot, mpsc::Sender<Planned>);
 /// Plans what comes, one after the other, as an actor does.
 fn serve(mut planner: Planner, store: &Arc<Store>, requests: &mpsc::Receiver<Request>) {
     while let Ok((asked, slot, answer)) = requests.recv() {
+        let named = |name| RequestedFilename::Named(Filename::exact(name).unwrap());
         let outcome = match asked {
-            Asked::Add(name, bytes) => {
-                let name = RequestedFilename::Named(Filename::exact(name).unwrap());
-                planner.add_file(name, content(store, bytes), slot)
-            }
+            Asked::Add(name, bytes) => planner.add_file(named(name), content(store, bytes), slot),
+            Asked::Rename(from, to) => planner.rename_file(from, named(to), slot),
             Asked::Delete(name) => planner.delete_file(name, &FileCondition::default(), slot),
         };
         answer.send(outcome.map(|(_, ticket)| ticket)).unwrap();
@@ -56,6 +58,97 @@ impl Client {
 fn redeem(answered: &mpsc::Receiver<Planned>) -> Result<(), MutationError> {
     block_on(answered.recv().unwrap()?.redeem()).map(drop)
 }
+
+/// I1: a new file is answered before it is applied only where nothing on its way could refuse it; one
+/// that was answered and is refused ends the store.
+#[test]
+fn what_is_answered_early_is_never_refused() {
+    prepare();
+    explore(|| {
+        let rig = Rig::new();
+        let (requests, incoming) = mpsc::channel();
+        let in_flight = Arc::new(InFlight::default());
+        let planner = Planner::new(SET, Arc::clone(&rig.store), Arc::clone(&rig.committer));
+        let store = Arc::clone(&rig.store);
+        let serving = thread::spawn(move || serve(planner, &store, &incoming));
+        let client = Client { requests: requests.clone(), in_flight: Arc::clone(&in_flight) };
+        let other = rig.share();
+        let stricter = thread_rng().gen_bool(0.5);
+        let other = thread::spawn(move || {
+            if stricter {
+                let quota = Quota { files: Some(1), bytes: None };
+                let change = CatalogueChange::SetQuota { team: TeamId(1), quota };
+                other.commit(Change::Catalogue(change)).unwrap();
+            } else {
+                other.commit(Change::HardDeleteDataset { dataset: SET }).unwrap();
+            }
+        });
+        let names = ["a", "b", "c"];
+        let answers = names.map(|name| client.ask(Asked::Add(name, name.as_bytes())));
+        let mut added = 0;
+        for answered in &answers {
+            match redeem(answered) {
+                Ok(()) => added += 1,
+                Err(MutationError::DatasetNotFound { .. }) if !stricter => {}
+                Err(MutationError::QuotaExceeded { .. }) if stricter => {}
+                Err(refusal) => panic!("{refusal}"),
+            }
+        }
+        other.join().unwrap();
+        drop((client, requests));
+        serving.join().unwrap();
+        assert!(rig.committer.refusal().is_none(), "{:?}", rig.committer.refusal());
+        let header = rig.store.snapshot().unwrap().dataset(SET).unwrap();
+        assert_eq!(header.map(|header| header.file_count), stricter.then_some(added));
+        rig.close();
+    });
+}
+
+/// I1 and I7: a change that is refused for want of space settles before uploads that are answered and not
+/// applied; what it would have left is nothing to stand on.
+#[test]
+fn what_was_refused_for_space_makes_no_plan_firm() {
+    prepare();
+    explore(|| {
+        let rig = Rig::new();
+        rig.add("a", b"a").unwrap();
+        // The planner was not asked for it, so it must be there when the first is.
+        assert!(rig.read("a").is_some());
+        let (requests, incoming) = mpsc::channel();
+        let in_flight = Arc::new(InFlight::default());
+        let planner = Planner::new(SET, Arc::clone(&rig.store), Arc::clone(&rig.committer));
+        let store = Arc::clone(&rig.store);
+        let serving = thread::spawn(move || serve(planner, &store, &incoming));
+        let client = Client { requests: requests.clone(), in_flight: Arc::clone(&in_flight) };
+        let _v = client.ask(Asked::Add("v", b"v")).recv().unwrap().map(drop);
+        let disk = rig.disk.clone();
+        let other = thread::spawn(move || {
+            disk.set_space(SPACE, 5 << 20);
+            thread::yield_now();
+            disk.set_space(SPACE, SPACE);
+        });
+        let renamed = redeem(&client.ask(Asked::Rename("a", "b")));
+        let again = redeem(&client.ask(Asked::Add("a", b"again")));
+        other.join().unwrap();
+        drop((client, requests));
+        serving.join().unwrap();
+        assert!(rig.committer.refusal().is_none(), "{:?}", rig.committer.refusal());
+        let names = ["a", "b"].map(|name| rig.read(name));
+        let (old, new) = (Some(b"a".to_vec()), Some(b"again".to_vec()));
+        match (renamed, again) {
+            (Ok(()), Ok(())) => assert_eq!(names, [new, old]),
+            (Ok(()), Err(_)) => assert_eq!(names, [None, old]),
+            (Err(_), again) => {
+                assert!(again.is_err(), "the name was never free");
+                assert_eq!(names, [old, None]);
+            }
+        }
+        rig.close();
+    });
+}
+
+/// Bytes of a disk of which so much is free that nothing is refused.
+const SPACE: u64 = 1 << 30;
 
 /// I5: each is planned on what its predecessors leave, answered or not.
 #[test]
@@ -95,10 +188,10 @@ fn a_plan_misses_nothing_that_was_planned_before() {
         block_on(in_flight.all_settled());
         drop((one, requests));
         serving.join().unwrap();
-        assert!(in_flight.is_unused());
         assert_eq!(rig.read("a"), None);
         assert_eq!(rig.read("a/below").unwrap(), b"3");
         assert_eq!(rig.read("b").unwrap(), b"2");
         rig.close();
+        assert!(in_flight.is_unused());
     });
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use shuttle::future::block_on;
 
 use crate::blobs::StagedBlob;
-use crate::committer::{Committer, Reply, Submission, Ticket};
+use crate::committer::{Basis, Committer, Reply, Submission, Ticket};
 use crate::disk::{Disk, Reached, SimulatedDisk};
 use crate::engine::{EngineOptions, Sizes, start_writing};
 use crate::error::MutationError;
@@ -186,7 +186,7 @@ pub(super) fn content(store: &Arc<Store>, bytes: &[u8]) -> StagedBlob {
     })
 }
 
-/// Submits a new file.
+/// Submits a new file, whose name must be free whatever is in flight.
 pub(super) fn submit_file(
     committer: &Committer,
     name: &str,
@@ -199,11 +199,12 @@ pub(super) fn submit_file(
         creation_time: Timestamp(1),
         compressible: content.compressible(),
     };
+    let basis = Basis::Upload(committer.footing());
     let filename = Filename::exact(name).unwrap();
     let files = vec![NewFile { filename, record, metadata: String::new() }];
     let change = Change::AddFiles { dataset: SET, files };
     let (reply, ticket) = Reply::new(None);
-    committer.submit(Submission { change, contents: vec![content], reply })?;
+    committer.submit(Submission { change, contents: vec![content], reply, basis })?;
     Ok(ticket)
 }
 

@@ -57,7 +57,7 @@ pub(super) static METRICS: [Metric; 39] = [
         name: "granary_group_apply_duration_seconds",
         kind: Kind::Histogram,
         labels: &[],
-        about: "Time from a group's sync until readers see it and its clients are answered, waiting for earlier groups included.",
+        about: "Time from a group's sync until readers see it, with the wait for earlier groups, and for later ones where all of the group was answered when it was synced; clients of other changes are answered then.",
         read: |scrape, samples| {
             samples.distribution(&[], &scrape.figures.apply_time, Unit::Nanoseconds);
         },

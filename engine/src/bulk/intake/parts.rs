@@ -4,7 +4,7 @@ use super::super::merge::expected;
 use super::super::{Bulk, LargeSet, header};
 use crate::archive::intake::Room;
 use crate::blobs::StagedBlob;
-use crate::committer::{Reply, Submission};
+use crate::committer::{Basis, Reply, Submission};
 use crate::dataset::plan_free_names;
 use crate::error::MutationError;
 use crate::limits::CHANGE_FILES_MAX;
@@ -76,7 +76,12 @@ impl Staged {
             Place::Whole { files, contents } => {
                 let (reply, ticket) = Reply::to(bulk.origin.clone());
                 let change = Change::AddFiles { dataset, files };
-                bulk.committer.submit(Submission { change, contents, reply })?;
+                bulk.committer.submit(Submission {
+                    change,
+                    contents,
+                    reply,
+                    basis: Basis::Other,
+                })?;
                 ticket.redeem_blocking()?;
             }
             Place::Parts(set) => {
