@@ -66,6 +66,13 @@ pub(crate) enum IndexError {
     /// Rows contradict each other.
     #[error("the index is damaged: {0}")]
     Contradiction(String),
+    /// A change was answered as made, and its rows refuse it: a bug of ours.
+    #[error("change {sequence} was answered as made and is refused")]
+    PromiseBroken {
+        sequence: u64,
+        #[source]
+        refusal: Box<MutationError>,
+    },
 }
 
 macro_rules! from_redb {
@@ -100,6 +107,9 @@ impl From<IndexError> for ReadError {
                 Self::Corrupt { what: "a row of the index", place: error.to_string() }
             }
             IndexError::Contradiction(place) => Self::Corrupt { what: "the index", place },
+            IndexError::PromiseBroken { .. } => {
+                Self::Corrupt { what: "the index", place: error.to_text() }
+            }
         }
     }
 }

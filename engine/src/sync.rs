@@ -40,6 +40,11 @@ mod primitives {
         receiver.recv_timeout(wait_max)
     }
 
+    /// Does some work; a panic is its result, as it is that of a thread.
+    pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> thread::Result<T> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+    }
+
     /// Waits until it is told to go on, or for so long; or less, for no reason.
     pub(crate) fn wait_at_most<'a, T>(
         told: &Condvar,
@@ -93,6 +98,12 @@ mod primitives {
             });
         }
         receiver.recv().map_err(|_closed| mpsc::RecvTimeoutError::Disconnected)
+    }
+
+    /// Does some work, whose panic a test must see.
+    #[expect(clippy::unnecessary_wraps, reason = "the other one catches panics")]
+    pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
+        Ok(work())
     }
 
     /// Waits for no time at all, as it may; others come to run where the guard is let go of.

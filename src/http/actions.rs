@@ -91,7 +91,7 @@ mod tests {
             assert!(names().iter().any(|known| known == name), "{name} of {:?}", names());
         }
         assert!(!names().iter().any(|name| name.starts_with("licenses_")));
-        for name in super::super::state::AS_APPLIED {
+        for name in [super::super::state::ADD_FILE, super::super::state::GET_FILE] {
             assert!(names().iter().any(|known| known == name), "{name}");
         }
         let nameless = &ACTIONS.by_path["/v1/datasets/{pk}/files/"];

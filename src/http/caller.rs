@@ -27,7 +27,7 @@ impl FromRequestParts<AppState> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         let exchange = parts.extensions.get::<Arc<Exchange>>();
-        app.caught_up_for(exchange.map_or("", |exchange| exchange.action().0)).await;
+        app.caught_up_for(exchange.map_or("", |exchange| exchange.action().0)).await?;
         let headers = &parts.headers;
         if !headers.contains_key(AUTHORIZATION) && !headers.contains_key(NODE_ID) {
             return Ok(Self::Anonymous);

@@ -208,8 +208,8 @@ pub(crate) async fn get_file(
     let is_caught_up = app.is_caught_up();
     let mut blob = open_file();
     if !is_caught_up && !matches!(blob, Ok(Some(_))) {
-        // It may have been added just now, or its content once more after it was damaged.
-        app.caught_up().await;
+        // It may have been added just now.
+        app.caught_up().await?;
         blob = open_file();
     }
     let filename = path::name(&uri)?;

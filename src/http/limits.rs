@@ -15,6 +15,10 @@ pub(crate) const LARGE_BODIES_MAX: usize = 2;
 /// How long a larger body may take to arrive, since it keeps others waiting.
 pub(crate) const LARGE_BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// How long a read waits for files that were answered before it to be in the index, before it is told
+/// to come back.
+pub(crate) const CATCHING_UP_MAX: Duration = Duration::from_secs(10);
+
 /// How long a request waits for its turn before it is told to come back.
 pub(crate) const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
 

@@ -15,8 +15,8 @@ use super::health::Condition;
 use super::inflow::usual_pace;
 use super::kept_backups::KeptBackups;
 use super::limits::{
-    LARGE_BODIES_MAX, OUTGOING_BYTES, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX,
-    TURNS_WAITING_MAX,
+    CATCHING_UP_MAX, LARGE_BODIES_MAX, OUTGOING_BYTES, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX,
+    TURN_WAIT_MAX, TURNS_WAITING_MAX,
 };
 use super::outgoing::Outgoing;
 use super::refused_uploads::RefusedUploads;
@@ -30,7 +30,8 @@ use crate::pace::Pace;
 use crate::permission::{Allowed, Principal};
 
 /// Actions that need not wait for files that were added just now, see [`AppState::caught_up_for`].
-pub(super) const AS_APPLIED: [&str; 2] = ["files_add_file", "files_get_file"];
+pub(super) const ADD_FILE: &str = "files_add_file";
+pub(super) const GET_FILE: &str = "files_get_file";
 
 /// The engine, the keys and the bounds of the HTTP edge; clones are handles to the same, of which the
 /// router makes several for each request.
@@ -245,13 +246,19 @@ impl AppState {
     ///
     /// Files that were added without replacing any are all that may lack, and contents that heal damaged
     /// ones. An upload stands on what its dataset's actor knows, which lacks nothing; a file that is
-    /// found and read is the right one, so who looks for one waits only if that fails; and how the
-    /// server is has to be told above all where it waits.
-    pub(super) async fn caught_up_for(&self, action: &str) {
-        let needs_none = || AS_APPLIED.contains(&action) || actions::is_of_the_server(action);
-        if !self.is_caught_up() && !needs_none() {
-            self.caught_up().await;
+    /// found is the right one if nothing is damaged, so who looks for one waits only if there is none;
+    /// and how the server is has to be told above all where it waits.
+    ///
+    /// # Errors
+    /// 503: the index is far behind.
+    pub(super) async fn caught_up_for(&self, action: &str) -> Result<(), ApiError> {
+        if self.is_caught_up() || actions::is_of_the_server(action) || action == ADD_FILE {
+            return Ok(());
         }
+        if action == GET_FILE && !self.0.engine.has_damage() {
+            return Ok(());
+        }
+        self.caught_up().await
     }
 
     /// Whether [`AppState::snapshot`] shows all that was answered before this is asked.
@@ -260,8 +267,14 @@ impl AppState {
     }
 
     /// Waits until [`AppState::snapshot`] shows all that was answered.
-    pub(super) async fn caught_up(&self) {
-        self.0.engine.caught_up().await;
+    ///
+    /// # Errors
+    /// 503: the index is far behind.
+    pub(super) async fn caught_up(&self) -> Result<(), ApiError> {
+        let waited = tokio::time::timeout(CATCHING_UP_MAX, self.0.engine.caught_up()).await;
+        waited.map_err(|_elapsed| {
+            ApiError::unavailable("The server is behind with files that were added just now; ask again in a few seconds")
+        })
     }
 
     pub(crate) fn tokens(&self) -> &TokenKey {

@@ -1,6 +1,5 @@
 //! Applies groups, answers them, makes the index durable, and works in the background between.
 
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +25,7 @@ use crate::model::{DatasetId, Sequence};
 use crate::recovery;
 use crate::store::Store;
 use crate::sync::mpsc::{Receiver, RecvTimeoutError};
-use crate::sync::receive_within;
+use crate::sync::{caught, receive_within};
 use crate::trace;
 
 /// What the index thread is asked to do.
@@ -124,12 +123,16 @@ impl JournaledGroup {
 /// wrong, going on would lose it in silence.
 fn expect_kept(record: &Journaled, verdict: &Verdict) -> Result<(), IndexError> {
     match verdict {
-        Err(refusal) if record.reply.is_promised() => Err(IndexError::Contradiction(format!(
-            "change {} was promised and is refused: {refusal}",
-            record.sequence
-        ))),
+        Err(refusal) if record.reply.is_promised() => {
+            let (sequence, refusal) = (record.sequence.0, Box::new(refusal.clone()));
+            Err(IndexError::PromiseBroken { sequence, refusal })
+        }
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+fn panicked() -> IndexError {
+    IndexError::Contradiction("applying a change panicked".into())
 }
 
 /// Groups that are applied together, in the trace of the first.
@@ -175,9 +178,8 @@ impl IndexThread {
     /// Runs until the journal thread has gone and everything it sent is applied.
     pub(crate) fn run(mut self) {
         // A bug of ours ends it as a failed disk does: what was answered must not go unseen.
-        let worked = panic::catch_unwind(AssertUnwindSafe(|| self.work_until_closed()));
-        let panicked = |_| Err(IndexError::Contradiction("the index thread panicked".into()));
-        if let Err(error) = worked.unwrap_or_else(panicked) {
+        let worked = caught(|| self.work_until_closed());
+        if let Err(error) = worked.unwrap_or_else(|_panic| Err(panicked())) {
             let cause = Arc::new(std::io::Error::other(error.to_text()));
             self.queue.fail(&cause);
             self.store.counters.checkpoints_settling.set(0);
@@ -187,8 +189,10 @@ impl IndexThread {
             }
             // From here on nothing is answered that readers will not see.
             let last = self.store.visibility.close().max(self.applied.sequence);
-            let is_reopened = self.reopen_for_reading(last);
-            self.store.visibility.end(if is_reopened { last } else { self.applied.sequence });
+            let is_reopened = caught(|| self.reopen_for_reading(last)).unwrap_or(false);
+            // A replay refuses what was refused here, whatever was promised.
+            let reaches = is_reopened && !matches!(error, IndexError::PromiseBroken { .. });
+            self.store.visibility.end(if reaches { last } else { self.applied.sequence });
             self.refuse_the_rest(&cause);
         }
     }
@@ -296,7 +300,9 @@ impl IndexThread {
         let index = self.store.index.get();
         let counters = Arc::clone(&self.store.counters);
         let applying = apply_span(&groups);
-        let outcome = applying.in_scope(|| self.apply_groups(&index, &groups));
+        // A panic must not drop the groups, as if they were settled, before the store has failed.
+        let outcome = caught(|| applying.in_scope(|| self.apply_groups(&index, &groups)));
+        let outcome = outcome.unwrap_or_else(|_panic| Err(panicked()));
         drop(applying);
         for _ in &groups {
             counters.groups_ahead.leave();

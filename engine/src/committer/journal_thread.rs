@@ -16,7 +16,7 @@ use crate::error::MutationError;
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
 use crate::limits::{CHANGES_AHEAD_MAX, ENCODED_BYTES_MAX};
 use crate::model::audit::Note;
-use crate::model::change::{CatalogueChange, Change, SegmentId};
+use crate::model::change::{CatalogueChange, Change, NewBlob, SegmentId};
 use crate::model::{Digest, Sequence, Timestamp};
 use crate::noted::NotedChange;
 use crate::sync::mpsc::SyncSender;
@@ -48,6 +48,8 @@ pub(crate) struct JournalParts {
 #[derive(Debug)]
 pub(crate) struct JournalThread {
     parts: JournalParts,
+    /// The last change before the group that was written last.
+    before_last_group: Sequence,
     /// The segment that was begun for want of space.
     given_up: Option<SegmentId>,
     /// The log has it that there is no space: it is told of that once, not with each group.
@@ -56,7 +58,8 @@ pub(crate) struct JournalThread {
 
 impl JournalThread {
     pub(crate) fn new(parts: JournalParts) -> Self {
-        Self { parts, given_up: None, has_told_of_no_space: false }
+        let before_last_group = parts.journal.last_sequence();
+        Self { parts, before_last_group, given_up: None, has_told_of_no_space: false }
     }
 
     /// Runs until the queue is closed and empty, or the disk fails.
@@ -209,7 +212,8 @@ impl JournalThread {
             // From here the journal owns the bytes; only the pins are still needed. A relocation enters
             // no content that the index does not hold, so nobody may rely on it.
             let relocates = matches!(change, Change::Relocate { .. });
-            let pins = contents.into_iter().map(|content| into_pin(content, !relocates)).collect();
+            let pins =
+                contents.into_iter().map(|content| into_pin(content, &blobs, relocates)).collect();
             journaled.push(Journaled { sequence, change, note, blobs, pins, reply });
         }
         let firm: Vec<Promised> =
@@ -236,19 +240,22 @@ impl JournalThread {
             self.parts.visibility.hurry();
         }
         // Of the whole group, since readers get it whole.
-        if let Some(last) = last.filter(|_| !firm.is_empty()) {
-            let is_made = self.parts.visibility.answers(last);
+        let last = last.filter(|_| !firm.is_empty());
+        if last.is_some_and(|last| self.parts.visibility.answers(last)) {
             for promised in firm {
-                promised.keep(is_made);
+                promised.keep();
             }
         }
         Ok(())
     }
 
-    /// Lets the index thread come so near that what is answered and not applied stays bounded.
-    fn wait_for_the_index(&self) {
-        let last = self.parts.journal.last_sequence().0;
-        self.parts.visibility.reach_blocking(Sequence(last.saturating_sub(CHANGES_AHEAD_MAX)));
+    /// Lets the index thread come so near that what is answered and not applied stays bounded; but one
+    /// group may always be applied while the next is written.
+    fn wait_for_the_index(&mut self) {
+        let last = self.parts.journal.last_sequence();
+        let wanted = Sequence(last.0.saturating_sub(CHANGES_AHEAD_MAX));
+        self.parts.visibility.reach_blocking(wanted.min(self.before_last_group));
+        self.before_last_group = last;
     }
 
     fn count_group(&self, changes: usize, bytes: u64, time: Duration) {
@@ -310,9 +317,10 @@ impl JournalThread {
     }
 }
 
-/// The pin of a content that is in the journal now.
-fn into_pin(content: StagedBlob, may_be_relied_on: bool) -> Pin {
-    let is_brought = may_be_relied_on && !matches!(content.body(), StagedBody::Known);
+/// The pin of a content of a change whose record brought these.
+fn into_pin(content: StagedBlob, brought: &[NewBlob], relocates: bool) -> Pin {
+    let digest = content.digest();
+    let is_brought = !relocates && brought.iter().any(|blob| blob.digest == digest);
     let pin = content.into_pin();
     if is_brought {
         pin.note_brought();

@@ -88,7 +88,7 @@ impl Reply {
         if let Some(slot) = &mut self.slot {
             slot.answered();
         }
-        self.sender.take().map(|sender| Promised { sender })
+        self.sender.take().map(|sender| Promised { sender: Some(sender) })
     }
 
     /// Whether the change was promised to be made.
@@ -135,18 +135,30 @@ fn outcome_unknown() -> MutationError {
     MutationError::OutcomeUnknown { cause }
 }
 
-/// The answer to a change that will be made.
+/// The answer to a change that will be made: given exactly once, if only to say that the outcome is
+/// unknown.
 #[derive(Debug)]
 pub(super) struct Promised {
-    sender: oneshot::Sender<Verdict>,
+    sender: Option<oneshot::Sender<Verdict>>,
 }
 
 impl Promised {
-    /// Gives it; unless the index failed before anybody could rely on it.
-    pub(super) fn keep(self, is_made: bool) {
-        let verdict = if is_made { Ok(Applied::Done) } else { Err(outcome_unknown()) };
-        // The caller may have hung up; the change is durable either way.
-        drop(self.sender.send(verdict));
+    /// Gives it, now that readers will see the change.
+    pub(super) fn keep(mut self) {
+        self.answer(Ok(Applied::Done));
+    }
+
+    fn answer(&mut self, verdict: Verdict) {
+        if let Some(sender) = self.sender.take() {
+            // The caller may have hung up; the change is durable either way.
+            drop(sender.send(verdict));
+        }
+    }
+}
+
+impl Drop for Promised {
+    fn drop(&mut self) {
+        self.answer(Err(outcome_unknown()));
     }
 }
 

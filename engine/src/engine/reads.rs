@@ -43,6 +43,12 @@ impl Engine {
         self.inner.store.visibility.is_complete()
     }
 
+    /// Whether contents are known to be damaged: one that was brought once more may lack in
+    /// [`Engine::snapshot_as_applied`], as new files may.
+    pub fn has_damage(&self) -> bool {
+        self.inner.store.quarantine.count() > 0
+    }
+
     /// Waits until [`Engine::snapshot_as_applied`] shows all that was answered before this was asked:
     /// for as long as the rows of a few files take to be written, longer where a checkpoint is made.
     pub async fn caught_up(&self) {

@@ -92,6 +92,26 @@ fn everyone_is_answered_once_and_truly_whatever_fails() {
     });
 }
 
+/// I1: were a plan firm that is not, readers would be told nothing rather than that the file is not there.
+#[test]
+fn a_promise_that_cannot_be_kept_ends_the_store_and_is_not_denied() {
+    prepare();
+    explore(|| {
+        let rig = Rig::new();
+        rig.add("a", b"1").unwrap();
+        assert!(rig.read("a").is_some());
+        // No planner would: the name is in use.
+        let ticket = rig.submit_file("a", rig.content(b"2")).unwrap();
+        match block_on(ticket.redeem()) {
+            Ok(_) => assert!(rig.store.snapshot().is_err()),
+            Err(MutationError::OutcomeUnknown { .. }) => {}
+            Err(refusal) => panic!("{refusal}"),
+        }
+        rig.committer.stop();
+        assert!(matches!(rig.committer.refusal(), Some(MutationError::ReadOnly { .. })));
+    });
+}
+
 fn metadata_of(name: &str) -> Change {
     let (filename, expects) = (Filename::exact(name).unwrap(), Digest([0; 32]));
     Change::SetMetadata { dataset: SET, filename, expects, metadata: String::new() }
