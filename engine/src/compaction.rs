@@ -48,13 +48,15 @@ pub(crate) enum Thrift {
 struct Candidate {
     segment: SegmentId,
     live_bytes: u64,
-    /// Live and dead.
+    /// Live, dead and overhead.
     bytes: u64,
+    /// Heads and padding: what small groups have much of, and what moving them would only save.
+    overhead: u64,
 }
 
 impl Candidate {
     fn dead_bytes(&self) -> u64 {
-        self.bytes.saturating_sub(self.live_bytes)
+        self.bytes.saturating_sub(self.overhead).saturating_sub(self.live_bytes)
     }
 
     fn is_mostly_dead(&self) -> bool {
@@ -142,6 +144,7 @@ impl Compactor {
                 segment,
                 live_bytes: self.live_bytes(segment)?,
                 bytes: self.store.segments.length(segment),
+                overhead: self.store.segments.overhead(segment),
             };
             // What holds nothing goes with the next checkpoint.
             if candidate.live_bytes > 0 && !self.was_fruitless(candidate) {
@@ -179,7 +182,7 @@ impl Compactor {
         is_stopping: &dyn Fn() -> bool,
         rest: &dyn Fn(Duration),
     ) -> Result<u64, MutationError> {
-        let Candidate { segment, live_bytes, bytes } = candidate;
+        let Candidate { segment, live_bytes, bytes, .. } = candidate;
         let mut found = Vec::new();
         let visited = self.store.segments.blobs_of(segment, |blob| {
             found.push(blob);
@@ -300,7 +303,7 @@ mod tests {
     use super::*;
 
     fn segment(id: u64, live_bytes: u64) -> Candidate {
-        Candidate { segment: SegmentId(id), live_bytes, bytes: 100 }
+        Candidate { segment: SegmentId(id), live_bytes, bytes: 100, overhead: 0 }
     }
 
     #[test]
@@ -310,6 +313,9 @@ mod tests {
         let mostly_dead = segment(3, 10);
         let many: Vec<_> = (10..30).map(|id| segment(id, 95)).chain([mostly_dead]).collect();
         assert_eq!(worth_compacting(many), [mostly_dead]);
+        // What was padding from the start has not died.
+        let padded = |id| Candidate { overhead: 30, ..segment(id, 70) };
+        assert_eq!(worth_compacting(vec![padded(1), padded(2)]), []);
         // A third of the live bytes is dead: 25 of 75, then 15 of 75.
         let evenly = vec![segment(1, 75), segment(2, 76), segment(3, 74), segment(4, 75)];
         assert_eq!(worth_compacting(evenly), [segment(3, 74), segment(1, 75)]);

@@ -200,7 +200,7 @@ pub const FILE_BYTES_MAX: u64 = 1 << 40;
 pub const SEGMENT_LIVE_PERCENT_MIN: u64 = 50;
 
 /// Dead bytes of all segments, in percent of the live ones, beyond which the deadest segments are
-/// compacted too, however much of them lives.
+/// compacted too, however much of them lives. Padding between groups has not died, as far as it is known.
 pub const DEAD_PERCENT_MAX: u64 = 20;
 
 /// Bytes of contents that compaction moves at a time: changes of others wait for them.

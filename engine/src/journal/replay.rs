@@ -53,7 +53,7 @@ impl Journal {
         }
         cut_tail(last, end.offset, torn_end).map_err(JournalOpenError::Io)?;
         found.settle(&*disk, last).map_err(JournalOpenError::Io)?;
-        segments.set_end(end.segment, end.offset);
+        segments.set_end(end.segment, end.offset, 0);
         let file = Arc::clone(&last.file);
         let file = SegmentFile { id: end.segment, file, allocated: last.length };
         Ok(Self {
@@ -119,7 +119,7 @@ pub(crate) fn segments_for_reading(
             Header::Absent | Header::Newer(_) => headless.push(id),
         }
     }
-    segments.set_end(end.segment, end.offset);
+    segments.set_end(end.segment, end.offset, 0);
     Ok((segments, headless))
 }
 

@@ -33,6 +33,8 @@ struct Segment {
     generation: u64,
     /// Bytes up to the end of the last group; the writer keeps it true.
     end: u64,
+    /// Bytes among them that never were a content's, as far as this process wrote them.
+    overhead: u64,
 }
 
 impl Segments {
@@ -55,6 +57,11 @@ impl Segments {
         self.open().get(&id).map_or(0, |segment| segment.end)
     }
 
+    /// Bytes of a segment that are heads, changes and padding, as far as this process wrote them.
+    pub(crate) fn overhead(&self, id: SegmentId) -> u64 {
+        self.open().get(&id).map_or(0, |segment| segment.overhead)
+    }
+
     /// Removes a segment, durably. Whoever holds its file may read on.
     ///
     /// The caller sees to it that the last immediate commit of the index needs nothing of it (I3).
@@ -75,7 +82,7 @@ impl Segments {
         id: SegmentId,
         mut visit: impl FnMut(NewBlob) -> bool,
     ) -> io::Result<()> {
-        let Segment { file, generation, end } =
+        let Segment { file, generation, end, .. } =
             self.open().get(&id).cloned().ok_or(io::ErrorKind::NotFound)?;
         let mut reader = SegmentReader::new(file, self.key, id)?;
         reader.generation = Some(generation);
@@ -105,15 +112,16 @@ impl Segments {
 
     /// Adds a segment whose header is durable.
     pub(super) fn add(&self, id: SegmentId, file: Arc<dyn DiskFile>, generation: u64, end: u64) {
-        let segment = Segment { file, generation, end };
+        let segment = Segment { file, generation, end, overhead: 0 };
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id, segment);
     }
 
-    /// Tells where a segment's last group ends.
-    pub(super) fn set_end(&self, id: SegmentId, end: u64) {
+    /// Tells where a segment's last group ends, and how many bytes of it are no content's.
+    pub(super) fn set_end(&self, id: SegmentId, end: u64, overhead: u64) {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(segment) = open.get_mut(&id) {
             segment.end = end;
+            segment.overhead += overhead;
         }
     }
 

@@ -120,8 +120,9 @@ impl Journal {
         let (blobs, end) = self.latched(written.map_err(AppendError::Failed))?;
         self.current.end = end;
         self.last_sequence = last_sequence;
-        self.segments.set_end(end.segment, end.offset);
-        Ok(Appended { blobs, end, bytes: end.offset - start.offset })
+        let bytes = end.offset - start.offset;
+        self.segments.set_end(end.segment, end.offset, bytes.saturating_sub(contents_of(records)));
+        Ok(Appended { blobs, end, bytes })
     }
 
     /// Where the next group starts, which is the end of all groups so far.
@@ -314,6 +315,12 @@ fn start_segment(
 }
 
 /// The zeros between a group and the next page.
+/// Bytes of contents in these records.
+fn contents_of(records: &[NewRecord]) -> u64 {
+    let bytes: usize = payloads(records).map(<[u8]>::len).sum();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
 fn page_end_padding(content_bytes: usize) -> &'static [u8] {
     let length = content_bytes.next_multiple_of(ZERO_PAGE.len()) - content_bytes;
     ZERO_PAGE.get(..length).unwrap_or_default()

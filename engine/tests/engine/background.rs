@@ -208,6 +208,27 @@ async fn a_deep_stack_becomes_shallow_and_shows_the_same() {
 }
 
 #[tokio::test]
+async fn padding_alone_is_no_reason_to_write_contents_again() {
+    let disk = SimulatedDisk::new();
+    let engine = open(&disk);
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "set").await.unwrap().id;
+    // One a group, each of which takes 16 KiB: much more than a fifth is no content's.
+    for number in 0..100 {
+        let content = Content::numbered(number, 10_000);
+        add(&engine, set, &format!("{number:03}"), &content.0).await.unwrap();
+    }
+    assert!(files_in(&disk, "journal") > 2);
+    engine.compact().await.unwrap();
+    assert_eq!(engine.figures().compacted_bytes, 0);
+
+    for number in (0..100).filter(|number| number % 3 != 0) {
+        engine.delete_file(set, &format!("{number:03}")).await.unwrap();
+    }
+    tidy_until(&engine, || engine.figures().compacted_bytes > 0).await;
+}
+
+#[tokio::test]
 async fn compaction_moves_what_lives_and_lets_the_rest_go() {
     let disk = SimulatedDisk::new();
     let engine = open(&disk);
