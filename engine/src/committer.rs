@@ -9,6 +9,8 @@
 
 mod background;
 
+mod checkpoint;
+
 mod footing;
 
 mod index_thread;

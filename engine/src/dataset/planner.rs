@@ -73,18 +73,14 @@ impl Planner {
         let known = self.without_quota;
         let (planned, without_quota) = self.plan(|view| {
             let planned = plan_upload(view, requested, terms)?;
-            let CommittedFiles { snapshot, header, .. } = view.committed;
             // With a footing nothing is in flight that frees a name: what the overlay has of that was
             // refused, behind an upload that is not applied yet.
-            let footing = footing.filter(|_| !view.overlay.frees_names());
-            let without_quota = match footing {
-                Some(footing) if matches!(planned, PlannedUpload::Add(_)) => {
-                    let wanted = Some((footing, header.project));
-                    (known == wanted || !snapshot.has_quota(header.project)?).then_some(wanted)
-                }
-                Some(_) | None => None,
-            };
-            Ok((planned, without_quota.flatten()))
+            let is_new = matches!(planned, PlannedUpload::Add(_)) && !view.overlay.frees_names();
+            let Some(footing) = footing.filter(|_| is_new) else { return Ok((planned, None)) };
+            let CommittedFiles { snapshot, header, .. } = view.committed;
+            let wanted = (footing, header.project);
+            let is_free = known == Some(wanted) || !snapshot.has_quota(header.project)?;
+            Ok((planned, is_free.then_some(wanted)))
         })?;
         self.without_quota = without_quota.or(known);
         Ok((planned, without_quota.map(|(footing, _)| footing)))

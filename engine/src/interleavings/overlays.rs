@@ -41,6 +41,8 @@ fn serve(mut planner: Planner, store: &Arc<Store>, requests: &mpsc::Receiver<Req
     }
 }
 
+/// Asks a planner, as requests ask an actor.
+#[derive(Clone)]
 struct Client {
     requests: mpsc::Sender<Request>,
     in_flight: Arc<InFlight>,
@@ -55,6 +57,15 @@ impl Client {
     }
 }
 
+/// A client of a planner, and the thread that serves it until the last client goes.
+fn planner_of(rig: &Rig) -> (Client, thread::JoinHandle<()>) {
+    let (requests, incoming) = mpsc::channel();
+    let planner = Planner::new(SET, Arc::clone(&rig.store), Arc::clone(&rig.committer));
+    let store = Arc::clone(&rig.store);
+    let serving = thread::spawn(move || serve(planner, &store, &incoming));
+    (Client { requests, in_flight: Arc::default() }, serving)
+}
+
 fn redeem(answered: &mpsc::Receiver<Planned>) -> Result<(), MutationError> {
     block_on(answered.recv().unwrap()?.redeem()).map(drop)
 }
@@ -66,12 +77,7 @@ fn what_is_answered_early_is_never_refused() {
     prepare();
     explore(|| {
         let rig = Rig::new();
-        let (requests, incoming) = mpsc::channel();
-        let in_flight = Arc::new(InFlight::default());
-        let planner = Planner::new(SET, Arc::clone(&rig.store), Arc::clone(&rig.committer));
-        let store = Arc::clone(&rig.store);
-        let serving = thread::spawn(move || serve(planner, &store, &incoming));
-        let client = Client { requests: requests.clone(), in_flight: Arc::clone(&in_flight) };
+        let (client, serving) = planner_of(&rig);
         let other = rig.share();
         let stricter = thread_rng().gen_bool(0.5);
         let other = thread::spawn(move || {
@@ -95,7 +101,7 @@ fn what_is_answered_early_is_never_refused() {
             }
         }
         other.join().unwrap();
-        drop((client, requests));
+        drop(client);
         serving.join().unwrap();
         assert!(rig.committer.refusal().is_none(), "{:?}", rig.committer.refusal());
         let header = rig.store.snapshot().unwrap().dataset(SET).unwrap();
@@ -114,13 +120,9 @@ fn what_was_refused_for_space_makes_no_plan_firm() {
         rig.add("a", b"a").unwrap();
         // The planner was not asked for it, so it must be there when the first is.
         assert!(rig.read("a").is_some());
-        let (requests, incoming) = mpsc::channel();
-        let in_flight = Arc::new(InFlight::default());
-        let planner = Planner::new(SET, Arc::clone(&rig.store), Arc::clone(&rig.committer));
-        let store = Arc::clone(&rig.store);
-        let serving = thread::spawn(move || serve(planner, &store, &incoming));
-        let client = Client { requests: requests.clone(), in_flight: Arc::clone(&in_flight) };
-        let _v = client.ask(Asked::Add("v", b"v")).recv().unwrap().map(drop);
+        let (client, serving) = planner_of(&rig);
+        // Ahead of the others, whoever awaits it.
+        client.ask(Asked::Add("first", b"1")).recv().unwrap().map(drop).unwrap();
         let disk = rig.disk.clone();
         let other = thread::spawn(move || {
             disk.set_space(SPACE, 5 << 20);
@@ -130,7 +132,7 @@ fn what_was_refused_for_space_makes_no_plan_firm() {
         let renamed = redeem(&client.ask(Asked::Rename("a", "b")));
         let again = redeem(&client.ask(Asked::Add("a", b"again")));
         other.join().unwrap();
-        drop((client, requests));
+        drop(client);
         serving.join().unwrap();
         assert!(rig.committer.refusal().is_none(), "{:?}", rig.committer.refusal());
         let names = ["a", "b"].map(|name| rig.read(name));
@@ -156,14 +158,9 @@ fn a_plan_misses_nothing_that_was_planned_before() {
     prepare();
     explore(|| {
         let rig = Rig::new();
-        let (requests, incoming) = mpsc::channel();
-        let in_flight = Arc::new(InFlight::default());
-        let planner = Planner::new(SET, Arc::clone(&rig.store), Arc::clone(&rig.committer));
-        let store = Arc::clone(&rig.store);
-        let serving = thread::spawn(move || serve(planner, &store, &incoming));
-        let client = || Client { requests: requests.clone(), in_flight: Arc::clone(&in_flight) };
-
-        let other = client();
+        let (one, serving) = planner_of(&rig);
+        let in_flight = Arc::clone(&one.in_flight);
+        let other = one.clone();
         let other = thread::spawn(move || {
             let asked = [Asked::Add("b", b"1"), Asked::Delete("b"), Asked::Add("b", b"2")];
             let answers = asked.map(|asked| other.ask(asked));
@@ -171,7 +168,6 @@ fn a_plan_misses_nothing_that_was_planned_before() {
                 redeem(answered).unwrap();
             }
         });
-        let one = client();
         let first = one.ask(Asked::Add("a", b"1"));
         let taken = one.ask(Asked::Add("a", b"2"));
         let below = one.ask(Asked::Add("a/below", b"3"));
@@ -186,7 +182,7 @@ fn a_plan_misses_nothing_that_was_planned_before() {
 
         other.join().unwrap();
         block_on(in_flight.all_settled());
-        drop((one, requests));
+        drop(one);
         serving.join().unwrap();
         assert_eq!(rig.read("a"), None);
         assert_eq!(rig.read("a/below").unwrap(), b"3");

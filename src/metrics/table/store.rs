@@ -66,7 +66,7 @@ pub(super) static METRICS: [Metric; 39] = [
         name: "granary_checkpoint_duration_seconds",
         kind: Kind::Histogram,
         labels: &[],
-        about: "Time that changes waited for a checkpoint of the index to begin; its count is the number of checkpoints.",
+        about: "Time that changes waited for a checkpoint of the index to begin, new files excepted, which are answered meanwhile; its count is the number of checkpoints.",
         read: |scrape, samples| {
             samples.distribution(&[], &scrape.figures.checkpoint_time, Unit::Nanoseconds);
         },
