@@ -184,7 +184,7 @@ fn the_page_for_operators_says_the_same_of_limits() {
         ("engine/src/limits.rs", "SCRUB_BYTES_PER_SECOND", "8 MiB", "a terabyte at 8 MiB/s"),
         ("engine/src/limits.rs", "COMPACTION_GAIN_PERCENT_MIN", "10 %", "a tenth of a segment"),
         ("engine/src/limits.rs", "INLINE_BYTES_MAX", "1 MiB", "contents up to 1 MiB"),
-        ("engine/src/limits.rs", "SEGMENT_BYTES", "256 MiB", "segments of 256 MiB"),
+        ("engine/src/limits.rs", "SEGMENT_BYTES", "128 MiB", "segments of 128 MiB"),
         ("src/auth/token.rs", "ACCESS_SECONDS", "5 min", "access tokens for five minutes"),
         ("src/auth/token.rs", "REFRESH_SECONDS", "8 h", "refresh token for eight hours"),
         ("src/cli/listener.rs", "INPUT_BYTES_MAX", "64 KiB", "a connection | up to some 64 KiB"),

@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(120);
 
 /// What is dead may be so much of what is live, in percent; and a segment that is being written.
 const DEAD_PERCENT_MAX: u64 = 30;
-const SEGMENT_BYTES: u64 = 256 << 20;
+const SEGMENT_BYTES: u64 = 128 << 20;
 
 /// How long tidying up may take once nobody works any more.
 const TIDY_TIME_MAX: Duration = Duration::from_mins(3);

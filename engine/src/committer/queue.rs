@@ -35,6 +35,8 @@ struct State {
     /// Set once and for ever: nothing more is taken (I7).
     failure: Option<Arc<io::Error>>,
     closed: bool,
+    /// Whether the journal thread waits for changes: telling it costs a system call.
+    is_awaited: bool,
     /// Whether somebody wants the journal to go on in a new segment.
     new_segment: bool,
 }
@@ -74,8 +76,11 @@ impl Queue {
             } else {
                 state.submissions.push_back(submission);
             }
+            let is_awaited = std::mem::take(&mut state.is_awaited);
             drop(state);
-            self.filled.notify_one();
+            if is_awaited {
+                self.filled.notify_one();
+            }
             return Ok(());
         };
         drop(state);
@@ -101,6 +106,7 @@ impl Queue {
             if state.closed || state.failure.is_some() {
                 return None;
             }
+            state.is_awaited = true;
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let State { submissions, parts, .. } = &mut *state;
