@@ -27,6 +27,11 @@ mod support;
 use std::rc::Rc;
 
 use criterion::Criterion;
+use mimalloc::MiMalloc;
+
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 use crate::support::million::{LazyMillion, Million};
 
