@@ -303,11 +303,10 @@ pub const INTAKE_PARTS_AT_ONCE_MAX: usize = 4;
 /// Parts of a large set that are on their way to the journal while the next one is read.
 pub const STAGED_PARTS_AHEAD_MAX: usize = 3;
 
+// An extent of ext4 is 128 MiB at most, and four fit the inode (`fs/ext4/ext4_extents.h` of Linux). A
+// segment's written and its reserved part are two, and one more while a write makes some of the
+// reserved written; where there are more, each write adds a block of extents and takes it away again.
 /// Bytes of one journal segment where the file system is large enough; a dead one frees as much.
-///
-/// An extent of ext4 is 128 MiB at most, and four fit the inode (`fs/ext4/ext4_extents.h` of Linux). A
-/// segment's written and its reserved part are two, and one more while a write makes some of the
-/// reserved written; where there are more, each write adds a block of extents and takes it away again.
 pub const SEGMENT_BYTES: u64 = 128 << 20;
 
 /// Archives that are built at once unless the configuration says otherwise; each keeps a thread of
