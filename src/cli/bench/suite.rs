@@ -65,7 +65,7 @@ const fn row(name: &'static str, what: &'static str, bound: Bound) -> Row {
 
 use Bound::{AtLeast, AtMost};
 
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 20] = [
     row("upload/sink", "upload of 20 KiB, 64 connections, over the sink", AtLeast(0.5)),
     row("upload/nginx", "... over nginx PUT, which does not sync", AtLeast(1.5)),
     row("upload/datasets", "... over 64 datasets, over one dataset", AtLeast(0.9)),
@@ -82,6 +82,7 @@ const ROWS: [Row; 19] = [
     ),
     row("upload/written", "... bytes written a byte sent", AtMost(1.2)),
     row("upload/processor", "... server's processor time, over the sink's", AtMost(2.0)),
+    row("upload/processor/paced", "... at 70% of the rate, over the sink's then", Bound::None),
     row("upload/one", "one connection, over 1 / (fdatasync + round trip)", AtLeast(0.6)),
     row("upload/200k", "200 KiB, 16 connections, over a sync every 4 MiB", AtLeast(0.6)),
     row("upload/large", "one file of 1 GiB (--long: 4 GiB), over dd conv=fdatasync", AtLeast(0.6)),
@@ -169,6 +170,7 @@ impl Suite<'_> {
             "upload/p99/stop",
             "upload/written",
             "upload/processor",
+            "upload/processor/paced",
             "upload/known",
         ]) {
             self.uploads(nginx).await?;
@@ -213,8 +215,10 @@ impl Suite<'_> {
         self.reach("upload/datasets", ratio(speed(&many), peak));
         let known = self.load(Workload::Upload, "--self --duplicates 100").await?;
         self.reach("upload/known", ratio(speed(&known), speed(&sink)));
-        let paced = format!("--self --floor --rate {:.0}", peak * 0.7);
-        let paced = self.load(Workload::Upload, &paced).await?;
+        let rate = format!("--rate {:.0}", peak * 0.7);
+        let paced = self.load(Workload::Upload, &format!("--self --floor {rate}")).await?;
+        let sink = self.load(Workload::Upload, &format!("--self --sink {rate}")).await?;
+        self.reach("upload/processor/paced", ratio(processor(&paced), processor(&sink)));
         if let Some(floor) = &paced.floor {
             let all = paced.median(|run| run.latency.p99);
             self.reach("upload/p99/all", ratio(all, floor.sync.p99));
