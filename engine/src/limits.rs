@@ -120,8 +120,8 @@ pub const CHECKPOINT_JOURNAL_BYTES: u64 = 256 << 20;
 /// forty microseconds, so these take less than a second.
 pub const CHECKPOINT_ROWS: u64 = 20_000;
 
-/// The same where checkpoints take long: all changes but new files wait meanwhile. Fewer would write more pages in all,
-/// since a page is written by each checkpoint that finds it changed.
+/// The same where checkpoints take long: all changes but new files wait meanwhile. Fewer would write
+/// more pages in all, since a page is written by each checkpoint that finds it changed.
 pub const CHECKPOINT_ROWS_MIN: u64 = 5_000;
 
 /// How long changes should wait for a checkpoint. Beyond twice that the next one comes after half as

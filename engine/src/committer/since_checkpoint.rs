@@ -10,8 +10,9 @@ use crate::limits::{
 /// What happened since the last checkpoint.
 ///
 /// Changes other than firm new files wait while one is made, and so do reads of what was just added:
-/// its length is a stall that clients see. With few contents many rows share a page; beside millions nearly each dirties one of its own, and the same number of rows
-/// takes many times as long. So where checkpoints take long they are made after fewer rows.
+/// its length is a stall that clients see. With few contents many rows share a page; beside millions
+/// nearly each dirties one of its own, and the same number of rows takes many times as long. So
+/// where checkpoints take long they are made after fewer rows.
 #[derive(Debug)]
 pub(super) struct SinceCheckpoint {
     journal_bytes: u64,

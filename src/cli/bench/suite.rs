@@ -217,8 +217,8 @@ impl Suite<'_> {
         self.reach("upload/known", ratio(speed(&known), speed(&sink)));
         let rate = format!("--rate {:.0}", peak * 0.7);
         let paced = self.load(Workload::Upload, &format!("--self --floor {rate}")).await?;
-        let sink = self.load(Workload::Upload, &format!("--self --sink {rate}")).await?;
-        self.reach("upload/processor/paced", ratio(processor(&paced), processor(&sink)));
+        let paced_sink = self.load(Workload::Upload, &format!("--self --sink {rate}")).await?;
+        self.reach("upload/processor/paced", ratio(processor(&paced), processor(&paced_sink)));
         if let Some(floor) = &paced.floor {
             let all = paced.median(|run| run.latency.p99);
             self.reach("upload/p99/all", ratio(all, floor.sync.p99));
