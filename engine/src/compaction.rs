@@ -4,20 +4,21 @@
 //! follows if it still points at the old place. The old segment goes after the checkpoint that
 //! contains the moves. Bytes that are damaged are not moved, and keep their segment (I9).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Cursor;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::blobs::{Blob, StagedBlob};
 use crate::committer::{Basis, Committer, Reply, Submission};
-use crate::disk::reserve_bytes;
+use crate::disk::{Space, reserve_bytes};
 use crate::error::{MutationError, ReadError};
 use crate::garbage::is_sparse;
 use crate::index::{IndexError, tables};
 use crate::limits::{
-    BACKGROUND_ROWS_MAX, COMPACTION_GAIN_PERCENT_MIN, DEAD_PERCENT_MAX, INLINE_BYTES_MAX,
-    MOVED_BYTES_MAX, MOVED_CONTENT_EXTRA_BYTES, SEGMENT_LIVE_PERCENT_MIN,
+    BACKGROUND_ROWS_MAX, COMPACTION_COST_MAX, COMPACTION_GAIN_PERCENT_MIN, DEAD_PERCENT_MAX,
+    INDEX_PAGE_BYTES, INLINE_BYTES_MAX, MOVED_BYTES_MAX, MOVED_CONTENT_EXTRA_BYTES,
+    SEGMENT_LIVE_PERCENT_MIN,
 };
 use crate::model::change::{BlobPlace, Change, NewBlob, Relocation, SegmentId};
 use crate::store::Store;
@@ -27,9 +28,17 @@ use crate::store::Store;
 pub(crate) struct Compactor {
     store: Arc<Store>,
     committer: Arc<Committer>,
-    /// Segments that kept live bytes after they were compacted, or were not worth it, and how
-    /// many: nothing is tried again before that number has fallen.
-    fruitless: HashMap<SegmentId, u64>,
+    /// Segments that kept live bytes after they were compacted, or were not worth it: nothing is tried
+    /// again before their number has fallen, or the cost counts no longer.
+    fruitless: HashMap<SegmentId, Fruitless>,
+}
+
+/// A segment that was looked at in vain.
+#[derive(Debug, Clone, Copy)]
+struct Fruitless {
+    live_bytes: u64,
+    /// Whatever it would have cost.
+    at_any_cost: bool,
 }
 
 /// How much must be dead in a segment to have it compacted.
@@ -50,13 +59,16 @@ struct Candidate {
     live_bytes: u64,
     /// Live, dead and overhead.
     bytes: u64,
-    /// Heads and padding: what small groups have much of, and what moving them would only save.
-    overhead: u64,
+    /// Heads and padding: what small groups have much of, and what moving them would only save. `None`
+    /// where that was not counted.
+    overhead: Option<u64>,
 }
 
 impl Candidate {
+    /// Bytes of contents that have died; where nobody has counted, that is the most that it can be.
     fn dead_bytes(&self) -> u64 {
-        self.bytes.saturating_sub(self.overhead).saturating_sub(self.live_bytes)
+        let overhead = self.overhead.unwrap_or_default();
+        self.bytes.saturating_sub(overhead).saturating_sub(self.live_bytes)
     }
 
     fn is_mostly_dead(&self) -> bool {
@@ -64,8 +76,32 @@ impl Candidate {
     }
 }
 
+/// What moving the live contents of a segment takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Move {
+    contents: u64,
+    /// Bytes that they take in the journal.
+    bytes: u64,
+}
+
+impl Move {
+    /// Whether it frees enough of a segment of so many bytes. Of one full of very short contents much is
+    /// neither live nor dead.
+    fn frees_enough(self, segment_bytes: u64) -> bool {
+        self.bytes.saturating_mul(100) <= segment_bytes * (100 - COMPACTION_GAIN_PERCENT_MIN)
+    }
+
+    /// Whether what it frees is worth what it writes, in the journal and in the index.
+    fn is_cheap(self, segment_bytes: u64) -> bool {
+        let written = self.bytes.saturating_add(self.contents.saturating_mul(INDEX_PAGE_BYTES));
+        let freed = segment_bytes.saturating_sub(self.bytes);
+        written <= freed.saturating_mul(COMPACTION_COST_MAX)
+    }
+}
+
 /// Of the segments that hold live contents those to compact, the least live first.
-fn worth_compacting(mut sealed: Vec<Candidate>) -> Vec<Candidate> {
+fn worth_compacting(sealed: &[Candidate]) -> Vec<Candidate> {
+    let mut sealed = sealed.to_vec();
     let live: u64 = sealed.iter().map(|candidate| candidate.live_bytes).sum();
     let mut dead: u64 = sealed.iter().map(Candidate::dead_bytes).sum();
     sealed.sort_by_key(|candidate| candidate.live_bytes);
@@ -99,23 +135,23 @@ impl Compactor {
         rest: &dyn Fn(Duration),
     ) -> Result<u64, MutationError> {
         let mut moved_bytes = 0;
-        for candidate in self.candidates(thrift)? {
-            let space = self.store.disk.space();
-            let space =
-                space.map_err(|source| ReadError::Io { what: "the disk's space", source })?;
+        let is_short = |space: Space| space.available < reserve_bytes(space) * 2;
+        let at_any_cost = thrift != Thrift::Usual || is_short(self.space()?);
+        for candidate in self.candidates(thrift, at_any_cost, is_stopping, rest)? {
+            let space = self.space()?;
             let reserve = reserve_bytes(space);
             // Half of the reserve stays for the index (I7).
             if is_stopping() || space.available < candidate.live_bytes + reserve / 2 {
                 break;
             }
             let segment = candidate.segment;
-            let is_short = space.available < reserve * 2;
+            let is_short = is_short(space);
             let rest = |took| {
                 if !is_short {
                     rest(took);
                 }
             };
-            match self.move_live(candidate, is_stopping, &rest) {
+            match self.move_live(candidate, at_any_cost, is_stopping, &rest) {
                 Err(error) if !matches!(error, MutationError::Read(_)) => return Err(error),
                 Err(error) => {
                     let segment = segment.0;
@@ -123,7 +159,8 @@ impl Compactor {
                 }
                 Ok(bytes) => moved_bytes += bytes,
             }
-            self.fruitless.insert(segment, self.live_bytes(segment)?);
+            let live_bytes = self.live_bytes(segment)?;
+            self.fruitless.insert(segment, Fruitless { live_bytes, at_any_cost });
             if is_short {
                 break;
             }
@@ -133,7 +170,13 @@ impl Compactor {
 
     /// Segments before the journal's head that hold live contents, but few; and, while more than
     /// the bound is dead in all of them together, the deadest ones.
-    fn candidates(&mut self, thrift: Thrift) -> Result<Vec<Candidate>, MutationError> {
+    fn candidates(
+        &mut self,
+        thrift: Thrift,
+        at_any_cost: bool,
+        is_stopping: &dyn Fn() -> bool,
+        rest: &dyn Fn(Duration),
+    ) -> Result<Vec<Candidate>, MutationError> {
         let snapshot = self.store.snapshot_as_applied()?;
         let head = snapshot.applied_position()?;
         let segments = self.store.segments.ids();
@@ -147,12 +190,12 @@ impl Compactor {
                 overhead: self.store.segments.overhead(segment),
             };
             // What holds nothing goes with the next checkpoint.
-            if candidate.live_bytes > 0 && !self.was_fruitless(candidate) {
+            if candidate.live_bytes > 0 && !self.was_fruitless(candidate, at_any_cost) {
                 sealed.push(candidate);
             }
         }
         Ok(match thrift {
-            Thrift::Usual => worth_compacting(sealed),
+            Thrift::Usual => self.worth_compacting(sealed, is_stopping, rest),
             Thrift::Greatest { upto } => {
                 sealed.retain(|candidate| {
                     candidate.segment <= upto && is_sparse(candidate.live_bytes, candidate.bytes)
@@ -163,11 +206,50 @@ impl Compactor {
         })
     }
 
+    /// Those worth compacting, by what has died in them: what an earlier process wrote is counted first,
+    /// since its heads and padding look as if they had died.
+    fn worth_compacting(
+        &self,
+        mut sealed: Vec<Candidate>,
+        is_stopping: &dyn Fn() -> bool,
+        rest: &dyn Fn(Duration),
+    ) -> Vec<Candidate> {
+        loop {
+            let worth = worth_compacting(&sealed);
+            let is_uncounted =
+                |candidate: &Candidate| candidate.overhead.is_none() && !candidate.is_mostly_dead();
+            let uncounted: HashSet<SegmentId> =
+                worth.iter().filter(|one| is_uncounted(one)).map(|one| one.segment).collect();
+            if uncounted.is_empty() {
+                return worth;
+            }
+            for candidate in &mut sealed {
+                if uncounted.contains(&candidate.segment) {
+                    let began = Instant::now();
+                    let counted =
+                        self.store.segments.count_overhead(candidate.segment, is_stopping);
+                    if is_stopping() {
+                        return Vec::new();
+                    }
+                    // One that is damaged, or has gone, is told of when it is to be moved.
+                    candidate.overhead = Some(counted.ok().flatten().unwrap_or_default());
+                    rest(began.elapsed());
+                }
+            }
+        }
+    }
+
     /// Whether hardly anything has died since moving the rest was tried, or was not worth it.
-    fn was_fruitless(&self, candidate: Candidate) -> bool {
+    fn was_fruitless(&self, candidate: Candidate, at_any_cost: bool) -> bool {
         let gain = candidate.bytes.saturating_mul(COMPACTION_GAIN_PERCENT_MIN) / 100;
-        let then = self.fruitless.get(&candidate.segment);
-        then.is_some_and(|then| candidate.live_bytes.saturating_add(gain) > *then)
+        let Some(then) = self.fruitless.get(&candidate.segment) else { return false };
+        let is_as_then = then.at_any_cost || !at_any_cost;
+        is_as_then && candidate.live_bytes.saturating_add(gain) > then.live_bytes
+    }
+
+    fn space(&self) -> Result<Space, ReadError> {
+        let space = self.store.disk.space();
+        space.map_err(|source| ReadError::Io { what: "the disk's space", source })
     }
 
     fn live_bytes(&self, segment: SegmentId) -> Result<u64, MutationError> {
@@ -179,6 +261,7 @@ impl Compactor {
     fn move_live(
         &self,
         candidate: Candidate,
+        at_any_cost: bool,
         is_stopping: &dyn Fn() -> bool,
         rest: &dyn Fn(Duration),
     ) -> Result<u64, MutationError> {
@@ -189,9 +272,8 @@ impl Compactor {
             !is_stopping()
         });
         visited.map_err(|source| ReadError::Io { what: "a segment", source })?;
-        let Some(moved_bytes) = self.moved_bytes(&found, is_stopping)? else { return Ok(0) };
-        // Of a segment full of very short contents much is neither live nor dead.
-        if moved_bytes.saturating_mul(100) > bytes * (100 - COMPACTION_GAIN_PERCENT_MIN) {
+        let Some(whole) = self.whole_move(&found, is_stopping)? else { return Ok(0) };
+        if !whole.frees_enough(bytes) || !(at_any_cost || whole.is_cheap(bytes)) {
             return Ok(0);
         }
         tracing::info!(segment = segment.0, live_bytes, bytes, "compacting a segment");
@@ -217,23 +299,24 @@ impl Compactor {
         Ok(moved)
     }
 
-    /// What the live ones of these contents take once they were moved; `None` if it is time to stop: a
-    /// segment may hold a million of them.
-    fn moved_bytes(
+    /// What moving the live ones of these contents takes; `None` if it is time to stop: a segment may
+    /// hold a million of them.
+    fn whole_move(
         &self,
         found: &[NewBlob],
         is_stopping: &dyn Fn() -> bool,
-    ) -> Result<Option<u64>, MutationError> {
-        let mut bytes = 0;
+    ) -> Result<Option<Move>, MutationError> {
+        let mut whole = Move::default();
         for blob in found {
             if is_stopping() {
                 return Ok(None);
             }
             if self.is_live_at(blob)? {
-                bytes += blob.length + MOVED_CONTENT_EXTRA_BYTES;
+                whole.contents += 1;
+                whole.bytes += blob.length + MOVED_CONTENT_EXTRA_BYTES;
             }
         }
-        Ok(Some(bytes))
+        Ok(Some(whole))
     }
 
     /// A content of the segment, checked and in memory again; `None` if it is to stay or to go.
@@ -303,21 +386,42 @@ mod tests {
     use super::*;
 
     fn segment(id: u64, live_bytes: u64) -> Candidate {
-        Candidate { segment: SegmentId(id), live_bytes, bytes: 100, overhead: 0 }
+        Candidate { segment: SegmentId(id), live_bytes, bytes: 100, overhead: Some(0) }
     }
 
     #[test]
     fn the_deadest_segments_are_compacted_until_little_of_all_is_dead() {
         let all_alive = vec![segment(1, 90), segment(2, 85)];
-        assert_eq!(worth_compacting(all_alive), []);
+        assert_eq!(worth_compacting(&all_alive), []);
         let mostly_dead = segment(3, 10);
         let many: Vec<_> = (10..30).map(|id| segment(id, 95)).chain([mostly_dead]).collect();
-        assert_eq!(worth_compacting(many), [mostly_dead]);
+        assert_eq!(worth_compacting(&many), [mostly_dead]);
         // What was padding from the start has not died.
-        let padded = |id| Candidate { overhead: 30, ..segment(id, 70) };
-        assert_eq!(worth_compacting(vec![padded(1), padded(2)]), []);
+        let padded = |id, overhead| Candidate { overhead, ..segment(id, 70) };
+        assert_eq!(worth_compacting(&[padded(1, Some(30)), padded(2, Some(30))]), []);
+        // Where nobody knows, it may all have died.
+        assert_eq!(worth_compacting(&[padded(1, None), padded(2, Some(30))]), [padded(1, None)]);
         // A third of the live bytes is dead: 25 of 75, then 15 of 75.
         let evenly = vec![segment(1, 75), segment(2, 76), segment(3, 74), segment(4, 75)];
-        assert_eq!(worth_compacting(evenly), [segment(3, 74), segment(1, 75)]);
+        assert_eq!(worth_compacting(&evenly), [segment(3, 74), segment(1, 75)]);
+    }
+
+    #[test]
+    fn very_short_contents_stay_until_what_they_free_is_worth_their_rows() {
+        let of = |contents: u64, length: u64| Move {
+            contents,
+            bytes: contents * (length + MOVED_CONTENT_EXTRA_BYTES),
+        };
+        let segment_bytes = 128 << 20;
+        // Half of a segment of files of 20 KiB, of 1 KiB, a third of one full of labels; a tenth.
+        assert!(of(3_200, 20 << 10).is_cheap(segment_bytes));
+        assert!(of(58_000, 1 << 10).is_cheap(segment_bytes));
+        assert!(!of(200_000, 80).is_cheap(segment_bytes));
+        assert!(of(50_000, 80).is_cheap(segment_bytes));
+        assert!(!of(500_000, 80).is_cheap(segment_bytes));
+        assert!(of(500_000, 80).frees_enough(segment_bytes));
+        assert!(!of(600_000, 80).frees_enough(segment_bytes));
+        // Nothing lives: nothing is written.
+        assert!(of(0, 80).is_cheap(0) && of(0, 80).frees_enough(0));
     }
 }

@@ -213,6 +213,14 @@ pub const MOVED_CONTENT_EXTRA_BYTES: u64 = 128;
 /// Share of a segment, in percent, that moving its live contents must free to be worth it.
 pub const COMPACTION_GAIN_PERCENT_MIN: u64 = 10;
 
+/// Bytes that compaction writes for each byte that it frees, at most, unless space is short or
+/// somebody asks for it. Each content that moves has a row that follows it, which beside many others is a
+/// page of the index ([`INDEX_PAGE_BYTES`]): of very short contents these are nearly all that is written.
+pub const COMPACTION_COST_MAX: u64 = 8;
+
+/// Bytes of a page of the index, redb's.
+pub const INDEX_PAGE_BYTES: u64 = 4096;
+
 /// How long a dataset stands still for a change that was planned on it; one that takes longer is
 /// refused by the expectations that it states.
 pub const HOLD_MAX: Duration = Duration::from_mins(10);

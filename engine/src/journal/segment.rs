@@ -33,8 +33,9 @@ struct Segment {
     generation: u64,
     /// Bytes up to the end of the last group; the writer keeps it true.
     end: u64,
-    /// Bytes among them that never were a content's, as far as this process wrote them.
-    overhead: u64,
+    /// Bytes among them that never were a content's; `None` where an earlier process wrote some of it
+    /// and nobody has counted yet.
+    overhead: Option<u64>,
 }
 
 impl Segments {
@@ -57,9 +58,36 @@ impl Segments {
         self.open().get(&id).map_or(0, |segment| segment.end)
     }
 
-    /// Bytes of a segment that are heads, changes and padding, as far as this process wrote them.
-    pub(crate) fn overhead(&self, id: SegmentId) -> u64 {
-        self.open().get(&id).map_or(0, |segment| segment.overhead)
+    /// Bytes of a segment that are heads, changes and padding; `None` where that is to be
+    /// [counted](Self::count_overhead) first.
+    pub(crate) fn overhead(&self, id: SegmentId) -> Option<u64> {
+        self.open().get(&id).and_then(|segment| segment.overhead)
+    }
+
+    /// Counts the bytes of a sealed segment that are heads, changes and padding, from its records; `None`
+    /// if it was time to stop.
+    ///
+    /// # Errors
+    /// As for [`Self::blobs_of`].
+    pub(crate) fn count_overhead(
+        &self,
+        id: SegmentId,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> io::Result<Option<u64>> {
+        let (mut contents, mut is_whole) = (0, true);
+        self.blobs_of(id, |blob| {
+            contents += blob.length;
+            is_whole = !is_stopping();
+            is_whole
+        })?;
+        if !is_whole {
+            return Ok(None);
+        }
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let segment = open.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
+        let overhead = segment.end.saturating_sub(contents);
+        segment.overhead = Some(overhead);
+        Ok(Some(overhead))
     }
 
     /// Removes a segment, durably. Whoever holds its file may read on.
@@ -110,18 +138,32 @@ impl Segments {
         Ok(())
     }
 
-    /// Adds a segment whose header is durable.
+    /// Adds a segment that was there before.
     pub(super) fn add(&self, id: SegmentId, file: Arc<dyn DiskFile>, generation: u64, end: u64) {
-        let segment = Segment { file, generation, end, overhead: 0 };
+        self.insert(id, Segment { file, generation, end, overhead: None });
+    }
+
+    /// Adds a segment that holds nothing but its header, which is durable.
+    pub(super) fn add_new(
+        &self,
+        id: SegmentId,
+        file: Arc<dyn DiskFile>,
+        generation: u64,
+        end: u64,
+    ) {
+        self.insert(id, Segment { file, generation, end, overhead: Some(end) });
+    }
+
+    fn insert(&self, id: SegmentId, segment: Segment) {
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id, segment);
     }
 
-    /// Tells where a segment's last group ends, and how many bytes of it are no content's.
+    /// Tells where a segment's last group ends, and how many bytes that this adds are no content's.
     pub(super) fn set_end(&self, id: SegmentId, end: u64, overhead: u64) {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(segment) = open.get_mut(&id) {
             segment.end = end;
-            segment.overhead += overhead;
+            segment.overhead = segment.overhead.map(|before| before + overhead);
         }
     }
 

@@ -76,7 +76,7 @@ impl Journal {
         file.reserve(PAGE_BYTES, options).map_err(io_error)?;
         let end = start_segment(&*disk, key, &file, Sequence::ZERO.next())?;
         let segments = Arc::new(Segments::new(Arc::clone(&disk), key));
-        segments.add(first, Arc::clone(&file.file), end.generation, end.offset);
+        segments.add_new(first, Arc::clone(&file.file), end.generation, end.offset);
         let journal = Self {
             disk,
             key,
@@ -213,7 +213,7 @@ impl Journal {
         let next = self.latched(next)?;
         let started = start_segment(&*self.disk, self.key, &next, self.last_sequence.next());
         let end = self.latched(started.map_err(AppendError::Failed))?;
-        self.segments.add(next.id, Arc::clone(&next.file), end.generation, end.offset);
+        self.segments.add_new(next.id, Arc::clone(&next.file), end.generation, end.offset);
         let sealed = std::mem::replace(&mut self.current, Current { file: next, end });
         // What was reserved and not used goes back; a crash before that only costs its space.
         if sealed.file.allocated > sealed.end.offset {

@@ -12,6 +12,7 @@ use granary_engine::{ArchiveFormat, Engine, SourceAfterMerge};
 use crate::driver::{assert_agrees, run_on_both, zip_of};
 use crate::faults::wait_until;
 use crate::reference::{Content, Op, Reference};
+use crate::space::collect;
 use crate::support::{add, content, dataset, names, options, project, read, small_segments};
 
 fn open(disk: &SimulatedDisk) -> Engine {
@@ -221,11 +222,53 @@ async fn padding_alone_is_no_reason_to_write_contents_again() {
     assert!(files_in(&disk, "journal") > 2);
     engine.compact().await.unwrap();
     assert_eq!(engine.figures().compacted_bytes, 0);
+    disk.stop_at(disk.operations());
+    engine.abandon();
+    drop(engine);
+
+    // Another start knows no better by itself what of a segment has died.
+    let disk = disk.image(Reached::Everything);
+    let engine = open(&disk);
+    engine.compact().await.unwrap();
+    assert_eq!(engine.figures().compacted_bytes, 0);
 
     for number in (0..100).filter(|number| number % 3 != 0) {
         engine.delete_file(set, &format!("{number:03}")).await.unwrap();
     }
     tidy_until(&engine, || engine.figures().compacted_bytes > 0).await;
+}
+
+/// Their rows in the index would be all that is written.
+#[tokio::test]
+async fn very_short_contents_move_if_somebody_asks_for_the_space() {
+    let disk = SimulatedDisk::new();
+    let engine = open(&disk);
+    let within = project(&engine).await.unwrap();
+    let mut reference = Reference::default();
+    let members = (0..1000).map(|number| (format!("{number:03}"), Content::numbered(number, 100)));
+    let ops = [
+        Op::Create { name: "set".into() },
+        Op::AddZip { set: 1, members: members.collect() },
+        Op::Create { name: "another".into() },
+        Op::AddZip { set: 2, members: vec![("large".into(), Content::numbered(1, 60_000))] },
+    ];
+    for op in &ops {
+        run_on_both(&engine, within, &mut reference, op).await;
+    }
+    for number in (0..1000).filter(|number| number % 5 < 2) {
+        let op = Op::Delete { set: 1, name: format!("{number:03}") };
+        run_on_both(&engine, within, &mut reference, &op).await;
+    }
+    for _ in 0..20 {
+        engine.checkpoint().await.unwrap();
+        engine.compact().await.unwrap();
+    }
+    assert_eq!(engine.figures().compacted_bytes, 0);
+
+    let collected = collect(&engine).await;
+
+    assert!(collected.moved_bytes > 0, "{collected:?}");
+    assert_agrees(&engine, &reference, "collected").await;
 }
 
 #[tokio::test]
