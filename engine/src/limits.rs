@@ -101,6 +101,10 @@ pub const PLAN_ATTEMPTS_MAX: u32 = 3;
 /// Files of a source from which on a merge shares its layers, if no name stands in the way.
 pub const MERGE_LAYERS_FROM: u64 = 4096;
 
+/// Names on which a source and its target may disagree where a merge shares layers: each takes a row or
+/// two, where others take none. Their metadata together are bounded as those of one change.
+pub const MERGE_NAMES_IN_BOTH_MAX: usize = 1024;
+
 /// Rows of a source that a merge compares with its target in one snapshot.
 pub const APART_ROWS: usize = 1024;
 

@@ -2,8 +2,8 @@
 //!
 //! A name that is free comes along with its metadata; the same name and content stays the
 //! target's own; the same name and another content comes under the next free suffix. What would
-//! make a file of a directory or the reverse is refused. Where the names of a large source stand in
-//! nobody's way, the target takes its layers, and what that costs does not depend on how many there are
+//! make a file of a directory or the reverse is refused. Where few names of a large source are the
+//! target's too, the target takes its layers, and what that costs does not depend on how many there are
 //! but for the looking ([`apart`]).
 
 mod apart;
@@ -19,6 +19,7 @@ use crate::index::snapshot::Snapshot;
 use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, LEASE_MAX, PLAN_ATTEMPTS_MAX};
 use crate::model::change::{Change, MergePlan, NewFile, SetPurpose, SourceAfterMerge};
 use crate::model::{Dataset, DatasetId, Digest, FileRecord, Filename, Timestamp};
+use apart::Joined;
 
 /// Merges `source` into `target`.
 pub(crate) async fn merge_datasets(
@@ -71,18 +72,18 @@ fn attempt_merge(
         after,
         at,
     };
+    // A part names contents of the source before the end asks whether the source is as it was: what dies
+    // in between keeps its row until then (I3).
+    let (_, _lease) = bulk.store.leased_rows(LEASE_MAX)?;
     if from.file_count >= bulk.merge_layers_from
         && apart::may_be_joined(&into, &from)
-        && apart::are_apart(bulk, &merge)?
+        && let Some(joined) = apart::look(bulk, &merge)?
     {
         // The background takes tombstones, hidden rows and marks away without a record. So what was found
         // must be what the next start begins with, or a replay would put back what it took (I1).
         bulk.committer.checkpoint_blocking()?;
-        return submit_blocking(bulk, Change::MergeLayers { merge, files: from.file_count });
+        return join_layers(bulk, merge, joined);
     }
-    // A part names contents of the source before the end asks whether the source is as it was: what dies
-    // in between keeps its row until then (I3).
-    let (_, _lease) = bulk.store.leased_rows(LEASE_MAX)?;
     let mut planner = Planner::default();
     let mut page = planner.next_page(bulk, &merge)?;
     if planner.is_done() {
@@ -97,6 +98,20 @@ fn attempt_merge(
         }
         page = planner.next_page(bulk, &merge)?;
     }
+}
+
+fn join_layers(bulk: &Bulk, merge: MergePlan, joined: Joined) -> Verdict {
+    let brought = joined.brought;
+    let mut above = joined.into_above();
+    if above.is_empty() {
+        return submit_blocking(bulk, Change::MergeLayers { merge, files: brought.files });
+    }
+    let mut set = LargeSet::begin(bulk);
+    while !above.is_empty() {
+        let part = above.split_off(above.len().saturating_sub(CHANGE_FILES_MAX));
+        set.stage(part, Vec::new())?;
+    }
+    set.commit(SetPurpose::MergeLayers { merge, brought })
 }
 
 /// Walks a source in order of name.

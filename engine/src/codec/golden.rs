@@ -252,6 +252,10 @@ fn show_bulk_changes(book: &mut Book) {
     for (kind, purpose) in [
         ("commit_set_delete", SetPurpose::DeleteFiles { dataset, revision }),
         ("commit_set_metadata", SetPurpose::SetMetadata { dataset, revision }),
+        (
+            "commit_set_merge_layers",
+            SetPurpose::MergeLayers { merge: merge(), brought: Usage { files: 3, bytes: 1 << 40 } },
+        ),
     ] {
         book.holds(kind, &Change::CommitSet { set, files: 1, purpose });
     }

@@ -214,7 +214,7 @@ impl<'txn> Group<'txn> {
                 self.merge_shared(*target, *source, *after, *at)
             }
             Change::MergeFiles { merge, files } => self.merge_files(merge, files),
-            Change::MergeLayers { merge, .. } => self.merge_layers(merge),
+            Change::MergeLayers { merge, .. } => self.join_layers(merge, None),
             Change::StageFiles { set, files } => self.stage_files(*set, files),
             Change::CommitSet { set, files, purpose } => self.commit_set(*set, *files, purpose),
             Change::AbortSet { set } => self.abort_set(*set),

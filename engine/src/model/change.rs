@@ -10,7 +10,8 @@ use super::{
     AccessTokenId, DatasetId, DatasetPatch, Digest, FileCondition, FileRecord, Filename, LicenceId,
     LicencePatch, NewAccessToken, NewDataset, NewLicence, NewNode, NewProject, NewTeam, NewUser,
     NodeId, NodePatch, PermissionLevel, ProjectId, ProjectPatch, Quota, SetId, SubdescriptorEdit,
-    SubdescriptorKind, SubdescriptorRef, Subject, TeamId, TeamPatch, Timestamp, UserId, UserPatch,
+    SubdescriptorKind, SubdescriptorRef, Subject, TeamId, TeamPatch, Timestamp, Usage, UserId,
+    UserPatch,
 };
 
 /// One change of the store; applied whole or refused whole (I6).
@@ -250,6 +251,12 @@ pub(crate) enum SetPurpose {
     SetMetadata {
         dataset: DatasetId,
         revision: u64,
+    },
+    /// Gives a target the source's layers beside its own, and the set's files above both: what they
+    /// say of every other name is nothing to the target. So much comes along in all.
+    MergeLayers {
+        merge: MergePlan,
+        brought: Usage,
     },
 }
 

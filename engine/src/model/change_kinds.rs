@@ -54,7 +54,7 @@ kinds!(
     ]
 );
 
-kinds!(SetPurpose, "CommitSet ", [AddFiles, Merge, Copy, DeleteFiles, SetMetadata]);
+kinds!(SetPurpose, "CommitSet ", [AddFiles, Merge, Copy, DeleteFiles, SetMetadata, MergeLayers]);
 
 kinds!(
     CatalogueChange,

@@ -208,6 +208,53 @@ fn merges_by_layers() -> Vec<Act> {
     ]
 }
 
+/// Merges of layers that say something of the same names: the target keeps its own.
+#[test]
+fn what_was_answered_of_merges_with_names_in_both_survives_a_power_cut() {
+    stop_everywhere(&merges_with_names_in_both(), SMALL);
+}
+
+fn merges_with_names_in_both() -> Vec<Act> {
+    vec![
+        Act::Do(create("one")),
+        Act::Do(create("two")),
+        Act::Together(vec![
+            add(1, "both/same", 1, 100),
+            add(1, "both/other.txt", 2, 3000),
+            add(1, "gone", 3, 50),
+            add(1, "described", 4, 60),
+            add(1, "own", 5, 9000),
+            add(2, "both/same", 1, 100),
+            add(2, "both/other.txt", 6, 200),
+            add(2, "both/other-0001.txt", 7, 300),
+            add(2, "gone", 8, 70),
+            add(2, "described", 9, 10),
+        ]),
+        Act::Do(describe(1, "both/same", "of one")),
+        Act::Do(describe(1, "both/other.txt", "comes along")),
+        Act::Do(describe(1, "described", "of one")),
+        Act::Do(describe(2, "both/other.txt", "of two")),
+        Act::Do(copy(1, None, None)),
+        // The rows below stay, so these leave something behind.
+        Act::Do(delete(1, "gone")),
+        Act::Do(delete(1, "described")),
+        Act::CheckpointBeside(vec![merge(2, 1, SourceAfterMerge::Keep)]),
+        Act::Together(vec![
+            delete(2, "both/other.txt"),
+            describe(2, "both/same", "later"),
+            add(1, "both/later", 10, 100),
+        ]),
+        Act::Do(copy(2, None, None)),
+        Act::Checkpoint,
+        Act::Do(add(4, "both/later", 11, 200)),
+        Act::Do(merge(4, 1, SourceAfterMerge::HardDelete)),
+        Act::Do(Op::HardDelete { set: 2 }),
+        Act::Do(Op::Clear { set: 4 }),
+        Act::Checkpoint,
+        Act::Do(Op::HardDelete { set: 4 }),
+    ]
+}
+
 /// Users, teams, memberships, projects, licences and nodes, beside a dataset; and the tables that
 /// the version before did not have.
 #[test]
@@ -243,11 +290,16 @@ fn large_sets() -> Vec<Act> {
     vec![
         Act::Do(create("one")),
         Act::Do(create("two")),
+        Act::Do(create("three")),
         Act::Do(add(1, "zzz", 1, 10)),
         Act::Do(add(2, "0007", 2, 10)),
+        Act::Do(add(3, "0007", 2, 10)),
         Act::Do(Op::AddZip { set: 1, members: (0..1026).map(member).collect() }),
         Act::Checkpoint,
         Act::Do(merge(2, 1, SourceAfterMerge::Keep)),
+        // Which suffix is free is not plain now.
+        Act::Do(add(1, "0007-0001", 3, 10)),
+        Act::Do(merge(3, 1, SourceAfterMerge::Keep)),
         Act::Do(Op::Copy { set: 2, new_name: None, only: Some(names) }),
         Act::Do(Op::HardDelete { set: 2 }),
     ]
@@ -353,6 +405,7 @@ fn the_workloads_leave_nothing_out() {
         single_files(),
         whole_datasets(),
         merges_by_layers(),
+        merges_with_names_in_both(),
         other_records(),
         large_sets(),
         tars(),

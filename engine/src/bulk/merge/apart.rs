@@ -1,101 +1,197 @@
 //! Whether a target can take a source's layers as they are, instead of rows for each of its files.
 //!
-//! The source's layers would come to lie above the target's. So what they say of any name must be
-//! nothing to the target: a file, a deletion, or metadata of a name that the target shows would
-//! count for it. And metadata that was made void in the source is void for all layers below it.
+//! The source's layers come to lie above the target's. So what they say of a name that the target shows
+//! would count for it: a file, a deletion, or metadata. Of such a name another layer, above both, says
+//! what holds: the target keeps its own file, with its own metadata, and a file of the source with
+//! another content comes along under a suffix. Where these are many, or it is not plain which suffix is
+//! free, rows for each file are as good. And metadata that was made void in the source is void for all
+//! layers below it.
 //!
 //! Folding and sweeping change layers without a new revision, but only ever take away what counts for
 //! nobody. So what is apart stays so, in the index that applies the merge and in every later one; not
 //! in an earlier one, which is why the merge waits for a checkpoint behind this look.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::{Both, damaged_name, expected};
 use crate::bulk::Bulk;
 use crate::error::{MutationError, ReadError};
 use crate::index::rows::FileRow;
-use crate::limits::{APART_ROWS, STACK_LAYERS_MAX};
-use crate::model::change::MergePlan;
-use crate::model::{Dataset, Filename};
+use crate::limits::{APART_ROWS, CHANGE_BYTES_MAX, MERGE_NAMES_IN_BOTH_MAX, STACK_LAYERS_MAX};
+use crate::model::change::{MergePlan, NewFile};
+use crate::model::{Dataset, FileRecord, Filename, Usage};
+
+/// What comes of joining the layers of both.
+#[derive(Debug, Default)]
+pub(super) struct Joined {
+    /// What holds of the names of which both say something, by name.
+    above: BTreeMap<Filename, NewFile>,
+    /// Bytes of these names and their metadata.
+    above_bytes: u64,
+    /// How much comes along in all.
+    pub(super) brought: Usage,
+}
 
 /// Whether the stacks themselves allow it: not too deep together, and no layer in both.
 pub(super) fn may_be_joined(target: &Dataset, source: &Dataset) -> bool {
     let is_void = source.stack.iter().any(|entry| entry.metadata_void);
     let is_shared = |layer| target.stack.iter().any(|entry| entry.layer == layer);
     let is_apart = !source.stack.iter().any(|entry| is_shared(entry.layer));
-    // Both tops may be frozen for it, and a new one comes above them.
-    let layers = target.stack.len() + source.stack.len() + 1;
+    // Both tops may be frozen for it; a new one comes above them, and perhaps what holds of some names.
+    let layers = target.stack.len() + source.stack.len() + 2;
     !is_void && is_apart && layers <= STACK_LAYERS_MAX
 }
 
-/// Whether no name of the source stands in the way of one of the target's, on the revisions that
-/// the merge expects.
+/// Looks what comes of joining the layers of both, on the revisions that the merge expects; `None` if
+/// that is not worth it. What the names in both name must keep its row until the merge is applied.
 ///
 /// # Errors
-/// One would make a file of a directory, or the reverse; a dataset moved; the index cannot be read.
-pub(super) fn are_apart(bulk: &Bulk, merge: &MergePlan) -> Result<bool, MutationError> {
-    Ok(rows_are_apart(bulk, merge)? && metadata_is_apart(bulk, merge)?)
+/// A name would make a file of a directory, or the reverse; a dataset moved; the index cannot be read.
+pub(super) fn look(bulk: &Bulk, merge: &MergePlan) -> Result<Option<Joined>, MutationError> {
+    let mut joined = Joined::default();
+    let is_worth_it = joined.look_at_rows(bulk, merge)? && joined.look_at_metadata(bulk, merge)?;
+    Ok(is_worth_it.then_some(joined))
 }
 
-fn rows_are_apart(bulk: &Bulk, merge: &MergePlan) -> Result<bool, MutationError> {
-    let mut after: Option<String> = None;
-    let mut parent_before = String::new();
-    loop {
-        let snapshot = bulk.store.snapshot()?;
-        let target = expected(&snapshot, merge.target, merge.target_revision)?;
-        let source = expected(&snapshot, merge.source, merge.source_revision)?;
-        let both = Both { snapshot: &snapshot, target: &target, source: &source };
-        let tree = snapshot.tree(&source).map_err(ReadError::from)?;
-        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut last = None;
-        for row in tree.rows_from(from).map_err(ReadError::from)?.take(APART_ROWS) {
-            let row = row.map_err(ReadError::from)?;
-            if both.in_target(&row.name)?.is_some() {
-                return Ok(false);
-            }
-            if matches!(row.row, FileRow::File(_)) {
-                let filename = Filename::exact(&row.name).ok_or_else(|| damaged_name(&row.name))?;
-                both.expect_no_directory(&filename)?;
-                // Neighbours mostly lie in the same directory.
-                let parent = row.name.rsplit_once('/').map_or("", |(parent, _)| parent);
-                if parent != parent_before {
-                    both.expect_directories(&filename, |_| false)?;
-                    parent.clone_into(&mut parent_before);
+impl Joined {
+    /// The files of the layer above both.
+    pub(super) fn into_above(self) -> Vec<NewFile> {
+        self.above.into_values().collect()
+    }
+
+    /// `false` if it is not worth it.
+    fn look_at_rows(&mut self, bulk: &Bulk, merge: &MergePlan) -> Result<bool, MutationError> {
+        let mut after: Option<String> = None;
+        let mut parent_before = String::new();
+        loop {
+            let snapshot = bulk.store.snapshot()?;
+            let target = expected(&snapshot, merge.target, merge.target_revision)?;
+            let source = expected(&snapshot, merge.source, merge.source_revision)?;
+            let both = Both { snapshot: &snapshot, target: &target, source: &source };
+            let tree = snapshot.tree(&source).map_err(ReadError::from)?;
+            let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut last = None;
+            for row in tree.rows_from(from).map_err(ReadError::from)?.take(APART_ROWS) {
+                let row = row.map_err(ReadError::from)?;
+                let own = snapshot.file(&target, &row.name)?;
+                let is_in_both = own.is_some();
+                if let Some(own) = own
+                    && !self.keep_own(&both, &row.name, own)?
+                {
+                    return Ok(false);
                 }
+                if let FileRow::File(record) = row.row {
+                    let filename = exact(&row.name)?;
+                    if is_in_both {
+                        let metadata = tree.metadata_at(row.depth, &row.name);
+                        let metadata = metadata.map_err(ReadError::from)?.unwrap_or_default();
+                        let file = NewFile { filename, record, metadata };
+                        if own.is_some_and(|own| own.digest != record.digest)
+                            && !self.bring_suffixed(&both, file)?
+                        {
+                            return Ok(false);
+                        }
+                    } else {
+                        both.expect_no_directory(&filename)?;
+                        // Neighbours mostly lie in the same directory.
+                        let parent = row.name.rsplit_once('/').map_or("", |(parent, _)| parent);
+                        if parent != parent_before {
+                            both.expect_directories(&filename, |_| false)?;
+                            parent.clone_into(&mut parent_before);
+                        }
+                        self.count(&record);
+                    }
+                }
+                last = Some(row.name);
             }
-            last = Some(row.name);
+            let Some(last) = last else { return Ok(true) };
+            after = Some(last);
         }
-        let Some(last) = last else { return Ok(true) };
-        after = Some(last);
+    }
+
+    /// `false` if it is not worth it.
+    fn look_at_metadata(&mut self, bulk: &Bulk, merge: &MergePlan) -> Result<bool, MutationError> {
+        let mut at = (0, None::<String>);
+        let mut stack_before = Vec::new();
+        loop {
+            let snapshot = bulk.store.snapshot()?;
+            let target = expected(&snapshot, merge.target, merge.target_revision)?;
+            let source = expected(&snapshot, merge.source, merge.source_revision)?;
+            let both = Both { snapshot: &snapshot, target: &target, source: &source };
+            let tree = snapshot.tree(&source).map_err(ReadError::from)?;
+            if source.stack != stack_before {
+                // Layers were folded; which were looked at is not known any longer.
+                at = (0, None);
+                stack_before.clone_from(&source.stack);
+            }
+            let (depth, after) = &at;
+            let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let Some(names) = tree.described_from(*depth, from).map_err(ReadError::from)? else {
+                return Ok(true);
+            };
+            let mut last = None;
+            for name in names.take(APART_ROWS) {
+                let name = name.map_err(ReadError::from)?;
+                if let Some(own) = snapshot.file(&target, &name)?
+                    && !self.keep_own(&both, &name, own)?
+                {
+                    return Ok(false);
+                }
+                last = Some(name);
+            }
+            at = if last.is_some() { (*depth, last) } else { (depth + 1, None) };
+        }
+    }
+
+    /// The target keeps its own file of a name; `false` if that makes too many.
+    fn keep_own(
+        &mut self,
+        both: &Both<'_>,
+        name: &str,
+        record: FileRecord,
+    ) -> Result<bool, MutationError> {
+        let filename = exact(name)?;
+        if self.above.contains_key(&filename) {
+            return Ok(true);
+        }
+        let tree = both.snapshot.tree(both.target).map_err(ReadError::from)?;
+        let metadata = tree.metadata(name).map_err(ReadError::from)?.unwrap_or_default();
+        Ok(self.put_above(NewFile { filename, record, metadata }))
+    }
+
+    /// A file of the source comes along under the next free suffix; `false` if which one that is depends
+    /// on more than is seen here, or there are too many.
+    fn bring_suffixed(&mut self, both: &Both<'_>, file: NewFile) -> Result<bool, MutationError> {
+        for number in 1.. {
+            let candidate = file.filename.suffixed(number);
+            if both.in_source(candidate.as_str())?.is_some() {
+                return Ok(false);
+            }
+            let in_use = self.above.contains_key(&candidate)
+                || both.in_target(candidate.as_str())?.is_some()
+                || both.is_directory(candidate.as_str())?;
+            if !in_use {
+                self.count(&file.record);
+                return Ok(self.put_above(NewFile { filename: candidate, ..file }));
+            }
+        }
+        Ok(false)
+    }
+
+    fn put_above(&mut self, file: NewFile) -> bool {
+        let bytes = file.filename.as_str().len() + file.metadata.len();
+        self.above_bytes =
+            self.above_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.above.insert(file.filename.clone(), file);
+        self.above.len() <= MERGE_NAMES_IN_BOTH_MAX && self.above_bytes <= CHANGE_BYTES_MAX
+    }
+
+    fn count(&mut self, record: &FileRecord) {
+        self.brought = self.brought.plus(Usage { files: 1, bytes: record.length });
     }
 }
 
-fn metadata_is_apart(bulk: &Bulk, merge: &MergePlan) -> Result<bool, MutationError> {
-    let mut at = (0, None::<String>);
-    let mut stack_before = Vec::new();
-    loop {
-        let snapshot = bulk.store.snapshot()?;
-        let target = expected(&snapshot, merge.target, merge.target_revision)?;
-        let source = expected(&snapshot, merge.source, merge.source_revision)?;
-        let tree = snapshot.tree(&source).map_err(ReadError::from)?;
-        if source.stack != stack_before {
-            // Layers were folded; which were looked at is not known any longer.
-            at = (0, None);
-            stack_before.clone_from(&source.stack);
-        }
-        let (depth, after) = &at;
-        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let Some(names) = tree.described_from(*depth, from).map_err(ReadError::from)? else {
-            return Ok(true);
-        };
-        let mut last = None;
-        for name in names.take(APART_ROWS) {
-            let name = name.map_err(ReadError::from)?;
-            if snapshot.file(&target, &name)?.is_some() {
-                return Ok(false);
-            }
-            last = Some(name);
-        }
-        at = if last.is_some() { (*depth, last) } else { (depth + 1, None) };
-    }
+fn exact(name: &str) -> Result<Filename, ReadError> {
+    Filename::exact(name).ok_or_else(|| damaged_name(name))
 }

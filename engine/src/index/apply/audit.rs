@@ -164,7 +164,12 @@ impl About {
                 Self { files: Some(*files), ..detailed(merged(merge.source, merge.after)) }
             }
             Change::CommitSet { files, purpose, .. } => {
-                Self { files: Some(*files), ..Self::of_set(purpose) }
+                let mut subject = Self { files: Some(*files), ..Self::of_set(purpose) };
+                if let SetPurpose::MergeLayers { brought, .. } = purpose {
+                    // Of the set's own files some stand for what was there before.
+                    subject.files = Some(brought.files);
+                }
+                subject
             }
             Change::ClearDataset { .. }
             | Change::CreateDataset { .. }
@@ -187,7 +192,7 @@ impl About {
             SetPurpose::AddFiles { dataset, .. }
             | SetPurpose::DeleteFiles { dataset, .. }
             | SetPurpose::SetMetadata { dataset, .. } => Self::of_dataset(*dataset),
-            SetPurpose::Merge(merge) => {
+            SetPurpose::Merge(merge) | SetPurpose::MergeLayers { merge, .. } => {
                 let detail = Some(merged(merge.source, merge.after));
                 Self { detail, ..Self::of_dataset(merge.target) }
             }

@@ -6,7 +6,7 @@ use crate::error::{MutationError, UniqueRule};
 use crate::index::{IndexError, holdings};
 use crate::model::change::{CopyTarget, MergePlan, NewFile, SourceAfterMerge};
 use crate::model::dataset::StackEntry;
-use crate::model::{Dataset, DatasetId, Timestamp};
+use crate::model::{Dataset, DatasetId, LayerId, Timestamp, Usage};
 
 impl Group<'_> {
     /// Makes the top layer immutable by putting a new one above it; nothing if it says nothing.
@@ -162,16 +162,25 @@ impl Group<'_> {
     }
 
     /// A target takes the source's layers as they are, above its own: a plan found that what they say
-    /// of any name is nothing to the target.
-    pub(super) fn merge_layers(&mut self, merge: &MergePlan) -> Result<Applied, Stop> {
+    /// of any name is nothing to the target. Of which names it is something, and what then holds of them,
+    /// a layer says that comes above both, with how much comes along in all.
+    pub(super) fn join_layers(
+        &mut self,
+        merge: &MergePlan,
+        above: Option<(LayerId, Usage)>,
+    ) -> Result<Applied, Stop> {
         let mut source = self.expect_revision(merge.source, merge.source_revision)?;
         let mut target = self.expect_revision(merge.target, merge.target_revision)?;
-        self.expect_room_to_merge(&target, &source, merge.after, source.usage())?;
+        let brought = above.map_or(source.usage(), |(_, brought)| brought);
+        self.expect_room_to_merge(&target, &source, merge.after, brought)?;
         self.freeze(&mut source)?;
         self.freeze(&mut target)?;
         target.stack.splice(1..1, self.share_layers(&source)?);
-        target.file_count += source.file_count;
-        target.file_bytes += source.file_bytes;
+        if let Some((layer, _)) = above {
+            target.stack.insert(1, StackEntry { layer, metadata_void: false });
+        }
+        target.file_count += brought.files;
+        target.file_bytes += brought.bytes;
         self.restacked.push(target.id);
         self.restack_header(source.clone());
         self.after_merge(source, merge.after, merge.at)?;

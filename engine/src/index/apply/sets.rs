@@ -99,6 +99,9 @@ impl Group<'_> {
                 self.after_merge(source, merge.after, merge.at)?;
                 Ok(Applied::Dataset(Box::new(self.put_header(target))))
             }
+            SetPurpose::MergeLayers { merge, brought } => {
+                self.join_layers(merge, Some((row.layer, *brought)))
+            }
             SetPurpose::Copy { source, source_revision, copy } => {
                 let source = self.expect_revision(*source, *source_revision)?;
                 self.expect_room(source.project, row.usage())?;
