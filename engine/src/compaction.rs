@@ -4,8 +4,10 @@
 //! follows if it still points at the old place. The old segment goes after the checkpoint that
 //! contains the moves. Bytes that are damaged are not moved, and keep their segment (I9).
 
-use std::collections::{HashMap, HashSet};
-use std::io::Cursor;
+mod worth;
+
+use std::collections::HashMap;
+use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,12 +18,14 @@ use crate::error::{MutationError, ReadError};
 use crate::garbage::is_sparse;
 use crate::index::{IndexError, tables};
 use crate::limits::{
-    BACKGROUND_ROWS_MAX, COMPACTION_COST_MAX, COMPACTION_GAIN_PERCENT_MIN, DEAD_PERCENT_MAX,
-    INDEX_PAGE_BYTES, INLINE_BYTES_MAX, MOVED_BYTES_MAX, MOVED_CONTENT_EXTRA_BYTES,
-    SEGMENT_LIVE_PERCENT_MIN,
+    BACKGROUND_ROWS_MAX, INLINE_BYTES_MAX, MOVED_BYTES_MAX, MOVED_CONTENT_EXTRA_BYTES,
+    SEGMENTS_COUNTED_AT_ONCE,
 };
 use crate::model::change::{BlobPlace, Change, NewBlob, Relocation, SegmentId};
 use crate::store::Store;
+use worth::{Candidate, Move, judge, taken_for_dead};
+
+pub(crate) use worth::is_gain;
 
 /// Compacts segments whose dead share passes the bound.
 #[derive(Debug)]
@@ -33,12 +37,21 @@ pub(crate) struct Compactor {
     fruitless: HashMap<SegmentId, Fruitless>,
 }
 
-/// A segment that was looked at in vain.
+/// A segment that was looked at in vain, or is compacted as far as it can be.
 #[derive(Debug, Clone, Copy)]
 struct Fruitless {
     live_bytes: u64,
     /// Whatever it would have cost.
     at_any_cost: bool,
+}
+
+/// What became of a segment that was to be compacted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// So many bytes of contents were moved.
+    Moved(u64),
+    /// It is not worth it, or would not be whatever it cost.
+    InVain { at_any_cost: bool },
 }
 
 /// How much must be dead in a segment to have it compacted.
@@ -52,68 +65,8 @@ pub(crate) enum Thrift {
     Greatest { upto: SegmentId },
 }
 
-/// A segment that may be worth compacting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Candidate {
-    segment: SegmentId,
-    live_bytes: u64,
-    /// Live, dead and overhead.
-    bytes: u64,
-    /// Heads and padding: what small groups have much of, and what moving them would only save. `None`
-    /// where that was not counted.
-    overhead: Option<u64>,
-}
-
-impl Candidate {
-    /// Bytes of contents that have died; where nobody has counted, that is the most that it can be.
-    fn dead_bytes(&self) -> u64 {
-        let overhead = self.overhead.unwrap_or_default();
-        self.bytes.saturating_sub(overhead).saturating_sub(self.live_bytes)
-    }
-
-    fn is_mostly_dead(&self) -> bool {
-        self.live_bytes.saturating_mul(100) < self.bytes.saturating_mul(SEGMENT_LIVE_PERCENT_MIN)
-    }
-}
-
-/// What moving the live contents of a segment takes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Move {
-    contents: u64,
-    /// Bytes that they take in the journal.
-    bytes: u64,
-}
-
-impl Move {
-    /// Whether it frees enough of a segment of so many bytes. Of one full of very short contents much is
-    /// neither live nor dead.
-    fn frees_enough(self, segment_bytes: u64) -> bool {
-        self.bytes.saturating_mul(100) <= segment_bytes * (100 - COMPACTION_GAIN_PERCENT_MIN)
-    }
-
-    /// Whether what it frees is worth what it writes, in the journal and in the index.
-    fn is_cheap(self, segment_bytes: u64) -> bool {
-        let written = self.bytes.saturating_add(self.contents.saturating_mul(INDEX_PAGE_BYTES));
-        let freed = segment_bytes.saturating_sub(self.bytes);
-        written <= freed.saturating_mul(COMPACTION_COST_MAX)
-    }
-}
-
-/// Of the segments that hold live contents those to compact, the least live first.
-fn worth_compacting(sealed: &[Candidate]) -> Vec<Candidate> {
-    let mut sealed = sealed.to_vec();
-    let live: u64 = sealed.iter().map(|candidate| candidate.live_bytes).sum();
-    let mut dead: u64 = sealed.iter().map(Candidate::dead_bytes).sum();
-    sealed.sort_by_key(|candidate| candidate.live_bytes);
-    sealed.retain(|candidate| {
-        let too_much = dead.saturating_mul(100) > live.saturating_mul(DEAD_PERCENT_MAX);
-        let is_worth_it = candidate.is_mostly_dead() || too_much;
-        if is_worth_it {
-            dead -= candidate.dead_bytes();
-        }
-        is_worth_it
-    });
-    sealed
+fn is_short(space: Space) -> bool {
+    space.available < reserve_bytes(space) * 2
 }
 
 impl Compactor {
@@ -135,13 +88,12 @@ impl Compactor {
         rest: &dyn Fn(Duration),
     ) -> Result<u64, MutationError> {
         let mut moved_bytes = 0;
-        let is_short = |space: Space| space.available < reserve_bytes(space) * 2;
         let at_any_cost = thrift != Thrift::Usual || is_short(self.space()?);
         for candidate in self.candidates(thrift, at_any_cost, is_stopping, rest)? {
             let space = self.space()?;
-            let reserve = reserve_bytes(space);
             // Half of the reserve stays for the index (I7).
-            if is_stopping() || space.available < candidate.live_bytes + reserve / 2 {
+            let wanted = candidate.live_bytes + reserve_bytes(space) / 2;
+            if is_stopping() || space.available < wanted {
                 break;
             }
             let segment = candidate.segment;
@@ -151,25 +103,33 @@ impl Compactor {
                     rest(took);
                 }
             };
-            match self.move_live(candidate, at_any_cost, is_stopping, &rest) {
+            let tried = match self.move_live(candidate, at_any_cost, is_stopping, &rest) {
                 Err(error) if !matches!(error, MutationError::Read(_)) => return Err(error),
                 Err(error) => {
                     let segment = segment.0;
                     tracing::error!(segment, %error, "what is left of a segment stays");
+                    Tried::InVain { at_any_cost: true }
                 }
-                Ok(bytes) => moved_bytes += bytes,
+                Ok(tried) => tried,
+            };
+            if is_stopping() {
+                break;
             }
+            let (bytes, at_any_cost) = match tried {
+                Tried::Moved(bytes) => (bytes, true),
+                Tried::InVain { at_any_cost } => (0, at_any_cost),
+            };
+            moved_bytes += bytes;
             let live_bytes = self.live_bytes(segment)?;
             self.fruitless.insert(segment, Fruitless { live_bytes, at_any_cost });
-            if is_short {
+            if is_short && bytes > 0 {
                 break;
             }
         }
         Ok(moved_bytes)
     }
 
-    /// Segments before the journal's head that hold live contents, but few; and, while more than
-    /// the bound is dead in all of them together, the deadest ones.
+    /// Segments before the journal's head that are to be compacted, of those that hold live contents.
     fn candidates(
         &mut self,
         thrift: Thrift,
@@ -195,7 +155,9 @@ impl Compactor {
             }
         }
         Ok(match thrift {
-            Thrift::Usual => self.worth_compacting(sealed, is_stopping, rest),
+            // There is no time to count.
+            Thrift::Usual if at_any_cost => judge(taken_for_dead(sealed)).worth,
+            Thrift::Usual => self.counted_and_judged(sealed, is_stopping, rest),
             Thrift::Greatest { upto } => {
                 sealed.retain(|candidate| {
                     candidate.segment <= upto && is_sparse(candidate.live_bytes, candidate.bytes)
@@ -206,45 +168,39 @@ impl Compactor {
         })
     }
 
-    /// Those worth compacting, by what has died in them: what an earlier process wrote is counted first,
-    /// since its heads and padding look as if they had died.
-    fn worth_compacting(
+    /// Those worth compacting, by what has died in them. What an earlier process wrote is counted first,
+    /// since its heads and padding look as if they had died: some of it each time, and until then only what
+    /// is known counts.
+    fn counted_and_judged(
         &self,
         mut sealed: Vec<Candidate>,
         is_stopping: &dyn Fn() -> bool,
         rest: &dyn Fn(Duration),
     ) -> Vec<Candidate> {
-        loop {
-            let worth = worth_compacting(&sealed);
-            let is_uncounted =
-                |candidate: &Candidate| candidate.overhead.is_none() && !candidate.is_mostly_dead();
-            let uncounted: HashSet<SegmentId> =
-                worth.iter().filter(|one| is_uncounted(one)).map(|one| one.segment).collect();
-            if uncounted.is_empty() {
-                return worth;
+        let uncounted = judge(sealed.clone()).uncounted;
+        for segment in uncounted.into_iter().take(SEGMENTS_COUNTED_AT_ONCE) {
+            let began = Instant::now();
+            let counted = self.store.segments.count_overhead(segment, is_stopping);
+            if is_stopping() {
+                return Vec::new();
             }
-            for candidate in &mut sealed {
-                if uncounted.contains(&candidate.segment) {
-                    let began = Instant::now();
-                    let counted =
-                        self.store.segments.count_overhead(candidate.segment, is_stopping);
-                    if is_stopping() {
-                        return Vec::new();
-                    }
-                    // One that is damaged, or has gone, is told of when it is to be moved.
-                    candidate.overhead = Some(counted.ok().flatten().unwrap_or_default());
-                    rest(began.elapsed());
-                }
+            // One that is damaged is told of when it is to be moved.
+            let overhead = Some(counted.ok().flatten().unwrap_or_default());
+            for candidate in sealed.iter_mut().filter(|candidate| candidate.segment == segment) {
+                candidate.overhead = overhead;
             }
+            rest(began.elapsed());
         }
+        judge(sealed).worth
     }
 
-    /// Whether hardly anything has died since moving the rest was tried, or was not worth it.
+    /// Whether hardly anything has died since moving the rest was tried, or was not worth it: no tenth of
+    /// the segment, and no quarter of what lived in it, which of short contents is less.
     fn was_fruitless(&self, candidate: Candidate, at_any_cost: bool) -> bool {
-        let gain = candidate.bytes.saturating_mul(COMPACTION_GAIN_PERCENT_MIN) / 100;
         let Some(then) = self.fruitless.get(&candidate.segment) else { return false };
         let is_as_then = then.at_any_cost || !at_any_cost;
-        is_as_then && candidate.live_bytes.saturating_add(gain) > then.live_bytes
+        let died = then.live_bytes.saturating_sub(candidate.live_bytes);
+        is_as_then && !is_gain(died, candidate.bytes) && died < then.live_bytes.div_ceil(4)
     }
 
     fn space(&self) -> Result<Space, ReadError> {
@@ -264,17 +220,26 @@ impl Compactor {
         at_any_cost: bool,
         is_stopping: &dyn Fn() -> bool,
         rest: &dyn Fn(Duration),
-    ) -> Result<u64, MutationError> {
+    ) -> Result<Tried, MutationError> {
         let Candidate { segment, live_bytes, bytes, .. } = candidate;
         let mut found = Vec::new();
         let visited = self.store.segments.blobs_of(segment, |blob| {
             found.push(blob);
             !is_stopping()
         });
-        visited.map_err(|source| ReadError::Io { what: "a segment", source })?;
-        let Some(whole) = self.whole_move(&found, is_stopping)? else { return Ok(0) };
-        if !whole.frees_enough(bytes) || !(at_any_cost || whole.is_cheap(bytes)) {
-            return Ok(0);
+        match visited {
+            // It went with a checkpoint.
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {
+                return Ok(Tried::InVain { at_any_cost: true });
+            }
+            visited => visited.map_err(|source| ReadError::Io { what: "a segment", source })?,
+        }
+        let whole = self.whole_move(&found, is_stopping)?;
+        if !whole.frees_enough(bytes) {
+            return Ok(Tried::InVain { at_any_cost: true });
+        }
+        if !at_any_cost && !whole.is_cheap(bytes) {
+            return Ok(Tried::InVain { at_any_cost: false });
         }
         tracing::info!(segment = segment.0, live_bytes, bytes, "compacting a segment");
         let (mut batch, mut moved) = (Batch::default(), 0);
@@ -296,27 +261,27 @@ impl Compactor {
             }
         }
         batch.submit(&self.committer)?;
-        Ok(moved)
+        Ok(Tried::Moved(moved))
     }
 
-    /// What moving the live ones of these contents takes; `None` if it is time to stop: a segment may
+    /// What moving the live ones of these contents takes; of fewer if it is time to stop: a segment may
     /// hold a million of them.
     fn whole_move(
         &self,
         found: &[NewBlob],
         is_stopping: &dyn Fn() -> bool,
-    ) -> Result<Option<Move>, MutationError> {
+    ) -> Result<Move, MutationError> {
         let mut whole = Move::default();
         for blob in found {
             if is_stopping() {
-                return Ok(None);
+                break;
             }
             if self.is_live_at(blob)? {
                 whole.contents += 1;
                 whole.bytes += blob.length + MOVED_CONTENT_EXTRA_BYTES;
             }
         }
-        Ok(Some(whole))
+        Ok(whole)
     }
 
     /// A content of the segment, checked and in memory again; `None` if it is to stay or to go.
@@ -339,7 +304,7 @@ impl Compactor {
         let content = blobs.stage_reader(&mut bytes, INLINE_BYTES_MAX, &|_| Ok(false));
         let content = content.map_err(|error| ReadError::Io {
             what: "a content on its way to the journal's head",
-            source: std::io::Error::other(error.to_string()),
+            source: io::Error::other(error.to_string()),
         })?;
         // Now that it is pinned, once more: it may have gone in between (I3).
         let is_kept = !content.is_doomed() && self.is_live_at(blob)?;
@@ -378,50 +343,5 @@ impl Batch {
             basis: Basis::Other,
         })?;
         ticket.redeem_blocking().map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn segment(id: u64, live_bytes: u64) -> Candidate {
-        Candidate { segment: SegmentId(id), live_bytes, bytes: 100, overhead: Some(0) }
-    }
-
-    #[test]
-    fn the_deadest_segments_are_compacted_until_little_of_all_is_dead() {
-        let all_alive = vec![segment(1, 90), segment(2, 85)];
-        assert_eq!(worth_compacting(&all_alive), []);
-        let mostly_dead = segment(3, 10);
-        let many: Vec<_> = (10..30).map(|id| segment(id, 95)).chain([mostly_dead]).collect();
-        assert_eq!(worth_compacting(&many), [mostly_dead]);
-        // What was padding from the start has not died.
-        let padded = |id, overhead| Candidate { overhead, ..segment(id, 70) };
-        assert_eq!(worth_compacting(&[padded(1, Some(30)), padded(2, Some(30))]), []);
-        // Where nobody knows, it may all have died.
-        assert_eq!(worth_compacting(&[padded(1, None), padded(2, Some(30))]), [padded(1, None)]);
-        // A third of the live bytes is dead: 25 of 75, then 15 of 75.
-        let evenly = vec![segment(1, 75), segment(2, 76), segment(3, 74), segment(4, 75)];
-        assert_eq!(worth_compacting(&evenly), [segment(3, 74), segment(1, 75)]);
-    }
-
-    #[test]
-    fn very_short_contents_stay_until_what_they_free_is_worth_their_rows() {
-        let of = |contents: u64, length: u64| Move {
-            contents,
-            bytes: contents * (length + MOVED_CONTENT_EXTRA_BYTES),
-        };
-        let segment_bytes = 128 << 20;
-        // Half of a segment of files of 20 KiB, of 1 KiB, a third of one full of labels; a tenth.
-        assert!(of(3_200, 20 << 10).is_cheap(segment_bytes));
-        assert!(of(58_000, 1 << 10).is_cheap(segment_bytes));
-        assert!(!of(200_000, 80).is_cheap(segment_bytes));
-        assert!(of(50_000, 80).is_cheap(segment_bytes));
-        assert!(!of(500_000, 80).is_cheap(segment_bytes));
-        assert!(of(500_000, 80).frees_enough(segment_bytes));
-        assert!(!of(600_000, 80).frees_enough(segment_bytes));
-        // Nothing lives: nothing is written.
-        assert!(of(0, 80).is_cheap(0) && of(0, 80).frees_enough(0));
     }
 }

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use redb::ReadableTableMetadata;
 
 use crate::codec;
+use crate::compaction::is_gain;
 use crate::error::ReadError;
 use crate::index::rows::LayerRow;
 use crate::index::{IndexError, tables};
-use crate::limits::{COMPACTION_GAIN_PERCENT_MIN, USAGE_ROWS_AT_ONCE};
+use crate::limits::USAGE_ROWS_AT_ONCE;
 use crate::model::change::{LargeFileId, SegmentId};
 use crate::model::{Digest, Sequence};
 use crate::store::Store;
@@ -227,8 +228,7 @@ fn is_being_written(segment: SegmentId, head: Option<SegmentId>) -> bool {
 
 /// Whether moving what lives in a segment away gives back enough to be worth it.
 pub(crate) fn is_sparse(live_bytes: u64, bytes: u64) -> bool {
-    let gain = bytes.saturating_sub(live_bytes);
-    gain.saturating_mul(100) >= bytes.saturating_mul(COMPACTION_GAIN_PERCENT_MIN)
+    is_gain(bytes.saturating_sub(live_bytes), bytes)
 }
 
 /// Reads a page of names in a snapshot, and asks the disk for their lengths without one.

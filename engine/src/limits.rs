@@ -98,12 +98,12 @@ pub const BACKGROUND_BYTES_MAX: usize = 4 << 20;
 /// source too.
 pub const PLAN_ATTEMPTS_MAX: u32 = 3;
 
-/// Files of a source from which on a merge shares its layers, if no name stands in the way.
+/// Files of a source from which on a merge shares its layers, if few names are in both.
 pub const MERGE_LAYERS_FROM: u64 = 4096;
 
-/// Names on which a source and its target may disagree where a merge shares layers: each takes a row or
-/// two, where others take none. Their metadata together are bounded as those of one change.
-pub const MERGE_NAMES_IN_BOTH_MAX: usize = 1024;
+/// Rows that say what holds of names of which both datasets say something, where a merge shares layers: one
+/// a name, two where the contents differ. What they hide is so little that nothing is swept for it.
+pub const MERGE_ROWS_ABOVE_MAX: usize = CHANGE_FILES_MAX;
 
 /// Rows of a source that a merge compares with its target in one snapshot.
 pub const APART_ROWS: usize = 1024;
@@ -204,8 +204,12 @@ pub const FILE_BYTES_MAX: u64 = 1 << 40;
 pub const SEGMENT_LIVE_PERCENT_MIN: u64 = 50;
 
 /// Dead bytes of all segments, in percent of the live ones, beyond which the deadest segments are
-/// compacted too, however much of them lives. Padding between groups has not died, as far as it is known.
+/// compacted too, however much of them lives. Heads of groups and padding have not died.
 pub const DEAD_PERCENT_MAX: u64 = 20;
+
+/// Segments of an earlier start whose contents are counted before compaction judges again: each has
+/// thousands of heads of groups to be read, over as long as that takes once more.
+pub const SEGMENTS_COUNTED_AT_ONCE: usize = 4;
 
 /// Bytes of contents that compaction moves at a time: changes of others wait for them.
 pub const MOVED_BYTES_MAX: u64 = 1 << 20;

@@ -76,13 +76,14 @@ fn attempt_merge(
     // in between keeps its row until then (I3).
     let (_, _lease) = bulk.store.leased_rows(LEASE_MAX)?;
     if from.file_count >= bulk.merge_layers_from
-        && apart::may_be_joined(&into, &from)
+        && apart::may_be_joined(&into, &from, 0)
         && let Some(joined) = apart::look(bulk, &merge)?
+        && apart::may_be_joined(&into, &from, joined.layers())
     {
         // The background takes tombstones, hidden rows and marks away without a record. So what was found
         // must be what the next start begins with, or a replay would put back what it took (I1).
         bulk.committer.checkpoint_blocking()?;
-        return join_layers(bulk, merge, joined);
+        return submit_joined(bulk, merge, joined);
     }
     let mut planner = Planner::default();
     let mut page = planner.next_page(bulk, &merge)?;
@@ -100,17 +101,14 @@ fn attempt_merge(
     }
 }
 
-fn join_layers(bulk: &Bulk, merge: MergePlan, joined: Joined) -> Verdict {
+fn submit_joined(bulk: &Bulk, merge: MergePlan, joined: Joined) -> Verdict {
     let brought = joined.brought;
-    let mut above = joined.into_above();
+    let above = joined.into_above();
     if above.is_empty() {
         return submit_blocking(bulk, Change::MergeLayers { merge, files: brought.files });
     }
     let mut set = LargeSet::begin(bulk);
-    while !above.is_empty() {
-        let part = above.split_off(above.len().saturating_sub(CHANGE_FILES_MAX));
-        set.stage(part, Vec::new())?;
-    }
+    set.stage(above, Vec::new())?;
     set.commit(SetPurpose::MergeLayers { merge, brought })
 }
 

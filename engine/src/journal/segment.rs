@@ -143,7 +143,7 @@ impl Segments {
         self.insert(id, Segment { file, generation, end, overhead: None });
     }
 
-    /// Adds a segment that holds nothing but its header, which is durable.
+    /// Adds a segment that holds nothing but its header, which is durable and ends here.
     pub(super) fn add_new(
         &self,
         id: SegmentId,

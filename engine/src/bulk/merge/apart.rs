@@ -18,7 +18,7 @@ use super::{Both, damaged_name, expected};
 use crate::bulk::Bulk;
 use crate::error::{MutationError, ReadError};
 use crate::index::rows::FileRow;
-use crate::limits::{APART_ROWS, CHANGE_BYTES_MAX, MERGE_NAMES_IN_BOTH_MAX, STACK_LAYERS_MAX};
+use crate::limits::{APART_ROWS, CHANGE_BYTES_MAX, MERGE_ROWS_ABOVE_MAX, STACK_LAYERS_MAX};
 use crate::model::change::{MergePlan, NewFile};
 use crate::model::{Dataset, FileRecord, Filename, Usage};
 
@@ -33,13 +33,14 @@ pub(super) struct Joined {
     pub(super) brought: Usage,
 }
 
-/// Whether the stacks themselves allow it: not too deep together, and no layer in both.
-pub(super) fn may_be_joined(target: &Dataset, source: &Dataset) -> bool {
+/// Whether the stacks themselves allow it: not too deep together, with so many layers above both, and no
+/// layer in both.
+pub(super) fn may_be_joined(target: &Dataset, source: &Dataset, above: usize) -> bool {
     let is_void = source.stack.iter().any(|entry| entry.metadata_void);
     let is_shared = |layer| target.stack.iter().any(|entry| entry.layer == layer);
     let is_apart = !source.stack.iter().any(|entry| is_shared(entry.layer));
-    // Both tops may be frozen for it; a new one comes above them, and perhaps what holds of some names.
-    let layers = target.stack.len() + source.stack.len() + 2;
+    // Both tops may be frozen for it, and a new one comes above them.
+    let layers = target.stack.len() + source.stack.len() + above + 1;
     !is_void && is_apart && layers <= STACK_LAYERS_MAX
 }
 
@@ -55,6 +56,11 @@ pub(super) fn look(bulk: &Bulk, merge: &MergePlan) -> Result<Option<Joined>, Mut
 }
 
 impl Joined {
+    /// Layers that come above both.
+    pub(super) fn layers(&self) -> usize {
+        usize::from(!self.above.is_empty())
+    }
+
     /// The files of the layer above both.
     pub(super) fn into_above(self) -> Vec<NewFile> {
         self.above.into_values().collect()
@@ -74,34 +80,26 @@ impl Joined {
             let mut last = None;
             for row in tree.rows_from(from).map_err(ReadError::from)?.take(APART_ROWS) {
                 let row = row.map_err(ReadError::from)?;
-                let own = snapshot.file(&target, &row.name)?;
-                let is_in_both = own.is_some();
-                if let Some(own) = own
-                    && !self.keep_own(&both, &row.name, own)?
-                {
-                    return Ok(false);
-                }
-                if let FileRow::File(record) = row.row {
-                    let filename = exact(&row.name)?;
-                    if is_in_both {
+                let is_worth_it = match (snapshot.file(&target, &row.name)?, &row.row) {
+                    (None, FileRow::Tombstone) => true,
+                    (None, FileRow::File(record)) => {
+                        both.expect_free(&exact(&row.name)?, &mut parent_before)?;
+                        self.count(record);
+                        true
+                    }
+                    (Some(own), FileRow::File(record)) if own.digest != record.digest => {
                         let metadata = tree.metadata_at(row.depth, &row.name);
                         let metadata = metadata.map_err(ReadError::from)?.unwrap_or_default();
-                        let file = NewFile { filename, record, metadata };
-                        if own.is_some_and(|own| own.digest != record.digest)
-                            && !self.bring_suffixed(&both, file)?
-                        {
-                            return Ok(false);
-                        }
-                    } else {
-                        both.expect_no_directory(&filename)?;
-                        // Neighbours mostly lie in the same directory.
-                        let parent = row.name.rsplit_once('/').map_or("", |(parent, _)| parent);
-                        if parent != parent_before {
-                            both.expect_directories(&filename, |_| false)?;
-                            parent.clone_into(&mut parent_before);
-                        }
-                        self.count(&record);
+                        let filename = exact(&row.name)?;
+                        let file = NewFile { filename, record: *record, metadata };
+                        self.keep_own(&both, &row.name, own)? && self.bring_suffixed(&both, file)?
                     }
+                    (Some(own), FileRow::File(_) | FileRow::Tombstone) => {
+                        self.keep_own(&both, &row.name, own)?
+                    }
+                };
+                if !is_worth_it {
+                    return Ok(false);
                 }
                 last = Some(row.name);
             }
@@ -110,7 +108,8 @@ impl Joined {
         }
     }
 
-    /// `false` if it is not worth it.
+    /// Metadata of a name of which the stack has no row: nothing leaves such, and if something did they must
+    /// not count for the target's file. `false` if it is not worth it.
     fn look_at_metadata(&mut self, bulk: &Bulk, merge: &MergePlan) -> Result<bool, MutationError> {
         let mut at = (0, None::<String>);
         let mut stack_before = Vec::new();
@@ -163,7 +162,8 @@ impl Joined {
     /// A file of the source comes along under the next free suffix; `false` if which one that is depends
     /// on more than is seen here, or there are too many.
     fn bring_suffixed(&mut self, both: &Both<'_>, file: NewFile) -> Result<bool, MutationError> {
-        for number in 1.. {
+        let mut number = 1;
+        loop {
             let candidate = file.filename.suffixed(number);
             if both.in_source(candidate.as_str())?.is_some() {
                 return Ok(false);
@@ -175,8 +175,8 @@ impl Joined {
                 self.count(&file.record);
                 return Ok(self.put_above(NewFile { filename: candidate, ..file }));
             }
+            number += 1;
         }
-        Ok(false)
     }
 
     fn put_above(&mut self, file: NewFile) -> bool {
@@ -184,11 +184,29 @@ impl Joined {
         self.above_bytes =
             self.above_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         self.above.insert(file.filename.clone(), file);
-        self.above.len() <= MERGE_NAMES_IN_BOTH_MAX && self.above_bytes <= CHANGE_BYTES_MAX
+        self.above.len() <= MERGE_ROWS_ABOVE_MAX && self.above_bytes <= CHANGE_BYTES_MAX
     }
 
     fn count(&mut self, record: &FileRecord) {
         self.brought = self.brought.plus(Usage { files: 1, bytes: record.length });
+    }
+}
+
+impl Both<'_> {
+    /// Refuses a name of the source that is a directory of the target, or below one of its files. Neighbours
+    /// mostly lie in the same directory, which is looked at once.
+    fn expect_free(
+        &self,
+        filename: &Filename,
+        parent_before: &mut String,
+    ) -> Result<(), MutationError> {
+        self.expect_no_directory(filename)?;
+        let parent = filename.as_str().rsplit_once('/').map_or("", |(parent, _)| parent);
+        if parent != parent_before {
+            self.expect_directories(filename, |_| false)?;
+            parent.clone_into(parent_before);
+        }
+        Ok(())
     }
 }
 

@@ -161,9 +161,9 @@ impl Group<'_> {
         Ok(Applied::Dataset(Box::new(self.put_header(target))))
     }
 
-    /// A target takes the source's layers as they are, above its own: a plan found that what they say
-    /// of any name is nothing to the target. Of which names it is something, and what then holds of them,
-    /// a layer says that comes above both, with how much comes along in all.
+    /// A target takes the source's layers as they are, above its own, and perhaps a layer above both: a
+    /// plan found that what the source's say of any name that is not in it is nothing to the target, and
+    /// how much comes along in all.
     pub(super) fn join_layers(
         &mut self,
         merge: &MergePlan,
