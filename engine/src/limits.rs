@@ -414,6 +414,12 @@ pub const MISSING_NAMES_TOLD_MAX: usize = 10;
 /// where it looks, and a snapshot is not to be held for longer than that takes.
 pub const LISTING_ROWS_MAX: usize = 20_000;
 
+/// Layers that one fold makes one at most: each step looks into all of them.
+pub const FOLD_LAYERS_MAX: usize = 32;
+
+/// Rows that are folded however their layers compare.
+pub const FOLD_ROWS_FEW: u64 = 256;
+
 /// Bytes of names and metadata after which a page of a listing ends early.
 pub const LISTING_BYTES_MAX: usize = 8 << 20;
 

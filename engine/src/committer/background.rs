@@ -4,7 +4,7 @@
 //! It never keeps a group waiting for more than a step, and gets its turn after a few groups in a
 //! row however busy the store is.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::index_thread::IndexThread;
@@ -43,7 +43,7 @@ pub(super) struct Background {
     groups_in_a_row: u32,
     /// When it had its last turn.
     last_turn: Option<Instant>,
-    restacked: VecDeque<DatasetId>,
+    restacked: Vec<DatasetId>,
     queued: HashSet<DatasetId>,
     job: Option<Job>,
     folds: u64,
@@ -58,7 +58,7 @@ impl Default for Background {
             has_backlog: false,
             groups_in_a_row: 0,
             last_turn: None,
-            restacked: VecDeque::new(),
+            restacked: Vec::new(),
             queued: HashSet::new(),
             job: None,
             folds: 0,
@@ -107,7 +107,7 @@ impl Background {
     pub(super) fn note_restacked(&mut self, datasets: Vec<DatasetId>) {
         for dataset in datasets {
             if self.queued.insert(dataset) {
-                self.restacked.push_back(dataset);
+                self.restacked.push(dataset);
             }
         }
     }
@@ -208,7 +208,8 @@ impl IndexThread {
             self.background.job = left;
             return Ok(u64::try_from(BACKGROUND_ROWS_MAX).ok());
         }
-        let Some(dataset) = self.background.restacked.pop_front() else {
+        // The newest first: whoever copies it shares its layers as they are.
+        let Some(dataset) = self.background.restacked.pop() else {
             return Ok(None);
         };
         self.background.queued.remove(&dataset);

@@ -5,7 +5,7 @@
 //! change, so none of it is journaled and no revision grows; after a crash the detached layer is
 //! dropped with the unfinished sets.
 
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use redb::ReadableTable;
 
@@ -16,8 +16,8 @@ use super::sweep::{SweepJob, wants_sweep};
 use super::{Index, IndexError, tables};
 use crate::codec;
 use crate::limits::{
-    BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX, HIDDEN_ROWS_FEW, HIDDEN_SHARED_PERCENT_MAX,
-    STACK_LAYERS_MAX,
+    BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX, FOLD_LAYERS_MAX, FOLD_ROWS_FEW, HIDDEN_ROWS_FEW,
+    HIDDEN_SHARED_PERCENT_MAX, STACK_LAYERS_MAX,
 };
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, DatasetId, LayerId, SetId};
@@ -65,24 +65,48 @@ pub(crate) fn choose_run(
     rows: &[LayerRow],
     top: LayerRow,
     file_count: u64,
-) -> Option<std::ops::Range<usize>> {
+) -> Option<Range<usize>> {
     let all: u64 = rows.iter().map(|layer| layer.rows).sum::<u64>() + top.rows;
     if !rows.is_empty() && hides_much(all, file_count) {
         return Some(0..rows.len());
     }
-    let pairs = || rows.iter().zip(rows.iter().skip(1)).enumerate();
-    let own_and_similar = pairs().find(|(_, (upper, lower))| {
-        let similar = upper.all() * 4 >= lower.all() || upper.all() + lower.all() <= 256;
-        upper.stacks <= 1 && lower.stacks <= 1 && similar
-    });
-    if let Some((at, _)) = own_and_similar {
-        return Some(at..at + 2);
+    let is_deep = rows.len() >= STACK_LAYERS_MAX;
+    own_run(rows).or_else(|| smallest_run(rows).filter(|_| is_deep))
+}
+
+/// The longest run, of several the smallest, of layers of the dataset's own whose largest one is at most twice as large as all the
+/// others: it is written again for these. So what a row costs grows with the logarithm of how many come
+/// to lie beside it, be they folded as they come or after many have come.
+fn own_run(rows: &[LayerRow]) -> Option<Range<usize>> {
+    let (mut longest, mut cost) = (0..1, u64::MAX);
+    for start in 0..rows.len() {
+        let own = rows.iter().skip(start).take_while(|layer| layer.stacks <= 1);
+        let (mut all, mut largest) = (0, 0);
+        for (layer, end) in own.take(FOLD_LAYERS_MAX).zip(start + 1..) {
+            all += layer.all();
+            largest = layer.all().max(largest);
+            let is_cheap = largest <= (all - largest) * 2 || all <= FOLD_ROWS_FEW;
+            let length = end - start;
+            let is_better =
+                length > longest.len() || length == longest.len() && all < cost && length > 1;
+            if is_cheap && is_better {
+                (longest, cost) = (start..end, all);
+            }
+        }
     }
-    if rows.len() < STACK_LAYERS_MAX {
-        return None;
-    }
-    let smallest = pairs().min_by_key(|(_, (upper, lower))| upper.all() + lower.all());
-    smallest.map(|(at, _)| at..at + 2)
+    Some(longest).filter(|run| run.len() > 1)
+}
+
+/// The layers of a deep stack that cost the least to become one, whoever shares them: as many as leave
+/// room for some more, if these are small, and otherwise two.
+fn smallest_run(rows: &[LayerRow]) -> Option<Range<usize>> {
+    let wanted = (rows.len() + 1).saturating_sub(STACK_LAYERS_MAX / 2).min(FOLD_LAYERS_MAX);
+    (2..=wanted.max(2)).rev().find_map(|length| {
+        let cost = |run: &[LayerRow]| run.iter().map(LayerRow::all).sum::<u64>();
+        let runs = rows.windows(length).map(cost).enumerate();
+        let (at, rows) = runs.min_by_key(|(_, rows)| *rows)?;
+        (length == 2 || rows <= FOLD_ROWS_FEW).then_some(at..at + length)
+    })
 }
 
 /// Whether so many rows are many for a stack that shows so many files. Rows beyond the files are
@@ -164,8 +188,8 @@ impl Group<'_> {
         &mut self,
         header: &mut Dataset,
         rows: &[LayerRow],
-        range: std::ops::Range<usize>,
-    ) -> Result<std::ops::Range<usize>, IndexError> {
+        range: Range<usize>,
+    ) -> Result<Range<usize>, IndexError> {
         let all: u64 = rows.iter().map(|layer| layer.rows).sum();
         if !hides_much(all, header.file_count) {
             return Ok(range.start + 1..range.end + 1);
@@ -317,6 +341,58 @@ mod tests {
         rows[3].rows = 1;
         rows[4].rows = 2;
         assert_eq!(choose_run(&rows, layer(1, 0), 1_000_000), Some(3..5));
+    }
+
+    /// Rows that are written until nothing is to be folded any longer.
+    fn fold(rows: &mut Vec<LayerRow>) -> u64 {
+        let mut written = 0;
+        let shown = rows.iter().map(|layer| layer.rows).sum();
+        while let Some(run) = choose_run(rows, layer(1, 0), shown) {
+            let all = rows[run.clone()].iter().map(|layer| layer.rows).sum();
+            rows.splice(run, [layer(1, all)]);
+            written += all;
+        }
+        written
+    }
+
+    #[test]
+    fn what_a_row_costs_grows_with_the_logarithm_of_what_comes() {
+        let layers = 500;
+        for each in [100, 1_000, 50_000] {
+            let all = layers * each;
+            let mut at_once = vec![layer(1, each); usize::try_from(layers).unwrap()];
+            let written = fold(&mut at_once);
+            assert!(written <= all * 3, "{written} rows of {all}");
+            let (mut one_by_one, mut written) = (Vec::new(), 0);
+            for _ in 0..layers {
+                one_by_one.insert(0, layer(1, each));
+                written += fold(&mut one_by_one);
+                assert!(one_by_one.len() < STACK_LAYERS_MAX);
+            }
+            // Half as much again each time at least.
+            assert!(written <= all * 16, "{written} rows of {all}");
+        }
+    }
+
+    #[test]
+    fn a_large_layer_is_not_written_again_for_a_small_one_whichever_is_above() {
+        for rows in
+            [[layer(1, 1_000_000), layer(1, 50_000)], [layer(1, 50_000), layer(1, 1_000_000)]]
+        {
+            assert_eq!(choose_run(&rows, layer(1, 0), 1_050_000), None);
+        }
+    }
+
+    #[test]
+    fn many_small_layers_that_others_share_become_one_at_once() {
+        let mut rows = vec![layer(9, 2); 20];
+        rows.push(layer(9, 1_000_000));
+        let shown = 1_000_040;
+        let run = choose_run(&rows, layer(1, 0), shown).unwrap();
+        assert_eq!(run, 0..18);
+        rows.splice(run, [layer(1, 36)]);
+        assert_eq!(rows.len(), STACK_LAYERS_MAX / 2);
+        assert_eq!(choose_run(&rows, layer(1, 0), shown), None);
     }
 
     #[test]
