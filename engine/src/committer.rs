@@ -19,6 +19,8 @@ mod journal_thread;
 
 mod queue;
 
+mod restacked;
+
 mod since_checkpoint;
 
 mod submission;

@@ -4,10 +4,10 @@
 //! It never keeps a group waiting for more than a step, and gets its turn after a few groups in a
 //! row however busy the store is.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::index_thread::IndexThread;
+use super::restacked::Restacked;
 use crate::index::apply::Group;
 use crate::index::audit::{self, Rotated};
 use crate::index::fold::{FoldOutcome, Job};
@@ -43,8 +43,7 @@ pub(super) struct Background {
     groups_in_a_row: u32,
     /// When it had its last turn.
     last_turn: Option<Instant>,
-    restacked: Vec<DatasetId>,
-    queued: HashSet<DatasetId>,
+    restacked: Restacked,
     job: Option<Job>,
     folds: u64,
     /// Datasets from this id on were not looked at since the store was opened.
@@ -58,8 +57,7 @@ impl Default for Background {
             has_backlog: false,
             groups_in_a_row: 0,
             last_turn: None,
-            restacked: Vec::new(),
-            queued: HashSet::new(),
+            restacked: Restacked::default(),
             job: None,
             folds: 0,
             unlooked: Some(0),
@@ -106,9 +104,7 @@ impl Background {
 
     pub(super) fn note_restacked(&mut self, datasets: Vec<DatasetId>) {
         for dataset in datasets {
-            if self.queued.insert(dataset) {
-                self.restacked.push(dataset);
-            }
+            self.restacked.note(dataset);
         }
     }
 }
@@ -208,11 +204,9 @@ impl IndexThread {
             self.background.job = left;
             return Ok(u64::try_from(BACKGROUND_ROWS_MAX).ok());
         }
-        // The newest first: whoever copies it shares its layers as they are.
-        let Some(dataset) = self.background.restacked.pop() else {
+        let Some(dataset) = self.background.restacked.take() else {
             return Ok(None);
         };
-        self.background.queued.remove(&dataset);
         self.background.folds += 1;
         let set = SetId::of_fold(self.applied.start, self.background.folds);
         self.background.job = index.apply(|txn| {

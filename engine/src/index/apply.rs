@@ -322,6 +322,15 @@ impl<'txn> Group<'txn> {
         FileTree::new(&self.files, &self.metadata, stack)
     }
 
+    /// A layer's counts, to be read.
+    fn layer(&self, id: LayerId) -> Result<LayerRow, IndexError> {
+        if let Some(layer) = self.layers.get(&id) {
+            return Ok(layer.value);
+        }
+        let row = self.layer_rows.get(id.0)?;
+        Ok(row.map(|row| codec::decode(row.value())).transpose()?.unwrap_or_default())
+    }
+
     /// A layer's counts, to be changed in place.
     fn layer_mut(&mut self, id: LayerId) -> Result<&mut LayerRow, IndexError> {
         if !self.layers.contains_key(&id) {

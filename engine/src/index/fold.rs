@@ -67,16 +67,16 @@ pub(crate) fn choose_run(
     file_count: u64,
 ) -> Option<Range<usize>> {
     let all: u64 = rows.iter().map(|layer| layer.rows).sum::<u64>() + top.rows;
-    if !rows.is_empty() && hides_much(all, file_count) {
+    if (1..=FOLD_LAYERS_MAX).contains(&rows.len()) && hides_much(all, file_count) {
         return Some(0..rows.len());
     }
     let is_deep = rows.len() >= STACK_LAYERS_MAX;
     own_run(rows).or_else(|| smallest_run(rows).filter(|_| is_deep))
 }
 
-/// The longest run, of several the smallest, of layers of the dataset's own whose largest one is at most twice as large as all the
-/// others: it is written again for these. So what a row costs grows with the logarithm of how many come
-/// to lie beside it, be they folded as they come or after many have come.
+/// The longest run, of several the smallest, of layers of the dataset's own whose largest one is at most
+/// twice as large as all the others: it is written again for these. So what a row costs grows with the
+/// logarithm of how many come to lie beside it, be they folded as they come or after many have come.
 fn own_run(rows: &[LayerRow]) -> Option<Range<usize>> {
     let (mut longest, mut cost) = (0..1, u64::MAX);
     for start in 0..rows.len() {
@@ -264,8 +264,15 @@ impl Group<'_> {
         layer: usize,
         after: Option<&str>,
     ) -> Result<Step, IndexError> {
-        let Some(entry) = run.get(layer).filter(|entry| !entry.metadata_void) else {
-            return Ok(Step::Swap);
+        let (mut layer, mut after) = (layer, after);
+        let entry = loop {
+            let Some(entry) = run.get(layer).filter(|entry| !entry.metadata_void) else {
+                return Ok(Step::Swap);
+            };
+            if self.describes(entry.layer)? {
+                break entry;
+            }
+            (layer, after) = (layer + 1, None);
         };
         let mut names = Vec::new();
         {
@@ -300,11 +307,11 @@ impl Group<'_> {
             stack.windows(job.run.len()).position(|window| window == job.run.as_slice())
         });
         let (Some(mut header), Some(at)) = (header, place) else {
-            return self.abandon_folding(job.set);
+            return self.abandon_folding(job.set, job.dataset);
         };
         let end = at + job.run.len();
         if job.to_bottom != (end == header.stack.len()) {
-            return self.abandon_folding(job.set);
+            return self.abandon_folding(job.set, job.dataset);
         }
         let metadata_void = job.run.first().is_some_and(|entry| entry.metadata_void);
         let entry = StackEntry { layer: job.target, metadata_void };

@@ -208,6 +208,66 @@ async fn a_deep_stack_becomes_shallow_and_shows_the_same() {
     assert_agrees(&engine, &reference, "folded, after a power cut").await;
 }
 
+/// `clear` voids what was said before it, and a fold of many layers goes right through that.
+#[tokio::test]
+async fn layers_before_and_after_a_clear_become_one() {
+    let disk = SimulatedDisk::new();
+    let engine = open(&disk);
+    let within = project(&engine).await.unwrap();
+    let mut reference = Reference::default();
+    let named = |name: &str, content: u64| (name.to_owned(), Content::numbered(content, 10));
+    let letters = ["a", "b", "c", "d", "e", "g"].map(|name| named(name, 1));
+    let many = (0..294).map(|number| named(&format!("f/{number:03}"), number));
+    let say =
+        |name: &str, text: &str| Op::SetMetadata { set: 1, name: name.into(), text: text.into() };
+    let add = |name: &str, content: u64| Op::Add {
+        set: 1,
+        name: name.into(),
+        content: Content::numbered(content, 10),
+    };
+    let delete = |name: &str| Op::Delete { set: 1, name: name.into() };
+    // More files than one change has: a layer of its own, much larger than all that comes above it.
+    let rounds = [
+        vec![
+            Op::Create { name: "set".into() },
+            Op::AddZip { set: 1, members: letters.into_iter().chain(many).collect() },
+            say("a", "0"),
+        ],
+        vec![say("b", "1"), say("e", "1"), delete("c")],
+        vec![Op::Clear { set: 1 }, say("a", "2"), say("d", "2")],
+        vec![add("c", 2), say("c", "3"), say("d", "3")],
+        vec![delete("a"), add("a", 3), delete("g")],
+        vec![say("b", "5"), delete("d")],
+    ];
+    for round in rounds {
+        for op in round.iter().chain([&Op::Copy { set: 1, new_name: None, only: None }]) {
+            run_on_both(&engine, within, &mut reference, op).await;
+        }
+    }
+    let layers = |engine: &Engine| {
+        let snapshot = engine.snapshot().unwrap();
+        snapshot.dataset(DatasetId(1)).unwrap().unwrap().layer_count()
+    };
+    // Others share them, so these are left alone; then nobody does any longer.
+    while engine.step_background().await.unwrap() {}
+    assert_eq!(layers(&engine), 8);
+    for set in 2..8 {
+        run_on_both(&engine, within, &mut reference, &Op::HardDelete { set }).await;
+    }
+    disk.stop_at(disk.operations());
+    engine.abandon();
+    drop(engine);
+
+    let engine = open(&disk.image(Reached::Everything));
+    while engine.step_background().await.unwrap() {}
+    assert_eq!(layers(&engine), 3);
+    assert_agrees(&engine, &reference, "folded").await;
+    for op in [add("g", 4), add("d", 4)] {
+        run_on_both(&engine, within, &mut reference, &op).await;
+    }
+    assert_agrees(&engine, &reference, "with what was deleted before").await;
+}
+
 #[tokio::test]
 async fn padding_alone_is_no_reason_to_write_contents_again() {
     let disk = SimulatedDisk::new();

@@ -27,8 +27,13 @@ impl<'txn> Group<'txn> {
     }
 
     /// The counts of a stack's layers, the top one first.
-    pub(crate) fn layer_rows(&mut self, header: &Dataset) -> Result<Vec<LayerRow>, IndexError> {
-        header.stack.iter().map(|entry| self.layer_mut(entry.layer).copied()).collect()
+    pub(crate) fn layer_rows(&self, header: &Dataset) -> Result<Vec<LayerRow>, IndexError> {
+        header.stack.iter().map(|entry| self.layer(entry.layer)).collect()
+    }
+
+    /// Whether a layer has metadata.
+    pub(crate) fn describes(&self, layer: LayerId) -> Result<bool, IndexError> {
+        Ok(self.layer(layer)?.metadata_rows > 0)
     }
 
     /// Contents that lose their last row from here on are dead since this change.
@@ -137,7 +142,13 @@ impl<'txn> Group<'txn> {
         Ok(())
     }
 
-    pub(crate) fn abandon_folding(&mut self, set: SetId) -> Result<(), IndexError> {
+    /// The layer goes; the dataset may still want a fold, of the layers that it has now.
+    pub(crate) fn abandon_folding(
+        &mut self,
+        set: SetId,
+        dataset: DatasetId,
+    ) -> Result<(), IndexError> {
+        self.restacked.push(dataset);
         let layer = self.folding_layer(set)?;
         self.txn.open_table(tables::SETS)?.remove(set.0)?;
         self.release_layer(layer)
