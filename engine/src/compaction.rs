@@ -112,14 +112,14 @@ impl Compactor {
                 }
                 Ok(tried) => tried,
             };
-            if is_stopping() {
-                break;
-            }
             let (bytes, at_any_cost) = match tried {
                 Tried::Moved(bytes) => (bytes, true),
                 Tried::InVain { at_any_cost } => (0, at_any_cost),
             };
             moved_bytes += bytes;
+            if is_stopping() {
+                break;
+            }
             let live_bytes = self.live_bytes(segment)?;
             self.fruitless.insert(segment, Fruitless { live_bytes, at_any_cost });
             if is_short && bytes > 0 {

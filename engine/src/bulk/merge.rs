@@ -128,10 +128,8 @@ impl Planner {
 
     /// The files that one part takes, planned on the revisions that the merge expects.
     fn next_page(&mut self, bulk: &Bulk, merge: &MergePlan) -> Result<Vec<NewFile>, MutationError> {
-        let snapshot = bulk.store.snapshot()?;
-        let target = expected(&snapshot, merge.target, merge.target_revision)?;
-        let source = expected(&snapshot, merge.source, merge.source_revision)?;
-        let tree = snapshot.tree(&source).map_err(ReadError::from)?;
+        let both = Both::now(bulk, merge)?;
+        let tree = both.snapshot.tree(&both.source).map_err(ReadError::from)?;
         let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut files = Vec::new();
         let mut bytes = 0;
@@ -147,7 +145,6 @@ impl Planner {
                 let metadata = tree.metadata_at(row.depth, &row.name).map_err(ReadError::from)?;
                 let metadata = metadata.unwrap_or_default();
                 bytes += u64::try_from(metadata.len() + row.name.len()).unwrap_or(u64::MAX);
-                let both = Both { snapshot: &snapshot, target: &target, source: &source };
                 if let Some(filename) = self.place(&both, &row.name, &record)? {
                     files.push(NewFile { filename, record, metadata });
                 }
@@ -161,7 +158,7 @@ impl Planner {
     /// The name under which a file comes along; `None` if the target has it.
     fn place(
         &mut self,
-        both: &Both<'_>,
+        both: &Both,
         name: &str,
         record: &FileRecord,
     ) -> Result<Option<Filename>, MutationError> {
@@ -182,7 +179,7 @@ impl Planner {
 
     fn suffix(
         &mut self,
-        both: &Both<'_>,
+        both: &Both,
         filename: &Filename,
         record: &FileRecord,
     ) -> Result<Filename, MutationError> {
@@ -204,7 +201,7 @@ impl Planner {
         }
     }
 
-    fn expect_no_clash(&self, both: &Both<'_>, filename: &Filename) -> Result<(), MutationError> {
+    fn expect_no_clash(&self, both: &Both, filename: &Filename) -> Result<(), MutationError> {
         both.expect_no_directory(filename)?;
         both.expect_directories(filename, |directory| self.suffixed.contains_key(directory))
     }
@@ -215,24 +212,32 @@ fn damaged_name(name: &str) -> ReadError {
 }
 
 /// The two datasets of a merge in one state.
-struct Both<'a> {
-    snapshot: &'a Snapshot,
-    target: &'a Dataset,
-    source: &'a Dataset,
+struct Both {
+    snapshot: Snapshot,
+    target: Dataset,
+    source: Dataset,
 }
 
-impl Both<'_> {
+impl Both {
+    /// As they are now, on the revisions that the merge expects.
+    fn now(bulk: &Bulk, merge: &MergePlan) -> Result<Self, MutationError> {
+        let snapshot = bulk.store.snapshot()?;
+        let target = expected(&snapshot, merge.target, merge.target_revision)?;
+        let source = expected(&snapshot, merge.source, merge.source_revision)?;
+        Ok(Self { snapshot, target, source })
+    }
+
     fn in_target(&self, name: &str) -> Result<Option<Digest>, MutationError> {
-        Ok(self.snapshot.file(self.target, name)?.map(|record| record.digest))
+        Ok(self.snapshot.file(&self.target, name)?.map(|record| record.digest))
     }
 
     fn in_source(&self, name: &str) -> Result<Option<Digest>, MutationError> {
-        Ok(self.snapshot.file(self.source, name)?.map(|record| record.digest))
+        Ok(self.snapshot.file(&self.source, name)?.map(|record| record.digest))
     }
 
     /// Refuses a name that is a directory of the target.
     fn expect_no_directory(&self, filename: &Filename) -> Result<(), MutationError> {
-        if self.has_directory(self.target, filename.as_str())? {
+        if self.has_directory(&self.target, filename.as_str())? {
             return Err(MutationError::FilenameIsDirectory { filename: filename.to_string() });
         }
         Ok(())
@@ -253,7 +258,7 @@ impl Both<'_> {
     }
 
     fn is_directory(&self, name: &str) -> Result<bool, MutationError> {
-        Ok(self.has_directory(self.target, name)? || self.has_directory(self.source, name)?)
+        Ok(self.has_directory(&self.target, name)? || self.has_directory(&self.source, name)?)
     }
 
     fn has_directory(&self, dataset: &Dataset, name: &str) -> Result<bool, MutationError> {

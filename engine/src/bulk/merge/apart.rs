@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::{Both, damaged_name, expected};
+use super::{Both, damaged_name};
 use crate::bulk::Bulk;
 use crate::error::{MutationError, ReadError};
 use crate::index::rows::FileRow;
@@ -71,16 +71,13 @@ impl Joined {
         let mut after: Option<String> = None;
         let mut parent_before = String::new();
         loop {
-            let snapshot = bulk.store.snapshot()?;
-            let target = expected(&snapshot, merge.target, merge.target_revision)?;
-            let source = expected(&snapshot, merge.source, merge.source_revision)?;
-            let both = Both { snapshot: &snapshot, target: &target, source: &source };
-            let tree = snapshot.tree(&source).map_err(ReadError::from)?;
+            let both = Both::now(bulk, merge)?;
+            let tree = both.snapshot.tree(&both.source).map_err(ReadError::from)?;
             let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let mut last = None;
             for row in tree.rows_from(from).map_err(ReadError::from)?.take(APART_ROWS) {
                 let row = row.map_err(ReadError::from)?;
-                let is_worth_it = match (snapshot.file(&target, &row.name)?, &row.row) {
+                let is_worth_it = match (both.snapshot.file(&both.target, &row.name)?, &row.row) {
                     (None, FileRow::Tombstone) => true,
                     (None, FileRow::File(record)) => {
                         both.expect_free(&exact(&row.name)?, &mut parent_before)?;
@@ -114,15 +111,12 @@ impl Joined {
         let mut at = (0, None::<String>);
         let mut stack_before = Vec::new();
         loop {
-            let snapshot = bulk.store.snapshot()?;
-            let target = expected(&snapshot, merge.target, merge.target_revision)?;
-            let source = expected(&snapshot, merge.source, merge.source_revision)?;
-            let both = Both { snapshot: &snapshot, target: &target, source: &source };
-            let tree = snapshot.tree(&source).map_err(ReadError::from)?;
-            if source.stack != stack_before {
+            let both = Both::now(bulk, merge)?;
+            let tree = both.snapshot.tree(&both.source).map_err(ReadError::from)?;
+            if both.source.stack != stack_before {
                 // Layers were folded; which were looked at is not known any longer.
                 at = (0, None);
-                stack_before.clone_from(&source.stack);
+                stack_before.clone_from(&both.source.stack);
             }
             let (depth, after) = &at;
             let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -132,7 +126,7 @@ impl Joined {
             let mut last = None;
             for name in names.take(APART_ROWS) {
                 let name = name.map_err(ReadError::from)?;
-                if let Some(own) = snapshot.file(&target, &name)?
+                if let Some(own) = both.snapshot.file(&both.target, &name)?
                     && !self.keep_own(&both, &name, own)?
                 {
                     return Ok(false);
@@ -146,7 +140,7 @@ impl Joined {
     /// The target keeps its own file of a name; `false` if that makes too many.
     fn keep_own(
         &mut self,
-        both: &Both<'_>,
+        both: &Both,
         name: &str,
         record: FileRecord,
     ) -> Result<bool, MutationError> {
@@ -154,14 +148,14 @@ impl Joined {
         if self.above.contains_key(&filename) {
             return Ok(true);
         }
-        let tree = both.snapshot.tree(both.target).map_err(ReadError::from)?;
+        let tree = both.snapshot.tree(&both.target).map_err(ReadError::from)?;
         let metadata = tree.metadata(name).map_err(ReadError::from)?.unwrap_or_default();
         Ok(self.put_above(NewFile { filename, record, metadata }))
     }
 
     /// A file of the source comes along under the next free suffix; `false` if which one that is depends
     /// on more than is seen here, or there are too many.
-    fn bring_suffixed(&mut self, both: &Both<'_>, file: NewFile) -> Result<bool, MutationError> {
+    fn bring_suffixed(&mut self, both: &Both, file: NewFile) -> Result<bool, MutationError> {
         let mut number = 1;
         loop {
             let candidate = file.filename.suffixed(number);
@@ -192,7 +186,7 @@ impl Joined {
     }
 }
 
-impl Both<'_> {
+impl Both {
     /// Refuses a name of the source that is a directory of the target, or below one of its files. Neighbours
     /// mostly lie in the same directory, which is looked at once.
     fn expect_free(
