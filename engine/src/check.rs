@@ -12,7 +12,7 @@
 //! | counts, lengths and CRC-32 of contents | the rows that name them (I4) | `counts.rs` |
 //! | the files that contents say name them, the datasets of layers | the rows of files, the headers (I4) | `namings.rs` |
 //! | live bytes of segments, the dead, what is to be removed | contents' rows (I4) | `counts.rs` |
-//! | files and bytes of a dataset, its name | the files that it shows (I8) | `datasets.rs` |
+//! | files and bytes of a dataset, its name | the files that it shows (I8) | `datasets.rs`, `shown.rs` |
 //! | users, teams, members, projects, licences, nodes, access tokens, numbers | each other | `catalogue.rs` |
 //! | what each team holds together | the headers of its datasets (I4) | `catalogue.rs` |
 //! | entries of the audit log | their numbers, and what is noted of all of them (I4) | `audit.rs` |
@@ -46,6 +46,8 @@ mod leftovers;
 mod namings;
 
 mod progress;
+
+mod shown;
 
 mod tally;
 

@@ -446,6 +446,10 @@ pub const CHECK_FINDINGS_MAX: usize = 1000;
 /// Layers whose stacks a check counts at once, some 40 MiB; more take another pass over the headers.
 pub const CHECK_LAYERS_AT_ONCE: usize = 500_000;
 
+/// Stacks of layers, and lower parts of stacks, that a check keeps to count what others add to them;
+/// some 10 MiB.
+pub const CHECK_PARTS_KEPT_MAX: usize = 65_536;
+
 /// Contents that a check compares one by one where their sums do not agree, some 100 MiB.
 pub const CHECK_CONTENTS_EXACT_MAX: usize = 500_000;
 

@@ -7,13 +7,15 @@ use redb::ReadableTableMetadata;
 use super::Halt;
 use super::findings::{Findings, Hit};
 use super::progress::{CheckProgress, Stage};
+use super::shown::Shown;
 use crate::error::ReadError;
 use crate::index::snapshot::Snapshot;
 use crate::index::{IndexError, tables};
-use crate::model::{Dataset, DatasetId};
+use crate::model::{Dataset, DatasetId, Usage};
 use crate::store::Store;
 
-/// How long a snapshot is held; a dataset is read to its end within one.
+/// How long a snapshot is held; a dataset is read to its end within one, and what datasets share is
+/// counted once in each.
 const SNAPSHOT_MAX: Duration = Duration::from_secs(5);
 
 /// Counts each dataset's files and bytes, and compares its name's row.
@@ -39,9 +41,10 @@ fn check_some(
     findings: &mut Findings,
 ) -> Result<Option<DatasetId>, Halt> {
     let began = Instant::now();
+    let mut shown = Shown::within(snapshot, progress)?;
     for dataset in snapshot.datasets_from(from)? {
         let dataset = dataset?;
-        check_files(snapshot, &dataset, progress, findings)?;
+        check_files(&mut shown, &dataset, findings)?;
         check_name(snapshot, &dataset, findings)?;
         progress.advance(1)?;
         if began.elapsed() > SNAPSHOT_MAX {
@@ -58,22 +61,15 @@ pub(super) fn hit(dataset: &Dataset, filename: Option<String>) -> Hit {
 }
 
 fn check_files(
-    snapshot: &Snapshot,
+    shown: &mut Shown<'_>,
     dataset: &Dataset,
-    progress: &CheckProgress,
     findings: &mut Findings,
 ) -> Result<(), Halt> {
-    let (mut files, mut bytes) = (0u64, 0u64);
-    for file in snapshot.files(dataset)? {
-        let record = file?.1;
-        files += 1;
-        bytes = bytes.saturating_add(record.length);
-        if files.is_multiple_of(4096) {
-            progress.advance(0)?;
-        }
-    }
-    if (files, bytes) != (dataset.file_count, dataset.file_bytes) {
-        let (id, count, sum) = (dataset.id, dataset.file_count, dataset.file_bytes);
+    let (shown, counted) = (shown.by(&dataset.stack)?, dataset.usage());
+    if shown != counted {
+        let id = dataset.id;
+        let Usage { files, bytes } = shown;
+        let Usage { files: count, bytes: sum } = counted;
         let what =
             format!("dataset {id} counts {count} files and {sum} bytes, has {files} and {bytes}");
         findings.dataset(what, hit(dataset, None));
