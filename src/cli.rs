@@ -74,6 +74,8 @@ mod new_password;
 
 mod offline_password;
 
+mod open_files;
+
 mod outflow;
 
 mod output;

@@ -290,7 +290,10 @@ impl Compactor {
             return Ok(None);
         }
         let BlobPlace::Segment { segment, offset } = blob.place else { return Ok(None) };
-        let Some(file) = self.store.segments.get(segment) else { return Ok(None) };
+        let file = self.store.segments.get(segment);
+        let what = "a segment of the journal";
+        let file = file.map_err(|source| ReadError::Io { what, source })?;
+        let Some(file) = file else { return Ok(None) };
         let live = Blob::new(blob.digest, blob.length, file, offset);
         let bytes = match live.watched(&self.store.quarantine, blob.place).read_whole() {
             Ok(bytes) => bytes,

@@ -46,7 +46,8 @@ use crate::leases::Leases;
 use crate::limits::{
     ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, AUDIT_BYTES, AUDIT_KEEP,
     BULK_CHANGE_WAIT_MAX, BULK_CHANGES_MAX, BULK_CHANGES_WAITING_MAX, INTAKES_STREAMED_MAX,
-    MANIFESTS_MADE_MAX, MERGE_LAYERS_FROM, RESUMABLE_BYTES, RESUMABLE_EXPIRE_AFTER, SEGMENT_BYTES,
+    MANIFESTS_MADE_MAX, MERGE_LAYERS_FROM, RESUMABLE_BYTES, RESUMABLE_EXPIRE_AFTER,
+    RESUMABLE_UPLOADS_MAX, SEGMENT_BYTES, SEGMENTS_OPEN_MAX,
 };
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
@@ -73,6 +74,9 @@ pub struct EngineOptions {
     pub index_cache_bytes: usize,
     /// Bytes of one journal segment; less on a small file system.
     pub segment_bytes: u64,
+    /// Segments of the journal that are open for reading at a time, a file each; reading another one
+    /// opens it and closes one of these.
+    pub segments_open_max: usize,
     /// Threads that run dataset actors.
     pub arbiters: usize,
     /// Archives that are built at once; the others wait, and some are refused.
@@ -84,6 +88,8 @@ pub struct EngineOptions {
     pub scrub_bytes_per_second: u64,
     /// How long an upload that goes on is kept after its last bytes.
     pub resumable_expire_after: Duration,
+    /// Such uploads that are not done, of all users together; each has an open file.
+    pub resumable_uploads_max: usize,
     /// Bytes that all such uploads may announce together; one user may have half of them.
     pub resumable_bytes: u64,
     /// How much of the audit log is kept.
@@ -98,11 +104,13 @@ impl Default for EngineOptions {
         Self {
             index_cache_bytes: 256 << 20,
             segment_bytes: SEGMENT_BYTES,
+            segments_open_max: SEGMENTS_OPEN_MAX,
             arbiters: cores().min(4),
             archives_max: ARCHIVES_MAX,
             archive_level: ArchiveLevel::default(),
             scrub_bytes_per_second: 0,
             resumable_expire_after: RESUMABLE_EXPIRE_AFTER,
+            resumable_uploads_max: RESUMABLE_UPLOADS_MAX,
             resumable_bytes: RESUMABLE_BYTES,
             audit: AuditLimits { keep: AUDIT_KEEP, bytes: AUDIT_BYTES },
             merge_layers_from: MERGE_LAYERS_FROM,
@@ -206,6 +214,7 @@ impl Engine {
         // Before anything is swept: one of them may be about to lie among the contents.
         let limits = ResumableLimits {
             expire_after: options.resumable_expire_after,
+            uploads_max: options.resumable_uploads_max,
             bytes_max: options.resumable_bytes,
         };
         let resumables = Arc::new(Resumables::open(Arc::clone(&store), limits).map_err(io)?);
@@ -425,6 +434,8 @@ impl Sizes {
         let segment_bytes = options.segment_bytes.min((space.total / 32).max(4 << 20));
         let allocate_bytes = (segment_bytes / 8).clamp(64 << 10, 32 << 20);
         let reserve_bytes = reserve_bytes(space);
-        Ok(Self { journal: JournalOptions { segment_bytes, allocate_bytes }, reserve_bytes })
+        let segments_open_max = options.segments_open_max;
+        let journal = JournalOptions { segment_bytes, allocate_bytes, segments_open_max };
+        Ok(Self { journal, reserve_bytes })
     }
 }

@@ -113,7 +113,7 @@ fn open(store: &Store, digest: &Digest, row: &BlobRow) -> Result<Blob, (Fault, S
         }
         BlobPlace::Segment { segment, offset } => {
             let missing = || (Fault::Missing, format!("journal segment {} is missing", segment.0));
-            let file = store.segments.get(segment).ok_or_else(missing)?;
+            let file = store.segments.get(segment).map_err(io)?.ok_or_else(missing)?;
             let end = store.segments.length(segment).min(file.len().map_err(io)?);
             if offset.checked_add(row.length).is_none_or(|wanted| wanted > end) {
                 let segment = segment.0;

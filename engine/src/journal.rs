@@ -41,6 +41,8 @@ use crate::model::{Digest, Sequence};
 
 mod frame;
 
+mod open_files;
+
 mod record;
 
 mod reader;
@@ -71,6 +73,8 @@ pub(crate) struct JournalOptions {
     pub(crate) segment_bytes: u64,
     /// Bytes that are reserved on disk at a time, ahead of the groups.
     pub(crate) allocate_bytes: u64,
+    /// Segments that are open for reading at a time.
+    pub(crate) segments_open_max: usize,
 }
 
 /// The end of a group, where the next one starts.

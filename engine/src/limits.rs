@@ -325,6 +325,10 @@ pub const STAGED_PARTS_AHEAD_MAX: usize = 3;
 /// Bytes of one journal segment where the file system is large enough; a dead one frees as much.
 pub const SEGMENT_BYTES: u64 = 128 << 20;
 
+/// Segments of the journal that are open for reading at a time unless the options say otherwise, 32 GiB
+/// of them: a quarter of the 1,024 files that a process may open where nobody has asked for more.
+pub const SEGMENTS_OPEN_MAX: usize = 256;
+
 /// Archives that are built at once unless the configuration says otherwise; each keeps a thread of
 /// the blocking pool.
 pub const ARCHIVES_MAX: usize = 64;
@@ -371,8 +375,7 @@ pub const NAMINGS_VISITED_MAX: usize = 4096;
 /// Headers of datasets that one search for contents remembers, some kilobytes each at most.
 pub const SEARCHED_DATASETS_MAX: usize = 10_000;
 
-/// Uploads that go on over restarts and are not done, of all users together: each has two open
-/// files.
+/// Uploads that go on over restarts and are not done, of all users together: each has an open file.
 pub const RESUMABLE_UPLOADS_MAX: usize = 1024;
 
 /// The same of one user: more than anybody sends at a time.

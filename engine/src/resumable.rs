@@ -39,7 +39,6 @@ use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::limits::{
     FILE_BYTES_MAX, RESUMABLE_DONE_MAX, RESUMABLE_PER_USER_MAX, RESUMABLE_TAKE_OVER_MAX,
-    RESUMABLE_UPLOADS_MAX,
 };
 use crate::model::{DatasetId, Digest, Timestamp, UserId};
 use crate::store::Store;
@@ -67,6 +66,8 @@ pub struct ResumableState {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResumableLimits {
     pub(crate) expire_after: Duration,
+    /// Uploads that are not done.
+    pub(crate) uploads_max: usize,
     /// Bytes of all of them, as they were announced; one user may have half of it.
     pub(crate) bytes_max: u64,
 }
@@ -304,13 +305,14 @@ impl Resumables {
                 bytes_max: own_max,
             });
         }
-        if all.0 >= RESUMABLE_UPLOADS_MAX || of_all > bytes_max {
+        let count_max = self.limits.uploads_max;
+        if all.0 >= count_max || of_all > bytes_max {
             let (count, bytes) = all;
             return Err(MutationError::TooManyUploads {
                 whose: "the server has",
                 count,
                 bytes,
-                count_max: RESUMABLE_UPLOADS_MAX,
+                count_max,
                 bytes_max,
             });
         }

@@ -137,7 +137,11 @@ impl Store {
             };
             self.refuse_damaged(digest, row.place)?;
             let (file, offset) = match row.place {
-                BlobPlace::Segment { segment, offset } => (self.segments.get(segment), offset),
+                BlobPlace::Segment { segment, offset } => {
+                    let file = self.segments.get(segment);
+                    let what = "a segment of the journal";
+                    (file.map_err(|source| ReadError::Io { what, source })?, offset)
+                }
                 BlobPlace::Large(id) => match self.blobs.open_large(digest, id) {
                     Ok(file) => (Some(file), 0),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => (None, 0),

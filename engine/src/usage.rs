@@ -175,7 +175,7 @@ fn files_of_the_store(store: &Store) -> Result<Usage, ReadError> {
     for segment in store.segments.ids() {
         let bytes = store.segments.length(segment);
         // One that has gone meanwhile has set nothing aside.
-        let file = store.segments.get(segment).and_then(|file| file.len().ok());
+        let file = store.segments.get(segment).ok().flatten().and_then(|file| file.len().ok());
         journal_bytes += bytes;
         journal_ahead_bytes += file.unwrap_or_default().saturating_sub(bytes);
     }

@@ -13,7 +13,6 @@ use granary::{
     metrics_router, recovering_router, router, router_that_discards_uploads,
 };
 use granary_engine::{ArchiveLevel, AuditLimits, Engine, EngineOptions, OpenError};
-use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -21,14 +20,11 @@ use tracing::{info, warn};
 use super::certificate;
 use super::config::{PASSWORD_VARIABLE, admin_password};
 use super::door::{Door, Porter};
-use super::listener::{self, Bounds, REFUSED_AT_ONCE_FEW, Routers};
+use super::listener::{self, Bounds, Routers};
+use super::open_files::OpenFiles;
 use super::purging::sweep_until;
 use super::settings::Settings;
 use super::{Ending, log, say, service_manager, whereabouts};
-
-/// Open files that are not a client's: segments, the index, spools, archives under way, and a second
-/// one of each large content while a piece of it is written (as many as upload memory holds pieces).
-const FILES_OF_THE_STORE: u64 = 640;
 
 /// How long closing the store may take after the last answer: a checkpoint, above all.
 const CLOSING_TIME: Duration = Duration::from_mins(1);
@@ -78,16 +74,16 @@ pub(crate) async fn run_with(options: Options, uploads: Uploads) -> anyhow::Resu
     if let Some(file) = &loaded.file {
         info!(file = %file.display(), "read the configuration");
     }
-    let files = raise_file_limit();
-    let wanted = usize::try_from(config.connections)?;
-    let bounds = Bounds { connections_max: connections_within(files, wanted), ..Bounds::default() };
+    let files = OpenFiles::granted();
+    let connections_max = files.connections(usize::try_from(config.connections)?);
+    let bounds = Bounds { connections_max, ..Bounds::default() };
     let stop = stop_on_signals()?;
     service_manager::keep_telling();
     // Before the store, so that whoever asks meanwhile is told to wait; and before the first start,
     // so that a start without an address leaves nobody's password behind.
     let doors = Doors::bind(config).await?;
     let porters = doors.answer(&recovering_router(), bounds)?;
-    let Some(engine) = open_unless_stopped(config, stop.clone()).await? else {
+    let Some(engine) = open_unless_stopped(config, files, stop.clone()).await? else {
         info!("stopped while the store was being opened; nothing is lost by that");
         return Ok(Ending::Complete);
     };
@@ -131,12 +127,14 @@ impl Doors {
     }
 }
 
-fn engine_options(config: &Config) -> anyhow::Result<EngineOptions> {
+fn engine_options(config: &Config, files: OpenFiles) -> anyhow::Result<EngineOptions> {
     let level = u32::try_from(config.archive_level).ok().and_then(ArchiveLevel::new);
     Ok(EngineOptions {
         archive_level: level.context("archive_level is no level")?,
         archives_max: usize::try_from(config.archives)?,
         index_cache_bytes: usize::try_from(config.index_cache)?,
+        segments_open_max: files.segments(),
+        resumable_uploads_max: files.resumable_uploads(),
         scrub_bytes_per_second: config.scrub_rate,
         resumable_expire_after: config.upload_expiry,
         resumable_bytes: config.upload_bytes,
@@ -250,10 +248,11 @@ async fn state(engine: &Engine, directory: &Path) -> anyhow::Result<AppState> {
 /// Opens the store, unless a signal comes first. What opening does can be broken off anywhere.
 async fn open_unless_stopped(
     config: &Config,
+    files: OpenFiles,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Option<Engine>> {
     service_manager::status("opening the store");
-    let options = engine_options(config)?;
+    let options = engine_options(config, files)?;
     tokio::select! {
         opened = open(&config.data, options) => opened.map(Some),
         _ = stop.wait_for(|stopping| *stopping) => Ok(None),
@@ -310,43 +309,5 @@ async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-    }
-}
-
-/// Takes as many open files as the system grants: the usual 1,024 end at a few hundred clients.
-/// Gives their number; `None` if there is no limit.
-fn raise_file_limit() -> Option<u64> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        warn!(%error, "cannot raise the number of open files");
-    }
-    getrlimit(Resource::Nofile).current
-}
-
-/// Connections for which there are files: each has one, and its upload may have another. A store
-/// that cannot open a file would take it for a failure of the disk, and no changes any more (I7).
-fn connections_within(files: Option<u64>, wanted: usize) -> usize {
-    let refused = u64::try_from(REFUSED_AT_ONCE_FEW).unwrap_or(u64::MAX);
-    let others = FILES_OF_THE_STORE.saturating_add(refused);
-    // Beside every four with two files each, one is being refused.
-    let left = files.map_or(u64::MAX, |files| files.saturating_sub(others) / 9 * 4);
-    let granted = usize::try_from(left).unwrap_or(usize::MAX).max(1);
-    if granted < wanted {
-        warn!(granted, wanted, "the system grants few open files, so there are fewer connections");
-    }
-    wanted.min(granted)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_leave_the_store_its_files() {
-        assert_eq!(connections_within(None, 10), 10);
-        assert_eq!(connections_within(Some(1_024), 10_000), 112);
-        assert_eq!(connections_within(Some(100_000), 10_000), 10_000);
-        assert_eq!(connections_within(Some(100), 10_000), 1);
     }
 }

@@ -25,7 +25,7 @@ const KEY: [u8; 32] = [42; 32];
 
 /// Segments so small that a few groups fill them.
 const OPTIONS: JournalOptions =
-    JournalOptions { segment_bytes: 32 << 10, allocate_bytes: 12 << 10 };
+    JournalOptions { segment_bytes: 32 << 10, allocate_bytes: 12 << 10, segments_open_max: 2 };
 
 /// A record: the bytes of its change, and contents that travel with it.
 pub type Record = (Vec<u8>, Vec<Vec<u8>>);

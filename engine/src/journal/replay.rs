@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use crate::disk::{Disk, OpenMode};
+use crate::limits::SEGMENTS_OPEN_MAX;
 use crate::model::Sequence;
 use crate::model::change::SegmentId;
 
@@ -41,10 +42,12 @@ impl Journal {
     ) -> Result<Self, JournalOpenError<E>> {
         let key = StoreKey(key);
         let found = FoundSegments::read(&disk, key, checkpoint.segment)?;
-        let segments = Segments::new(Arc::clone(&disk), key);
+        let segments = Segments::new(Arc::clone(&disk), key, options.segments_open_max);
+        for (header, length) in &found.before {
+            segments.add(header.segment, header.generation, *length);
+        }
         for (header, reader) in &found.segments {
-            let file = Arc::clone(&reader.file);
-            segments.add(header.segment, file, header.generation, reader.length);
+            segments.add(header.segment, header.generation, reader.length);
         }
         let mut replay = Replay { last_sequence: applied, last_group: None, apply };
         let (end, last, torn_end) = replay.run(&found, checkpoint)?;
@@ -107,13 +110,13 @@ pub(crate) fn segments_for_reading(
     end: Position,
 ) -> io::Result<(Segments, Vec<SegmentId>)> {
     let key = StoreKey(key);
-    let segments = Segments::new(Arc::clone(disk), key);
+    let segments = Segments::new(Arc::clone(disk), key, SEGMENTS_OPEN_MAX);
     let mut headless = Vec::new();
     for id in segment::list(&**disk)? {
         let file = disk.open(&segment::path(id), OpenMode::Existing)?;
-        let reader = SegmentReader::new(Arc::clone(&file), key, id)?;
+        let reader = SegmentReader::new(file, key, id)?;
         match reader.segment_header()? {
-            Header::Valid(header) => segments.add(id, file, header.generation, reader.length),
+            Header::Valid(header) => segments.add(id, header.generation, reader.length),
             // A last file that was being made; reading says so if it is none.
             Header::Absent if id > end.segment => {}
             Header::Absent | Header::Newer(_) => headless.push(id),
@@ -125,7 +128,9 @@ pub(crate) fn segments_for_reading(
 
 /// The segments' files as a crash may leave them.
 struct FoundSegments {
-    /// Those with a valid header, the oldest first.
+    /// Those before the checkpoint, with their bytes; too many to be open at once.
+    before: Vec<(SegmentHeader, u64)>,
+    /// Those with a valid header from the checkpoint on, the oldest first.
     segments: Vec<(SegmentHeader, SegmentReader)>,
     /// A last file that was being made and never held a group.
     leftover: Option<SegmentId>,
@@ -153,13 +158,16 @@ impl FoundSegments {
         if last.is_none_or(|last| last.0.checked_add(1) != Some(expected.0)) {
             return Err(damaged(expected, 0, "its file is missing"));
         }
-        let mut found = Self { segments: Vec::with_capacity(ids.len()), leftover: None };
+        let mut found = Self { before: Vec::new(), segments: Vec::new(), leftover: None };
         for id in ids {
             let reader = disk
                 .open(&segment::path(id), OpenMode::Existing)
                 .and_then(|file| SegmentReader::new(file, key, id));
             let mut reader = reader.map_err(JournalOpenError::Io)?;
             match reader.segment_header().map_err(JournalOpenError::Io)? {
+                Header::Valid(header) if id < checkpoint => {
+                    found.before.push((header, reader.length));
+                }
                 Header::Valid(header) => {
                     reader.generation = Some(header.generation);
                     found.segments.push((header, reader));
@@ -210,11 +218,7 @@ impl<F> Replay<F> {
     where
         F: FnMut(ReplayedGroup) -> Result<(), E>,
     {
-        let after_checkpoint = found
-            .segments
-            .iter()
-            .skip_while(|(header, _reader)| header.segment < checkpoint.segment);
-        let mut segments = after_checkpoint.peekable();
+        let mut segments = found.segments.iter().peekable();
         while let Some((header, reader)) = segments.next() {
             let mut start = Position {
                 segment: header.segment,

@@ -1,17 +1,18 @@
 //! The segments of the journal, shared with everybody who reads contents from them.
 //!
 //! A reader takes the open file and needs nothing further: a removed segment's bytes stay as long
-//! as somebody holds it.
+//! as somebody holds it. There may be more segments than files can be open (`open_files.rs`).
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::model::change::{BlobPlace, NewBlob, SegmentId};
 
 use super::frame::{Header, PAGE_BYTES, StoreKey};
+use super::open_files::OpenFiles;
 use super::reader::SegmentReader;
 
 /// Directory of the segments' files.
@@ -23,13 +24,14 @@ pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     key: StoreKey,
     /// Held for a look-up or a change of the map, never while the disk is asked.
-    open: RwLock<BTreeMap<SegmentId, Segment>>,
+    known: RwLock<BTreeMap<SegmentId, Segment>>,
+    /// Those that are open are known.
+    files: OpenFiles,
 }
 
-/// One open segment.
-#[derive(Debug, Clone)]
+/// What is known of a segment.
+#[derive(Debug, Clone, Copy)]
 struct Segment {
-    file: Arc<dyn DiskFile>,
     generation: u64,
     /// Bytes up to the end of the last group; the writer keeps it true.
     end: u64,
@@ -39,29 +41,52 @@ struct Segment {
 }
 
 impl Segments {
-    pub(super) fn new(disk: Arc<dyn Disk>, key: StoreKey) -> Self {
-        Self { disk, key, open: RwLock::new(BTreeMap::new()) }
+    /// No segments yet, of which so many may be open at a time.
+    pub(super) fn new(disk: Arc<dyn Disk>, key: StoreKey, open_max: usize) -> Self {
+        let files = OpenFiles::at_most(open_max);
+        Self { disk, key, known: RwLock::default(), files }
     }
 
-    /// The file of a segment, for reading; `None` if there is no such segment any longer.
-    pub(crate) fn get(&self, id: SegmentId) -> Option<Arc<dyn DiskFile>> {
-        self.open().get(&id).map(|segment| Arc::clone(&segment.file))
+    /// The file of a segment, for reading; `None` if there is no such segment any longer. Opens it
+    /// where it is not open.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn get(&self, id: SegmentId) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        if let Some(file) = self.files.get(id) {
+            return Ok(Some(file));
+        }
+        if !self.known().contains_key(&id) {
+            return Ok(None);
+        }
+        let file = match self.disk.open(&path(id), OpenMode::ReadOnly) {
+            Ok(file) => file,
+            // It was removed in between, or somebody else removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // Held until it is among the open ones, so that it is not removed from these before.
+        let known = self.known();
+        if known.contains_key(&id) {
+            self.files.insert(id, Arc::clone(&file));
+        }
+        Ok(Some(file))
     }
 
     /// All segments, the oldest first; the last one is being written.
     pub(crate) fn ids(&self) -> Vec<SegmentId> {
-        self.open().keys().copied().collect()
+        self.known().keys().copied().collect()
     }
 
     /// Bytes of a segment up to the end of its last group; 0 if there is no such segment.
     pub(crate) fn length(&self, id: SegmentId) -> u64 {
-        self.open().get(&id).map_or(0, |segment| segment.end)
+        self.known().get(&id).map_or(0, |segment| segment.end)
     }
 
     /// Bytes of a segment that are heads, changes and padding; `None` where that is to be
     /// [counted](Self::count_overhead) first.
     pub(crate) fn overhead(&self, id: SegmentId) -> Option<u64> {
-        self.open().get(&id).and_then(|segment| segment.overhead)
+        self.known().get(&id).and_then(|segment| segment.overhead)
     }
 
     /// Counts the bytes of a sealed segment that are heads, changes and padding, from its records; `None`
@@ -83,8 +108,8 @@ impl Segments {
         if !is_whole {
             return Ok(None);
         }
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let segment = open.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let segment = known.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
         let overhead = segment.end.saturating_sub(contents);
         segment.overhead = Some(overhead);
         Ok(Some(overhead))
@@ -95,7 +120,8 @@ impl Segments {
     /// The caller sees to it that the last immediate commit of the index needs nothing of it (I3).
     pub(crate) fn remove(&self, id: SegmentId) -> io::Result<()> {
         self.disk.remove(&path(id))?;
-        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.files.remove(id);
         self.disk.sync_dir(DIRECTORY)
     }
 
@@ -110,8 +136,9 @@ impl Segments {
         id: SegmentId,
         mut visit: impl FnMut(NewBlob) -> bool,
     ) -> io::Result<()> {
-        let Segment { file, generation, end, .. } =
-            self.open().get(&id).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let segment = self.known().get(&id).copied();
+        let Segment { generation, end, .. } = segment.ok_or(io::ErrorKind::NotFound)?;
+        let file = self.get(id)?.ok_or(io::ErrorKind::NotFound)?;
         let mut reader = SegmentReader::new(file, self.key, id)?;
         reader.generation = Some(generation);
         reader.length = reader.length.min(end);
@@ -139,8 +166,8 @@ impl Segments {
     }
 
     /// Adds a segment that was there before.
-    pub(super) fn add(&self, id: SegmentId, file: Arc<dyn DiskFile>, generation: u64, end: u64) {
-        self.insert(id, Segment { file, generation, end, overhead: None });
+    pub(super) fn add(&self, id: SegmentId, generation: u64, end: u64) {
+        self.insert(id, Segment { generation, end, overhead: None });
     }
 
     /// Adds a segment that holds nothing but its header, which is durable and ends here.
@@ -151,25 +178,26 @@ impl Segments {
         generation: u64,
         end: u64,
     ) {
-        self.insert(id, Segment { file, generation, end, overhead: Some(end) });
+        self.insert(id, Segment { generation, end, overhead: Some(end) });
+        self.files.insert(id, file);
     }
 
     fn insert(&self, id: SegmentId, segment: Segment) {
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id, segment);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(id, segment);
     }
 
     /// Tells where a segment's last group ends, and how many bytes that this adds are no content's.
     pub(super) fn set_end(&self, id: SegmentId, end: u64, overhead: u64) {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(segment) = open.get_mut(&id) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = known.get_mut(&id) {
             segment.end = end;
             segment.overhead = segment.overhead.map(|before| before + overhead);
         }
     }
 
-    fn open(&self) -> RwLockReadGuard<'_, BTreeMap<SegmentId, Segment>> {
+    fn known(&self) -> RwLockReadGuard<'_, BTreeMap<SegmentId, Segment>> {
         // Every change of the map is one call, so a panic elsewhere leaves it whole.
-        self.open.read().unwrap_or_else(PoisonError::into_inner)
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) const KEY: [u8; 32] = [42; 32];
 
 /// Segments so small that a few groups fill them.
 pub(super) const OPTIONS: JournalOptions =
-    JournalOptions { segment_bytes: 32 << 10, allocate_bytes: 12 << 10 };
+    JournalOptions { segment_bytes: 32 << 10, allocate_bytes: 12 << 10, segments_open_max: 2 };
 
 pub(super) type Opened = Result<(Journal, Vec<ReplayedRecord>), JournalOpenError<Infallible>>;
 
@@ -119,7 +119,7 @@ pub(super) fn read_back(journal: &Journal, blob: &NewBlob) {
     let BlobPlace::Segment { segment, offset } = blob.place else {
         return;
     };
-    let file = journal.segments().get(segment).unwrap();
+    let file = journal.segments().get(segment).unwrap().unwrap();
     let mut bytes = vec![0; usize::try_from(blob.length).unwrap()];
     file.read_exact_at(&mut bytes, offset).unwrap();
     assert_eq!(Digest::of(&bytes), blob.digest);

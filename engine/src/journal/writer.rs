@@ -75,7 +75,7 @@ impl Journal {
         let mut file = SegmentFile { id: first, file, allocated: 0 };
         file.reserve(PAGE_BYTES, options).map_err(io_error)?;
         let end = start_segment(&*disk, key, &file, Sequence::ZERO.next())?;
-        let segments = Arc::new(Segments::new(Arc::clone(&disk), key));
+        let segments = Arc::new(Segments::new(Arc::clone(&disk), key, options.segments_open_max));
         segments.add_new(first, Arc::clone(&file.file), end.generation, end.offset);
         let journal = Self {
             disk,

@@ -7,7 +7,6 @@
 //! of another file, is none; the last good one counts.
 
 use std::io::{self, IoSlice};
-use std::sync::Arc;
 
 use super::{ResumableId, ResumableTerms};
 use crate::blobs::{byte_count, capped};
@@ -82,10 +81,11 @@ fn checksum(key: &[u8; 32], body: &[u8]) -> [u8; 8] {
     hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-/// The open file.
+/// The file. It is opened for each record: there may be thousands of uploads, most of which wait for
+/// their client or are done.
 #[derive(Debug)]
 pub(super) struct StateFile {
-    file: Arc<dyn DiskFile>,
+    path: String,
     /// Digest of the terms, with which records are told from those of other files.
     key: [u8; 32],
     /// Where the next record goes.
@@ -93,7 +93,7 @@ pub(super) struct StateFile {
 }
 
 impl StateFile {
-    /// Makes the file; neither it nor its name is durable yet.
+    /// Makes the file; its name is not durable yet.
     pub(super) fn create(
         disk: &dyn Disk,
         id: ResumableId,
@@ -103,10 +103,12 @@ impl StateFile {
         let length = u32::try_from(encoded.len()).map_err(io::Error::other)?;
         let head = [&MAGIC[..], &length.to_le_bytes(), &encoded].concat();
         let key = *blake3::hash(&head).as_bytes();
-        let file = disk.open(&id.state_path(), OpenMode::CreateNew)?;
+        let path = id.state_path();
+        let file = disk.open(&path, OpenMode::CreateNew)?;
         file.write_all_at(&[IoSlice::new(&head), IoSlice::new(&key)], 0)?;
+        file.sync_data()?;
         let end = byte_count(head.len() + key.len());
-        Ok(Self { file, key, end })
+        Ok(Self { path, key, end })
     }
 
     /// Reads the file; `None` if its making was interrupted.
@@ -114,7 +116,8 @@ impl StateFile {
         disk: &dyn Disk,
         id: ResumableId,
     ) -> io::Result<Option<(Self, ResumableTerms, Vec<Record>)>> {
-        let file = disk.open(&id.state_path(), OpenMode::Existing)?;
+        let path = id.state_path();
+        let file = disk.open(&path, OpenMode::ReadOnly)?;
         let length = file.len()?;
         let mut start = [0; 12];
         if length < byte_count(start.len()) {
@@ -136,16 +139,16 @@ impl StateFile {
         }
         let terms = before.get(start.len()..).unwrap_or_default();
         let terms = codec::decode(terms).map_err(io::Error::other)?;
-        let mut state = Self { file, key: *key, end: head_bytes };
-        let records = state.read_records(length)?;
+        let mut state = Self { path, key: *key, end: head_bytes };
+        let records = state.read_records(&*file, length)?;
         Ok(Some((state, terms, records)))
     }
 
-    fn read_records(&mut self, length: u64) -> io::Result<Vec<Record>> {
+    fn read_records(&mut self, file: &dyn DiskFile, length: u64) -> io::Result<Vec<Record>> {
         let mut records = Vec::new();
         let mut bytes = [0; RECORD_BYTES];
         while self.end + byte_count(RECORD_BYTES) <= length {
-            self.file.read_exact_at(&mut bytes, self.end)?;
+            file.read_exact_at(&mut bytes, self.end)?;
             let Some(record) = Record::decode(&bytes, &self.key) else { break };
             records.push(record);
             self.end += byte_count(RECORD_BYTES);
@@ -157,14 +160,11 @@ impl StateFile {
     ///
     /// # Durability
     /// It is durable when this returns.
-    pub(super) fn append(&mut self, record: &Record) -> io::Result<()> {
-        self.file.write_all_at(&[IoSlice::new(&record.encode(&self.key))], self.end)?;
-        self.file.sync_data()?;
+    pub(super) fn append(&mut self, disk: &dyn Disk, record: &Record) -> io::Result<()> {
+        let file = disk.open(&self.path, OpenMode::Existing)?;
+        file.write_all_at(&[IoSlice::new(&record.encode(&self.key))], self.end)?;
+        file.sync_data()?;
         self.end += byte_count(RECORD_BYTES);
         Ok(())
-    }
-
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
     }
 }

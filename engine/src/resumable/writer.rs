@@ -91,9 +91,8 @@ impl Writer {
         expect_room(&**disk, 0)?;
         let data = disk.open(&id.data_path(), OpenMode::CreateNew)?;
         let mut state = StateFile::create(&**disk, id, &terms)?;
-        state.sync()?;
         let touched = Timestamp::now();
-        state.append(&Record::Progress { offset: 0, at: touched })?;
+        state.append(&**disk, &Record::Progress { offset: 0, at: touched })?;
         disk.sync_dir(crate::blobs::STAGING)?;
         Ok(Self {
             id,
@@ -359,7 +358,7 @@ impl Writer {
         let at = Timestamp::now();
         // Bytes that were sent again count no less than before.
         let offset = self.written.max(self.durable);
-        self.state.append(&Record::Progress { offset, at })?;
+        self.state.append(&*self.disk, &Record::Progress { offset, at })?;
         (self.durable, self.touched) = (offset, at);
         Ok(())
     }
@@ -432,7 +431,7 @@ impl Writer {
         if let Some(data) = &self.data {
             data.sync_data()?;
         }
-        self.state.append(&Record::Publishing { file, digest })?;
+        self.state.append(&*self.disk, &Record::Publishing { file, digest })?;
         self.disk.rename(&self.id.data_path(), &large_path(&digest, file))?;
         self.disk.sync_dir(crate::blobs::BLOBS)?;
         Ok(self.id.data_path())
@@ -441,7 +440,7 @@ impl Writer {
     /// The file was added: nothing but that is remembered from here on.
     pub(super) fn note_added(&mut self, digest: Digest) -> io::Result<()> {
         let at = Timestamp::now();
-        self.state.append(&Record::Added { digest, at })?;
+        self.state.append(&*self.disk, &Record::Added { digest, at })?;
         (self.added, self.touched, self.data) = (Some(digest), at, None);
         let removed = crate::blobs::remove_if_there(&*self.disk, &self.id.data_path());
         if let Err(error) = removed {

@@ -10,6 +10,7 @@ pub fn options() -> EngineOptions {
     EngineOptions {
         index_cache_bytes: 4 << 20,
         segment_bytes: 1 << 20,
+        segments_open_max: 1,
         arbiters: 1,
         ..EngineOptions::default()
     }

@@ -23,7 +23,7 @@ fn store_with_last_group() -> (TestStore, Range<u64>, Vec<ReplayedRecord>) {
 
 fn reader(store: &TestStore, segment: SegmentId) -> SegmentReader {
     let segments = store.journal.segments();
-    let file = segments.get(segment).unwrap();
+    let file = segments.get(segment).unwrap().unwrap();
     let mut reader = SegmentReader::new(file, StoreKey(KEY), segment).unwrap();
     reader.generation = Some(store.journal.end().generation);
     reader

@@ -161,9 +161,9 @@ fn a_segment_that_is_rolled_away_can_be_removed_and_its_readers_read_on() {
     let inside = |blob: &NewBlob| matches!(blob.place, BlobPlace::Segment { .. });
     assert_eq!(blobs, named.filter(inside).collect::<Vec<_>>());
 
-    let file = segments.get(old).unwrap();
+    let file = segments.get(old).unwrap().unwrap();
     segments.remove(old).unwrap();
-    assert!(segments.get(old).is_none());
+    assert!(segments.get(old).unwrap().is_none());
     let BlobPlace::Segment { offset, .. } = blobs[0].place else { panic!("{:?}", blobs[0]) };
     let mut bytes = vec![0; usize::try_from(blobs[0].length).unwrap()];
     file.read_exact_at(&mut bytes, offset).unwrap();
