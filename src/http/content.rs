@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use granary_engine::Blob;
 
-use super::conditions::{has_it_already, range_applies, text};
+use super::conditions::{has_it_already, range_applies, text, wants_another};
 use super::error::ApiError;
 use super::integrity::Wanted as WantedDigests;
 use super::limits::IN_MEMORY_BYTES_MAX;
@@ -35,6 +35,9 @@ pub(crate) async fn respond(
 ) -> Result<Response, ApiError> {
     let etag = format!("\"{}\"", blob.digest());
     let etag_value = HeaderValue::try_from(&etag).map_err(ApiError::internal)?;
+    if wants_another(headers, &etag) {
+        return Err(ApiError::precondition_failed());
+    }
     if has_it_already(headers, &etag) {
         let mut response = respond::empty(StatusCode::NOT_MODIFIED);
         response.headers_mut().insert(ETAG, etag_value);

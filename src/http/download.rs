@@ -29,7 +29,7 @@ use super::datasets::{Opened, open};
 use super::error::ApiError;
 use super::openapi::archives::{AnyArchive, TarGzArchive, ZipArchive};
 use super::openapi::failures::{Guarded, JsonBody, KnownParameters};
-use super::openapi::parameters::{ArchiveConditions, Compression};
+use super::openapi::parameters::{Compression, Conditions};
 use super::path;
 use super::query;
 use super::range::{Wanted, wanted};
@@ -60,7 +60,7 @@ const TYPES: [&str; 6] = [
 #[utoipa::path(
     post,
     path = "/v1/datasets/{pk}/download",
-    params(Compression, ArchiveConditions),
+    params(Compression, Conditions),
     request_body = Option<DownloadBody>,
     responses(AnyArchive, Guarded, JsonBody, KnownParameters)
 )]
@@ -85,7 +85,7 @@ pub(crate) async fn download(
 #[utoipa::path(
     method(get, head),
     path = "/v1/datasets/{pk}/archive.zip",
-    params(Compression, ArchiveConditions),
+    params(Compression, Conditions),
     responses(ZipArchive, Guarded)
 )]
 pub(crate) async fn zip(
@@ -107,7 +107,7 @@ pub(crate) async fn zip(
 #[utoipa::path(
     method(get, head),
     path = "/v1/datasets/{pk}/archive.tar.gz",
-    params(ArchiveConditions),
+    params(Conditions),
     responses(TarGzArchive, Guarded)
 )]
 pub(crate) async fn tar_gz(

@@ -226,12 +226,12 @@ impl ApiError {
         Self::detail(StatusCode::REQUEST_TIMEOUT, "The request's body came too slowly.")
     }
 
-    /// 412: the archive is not the one that the client names.
+    /// 412: what would be sent is not in the state that the client names.
     pub(crate) fn precondition_failed() -> Self {
         Self::detail(
             StatusCode::PRECONDITION_FAILED,
-            "The dataset's archive is not in the state that the request's conditions ask for; \
-             ask without them for the present one.",
+            "What is there now is not in the state that the request's conditions ask for; ask \
+             without them for the present one.",
         )
     }
 

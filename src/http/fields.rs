@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::error::ApiError;
 use super::path::parse_pk;
@@ -145,6 +145,11 @@ impl Fields {
     pub(crate) fn text(&mut self, field: &'static str, need: Need, rule: Text) -> Option<String> {
         let text = match self.value(field, need)? {
             Value::String(text) => text,
+            // Read as a float, which has lost digits.
+            Value::Number(number) if has_lost_digits(&number) => {
+                self.refuse(field, "Not a valid string: so long a number must be in quotes.");
+                return None;
+            }
             Value::Number(number) => number.to_string(),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
                 self.refuse(field, "Not a valid string.");
@@ -244,6 +249,12 @@ impl Fields {
         }
         pk
     }
+}
+
+/// Whether a number may have had more digits than a float has: beyond 64 bits it is one.
+fn has_lost_digits(number: &Number) -> bool {
+    const BEYOND: f64 = 18_446_744_073_709_551_616.0;
+    number.is_f64() && number.as_f64().is_some_and(|value| value.abs() >= BEYOND)
 }
 
 fn parse_digits(text: &str) -> bool {

@@ -156,6 +156,7 @@ async fn texts_are_cut_at_both_ends_and_numbers_become_texts() {
         (json!("a\u{0}"), "Null characters are not allowed."),
         (json!("é".repeat(201)), "Ensure this field has no more than 200 characters."),
         (json!(true), "Not a valid string."),
+        (json!(1e30), "Not a valid string: so long a number must be in quotes."),
         (json!(["x"]), "Not a valid string."),
         (json!({}), "Not a valid string."),
         (json!(null), "This field may not be null."),

@@ -291,9 +291,16 @@ async fn a_range_is_that_part() {
         assert_eq!(answer.body, "0123456789", "{range}");
     }
 
-    let etag = dataset.content("a").await.header("etag").to_owned();
+    let etag = &dataset.content("a").await.header("etag").to_owned();
     let ranged = dataset.client.with("Range", "bytes=4-");
     ranged.with("If-Range", etag).get(&path).await.is(206);
+    for tags in [etag, "*", &format!("\"older\", {etag}")] {
+        ranged.with("If-Match", tags).get(&path).await.is(206);
+    }
+    for tags in ["\"older\"", &format!("W/{etag}"), "older"] {
+        let refused = ranged.with("If-Match", tags).get(&path).await.detail(412);
+        assert!(refused.contains("ask without them"), "{refused}");
+    }
     let answer = ranged.with("If-Range", "\"older\"").get(&path).await.is(200);
     assert_eq!(answer.body, "0123456789");
 }
@@ -407,4 +414,27 @@ async fn members_of_every_method_are_unpacked() {
     for name in dataset.names().await {
         assert_eq!(dataset.content(&name).await.is(200).body, "content ".repeat(8), "{name}");
     }
+}
+
+#[tokio::test]
+async fn names_that_the_server_lengthens_are_never_too_long_to_be_asked_for() {
+    let server = Server::start().await;
+    let (cats, dogs) = (server.add_dataset("cats").await, server.add_dataset("dogs").await);
+    let longest = format!("{}.png", "x".repeat(4092));
+    for (dataset, content) in [(&cats, "a cat"), (&dogs, "a dog")] {
+        dataset.add(&longest, content).await.is(200);
+    }
+    let merge = cats.path(&format!("/merge/{}", dogs.pk));
+    cats.client.post(&merge, &json!({"delete": false})).await.is(200);
+    let other = format!("{}-0001.png", "x".repeat(4087));
+    assert_eq!(cats.content(&other).await.is(200).body, "a dog");
+    cats.client.delete(&cats.path(&format!("/files/{other}"))).await.is(200);
+    assert_eq!(cats.names().await, [longest]);
+
+    let directory = "d".repeat(4076);
+    let refused = cats.add(&format!("{directory}/"), "").await.json(400).to_string();
+    assert!(refused.contains("at most 4075 bytes long where a number"), "{refused}");
+    cats.add(&format!("{}/", &directory[1..]), "").await.is(200);
+    let number = cats.path(&format!("/files/{}/1", &directory[1..]));
+    cats.client.delete(&number).await.is(200);
 }

@@ -101,7 +101,7 @@ fn named(file: &ClaimedFile) -> Result<Filename, MutationError> {
     match RequestedFilename::parse(&file.filename) {
         Ok(RequestedFilename::Named(named)) => Ok(named),
         Ok(RequestedFilename::Numbered(_)) => {
-            Err(MutationError::BadFilename { filename, reason: FilenameError::Empty })
+            Err(MutationError::BadFilename { filename, reason: FilenameError::Directory })
         }
         Err(reason) => Err(MutationError::BadFilename { filename, reason }),
     }

@@ -14,7 +14,7 @@ use crate::index::rows::{FileRow, LayerRow, SetRow};
 use crate::index::snapshot::Snapshot;
 use crate::index::{IndexError, tables};
 use crate::limits::{CHECK_FINDINGS_MAX, CHECK_LAYERS_AT_ONCE};
-use crate::model::{FilenameError, RequestedFilename};
+use crate::model::Filename;
 
 /// Rows between two looks at whether the check is to stop.
 const ROWS_A_LOOK: u64 = 4096;
@@ -128,12 +128,9 @@ fn read_file_row(name: &str, bytes: &[u8], tally: &mut Tally) -> Result<(), Stri
     if let FileRow::File(record) = row {
         tally.name(&Told { digest: record.digest, length: record.length, crc32: record.crc32 });
     }
-    match RequestedFilename::parse(name) {
-        Ok(RequestedFilename::Named(normal)) if normal.as_str() == name => Ok(()),
-        // A number was added to a name that was as long as names may be.
-        Err(FilenameError::TooLong) => Ok(()),
-        Ok(_) => Err(format!("a row has the file name {name:?}, which is not in normal form")),
-        Err(error) => Err(format!("a row has the file name {name:?}: {error}")),
+    match Filename::exact(name) {
+        Some(_) => Ok(()),
+        None => Err(format!("a row has the file name {name:?}, which is not in normal form")),
     }
 }
 

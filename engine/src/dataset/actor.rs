@@ -15,14 +15,14 @@ use super::message::{
     AddFile, ClearDataset, CopyDataset, DeleteFile, DestroyDataset, Envelope, HardDeleteDataset,
     HoldDataset, Planned, PurgeDataset, ReinstateDataset, SetMetadata, UpdateDataset,
 };
-use super::plan::{NoPlan, View, plan_upload};
+use super::plan::{NoPlan, View, plan_existing, plan_existing_if, plan_upload};
 use super::planner::Planner;
 use crate::committer::{Committer, Reply};
 use crate::error::MutationError;
 use crate::in_flight::{InFlight, Slot};
 use crate::limits::{ACTOR_IDLE_MAX, HOLD_MAX};
 use crate::model::change::Change;
-use crate::model::{DatasetId, StoredFile, Timestamp};
+use crate::model::{DatasetId, FileCondition, StoredFile, Timestamp};
 use crate::store::Store;
 
 /// What an actor is started with.
@@ -78,41 +78,32 @@ impl Actor for DatasetActor {
     }
 }
 
-impl Handler<Envelope<AddFile>> for DatasetActor {
-    type Result = ActorResponse<Self, Planned<StoredFile>>;
-
-    fn handle(&mut self, envelope: Envelope<AddFile>, ctx: &mut Self::Context) -> Self::Result {
-        let (message, slot) = match opened(&envelope) {
-            Ok(opened) => opened,
-            Err(refusal) => return ActorResponse::reply(Err(refusal)),
-        };
-        self.used = true;
-        match self.planner.plan_upload(message.filename.clone(), &message.terms) {
-            Ok(planned) => {
-                ActorResponse::reply(self.planner.submit_upload(planned, message.content, slot))
-            }
-            Err(NoPlan::Refused(refusal)) => ActorResponse::reply(Err(refusal)),
-            Err(NoPlan::TooLong) => {
-                let AddFile { filename, content, terms } = message;
-                self.plan_standing_still(
-                    ctx,
-                    move |view| plan_upload(view, filename, &terms),
-                    |planner, planned| planner.submit_upload((planned, None), content, slot),
-                )
-            }
-        }
-    }
-}
-
 impl DatasetActor {
-    /// Plans on the blocking pool, with nothing in flight and no message let in meanwhile: what
-    /// must be visited would hold up the other datasets of this thread.
-    fn plan_standing_still<T: Send + 'static>(
+    /// Submits what was planned, or answers why it is refused; plans again, standing still, what the
+    /// first look could not decide.
+    fn submit_or_plan_again<P: Send + 'static, T: Send + 'static>(
         &mut self,
         ctx: &mut Context<Self>,
-        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<T, NoPlan> + Send + 'static,
-        submit: impl FnOnce(&mut Planner, T) -> Planned<StoredFile> + 'static,
-    ) -> ActorResponse<Self, Planned<StoredFile>> {
+        planned: Result<P, NoPlan>,
+        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<P, NoPlan> + Send + 'static,
+        submit: impl FnOnce(&mut Planner, P) -> Planned<T> + 'static,
+    ) -> ActorResponse<Self, Planned<T>> {
+        match planned {
+            Ok(planned) => ActorResponse::reply(submit(&mut self.planner, planned)),
+            Err(NoPlan::Refused(refusal)) => ActorResponse::reply(Err(refusal)),
+            Err(NoPlan::TooLong | NoPlan::Unsettled) => self.plan_standing_still(ctx, rule, submit),
+        }
+    }
+
+    /// Plans on the blocking pool, with nothing in flight and no message let in meanwhile: what
+    /// must be visited would hold up the other datasets of this thread, and what is refused then is
+    /// refused for what everybody sees.
+    fn plan_standing_still<P: Send + 'static, T: Send + 'static>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<P, NoPlan> + Send + 'static,
+        submit: impl FnOnce(&mut Planner, P) -> Planned<T> + 'static,
+    ) -> ActorResponse<Self, Planned<T>> {
         let (answer, answered) = oneshot::channel();
         let (in_flight, store, dataset) =
             (Arc::clone(&self.parts.in_flight), Arc::clone(&self.parts.store), self.parts.dataset);
@@ -126,6 +117,8 @@ impl DatasetActor {
             });
             plan.await.unwrap_or(Err(MutationError::Panicked))
         };
+        // What waits for this is not to wait for the index's leisure too.
+        self.parts.store.visibility.hurry();
         ctx.wait(plan.into_actor(self).map(move |planned, actor, _| {
             actor.used = true;
             let submitted = planned.and_then(|planned| submit(&mut actor.planner, planned));
@@ -137,23 +130,58 @@ impl DatasetActor {
     }
 }
 
-impl Handler<Envelope<DeleteFile>> for DatasetActor {
-    type Result = Planned<StoredFile>;
+impl Handler<Envelope<AddFile>> for DatasetActor {
+    type Result = ActorResponse<Self, Planned<StoredFile>>;
 
-    fn handle(&mut self, envelope: Envelope<DeleteFile>, _: &mut Self::Context) -> Self::Result {
-        let (DeleteFile { filename, condition }, slot) = opened(&envelope)?;
+    fn handle(&mut self, envelope: Envelope<AddFile>, ctx: &mut Self::Context) -> Self::Result {
+        let (AddFile { filename, content, terms }, slot) = match opened(&envelope) {
+            Ok(opened) => opened,
+            Err(refusal) => return ActorResponse::reply(Err(refusal)),
+        };
         self.used = true;
-        self.planner.delete_file(&filename, &condition, slot)
+        let planned = self.planner.plan_upload(&filename, &terms);
+        let rule = move |view: &View<'_, CommittedFiles<'_>>| {
+            Ok((plan_upload(view, &filename, &terms)?, None))
+        };
+        self.submit_or_plan_again(ctx, planned, rule, |planner, planned| {
+            planner.submit_upload(planned, content, slot)
+        })
+    }
+}
+
+impl Handler<Envelope<DeleteFile>> for DatasetActor {
+    type Result = ActorResponse<Self, Planned<StoredFile>>;
+
+    fn handle(&mut self, envelope: Envelope<DeleteFile>, ctx: &mut Self::Context) -> Self::Result {
+        let (DeleteFile { filename, condition }, slot) = match opened(&envelope) {
+            Ok(opened) => opened,
+            Err(refusal) => return ActorResponse::reply(Err(refusal)),
+        };
+        self.used = true;
+        let planned = self.planner.plan_existing(&filename, &condition);
+        let rule = move |view: &View<'_, CommittedFiles<'_>>| {
+            plan_existing_if(view, &filename, &condition)
+        };
+        self.submit_or_plan_again(ctx, planned, rule, |planner, found| {
+            planner.submit_deleted(found, slot)
+        })
     }
 }
 
 impl Handler<Envelope<SetMetadata>> for DatasetActor {
-    type Result = Planned<()>;
+    type Result = ActorResponse<Self, Planned<()>>;
 
-    fn handle(&mut self, envelope: Envelope<SetMetadata>, _: &mut Self::Context) -> Self::Result {
-        let (SetMetadata { filename, metadata, condition }, slot) = opened(&envelope)?;
+    fn handle(&mut self, envelope: Envelope<SetMetadata>, ctx: &mut Self::Context) -> Self::Result {
+        let (SetMetadata { filename, metadata, condition }, slot) = match opened(&envelope) {
+            Ok(opened) => opened,
+            Err(refusal) => return ActorResponse::reply(Err(refusal)),
+        };
         self.used = true;
-        self.planner.set_metadata(&filename, metadata, condition, slot)
+        let planned = self.planner.plan_existing(&filename, &FileCondition::default());
+        let rule = move |view: &View<'_, CommittedFiles<'_>>| plan_existing(view, &filename);
+        self.submit_or_plan_again(ctx, planned, rule, |planner, found| {
+            planner.submit_metadata(found, metadata, condition, slot)
+        })
     }
 }
 

@@ -43,7 +43,10 @@ pub(crate) fn plan_settled<T>(
     let view = View { dataset: header.id, committed, overlay: &overlay, leaving: None };
     rule(&view).map_err(|no_plan| match no_plan {
         NoPlan::Refused(refusal) => refusal,
-        NoPlan::TooLong => MutationError::Busy { what: "the dataset", waiting: usize::MAX },
+        // Neither can be: nothing bounds the look, and nothing is in flight.
+        NoPlan::TooLong | NoPlan::Unsettled => {
+            MutationError::Busy { what: "the dataset", waiting: usize::MAX }
+        }
     })
 }
 
@@ -58,7 +61,7 @@ pub(crate) fn plan_free_names(
 ) -> Result<(), MutationError> {
     plan_settled(snapshot, header, |view| {
         for name in names {
-            plan_add_file(view, RequestedFilename::Named((*name).clone()))?;
+            plan_add_file(view, &RequestedFilename::Named((*name).clone()))?;
         }
         Ok(())
     })

@@ -51,6 +51,11 @@ impl Overlay {
         }
     }
 
+    /// Whether nothing is in flight.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// Whether something in flight is to free a name.
     pub(crate) fn frees_names(&self) -> bool {
         self.absent > 0

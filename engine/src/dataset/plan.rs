@@ -42,6 +42,9 @@ impl<C: Committed> Committed for &C {
 pub(crate) enum NoPlan {
     /// The request is refused.
     Refused(MutationError),
+    /// It would be refused for changes in flight, which nobody can see yet and which may still fail:
+    /// to be planned again when they have settled.
+    Unsettled,
     /// More rows must be visited than an actor's thread should wait for.
     TooLong,
 }
@@ -53,6 +56,22 @@ impl<E: Into<MutationError>> From<E> for NoPlan {
 }
 
 impl<C: Committed> View<'_, C> {
+    /// Applies a rule to what is committed and what is in flight. What both together refuse is refused
+    /// if what is committed does so by itself: whoever hears of it may look.
+    pub(crate) fn apply<T>(
+        self,
+        rule: impl Fn(&View<'_, C>) -> Result<T, NoPlan>,
+    ) -> Result<T, NoPlan> {
+        let refused = match rule(&self) {
+            Err(NoPlan::Refused(refusal)) if !self.overlay.is_empty() => refusal,
+            outcome => return outcome,
+        };
+        match rule(&View { overlay: &Overlay::default(), ..self }) {
+            Err(NoPlan::Refused(_)) => Err(NoPlan::Refused(refused)),
+            Ok(_) | Err(NoPlan::TooLong | NoPlan::Unsettled) => Err(NoPlan::Unsettled),
+        }
+    }
+
     fn is_leaving(&self, name: &str) -> bool {
         self.leaving.is_some_and(|leaving| leaving.as_str() == name)
     }
@@ -95,20 +114,21 @@ impl<C: Committed> View<'_, C> {
 /// The name is in use, is a directory, or lies below a file.
 pub(crate) fn plan_add_file<C: Committed>(
     view: &View<'_, C>,
-    requested: RequestedFilename,
+    requested: &RequestedFilename,
 ) -> Result<Filename, NoPlan> {
     let filename = match requested {
         RequestedFilename::Named(filename) => {
-            let taken = filename.to_string();
-            if view.file(&taken)?.is_some() {
-                return Err(MutationError::FilenameTaken { filename: taken }.into());
+            if view.file(filename.as_str())?.is_some() {
+                let filename = filename.to_string();
+                return Err(MutationError::FilenameTaken { filename }.into());
             }
-            if view.has_directory(&taken)? {
-                return Err(MutationError::FilenameIsDirectory { filename: taken }.into());
+            if view.has_directory(filename.as_str())? {
+                let filename = filename.to_string();
+                return Err(MutationError::FilenameIsDirectory { filename }.into());
             }
-            filename
+            filename.clone()
         }
-        RequestedFilename::Numbered(directory) => plan_number(view, &directory)?,
+        RequestedFilename::Numbered(directory) => plan_number(view, directory)?,
     };
     for directory in filename.directories() {
         if view.file(directory)?.is_some() {
@@ -133,13 +153,13 @@ pub(crate) enum PlannedUpload {
 /// As for [`plan_add_file`], or what it asks for does not hold.
 pub(crate) fn plan_upload<C: Committed>(
     view: &View<'_, C>,
-    requested: RequestedFilename,
+    requested: &RequestedFilename,
     terms: &UploadTerms,
 ) -> Result<PlannedUpload, NoPlan> {
     if terms.is_plain() {
         return plan_add_file(view, requested).map(PlannedUpload::Add);
     }
-    let current = match &requested {
+    let current = match requested {
         RequestedFilename::Named(filename) => view.file(filename.as_str())?,
         RequestedFilename::Numbered(_) => None,
     };
@@ -150,7 +170,7 @@ pub(crate) fn plan_upload<C: Committed>(
     }
     match (requested, current) {
         (RequestedFilename::Named(filename), Some(expects)) if terms.replaces => {
-            Ok(PlannedUpload::Replace { filename, expects })
+            Ok(PlannedUpload::Replace { filename: filename.clone(), expects })
         }
         (requested, _) => plan_add_file(view, requested).map(PlannedUpload::Add),
     }
@@ -233,7 +253,7 @@ pub(crate) struct PlannedRename {
 pub(crate) fn plan_rename_file<C: Committed>(
     view: &View<'_, C>,
     from: &str,
-    requested: RequestedFilename,
+    requested: &RequestedFilename,
 ) -> Result<PlannedRename, NoPlan> {
     let (from, expects) = plan_existing(view, from)?;
     let (dataset, overlay) = (view.dataset, view.overlay);
@@ -273,7 +293,7 @@ mod tests {
     fn refused<T>(plan: Result<T, NoPlan>) -> Result<T, MutationError> {
         plan.map_err(|no_plan| match no_plan {
             NoPlan::Refused(refusal) => refusal,
-            NoPlan::TooLong => panic!("nothing here is long"),
+            NoPlan::TooLong | NoPlan::Unsettled => panic!("nothing here is long or unsettled"),
         })
     }
 
@@ -284,14 +304,14 @@ mod tests {
     fn rename(names: &[&str], from: &str, to: &str) -> Result<String, MutationError> {
         let requested = RequestedFilename::parse(to).unwrap();
         let overlay = Overlay::default();
-        refused(plan_rename_file(&view(names, &overlay), from, requested))
+        refused(plan_rename_file(&view(names, &overlay), from, &requested))
             .map(|planned| planned.to.to_string())
     }
 
     fn add(names: &[&str], overlay: &Overlay, name: &str) -> Result<String, MutationError> {
         let view = view(names, overlay);
         let requested = RequestedFilename::parse(name).unwrap();
-        refused(plan_add_file(&view, requested)).map(|filename| filename.to_string())
+        refused(plan_add_file(&view, &requested)).map(|filename| filename.to_string())
     }
 
     #[test]
@@ -321,6 +341,30 @@ mod tests {
         assert_eq!(add(&names, &overlay, "gone").unwrap(), "gone");
         assert_eq!(add(&names, &overlay, "d").unwrap(), "d");
         assert!(add(&names, &overlay, "new/below").is_err());
+    }
+
+    #[test]
+    fn what_only_changes_in_flight_refuse_is_not_settled() {
+        let content = Left::File(Digest([1; 32]));
+        let mut overlay = Overlay::default();
+        for (name, left) in [("new", content), ("gone", Left::Absent), ("d/x", content)] {
+            overlay.insert(Filename::exact(name).unwrap(), left, Settled::default());
+        }
+        let names = ["there", "gone"];
+        let add = |name: &str| {
+            let requested = RequestedFilename::parse(name).unwrap();
+            view(&names, &overlay).apply(|view| plan_add_file(view, &requested))
+        };
+        assert!(matches!(add("there"), Err(NoPlan::Refused(MutationError::FilenameTaken { .. }))));
+        assert!(matches!(add("there/x"), Err(NoPlan::Refused(_))));
+        for unsettled in ["new", "new/x", "d"] {
+            assert!(matches!(add(unsettled), Err(NoPlan::Unsettled)), "{unsettled}");
+        }
+        assert_eq!(add("gone").unwrap().as_str(), "gone");
+        let existing = |name: &str| view(&names, &overlay).apply(|view| plan_existing(view, name));
+        assert!(existing("there").is_ok() && existing("new").is_ok());
+        assert!(matches!(existing("gone"), Err(NoPlan::Unsettled)));
+        assert!(matches!(existing("never"), Err(NoPlan::Refused(_))));
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Planner {
     /// snapshot is taken, so nothing settled falls between the two.
     pub(super) fn plan<T>(
         &mut self,
-        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<T, NoPlan>,
+        rule: impl Fn(&View<'_, CommittedFiles<'_>>) -> Result<T, NoPlan>,
     ) -> Result<T, NoPlan> {
         self.overlay.forget_settled();
         let dataset = self.dataset;
@@ -58,14 +58,14 @@ impl Planner {
         let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
         let rows_max = PLAN_ROWS_MAX;
         let committed = CommittedFiles { snapshot: &snapshot, header: &header, rows_max };
-        rule(&View { dataset, committed, overlay: &self.overlay, leaving: None })
+        View { dataset, committed, overlay: &self.overlay, leaving: None }.apply(rule)
     }
 
     /// Plans what an upload does under its name, and what that stands on if nothing can have it
     /// refused: not where there is a quota, of which other datasets may take what is left.
     pub(super) fn plan_upload(
         &mut self,
-        requested: RequestedFilename,
+        requested: &RequestedFilename,
         terms: &UploadTerms,
     ) -> Result<(PlannedUpload, Option<Footing>), NoPlan> {
         // Before the snapshot is taken.
@@ -86,16 +86,13 @@ impl Planner {
         Ok((planned, without_quota.map(|(footing, _)| footing)))
     }
 
-    /// The content that a change of an existing file expects; one look-up, whatever there is.
-    fn plan_existing(
+    /// The content that a change of an existing file expects.
+    pub(super) fn plan_existing(
         &mut self,
         name: &str,
         condition: &FileCondition,
-    ) -> Result<(Filename, Digest), MutationError> {
-        self.plan(|view| plan_existing_if(view, name, condition)).map_err(|no_plan| match no_plan {
-            NoPlan::Refused(refusal) => refusal,
-            NoPlan::TooLong => MutationError::Panicked,
-        })
+    ) -> Result<(Filename, Digest), NoPlan> {
+        self.plan(|view| plan_existing_if(view, name, condition))
     }
 
     /// Queues a change in the order of the calls; only the answer is awaited, and not by us.
@@ -120,36 +117,6 @@ impl Planner {
             self.overlay.insert(filename, left, settled.clone());
         }
         Ok(ticket)
-    }
-
-    /// Plans and submits a file under a name that costs little to look at.
-    #[cfg(all(test, feature = "interleavings"))]
-    pub(crate) fn add_file(
-        &mut self,
-        requested: RequestedFilename,
-        content: StagedBlob,
-        slot: Slot,
-    ) -> Planned<StoredFile> {
-        match self.plan_upload(requested, &UploadTerms::default()) {
-            Ok(planned) => self.submit_upload(planned, content, slot),
-            Err(NoPlan::Refused(refusal)) => Err(refusal),
-            Err(NoPlan::TooLong) => Err(MutationError::Panicked),
-        }
-    }
-
-    /// Plans and submits a new name for a file, where that costs little to look at.
-    #[cfg(all(test, feature = "interleavings"))]
-    pub(crate) fn rename_file(
-        &mut self,
-        from: &str,
-        to: RequestedFilename,
-        slot: Slot,
-    ) -> Planned<StoredFile> {
-        match self.plan(|view| super::plan::plan_rename_file(view, from, to)) {
-            Ok(planned) => self.submit_renamed(planned, slot),
-            Err(NoPlan::Refused(refusal)) => Err(refusal),
-            Err(NoPlan::TooLong) => Err(MutationError::Panicked),
-        }
     }
 
     /// Does with a content what was planned.
@@ -201,14 +168,12 @@ impl Planner {
         Ok((file, ticket))
     }
 
-    /// Plans and submits the removal of a file.
-    pub(crate) fn delete_file(
+    /// Removes the file that was found.
+    pub(super) fn submit_deleted(
         &mut self,
-        name: &str,
-        condition: &FileCondition,
+        (filename, digest): (Filename, Digest),
         slot: Slot,
     ) -> Planned<StoredFile> {
-        let (filename, digest) = self.plan_existing(name, condition)?;
         let file = StoredFile { filename: filename.clone(), digest };
         let change = Change::DeleteFile { dataset: self.dataset, filename, expects: digest };
         let left = vec![(file.filename.clone(), Left::Absent)];
@@ -217,18 +182,17 @@ impl Planner {
         Ok((file, ticket))
     }
 
-    /// Plans and submits new metadata of a file.
+    /// Gives the file that was found new metadata.
     ///
     /// What a condition asks of the metadata is looked at when the change is applied: what other
     /// changes in flight leave of it is not known before.
-    pub(super) fn set_metadata(
+    pub(super) fn submit_metadata(
         &mut self,
-        name: &str,
+        (filename, expects): (Filename, Digest),
         metadata: String,
         condition: FileCondition,
         slot: Slot,
     ) -> Planned<()> {
-        let (filename, expects) = self.plan_existing(name, &FileCondition::default())?;
         let dataset = self.dataset;
         let change = if condition.is_empty() {
             Change::SetMetadata { dataset, filename, expects, metadata }
@@ -236,5 +200,42 @@ impl Planner {
             Change::SetMetadataIf { dataset, filename, expects, condition, metadata }
         };
         self.submit_intention(change, slot)
+    }
+}
+
+/// What an actor does with a message, for tests that have no actor. What is not settled is refused.
+#[cfg(all(test, feature = "interleavings"))]
+impl Planner {
+    pub(crate) fn add_file(
+        &mut self,
+        requested: &RequestedFilename,
+        content: StagedBlob,
+        slot: Slot,
+    ) -> Planned<StoredFile> {
+        let planned = self.plan_upload(requested, &UploadTerms::default()).map_err(refusal)?;
+        self.submit_upload(planned, content, slot)
+    }
+
+    pub(crate) fn rename_file(
+        &mut self,
+        from: &str,
+        to: &RequestedFilename,
+        slot: Slot,
+    ) -> Planned<StoredFile> {
+        let planned = self.plan(|view| super::plan::plan_rename_file(view, from, to));
+        self.submit_renamed(planned.map_err(refusal)?, slot)
+    }
+
+    pub(crate) fn delete_file(&mut self, name: &str, slot: Slot) -> Planned<StoredFile> {
+        let planned = self.plan_existing(name, &FileCondition::default()).map_err(refusal)?;
+        self.submit_deleted(planned, slot)
+    }
+}
+
+#[cfg(all(test, feature = "interleavings"))]
+fn refusal(no_plan: NoPlan) -> MutationError {
+    match no_plan {
+        NoPlan::Refused(refusal) => refusal,
+        NoPlan::TooLong | NoPlan::Unsettled => MutationError::Busy { what: "it", waiting: 1 },
     }
 }

@@ -29,7 +29,7 @@ impl Engine {
             Ok(RequestedFilename::Named(_)) => {}
             // The same upload completed twice would get two numbers.
             Ok(RequestedFilename::Numbered(_)) => {
-                let reason = crate::model::FilenameError::Empty;
+                let reason = crate::model::FilenameError::Directory;
                 return Err(MutationError::BadFilename { filename, reason });
             }
             Err(reason) => return Err(MutationError::BadFilename { filename, reason }),

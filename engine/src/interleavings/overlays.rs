@@ -14,7 +14,7 @@ use crate::dataset::planner::Planner;
 use crate::error::MutationError;
 use crate::in_flight::{InFlight, Slot};
 use crate::model::change::{CatalogueChange, Change};
-use crate::model::{FileCondition, Filename, Quota, RequestedFilename, TeamId};
+use crate::model::{Filename, Quota, RequestedFilename, TeamId};
 use crate::store::Store;
 
 /// What the planner's thread is asked to do, in the order of its channel.
@@ -33,9 +33,9 @@ fn serve(mut planner: Planner, store: &Arc<Store>, requests: &mpsc::Receiver<Req
     while let Ok((asked, slot, answer)) = requests.recv() {
         let named = |name| RequestedFilename::Named(Filename::exact(name).unwrap());
         let outcome = match asked {
-            Asked::Add(name, bytes) => planner.add_file(named(name), content(store, bytes), slot),
-            Asked::Rename(from, to) => planner.rename_file(from, named(to), slot),
-            Asked::Delete(name) => planner.delete_file(name, &FileCondition::default(), slot),
+            Asked::Add(name, bytes) => planner.add_file(&named(name), content(store, bytes), slot),
+            Asked::Rename(from, to) => planner.rename_file(from, &named(to), slot),
+            Asked::Delete(name) => planner.delete_file(name, slot),
         };
         answer.send(outcome.map(|(_, ticket)| ticket)).unwrap();
     }

@@ -29,9 +29,10 @@ impl Filename {
         slashes.filter_map(|(at, _)| self.0.get(..at))
     }
 
-    /// The same name if it already is in normal form, which look-ups demand.
+    /// The same name if it already is in normal form, which look-ups demand. It may be longer than
+    /// what is added today: versions before 2026-11-26 lengthened names without a bound.
     pub fn exact(name: &str) -> Option<Self> {
-        match RequestedFilename::parse(name) {
+        match RequestedFilename::of_any_length(name) {
             Ok(RequestedFilename::Named(filename)) if filename.as_str() == name => Some(filename),
             Ok(RequestedFilename::Named(_) | RequestedFilename::Numbered(_)) | Err(_) => None,
         }
@@ -44,7 +45,8 @@ impl Filename {
 
     /// The name with `-number`, four digits at least, before the last extension of its last part.
     ///
-    /// A leading dot begins no extension: `.dot` becomes `.dot-0001`.
+    /// A leading dot begins no extension: `.dot` becomes `.dot-0001`. What would be too long loses the
+    /// end of what comes before the number.
     pub(crate) fn suffixed(&self, number: u64) -> Self {
         let last_part_at = self.0.rfind('/').map_or(0, |slash| slash + 1);
         let dot = self.0.rfind('.').filter(|&dot| {
@@ -52,7 +54,16 @@ impl Filename {
             stem.bytes().any(|letter| letter != b'.')
         });
         let (base, extension) = self.0.split_at(dot.unwrap_or(self.0.len()));
-        Self(format!("{base}-{number:04}{extension}").into())
+        let suffix = format!("-{number:04}{extension}");
+        let room = FILENAME_BYTES_MAX.saturating_sub(suffix.len());
+        if room > 0 {
+            let base = base.get(..base.floor_char_boundary(room)).unwrap_or(base);
+            return Self(format!("{base}{suffix}").into());
+        }
+        // An extension that leaves no room is none.
+        let suffix = format!("-{number:04}");
+        let base = self.0.floor_char_boundary(FILENAME_BYTES_MAX - suffix.len());
+        Self(format!("{}{suffix}", self.0.get(..base).unwrap_or_default()).into())
     }
 }
 
@@ -83,6 +94,9 @@ pub enum FilenameError {
     /// Nothing is left of the name.
     #[error("Must name a file (nothing is left after normalising)")]
     Empty,
+    /// It ends in a slash, which asks for a number, where one name is wanted.
+    #[error("Must name a file, not a directory (a slash is at its end)")]
+    Directory,
     /// It would leave the dataset.
     #[error("Cannot extend beyond top-level directory (start with ..)")]
     BeyondTop,
@@ -92,7 +106,13 @@ pub enum FilenameError {
     /// It is too long.
     #[error("Must be at most {FILENAME_BYTES_MAX} bytes long")]
     TooLong,
+    /// It asks for a number, with which it would be too long.
+    #[error("Must be at most {DIRECTORY_BYTES_MAX} bytes long where a number is added to it")]
+    NoRoomForNumber,
 }
+
+/// Bytes of a directory's name that any number still fits behind.
+const DIRECTORY_BYTES_MAX: usize = FILENAME_BYTES_MAX - "/18446744073709551615".len();
 
 impl RequestedFilename {
     /// Normalises a name that was percent-decoded once.
@@ -103,6 +123,16 @@ impl RequestedFilename {
         if name.len() > FILENAME_BYTES_MAX {
             return Err(FilenameError::TooLong);
         }
+        match Self::of_any_length(name)? {
+            Self::Numbered(directory) if directory.0.len() > DIRECTORY_BYTES_MAX => {
+                Err(FilenameError::NoRoomForNumber)
+            }
+            Self::Named(filename) => Ok(Self::Named(filename)),
+            Self::Numbered(directory) => Ok(Self::Numbered(directory)),
+        }
+    }
+
+    fn of_any_length(name: &str) -> Result<Self, FilenameError> {
         if name.contains('\0') {
             return Err(FilenameError::Null);
         }
@@ -198,6 +228,41 @@ mod tests {
         assert_eq!(suffixed(".dot", 2).as_str(), ".dot-0002");
         assert_eq!(suffixed("d.x/plain", 12345).as_str(), "d.x/plain-12345");
         assert_eq!(suffixed("d/.dot", 1).as_str(), "d/.dot-0001");
+    }
+
+    #[test]
+    fn names_that_are_lengthened_keep_within_the_bound() {
+        let long = |name: &str| Filename::exact(name).unwrap();
+        let plain = "é".repeat(FILENAME_BYTES_MAX / 2);
+        for (name, number, end) in [
+            (plain.clone(), 1, "é-0001"),
+            (format!("{}.tar.gz", "x".repeat(FILENAME_BYTES_MAX - 7)), 12, "-0012.gz"),
+            (format!("a.{}", "b".repeat(FILENAME_BYTES_MAX - 2)), 1, "bb-0001"),
+            (
+                format!("{}/a", "d".repeat(FILENAME_BYTES_MAX - 2)),
+                u64::MAX,
+                "-18446744073709551615",
+            ),
+        ] {
+            let suffixed = long(&name).suffixed(number);
+            assert!(
+                suffixed.as_str().len() <= FILENAME_BYTES_MAX && suffixed.as_str().ends_with(end)
+            );
+            assert_eq!(Filename::exact(suffixed.as_str()), Some(suffixed.clone()));
+            assert!(RequestedFilename::parse(suffixed.as_str()).is_ok(), "{suffixed}");
+        }
+        let directory = "d".repeat(DIRECTORY_BYTES_MAX);
+        let Ok(RequestedFilename::Numbered(fits)) =
+            RequestedFilename::parse(&format!("{directory}/"))
+        else {
+            panic!("there is room");
+        };
+        assert_eq!(fits.numbered(u64::MAX).as_str().len(), FILENAME_BYTES_MAX);
+        let refused = RequestedFilename::parse(&format!("{directory}d/"));
+        assert_eq!(refused, Err(FilenameError::NoRoomForNumber));
+        let from_before = format!("{plain}/1");
+        assert!(Filename::exact(&from_before).is_some(), "it can be removed");
+        assert_eq!(RequestedFilename::parse(&from_before), Err(FilenameError::TooLong));
     }
 
     #[test]

@@ -43,6 +43,9 @@ mod faults;
 /// More than a disk keeps up with.
 mod overload;
 
+/// What changes in flight refuse.
+mod refusals;
+
 /// Contents that rot: found, kept apart, healed.
 mod rot;
 

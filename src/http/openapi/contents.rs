@@ -3,7 +3,7 @@
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder, Type};
 use utoipa::{IntoResponses, ToSchema as _};
 
-use super::failures::{OUTSIDE, Responses, set};
+use super::failures::{OUTSIDE, OVERTAKEN, Responses, set};
 use super::header;
 use crate::http::wire::Content;
 
@@ -23,7 +23,7 @@ impl IntoResponses for Contents {
             .header("Repr-Digest", digest())
             .header("Content-Range", header(Type::String, "`bytes FIRST-LAST/LENGTH`."));
         let known = answer("The client has the content already.");
-        let mut responses = set(&[OUTSIDE]);
+        let mut responses = set(&[OUTSIDE, OVERTAKEN]);
         for (status, response) in [("200", whole), ("206", part), ("304", known)] {
             responses.insert(status.to_owned(), response.build().into());
         }

@@ -221,28 +221,17 @@ impl IntoParams for Compression {
     }
 }
 
-/// The headers by which a content is had in part, or not again.
+/// The headers by which a content or an archive is had in part, only as it was, or not again.
 pub(crate) struct Conditions;
 
 impl IntoParams for Conditions {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         vec![
             in_header("Range", "One range of bytes; several are as if none.", "bytes=0-99"),
-            in_header("If-None-Match", "Tags of contents that the client has.", "\"af1349b9\""),
-            in_header("If-Range", "The tag of the content that the range is of.", "\"af1349b9\""),
+            in_header("If-Match", "Tags of which what is there must have one.", "\"af1349b9\""),
+            in_header("If-None-Match", "Tags of what the client has.", "\"af1349b9\""),
+            in_header("If-Range", "The tag of what the range is of.", "\"af1349b9\""),
         ]
-    }
-}
-
-/// The same for archives, which may be another archive since.
-pub(crate) struct ArchiveConditions;
-
-impl IntoParams for ArchiveConditions {
-    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let says = "Tags of archives of which one must be the present one.";
-        let mut conditions = Conditions::into_params(place);
-        conditions.push(in_header("If-Match", says, "\"af1349b9\""));
-        conditions
     }
 }
 

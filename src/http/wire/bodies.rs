@@ -206,11 +206,10 @@ fn read_new_name(value: Value) -> Result<String, ApiError> {
 }
 
 fn read_only_files(value: Value) -> Result<Vec<String>, ApiError> {
-    let Value::Array(names) = value else {
-        return Err(refusal("'only_files' must be an array of strings"));
-    };
-    let names = names.into_iter().map(|name| text_of(name, "only_files"));
-    names.collect()
+    let refused = || refusal("'only_files' must be an array of strings");
+    let Value::Array(names) = value else { return Err(refused()) };
+    let text = |name| if let Value::String(name) = name { Ok(name) } else { Err(refused()) };
+    names.into_iter().map(text).collect()
 }
 
 /// What archive is wanted. Other keys are passed over.

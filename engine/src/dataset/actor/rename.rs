@@ -3,8 +3,9 @@
 use actix::{ActorResponse, Handler};
 
 use super::{DatasetActor, opened};
+use crate::dataset::committed::CommittedFiles;
 use crate::dataset::message::{Envelope, Planned, RenameFile};
-use crate::dataset::plan::{NoPlan, plan_rename_file};
+use crate::dataset::plan::{View, plan_rename_file};
 use crate::model::StoredFile;
 
 impl Handler<Envelope<RenameFile>> for DatasetActor {
@@ -16,14 +17,10 @@ impl Handler<Envelope<RenameFile>> for DatasetActor {
             Err(refusal) => return ActorResponse::reply(Err(refusal)),
         };
         self.used = true;
-        match self.planner.plan(|view| plan_rename_file(view, &from, to.clone())) {
-            Ok(planned) => ActorResponse::reply(self.planner.submit_renamed(planned, slot)),
-            Err(NoPlan::Refused(refusal)) => ActorResponse::reply(Err(refusal)),
-            Err(NoPlan::TooLong) => self.plan_standing_still(
-                ctx,
-                move |view| plan_rename_file(view, &from, to),
-                |planner, planned| planner.submit_renamed(planned, slot),
-            ),
-        }
+        let planned = self.planner.plan(|view| plan_rename_file(view, &from, &to));
+        let rule = move |view: &View<'_, CommittedFiles<'_>>| plan_rename_file(view, &from, &to);
+        self.submit_or_plan_again(ctx, planned, rule, |planner, planned| {
+            planner.submit_renamed(planned, slot)
+        })
     }
 }

@@ -108,11 +108,11 @@ pub(crate) const TOO_SLOW: Failure = Failure {
 pub(crate) const OVERTAKEN: Failure = Failure {
     status: "412",
     name: "PreconditionFailed",
-    says: "The archive is not the one that `If-Match` names, or of a POST, the one that \
+    says: "What is there is in no state that `If-Match` names, or for a POST in one that \
            `If-None-Match` names.",
     shapes: DETAIL,
     header: None,
-    example: r#"{"detail": "The dataset's archive is not in the state that the request's conditions ask for; ask without them for the present one."}"#,
+    example: r#"{"detail": "What is there now is not in the state that the request's conditions ask for; ask without them for the present one."}"#,
 };
 
 /// What files that are added without their bytes get.
