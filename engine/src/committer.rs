@@ -23,6 +23,8 @@ mod restacked;
 
 mod since_checkpoint;
 
+mod debt;
+
 mod submission;
 
 use std::io;
@@ -45,6 +47,7 @@ use crate::sync::mpsc::{SyncSender, sync_channel};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Mutex, MutexGuard};
 use crate::visibility::Visibility;
+use debt::Debts;
 use index_thread::{IndexThread, IndexWork};
 use journal_thread::{JournalParts, JournalThread};
 use queue::Queue;
@@ -76,6 +79,7 @@ impl Committer {
         let (work, receiver) = sync_channel(GROUPS_AHEAD_MAX);
         let CommitterParts { disk, journal, readers, reserve_bytes } = parts;
         let journal_queue = Arc::clone(&queue);
+        let debts = Arc::new(Debts::default());
         let counters = Arc::clone(&readers.store.counters);
         let journal_thread = JournalThread::new(JournalParts {
             disk,
@@ -84,10 +88,11 @@ impl Committer {
             index: work.clone(),
             reserve_bytes,
             counters: Arc::clone(&counters),
+            debts: Arc::clone(&debts),
             visibility: Arc::clone(&readers.store.visibility),
         });
         let visibility = Arc::clone(&readers.store.visibility);
-        let index_thread = IndexThread::new(Arc::clone(&queue), receiver, readers);
+        let index_thread = IndexThread::new(Arc::clone(&queue), receiver, readers, debts);
         let journal = thread::Builder::new().name("granary-journal".into());
         let index = thread::Builder::new().name("granary-index".into());
         let (journal_guard, index_guard) =

@@ -100,6 +100,19 @@ pub(crate) fn expect_room(disk: &dyn Disk, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether so many bytes may be written for an answer, which go when it is sent: half of the reserve
+/// stays, so that reads go on where nothing may grow (I7).
+///
+/// # Errors
+/// As for [`expect_room`].
+pub(crate) fn expect_room_to_answer(disk: &dyn Disk, bytes: u64) -> io::Result<()> {
+    let space = disk.space()?;
+    if space.available < (reserve_bytes(space) / 2).saturating_add(bytes) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    Ok(())
+}
+
 /// An open file. All calls may be made from many threads at once; their errors are the disk's own.
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait DiskFile: Debug + Send + Sync {

@@ -126,7 +126,10 @@ pub enum MutationError {
     /// Refused before anything was queued; the same call may be repeated.
     #[error("{what} is busy: {waiting} changes are waiting")]
     Busy { what: &'static str, waiting: usize },
-    #[error("there is no space left on the disk of the data directory")]
+    #[error(
+        "there is no space left on the disk of the data directory: remove files or datasets for good, \
+         or enlarge it"
+    )]
     OutOfSpace,
     /// I7: nothing more is accepted until the store is opened again.
     #[error("the store is read-only after a failure of its disk")]

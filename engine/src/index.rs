@@ -163,7 +163,7 @@ impl Index {
         cache_bytes: usize,
     ) -> Result<Self, IndexError> {
         let file = disk.open(INDEX_PATH, mode).map_err(redb::StorageError::Io)?;
-        let backend = DiskBackend::new(file).map_err(redb::StorageError::Io)?;
+        let backend = DiskBackend::new(Arc::clone(disk), file);
         let file = backend.file();
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);

@@ -15,7 +15,7 @@ use crate::blobs::{
     SPOOL_PREFIX, STAGING, abandoned, byte_count, capped, on_blocking_pool, remove_if_there,
     staging_error,
 };
-use crate::disk::{Disk, DiskFile, OpenMode, expect_room};
+use crate::disk::{Disk, DiskFile, OpenMode, expect_room, expect_room_to_answer};
 use crate::error::MutationError;
 use crate::limits::{READ_CHUNK_BYTES, SPOOL_MEMORY_BYTES};
 
@@ -34,12 +34,30 @@ pub struct Spool {
     file: Option<Arc<dyn DiskFile>>,
     /// Bytes in the file.
     written: u64,
+    /// Says whether there is room on the disk.
+    room: fn(&dyn Disk, u64) -> io::Result<()>,
+    is_refused_for_space: bool,
 }
 
 impl Spool {
-    /// Makes an empty spool; its file, if it needs one, will be in `staging`.
+    /// Makes an empty spool for what is to be stored; its file, if it needs one, will be in `staging`.
     pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk, buffer: Vec::new(), file: None, written: 0 }
+        Self::with(disk, expect_room)
+    }
+
+    /// As [`Spool::new`], for what is to be sent: it may use some of the reserve.
+    pub(crate) fn for_answer(disk: Arc<dyn Disk>) -> Self {
+        Self::with(disk, expect_room_to_answer)
+    }
+
+    fn with(disk: Arc<dyn Disk>, room: fn(&dyn Disk, u64) -> io::Result<()>) -> Self {
+        let (buffer, is_refused_for_space) = (Vec::new(), false);
+        Self { disk, buffer, file: None, written: 0, room, is_refused_for_space }
+    }
+
+    /// Whether a write failed because the disk is full.
+    pub fn is_refused_for_space(&self) -> bool {
+        self.is_refused_for_space
     }
 
     /// Ends the content.
@@ -78,7 +96,14 @@ impl Spool {
 
     /// Moves the buffer's bytes to the file, which is made if it is not there. Blocks.
     fn spill(&mut self) -> io::Result<()> {
-        expect_room(&*self.disk, byte_count(self.buffer.len()))?;
+        let spilled = self.spill_to_file();
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        self.is_refused_for_space |= spilled.as_ref().is_err_and(is_full);
+        spilled
+    }
+
+    fn spill_to_file(&mut self) -> io::Result<()> {
+        (self.room)(&*self.disk, byte_count(self.buffer.len()))?;
         let file = match &self.file {
             Some(file) => file,
             None => self.file.insert(open_nameless(&*self.disk)?),

@@ -226,6 +226,15 @@ impl ApiError {
         Self::detail(StatusCode::REQUEST_TIMEOUT, "The request's body came too slowly.")
     }
 
+    /// 507: the disk has no room for an answer until it is sent.
+    pub(crate) fn no_space_to_answer(is_made: bool) -> Self {
+        let text = "There is no space left on the disk of the data directory to put so long an answer \
+                    together: ask for less at once, or make space.";
+        let done = " The change that was asked for is made.";
+        let text = if is_made { [text, done].concat() } else { text.to_owned() };
+        Self::detail(StatusCode::INSUFFICIENT_STORAGE, text)
+    }
+
     /// 412: what would be sent is not in the state that the client names.
     pub(crate) fn precondition_failed() -> Self {
         Self::detail(

@@ -111,7 +111,7 @@ pub(crate) async fn spooled_after_change(
     write: impl FnOnce(&mut dyn Write) -> Result<(), ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
     let turn = app.spooled_answer_turn_after_all().await?;
-    let (response, ()) = rendered(app, turn, status, write).await?;
+    let (response, ()) = rendered(app, turn, status, write, Asked::Change).await?;
     Ok(response)
 }
 
@@ -122,7 +122,15 @@ pub(crate) async fn spooled_with<T: Send + 'static>(
     write: impl FnOnce(&mut dyn Write) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<(Response, T), ApiError> {
     let turn = app.spooled_answer_turn().await?;
-    rendered(app, turn, status, write).await
+    rendered(app, turn, status, write, Asked::Read).await
+}
+
+/// What an answer is to.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Read,
+    /// It is made already, whatever becomes of the answer.
+    Change,
 }
 
 async fn rendered<T: Send + 'static>(
@@ -130,9 +138,10 @@ async fn rendered<T: Send + 'static>(
     turn: Turn,
     status: StatusCode,
     write: impl FnOnce(&mut dyn Write) -> Result<T, ApiError> + Send + 'static,
+    asked: Asked,
 ) -> Result<(Response, T), ApiError> {
     let spool = app.spool();
-    let rendered = tokio::task::spawn_blocking(move || render(spool, write)).await;
+    let rendered = tokio::task::spawn_blocking(move || render(spool, write, asked)).await;
     let (spooled, found) = rendered.map_err(ApiError::internal)??;
     let length = spooled.len();
     if length <= INLINE_ANSWER_BYTES_MAX {
@@ -150,11 +159,24 @@ async fn rendered<T: Send + 'static>(
 fn render<T>(
     spool: Spool,
     write: impl FnOnce(&mut dyn Write) -> Result<T, ApiError>,
+    asked: Asked,
 ) -> Result<(Spooled, T), ApiError> {
     let mut out = BufWriter::with_capacity(SPOOL_WRITE_BYTES, spool);
-    let found = write(&mut out)?;
-    let spool = out.into_inner().map_err(|error| ApiError::internal(error.into_error()))?;
-    Ok((spool.finish().map_err(ApiError::internal)?, found))
+    let written = write(&mut out).and_then(|found| {
+        out.flush().map_err(ApiError::internal)?;
+        Ok(found)
+    });
+    let (spool, _unwritten) = out.into_parts();
+    let is_made = matches!(asked, Asked::Change);
+    let found = written.map_err(|error| {
+        let is_full = spool.is_refused_for_space();
+        if is_full { ApiError::no_space_to_answer(is_made) } else { error }
+    })?;
+    let unfinished = |error: io::Error| {
+        let is_full = error.kind() == io::ErrorKind::StorageFull;
+        if is_full { ApiError::no_space_to_answer(is_made) } else { ApiError::internal(error) }
+    };
+    Ok((spool.finish().map_err(unfinished)?, found))
 }
 
 fn spooled_body(spooled: Spooled, turn: Turn) -> Body {

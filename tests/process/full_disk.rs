@@ -18,6 +18,9 @@ use crate::world::{Kind, archive};
 const SMALL: usize = 300_000;
 const LARGE: usize = 3 << 20;
 
+/// Small files in a zip, where rows are what fills the disk.
+const FILES_OF_A_ZIP: u64 = 5_000;
+
 /// How long space that was freed may take to come back.
 const SPACE_TIME_MAX: Duration = Duration::from_mins(2);
 
@@ -151,6 +154,59 @@ async fn a_disk_that_the_server_filled_refuses_growth_and_deleting_is_enough() {
         api.ask(Method::DELETE, &path, Body::None).await.expect(200);
     }
     assert_reads_go_on(&api, dataset, 0..kept).await;
+    assert!(server.terminate().success());
+    let none: [String; 0] = [];
+    assert_eq!(faults_in_log(disk.work()), none);
+}
+
+/// Adds zips of small files until there is no space for the next one; gives their number.
+async fn fill_with_rows(api: &Api, dataset: u64) -> u64 {
+    for zip in 0..1_000u64 {
+        let member = |number: u64| {
+            let content = Content::new((zip << 32) + number, 40);
+            (format!("rows/{zip:03}/{:02}/{number:06}.txt", number / 100), content)
+        };
+        let members: Vec<(String, Content)> = (0..FILES_OF_A_ZIP).map(member).collect();
+        let body = Body::Bytes(archive(Kind::Zip, &members).into());
+        let path = format!("datasets/{dataset}/files-multi");
+        let answer = api.ask(Method::POST, &path, body).await;
+        if answer.status == 507 {
+            return zip;
+        }
+        answer.expect(200);
+    }
+    panic!("the disk is never full");
+}
+
+/// What fills the disk is the index, whose pages are written after the changes were answered, and
+/// which the background writes again.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a file system of its own; run tests/disk.sh"]
+async fn a_disk_that_the_index_filled_refuses_growth_and_deleting_is_enough() {
+    let disk = SmallDisk::in_memory(160);
+    let server = Server::start(disk.work());
+    let api = Api::new(&server.url);
+    let dataset = api.create_dataset("rows").await;
+    let filled = fill_with_rows(&api, dataset).await;
+    println!("{filled} zips of {FILES_OF_A_ZIP} files filled the disk");
+    assert!(filled > 5, "{filled}");
+    api.stays_writable(CHECKPOINT_TIME).await;
+
+    server.kill();
+    let server = Server::start(disk.work());
+    let api = Api::new(&server.url);
+    api.stays_writable(CHECKPOINT_TIME).await;
+    for zip in 0..filled {
+        let body = json!({"prefix": format!("rows/{zip:03}/")});
+        let deleted = api.post(&format!("datasets/{dataset}/files-delete"), body).await;
+        assert_eq!(deleted.status, 200, "{}", deleted.text());
+    }
+    let begun = Instant::now();
+    while api.ready().await.0 != 200 {
+        assert!(begun.elapsed() < SPACE_TIME_MAX, "the space does not come back");
+    }
+    let answer = upload_again(&api, dataset, "again", &Content::new(77, LARGE)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(server.terminate().success());
     let none: [String; 0] = [];
     assert_eq!(faults_in_log(disk.work()), none);

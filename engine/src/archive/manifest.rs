@@ -44,7 +44,7 @@ impl ManifestWriter {
         let mut hasher = Box::<blake3::Hasher>::default();
         hasher.update(DIGEST_LABEL);
         Self {
-            list: Spool::new(disk),
+            list: Spool::for_answer(disk),
             list_bytes: 0,
             layout: Layout::default(),
             marks: Vec::new(),

@@ -38,7 +38,7 @@ pub(crate) fn write(
         contents,
         output,
         line: Line::new(press.clone()),
-        packings: Spool::new(disk),
+        packings: Spool::for_answer(disk),
         packed_bytes: 0,
     };
     for entry in manifest.entries() {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::index_thread::IndexThread;
 use super::restacked::Restacked;
+use crate::disk::reserve_bytes;
 use crate::index::apply::Group;
 use crate::index::audit::{self, Rotated};
 use crate::index::fold::{FoldOutcome, Job};
@@ -33,6 +34,9 @@ const GROUPS_BEFORE_BACKLOG: u32 = 2;
 /// Turns that it has at once at most, after many groups that were applied together.
 const TURNS_MAX: u32 = 4;
 
+/// Bytes of the index for a row that a fold writes, generously.
+const FOLDED_ROW_BYTES: u64 = 1 << 10;
+
 /// What waits to be done between groups.
 #[derive(Debug)]
 pub(super) struct Background {
@@ -46,8 +50,9 @@ pub(super) struct Background {
     restacked: Restacked,
     job: Option<Job>,
     folds: u64,
-    /// Datasets from this id on were not looked at since the store was opened.
+    /// Datasets from this id on were not looked at since the store was opened, or had too little space.
     unlooked: Option<u64>,
+    is_short_of_space: bool,
 }
 
 impl Default for Background {
@@ -61,6 +66,7 @@ impl Default for Background {
             job: None,
             folds: 0,
             unlooked: Some(0),
+            is_short_of_space: false,
         }
     }
 }
@@ -142,6 +148,23 @@ impl IndexThread {
         Ok(())
     }
 
+    /// Rows that a fold may write: it writes before it frees, and where the disk has so little left that
+    /// uploads are refused, what is left is for what frees at once (I7). When there is space again, what
+    /// was put off is looked for.
+    fn fold_rows_max(&mut self) -> u64 {
+        let Ok(space) = self.store.disk.space() else { return u64::MAX };
+        let reserve = reserve_bytes(space);
+        let was_short = self.background.is_short_of_space;
+        self.background.is_short_of_space = space.available < reserve * 2;
+        if self.background.is_short_of_space {
+            return space.available.saturating_sub(reserve / 2) / 2 / FOLDED_ROW_BYTES;
+        }
+        if was_short {
+            self.background.unlooked = Some(0);
+        }
+        u64::MAX
+    }
+
     /// Takes away some of the audit log that is beyond its limits.
     fn rotate_audit(&mut self, index: &Index) -> Result<Option<Rotated>, IndexError> {
         let rotated = audit::rotate(index, self.audit, Timestamp::now())?;
@@ -180,6 +203,17 @@ impl IndexThread {
     /// Goes on with folding; gives the rows that this may have written, `None` if there is nothing to
     /// fold.
     fn fold_step(&mut self, index: &Index) -> Result<Option<u64>, IndexError> {
+        let rows_max = self.fold_rows_max();
+        let too_large = |job: &mut Job| matches!(job, Job::Fold(job) if job.rows() > rows_max);
+        if let Some(Job::Fold(job)) = self.background.job.take_if(too_large) {
+            let restacked = index.apply(|txn| {
+                let mut rows = Group::begin(txn)?;
+                rows.give_fold_up(&job)?;
+                rows.finish()
+            })?;
+            self.background.note_restacked(restacked);
+            return Ok(Some(0));
+        }
         if let Some(job) = self.background.job.take() {
             self.store.trace.note(match job {
                 Job::Fold(_) => trace::FOLDED,
@@ -211,7 +245,7 @@ impl IndexThread {
         let set = SetId::of_fold(self.applied.start, self.background.folds);
         self.background.job = index.apply(|txn| {
             let mut rows = Group::begin(txn)?;
-            let job = rows.begin_fold(dataset, set)?;
+            let job = rows.begin_fold(dataset, set, rows_max)?;
             // What was restacked here is in the job already.
             rows.finish()?;
             Ok(job)

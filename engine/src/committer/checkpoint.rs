@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::debt::Debt;
 use super::index_thread::{IndexThread, MadeDurable};
 use crate::index::reclaim::Removable;
 use crate::index::{Index, IndexError, reclaim, write_applied};
@@ -15,6 +16,8 @@ pub(super) struct Settling {
     pub(super) is_made: bool,
     /// Bytes of the journal that opening replays until it is durable, and no longer.
     pub(super) journal_bytes: u64,
+    /// What it takes off the index.
+    pub(super) debt: Debt,
     /// Bytes whose rows it does not hold.
     pub(super) removable: Removable,
     /// Who is told.
@@ -48,7 +51,8 @@ impl IndexThread {
         // As of this checkpoint: what later changes doom is still in it.
         let removable = reclaim::removable(&index, &before)?;
         let asked = std::mem::take(&mut self.asking);
-        self.settling = Some(Settling { is_made, journal_bytes, removable, asked });
+        let debt = std::mem::take(&mut self.debt);
+        self.settling = Some(Settling { is_made, journal_bytes, debt, removable, asked });
         Ok(())
     }
 
@@ -58,6 +62,7 @@ impl IndexThread {
         let Some(settling) = &mut self.settling else { return Ok(()) };
         let index = self.store.index.get();
         index.settle()?;
+        self.debts.pay(std::mem::take(&mut settling.debt));
         let (is_made, removable) = (settling.is_made, std::mem::take(&mut settling.removable));
         if is_made {
             self.store.counters.checkpoints_settling.set(0);

@@ -9,17 +9,19 @@ use tracing::Span;
 
 use super::background::Background;
 use super::checkpoint::Settling;
+use super::debt::{Debt, Debts};
 use super::queue::Queue;
 use super::since_checkpoint::SinceCheckpoint;
 use super::submission::{Reply, Verdict};
 use crate::blobs::Pin;
+use crate::disk::reserve_bytes;
 use crate::error::MutationError;
 use crate::index::apply::Group;
 use crate::index::audit::AuditLimits;
 use crate::index::rows::AppliedRow;
 use crate::index::{Index, IndexError, write_applied};
 use crate::journal::Position;
-use crate::limits::{LINGER, ROWS_APPLIED_TOGETHER};
+use crate::limits::{INDEX_AHEAD_BYTES, LINGER, ROWS_APPLIED_TOGETHER};
 use crate::model::audit::Note;
 use crate::model::change::{Change, NewBlob};
 use crate::model::{DatasetId, Sequence};
@@ -59,6 +61,8 @@ pub(crate) struct Journaled {
 #[derive(Debug)]
 pub(crate) struct JournaledGroup {
     pub(crate) records: Vec<Journaled>,
+    /// What it leaves the index to take.
+    pub(crate) debt: Debt,
     /// Whether all of them are answered once they are here.
     pub(crate) is_answered: bool,
     pub(crate) end: Position,
@@ -98,12 +102,9 @@ pub(crate) struct IndexThread {
     /// Who asked for the checkpoint that is to be begun once the one on its way is durable.
     pub(super) asking: Vec<MadeDurable>,
     pub(super) background: Background,
-}
-
-impl JournaledGroup {
-    fn row_count(&self) -> u64 {
-        self.records.iter().map(|record| record.change.row_count()).sum()
-    }
+    pub(super) debts: Arc<Debts>,
+    /// Of groups that were applied since the last checkpoint was begun.
+    pub(super) debt: Debt,
 }
 
 /// A change that was promised must be made: `footing.rs` says why nothing can refuse it. If that were
@@ -132,11 +133,20 @@ fn apply_span(groups: &[JournaledGroup]) -> Span {
     applying
 }
 
+/// Bytes of changed pages that are taken to find their place on any disk: the index has as much set
+/// aside.
+const PAGES_FEW_BYTES: u64 = INDEX_AHEAD_BYTES;
+
 /// How often the index thread looks whether a checkpoint is durable, where nothing else wakes it.
 const SETTLING_PERIOD: Duration = Duration::from_millis(2);
 
 impl IndexThread {
-    pub(crate) fn new(queue: Arc<Queue>, work: Receiver<IndexWork>, parts: IndexParts) -> Self {
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        work: Receiver<IndexWork>,
+        parts: IndexParts,
+        debts: Arc<Debts>,
+    ) -> Self {
         let IndexParts { store, applied, key, index_cache_bytes, audit } = parts;
         let since_checkpoint = SinceCheckpoint::default();
         let background = Background::default();
@@ -153,6 +163,8 @@ impl IndexThread {
             settling: None,
             asking: Vec::new(),
             background,
+            debts,
+            debt: Debt::default(),
         }
     }
 
@@ -242,11 +254,25 @@ impl IndexThread {
             self.settle_if_done()?;
             let is_wanted = !self.asking.is_empty() || self.since_checkpoint.is_due();
             // Nobody waits for the disk while there is room for more.
-            if is_wanted && self.settling.is_none() || self.since_checkpoint.is_overdue() {
+            let is_overdue = self.since_checkpoint.is_overdue() || self.is_short_of_pages();
+            if is_wanted && self.settling.is_none() || is_overdue {
                 self.begin_checkpoint()?;
                 self.settle_if_done()?;
             }
         }
+    }
+
+    /// Whether the pages that were changed since the last checkpoint, which are there twice, may take
+    /// what is left of the disk.
+    fn is_short_of_pages(&self) -> bool {
+        let wanted = self.since_checkpoint.page_bytes();
+        if wanted < PAGES_FEW_BYTES {
+            return false;
+        }
+        // A disk that does not say is not short.
+        let Ok(space) = self.store.disk.space() else { return false };
+        let left = space.available.saturating_sub(reserve_bytes(space) / 2);
+        wanted > left / 2
     }
 
     fn receive(&mut self) -> Result<IndexWork, RecvTimeoutError> {
@@ -262,12 +288,12 @@ impl IndexThread {
         if first.is_answered {
             self.store.visibility.linger(LINGER);
         }
-        let mut rows = first.row_count();
+        let mut rows = first.debt.rows;
         let mut groups = vec![first];
         while rows < ROWS_APPLIED_TOGETHER {
             match self.work.try_recv() {
                 Ok(IndexWork::Group(group)) => {
-                    rows += group.row_count();
+                    rows += group.debt.rows;
                     groups.push(group);
                 }
                 Ok(other) => {
@@ -299,7 +325,8 @@ impl IndexThread {
                 self.store.visibility.applied(self.applied.sequence);
                 for group in &groups {
                     counters.apply_time.record_time(group.synced.elapsed());
-                    self.since_checkpoint.note(group.bytes, group.row_count());
+                    self.since_checkpoint.note(group.bytes, group.debt.rows);
+                    self.debt = self.debt.plus(group.debt);
                 }
                 let on_its_way =
                     self.settling.as_ref().map_or(0, |settling| settling.journal_bytes);

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use tracing::Span;
 
+use super::debt::{Debt, Debts};
 use super::index_thread::{IndexWork, Journaled, JournaledGroup};
 use super::queue::{Queue, payload_bytes};
 use super::submission::{Promised, Submission};
-use crate::blobs::{Pin, StagedBlob, StagedBody};
+use crate::blobs::{Pin, StagedBlob, StagedBody, byte_count};
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::error::MutationError;
@@ -41,6 +42,7 @@ pub(crate) struct JournalParts {
     /// Free bytes below which nothing that grows the store is taken (I7).
     pub(crate) reserve_bytes: u64,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) debts: Arc<Debts>,
     pub(crate) visibility: Arc<Visibility>,
 }
 
@@ -96,7 +98,8 @@ impl JournalThread {
         let records = u64::try_from(group.len()).unwrap_or(u64::MAX).saturating_mul(512);
         let wanted = bytes + records + RECORD_BYTES + SLACK_BYTES;
         let space = self.parts.disk.space().map_or(u64::MAX, |space| space.available);
-        if space >= self.parts.reserve_bytes.saturating_add(bytes) {
+        let debt = self.parts.debts.all().space();
+        if space >= self.parts.reserve_bytes.saturating_add(bytes).saturating_add(debt) {
             match self.parts.journal.ensure_space(wanted) {
                 Ok(()) => {
                     self.tell_of_space(space);
@@ -183,6 +186,7 @@ impl JournalThread {
             return Err(());
         }
         let (group, changes) = encoded(group);
+        let change_bytes = changes.iter().map(Vec::len).sum();
         let records = self.records(&group, changes);
         let sequences: Vec<Sequence> = records.iter().map(|record| record.sequence).collect();
         let span = group_span(&group);
@@ -218,7 +222,10 @@ impl JournalThread {
         }
         let firm: Vec<Promised> =
             journaled.iter_mut().filter_map(|record| record.reply.promise()).collect();
+        let rows = journaled.iter().map(|record| record.change.row_count()).sum();
+        let debt = Debt { rows, change_bytes: byte_count(change_bytes) };
         let group = JournaledGroup {
+            debt,
             is_answered: firm.len() == journaled.len(),
             records: journaled,
             end: appended.end,
@@ -235,6 +242,7 @@ impl JournalThread {
         let is_answered = group.is_answered;
         let last = group.records.last().map(|record| record.sequence);
         self.parts.counters.groups_ahead.enter();
+        self.parts.debts.incur(group.debt);
         self.parts.index.send(IndexWork::Group(group)).map_err(drop)?;
         if !is_answered {
             self.parts.visibility.hurry();

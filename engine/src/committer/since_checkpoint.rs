@@ -7,6 +7,9 @@ use crate::limits::{
     CHECKPOINT_TIME_AIM,
 };
 
+/// Bytes of pages that one row changes at most: its own, that of the content, those above them.
+const ROW_PAGES_BYTES: u64 = 16 << 10;
+
 /// What happened since the last checkpoint.
 ///
 /// Changes other than firm new files wait while one is made, and so do reads of what was just added:
@@ -49,6 +52,12 @@ impl SinceCheckpoint {
         self.journal_bytes >= CHECKPOINT_JOURNAL_BYTES
             || self.rows >= self.rows_max
             || self.first.is_some_and(|first| first.elapsed() >= CHECKPOINT_AFTER)
+    }
+
+    /// Bytes of the index's pages that may have been changed so far, each of which is in the file twice
+    /// until the next checkpoint is durable.
+    pub(super) fn page_bytes(&self) -> u64 {
+        self.rows.saturating_mul(ROW_PAGES_BYTES)
     }
 
     /// Whether so much has happened that changes wait until the checkpoint before is durable.

@@ -117,7 +117,7 @@ impl Engine {
 
     /// A place for a response of any size: memory first, then a nameless file.
     pub fn spool(&self) -> Spool {
-        Spool::new(Arc::clone(&self.inner.store.disk))
+        Spool::for_answer(Arc::clone(&self.inner.store.disk))
     }
 
     /// A place for an archive that a client sends.

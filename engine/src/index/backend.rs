@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use redb::StorageBackend;
 
-use crate::disk::DiskFile;
+use crate::disk::{Disk, DiskFile};
 pub(crate) use file::IndexFile;
 pub(crate) use memory::MemoryBackend;
 
@@ -20,8 +20,8 @@ pub(crate) struct DiskBackend {
 }
 
 impl DiskBackend {
-    pub(crate) fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
-        Ok(Self { file: Arc::new(IndexFile::new(file)?) })
+    pub(crate) fn new(disk: Arc<dyn Disk>, file: Arc<dyn DiskFile>) -> Self {
+        Self { file: Arc::new(IndexFile::new(disk, file)) }
     }
 
     /// The file itself, for whoever puts off its syncs.

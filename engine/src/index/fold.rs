@@ -32,7 +32,15 @@ pub(crate) struct FoldJob {
     /// Whether nothing lies below, so that tombstones hide nothing.
     to_bottom: bool,
     target: LayerId,
+    /// Rows that it writes at most.
+    rows: u64,
     next: Step,
+}
+
+impl FoldJob {
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
 }
 
 /// What is done about a stack.
@@ -148,11 +156,12 @@ pub(crate) fn unfolded(
 }
 
 impl Group<'_> {
-    /// Begins a fold, or a sweep, if the dataset's stack wants one.
+    /// Begins a fold that writes so many rows at most, or a sweep, if the dataset's stack wants one.
     pub(crate) fn begin_fold(
         &mut self,
         dataset: DatasetId,
         set: SetId,
+        rows_max: u64,
     ) -> Result<Option<Job>, IndexError> {
         let Some(mut header) = self.header_if_any(dataset)? else {
             return Ok(None);
@@ -168,6 +177,13 @@ impl Group<'_> {
             return Ok(None);
         };
         let whole = range.len() == frozen.len();
+        let folded = frozen.get(range.clone()).unwrap_or_default();
+        let all: u64 = folded.iter().map(LayerRow::all).sum();
+        // The whole stack becomes what it shows.
+        let rows_written = if whole { header.file_count.min(all) } else { all };
+        if rows_written > rows_max {
+            return Ok(None);
+        }
         let range = if whole && !top.is_empty() {
             self.freeze_for_fold(&mut header, &rows, range)?
         } else {
@@ -180,7 +196,15 @@ impl Group<'_> {
         let to_bottom = range.end == header.stack.len();
         let target = self.begin_folding(set)?;
         let next = Step::Rows { after: None };
-        Ok(Some(Job::Fold(FoldJob { dataset, set, run, to_bottom, target, next })))
+        Ok(Some(Job::Fold(FoldJob {
+            dataset,
+            set,
+            run,
+            to_bottom,
+            target,
+            rows: rows_written,
+            next,
+        })))
     }
 
     /// Takes the top layer into the run where hidden rows are the reason.
@@ -196,6 +220,11 @@ impl Group<'_> {
         }
         self.freeze_top(header)?;
         Ok(1..header.stack.len())
+    }
+
+    /// Gives a fold up; its dataset is to be looked at again.
+    pub(crate) fn give_fold_up(&mut self, job: &FoldJob) -> Result<(), IndexError> {
+        self.abandon_folding(job.set, job.dataset)
     }
 
     /// Does a bounded part of a fold.

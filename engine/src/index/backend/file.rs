@@ -16,22 +16,26 @@
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::disk::DiskFile;
+use crate::disk::{Disk, DiskFile, Space, reserve_bytes};
 use crate::limits::{INDEX_AHEAD_BYTES, INDEX_PUT_OFF_BYTES_MAX, INDEX_SLICE_BYTES};
 
 /// The file, with space set aside.
 ///
-/// redb extends its file with holes, for which a full disk has no blocks. So space for the whole
-/// file, and for some growth, is set aside ahead, as far as the disk has it (I7).
+/// redb doubles its file, up to 4 GiB at a time, with holes for which a full disk has no blocks. Space
+/// for all of that would be most of a disk, so it is set aside some way ahead of the pages in use, of
+/// which redb takes the first that is free, and never the last of the disk (I7).
 #[derive(Debug)]
 pub(crate) struct IndexFile {
+    disk: Arc<dyn Disk>,
     file: Arc<dyn DiskFile>,
-    /// The disk had no space for some of it; the next sync tries again.
-    lacks_space: AtomicBool,
+    /// Where the last page ends that was written by this process.
+    written_end: AtomicU64,
+    /// Where space ends that is there or set aside; 0 before anything was written.
+    set_aside_end: AtomicU64,
     phase: Mutex<Phase>,
     /// Whether readers must look whether what they read is kept back.
     keeps_back: AtomicBool,
@@ -110,18 +114,17 @@ enum Held {
 }
 
 impl IndexFile {
-    pub(super) fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
-        let length = file.len()?;
-        let file = Self {
+    pub(super) fn new(disk: Arc<dyn Disk>, file: Arc<dyn DiskFile>) -> Self {
+        Self {
+            disk,
             file,
-            lacks_space: AtomicBool::new(false),
+            written_end: AtomicU64::new(0),
+            set_aside_end: AtomicU64::new(0),
             phase: Mutex::new(Phase::Direct),
             keeps_back: AtomicBool::new(false),
             changed: Condvar::new(),
             is_awaited: AtomicBool::new(false),
-        };
-        file.set_aside(0, length);
-        Ok(file)
+        }
     }
 
     /// From now on until [`IndexFile::carry_out`] calls that change the file are kept back.
@@ -248,7 +251,14 @@ impl IndexFile {
     fn write_now(&self, run: &[(u64, &[u8])]) -> io::Result<()> {
         let Some((offset, _)) = run.first() else { return Ok(()) };
         let pieces: Vec<IoSlice<'_>> = run.iter().map(|(_, data)| IoSlice::new(data)).collect();
-        self.file.write_all_at(&pieces, *offset)
+        self.write_to_file(&pieces, *offset)
+    }
+
+    fn write_to_file(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(pieces, offset)?;
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        self.written_end.fetch_max(end_of(offset, length), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether all that was kept back has been carried out.
@@ -360,7 +370,7 @@ impl IndexFile {
             return Ok(());
         }
         self.settle()?;
-        self.file.write_all_at(&[IoSlice::new(data)], offset)
+        self.write_to_file(&[IoSlice::new(data)], offset)
     }
 
     pub(super) fn set_len(&self, length: u64) -> io::Result<()> {
@@ -382,10 +392,10 @@ impl IndexFile {
     }
 
     fn set_len_now(&self, length: u64) -> io::Result<()> {
-        let before = self.file.len()?;
-        // First, so that what is ahead already serves the growth.
         self.file.set_len(length)?;
-        self.set_aside(before.min(length), length);
+        // What lay behind a file that is cut is the disk's again.
+        self.written_end.fetch_min(length, Ordering::Relaxed);
+        self.set_aside_end.fetch_min(length, Ordering::Relaxed);
         Ok(())
     }
 
@@ -401,18 +411,29 @@ impl IndexFile {
     }
 
     fn sync_now(&self) -> io::Result<()> {
-        if self.lacks_space.load(Ordering::Relaxed) {
-            self.set_aside(0, self.file.len()?);
-        }
+        self.set_aside();
         self.file.sync_data()
     }
 
-    /// Sets aside space from an offset to some way behind the end. Without it the file grows as it
-    /// can, so an error is no failure.
-    fn set_aside(&self, from: u64, end: u64) {
-        let length = end.saturating_sub(from).saturating_add(INDEX_AHEAD_BYTES);
-        let lacks_space = self.file.set_aside(from, length).is_err();
-        self.lacks_space.store(lacks_space, Ordering::Relaxed);
+    /// Sets aside space behind the last page, once half of what was is used, as far as the disk can spare
+    /// it. Without it pages find their space when they are written, so an error is no failure.
+    fn set_aside(&self) {
+        let written = self.written_end.load(Ordering::Relaxed);
+        let begin = match self.set_aside_end.load(Ordering::Relaxed) {
+            // What an earlier process wrote is there.
+            0 => written,
+            // With the gaps that pages of several sizes leave.
+            end => end,
+        };
+        if begin >= written.saturating_add(INDEX_AHEAD_BYTES / 2) {
+            return;
+        }
+        let wanted = written.saturating_add(INDEX_AHEAD_BYTES).saturating_sub(begin);
+        let can_spare =
+            |space: Space| space.available >= (reserve_bytes(space) / 2).saturating_add(wanted);
+        if self.disk.space().is_ok_and(can_spare) && self.file.set_aside(begin, wanted).is_ok() {
+            self.set_aside_end.store(begin + wanted, Ordering::Relaxed);
+        }
     }
 }
 

@@ -228,7 +228,7 @@ pub(crate) const FULL: Failure = Failure {
     says: "The disk is full, or the team's quota; reads and deletes go on.",
     shapes: &["Fault"],
     header: None,
-    example: r#"{"detail": "There is no space left on the disk of the data directory.", "id": "6f0c1b6d2a9e4f35"}"#,
+    example: r#"{"detail": "There is no space left on the disk of the data directory: remove files or datasets for good, or enlarge it.", "id": "6f0c1b6d2a9e4f35"}"#,
 };
 
 pub(crate) const ALL: [Failure; 22] = [

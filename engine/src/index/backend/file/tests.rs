@@ -14,7 +14,7 @@ fn file(disk: &SimulatedDisk) -> Arc<IndexFile> {
     disk.sync_dir("").unwrap();
     file.set_len(8 * 4096).unwrap();
     file.sync_data().unwrap();
-    Arc::new(IndexFile::new(file).unwrap())
+    Arc::new(IndexFile::new(Arc::new(disk.clone()), file))
 }
 
 /// What a commit does: pages, the header, a sync, the header, a sync.

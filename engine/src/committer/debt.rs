@@ -1,0 +1,90 @@
+//! What the index on the disk still has to take: rows that the journal has and no checkpoint holds.
+//!
+//! The index's pages need their space when they are written, which is after the changes were
+//! answered: then a full disk would be a failure of the index, and the end of all changes (I7). So
+//! that space counts as used from the moment that a change goes to the journal.
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes that a row takes beside the names in it, with the rows that follow from it and what pages
+/// leave free.
+const ROW_BYTES: u64 = 512;
+
+/// Rows whose old and new pages are there at the same time at most: those of one transaction.
+const ROWS_AT_ONCE_MAX: u64 = 4096;
+
+/// Bytes of new pages for one row: that of its file, that of its content.
+const ROW_PAGES_BYTES: u64 = 8 << 10;
+
+/// What a group leaves the index to take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Debt {
+    pub(crate) rows: u64,
+    /// Bytes of the changes as the journal has them, names above all.
+    pub(crate) change_bytes: u64,
+}
+
+impl Debt {
+    pub(super) fn plus(self, more: Self) -> Self {
+        Self {
+            rows: self.rows.saturating_add(more.rows),
+            change_bytes: self.change_bytes.saturating_add(more.change_bytes),
+        }
+    }
+
+    /// Bytes of the disk that the index may take for it.
+    pub(super) fn space(self) -> u64 {
+        let Self { rows, change_bytes } = self;
+        // A name is in the row of its file and in that of its content.
+        let grown = rows.saturating_mul(ROW_BYTES).saturating_add(change_bytes.saturating_mul(2));
+        grown.saturating_add(rows.min(ROWS_AT_ONCE_MAX).saturating_mul(ROW_PAGES_BYTES))
+    }
+}
+
+/// The debt of all groups that are in the journal and in no checkpoint, shared by both threads.
+#[derive(Debug, Default)]
+pub(crate) struct Debts {
+    rows: AtomicU64,
+    change_bytes: AtomicU64,
+}
+
+impl Debts {
+    /// Notes what a group leaves, before it goes to the index thread.
+    pub(super) fn incur(&self, debt: Debt) {
+        self.rows.fetch_add(debt.rows, Ordering::AcqRel);
+        self.change_bytes.fetch_add(debt.change_bytes, Ordering::AcqRel);
+    }
+
+    /// Notes that a checkpoint holds it.
+    pub(super) fn pay(&self, debt: Debt) {
+        self.rows.fetch_sub(debt.rows, Ordering::AcqRel);
+        self.change_bytes.fetch_sub(debt.change_bytes, Ordering::AcqRel);
+    }
+
+    pub(super) fn all(&self) -> Debt {
+        let rows = self.rows.load(Ordering::Acquire);
+        Debt { rows, change_bytes: self.change_bytes.load(Ordering::Acquire) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_incurred_takes_space_until_it_is_paid() {
+        let debts = Debts::default();
+        assert_eq!(debts.all().space(), 0);
+        let (small, large) =
+            (Debt { rows: 1, change_bytes: 100 }, Debt { rows: 100_000, change_bytes: 10 << 20 });
+        debts.incur(small);
+        assert_eq!(debts.all().space(), 512 + 200 + 8192);
+        debts.incur(large);
+        assert_eq!(debts.all(), small.plus(large));
+        // Of many rows, which go to the index in many transactions, those of one count with pages.
+        assert_eq!(large.space(), 100_000 * 512 + (20 << 20) + 4096 * 8192);
+        debts.pay(large);
+        debts.pay(small);
+        assert_eq!(debts.all().space(), 0);
+    }
+}
