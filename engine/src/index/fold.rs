@@ -85,15 +85,20 @@ pub(crate) fn choose_run(
 /// The longest run, of several the smallest, of layers of the dataset's own whose largest one is at most
 /// twice as large as all the others: it is written again for these. So what a row costs grows with the
 /// logarithm of how many come to lie beside it, be they folded as they come or after many have come.
+///
+/// That holds of the rows of files by themselves too: texts for all files of a large layer are no reason
+/// to write its files again, each of which changes a page of its content's row.
 fn own_run(rows: &[LayerRow]) -> Option<Range<usize>> {
     let (mut longest, mut cost) = (0..1, u64::MAX);
     for start in 0..rows.len() {
         let own = rows.iter().skip(start).take_while(|layer| layer.stacks <= 1);
         let (mut all, mut largest) = (0, 0);
+        let (mut files, mut most_files) = (0, 0);
         for (layer, end) in own.take(FOLD_LAYERS_MAX).zip(start + 1..) {
-            all += layer.all();
-            largest = layer.all().max(largest);
-            let is_cheap = largest <= (all - largest) * 2 || all <= FOLD_ROWS_FEW;
+            (all, largest) = (all + layer.all(), layer.all().max(largest));
+            (files, most_files) = (files + layer.rows, layer.rows.max(most_files));
+            let is_even = largest <= (all - largest) * 2 && most_files <= (files - most_files) * 2;
+            let is_cheap = is_even || all <= FOLD_ROWS_FEW;
             let length = end - start;
             let is_better =
                 length > longest.len() || length == longest.len() && all < cost && length > 1;
@@ -369,6 +374,22 @@ mod tests {
         assert_eq!(choose_run(&rows, layer(1, 0), 1_000_200), Some(0..2));
         let rows = [layer(1, 1_000), layer(1, 1_000_000)];
         assert_eq!(choose_run(&rows, layer(1, 0), 1_001_000), None);
+    }
+
+    #[test]
+    fn texts_become_one_layer_and_leave_the_files_where_they_are() {
+        let texts = |count| LayerRow { stacks: 1, rows: 0, metadata_rows: count };
+        let files = layer(1, 400_000);
+        let shown = files.rows;
+        assert_eq!(choose_run(&[texts(400_000), files], layer(1, 0), shown), None);
+        let rows = [texts(100_000), texts(100_000), files];
+        assert_eq!(choose_run(&rows, layer(1, 0), shown), Some(0..2));
+        // As many files beside them, again and again: all become one.
+        let (some, described) = (layer(1, 10_000), texts(10_000));
+        let rows = [described, some, described, some];
+        assert_eq!(choose_run(&rows, layer(1, 0), 20_000), Some(0..4));
+        // A few are no matter.
+        assert_eq!(choose_run(&[texts(10), layer(1, 10)], layer(1, 0), 10), Some(0..2));
     }
 
     #[test]
