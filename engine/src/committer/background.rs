@@ -155,7 +155,9 @@ impl IndexThread {
         let Ok(space) = self.store.disk.space() else { return u64::MAX };
         let reserve = reserve_bytes(space);
         let was_short = self.background.is_short_of_space;
-        self.background.is_short_of_space = space.available < reserve * 2;
+        // Some way apart, or what was put off would be looked for again and again.
+        let bound = reserve * if was_short { 3 } else { 2 };
+        self.background.is_short_of_space = space.available < bound;
         if self.background.is_short_of_space {
             return space.available.saturating_sub(reserve / 2) / 2 / FOLDED_ROW_BYTES;
         }
