@@ -37,7 +37,7 @@ pub(crate) use index_thread::IndexParts;
 pub(crate) use submission::{Reply, Submission, Ticket, Verdict};
 
 use crate::counters::Counters;
-use crate::disk::Disk;
+use crate::disk::{Disk, Promises};
 use crate::error::MutationError;
 use crate::journal::Journal;
 use crate::limits::GROUPS_AHEAD_MAX;
@@ -60,6 +60,8 @@ pub(crate) struct CommitterParts {
     pub(crate) readers: IndexParts,
     /// Free bytes below which nothing that grows the store is taken (I7).
     pub(crate) reserve_bytes: u64,
+    /// Told of the space that rows on their way to the index will take.
+    pub(crate) promises: Promises,
 }
 
 /// Handle to the committer's threads.
@@ -77,9 +79,9 @@ impl Committer {
     pub(crate) fn start(parts: CommitterParts) -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let (work, receiver) = sync_channel(GROUPS_AHEAD_MAX);
-        let CommitterParts { disk, journal, readers, reserve_bytes } = parts;
+        let CommitterParts { disk, journal, readers, reserve_bytes, promises } = parts;
         let journal_queue = Arc::clone(&queue);
-        let debts = Arc::new(Debts::default());
+        let debts = Arc::new(Debts::new(promises));
         let counters = Arc::clone(&readers.store.counters);
         let journal_thread = JournalThread::new(JournalParts {
             disk,

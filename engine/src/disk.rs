@@ -10,11 +10,14 @@ use std::sync::Arc;
 
 mod direct;
 
+mod promised;
+
 mod real;
 
 #[cfg(any(test, feature = "simulation"))]
 mod simulated;
 
+pub(crate) use promised::{PromisedDisk, Promises};
 pub use real::RealDisk;
 #[cfg(any(test, feature = "simulation"))]
 pub use simulated::{At, Fault, Reached, SimulatedDisk, Stall};

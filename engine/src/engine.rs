@@ -38,7 +38,7 @@ use crate::committer::{Committer, CommitterParts, IndexParts};
 use crate::compaction::Compactor;
 #[cfg(feature = "simulation")]
 use crate::dataset::message::BreakActor;
-use crate::disk::{Disk, RealDisk, reserve_bytes};
+use crate::disk::{Disk, PromisedDisk, Promises, RealDisk, reserve_bytes};
 use crate::error::{MutationError, OpenError};
 use crate::index::audit::AuditLimits;
 use crate::journal::JournalOptions;
@@ -385,9 +385,11 @@ pub(crate) fn start_writing(
     sizes: &Sizes,
     options: &EngineOptions,
 ) -> io::Result<(Arc<Store>, Arc<Committer>)> {
-    let blobs = Blobs::new(Arc::clone(disk), recovered.applied.start);
+    let promises = Promises::default();
+    let disk: Arc<dyn Disk> = Arc::new(PromisedDisk::new(Arc::clone(disk), promises.clone()));
+    let blobs = Blobs::new(Arc::clone(&disk), recovered.applied.start);
     let store = Arc::new(Store {
-        disk: Arc::clone(disk),
+        disk: Arc::clone(&disk),
         index: Arc::new(SharedIndex::new(recovered.index)),
         segments: recovered.journal.segments(),
         counters: Arc::clone(blobs.counters()),
@@ -400,7 +402,7 @@ pub(crate) fn start_writing(
         visibility: Arc::new(Visibility::of(recovered.applied.sequence)),
     });
     let committer = Committer::start(CommitterParts {
-        disk: Arc::clone(disk),
+        disk,
         journal: recovered.journal,
         readers: IndexParts {
             store: Arc::clone(&store),
@@ -410,6 +412,7 @@ pub(crate) fn start_writing(
             audit: options.audit,
         },
         reserve_bytes: sizes.reserve_bytes,
+        promises,
     })?;
     Ok((store, Arc::new(committer)))
 }

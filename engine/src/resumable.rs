@@ -295,13 +295,15 @@ impl Resumables {
         let own_max = bytes_max / 2;
         let (of_all, of_own) =
             (all.1.saturating_add(terms.length), own.1.saturating_add(terms.length));
-        if own.0 >= RESUMABLE_PER_USER_MAX || of_own > own_max {
+        // Where there are few, one user must not have all.
+        let own_count_max = RESUMABLE_PER_USER_MAX.min((self.limits.uploads_max / 2).max(1));
+        if own.0 >= own_count_max || of_own > own_max {
             let (count, bytes) = own;
             return Err(MutationError::TooManyUploads {
                 whose: "you have",
                 count,
                 bytes,
-                count_max: RESUMABLE_PER_USER_MAX,
+                count_max: own_count_max,
                 bytes_max: own_max,
             });
         }

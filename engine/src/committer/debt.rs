@@ -4,7 +4,10 @@
 //! answered: then a full disk would be a failure of the index, and the end of all changes (I7). So
 //! that space counts as used from the moment that a change goes to the journal.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use std::sync::PoisonError;
+
+use crate::disk::Promises;
+use crate::sync::Mutex;
 
 /// Bytes that a row takes beside the names in it, with the rows that follow from it and what pages
 /// leave free.
@@ -32,6 +35,13 @@ impl Debt {
         }
     }
 
+    fn minus(self, less: Self) -> Self {
+        Self {
+            rows: self.rows.saturating_sub(less.rows),
+            change_bytes: self.change_bytes.saturating_sub(less.change_bytes),
+        }
+    }
+
     /// Bytes of the disk that the index may take for it.
     pub(super) fn space(self) -> u64 {
         let Self { rows, change_bytes } = self;
@@ -41,29 +51,38 @@ impl Debt {
     }
 }
 
-/// The debt of all groups that are in the journal and in no checkpoint, shared by both threads.
-#[derive(Debug, Default)]
+/// The debt of all groups that are in the journal and in no checkpoint, shared by both threads. The
+/// space for it is promised.
+#[derive(Debug)]
 pub(crate) struct Debts {
-    rows: AtomicU64,
-    change_bytes: AtomicU64,
+    all: Mutex<Debt>,
+    promises: Promises,
 }
 
 impl Debts {
+    pub(super) fn new(promises: Promises) -> Self {
+        Self { all: Mutex::default(), promises }
+    }
+
     /// Notes what a group leaves, before it goes to the index thread.
     pub(super) fn incur(&self, debt: Debt) {
-        self.rows.fetch_add(debt.rows, Ordering::AcqRel);
-        self.change_bytes.fetch_add(debt.change_bytes, Ordering::AcqRel);
+        self.change(|all| all.plus(debt));
     }
 
     /// Notes that a checkpoint holds it.
     pub(super) fn pay(&self, debt: Debt) {
-        self.rows.fetch_sub(debt.rows, Ordering::AcqRel);
-        self.change_bytes.fetch_sub(debt.change_bytes, Ordering::AcqRel);
+        self.change(|all| all.minus(debt));
     }
 
-    pub(super) fn all(&self) -> Debt {
-        let rows = self.rows.load(Ordering::Acquire);
-        Debt { rows, change_bytes: self.change_bytes.load(Ordering::Acquire) }
+    fn change(&self, change: impl FnOnce(Debt) -> Debt) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        *all = change(*all);
+        self.promises.set(all.space());
+    }
+
+    /// Whether the index still has anything to take.
+    pub(super) fn is_something(&self) -> bool {
+        self.promises.bytes() > 0
     }
 }
 
@@ -73,18 +92,19 @@ mod tests {
 
     #[test]
     fn what_is_incurred_takes_space_until_it_is_paid() {
-        let debts = Debts::default();
-        assert_eq!(debts.all().space(), 0);
+        let promises = Promises::default();
+        let debts = Debts::new(promises.clone());
+        assert!(!debts.is_something());
         let (small, large) =
             (Debt { rows: 1, change_bytes: 100 }, Debt { rows: 100_000, change_bytes: 10 << 20 });
         debts.incur(small);
-        assert_eq!(debts.all().space(), 512 + 200 + 8192);
+        assert_eq!(promises.bytes(), 512 + 200 + 8192);
         debts.incur(large);
-        assert_eq!(debts.all(), small.plus(large));
+        assert_eq!(promises.bytes(), small.plus(large).space());
         // Of many rows, which go to the index in many transactions, those of one count with pages.
         assert_eq!(large.space(), 100_000 * 512 + (20 << 20) + 4096 * 8192);
         debts.pay(large);
         debts.pay(small);
-        assert_eq!(debts.all().space(), 0);
+        assert_eq!(promises.bytes(), 0);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::debt::{Debt, Debts};
@@ -11,6 +12,7 @@ use super::index_thread::{IndexWork, Journaled, JournaledGroup};
 use super::queue::{Queue, payload_bytes};
 use super::submission::{Promised, Submission};
 use crate::blobs::{Pin, StagedBlob, StagedBody, byte_count};
+use crate::codec;
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::error::MutationError;
@@ -21,6 +23,7 @@ use crate::model::change::{CatalogueChange, Change, NewBlob, SegmentId};
 use crate::model::{Digest, Sequence, Timestamp};
 use crate::noted::NotedChange;
 use crate::sync::mpsc::SyncSender;
+use crate::sync::receive;
 use crate::visibility::Visibility;
 
 /// Bytes kept allocated in the journal for changes that free space.
@@ -31,6 +34,9 @@ const GIVEN_UP_BYTES_MIN: u64 = 1 << 20;
 
 /// Bytes of a record beside its contents, generously.
 const RECORD_BYTES: u64 = 64 << 10;
+
+/// Bytes beside which no group's rows count.
+const PLENTY_BYTES: u64 = 1 << 30;
 
 /// What the journal thread works on.
 #[derive(Debug)]
@@ -95,11 +101,22 @@ impl JournalThread {
     /// ends the thread: the journal failed.
     fn refuse_growth_without_space(&mut self, group: Vec<Submission>) -> Option<Vec<Submission>> {
         let bytes: u64 = group.iter().map(payload_bytes).sum();
+        let mut space = self.space();
+        let mut debt = Debt::default();
+        if space < PLENTY_BYTES {
+            debt = debt_of(&group);
+        }
+        let needed = bytes.saturating_add(debt.change_bytes);
+        let needed_beside =
+            self.parts.reserve_bytes.saturating_add(needed).saturating_add(debt.space());
+        if space < needed_beside && self.parts.debts.is_something() {
+            // What is promised may be more than it comes to.
+            self.pay_debts();
+            space = self.space();
+        }
         let records = u64::try_from(group.len()).unwrap_or(u64::MAX).saturating_mul(512);
-        let wanted = bytes + records + RECORD_BYTES + SLACK_BYTES;
-        let space = self.parts.disk.space().map_or(u64::MAX, |space| space.available);
-        let debt = self.parts.debts.all().space();
-        if space >= self.parts.reserve_bytes.saturating_add(bytes).saturating_add(debt) {
+        let wanted = needed + records + RECORD_BYTES + SLACK_BYTES;
+        if space >= needed_beside {
             match self.parts.journal.ensure_space(wanted) {
                 Ok(()) => {
                     self.tell_of_space(space);
@@ -131,6 +148,20 @@ impl JournalThread {
             submission.refuse(MutationError::OutOfSpace);
         }
         Some(shrinking)
+    }
+
+    /// Bytes that are free beside what is promised.
+    fn space(&self) -> u64 {
+        self.parts.disk.space().map_or(u64::MAX, |space| space.available)
+    }
+
+    /// Waits for a checkpoint that holds all groups so far.
+    fn pay_debts(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.parts.index.send(IndexWork::Checkpoint(done)).is_ok() {
+            // Without the index thread there is nothing to wait for, and nothing will be taken.
+            receive(is_done).ok();
+        }
     }
 
     fn tell_of_no_space(&mut self, available_bytes: u64) {
@@ -380,6 +411,16 @@ fn encoded(group: Vec<Submission>) -> (Vec<Noted>, Vec<Vec<u8>>) {
         }
     }
     (accepted, changes)
+}
+
+/// What a group will leave the index to take.
+fn debt_of(group: &[Submission]) -> Debt {
+    group.iter().fold(Debt::default(), |debt, submission| {
+        let change = &submission.change;
+        // What cannot be written is refused when it is to be.
+        let change_bytes = codec::encode(change).map_or(0, |bytes| byte_count(bytes.len()));
+        debt.plus(Debt { rows: change.row_count(), change_bytes })
+    })
 }
 
 /// Whether a change makes the store larger.

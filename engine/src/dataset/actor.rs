@@ -5,6 +5,7 @@ mod rename;
 
 use std::sync::Arc;
 
+use actix::fut::{LocalBoxActorFuture, ready};
 use actix::{
     Actor, ActorContext, ActorFutureExt, ActorResponse, AsyncContext, Context, Handler, WrapFuture,
 };
@@ -79,20 +80,45 @@ impl Actor for DatasetActor {
 }
 
 impl DatasetActor {
-    /// Submits what was planned, or answers why it is refused; plans again, standing still, what the
-    /// first look could not decide.
+    /// Submits what was planned, or answers why it is refused; plans again what the first look could
+    /// not decide.
     fn submit_or_plan_again<P: Send + 'static, T: Send + 'static>(
         &mut self,
         ctx: &mut Context<Self>,
         planned: Result<P, NoPlan>,
-        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<P, NoPlan> + Send + 'static,
+        rule: impl Fn(&View<'_, CommittedFiles<'_>>) -> Result<P, NoPlan> + Send + 'static,
         submit: impl FnOnce(&mut Planner, P) -> Planned<T> + 'static,
     ) -> ActorResponse<Self, Planned<T>> {
         match planned {
             Ok(planned) => ActorResponse::reply(submit(&mut self.planner, planned)),
             Err(NoPlan::Refused(refusal)) => ActorResponse::reply(Err(refusal)),
-            Err(NoPlan::TooLong | NoPlan::Unsettled) => self.plan_standing_still(ctx, rule, submit),
+            Err(NoPlan::TooLong) => self.plan_standing_still(ctx, rule, submit),
+            Err(NoPlan::Unsettled) => self.plan_when_settled(rule, submit),
         }
+    }
+
+    /// Plans again when what is in flight now has settled. Others go on meanwhile; only who is overtaken
+    /// by changes of the same names once more has the dataset stand still.
+    fn plan_when_settled<P: Send + 'static, T: Send + 'static>(
+        &mut self,
+        rule: impl Fn(&View<'_, CommittedFiles<'_>>) -> Result<P, NoPlan> + Send + 'static,
+        submit: impl FnOnce(&mut Planner, P) -> Planned<T> + 'static,
+    ) -> ActorResponse<Self, Planned<T>> {
+        let in_flight = Arc::clone(&self.parts.in_flight);
+        let settled = async move { in_flight.all_settled().await };
+        // What waits for this is not to wait for the index's leisure too.
+        self.parts.store.visibility.hurry();
+        let again = settled.into_actor(self).then(move |(), actor: &mut Self, ctx| {
+            actor.used = true;
+            match actor.planner.plan(&rule) {
+                Ok(planned) => ready(submit(&mut actor.planner, planned)).boxed_local(),
+                Err(NoPlan::Refused(refusal)) => ready(Err(refusal)).boxed_local(),
+                Err(NoPlan::TooLong | NoPlan::Unsettled) => {
+                    actor.stand_still_to_plan(ctx, rule, submit)
+                }
+            }
+        });
+        ActorResponse::r#async(again)
     }
 
     /// Plans on the blocking pool, with nothing in flight and no message let in meanwhile: what
@@ -104,6 +130,15 @@ impl DatasetActor {
         rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<P, NoPlan> + Send + 'static,
         submit: impl FnOnce(&mut Planner, P) -> Planned<T> + 'static,
     ) -> ActorResponse<Self, Planned<T>> {
+        ActorResponse::r#async(self.stand_still_to_plan(ctx, rule, submit))
+    }
+
+    fn stand_still_to_plan<P: Send + 'static, T: Send + 'static>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<P, NoPlan> + Send + 'static,
+        submit: impl FnOnce(&mut Planner, P) -> Planned<T> + 'static,
+    ) -> LocalBoxActorFuture<Self, Planned<T>> {
         let (answer, answered) = oneshot::channel();
         let (in_flight, store, dataset) =
             (Arc::clone(&self.parts.in_flight), Arc::clone(&self.parts.store), self.parts.dataset);
@@ -117,7 +152,6 @@ impl DatasetActor {
             });
             plan.await.unwrap_or(Err(MutationError::Panicked))
         };
-        // What waits for this is not to wait for the index's leisure too.
         self.parts.store.visibility.hurry();
         ctx.wait(plan.into_actor(self).map(move |planned, actor, _| {
             actor.used = true;
@@ -126,7 +160,7 @@ impl DatasetActor {
             drop(answer.send(submitted));
         }));
         let answered = async move { answered.await.unwrap_or(Err(MutationError::Panicked)) };
-        ActorResponse::r#async(answered.into_actor(self))
+        answered.into_actor(self).boxed_local()
     }
 }
 

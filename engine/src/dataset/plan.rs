@@ -67,8 +67,12 @@ impl<C: Committed> View<'_, C> {
             outcome => return outcome,
         };
         match rule(&View { overlay: &Overlay::default(), ..self }) {
-            Err(NoPlan::Refused(_)) => Err(NoPlan::Refused(refused)),
-            Ok(_) | Err(NoPlan::TooLong | NoPlan::Unsettled) => Err(NoPlan::Unsettled),
+            Err(NoPlan::Refused(alone)) if is_same_kind(&alone, &refused) => {
+                Err(NoPlan::Refused(refused))
+            }
+            Err(NoPlan::Refused(_) | NoPlan::TooLong | NoPlan::Unsettled) | Ok(_) => {
+                Err(NoPlan::Unsettled)
+            }
         }
     }
 
@@ -106,6 +110,10 @@ impl<C: Committed> View<'_, C> {
             }
         }
     }
+}
+
+fn is_same_kind(one: &MutationError, other: &MutationError) -> bool {
+    std::mem::discriminant(one) == std::mem::discriminant(other)
 }
 
 /// The name under which an upload may be added.

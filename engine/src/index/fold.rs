@@ -32,7 +32,7 @@ pub(crate) struct FoldJob {
     /// Whether nothing lies below, so that tombstones hide nothing.
     to_bottom: bool,
     target: LayerId,
-    /// Rows that it writes at most.
+    /// Rows that it still writes at most.
     rows: u64,
     next: Step,
 }
@@ -183,9 +183,12 @@ impl Group<'_> {
         };
         let whole = range.len() == frozen.len();
         let folded = frozen.get(range.clone()).unwrap_or_default();
-        let all: u64 = folded.iter().map(LayerRow::all).sum();
-        // The whole stack becomes what it shows.
-        let rows_written = if whole { header.file_count.min(all) } else { all };
+        // Of the whole stack, which may take the top in, what it shows is written.
+        let folded = folded.iter().chain(Some(top).filter(|_| whole));
+        let (files, texts) = folded.fold((0, 0), |(files, texts), layer| {
+            (files + layer.rows, texts + layer.metadata_rows)
+        });
+        let rows_written = texts + if whole { header.file_count.min(files) } else { files };
         if rows_written > rows_max {
             return Ok(None);
         }
@@ -246,6 +249,9 @@ impl Group<'_> {
                 return Ok(FoldOutcome::Done);
             }
         };
+        let written = u64::try_from(BACKGROUND_ROWS_MAX).unwrap_or(u64::MAX);
+        job.rows =
+            if matches!(job.next, Step::Swap) { 0 } else { job.rows.saturating_sub(written) };
         Ok(FoldOutcome::More(job))
     }
 
@@ -308,15 +314,22 @@ impl Group<'_> {
             }
             (layer, after) = (layer + 1, None);
         };
-        let mut names = Vec::new();
+        let (mut names, mut ended) = (Vec::new(), true);
         {
             let from = after.map_or(Bound::Included((entry.layer.0, "")), |name| {
                 Bound::Excluded((entry.layer.0, name))
             });
             let upper = Bound::Excluded((entry.layer.0 + 1, ""));
-            let rows = self.metadata_table().range::<(u64, &str)>((from, upper))?;
-            for row in rows.take(BACKGROUND_ROWS_MAX) {
-                names.push(row?.0.value().1.to_owned());
+            let mut bytes = 0;
+            for row in self.metadata_table().range::<(u64, &str)>((from, upper))? {
+                if names.len() >= BACKGROUND_ROWS_MAX || bytes >= BACKGROUND_BYTES_MAX {
+                    ended = false;
+                    break;
+                }
+                let (key, text) = row?;
+                let name = key.value().1.to_owned();
+                bytes += name.len() + text.value().len();
+                names.push(name);
             }
         }
         for name in &names {
@@ -327,9 +340,7 @@ impl Group<'_> {
             }
         }
         Ok(match names.pop() {
-            Some(last) if names.len() + 1 == BACKGROUND_ROWS_MAX => {
-                Step::Metadata { layer, after: Some(last) }
-            }
+            Some(last) if !ended => Step::Metadata { layer, after: Some(last) },
             Some(_) | None => Step::Metadata { layer: layer + 1, after: None },
         })
     }

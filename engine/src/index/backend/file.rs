@@ -419,12 +419,9 @@ impl IndexFile {
     /// it. Without it pages find their space when they are written, so an error is no failure.
     fn set_aside(&self) {
         let written = self.written_end.load(Ordering::Relaxed);
-        let begin = match self.set_aside_end.load(Ordering::Relaxed) {
-            // What an earlier process wrote is there.
-            0 => written,
-            // With the gaps that pages of several sizes leave.
-            end => end,
-        };
+        // With the gaps that pages of several sizes leave; what lies further back was there before.
+        let near = written.saturating_sub(INDEX_AHEAD_BYTES * 4);
+        let begin = self.set_aside_end.load(Ordering::Relaxed).max(near);
         if begin >= written.saturating_add(INDEX_AHEAD_BYTES / 2) {
             return;
         }
