@@ -109,7 +109,8 @@ impl JournalThread {
         let needed = bytes.saturating_add(debt.change_bytes);
         let needed_beside =
             self.parts.reserve_bytes.saturating_add(needed).saturating_add(debt.space());
-        if space < needed_beside && self.parts.debts.is_something() {
+        let wants_to_grow = || group.iter().any(|submission| grows(&submission.change));
+        if space < needed_beside && self.parts.debts.is_something() && wants_to_grow() {
             // What is promised may be more than it comes to.
             self.pay_debts();
             space = self.space();
