@@ -35,6 +35,18 @@ const GIVEN_UP_BYTES_MIN: u64 = 1 << 20;
 /// Bytes of a record beside its contents, generously.
 const RECORD_BYTES: u64 = 64 << 10;
 
+/// What there is for a group, and what it needs.
+struct Room {
+    /// Bytes that are free beside what is promised.
+    space: u64,
+    /// Bytes of its contents.
+    bytes: u64,
+    /// Bytes that the journal needs for it.
+    wanted: u64,
+    /// Whether all of it has room.
+    is_there: bool,
+}
+
 /// Bytes beside which no group's rows count.
 const PLENTY_BYTES: u64 = 1 << 30;
 
@@ -100,24 +112,8 @@ impl JournalThread {
     /// I7: without space what grows the store is refused, and what frees space goes on. `None`
     /// ends the thread: the journal failed.
     fn refuse_growth_without_space(&mut self, group: Vec<Submission>) -> Option<Vec<Submission>> {
-        let bytes: u64 = group.iter().map(payload_bytes).sum();
-        let mut space = self.space();
-        let mut debt = Debt::default();
-        if space < PLENTY_BYTES {
-            debt = debt_of(&group);
-        }
-        let needed = bytes.saturating_add(debt.change_bytes);
-        let needed_beside =
-            self.parts.reserve_bytes.saturating_add(needed).saturating_add(debt.space());
-        let wants_to_grow = || group.iter().any(|submission| grows(&submission.change));
-        if space < needed_beside && self.parts.debts.is_something() && wants_to_grow() {
-            // What is promised may be more than it comes to.
-            self.pay_debts();
-            space = self.space();
-        }
-        let records = u64::try_from(group.len()).unwrap_or(u64::MAX).saturating_mul(512);
-        let wanted = needed + records + RECORD_BYTES + SLACK_BYTES;
-        if space >= needed_beside {
+        let Room { space, bytes, wanted, is_there } = self.room_for(&group);
+        if is_there {
             match self.parts.journal.ensure_space(wanted) {
                 Ok(()) => {
                     self.tell_of_space(space);
@@ -149,6 +145,26 @@ impl JournalThread {
             submission.refuse(MutationError::OutOfSpace);
         }
         Some(shrinking)
+    }
+
+    /// Whether the disk has room for a group, in the journal now and in the index later.
+    fn room_for(&self, group: &[Submission]) -> Room {
+        let bytes: u64 = group.iter().map(payload_bytes).sum();
+        let mut space = self.space();
+        // Beside plenty no group's rows count, so they are not counted.
+        let debt = if space < PLENTY_BYTES { debt_of(group) } else { Debt::default() };
+        let journaled = bytes.saturating_add(debt.change_bytes);
+        let needed = journaled.saturating_add(debt.space());
+        let needed = self.parts.reserve_bytes.saturating_add(needed);
+        let wants_to_grow = || group.iter().any(|submission| grows(&submission.change));
+        if space < needed && self.parts.debts.is_something() && wants_to_grow() {
+            // What is promised may be more than it comes to.
+            self.pay_debts();
+            space = self.space();
+        }
+        let records = count_of(group.len()).saturating_mul(512);
+        let wanted = journaled + records + RECORD_BYTES + SLACK_BYTES;
+        Room { space, bytes, wanted, is_there: space >= needed }
     }
 
     /// Bytes that are free beside what is promised.
