@@ -386,10 +386,12 @@ pub(crate) fn start_writing(
     options: &EngineOptions,
 ) -> io::Result<(Arc<Store>, Arc<Committer>)> {
     let promises = Promises::default();
+    let bare_disk = Arc::clone(disk);
     let disk: Arc<dyn Disk> = Arc::new(PromisedDisk::new(Arc::clone(disk), promises.clone()));
     let blobs = Blobs::new(Arc::clone(&disk), recovered.applied.start);
     let store = Arc::new(Store {
         disk: Arc::clone(&disk),
+        bare_disk,
         index: Arc::new(SharedIndex::new(recovered.index)),
         segments: recovered.journal.segments(),
         counters: Arc::clone(blobs.counters()),

@@ -434,6 +434,7 @@ fn read_journal(
     let quarantine = index.quarantine().map_err(damaged_index)?;
     let blobs = Blobs::new(Arc::clone(disk), applied.start + 1);
     Ok(Some(Store {
+        bare_disk: Arc::clone(disk),
         disk: Arc::clone(disk),
         index: Arc::new(SharedIndex::new(index)),
         segments: Arc::new(segments),

@@ -50,6 +50,8 @@ impl SharedIndex {
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) disk: Arc<dyn Disk>,
+    /// The same with the space that is promised: what others are told of.
+    pub(crate) bare_disk: Arc<dyn Disk>,
     pub(crate) index: Arc<SharedIndex>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) blobs: Arc<Blobs>,

@@ -190,7 +190,7 @@ fn files_of_the_store(store: &Store) -> Result<Usage, ReadError> {
         journal_live_bytes,
         large_bytes: 0,
         staging_bytes: staged(store)?.1,
-        space: store.disk.space().map_err(io("the disk's space"))?,
+        space: store.bare_disk.space().map_err(io("the disk's space"))?,
         contents: 0,
         content_bytes: 0,
         unnamed: 0,

@@ -126,7 +126,7 @@ impl Engine {
             reclaimed_bytes: counters.reclaimed_bytes.get(),
             compacted_bytes: counters.compacted_bytes.get(),
             index_bytes: index.and_then(|file| file.len()).ok(),
-            space: store.disk.space().ok(),
+            space: store.bare_disk.space().ok(),
             reserve_bytes: inner.reserve_bytes,
             scrub: inner.scrub.state(),
             quarantined: store.quarantine.count(),
@@ -146,7 +146,7 @@ impl Engine {
     /// # Errors
     /// The disk's own.
     pub fn space(&self) -> std::io::Result<Space> {
-        self.inner.store.disk.space()
+        self.inner.store.bare_disk.space()
     }
 
     /// Free bytes below which nothing that grows the store is taken; uploads on their way and
