@@ -90,17 +90,13 @@ pub(crate) fn reserve_bytes(space: Space) -> u64 {
     (space.total / 20).clamp(4 << 20, 256 << 20)
 }
 
-/// Whether so many bytes may be written beside the journal: uploads on their way and spools stop
+/// Whether so many bytes may be written beside the journal: uploads on their way and their spools stop
 /// at twice the reserve, so that it is there for the journal and the index (I7).
 ///
 /// # Errors
 /// [`io::ErrorKind::StorageFull`] if not, and the disk's own.
 pub(crate) fn expect_room(disk: &dyn Disk, bytes: u64) -> io::Result<()> {
-    let space = disk.space()?;
-    if space.available < (reserve_bytes(space) * 2).saturating_add(bytes) {
-        return Err(io::ErrorKind::StorageFull.into());
-    }
-    Ok(())
+    expect_left(disk, bytes, |reserve| reserve * 2)
 }
 
 /// Whether so many bytes may be written for an answer, which go when it is sent: half of the reserve
@@ -109,8 +105,13 @@ pub(crate) fn expect_room(disk: &dyn Disk, bytes: u64) -> io::Result<()> {
 /// # Errors
 /// As for [`expect_room`].
 pub(crate) fn expect_room_to_answer(disk: &dyn Disk, bytes: u64) -> io::Result<()> {
+    expect_left(disk, bytes, |reserve| reserve / 2)
+}
+
+/// Whether so much is left beside these bytes, by the reserve.
+fn expect_left(disk: &dyn Disk, bytes: u64, left: fn(u64) -> u64) -> io::Result<()> {
     let space = disk.space()?;
-    if space.available < (reserve_bytes(space) / 2).saturating_add(bytes) {
+    if space.available < left(reserve_bytes(space)).saturating_add(bytes) {
         return Err(io::ErrorKind::StorageFull.into());
     }
     Ok(())

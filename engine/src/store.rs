@@ -49,8 +49,9 @@ impl SharedIndex {
 /// Everything that reads need.
 #[derive(Debug)]
 pub(crate) struct Store {
+    /// Its space is what is left beside what is promised to the index.
     pub(crate) disk: Arc<dyn Disk>,
-    /// The same with the space that is promised: what others are told of.
+    /// The same as operators know it.
     pub(crate) bare_disk: Arc<dyn Disk>,
     pub(crate) index: Arc<SharedIndex>,
     pub(crate) segments: Arc<Segments>,

@@ -3,8 +3,8 @@
 //! Versions of a dataset name the same layers below a few of their own, so counting each one's
 //! files by itself takes as long as versions times files. Here a stack is counted from its lowest
 //! layer up: each row of the next layer shows its file and hides what the layers below it show
-//! under this name. What a part that ends in a shared layer shows is kept for the next stack with
-//! the same layers below.
+//! under this name. What a lower part shows whose top layer is shared is kept for the next stack
+//! that has it.
 
 use std::collections::HashMap;
 use std::ops::Bound;

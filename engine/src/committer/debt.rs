@@ -16,8 +16,9 @@ const ROW_BYTES: u64 = 512;
 /// Rows whose old and new pages are there at the same time at most: those of one transaction.
 const ROWS_AT_ONCE_MAX: u64 = 4096;
 
-/// Bytes of new pages for one row: that of its file, that of its content.
-const ROW_PAGES_BYTES: u64 = 8 << 10;
+/// Bytes of new pages for one row mostly: that of its file, that of its content. What one
+/// row may change at most (`since_checkpoint.rs`) would be promised in vain for thousands.
+const USUAL_PAGES_BYTES: u64 = 8 << 10;
 
 /// What a group leaves the index to take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl Debt {
         let Self { rows, change_bytes } = self;
         // A name is in the row of its file and in that of its content.
         let grown = rows.saturating_mul(ROW_BYTES).saturating_add(change_bytes.saturating_mul(2));
-        grown.saturating_add(rows.min(ROWS_AT_ONCE_MAX).saturating_mul(ROW_PAGES_BYTES))
+        grown.saturating_add(rows.min(ROWS_AT_ONCE_MAX).saturating_mul(USUAL_PAGES_BYTES))
     }
 }
 

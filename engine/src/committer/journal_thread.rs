@@ -35,6 +35,9 @@ const GIVEN_UP_BYTES_MIN: u64 = 1 << 20;
 /// Bytes of a record beside its contents, generously.
 const RECORD_BYTES: u64 = 64 << 10;
 
+/// Bytes beside which no group's rows count.
+const PLENTY_BYTES: u64 = 1 << 30;
+
 /// What there is for a group, and what it needs.
 struct Room {
     /// Bytes that are free beside what is promised.
@@ -46,9 +49,6 @@ struct Room {
     /// Whether all of it has room.
     is_there: bool,
 }
-
-/// Bytes beside which no group's rows count.
-const PLENTY_BYTES: u64 = 1 << 30;
 
 /// What the journal thread works on.
 #[derive(Debug)]

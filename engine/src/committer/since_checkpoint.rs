@@ -8,7 +8,7 @@ use crate::limits::{
 };
 
 /// Bytes of pages that one row changes at most: its own, that of the content, those above them.
-const ROW_PAGES_BYTES: u64 = 16 << 10;
+const MOST_PAGES_BYTES: u64 = 16 << 10;
 
 /// What happened since the last checkpoint.
 ///
@@ -57,7 +57,7 @@ impl SinceCheckpoint {
     /// Bytes of the index's pages that may have been changed so far, each of which is in the file twice
     /// until the next checkpoint is durable.
     pub(super) fn page_bytes(&self) -> u64 {
-        self.rows.saturating_mul(ROW_PAGES_BYTES)
+        self.rows.saturating_mul(MOST_PAGES_BYTES)
     }
 
     /// Whether so much has happened that changes wait until the checkpoint before is durable.

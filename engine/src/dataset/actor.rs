@@ -92,7 +92,9 @@ impl DatasetActor {
         match planned {
             Ok(planned) => ActorResponse::reply(submit(&mut self.planner, planned)),
             Err(NoPlan::Refused(refusal)) => ActorResponse::reply(Err(refusal)),
-            Err(NoPlan::TooLong) => self.plan_standing_still(ctx, rule, submit),
+            Err(NoPlan::TooLong) => {
+                ActorResponse::r#async(self.stand_still_to_plan(ctx, rule, submit))
+            }
             Err(NoPlan::Unsettled) => self.plan_when_settled(rule, submit),
         }
     }
@@ -124,15 +126,6 @@ impl DatasetActor {
     /// Plans on the blocking pool, with nothing in flight and no message let in meanwhile: what
     /// must be visited would hold up the other datasets of this thread, and what is refused then is
     /// refused for what everybody sees.
-    fn plan_standing_still<P: Send + 'static, T: Send + 'static>(
-        &mut self,
-        ctx: &mut Context<Self>,
-        rule: impl FnOnce(&View<'_, CommittedFiles<'_>>) -> Result<P, NoPlan> + Send + 'static,
-        submit: impl FnOnce(&mut Planner, P) -> Planned<T> + 'static,
-    ) -> ActorResponse<Self, Planned<T>> {
-        ActorResponse::r#async(self.stand_still_to_plan(ctx, rule, submit))
-    }
-
     fn stand_still_to_plan<P: Send + 'static, T: Send + 'static>(
         &mut self,
         ctx: &mut Context<Self>,

@@ -122,6 +122,15 @@ fn smallest_run(rows: &[LayerRow]) -> Option<Range<usize>> {
     })
 }
 
+/// Rows that a fold of these layers writes at most. Of a whole stack, which may take its top in, that is
+/// what it shows.
+fn rows_written(run: &[LayerRow], top_of_whole: Option<LayerRow>, file_count: u64) -> u64 {
+    let layers = || run.iter().chain(&top_of_whole);
+    let files: u64 = layers().map(|layer| layer.rows).sum();
+    let texts: u64 = layers().map(|layer| layer.metadata_rows).sum();
+    texts + if top_of_whole.is_some() { files.min(file_count) } else { files }
+}
+
 /// Whether so many rows are many for a stack that shows so many files. Rows beyond the files are
 /// tombstones and what they or other files hide.
 fn hides_much(rows: u64, file_count: u64) -> bool {
@@ -182,13 +191,8 @@ impl Group<'_> {
             return Ok(None);
         };
         let whole = range.len() == frozen.len();
-        let folded = frozen.get(range.clone()).unwrap_or_default();
-        // Of the whole stack, which may take the top in, what it shows is written.
-        let folded = folded.iter().chain(Some(top).filter(|_| whole));
-        let (files, texts) = folded.fold((0, 0), |(files, texts), layer| {
-            (files + layer.rows, texts + layer.metadata_rows)
-        });
-        let rows_written = texts + if whole { header.file_count.min(files) } else { files };
+        let run = frozen.get(range.clone()).unwrap_or_default();
+        let rows_written = rows_written(run, whole.then_some(*top), header.file_count);
         if rows_written > rows_max {
             return Ok(None);
         }

@@ -30,7 +30,7 @@ impl Filename {
     }
 
     /// The same name if it already is in normal form, which look-ups demand. It may be longer than
-    /// what is added today: versions before 2026-11-26 lengthened names without a bound.
+    /// what may be added: earlier versions lengthened names without a bound.
     pub fn exact(name: &str) -> Option<Self> {
         match RequestedFilename::of_any_length(name) {
             Ok(RequestedFilename::Named(filename)) if filename.as_str() == name => Some(filename),
@@ -123,13 +123,13 @@ impl RequestedFilename {
         if name.len() > FILENAME_BYTES_MAX {
             return Err(FilenameError::TooLong);
         }
-        match Self::of_any_length(name)? {
-            Self::Numbered(directory) if directory.0.len() > DIRECTORY_BYTES_MAX => {
-                Err(FilenameError::NoRoomForNumber)
-            }
-            Self::Named(filename) => Ok(Self::Named(filename)),
-            Self::Numbered(directory) => Ok(Self::Numbered(directory)),
+        let requested = Self::of_any_length(name)?;
+        if let Self::Numbered(directory) = &requested
+            && directory.0.len() > DIRECTORY_BYTES_MAX
+        {
+            return Err(FilenameError::NoRoomForNumber);
         }
+        Ok(requested)
     }
 
     fn of_any_length(name: &str) -> Result<Self, FilenameError> {

@@ -22,8 +22,14 @@ mod audit;
 /// What the audit log must tell.
 mod told;
 
-/// What is reclaimed, folded and moved beside the changes.
+/// What is reclaimed beside the changes.
 mod background;
+
+/// What is folded and swept beside the changes.
+mod stacks;
+
+/// What is moved beside the changes.
+mod compaction;
 
 /// What takes the space, and what is given back to who asks for it.
 mod space;
