@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use granary_engine::disk::{At, Disk, Fault, OpenMode, Reached, SimulatedDisk};
 use granary_engine::model::DatasetId;
-use granary_engine::{Engine, Health, MutationError, OpenError};
+use granary_engine::{Engine, EngineOptions, Health, MutationError, OpenError};
 
 use crate::reference::Content;
 use crate::support::{add, dataset, names, options, project, read};
@@ -98,6 +98,35 @@ async fn a_failure_of_the_index_leaves_reads_and_loses_nothing() {
         assert_eq!(engine.check(true).unwrap(), []);
     }
     assert!(failed > 1, "a checkpoint writes and syncs");
+}
+
+/// redb fails for good when a page cannot be read, though nobody changes anything: the store says so,
+/// and reads go on.
+#[tokio::test]
+async fn a_read_of_the_index_that_fails_makes_the_store_read_only_and_leaves_reads() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = store(&disk).await;
+    engine.abandon();
+    let mut failed = 0;
+    for read in 1..=8 {
+        let disk = disk.image(Reached::Everything);
+        let nothing_cached = EngineOptions { index_cache_bytes: 0, ..options() };
+        let engine = Engine::open_on(Arc::new(disk.clone()), &nothing_cached).unwrap();
+        disk.fail(At::Read(disk.reads() + read), Fault::Io);
+        if names_if_readable(&engine, set).is_some() {
+            engine.abandon();
+            continue;
+        }
+        failed += 1;
+        wait_until(|| matches!(engine.health(), Health::ReadOnly { .. })).await;
+        wait_until(|| names_if_readable(&engine, set).is_some()).await;
+        let refused = add(&engine, set, "refused", b"").await;
+        assert!(matches!(refused, Err(MutationError::ReadOnly { .. })));
+        engine.abandon();
+        let engine = open(&disk.image(Reached::Nothing)).unwrap();
+        assert_eq!(names(&engine, set), ["kept/0", "kept/1", "kept/2"]);
+    }
+    assert!(failed > 0, "the index is read from its file");
 }
 
 /// While the index's pages are being synced changes go on: they are answered, seen, and in the

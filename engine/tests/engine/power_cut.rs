@@ -17,6 +17,7 @@ use granary_engine::{
 };
 
 use crate::driver::{Outcome, assert_same, observe, run, run_on_both};
+use crate::faults::wait_until;
 use crate::records::{self, describe};
 use crate::reference::{Content, Op, Reference, Sets};
 use crate::support::{block_on, project, small_segments};
@@ -297,6 +298,11 @@ async fn attempt(
             // An upload is refused where its own file fails, and where there is no space; the
             // store goes on.
             Outcome::NotTaken(MutationError::Staging { .. } | MutationError::OutOfSpace) => {
+                stopped = true;
+            }
+            // Whoever reads the index may find that it failed before its thread does.
+            Outcome::NotTaken(MutationError::Read(_)) => {
+                wait_until(|| engine.health() != Health::Ready).await;
                 stopped = true;
             }
             Outcome::NotTaken(error) => {

@@ -117,6 +117,17 @@ async fn run_seed(number: u64, all: &SimulatedDisk) {
     assert_recovers(&disk, &end, &format!("{when}, process restarted")).await;
 }
 
+/// Not every panic knows its seed.
+struct NamedWhereItPanics(u64);
+
+impl Drop for NamedWhereItPanics {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("that was GRANARY_SEED={}", self.0);
+        }
+    }
+}
+
 /// How many seeds are run, and the first of them.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
@@ -137,6 +148,7 @@ fn whatever_a_disk_does_nothing_answered_is_lost() {
             scope.spawn(|| {
                 loop {
                     let Some(seed) = next.lock().unwrap().next() else { break };
+                    let _named = NamedWhereItPanics(seed);
                     block_on(run_seed(seed, &all));
                 }
             });
