@@ -184,11 +184,12 @@ fn every_other_workload_does_what_it_says() {
 #[test]
 fn a_server_that_discards_uploads_keeps_nothing_and_says_so() {
     let work = Work::new();
-    let report = work.load(&["upload", "--sink", "--requests", "300", "-c", "8"]);
+    let report = work.load(&["upload", "--sink", "--requests", "300", "-c", "8", "--size", "200K"]);
     let run = &report["runs"][0];
     assert_eq!((&run["requests"], &run["errors"]), (&300.into(), &serde_json::json!({})));
     assert!(report["durability"].as_str().unwrap().starts_with("none"));
-    assert!(run["server"]["written"].as_u64().unwrap() < 300 * 20_480 / 10);
+    // A checkpoint of an empty index may come meanwhile.
+    assert!(run["server"]["written"].as_u64().unwrap() < 300 * 204_800 / 10);
 }
 
 #[test]

@@ -34,6 +34,8 @@ async fn a_dataset_that_is_behind_refuses_at_once_and_keeps_what_it_took() {
     let within = project(&engine).await.unwrap();
     let hot = dataset(&engine, within, "hot").await.unwrap().id;
     let other = dataset(&engine, within, "other").await.unwrap().id;
+    // So that the next sync is that of a change.
+    engine.checkpoint().await.unwrap();
     let stall = disk.stall(At::Sync(disk.syncs() + 1));
     let taken = add_many(&engine, hot, DATASET_QUEUE_MAX);
     wait_until(|| is_busy(&engine.expect_room(hot))).await;
@@ -61,6 +63,8 @@ async fn a_store_that_is_behind_refuses_at_once_and_keeps_what_it_took() {
     for number in 0..=(CHANGES_QUEUED_MAX + GROUP_CHANGES_MAX) / DATASET_QUEUE_MAX {
         sets.push(dataset(&engine, within, &format!("set-{number}")).await.unwrap().id);
     }
+    // So that the next sync is that of a change.
+    engine.checkpoint().await.unwrap();
     let stall = disk.stall(At::Sync(disk.syncs() + 1));
     let mut sent = Vec::new();
     for set in &sets {

@@ -54,6 +54,8 @@ async fn a_refusal_waits_for_the_change_that_it_stands_on() {
         let set = dataset(&engine, within, "set").await.unwrap().id;
         add(&engine, set, "old", b"old").await.unwrap();
 
+        // So that the next sync is that of the change.
+        engine.checkpoint().await.unwrap();
         let is_synced = Arc::new(AtomicBool::new(false));
         let stall = disk.stall(At::Sync(disk.syncs() + 1));
         let changing = asking(&engine, set, first, &is_synced);
