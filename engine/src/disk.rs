@@ -37,6 +37,14 @@ pub enum OpenMode {
 /// the page cache: a page, and so of every disk's block.
 pub(crate) const PAGE_BYTES: usize = 4096;
 
+/// Whether a call failed for want of something that the process or the machine has too little of at the
+/// moment, which tells nothing of what it was made on: open files, or memory.
+pub(crate) fn is_for_want_of_means(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let codes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
 /// Space of the file system that holds the data directory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]

@@ -6,6 +6,7 @@
 use std::io;
 
 use crate::blobs::{Blob, byte_count};
+use crate::disk::is_for_want_of_means;
 use crate::error::ReadError;
 use crate::index::rows::BlobRow;
 use crate::model::Digest;
@@ -44,7 +45,8 @@ pub(crate) enum Verdict {
 /// bytes that are read and ends the reading with `false`.
 ///
 /// # Errors
-/// The index cannot be read; what is wrong with a content is no error.
+/// The index cannot be read, or the process has no more open files or memory; what is wrong with a
+/// content is no error.
 pub(crate) fn inspect(
     store: &Store,
     digest: &Digest,
@@ -55,7 +57,7 @@ pub(crate) fn inspect(
     let mut row = row;
     let mut verdict = Verdict::Gone;
     for _ in 0..LOOKS_MAX {
-        verdict = look(store, digest, &row, depth, pace);
+        verdict = look(store, digest, &row, depth, pace)?;
         if !matches!(verdict, Verdict::Faulty { .. } | Verdict::WrongCrc { .. }) {
             return Ok(verdict);
         }
@@ -74,51 +76,72 @@ fn look(
     row: &BlobRow,
     depth: Depth,
     pace: &mut dyn FnMut(u64) -> bool,
-) -> Verdict {
+) -> Result<Verdict, ReadError> {
     let faulty = |fault, reason| Verdict::Faulty { place: row.place, fault, reason };
     let blob = match open(store, digest, row) {
         Ok(blob) => blob,
-        Err((fault, reason)) => return faulty(fault, reason),
+        Err(Closed::Faulty(fault, reason)) => return Ok(faulty(fault, reason)),
+        Err(Closed::Failed(error)) => return Err(error),
     };
     if depth == Depth::Place {
-        return Verdict::Sound;
+        return Ok(Verdict::Sound);
     }
-    match blob.verify(pace) {
-        Ok(Some(crc32)) if crc32 == row.crc32 => Verdict::Sound,
-        Ok(Some(actual)) => Verdict::WrongCrc { actual },
-        Ok(None) => Verdict::Stopped,
-        Err(ReadError::Io { source, .. }) => faulty(Fault::Unreadable, source.to_string()),
-        Err(error) => faulty(Fault::WrongBytes, error.to_string()),
+    let (fault, reason) = match blob.verify(pace) {
+        Ok(Some(crc32)) if crc32 == row.crc32 => return Ok(Verdict::Sound),
+        Ok(Some(actual)) => return Ok(Verdict::WrongCrc { actual }),
+        Ok(None) => return Ok(Verdict::Stopped),
+        Err(ReadError::Io { what, source }) if is_for_want_of_means(&source) => {
+            return Err(ReadError::Io { what, source });
+        }
+        Err(ReadError::Io { source, .. }) => (Fault::Unreadable, source.to_string()),
+        Err(error) => (Fault::WrongBytes, error.to_string()),
+    };
+    Ok(faulty(fault, reason))
+}
+
+/// Why a content's place is not open.
+enum Closed {
+    /// Something is wrong with it.
+    Faulty(Fault, String),
+    /// That tells nothing of it.
+    Failed(ReadError),
+}
+
+impl From<io::Error> for Closed {
+    fn from(source: io::Error) -> Self {
+        if is_for_want_of_means(&source) {
+            Self::Failed(ReadError::Io { what: "a content", source })
+        } else if source.kind() == io::ErrorKind::NotFound {
+            Self::Faulty(Fault::Missing, "its file is missing".to_owned())
+        } else {
+            Self::Faulty(Fault::Unreadable, source.to_string())
+        }
     }
 }
 
 /// Opens the place that a row names, in quarantine or not.
-fn open(store: &Store, digest: &Digest, row: &BlobRow) -> Result<Blob, (Fault, String)> {
-    let io = |error: io::Error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            (Fault::Missing, "its file is missing".to_owned())
-        } else {
-            (Fault::Unreadable, error.to_string())
-        }
-    };
+fn open(store: &Store, digest: &Digest, row: &BlobRow) -> Result<Blob, Closed> {
     let (file, offset) = match row.place {
         BlobPlace::Large(id) => {
-            let file = store.blobs.open_large(digest, id).map_err(io)?;
-            let length = file.len().map_err(io)?;
+            let file = store.blobs.open_large(digest, id)?;
+            let length = file.len()?;
             if length != row.length {
                 let fault = if length < row.length { Fault::EndsEarly } else { Fault::WrongBytes };
-                return Err((fault, format!("its file has {length} bytes of {}", row.length)));
+                let reason = format!("its file has {length} bytes of {}", row.length);
+                return Err(Closed::Faulty(fault, reason));
             }
             (file, 0)
         }
         BlobPlace::Segment { segment, offset } => {
-            let missing = || (Fault::Missing, format!("journal segment {} is missing", segment.0));
-            let file = store.segments.get(segment).map_err(io)?.ok_or_else(missing)?;
-            let end = store.segments.length(segment).min(file.len().map_err(io)?);
+            let Some(file) = store.segments.get(segment)? else {
+                let reason = format!("journal segment {} is missing", segment.0);
+                return Err(Closed::Faulty(Fault::Missing, reason));
+            };
+            let end = store.segments.length(segment).min(file.len()?);
             if offset.checked_add(row.length).is_none_or(|wanted| wanted > end) {
                 let segment = segment.0;
                 let reason = format!("journal segment {segment} ends at byte {end}, before it");
-                return Err((Fault::EndsEarly, reason));
+                return Err(Closed::Faulty(Fault::EndsEarly, reason));
             }
             (file, offset)
         }

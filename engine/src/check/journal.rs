@@ -8,6 +8,7 @@ use super::Halt;
 use super::counts::ContentRows;
 use super::findings::Findings;
 use super::progress::{CheckProgress, Stage};
+use crate::disk::is_for_want_of_means;
 use crate::error::ReadError;
 use crate::index::rows::BlobRow;
 use crate::index::{IndexError, tables};
@@ -34,6 +35,9 @@ pub(super) fn check_journal(
                 doubtful.insert(segment);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) if is_for_want_of_means(&source) => {
+                return Err(ReadError::Io { what: "a segment of the journal", source }.into());
+            }
             Err(error) => {
                 findings.disk("I9", format!("journal segment {}: {error}", segment.0));
                 doubtful.insert(segment);

@@ -5,7 +5,7 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use granary_engine::disk::{Disk, OpenMode, Reached, SimulatedDisk};
+use granary_engine::disk::{self, At, Disk, OpenMode, Reached, SimulatedDisk};
 use granary_engine::model::{DatasetId, Digest};
 use granary_engine::{Engine, EngineOptions, Fault, ReadError, ScrubState};
 
@@ -79,6 +79,25 @@ async fn assert_healed(engine: &Engine, sets: [DatasetId; 3], content: &[u8], wh
     }
     assert_eq!(engine.quarantined().unwrap(), [], "{when}");
     assert_eq!(engine.check(true).unwrap(), [], "{when}");
+}
+
+/// A content that could not be looked at is no damaged one: the check says why it ends.
+#[tokio::test]
+async fn want_of_memory_is_no_damage() {
+    let (disk, content) = (SimulatedDisk::new(), bytes_of(LARGE));
+    store(&disk, &content).await;
+    let engine = open(&disk);
+    let before = disk.reads();
+    assert_eq!(engine.check(true).unwrap(), []);
+    let reads = disk.reads() - before;
+    assert!(reads > 2, "two contents are read");
+    for read in 1..=reads {
+        disk.fail(At::Read(disk.reads() + read), disk::Fault::Memory);
+        let checked = engine.check(true);
+        assert!(matches!(checked, Err(ReadError::Io { .. })), "read {read}: {checked:?}");
+        assert_eq!(engine.quarantined().unwrap(), [], "read {read}");
+    }
+    assert_eq!(engine.check(true).unwrap(), []);
 }
 
 #[tokio::test]

@@ -121,6 +121,7 @@ async fn run_seed(number: u64, all: &SimulatedDisk) {
 struct NamedWhereItPanics(u64);
 
 impl Drop for NamedWhereItPanics {
+    #[expect(clippy::print_stderr, reason = "the test fails already")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("that was GRANARY_SEED={}", self.0);

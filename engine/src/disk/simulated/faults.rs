@@ -28,6 +28,8 @@ pub enum Fault {
     Io,
     /// `ENOSPC`; the operation has no other effect.
     Full,
+    /// `ENOMEM`, which is the machine's matter and not the disk's; the operation has no other effect.
+    Memory,
     /// `EIO` after the first so many bytes of a write; elsewhere as [`Fault::Io`].
     Short {
         /// Bytes that are written.
@@ -40,6 +42,7 @@ impl Fault {
         match self {
             Self::Io | Self::Short { .. } => rustix::io::Errno::IO.into(),
             Self::Full => rustix::io::Errno::NOSPC.into(),
+            Self::Memory => rustix::io::Errno::NOMEM.into(),
         }
     }
 }
