@@ -2,7 +2,7 @@
 # A full disk and a failing one, with the real server: runs the tests of tests/process that need
 # file systems of their own, in a mount name space, so that nothing stays behind.
 # Usage: tests/disk.sh [BINARY]. Where mounting is not allowed it says so, and with
-# GRANARY_DISK_TESTS=required it fails.
+# GRANARY_DISK_TESTS=required it fails. GRANARY_DISK_FS=ext4 or xfs has disks full that are no tmpfs.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 

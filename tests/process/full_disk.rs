@@ -122,7 +122,7 @@ async fn upload_again(api: &Api, dataset: u64, name: &str, content: &Content) ->
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a file system of its own; run tests/disk.sh"]
 async fn a_disk_that_the_server_filled_refuses_growth_and_deleting_is_enough() {
-    let disk = SmallDisk::in_memory(128);
+    let disk = SmallDisk::of(128);
     let server = Server::start(disk.work());
     let api = Api::new(&server.url);
     let dataset = api.create_dataset("full").await;
@@ -183,7 +183,7 @@ async fn fill_with_rows(api: &Api, dataset: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a file system of its own; run tests/disk.sh"]
 async fn a_disk_that_the_index_filled_refuses_growth_and_deleting_is_enough() {
-    let disk = SmallDisk::in_memory(160);
+    let disk = SmallDisk::of(160);
     let server = Server::start(disk.work());
     let api = Api::new(&server.url);
     let dataset = api.create_dataset("rows").await;
@@ -217,7 +217,7 @@ async fn a_disk_that_the_index_filled_refuses_growth_and_deleting_is_enough() {
 #[ignore = "needs a file system of its own; run tests/disk.sh"]
 async fn a_disk_that_another_program_filled_refuses_growth_until_it_lets_go() {
     for left in [1 << 20, 0] {
-        let disk = SmallDisk::in_memory(128);
+        let disk = SmallDisk::of(128);
         let server = Server::start(disk.work());
         let api = Api::new(&server.url);
         let dataset = api.create_dataset("full").await;

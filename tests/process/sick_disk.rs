@@ -18,7 +18,7 @@ const FAILURE_TIME_MAX: Duration = Duration::from_mins(2);
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs loop devices; run tests/disk.sh"]
 async fn a_failing_device_makes_the_server_read_only_and_loses_nothing() {
-    let host = SmallDisk::in_memory(96);
+    let host = SmallDisk::of(96);
     let disk = SmallDisk::in_file(&host, 1024);
     let server = Server::start(disk.work());
     let api = Api::new(&server.url);

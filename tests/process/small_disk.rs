@@ -18,27 +18,29 @@ pub(crate) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// A file system in memory, of so many mebibytes.
-    pub(crate) fn in_memory(mebibytes: u64) -> Self {
+    /// A file system of so many mebibytes: in memory, or with `GRANARY_DISK_FS=ext4` or `xfs`, where
+    /// the tests take minutes, in a file, and no smaller than XFS may be.
+    pub(crate) fn of(mebibytes: u64) -> Self {
         let work = tempfile::tempdir().unwrap();
         let mounted = work.path().join("disk");
         fs::create_dir(&mounted).unwrap();
-        let size = format!("size={mebibytes}m");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&mounted));
+        if let Ok(kind) = std::env::var("GRANARY_DISK_FS") {
+            let image = work.path().join("image");
+            mount_image(&image, &kind, mebibytes.max(320), &mounted);
+        } else {
+            let size = format!("size={mebibytes}m");
+            run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&mounted));
+        }
         Self::with_data(work, mounted)
     }
 
     /// An ext4 of so many mebibytes in a file, through a loop device, whose writes can therefore
     /// fail for reasons that the file system does not know: when `host` is full.
     pub(crate) fn in_file(host: &Self, mebibytes: u64) -> Self {
-        let image = host.path().join("image");
-        let file = OpenOptions::new().write(true).create_new(true).open(&image).unwrap();
-        file.set_len(mebibytes << 20).unwrap();
-        run(Command::new("mkfs.ext4").arg("-q").arg(&image));
         let work = tempfile::tempdir().unwrap();
         let mounted = work.path().join("disk");
         fs::create_dir(&mounted).unwrap();
-        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted));
+        mount_image(&host.path().join("image"), "ext4", mebibytes, &mounted);
         Self::with_data(work, mounted)
     }
 
@@ -82,6 +84,13 @@ impl Drop for SmallDisk {
         // Whatever still has it open keeps it; the name space goes with the test.
         Command::new("umount").arg("-l").arg(&self.mounted).status().ok();
     }
+}
+
+fn mount_image(image: &Path, kind: &str, mebibytes: u64, mounted: &Path) {
+    let file = OpenOptions::new().write(true).create_new(true).open(image).unwrap();
+    file.set_len(mebibytes << 20).unwrap();
+    run(Command::new(format!("mkfs.{kind}")).arg("-q").arg(image));
+    run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(mounted));
 }
 
 fn run(command: &mut Command) {
