@@ -396,6 +396,8 @@ pub(crate) fn create_tables(txn: &WriteTransaction) -> Result<(), IndexError> {
     txn.open_table(tables::NODES)?;
     txn.open_table(tables::NODE_ADDRESSES)?;
     txn.open_table(tables::ACCESS_TOKENS)?;
+    txn.open_table(tables::USER_ACCESS_TOKENS)?;
+    txn.open_table(tables::TEAM_ACCESS_TOKENS)?;
     txn.open_table(tables::TEAM_USAGE)?;
     txn.open_table(tables::TEAM_QUOTAS)?;
     txn.open_table(tables::AUDIT)?;

@@ -54,11 +54,26 @@ impl Check {
             }
             Self::Some { hops, many, tests } => {
                 let owner = scope.follow(record, hops)?;
-                owner.map_or(Ok(false), |owner| some(*many, tests, scope, &owner))
+                match owner {
+                    Some(Record::Team(team)) if !hops.is_empty() => {
+                        let (id, owner) = (team.id, Record::Team(team));
+                        let condition = tests.as_ptr().addr();
+                        scope.judged_once(condition, id, |scope| some(*many, tests, scope, &owner))
+                    }
+                    Some(owner) => some(*many, tests, scope, &owner),
+                    None => Ok(false),
+                }
             }
             Self::Empty { hops, many } => {
                 let owner = scope.follow(record, hops)?;
                 let filled = match owner {
+                    Some(Record::Team(team)) if !hops.is_empty() => {
+                        let (id, owner) = (team.id, Record::Team(team));
+                        let condition = hops.as_ptr().addr();
+                        scope.judged_once(condition, id, |scope| {
+                            scope.some(&owner, *many, |_| true)
+                        })?
+                    }
                     Some(Record::Dataset(dataset)) => dataset.file_count > 0,
                     Some(owner) => scope.some(&owner, *many, |_| true)?,
                     None => false,

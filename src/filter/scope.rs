@@ -24,6 +24,9 @@ pub(crate) struct Scope<'a> {
     teams: Known<TeamId, Team>,
     licences: Known<LicenceId, Licence>,
     people: Known<UserId, Person>,
+    /// What became of conditions on the members of teams, which many rows share: by the condition's
+    /// address, which stays while its filter is there.
+    judged: HashMap<(usize, TeamId), bool>,
     /// Whose usernames the caller sees in the fields of its teams; found when first asked for.
     fellows: Option<HashSet<UserId>>,
     /// Room for folded texts.
@@ -51,6 +54,7 @@ impl<'a> Scope<'a> {
             teams: Known::new(),
             licences: Known::new(),
             people: Known::new(),
+            judged: HashMap::new(),
             fellows: None,
             scratch: String::new(),
         }
@@ -157,6 +161,25 @@ impl<'a> Scope<'a> {
             self.fellows = Some(fellows);
         }
         Ok(self.fellows.get_or_insert_default())
+    }
+
+    /// What was found of a condition on a team's members, or `judge` finds: once for a team and state,
+    /// however many rows belong to it.
+    pub(super) fn judged_once(
+        &mut self,
+        condition: usize,
+        team: TeamId,
+        judge: impl FnOnce(&mut Self) -> Result<bool, ReadError>,
+    ) -> Result<bool, ReadError> {
+        if let Some(found) = self.judged.get(&(condition, team)) {
+            return Ok(*found);
+        }
+        let found = judge(self)?;
+        if self.judged.len() >= RELATED_RECORDS_MAX {
+            self.judged.clear();
+        }
+        self.judged.insert((condition, team), found);
+        Ok(found)
     }
 
     /// Whether one of the many things that belong to a record is as wanted. A record that is

@@ -1,5 +1,7 @@
 //! Access tokens, with which programs act for users within one team.
 
+use std::io::Write;
+
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
@@ -9,7 +11,7 @@ use super::body::Incoming;
 use super::error::ApiError;
 use super::openapi::failures::{FieldsBody, Growing, Guarded, Restricted};
 use super::path;
-use super::respond::{empty, json};
+use super::respond::{Rows, empty, json, spooled};
 use super::state::AppState;
 use super::wire::access_tokens::{AccessTokenBody, AccessTokenFields, AccessTokenShape};
 use crate::auth::Secret;
@@ -33,15 +35,19 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let snapshot = app.snapshot()?;
     drop(allow(&snapshot, &principal, Action::ListAccessTokens, Object::Server)?);
-    let mut rights = Rights::of(&snapshot, &principal);
-    let mut shown = Vec::new();
-    for token in snapshot.access_tokens()? {
-        let token = token?;
-        if rights.may(Action::RevokeAccessToken, Object::AccessToken(&token))? {
-            shown.push(AccessTokenShape::from(&token));
+    // Users have few tokens each; the store may have many.
+    let write = move |out: &mut dyn Write| {
+        let mut rights = Rights::of(&snapshot, &principal);
+        let mut rows = Rows::begin(out);
+        for token in snapshot.access_tokens()? {
+            let token = token?;
+            if rights.may(Action::RevokeAccessToken, Object::AccessToken(&token))? {
+                rows.push(&AccessTokenShape::from(&token))?;
+            }
         }
-    }
-    json(StatusCode::OK, &shown)
+        rows.end()
+    };
+    spooled(&app, StatusCode::OK, write).await
 }
 
 /// Makes an access token and shows it, this once.

@@ -110,6 +110,18 @@ impl Fields {
         if self.wrong.is_empty() { Ok(()) } else { Err(ApiError::fields(self.wrong)) }
     }
 
+    /// Ends the reading of a body in which a misspelt field would do harm.
+    ///
+    /// # Errors
+    /// All wrong fields, or one that was not read and is none of those that are ignored.
+    pub(crate) fn refuse_unread(self, ignored: &[&str], known: &str) -> Result<(), ApiError> {
+        let unread = self.values.keys().find(|name| !ignored.contains(&name.as_str()));
+        if let Some(name) = unread.filter(|_| self.wrong.is_empty()) {
+            return Err(ApiError::bad_request(format!("Unknown field {name:?}: {known}.")));
+        }
+        self.check()
+    }
+
     /// A field that is there and not null.
     fn value(&mut self, field: &'static str, need: Need) -> Option<Value> {
         match self.values.remove(field) {

@@ -14,6 +14,7 @@ mod sorting;
 
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use axum::http::header::LINK;
@@ -46,10 +47,12 @@ pub(crate) async fn list<R: Resource>(
     let turn = if request.filter.is_ordered() { Some(app.sorted_list_turn().await?) } else { None };
     let next = Next::of(&uri, &request);
     let state = app.clone();
+    let caller = Caller::default();
+    let watched = caller.watch();
     let (mut response, place) = spooled_with(&app, StatusCode::OK, move |out| {
-        // Held by the work itself, which goes on if the caller goes away.
+        // Held by the work itself, which goes on for a row if the caller goes away.
         let _turn = turn;
-        let view = View::take(state, principal, LIST_STATE_TIME_MAX)?;
+        let view = View::take(state, principal, watched, LIST_STATE_TIME_MAX)?;
         write::<R>(view, &request, out)
     })
     .await?;
@@ -87,12 +90,37 @@ impl Next {
     }
 }
 
+/// Somebody who waits for a list; dropped with the request when it is answered or the connection ends.
+#[derive(Debug, Default)]
+struct Caller(Arc<()>);
+
+/// Tells whether the caller waits still.
+#[derive(Debug)]
+struct WatchedCaller(Weak<()>);
+
+impl Caller {
+    fn watch(&self) -> WatchedCaller {
+        WatchedCaller(Arc::downgrade(&self.0))
+    }
+}
+
+impl WatchedCaller {
+    /// Ends work that nobody waits for.
+    fn expect_waits(&self) -> Result<(), ApiError> {
+        if self.0.strong_count() > 0 {
+            return Ok(());
+        }
+        Err(ApiError::unavailable("The caller has gone."))
+    }
+}
+
 /// One caller's view of the store: a state that is exchanged for a later one when it has been held
 /// for long, between two rows, so that each row is of one state (I8) and old pages of the index
 /// become free again.
 struct View {
     app: AppState,
     principal: Principal,
+    caller: WatchedCaller,
     snapshot: Snapshot,
     held_since: Instant,
     held_max: Duration,
@@ -101,9 +129,15 @@ struct View {
 }
 
 impl View {
-    fn take(app: AppState, principal: Principal, held_max: Duration) -> Result<Self, ApiError> {
+    fn take(
+        app: AppState,
+        principal: Principal,
+        caller: WatchedCaller,
+        held_max: Duration,
+    ) -> Result<Self, ApiError> {
         let snapshot = app.snapshot()?;
-        Ok(Self { app, principal, snapshot, held_since: Instant::now(), held_max, exchanges: 0 })
+        let held_since = Instant::now();
+        Ok(Self { app, principal, caller, snapshot, held_since, held_max, exchanges: 0 })
     }
 
     fn is_old(&self) -> bool {
@@ -128,6 +162,7 @@ impl View {
             let mut scope = Scope::of(&self.snapshot, &self.principal);
             let mut behind = None;
             for row in R::rows_from(&self.snapshot, from)? {
+                self.caller.expect_waits()?;
                 let row = row?;
                 if admits::<R>(request, &mut scope, &row)? && visit(&mut scope, &row)?.is_break() {
                     return Ok(());
@@ -215,6 +250,7 @@ fn write_sorted<R: Resource>(
         let mut scope = Scope::of(&view.snapshot, &view.principal);
         let mut is_old = false;
         for place in places.by_ref() {
+            view.caller.expect_waits()?;
             let row = pk_of(&place).map(|pk| R::row(&view.snapshot, pk)).transpose()?.flatten();
             // A row may have gone from a later state, or from the caller's sight.
             if let Some(row) = row

@@ -141,8 +141,11 @@ async fn rendered<T: Send + 'static>(
     asked: Asked,
 ) -> Result<(Response, T), ApiError> {
     let spool = app.spool();
-    let rendered = tokio::task::spawn_blocking(move || render(spool, write, asked)).await;
-    let (spooled, found) = rendered.map_err(ApiError::internal)??;
+    // Its turn goes with the work, which goes on if the caller goes away.
+    let rendering =
+        move || render(spool, write, asked).map(|(spooled, found)| (spooled, found, turn));
+    let rendered = tokio::task::spawn_blocking(rendering).await;
+    let (spooled, found, turn) = rendered.map_err(ApiError::internal)??;
     let length = spooled.len();
     if length <= INLINE_ANSWER_BYTES_MAX {
         let text = spooled.chunk(0).await.map_err(ApiError::internal)?;
@@ -201,6 +204,11 @@ fn json_response(status: StatusCode, text: Bytes) -> Response {
     response
 }
 
+/// Writes a shape as JSON.
+pub(crate) fn write_shape(out: &mut dyn Write, shape: &impl Serialize) -> Result<(), ApiError> {
+    serde_json::to_writer(out, shape).map_err(ApiError::internal)
+}
+
 /// A JSON array that is written row by row.
 pub(crate) struct Rows<'a> {
     out: &'a mut dyn Write,
@@ -223,7 +231,7 @@ impl<'a> Rows<'a> {
 
     /// Writes a row.
     pub(crate) fn push(&mut self, shape: &impl Serialize) -> Result<(), ApiError> {
-        serde_json::to_writer(self.next()?, shape).map_err(ApiError::internal)
+        write_shape(self.next()?, shape)
     }
 
     /// Ends the array.

@@ -1,5 +1,7 @@
 //! Teams, each with its present members, and who is a member.
 
+use std::io::Write;
+
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
@@ -13,7 +15,7 @@ use super::lists;
 use super::openapi::failures::{FieldsBody, Growing, Guarded, JsonBody, Restricted, Taken};
 use super::openapi::parameters::Page;
 use super::path;
-use super::respond::{empty, json};
+use super::respond::{empty, json, spooled, spooled_after_change, write_shape};
 use super::state::AppState;
 use super::wire::catalogue::{
     Level, MembershipBody, MembershipFields, MembershipMethod, MembershipShape, TeamChange,
@@ -88,7 +90,20 @@ pub(crate) async fn retrieve(
     let snapshot = app.snapshot()?;
     let team = read(&snapshot, &uri)?;
     drop(allow(&snapshot, &principal, Action::RetrieveTeam, Object::Team(team.id))?);
-    json(StatusCode::OK, &TeamShape::of(&team, &snapshot)?)
+    shown(&app, team, snapshot).await
+}
+
+/// A team of any number of members.
+async fn shown(app: &AppState, team: Team, snapshot: Snapshot) -> Result<Response, ApiError> {
+    let write = move |out: &mut dyn Write| write_shape(out, &TeamShape::of(&team, &snapshot)?);
+    spooled(app, StatusCode::OK, write).await
+}
+
+/// The same of one that was changed.
+async fn shown_changed(app: &AppState, team: Team) -> Result<Response, ApiError> {
+    let snapshot = app.snapshot()?;
+    let write = move |out: &mut dyn Write| write_shape(out, &TeamShape::of(&team, &snapshot)?);
+    spooled_after_change(app, StatusCode::OK, write).await
 }
 
 /// A team that an action is permitted on, in the state that said so.
@@ -181,7 +196,7 @@ async fn change(
     let Opened { team, allowed, .. } = open(app, principal, Action::UpdateTeam, uri)?;
     let patch = read_team_patch(incoming.fields(app).await?, need)?;
     let changed = app.engine(&allowed).update_team(team.id, patch).await?;
-    json(StatusCode::OK, &TeamShape::of(&changed, &app.snapshot()?)?)
+    shown_changed(app, changed).await
 }
 
 /// Soft-deletes a team: its memberships end, its projects stay.

@@ -151,12 +151,51 @@ async fn a_token_never_goes_beyond_what_its_owner_may_at_that_moment() {
     assert_eq!(add("b").await, 403);
     token.get(&dataset.path("")).await.is(200);
     server.engine.remove_member(team, user).await.unwrap();
-    token.get(&dataset.path("")).await.is(403);
+    token.get(&dataset.path("")).await.is(401);
+}
+
+/// What took the ground from a token may be undone; the token stays ended, and no other one ends.
+#[tokio::test]
+async fn a_token_that_ended_with_its_owners_rights_does_not_come_back_with_them() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let [ann, bob] = [server.add_user("ann").await, server.add_user("bob").await];
+    let (of_ann, of_team) = (format!("/v1/users/{ann}"), format!("/v1/teams/{}", server.team));
+    let other_team = admin.post("/v1/teams/create", &json!({"name": "others"})).await.json(201);
+    let other_team = other_team["pk"].as_u64().unwrap();
+    server.join(bob, server.team, PermissionLevel::Read).await;
+    server.join(ann, other_team, PermissionLevel::Read).await;
+    let bobs = make(&server.login("bob").await, server.team, "R").await;
+    let mut elsewhere = make(&server.login("ann").await, other_team, "R").await;
+    let works = async |token: &Value| {
+        robot(&server, token).post("/v1/teams/list", &json!({})).await.status == 200
+    };
+    let (user, team) = (UserId(ann), TeamId(server.team));
     server.join(ann, server.team, PermissionLevel::Write).await;
-    assert_eq!(add("c").await, 200);
-    server.admin().await.delete(&format!("/v1/users/{ann}")).await.is(204);
-    let refused = token.get(&dataset.path("")).await;
-    assert_eq!(refused.json(401)["code"], "user_inactive");
+    for end in ["membership", "account", "team"] {
+        let token = make(&server.login("ann").await, server.team, "W").await;
+        assert!(works(&token).await && works(&bobs).await && works(&elsewhere).await, "{end}");
+        match end {
+            "membership" => drop(server.engine.remove_member(team, user).await.unwrap()),
+            "account" => drop(admin.delete(&of_ann).await.is(204)),
+            _ => drop(admin.delete(&of_team).await.is(204)),
+        }
+        assert!(!works(&token).await, "{end}");
+        match end {
+            "membership" => server.join(ann, server.team, PermissionLevel::Write).await,
+            "account" => drop(admin.patch(&of_ann, &json!({"is_active": true})).await.is(200)),
+            _ => drop(server.engine.reinstate_team(team).await.unwrap()),
+        }
+        if end == "team" {
+            server.join(ann, server.team, PermissionLevel::Write).await;
+        }
+        assert!(!works(&token).await, "{end}");
+        assert_eq!(works(&bobs).await, end != "team", "{end}");
+        if end == "account" {
+            assert!(!works(&elsewhere).await, "it ended with the account too");
+            elsewhere = make(&server.login("ann").await, other_team, "R").await;
+        }
+    }
 }
 
 #[tokio::test]

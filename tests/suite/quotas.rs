@@ -41,6 +41,11 @@ async fn a_quota_is_shown_to_members_and_set_by_administrators() {
     for wrong in [json!({"files": -1}), json!({"bytes": "many"}), json!({"files": 1.5})] {
         server.admin().await.put(&quota, &wrong).await.is(400);
     }
+    // A misspelt bound is not taken for none; what a quota shows may come back.
+    let misspelt = server.admin().await.put(&quota, &json!({"file": 6, "bytes": 7})).await;
+    let detail = misspelt.detail(400);
+    assert!(detail.contains("\"file\"") && detail.contains("files and bytes"), "{detail}");
+    assert_eq!(set(&server, server.team, shown.clone()).await, shown);
     assert_eq!(set(&server, server.team, json!({})).await, unbounded);
 }
 

@@ -145,9 +145,9 @@ pub(super) fn visit_tables<V: Visitor>(visitor: &mut V) -> Result<(), V::Error> 
 
 /// Tables that a restore makes anew: those that say where bytes lie (contents, what is dead or
 /// damaged of them, and how far the index reaches into the journal), and those that lead from
-/// contents to datasets, which the first opening fills.
+/// contents to datasets and from users and teams to access tokens, which the first opening fills.
 #[cfg(test)]
-pub(super) const MADE_ANEW: [&str; 8] = [
+pub(super) const MADE_ANEW: [&str; 10] = [
     "blobs.v1",
     "dead_blobs.v1",
     "large_removals.v1",
@@ -156,6 +156,8 @@ pub(super) const MADE_ANEW: [&str; 8] = [
     "quarantine.v1",
     "segments.v1",
     "state.v1",
+    "team_access_tokens.v1",
+    "user_access_tokens.v1",
 ];
 
 #[cfg(test)]

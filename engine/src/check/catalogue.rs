@@ -186,13 +186,19 @@ fn check_owners(snapshot: &Snapshot, findings: &mut Findings) -> Result<(), Read
     })?;
     for token in snapshot.access_tokens()? {
         let AccessToken { id, team, user, .. } = token?;
-        let is_known = is_there(snapshot, tables::TEAMS, team.0)?
-            && is_there(snapshot, tables::USERS, user.0)?;
-        if !is_known {
-            let what = format!("access token {id} of user {user} in team {team} is nobody's");
-            findings.rows("I4", what);
-        }
+        let (kind, table) = ("access token", tables::USER_ACCESS_TOKENS);
+        owned.expect(tables::USERS, "user", user.0, table, kind, id.0)?;
+        let table = tables::TEAM_ACCESS_TOKENS;
+        owned.expect(tables::TEAMS, "team", team.0, table, kind, id.0)?;
     }
+    owned.each(tables::USER_ACCESS_TOKENS, "access token", "user", |id| {
+        let token: Option<AccessToken> = record(snapshot, tables::ACCESS_TOKENS, id)?;
+        Ok(token.map(|token| token.user.0))
+    })?;
+    owned.each(tables::TEAM_ACCESS_TOKENS, "access token", "team", |id| {
+        let token: Option<AccessToken> = record(snapshot, tables::ACCESS_TOKENS, id)?;
+        Ok(token.map(|token| token.team.0))
+    })?;
     for row in snapshot.table(tables::MEMBERSHIPS)?.iter().map_err(IndexError::from)? {
         let (key, row) = row.map_err(IndexError::from)?;
         let (team, user) = key.value();

@@ -343,6 +343,10 @@ async fn rows_that_nobody_owns_and_rows_that_are_lost_are_found_and_named() {
     });
     assert_one(&report.await, "I4", &["licence 1 counts dataset 88"]);
     let report = changed(&|txn| {
+        txn.open_table(tables::USER_ACCESS_TOKENS).unwrap().insert((1, 88), ()).unwrap();
+    });
+    assert_one(&report.await, "I4", &["user 1 counts access token 88"]);
+    let report = changed(&|txn| {
         put(txn, tables::TEAM_QUOTAS, 88, &Quota::default());
     });
     assert_one(&report.await, "I4", &["a quota is of team 88"]);

@@ -121,6 +121,15 @@ pub(crate) const NODE_ADDRESSES: TableDefinition<'static, (&str, i64), u64> =
 /// Access token id to `AccessToken`.
 pub(crate) const ACCESS_TOKENS: Table<u64> = Table::new("access_tokens.v1");
 
+/// `(user, access token)` for every access token. Says what the tokens' rows say, so opening fills it
+/// where an older store lacks it; with [`TEAM_ACCESS_TOKENS`].
+pub(crate) const USER_ACCESS_TOKENS: TableDefinition<'static, (u64, u64), ()> =
+    TableDefinition::new("user_access_tokens.v1");
+
+/// `(team, access token)` for every access token.
+pub(crate) const TEAM_ACCESS_TOKENS: TableDefinition<'static, (u64, u64), ()> =
+    TableDefinition::new("team_access_tokens.v1");
+
 /// Team id to the `Usage` of all its datasets together, the soft-deleted ones too; none where there
 /// is nothing. Says what the headers say, so opening fills it where an older store lacks it.
 pub(crate) const TEAM_USAGE: Table<u64> = Table::new("team_usage.v1");

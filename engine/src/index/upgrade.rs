@@ -42,6 +42,16 @@ pub(crate) fn upgrade(index: &Index) -> Result<(), IndexError> {
     if !has_table(index, tables::ACCESS_TOKENS)? {
         index.apply(|txn| Ok(txn.open_table(tables::ACCESS_TOKENS).map(drop)?))?;
     }
+    if !has_table(index, tables::USER_ACCESS_TOKENS)? {
+        index.apply(|txn| {
+            txn.open_table(tables::USER_ACCESS_TOKENS)?;
+            txn.open_table(tables::TEAM_ACCESS_TOKENS)?;
+            for row in txn.open_table(tables::ACCESS_TOKENS)?.iter()? {
+                holdings::enter_access_token(txn, &codec::decode(row?.1.value())?)?;
+            }
+            Ok(())
+        })?;
+    }
     // Who changed what before there was the table is not known.
     if !has_table(index, tables::AUDIT)? {
         index.apply(|txn| Ok(txn.open_table(tables::AUDIT).map(drop)?))?;
@@ -127,6 +137,8 @@ pub fn make_older(disk: Arc<dyn Disk>) -> Result<(), ReadError> {
         txn.delete_table(tables::LICENCE_DATASETS)?;
         txn.delete_table(tables::QUARANTINE)?;
         txn.delete_table(tables::ACCESS_TOKENS)?;
+        txn.delete_table(tables::USER_ACCESS_TOKENS)?;
+        txn.delete_table(tables::TEAM_ACCESS_TOKENS)?;
         txn.delete_table(tables::TEAM_USAGE)?;
         txn.delete_table(tables::TEAM_QUOTAS)?;
         txn.delete_table(tables::AUDIT)?;
@@ -151,8 +163,8 @@ mod tests {
     use crate::disk::RealDisk;
     use crate::error::{MutationError, RecordKind};
     use crate::model::{
-        LicenceId, NewDataset, NewLicence, NewProject, NewTeam, SubdescriptorEdit, SubdescriptorId,
-        SubdescriptorRef,
+        LicenceId, NewAccessToken, NewDataset, NewLicence, NewProject, NewTeam, NewUser,
+        PermissionLevel, SubdescriptorEdit, SubdescriptorId, SubdescriptorRef,
     };
     use crate::{Engine, EngineOptions};
 
@@ -233,6 +245,50 @@ mod tests {
         let fourth = vec![SubdescriptorRef::Id(SubdescriptorId(4))];
         let refused = engine.edit_subdescriptors(LicenceId(1), kind, edit, fourth).await;
         assert!(matches!(refused, Err(MutationError::SubdescriptorNotFound { .. })));
+        assert_eq!(engine.check(false).unwrap(), []);
+    }
+
+    /// A store whose access tokens were made before it was noted whose they are, as one that is restored
+    /// from a backup is.
+    #[tokio::test]
+    async fn access_tokens_of_the_version_before_end_with_the_rights_of_their_owners() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Engine::open(directory.path().to_owned(), &options()).unwrap();
+        let engine = open();
+        let team = NewTeam { name: "team".into(), creator: None };
+        let team = engine.create_team(team).await.unwrap().id;
+        let user = engine.create_user(NewUser {
+            username: "ann".into(),
+            password_hash: String::new(),
+            first_name: String::new(),
+            last_name: String::new(),
+            email: String::new(),
+            is_superuser: false,
+            is_staff: false,
+            is_active: true,
+        });
+        let user = user.await.unwrap().id;
+        let (level, name) = (PermissionLevel::Read, "token".to_owned());
+        engine.add_member(team, user, level, None).await.unwrap();
+        let (secret_hash, expiry_time) = ([0; 32], None);
+        let token = NewAccessToken { name, user, team, level, secret_hash, expiry_time };
+        let token = engine.create_access_token(token).await.unwrap().id;
+        engine.shutdown().await;
+        drop(engine);
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory.path().to_owned()).unwrap());
+        let index = Index::open(&disk, OpenMode::Existing, 4 << 20).unwrap();
+        let strip = |txn: &WriteTransaction| {
+            txn.delete_table(tables::USER_ACCESS_TOKENS)?;
+            Ok(txn.delete_table(tables::TEAM_ACCESS_TOKENS)?)
+        };
+        assert!(index.checkpoint(strip).unwrap());
+        drop((index, disk));
+
+        let engine = open();
+        assert_eq!(engine.check(false).unwrap(), []);
+        assert!(engine.snapshot().unwrap().access_token(token).unwrap().is_some());
+        engine.remove_member(team, user).await.unwrap();
+        assert!(engine.snapshot().unwrap().access_token(token).unwrap().is_none());
         assert_eq!(engine.check(false).unwrap(), []);
     }
 }

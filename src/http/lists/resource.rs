@@ -7,10 +7,10 @@ use granary_engine::model::{
     UserId,
 };
 use granary_engine::{ReadError, Snapshot};
-use serde::Serialize;
 
 use crate::filter::{Held, Kind, Record};
 use crate::http::error::ApiError;
+use crate::http::respond::write_shape;
 use crate::http::wire::catalogue::{LicenceShape, NodeShape, ProjectShape, TeamShape, UserShape};
 use crate::http::wire::datasets::write_dataset;
 use crate::permission::{Action, Object, Rights};
@@ -324,8 +324,4 @@ impl Resource for Nodes {
     fn write(out: &mut dyn Write, _: &Snapshot, row: &Node, _: bool) -> Result<(), ApiError> {
         write_shape(out, &NodeShape::from(row))
     }
-}
-
-fn write_shape(out: &mut dyn Write, shape: &impl Serialize) -> Result<(), ApiError> {
-    serde_json::to_writer(out, shape).map_err(ApiError::internal)
 }

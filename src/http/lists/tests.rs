@@ -50,7 +50,8 @@ async fn a_list_that_goes_on_in_later_states_has_every_row_once() {
         [(json!({}), ""), (json!({}), "?limit=3"), (sorted.clone(), ""), (sorted, "?limit=3")]
     {
         let [patient, hasty] = [LIST_STATE_TIME_MAX, Duration::ZERO].map(|held_max| {
-            let view = View::take(app.clone(), admin.clone(), held_max).unwrap();
+            let caller = Caller::default();
+            let view = View::take(app.clone(), admin.clone(), caller.watch(), held_max).unwrap();
             listed(view, body.clone(), query)
         });
         assert_eq!(patient.0.len(), if query.is_empty() { 5 } else { 3 });
@@ -64,8 +65,23 @@ async fn a_state_is_exchanged_only_when_it_was_held_for_long() {
     let uri = "/v1/teams/list".parse().unwrap();
     let request = ListRequest::read(json!({}), &uri, Teams::KIND).unwrap();
     for (held_max, expected) in [(LIST_STATE_TIME_MAX, 0), (Duration::ZERO, 5)] {
-        let mut view = View::take(app.clone(), admin.clone(), held_max).unwrap();
+        let caller = Caller::default();
+        let mut view = View::take(app.clone(), admin.clone(), caller.watch(), held_max).unwrap();
         view.visit::<Teams>(&request, 0, |_, _| Ok(ControlFlow::Continue(()))).unwrap();
         assert_eq!(view.exchanges, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_list_ends_where_its_caller_has_gone() {
+    let (_directory, app, admin) = store().await;
+    for body in [json!({}), json!({"order_by": [{"field": "name"}]})] {
+        let uri = "/v1/teams/list".parse().unwrap();
+        let request = ListRequest::read(body, &uri, Teams::KIND).unwrap();
+        let watched = Caller::default().watch();
+        let view = View::take(app.clone(), admin.clone(), watched, LIST_STATE_TIME_MAX).unwrap();
+        let mut out = Vec::new();
+        write::<Teams>(view, &request, &mut out).unwrap_err();
+        assert_eq!(out, b"", "nobody waits for a row");
     }
 }

@@ -60,6 +60,7 @@ pub(crate) fn read_quota(mut fields: Fields) -> Result<Quota, ApiError> {
         bound
     };
     let (files, bytes) = (bound("files"), bound("bytes"));
-    fields.check()?;
+    // What a quota shows beside them may come back.
+    fields.refuse_unread(&["used_files", "used_bytes"], "a quota has files and bytes")?;
     Ok(Quota { files, bytes })
 }

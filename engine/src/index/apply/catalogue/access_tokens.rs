@@ -1,13 +1,10 @@
 //! Access tokens.
 
-use redb::ReadableTable;
-
 use super::super::{Applied, Group, Stop};
-use crate::codec;
 use crate::error::{MutationError, RecordKind};
-use crate::index::{IndexError, tables};
+use crate::index::{holdings, tables};
 use crate::limits::ACCESS_TOKENS_MAX;
-use crate::model::{AccessToken, AccessTokenId, NewAccessToken, TeamId, Timestamp};
+use crate::model::{AccessToken, AccessTokenId, NewAccessToken, TeamId, Timestamp, UserId};
 
 impl Group<'_> {
     pub(super) fn create_access_token(
@@ -18,7 +15,8 @@ impl Group<'_> {
         self.user(new.user)?;
         self.active_team(new.team)?;
         let NewAccessToken { name, user, team, level, secret_hash, expiry_time } = new.clone();
-        if self.access_tokens(|token| token.user == user)?.len() >= ACCESS_TOKENS_MAX {
+        let own = holdings::all_of(self.txn, tables::USER_ACCESS_TOKENS, user.0)?;
+        if own.len() >= ACCESS_TOKENS_MAX {
             let (what, limit) = ("access tokens of one user", ACCESS_TOKENS_MAX);
             return Err(MutationError::TooMany { what, limit }.into());
         }
@@ -35,34 +33,37 @@ impl Group<'_> {
             last_use: None,
         };
         self.put_record(tables::ACCESS_TOKENS, id.0, &token)?;
+        holdings::enter_access_token(self.txn, &token)?;
         Ok(Applied::AccessToken(Box::new(token)))
-    }
-
-    /// Visits all tokens, of which there are few: making one is rare, and so is a team's end.
-    fn access_tokens(
-        &self,
-        wanted: impl Fn(&AccessToken) -> bool,
-    ) -> Result<Vec<AccessTokenId>, IndexError> {
-        let mut found = Vec::new();
-        for row in self.txn.open_table(tables::ACCESS_TOKENS)?.iter()? {
-            let token: AccessToken = codec::decode(row?.1.value())?;
-            if wanted(&token) {
-                found.push(token.id);
-            }
-        }
-        Ok(found)
     }
 
     pub(super) fn revoke_access_token(&mut self, id: AccessTokenId) -> Result<Applied, Stop> {
         let token = self.expect_record(tables::ACCESS_TOKENS, RecordKind::AccessToken, id.0)?;
         self.remove_record(tables::ACCESS_TOKENS, id.0)?;
+        holdings::leave_access_token(self.txn, &token)?;
         Ok(Applied::AccessToken(Box::new(token)))
     }
 
-    /// Those of a team that is removed for good are good for nothing.
-    pub(super) fn revoke_access_tokens_of(&mut self, team: TeamId) -> Result<(), Stop> {
-        for id in self.access_tokens(|token| token.team == team)? {
-            self.remove_record(tables::ACCESS_TOKENS, id.0)?;
+    /// Ends those of a user, in one team or in all, from whom the ground for them is taken, so that they
+    /// do not come back with it.
+    pub(super) fn revoke_access_tokens_of_user(
+        &mut self,
+        user: UserId,
+        team: Option<TeamId>,
+    ) -> Result<(), Stop> {
+        for id in holdings::all_of(self.txn, tables::USER_ACCESS_TOKENS, user.0)? {
+            let token: Option<AccessToken> = self.record(tables::ACCESS_TOKENS, id)?;
+            if token.is_some_and(|token| team.is_none_or(|team| token.team == team)) {
+                self.revoke_access_token(AccessTokenId(id))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of a team.
+    pub(super) fn revoke_access_tokens_of_team(&mut self, team: TeamId) -> Result<(), Stop> {
+        for id in holdings::all_of(self.txn, tables::TEAM_ACCESS_TOKENS, team.0)? {
+            self.revoke_access_token(AccessTokenId(id))?;
         }
         Ok(())
     }

@@ -78,6 +78,7 @@ impl Group<'_> {
             self.leave_team_name(&team)?;
             team.deletion_time = Some(at);
             self.end_memberships(id, at)?;
+            self.revoke_access_tokens_of_team(id)?;
         }
         self.put_team(team)
     }
@@ -122,7 +123,7 @@ impl Group<'_> {
         }
         let mut places = self.txn.open_table(tables::MEMBERSHIPS)?;
         places.retain_in((id.0, 0)..=(id.0, u64::MAX), |_, _| false)?;
-        self.revoke_access_tokens_of(id)?;
+        self.revoke_access_tokens_of_team(id)?;
         self.remove_record(tables::TEAM_USAGE, id.0)?;
         self.remove_record(tables::TEAM_QUOTAS, id.0)?;
         self.remove_record(tables::TEAMS, id.0)?;
@@ -182,6 +183,7 @@ impl Group<'_> {
         at: Timestamp,
     ) -> Result<Applied, Stop> {
         let membership = self.present_member(team, user)?;
+        self.revoke_access_tokens_of_user(user, Some(team))?;
         self.put_member(Membership { deletion_time: Some(at), ..membership })
     }
 

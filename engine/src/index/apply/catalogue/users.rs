@@ -63,6 +63,9 @@ impl Group<'_> {
         user.email = patch.email.unwrap_or(user.email);
         user.is_staff = patch.is_staff.unwrap_or(user.is_staff);
         user.is_active = patch.is_active.unwrap_or(user.is_active);
+        if patch.is_active == Some(false) {
+            self.revoke_access_tokens_of_user(id, None)?;
+        }
         self.put_record(tables::USERS, id.0, &user)?;
         Ok(Applied::User(Box::new(user)))
     }
