@@ -193,6 +193,8 @@ enum Login {
     None,
     Active,
     AccessToken,
+    /// An access token that is good no longer.
+    EndedToken,
     Administrator,
     Deactivated,
 }
@@ -284,13 +286,16 @@ impl World {
             fresh: 0,
         };
         world.join_all().await;
-        world.add_access_tokens().await;
+        let mut callers = std::mem::take(&mut world.callers);
+        world.add_access_tokens(&mut callers).await;
+        world.callers = callers;
+        world.make_token_of_stranger().await;
         world.bring_about(state).await;
         world
     }
 
     /// Programs that act for some of the callers.
-    async fn add_access_tokens(&mut self) {
+    async fn add_access_tokens(&self, callers: &mut Vec<Caller>) {
         let default = self.server.team;
         for (name, owner, team, letter, level) in [
             ("token R of W", "W", self.team, "R", Some(Read)),
@@ -299,19 +304,26 @@ impl World {
             ("token W of the administrator", "administrator", self.team, "W", Some(Write)),
             ("token of another team", "leader of another team", default, "W", None),
         ] {
-            let owner = self.callers.iter().find(|caller| caller.name == owner).unwrap();
+            let owner = callers.iter().find(|caller| caller.name == owner).unwrap();
             let body = json!({"name": name, "team": team, "permissions": letter});
             let made = owner.client.post("/v1/access-tokens/create", &body).await.json(201);
             let client = self.server.anonymous().with("Authorization", bearer(&made["token"]));
-            // Of members the right ends with the team; administrators are no members.
-            let is_member = owner.login != Login::Administrator;
-            let level = level.filter(|_| self.state != State::TeamDeleted || !is_member);
-            let login = Login::AccessToken;
+            // Tokens of members end with the team; administrators are no members.
+            let ends = self.state == State::TeamDeleted && level.is_some();
+            let ends = ends && owner.login != Login::Administrator;
+            let login = if ends { Login::EndedToken } else { Login::AccessToken };
             for on_node in [false, true] {
-                self.callers.push(Caller { name, client: client.clone(), on_node, login, level });
+                callers.push(Caller { name, client: client.clone(), on_node, login, level });
             }
         }
-        self.make_token_of_stranger().await;
+    }
+
+    /// Makes those anew that have ended, with what the last caller was allowed to do.
+    async fn renew_access_tokens(&self, callers: &mut Vec<Caller>) {
+        let is_token = |caller: &Caller| caller.is_token();
+        let Some(first) = callers.iter().position(is_token) else { return };
+        callers.truncate(first);
+        self.add_access_tokens(callers).await;
     }
 
     async fn make_token_of_stranger(&mut self) {
@@ -344,7 +356,7 @@ impl World {
     }
 
     /// Undoes what the last caller was allowed to do, where the next would find it done.
-    async fn restore(&mut self, Row(method, path, ..): &Row) {
+    async fn restore(&mut self, Row(method, path, ..): &Row, callers: &mut Vec<Caller>) {
         match (*method, *path) {
             ("DELETE", "/v1/access-tokens/{K}") => {
                 let token = self.server.engine.snapshot().unwrap().access_token(self.token);
@@ -366,6 +378,7 @@ impl World {
                     let path = format!("/v1/teams/{}/reinstate", self.team);
                     self.admin.delete(&path).await.is(200);
                     self.join_all().await;
+                    self.renew_access_tokens(callers).await;
                 }
             }
             ("DELETE", "/v1/nodes/{N}" | "/v1/nodes/{other node}") => {
@@ -457,6 +470,10 @@ fn is_refusal(answer: &Answer, login: Login, case: &str) {
             let expected = json!({"detail": "User is inactive", "code": "user_inactive"});
             assert_eq!(text, expected, "{case}");
         }
+        Login::EndedToken => {
+            assert_eq!(status, 401, "{case}: {text}");
+            assert_eq!(text["code"], "token_not_valid", "{case}");
+        }
         Login::Active | Login::AccessToken | Login::Administrator => {
             assert_eq!(status, 403, "{case}: {text}");
             let detail = "You do not have permission to perform this action.";
@@ -467,18 +484,19 @@ fn is_refusal(answer: &Answer, login: Login, case: &str) {
 
 async fn walk(state: State) -> usize {
     let mut world = World::new(state).await;
-    let callers = std::mem::take(&mut world.callers);
+    let mut callers = std::mem::take(&mut world.callers);
     let mut cells = 0;
     for row in ROWS {
         let Row(method, path, body, ..) = row;
-        for caller in &callers {
-            world.restore(row).await;
+        for number in 0..callers.len() {
+            world.restore(row, &mut callers).await;
+            let caller = &callers[number];
             let (path, body) = (world.filled(path), world.filled(body));
             let answer = ask(caller, world.node, method, &path, body).await;
             let node = if caller.on_node { " on a node" } else { "" };
             let case = format!("{state:?}, {}{node}: {method} {path}", caller.name);
             let status = answer.status.as_u16();
-            if caller.login == Login::Deactivated {
+            if matches!(caller.login, Login::Deactivated | Login::EndedToken) {
                 is_refusal(&answer, caller.login, &case);
             } else if world.refuses_body(row) {
                 assert_eq!(status, 400, "{case}");

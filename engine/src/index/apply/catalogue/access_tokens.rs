@@ -60,7 +60,7 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// The same of a team.
+    /// Those of a team that is removed for good are good for nothing.
     pub(super) fn revoke_access_tokens_of_team(&mut self, team: TeamId) -> Result<(), Stop> {
         for id in holdings::all_of(self.txn, tables::TEAM_ACCESS_TOKENS, team.0)? {
             self.revoke_access_token(AccessTokenId(id))?;

@@ -78,7 +78,6 @@ impl Group<'_> {
             self.leave_team_name(&team)?;
             team.deletion_time = Some(at);
             self.end_memberships(id, at)?;
-            self.revoke_access_tokens_of_team(id)?;
         }
         self.put_team(team)
     }
@@ -96,6 +95,7 @@ impl Group<'_> {
             }
         }
         for membership in ended {
+            self.revoke_access_tokens_of_user(membership.user, Some(team))?;
             self.put_member(membership)?;
         }
         Ok(())
