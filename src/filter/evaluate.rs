@@ -4,7 +4,7 @@ use granary_engine::ReadError;
 
 use super::compile::{Check, Filter, exact_name};
 use super::record::{Record, Value};
-use super::schema::{Many, Part};
+use super::schema::{Hop, Many, Part};
 use super::scope::{Element, Scope};
 use super::test::Test;
 
@@ -53,35 +53,41 @@ impl Check {
                 Ok(test.passes(value, &mut scope.scratch))
             }
             Self::Some { hops, many, tests } => {
-                let owner = scope.follow(record, hops)?;
-                match owner {
-                    Some(Record::Team(team)) if !hops.is_empty() => {
-                        let (id, owner) = (team.id, Record::Team(team));
-                        let condition = tests.as_ptr().addr();
-                        scope.judged_once(condition, id, |scope| some(*many, tests, scope, &owner))
-                    }
-                    Some(owner) => some(*many, tests, scope, &owner),
-                    None => Ok(false),
-                }
+                let Some(owner) = scope.follow(record, hops)? else { return Ok(false) };
+                let judge = |scope: &mut Scope<'_>| some(*many, tests, scope, &owner);
+                once_for_a_team(hops, tests.as_ptr().addr(), &owner, scope, judge)
             }
             Self::Empty { hops, many } => {
                 let owner = scope.follow(record, hops)?;
                 let filled = match owner {
-                    Some(Record::Team(team)) if !hops.is_empty() => {
-                        let (id, owner) = (team.id, Record::Team(team));
-                        let condition = hops.as_ptr().addr();
-                        scope.judged_once(condition, id, |scope| {
-                            scope.some(&owner, *many, |_| true)
-                        })?
-                    }
                     Some(Record::Dataset(dataset)) => dataset.file_count > 0,
-                    Some(owner) => scope.some(&owner, *many, |_| true)?,
+                    Some(owner) => {
+                        let judge = |scope: &mut Scope<'_>| scope.some(&owner, *many, |_| true);
+                        once_for_a_team(hops, hops.as_ptr().addr(), &owner, scope, judge)?
+                    }
                     None => false,
                 };
                 Ok(!filled)
             }
         }
     }
+}
+
+/// Judges a condition, given by its address, on what belongs to an owner. A team to which hops led is
+/// judged once, since many records lead to it.
+fn once_for_a_team(
+    hops: &[Hop],
+    condition: usize,
+    owner: &Record<'_>,
+    scope: &mut Scope<'_>,
+    judge: impl FnOnce(&mut Scope<'_>) -> Result<bool, ReadError>,
+) -> Result<bool, ReadError> {
+    if let Record::Team(team) = owner
+        && !hops.is_empty()
+    {
+        return scope.judged_once(condition, team.id, judge);
+    }
+    judge(scope)
 }
 
 /// Whether one of many things passes all tests.

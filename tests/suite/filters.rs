@@ -169,6 +169,9 @@ async fn names_with_dots_reach_related_things() {
     let body = json!({"name": "far away", "project": project, "licence": 2, "tags": ""});
     admin.post("/v1/datasets/create", &body).await.is(201);
     let near = vec!["Cats", "cats 2", "dogs"];
+    let any = |all: &[Value]| json!({"type": "or", "sub_expressions": all});
+    let by_wes = exact("project.team.members.username", "wes");
+    let isnull_members = json!({"type": "isnull", "field": "project.team.members"});
     for (expression, expected) in [
         (exact("project.name", "far"), vec!["far away"]),
         (exact("project__name", "default"), near.clone()),
@@ -184,6 +187,13 @@ async fn names_with_dots_reach_related_things() {
         (exact("project.creator.username", "admin"), vec!["Cats", "cats 2", "dogs", "far away"]),
         (exact("project.team.members.username", "wes"), near.clone()),
         (json!({"type": "isnull", "field": "project.team.members"}), vec!["far away"]),
+        // What became of one condition on a team's members says nothing of another one.
+        (any(&[exact("project.team.members.username", "nobody"), by_wes.clone()]), near.clone()),
+        (
+            any(&[isnull_members.clone(), by_wes.clone()]),
+            vec!["Cats", "cats 2", "dogs", "far away"],
+        ),
+        (any(&[inverted(by_wes), isnull_members]), vec!["far away"]),
     ] {
         assert_eq!(names(&admin, DATASETS, json!([expression])).await, expected, "{expression}");
     }
