@@ -18,6 +18,10 @@ pub(crate) mod apply;
 
 pub(crate) mod audit;
 
+pub(crate) mod stacks;
+
+pub(crate) mod absorb;
+
 pub(crate) mod fold;
 
 pub(crate) mod sweep;

@@ -420,6 +420,9 @@ pub const LISTING_ROWS_MAX: usize = 20_000;
 /// Layers that one fold makes one at most: each step looks into all of them.
 pub const FOLD_LAYERS_MAX: usize = 32;
 
+/// Rows that one layer gives to its neighbour however the two compare.
+pub const ABSORBED_ROWS_FEW: u64 = 256;
+
 /// Rows that are folded however their layers compare.
 pub const FOLD_ROWS_FEW: u64 = 256;
 

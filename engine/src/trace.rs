@@ -12,6 +12,9 @@ pub(crate) const RECLAIMED: &str = "reclaimed contents";
 /// Rows of layers that no stack names were removed.
 pub(crate) const DROPPED: &str = "dropped a layer";
 
+/// Layers of a dataset's own became one.
+pub(crate) const ABSORBED: &str = "absorbed a layer";
+
 /// A stack was folded.
 pub(crate) const FOLDED: &str = "folded a stack";
 
@@ -32,8 +35,17 @@ pub(crate) const ROTATED: &str = "rotated the audit log";
 
 /// All that is done without a record in the journal.
 #[cfg(feature = "simulation")]
-pub(crate) const UNJOURNALED: [&str; 8] =
-    [RECLAIMED, DROPPED, FOLDED, SWEPT, CHECKPOINTED, LARGE_REMOVED, SEGMENTS_REMOVED, ROTATED];
+pub(crate) const UNJOURNALED: [&str; 9] = [
+    RECLAIMED,
+    DROPPED,
+    ABSORBED,
+    FOLDED,
+    SWEPT,
+    CHECKPOINTED,
+    LARGE_REMOVED,
+    SEGMENTS_REMOVED,
+    ROTATED,
+];
 
 /// What was done so far.
 #[derive(Debug, Default)]

@@ -1,5 +1,5 @@
 //! Work between groups, a bounded step at a time: reclaiming what is dead, dropping layers that no
-//! stack names, folding and sweeping stacks.
+//! stack names, and what stacks want (`index/stacks.rs`).
 //!
 //! It never keeps a group waiting for more than a step, and gets its turn after a few groups in a
 //! row however busy the store is.
@@ -11,9 +11,8 @@ use super::restacked::Restacked;
 use crate::disk::reserve_bytes;
 use crate::index::apply::Group;
 use crate::index::audit::{self, Rotated};
-use crate::index::fold::{FoldOutcome, Job};
-use crate::index::sweep::SweepOutcome;
-use crate::index::{Index, IndexError, fold, reclaim, write_marks};
+use crate::index::stacks::Job;
+use crate::index::{Index, IndexError, reclaim, stacks, write_marks};
 use crate::limits::BACKGROUND_ROWS_MAX;
 use crate::model::{DatasetId, SetId, Timestamp};
 use crate::trace;
@@ -34,8 +33,8 @@ const GROUPS_BEFORE_BACKLOG: u32 = 2;
 /// Turns that it has at once at most, after many groups that were applied together.
 const TURNS_MAX: u32 = 4;
 
-/// Bytes of the index for a row that a fold writes, generously.
-const FOLDED_ROW_BYTES: u64 = 1 << 10;
+/// Bytes of the index for a row that a layer gets, generously.
+const LAYER_ROW_BYTES: u64 = 1 << 10;
 
 /// What waits to be done between groups.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ pub(super) struct Background {
     last_turn: Option<Instant>,
     restacked: Restacked,
     job: Option<Job>,
-    folds: u64,
+    jobs: u64,
     /// Datasets from this id on were not looked at since the store was opened, or had too little space.
     unlooked: Option<u64>,
     is_short_of_space: bool,
@@ -64,7 +63,7 @@ impl Default for Background {
             last_turn: None,
             restacked: Restacked::default(),
             job: None,
-            folds: 0,
+            jobs: 0,
             unlooked: Some(0),
             is_short_of_space: false,
         }
@@ -126,12 +125,12 @@ impl IndexThread {
         let reclaimed = reclaim::reclaim_blobs(&index, self.store.blobs.pins(), oldest_lease)?;
         let dropped = reclaim::drop_layer_rows(&index, self.applied.sequence)?;
         let rotated = self.rotate_audit(&index)?;
-        let folded = self.fold_step(&index)?;
+        let stacked = self.stack_step(&index)?;
         self.look_at_some(&index)?;
         let looking = self.background.unlooked.is_some() || !self.background.restacked.is_empty();
         let rotating = rotated.is_some_and(|rotated| rotated.more);
         let has_more =
-            reclaimed.more || dropped.is_some() || folded.is_some() || looking || rotating;
+            reclaimed.more || dropped.is_some() || stacked.is_some() || looking || rotating;
         (self.background.wanted, self.background.has_backlog) = (has_more, has_more);
         if reclaimed.rows > 0 {
             self.store.trace.note(trace::RECLAIMED);
@@ -140,7 +139,7 @@ impl IndexThread {
             self.store.trace.note(trace::DROPPED);
         }
         let reclaimed = Some(reclaimed.rows).filter(|rows| *rows > 0);
-        let written = [reclaimed, dropped, folded, rotated.map(|rotated| rotated.rows)];
+        let written = [reclaimed, dropped, stacked, rotated.map(|rotated| rotated.rows)];
         if written.iter().any(Option::is_some) {
             // The checkpoint has their pages to write too.
             self.since_checkpoint.note(0, written.into_iter().flatten().sum());
@@ -148,10 +147,10 @@ impl IndexThread {
         Ok(())
     }
 
-    /// Rows that a fold may write: it writes before it frees, and where the disk has so little left that
-    /// uploads are refused, what is left is for what frees at once (I7). When there is space again, what
-    /// was put off is looked for.
-    fn fold_rows_max(&mut self) -> u64 {
+    /// Rows that a stack's layers may get: they are written before others are freed, and where the disk has
+    /// so little left that uploads are refused, what is left is for what frees at once (I7). When there is
+    /// space again, what was put off is looked for.
+    fn stack_rows_max(&mut self) -> u64 {
         let Ok(space) = self.store.disk.space() else { return u64::MAX };
         let reserve = reserve_bytes(space);
         let was_short = self.background.is_short_of_space;
@@ -159,7 +158,7 @@ impl IndexThread {
         let bound = reserve * if was_short { 3 } else { 2 };
         self.background.is_short_of_space = space.available < bound;
         if self.background.is_short_of_space {
-            return space.available.saturating_sub(reserve / 2) / 2 / FOLDED_ROW_BYTES;
+            return space.available.saturating_sub(reserve / 2) / 2 / LAYER_ROW_BYTES;
         }
         if was_short {
             self.background.unlooked = Some(0);
@@ -192,48 +191,35 @@ impl IndexThread {
         Ok(())
     }
 
-    /// Finds what an earlier start left to be folded.
+    /// Finds what an earlier start left to be done about stacks.
     fn look_at_some(&mut self, index: &Index) -> Result<(), IndexError> {
         if let Some(from) = self.background.unlooked {
-            let (wanting, next) = fold::unfolded(index, from)?;
+            let (wanting, next) = stacks::wanting(index, from)?;
             self.background.note_restacked(wanting);
             self.background.unlooked = next;
         }
         Ok(())
     }
 
-    /// Goes on with folding; gives the rows that this may have written, `None` if there is nothing to
-    /// fold.
-    fn fold_step(&mut self, index: &Index) -> Result<Option<u64>, IndexError> {
-        let rows_max = self.fold_rows_max();
-        let too_large = |job: &mut Job| matches!(job, Job::Fold(job) if job.rows() > rows_max);
-        if let Some(Job::Fold(job)) = self.background.job.take_if(too_large) {
+    /// Goes on with what a stack wants; gives the rows that this may have written, `None` if none wants
+    /// anything.
+    fn stack_step(&mut self, index: &Index) -> Result<Option<u64>, IndexError> {
+        let rows_max = self.stack_rows_max();
+        if let Some(job) = self.background.job.take_if(|job| job.rows() > rows_max) {
             let restacked = index.apply(|txn| {
                 let mut rows = Group::begin(txn)?;
-                rows.give_fold_up(&job)?;
+                rows.give_up(&job)?;
                 rows.finish()
             })?;
             self.background.note_restacked(restacked);
             return Ok(Some(0));
         }
         if let Some(job) = self.background.job.take() {
-            self.store.trace.note(match job {
-                Job::Fold(_) => trace::FOLDED,
-                Job::Sweep(_) => trace::SWEPT,
-            });
+            self.store.trace.note(job.trace());
             let applied = self.applied.sequence;
             let (left, restacked) = index.apply(|txn| {
                 let mut rows = Group::begin(txn)?;
-                let left = match job {
-                    Job::Fold(job) => match rows.continue_fold(job)? {
-                        FoldOutcome::More(job) => Some(Job::Fold(job)),
-                        FoldOutcome::Done => None,
-                    },
-                    Job::Sweep(job) => match rows.continue_sweep(job, applied)? {
-                        SweepOutcome::More(job) => Some(Job::Sweep(job)),
-                        SweepOutcome::Done => None,
-                    },
-                };
+                let left = rows.continue_job(job, applied)?;
                 Ok((left, rows.finish()?))
             })?;
             self.background.note_restacked(restacked);
@@ -243,11 +229,11 @@ impl IndexThread {
         let Some(dataset) = self.background.restacked.take() else {
             return Ok(None);
         };
-        self.background.folds += 1;
-        let set = SetId::of_fold(self.applied.start, self.background.folds);
+        self.background.jobs += 1;
+        let set = SetId::of_fold(self.applied.start, self.background.jobs);
         self.background.job = index.apply(|txn| {
             let mut rows = Group::begin(txn)?;
-            let job = rows.begin_fold(dataset, set, rows_max)?;
+            let job = rows.begin_job(dataset, set, rows_max)?;
             // What was restacked here is in the job already.
             rows.finish()?;
             Ok(job)

@@ -2,6 +2,7 @@
 //!
 //! Works over the tables of a snapshot and over those of the transaction that applies a group.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use redb::{Range, ReadableTable};
@@ -89,15 +90,24 @@ where
         Ok(Rows { layers })
     }
 
-    /// Names of which the layer at a depth has metadata, from a bound on; `None` below the last layer.
-    pub(crate) fn described_from(
+    /// The first names after one, so many at most, of which any layer has metadata.
+    pub(crate) fn described_after(
         &self,
-        depth: usize,
-        from: Bound<&str>,
-    ) -> Result<Option<impl Iterator<Item = Result<String, IndexError>> + 'a>, IndexError> {
-        let Some(entry) = self.stack.get(depth) else { return Ok(None) };
-        let range = self.metadata.range::<(u64, &str)>(bounds(entry.layer, from))?;
-        Ok(Some(range.map(|entry| Ok(entry?.0.value().1.to_owned()))))
+        after: Option<&str>,
+        names_max: usize,
+    ) -> Result<BTreeSet<String>, IndexError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut names = BTreeSet::new();
+        for entry in self.stack {
+            let range = self.metadata.range::<(u64, &str)>(bounds(entry.layer, from))?;
+            for row in range.take(names_max) {
+                names.insert(row?.0.value().1.to_owned());
+            }
+        }
+        while names.len() > names_max {
+            names.pop_last();
+        }
+        Ok(names)
     }
 
     /// Whether any file lies in this directory.

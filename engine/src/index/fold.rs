@@ -1,4 +1,4 @@
-//! Keeps stacks shallow: neighbouring layers become one, in bounded steps.
+//! Keeps stacks shallow whose layers others share: neighbouring layers become one, in bounded steps.
 //!
 //! The result is built as a detached layer that no stack names; one small transaction puts it in
 //! the place of the layers it was built from, if they are still there. What readers see does not
@@ -9,12 +9,10 @@ use std::ops::{Bound, Range};
 
 use redb::ReadableTable;
 
+use super::IndexError;
 use super::apply::{Folding, Group};
 use super::file_tree::FileTree;
 use super::rows::{FileRow, LayerRow};
-use super::sweep::{SweepJob, wants_sweep};
-use super::{Index, IndexError, tables};
-use crate::codec;
 use crate::limits::{
     BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX, FOLD_LAYERS_MAX, FOLD_ROWS_FEW, HIDDEN_ROWS_FEW,
     HIDDEN_SHARED_PERCENT_MAX, STACK_LAYERS_MAX,
@@ -41,13 +39,6 @@ impl FoldJob {
     pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
-}
-
-/// What is done about a stack.
-#[derive(Debug)]
-pub(crate) enum Job {
-    Fold(FoldJob),
-    Sweep(SweepJob),
 }
 
 #[derive(Debug)]
@@ -78,36 +69,7 @@ pub(crate) fn choose_run(
     if (1..=FOLD_LAYERS_MAX).contains(&rows.len()) && hides_much(all, file_count) {
         return Some(0..rows.len());
     }
-    let is_deep = rows.len() >= STACK_LAYERS_MAX;
-    own_run(rows).or_else(|| smallest_run(rows).filter(|_| is_deep))
-}
-
-/// The longest run, of several the smallest, of layers of the dataset's own whose largest one is at most
-/// twice as large as all the others: it is written again for these. So what a row costs grows with the
-/// logarithm of how many come to lie beside it, be they folded as they come or after many have come.
-///
-/// That holds of the rows of files by themselves too: texts for all files of a large layer are no reason
-/// to write its files again, each of which changes a page of its content's row.
-fn own_run(rows: &[LayerRow]) -> Option<Range<usize>> {
-    let (mut longest, mut cost) = (0..1, u64::MAX);
-    for start in 0..rows.len() {
-        let own = rows.iter().skip(start).take_while(|layer| layer.stacks <= 1);
-        let (mut all, mut largest) = (0, 0);
-        let (mut files, mut most_files) = (0, 0);
-        for (layer, end) in own.take(FOLD_LAYERS_MAX).zip(start + 1..) {
-            (all, largest) = (all + layer.all(), layer.all().max(largest));
-            (files, most_files) = (files + layer.rows, layer.rows.max(most_files));
-            let is_even = largest <= (all - largest) * 2 && most_files <= (files - most_files) * 2;
-            let is_cheap = is_even || all <= FOLD_ROWS_FEW;
-            let length = end - start;
-            let is_better =
-                length > longest.len() || length == longest.len() && all < cost && length > 1;
-            if is_cheap && is_better {
-                (longest, cost) = (start..end, all);
-            }
-        }
-    }
-    Some(longest).filter(|run| run.len() > 1)
+    smallest_run(rows).filter(|_| rows.len() >= STACK_LAYERS_MAX)
 }
 
 /// The layers of a deep stack that cost the least to become one, whoever shares them: as many as leave
@@ -138,52 +100,15 @@ fn hides_much(rows: u64, file_count: u64) -> bool {
     rows > file_count.saturating_add(allowed)
 }
 
-/// Datasets from an id on whose stacks want a fold or a sweep, and the id from which on none were
-/// looked at. After an opening nobody remembers which stacks had changed.
-pub(crate) fn unfolded(
-    index: &Index,
-    from: u64,
-) -> Result<(Vec<DatasetId>, Option<u64>), IndexError> {
-    let txn = index.read()?;
-    let (datasets, layers) = (txn.open_table(tables::DATASETS)?, txn.open_table(tables::LAYERS)?);
-    let mut wanting = Vec::new();
-    let mut looked_at = 0;
-    let mut next = None;
-    for entry in datasets.range(from..)?.take(BACKGROUND_ROWS_MAX) {
-        let (id, header) = entry?;
-        looked_at += 1;
-        next = id.value().checked_add(1);
-        let header: Dataset = codec::decode(header.value())?;
-        let mut rows = Vec::with_capacity(header.stack.len());
-        for entry in &header.stack {
-            let row = layers.get(entry.layer.0)?;
-            rows.push(row.map(|row| codec::decode(row.value())).transpose()?.unwrap_or_default());
-        }
-        let folds = |(top, frozen): (&LayerRow, &[LayerRow])| {
-            choose_run(frozen, *top, header.file_count).is_some()
-        };
-        if wants_sweep(&rows, header.file_count) || rows.split_first().is_some_and(folds) {
-            wanting.push(header.id);
-        }
-    }
-    Ok((wanting, next.filter(|_| looked_at == BACKGROUND_ROWS_MAX)))
-}
-
 impl Group<'_> {
-    /// Begins a fold that writes so many rows at most, or a sweep, if the dataset's stack wants one.
-    pub(crate) fn begin_fold(
+    /// Begins a fold that writes so many rows at most, if a stack of such layers wants one.
+    pub(super) fn begin_fold(
         &mut self,
-        dataset: DatasetId,
+        mut header: Dataset,
+        rows: &[LayerRow],
         set: SetId,
         rows_max: u64,
-    ) -> Result<Option<Job>, IndexError> {
-        let Some(mut header) = self.header_if_any(dataset)? else {
-            return Ok(None);
-        };
-        let rows = self.layer_rows(&header)?;
-        if wants_sweep(&rows, header.file_count) {
-            return Ok(Some(Job::Sweep(SweepJob::of(&header))));
-        }
+    ) -> Result<Option<FoldJob>, IndexError> {
         let Some((top, frozen)) = rows.split_first() else {
             return Ok(None);
         };
@@ -197,7 +122,7 @@ impl Group<'_> {
             return Ok(None);
         }
         let range = if whole && !top.is_empty() {
-            self.freeze_for_fold(&mut header, &rows, range)?
+            self.freeze_for_fold(&mut header, rows, range)?
         } else {
             range.start + 1..range.end + 1
         };
@@ -207,16 +132,8 @@ impl Group<'_> {
         }
         let to_bottom = range.end == header.stack.len();
         let target = self.begin_folding(set)?;
-        let next = Step::Rows { after: None };
-        Ok(Some(Job::Fold(FoldJob {
-            dataset,
-            set,
-            run,
-            to_bottom,
-            target,
-            rows: rows_written,
-            next,
-        })))
+        let (dataset, next) = (header.id, Step::Rows { after: None });
+        Ok(Some(FoldJob { dataset, set, run, to_bottom, target, rows: rows_written, next }))
     }
 
     /// Takes the top layer into the run where hidden rows are the reason.
@@ -384,66 +301,11 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_of_its_own_become_one_if_that_is_cheap() {
-        let rows = [layer(1, 100), layer(1, 100), layer(2, 1_000_000)];
-        assert_eq!(choose_run(&rows, layer(1, 0), 1_000_200), Some(0..2));
-        let rows = [layer(1, 1_000), layer(1, 1_000_000)];
-        assert_eq!(choose_run(&rows, layer(1, 0), 1_001_000), None);
-    }
-
-    #[test]
-    fn texts_become_one_layer_and_leave_the_files_where_they_are() {
-        let texts = |count| LayerRow { stacks: 1, rows: 0, metadata_rows: count };
-        let files = layer(1, 400_000);
-        let shown = files.rows;
-        assert_eq!(choose_run(&[texts(400_000), files], layer(1, 0), shown), None);
-        let rows = [texts(100_000), texts(100_000), files];
-        assert_eq!(choose_run(&rows, layer(1, 0), shown), Some(0..2));
-        // As many files beside them, again and again: all become one.
-        let (some, described) = (layer(1, 10_000), texts(10_000));
-        let rows = [described, some, described, some];
-        assert_eq!(choose_run(&rows, layer(1, 0), 20_000), Some(0..4));
-        // A few are no matter.
-        assert_eq!(choose_run(&[texts(10), layer(1, 10)], layer(1, 0), 10), Some(0..2));
-    }
-
-    #[test]
     fn a_deep_stack_folds_its_smallest_neighbours() {
         let mut rows = vec![layer(2, 1_000); STACK_LAYERS_MAX];
         rows[3].rows = 1;
         rows[4].rows = 2;
         assert_eq!(choose_run(&rows, layer(1, 0), 1_000_000), Some(3..5));
-    }
-
-    /// Rows that are written until nothing is to be folded any longer.
-    fn fold(rows: &mut Vec<LayerRow>) -> u64 {
-        let mut written = 0;
-        let shown = rows.iter().map(|layer| layer.rows).sum();
-        while let Some(run) = choose_run(rows, layer(1, 0), shown) {
-            let all = rows[run.clone()].iter().map(|layer| layer.rows).sum();
-            rows.splice(run, [layer(1, all)]);
-            written += all;
-        }
-        written
-    }
-
-    #[test]
-    fn what_a_row_costs_grows_with_the_logarithm_of_what_comes() {
-        let layers = 500;
-        for each in [100, 1_000, 50_000] {
-            let all = layers * each;
-            let mut at_once = vec![layer(1, each); usize::try_from(layers).unwrap()];
-            let written = fold(&mut at_once);
-            assert!(written <= all * 3, "{written} rows of {all}");
-            let (mut one_by_one, mut written) = (Vec::new(), 0);
-            for _ in 0..layers {
-                one_by_one.insert(0, layer(1, each));
-                written += fold(&mut one_by_one);
-                assert!(one_by_one.len() < STACK_LAYERS_MAX);
-            }
-            // Half as much again each time at least.
-            assert!(written <= all * 16, "{written} rows of {all}");
-        }
     }
 
     #[test]

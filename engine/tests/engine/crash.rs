@@ -353,10 +353,13 @@ fn large_deletions() -> Vec<Act> {
         Act::Do(Op::DeleteMany { set: 1, names: names[..1030].to_vec() }),
         Act::Do(add(1, "d/0001", 2, 10)),
         Act::Do(Op::DeleteBelow { set: 2, prefix: "d/".into() }),
-        // Nobody shares these, so what is hidden is swept.
+        // Nobody shares these: the layer of the deletions goes to that of the files, and what a few more
+        // hide is swept.
         Act::Do(create("own")),
         Act::Do(Op::AddZip { set: 3, members }),
         Act::Do(Op::DeleteBelow { set: 3, prefix: "d/0".into() }),
+        Act::Until { done: "absorbed a layer" },
+        Act::Do(Op::DeleteMany { set: 3, names: names[1040..1080].to_vec() }),
         Act::Until { done: "swept a stack" },
         Act::Checkpoint,
         Act::Compact,

@@ -7,8 +7,8 @@
 //! free, rows for each file are as good. And metadata that was made void in the source is void for all
 //! layers below it.
 //!
-//! Folding and sweeping change layers without a new revision, but only ever take away what counts for
-//! nobody. So what is apart stays so, in the index that applies the merge and in every later one; not
+//! Folding, sweeping and absorbing change layers without a new revision, but only ever take away what
+//! counts for nobody. So what is apart stays so, in the index that applies the merge and in every later one; not
 //! in an earlier one, which is why the merge waits for a checkpoint behind this look.
 
 use std::collections::BTreeMap;
@@ -108,32 +108,22 @@ impl Joined {
     /// Metadata of a name of which the stack has no row: nothing leaves such, and if something did they must
     /// not count for the target's file. `false` if it is not worth it.
     fn look_at_metadata(&mut self, bulk: &Bulk, merge: &MergePlan) -> Result<bool, MutationError> {
-        let mut at = (0, None::<String>);
-        let mut stack_before = Vec::new();
+        let mut after: Option<String> = None;
         loop {
             let both = Both::now(bulk, merge)?;
             let tree = both.snapshot.tree(&both.source).map_err(ReadError::from)?;
-            if both.source.stack != stack_before {
-                // Layers were folded; which were looked at is not known any longer.
-                at = (0, None);
-                stack_before.clone_from(&both.source.stack);
-            }
-            let (depth, after) = &at;
-            let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let Some(names) = tree.described_from(*depth, from).map_err(ReadError::from)? else {
-                return Ok(true);
-            };
-            let mut last = None;
-            for name in names.take(APART_ROWS) {
-                let name = name.map_err(ReadError::from)?;
-                if let Some(own) = both.snapshot.file(&both.target, &name)?
-                    && !self.keep_own(&both, &name, own)?
+            // By name and not layer by layer, since a name's metadata may go to another one meanwhile.
+            let names = tree.described_after(after.as_deref(), APART_ROWS);
+            let mut names = names.map_err(ReadError::from)?;
+            for name in &names {
+                if let Some(own) = both.snapshot.file(&both.target, name)?
+                    && !self.keep_own(&both, name, own)?
                 {
                     return Ok(false);
                 }
-                last = Some(name);
             }
-            at = if last.is_some() { (*depth, last) } else { (depth + 1, None) };
+            let Some(last) = names.pop_last() else { return Ok(true) };
+            after = Some(last);
         }
     }
 

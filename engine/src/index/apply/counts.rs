@@ -61,6 +61,26 @@ impl<'txn> Counts<'txn> {
         Ok(true)
     }
 
+    /// The row that names the content under this name is in another layer now.
+    fn relabel(
+        &mut self,
+        digest: &Digest,
+        (from, to): (LayerId, LayerId),
+        name: &str,
+    ) -> Result<(), IndexError> {
+        let Some(mut row) = self.blobs.get_mut(digest.as_bytes())? else { return Ok(()) };
+        let mut blob = NamedBlob::decode(row.value())?;
+        let first = blob.naming.as_mut().filter(|first| first.layer == from && first.name == name);
+        if let Some(first) = first {
+            first.layer = to;
+            row.insert(blob.encode()?.as_slice())?;
+        } else {
+            self.namings.leave(digest, from, name)?;
+            self.namings.enter(digest, to, name)?;
+        }
+        Ok(())
+    }
+
     /// One row less, that of this layer and name, names the content; at none it is dead from
     /// `sequence` on (I4).
     pub(crate) fn down(
@@ -123,6 +143,16 @@ impl Group<'_> {
         let count = u64::from(naming.is_some());
         let row = BlobRow { place, length, crc32, count, died: self.sequence };
         self.counts.put(&digest, &NamedBlob { row, naming })
+    }
+
+    /// The row that names the content under this name is in another layer now.
+    pub(super) fn relabel(
+        &mut self,
+        digest: &Digest,
+        layers: (LayerId, LayerId),
+        name: &str,
+    ) -> Result<(), IndexError> {
+        self.counts.relabel(digest, layers, name)
     }
 
     /// One row less, that of this layer and name, names the content; at none it is dead from this

@@ -75,11 +75,7 @@ impl Group<'_> {
         name: &str,
         text: &str,
     ) -> Result<(), IndexError> {
-        let row = codec::encode(&text)?;
-        if self.metadata.insert((layer.0, name), row.as_slice())?.is_none() {
-            self.layer_mut(layer)?.metadata_rows += 1;
-        }
-        Ok(())
+        self.put_text(layer, name, &codec::encode(&text)?)
     }
 
     pub(super) fn delete_file(

@@ -1,4 +1,5 @@
-//! The rows that folding writes; the rules are in [`crate::index::fold`].
+//! The rows that folding, sweeping and absorbing write; the rules are in [`crate::index::fold`] and its
+//! neighbours.
 
 use redb::ReadableTable;
 
@@ -41,6 +42,11 @@ impl<'txn> Group<'txn> {
         self.sequence = applied;
     }
 
+    /// Has the background look at a dataset's stack once more.
+    pub(crate) fn look_again(&mut self, dataset: DatasetId) {
+        self.restacked.push(dataset);
+    }
+
     pub(crate) fn file_table(&self) -> &FileTable<'txn> {
         &self.files
     }
@@ -62,6 +68,61 @@ impl<'txn> Group<'txn> {
             self.layer_mut(layer)?.metadata_rows -= 1;
         }
         Ok(removed.is_some() || described)
+    }
+
+    /// Puts the row of a name from one layer into another, which has none of that name.
+    pub(crate) fn relabel_row(
+        &mut self,
+        (from, to): (LayerId, LayerId),
+        name: &str,
+        row: &FileRow,
+    ) -> Result<(), IndexError> {
+        if let FileRow::File(record) = row {
+            self.relabel(&record.digest, (from, to), name)?;
+        }
+        self.files.remove((from.0, name))?;
+        self.layer_mut(from)?.rows -= 1;
+        self.files.insert((to.0, name), codec::encode(row)?.as_slice())?;
+        self.layer_mut(to)?.rows += 1;
+        Ok(())
+    }
+
+    /// What a layer itself says of a name.
+    pub(crate) fn row_of(&self, layer: LayerId, name: &str) -> Result<Option<FileRow>, IndexError> {
+        let row = self.files.get((layer.0, name))?;
+        Ok(row.map(|row| FileRow::decode(row.value())).transpose()?)
+    }
+
+    /// Whether a layer itself has a row or metadata of a name.
+    pub(crate) fn says_of(&self, layer: LayerId, name: &str) -> Result<bool, IndexError> {
+        let key = (layer.0, name);
+        Ok(self.files.get(key)?.is_some() || self.metadata.get(key)?.is_some())
+    }
+
+    /// Takes a name's metadata out of a layer, as it is stored.
+    pub(crate) fn take_text(
+        &mut self,
+        layer: LayerId,
+        name: &str,
+    ) -> Result<Option<Vec<u8>>, IndexError> {
+        let text = self.metadata.remove((layer.0, name))?.map(|row| row.value().to_vec());
+        if text.is_some() {
+            self.layer_mut(layer)?.metadata_rows -= 1;
+        }
+        Ok(text)
+    }
+
+    /// Puts a name's metadata into a layer as [`Group::take_text`] gave it.
+    pub(crate) fn put_text(
+        &mut self,
+        layer: LayerId,
+        name: &str,
+        text: &[u8],
+    ) -> Result<(), IndexError> {
+        if self.metadata.insert((layer.0, name), text)?.is_none() {
+            self.layer_mut(layer)?.metadata_rows += 1;
+        }
+        Ok(())
     }
 
     /// A layer that was taken off its only stack.
