@@ -166,14 +166,13 @@ impl LargeSet {
         }
     }
 
-    /// Makes the set visible whole, or not at all.
-    fn commit(mut self, purpose: SetPurpose) -> Verdict {
+    /// Makes the set visible whole, or not at all. Refused, it may be tried again.
+    fn commit(&mut self, purpose: SetPurpose) -> Verdict {
         while !self.under_way.is_empty() {
             self.settle_one()?;
         }
         let change = Change::CommitSet { set: self.id, files: self.files, purpose };
         let verdict = submit_blocking(&self.bulk, change);
-        // Refused, the set is given up; once more, if it was when the change was applied.
         self.is_committed = verdict.is_ok();
         verdict
     }

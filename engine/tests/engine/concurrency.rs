@@ -298,6 +298,34 @@ async fn a_large_merge_that_removes_its_source_loses_no_addition() {
     merge_under_additions(SourceAfterMerge::HardDelete, 2500).await;
 }
 
+/// A merge does not wait for who holds its source, and moves it: an archive in parts is not refused for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_large_archive_gets_into_a_dataset_that_a_merge_takes_away() {
+    let store = store().await;
+    let target = store.set("target").await;
+    for round in 0..30u64 {
+        let source = store.set(&format!("source {round}")).await;
+        add(&store.engine, source, &format!("{round}/first"), b"first").await.unwrap();
+        let members =
+            (0..600).map(|number| (format!("{round}/{number}"), Content::numbered(1, 10)));
+        let mut upload = store.engine.begin_spool_upload();
+        upload.write(&zip_of(&members.collect::<Vec<_>>())).await.unwrap();
+        let archive = upload.finish().await.unwrap();
+        let merging = async {
+            // Somewhere between the archive's beginning and its end.
+            for _ in 0..round * 3 {
+                tokio::task::yield_now().await;
+            }
+            store.engine.merge_datasets(target, source, SourceAfterMerge::Destroy).await
+        };
+        let (merged, stored) = tokio::join!(merging, store.engine.add_files(source, archive));
+        assert_eq!(stored.unwrap().len(), 600);
+        merged.unwrap();
+        assert_eq!(names(&store.engine, source).len(), 601);
+    }
+    store.assert_sound().await;
+}
+
 /// Merges in a ring, each holding its target: nobody waits for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn merges_in_a_ring_come_to_an_end() {

@@ -1,7 +1,7 @@
 //! What has come of an archive on its way into a dataset.
 
 use super::super::merge::expected;
-use super::super::{Bulk, LargeSet, header};
+use super::super::{Bulk, LargeSet, again_if_moved, header};
 use crate::archive::intake::Room;
 use crate::blobs::StagedBlob;
 use crate::committer::{Basis, Reply, Submission};
@@ -71,9 +71,9 @@ impl Staged {
         dataset: DatasetId,
     ) -> Result<Vec<StoredFile>, MutationError> {
         let names: Vec<&Filename> = self.stored.iter().map(|file| &file.filename).collect();
-        let revision = expect_free(bulk, dataset, &names)?;
         match self.place {
             Place::Whole { files, contents } => {
+                expect_free(bulk, dataset, &names)?;
                 let (reply, ticket) = Reply::to(bulk.origin.clone());
                 let change = Change::AddFiles { dataset, files };
                 bulk.committer.submit(Submission {
@@ -84,9 +84,10 @@ impl Staged {
                 })?;
                 ticket.redeem_blocking()?;
             }
-            Place::Parts(set) => {
-                set.commit(SetPurpose::AddFiles { dataset, revision })?;
-            }
+            Place::Parts(mut set) => again_if_moved(|| {
+                let revision = expect_free(bulk, dataset, &names)?;
+                set.commit(SetPurpose::AddFiles { dataset, revision }).map(drop)
+            })?,
         }
         Ok(self.stored)
     }

@@ -58,7 +58,7 @@ impl Group<'_> {
         }
     }
 
-    /// Makes a set visible whole, or drops it.
+    /// Makes a set visible whole. Refused, it stays as it is: whoever staged it tries again or gives it up.
     pub(super) fn commit_set(
         &mut self,
         set: SetId,
@@ -69,17 +69,9 @@ impl Group<'_> {
             let reason = format!("large set {set} is committed and not complete");
             return Err(Stop::Failed(IndexError::Contradiction(reason)));
         };
-        match self.put_set_to_use(&row, purpose) {
-            Ok(applied) => {
-                self.txn.open_table(tables::SETS)?.remove(set.0)?;
-                Ok(applied)
-            }
-            Err(Stop::Refused(refusal)) => {
-                self.drop_set(set, &row)?;
-                Err(Stop::Refused(refusal))
-            }
-            Err(Stop::Failed(error)) => Err(Stop::Failed(error)),
-        }
+        let applied = self.put_set_to_use(&row, purpose)?;
+        self.txn.open_table(tables::SETS)?.remove(set.0)?;
+        Ok(applied)
     }
 
     fn put_set_to_use(&mut self, row: &SetRow, purpose: &SetPurpose) -> Result<Applied, Stop> {
@@ -177,3 +169,6 @@ impl Group<'_> {
         self.put_record(tables::SETS, set.0, row)
     }
 }
+
+#[cfg(test)]
+mod tests;
