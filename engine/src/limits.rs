@@ -445,6 +445,9 @@ pub const HIDDEN_OWN_ROWS_MAX: u64 = 1024;
 /// into one of its own: that writes a row for every file that is shown.
 pub const HIDDEN_SHARED_PERCENT_MAX: u64 = 25;
 
+/// The same of what others go on showing: folding sets none of it free.
+pub const HIDDEN_KEPT_PERCENT_MAX: u64 = 300;
+
 /// Findings and notes that a check lists; what is beyond them is only counted. Whoever reads a
 /// thousand knows enough.
 pub const CHECK_FINDINGS_MAX: usize = 1000;

@@ -29,7 +29,7 @@ pub(crate) use folding::Folding;
 
 use usage::{Growth, Owner};
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
@@ -121,8 +121,10 @@ pub(crate) struct Group<'txn> {
     /// Contents that the change under way brings and that no row names yet.
     fresh: HashMap<Digest, NewBlob>,
     sequence: Sequence,
-    /// Datasets whose stacks changed: the background may want to fold them.
+    /// Datasets whose stacks changed: there may be something to do about them.
     restacked: Vec<DatasetId>,
+    /// Layers that a stack less names: what others could not do about theirs they may do now.
+    released: BTreeSet<LayerId>,
     /// What became of the counts of datasets, by their projects.
     growth: HashMap<ProjectId, Growth>,
     /// Owners of projects, as far as they were looked up.
@@ -154,6 +156,7 @@ impl<'txn> Group<'txn> {
             fresh: HashMap::new(),
             sequence: Sequence::ZERO,
             restacked: Vec::new(),
+            released: BTreeSet::new(),
             growth: HashMap::new(),
             owners: HashMap::new(),
             told: Vec::new(),
@@ -264,6 +267,10 @@ impl<'txn> Group<'txn> {
                 }
             }
         }
+        for layer in &self.released {
+            // One of those that have it: the one that is copied next, most likely.
+            self.restacked.extend(namings::last_dataset_of(self.txn, *layer)?);
+        }
         for (id, layer) in &self.layers {
             if layer.dirty {
                 self.layer_rows.insert(id.0, codec::encode(&layer.value)?.as_slice())?;
@@ -361,6 +368,8 @@ impl<'txn> Group<'txn> {
         layer.stacks = layer.stacks.saturating_sub(1);
         if layer.stacks == 0 {
             self.txn.open_table(tables::DROPPED_LAYERS)?.insert(id.0, ())?;
+        } else {
+            self.released.insert(id);
         }
         Ok(())
     }

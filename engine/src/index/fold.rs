@@ -14,8 +14,8 @@ use super::apply::{Folding, Group};
 use super::file_tree::FileTree;
 use super::rows::{FileRow, LayerRow};
 use crate::limits::{
-    BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX, FOLD_LAYERS_MAX, FOLD_ROWS_FEW, HIDDEN_ROWS_FEW,
-    HIDDEN_SHARED_PERCENT_MAX, STACK_LAYERS_MAX,
+    BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX, FOLD_LAYERS_MAX, FOLD_ROWS_FEW,
+    HIDDEN_KEPT_PERCENT_MAX, HIDDEN_ROWS_FEW, HIDDEN_SHARED_PERCENT_MAX, STACK_LAYERS_MAX,
 };
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, DatasetId, LayerId, SetId};
@@ -65,8 +65,7 @@ pub(crate) fn choose_run(
     top: LayerRow,
     file_count: u64,
 ) -> Option<Range<usize>> {
-    let all: u64 = rows.iter().map(|layer| layer.rows).sum::<u64>() + top.rows;
-    if (1..=FOLD_LAYERS_MAX).contains(&rows.len()) && hides_much(all, file_count) {
+    if (1..=FOLD_LAYERS_MAX).contains(&rows.len()) && hides_much(rows, top, file_count) {
         return Some(0..rows.len());
     }
     smallest_run(rows).filter(|_| rows.len() >= STACK_LAYERS_MAX)
@@ -93,11 +92,22 @@ fn rows_written(run: &[LayerRow], top_of_whole: Option<LayerRow>, file_count: u6
     texts + if top_of_whole.is_some() { files.min(file_count) } else { files }
 }
 
-/// Whether so many rows are many for a stack that shows so many files. Rows beyond the files are
-/// tombstones and what they or other files hide.
-fn hides_much(rows: u64, file_count: u64) -> bool {
-    let allowed = HIDDEN_ROWS_FEW + file_count.saturating_mul(HIDDEN_SHARED_PERCENT_MAX) / 100;
-    rows > file_count.saturating_add(allowed)
+/// Whether a stack has many rows for the files that it shows: rows beyond these are tombstones and what
+/// they or other files hide.
+///
+/// What a layer hides that fewer stacks have than the lowest one, others go on showing: writing the rest
+/// again sets nothing free, and is done for the sake of those who read only.
+fn hides_much(rows: &[LayerRow], top: LayerRow, file_count: u64) -> bool {
+    let layers = || rows.iter().chain([&top]);
+    let all: u64 = layers().map(|layer| layer.rows).sum();
+    let beyond = all.saturating_sub(file_count);
+    let sharers = rows.last().map_or(1, |lowest| lowest.stacks);
+    let not_all_have = |layer: &&LayerRow| layer.stacks < sharers;
+    let hiding: u64 = layers().filter(not_all_have).map(|layer| layer.rows).sum();
+    // Each of these and a row that it hides.
+    let kept_by_none = beyond.saturating_sub(hiding.saturating_mul(2));
+    let allowed = |percent| HIDDEN_ROWS_FEW + file_count.saturating_mul(percent) / 100;
+    beyond > allowed(HIDDEN_KEPT_PERCENT_MAX) || kept_by_none > allowed(HIDDEN_SHARED_PERCENT_MAX)
 }
 
 impl Group<'_> {
@@ -143,8 +153,8 @@ impl Group<'_> {
         rows: &[LayerRow],
         range: Range<usize>,
     ) -> Result<Range<usize>, IndexError> {
-        let all: u64 = rows.iter().map(|layer| layer.rows).sum();
-        if !hides_much(all, header.file_count) {
+        let hiding = rows.split_first();
+        if !hiding.is_some_and(|(top, frozen)| hides_much(frozen, *top, header.file_count)) {
             return Ok(range.start + 1..range.end + 1);
         }
         self.freeze_top(header)?;
@@ -337,5 +347,20 @@ mod tests {
         let rows = [layer(2, 2_000), layer(2, 10_000)];
         assert_eq!(choose_run(&rows, layer(1, 0), 9_000), Some(0..2));
         assert_eq!(choose_run(&rows, layer(1, 0), 11_000), None);
+    }
+
+    /// A version that leaves out a third of the one before, which keeps its files.
+    #[test]
+    fn what_others_go_on_showing_is_hidden_by_many_rows_before_all_is_written_again() {
+        let (deletions, files) = (layer(1, 33_000), layer(2, 100_000));
+        assert_eq!(choose_run(&[deletions, files], layer(1, 0), 67_000), None);
+        assert_eq!(choose_run(&[files], deletions, 67_000), None);
+        // The version before has gone, and one after it has come.
+        let rows = [LayerRow { stacks: 2, ..deletions }, files];
+        assert_eq!(choose_run(&rows, layer(1, 0), 67_000), Some(0..2));
+        // A few deletions more, of this version alone.
+        assert_eq!(choose_run(&rows, layer(1, 10), 66_990), Some(0..2));
+        // Hardly anything is left.
+        assert_eq!(choose_run(&[layer(1, 99_000), files], layer(1, 0), 1_000), Some(0..2));
     }
 }

@@ -104,6 +104,16 @@ pub(crate) fn restack(
     Ok(())
 }
 
+/// The newest dataset that has a layer.
+pub(crate) fn last_dataset_of(
+    txn: &WriteTransaction,
+    layer: LayerId,
+) -> Result<Option<DatasetId>, IndexError> {
+    let table = txn.open_table(tables::LAYER_DATASETS)?;
+    let last = table.range((layer.0, 0)..=(layer.0, u64::MAX))?.next_back().transpose()?;
+    Ok(last.map(|(key, _)| DatasetId(key.value().1)))
+}
+
 /// Fills both tables, and the contents' rows, from the rows of files and headers.
 pub(crate) fn fill(txn: &WriteTransaction) -> Result<(), IndexError> {
     for row in txn.open_table(tables::DATASETS)?.iter()? {

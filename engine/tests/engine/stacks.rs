@@ -174,7 +174,7 @@ async fn what_a_large_deletion_hides_is_reclaimed_after_another_start() {
 
 /// The copy shows what the dataset hides; once it has gone, nobody does.
 #[tokio::test]
-async fn what_a_copy_shows_is_not_reclaimed() {
+async fn what_a_copy_shows_is_reclaimed_when_it_has_gone() {
     let disk = SimulatedDisk::new();
     let engine = open(&disk);
     let mut reference = Reference::default();
@@ -196,6 +196,9 @@ async fn what_a_copy_shows_is_not_reclaimed() {
     }
     assert_agrees(&engine, &reference, "beside a copy").await;
     assert_eq!(files_in(&disk, "blobs"), 1);
+    run_on_both(&engine, within, &mut reference, &Op::HardDelete { set: 2 }).await;
+    tidy_until(&engine, || files_in(&disk, "blobs") == 0).await;
+    assert_agrees(&engine, &reference, "without the copy").await;
 }
 
 /// What a merge by layers was planned on must be what a replay begins with: the background took
