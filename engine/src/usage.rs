@@ -23,12 +23,13 @@ use crate::codec;
 use crate::disk::{OpenMode, Space};
 use crate::error::ReadError;
 use crate::index::rows::{FileRow, LayerRow};
+use crate::index::snapshot::Snapshot;
 use crate::index::{INDEX_PATH, IndexError, tables};
 use crate::limits::{
     CHECK_CONTENTS_AT_ONCE, USAGE_DATASETS_TOLD_MAX, USAGE_LAYERS_KEPT_MAX, USAGE_ROWS_AT_ONCE,
 };
 use crate::model::change::BlobPlace;
-use crate::model::{Dataset, DatasetId, Digest, LayerId, ProjectId, TeamId};
+use crate::model::{Dataset, DatasetId, Digest, FileRecord, LayerId, ProjectId, TeamId};
 use crate::store::Store;
 
 /// Binary digits behind the point of a part of a content: parts of many rows add up to it.
@@ -248,13 +249,82 @@ fn count_contents(
     Ok(true)
 }
 
-/// What the rows of a layer take, in parts of bytes.
+/// What the rows of layers take, in parts of bytes.
 #[derive(Debug, Clone, Copy, Default)]
 struct LayerTaken {
-    stacks: u64,
     parts: u128,
     /// Bytes of contents that one row alone names.
     alone_bytes: u64,
+}
+
+impl LayerTaken {
+    /// Adds what one row takes.
+    fn add(&mut self, snapshot: &Snapshot, record: &FileRecord) -> Result<(), ReadError> {
+        if let Some(count) = named_by(snapshot, &record.digest)? {
+            self.parts += (u128::from(record.length) << PART_BITS) / u128::from(count);
+            self.alone_bytes += if count == 1 { record.length } else { 0 };
+        }
+        Ok(())
+    }
+}
+
+/// The files that layers of a stack name, up to a name.
+struct NamePage {
+    files: Vec<FileRecord>,
+    /// Rows that were read.
+    read: usize,
+    /// The name up to which all rows were read; `None` if that was all.
+    last: Option<String>,
+}
+
+impl NamePage {
+    /// The next rows after a name.
+    fn read(snapshot: &Snapshot, ids: &[LayerId], after: Option<&str>) -> Result<Self, ReadError> {
+        let table = snapshot.table(tables::FILES)?;
+        let first = |id: &LayerId| match after {
+            Some(name) => Bound::Excluded((id.0, name)),
+            None => Bound::Included((id.0, "")),
+        };
+        let at_once = (USAGE_ROWS_AT_ONCE / ids.len().max(1)).max(1);
+        let mut last: Option<String> = None;
+        for id in ids {
+            let all = (first(id), Bound::Excluded((id.0 + 1, "")));
+            let mut rows = table.range::<(u64, &str)>(all).map_err(IndexError::from)?;
+            let Some(row) = rows.nth(at_once - 1) else { continue };
+            let (key, _) = row.map_err(IndexError::from)?;
+            let name = key.value().1;
+            if last.as_deref().is_none_or(|last| name < last) {
+                last = Some(name.to_owned());
+            }
+        }
+        let (mut files, mut read) = (Vec::new(), 0);
+        for id in ids {
+            let upto = match &last {
+                Some(last) => Bound::Included((id.0, last.as_str())),
+                None => Bound::Excluded((id.0 + 1, "")),
+            };
+            let rows = table.range::<(u64, &str)>((first(id), upto)).map_err(IndexError::from)?;
+            for row in rows {
+                let (_, row) = row.map_err(IndexError::from)?;
+                read += 1;
+                if let FileRow::File(record) =
+                    FileRow::decode(row.value()).map_err(IndexError::from)?
+                {
+                    files.push(record);
+                }
+            }
+        }
+        Ok(Self { files, read, last })
+    }
+}
+
+/// How many stacks have a layer.
+fn stacks_of(snapshot: &Snapshot, layer: LayerId) -> Result<u64, ReadError> {
+    let layers = snapshot.table(tables::LAYERS)?;
+    let row = layers.get(layer.0).map_err(IndexError::from)?;
+    let Some(row) = row else { return Ok(0) };
+    let row: LayerRow = codec::decode(row.value()).map_err(IndexError::from)?;
+    Ok(row.stacks)
 }
 
 /// The walk over the datasets and their layers.
@@ -300,77 +370,60 @@ impl<'a> Measuring<'a> {
     }
 
     fn taken_by(&mut self, dataset: &Dataset) -> Result<Option<Taken>, ReadError> {
-        let (mut parts, mut alone_bytes) = (0, 0);
-        for entry in &dataset.stack {
-            let Some(layer) = self.layer(entry.layer)? else { return Ok(None) };
-            let stacks = layer.stacks.max(1);
-            parts += layer.parts / u128::from(stacks);
-            if stacks == 1 {
-                alone_bytes += layer.alone_bytes;
+        let (mut own, mut shared) = (Vec::new(), Vec::new());
+        {
+            let snapshot = self.store.snapshot()?;
+            for entry in &dataset.stack {
+                match stacks_of(&snapshot, entry.layer)? {
+                    0 | 1 => own.push(entry.layer),
+                    stacks => shared.push((entry.layer, stacks)),
+                }
             }
+        }
+        let Some(LayerTaken { mut parts, alone_bytes }) = self.read_layers(&own)? else {
+            return Ok(None);
+        };
+        for (layer, stacks) in shared {
+            let Some(layer) = self.shared_layer(layer)? else { return Ok(None) };
+            parts += layer.parts / u128::from(stacks);
         }
         let stored_bytes = u64::try_from(parts >> PART_BITS).unwrap_or(u64::MAX);
         let (files, file_bytes) = (dataset.file_count, dataset.file_bytes);
         Ok(Some(Taken { files, file_bytes, stored_bytes, alone_bytes }))
     }
 
-    fn layer(&mut self, id: LayerId) -> Result<Option<LayerTaken>, ReadError> {
+    fn shared_layer(&mut self, id: LayerId) -> Result<Option<LayerTaken>, ReadError> {
         if let Some(kept) = self.kept.get(&id) {
             return Ok(Some(*kept));
         }
-        let Some(layer) = self.read_layer(id)? else { return Ok(None) };
-        if layer.stacks > 1 {
-            // What is dropped here is merely read again.
-            if self.kept.len() >= USAGE_LAYERS_KEPT_MAX {
-                self.kept.clear();
-            }
-            self.kept.insert(id, layer);
+        let Some(layer) = self.read_layers(&[id])? else { return Ok(None) };
+        // What is dropped here is merely read again.
+        if self.kept.len() >= USAGE_LAYERS_KEPT_MAX {
+            self.kept.clear();
         }
+        self.kept.insert(id, layer);
         Ok(Some(layer))
     }
 
-    /// Reads a layer page by page; one that has gone meanwhile takes nothing more.
-    fn read_layer(&self, id: LayerId) -> Result<Option<LayerTaken>, ReadError> {
+    /// Reads layers of one stack in order of name, page by page: rows may go from one of them to another
+    /// meanwhile, and keep their names. One that has gone takes nothing more.
+    fn read_layers(&self, ids: &[LayerId]) -> Result<Option<LayerTaken>, ReadError> {
         let mut taken = LayerTaken::default();
         let mut after: Option<String> = None;
         loop {
             let snapshot = self.store.snapshot()?;
-            let layers = snapshot.table(tables::LAYERS)?;
-            let Some(row) = layers.get(id.0).map_err(IndexError::from)? else {
-                return Ok(Some(taken));
-            };
-            let row: LayerRow = codec::decode(row.value()).map_err(IndexError::from)?;
-            taken.stacks = row.stacks;
-            let files = snapshot.table(tables::FILES)?;
-            let from = match &after {
-                Some(name) => Bound::Excluded((id.0, name.as_str())),
-                None => Bound::Included((id.0, "")),
-            };
-            let upto = Bound::Excluded((id.0 + 1, ""));
-            let rows = files.range::<(u64, &str)>((from, upto)).map_err(IndexError::from)?;
-            let (mut read, mut last) = (0, None);
-            for entry in rows.take(USAGE_ROWS_AT_ONCE) {
-                let (key, row) = entry.map_err(IndexError::from)?;
-                read += 1;
-                if read == USAGE_ROWS_AT_ONCE {
-                    last = Some(key.value().1.to_owned());
-                }
-                if let FileRow::File(record) =
-                    FileRow::decode(row.value()).map_err(IndexError::from)?
-                    && let Some(count) = named_by(&snapshot, &record.digest)?
-                {
-                    taken.parts += (u128::from(record.length) << PART_BITS) / u128::from(count);
-                    taken.alone_bytes += if count == 1 { record.length } else { 0 };
-                }
+            let page = NamePage::read(&snapshot, ids, after.as_deref())?;
+            for record in &page.files {
+                taken.add(&snapshot, record)?;
             }
-            self.progress.advance(read);
+            self.progress.advance(page.read);
             if self.progress.is_stopped() {
                 return Ok(None);
             }
-            if last.is_none() {
+            if page.last.is_none() {
                 return Ok(Some(taken));
             }
-            after = last;
+            after = page.last;
         }
     }
 
@@ -411,10 +464,7 @@ fn rank(dataset: &DatasetUsage) -> (u64, DatasetId) {
 }
 
 /// How many rows name a content; `None` if its row has gone, or came later.
-fn named_by(
-    snapshot: &crate::index::snapshot::Snapshot,
-    digest: &Digest,
-) -> Result<Option<u64>, ReadError> {
+fn named_by(snapshot: &Snapshot, digest: &Digest) -> Result<Option<u64>, ReadError> {
     let row = snapshot.blob(digest)?;
     Ok(row.map(|row| row.count).filter(|count| *count > 0))
 }

@@ -7,14 +7,12 @@
 //! grows, and a step that finds the stack changed begins with the stack as it is. What a crash undoes
 //! is done again.
 
-use std::ops::Bound;
-
 use redb::ReadableTable;
 
 use super::IndexError;
 use super::apply::Group;
 use super::rows::{FileRow, LayerRow};
-use crate::limits::{ABSORBED_ROWS_FEW, BACKGROUND_BYTES_MAX};
+use crate::limits::{ABSORBED_ROWS_FEW, BACKGROUND_BYTES_MAX, BACKGROUND_ROWS_MAX};
 use crate::model::dataset::StackEntry;
 use crate::model::{Dataset, DatasetId, LayerId, Sequence};
 
@@ -47,6 +45,29 @@ impl AbsorbJob {
 pub(crate) enum AbsorbOutcome {
     More(AbsorbJob),
     Done,
+}
+
+/// How much one step moves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    pub(crate) rows: usize,
+    /// Bytes of names and metadata; what goes beyond it ends the step.
+    pub(crate) bytes: usize,
+}
+
+impl Budget {
+    /// What the background does between groups.
+    pub(crate) const BACKGROUND: Self =
+        Self { rows: BACKGROUND_ROWS_MAX, bytes: BACKGROUND_BYTES_MAX };
+
+    fn is_spent(self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
+
+    fn spend(&mut self, name: &str, text_bytes: usize) {
+        self.rows = self.rows.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(name.len() + text_bytes);
+    }
 }
 
 /// Two neighbours in a stack, of which one takes in the other.
@@ -135,12 +156,12 @@ pub(crate) fn wants_absorbing(stack: &[StackEntry], rows: &[LayerRow]) -> bool {
 }
 
 impl Group<'_> {
-    /// Moves so many rows at most; what dies, dies with the last applied change.
+    /// Moves some rows; what dies, dies with the last applied change.
     pub(crate) fn continue_absorbing(
         &mut self,
         job: &AbsorbJob,
         applied: Sequence,
-        rows_max: usize,
+        mut budget: Budget,
     ) -> Result<AbsorbOutcome, IndexError> {
         self.die_at(applied);
         let Some(header) = self.header_if_any(job.dataset)? else {
@@ -152,19 +173,12 @@ impl Group<'_> {
             self.look_again(job.dataset);
             return Ok(AbsorbOutcome::Done);
         };
-        let moved = self.move_files(&pair, rows_max)?;
-        if moved < rows_max {
-            self.move_texts(&pair, rows_max - moved)?;
-        }
-        let left = self.layer_rows(&header)?;
-        let is_empty =
-            |(entry, row): (&StackEntry, &LayerRow)| entry.layer == pair.source() && row.is_empty();
-        if header.stack.iter().zip(&left).any(is_empty) {
+        // A text counts down to its file's row: below that it counts for nobody. So all rows go first.
+        if self.move_files(&pair, &mut budget)? && self.move_texts(&pair, &mut budget)? {
             self.take_off(header, pair.source())?;
             return Ok(AbsorbOutcome::Done);
         }
-        let moved = u64::try_from(moved).unwrap_or(u64::MAX);
-        let rows = pair.rows.saturating_sub(moved);
+        let rows = pair.rows.min(job.rows);
         Ok(AbsorbOutcome::More(AbsorbJob { dataset: job.dataset, rows }))
     }
 
@@ -176,23 +190,22 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Moves rows of files with their metadata; gives their number.
-    fn move_files(&mut self, pair: &Pair, rows_max: usize) -> Result<usize, IndexError> {
+    /// Moves rows of files with their metadata; tells whether these were all.
+    fn move_files(&mut self, pair: &Pair, budget: &mut Budget) -> Result<bool, IndexError> {
         let mut rows = Vec::new();
         let from = pair.source();
         let range = (from.0, "")..(from.0 + 1, "");
-        for row in self.file_table().range::<(u64, &str)>(range)?.take(rows_max) {
+        for row in self.file_table().range::<(u64, &str)>(range)?.take(budget.rows + 1) {
             let (key, row) = row?;
             rows.push((key.value().1.to_owned(), FileRow::decode(row.value())?));
         }
-        let mut bytes = 0;
-        for (moved, (name, row)) in rows.iter().enumerate() {
-            if bytes >= BACKGROUND_BYTES_MAX {
-                return Ok(moved);
+        for (name, row) in &rows {
+            if budget.is_spent() {
+                return Ok(false);
             }
-            bytes += name.len() + self.move_file(pair, name, row)?;
+            budget.spend(name, self.move_file(pair, name, row)?);
         }
-        Ok(rows.len())
+        Ok(true)
     }
 
     /// Moves the row of a file; gives the bytes of its metadata.
@@ -201,56 +214,52 @@ impl Group<'_> {
         let hides_nothing = pair.to_bottom && *row == FileRow::Tombstone;
         match pair.direction {
             Direction::Down => {
-                self.remove_row(lower, name)?;
+                let hidden = self.remove_said(lower, name)?;
                 if hides_nothing {
-                    self.remove_row(upper, name)?;
-                    return Ok(0);
+                    return Ok(hidden + self.remove_said(upper, name)?);
                 }
-                let bytes = self.move_text(pair, name)?;
+                let moved = self.move_text(pair, name)?;
                 self.relabel_row((upper, lower), name, row)?;
-                Ok(bytes)
+                Ok(hidden + moved)
             }
             Direction::Up => match self.row_of(upper, name)? {
                 Some(FileRow::Tombstone) if pair.to_bottom => {
-                    self.remove_row(lower, name)?;
-                    self.remove_row(upper, name)?;
-                    Ok(0)
+                    Ok(self.remove_said(lower, name)? + self.remove_said(upper, name)?)
                 }
-                Some(FileRow::File(_) | FileRow::Tombstone) => {
-                    self.remove_row(lower, name)?;
-                    Ok(0)
-                }
-                None if hides_nothing => {
-                    self.remove_row(lower, name)?;
-                    Ok(0)
-                }
+                Some(FileRow::File(_) | FileRow::Tombstone) => self.remove_said(lower, name),
+                None if hides_nothing => self.remove_said(lower, name),
                 None => {
-                    let bytes = self.move_text(pair, name)?;
+                    let moved = self.move_text(pair, name)?;
                     self.relabel_row((lower, upper), name, row)?;
-                    Ok(bytes)
+                    Ok(moved)
                 }
             },
         }
     }
 
-    /// Moves metadata of files whose rows lie below both layers, or what counts for nobody.
-    fn move_texts(&mut self, pair: &Pair, texts_max: usize) -> Result<(), IndexError> {
+    /// Removes what a layer says of a name; gives the bytes of its metadata.
+    fn remove_said(&mut self, layer: LayerId, name: &str) -> Result<usize, IndexError> {
+        let bytes = self.take_text(layer, name)?.map_or(0, |text| text.len());
+        self.remove_row(layer, name)?;
+        Ok(bytes)
+    }
+
+    /// Moves metadata of files whose rows lie below both layers, or what counts for nobody; tells whether
+    /// that was all.
+    fn move_texts(&mut self, pair: &Pair, budget: &mut Budget) -> Result<bool, IndexError> {
         let from = pair.source();
         let mut names = Vec::new();
-        let mut bytes = 0;
-        let range = (Bound::Included((from.0, "")), Bound::Excluded((from.0 + 1, "")));
-        for row in self.metadata_table().range::<(u64, &str)>(range)?.take(texts_max) {
-            let (key, text) = row?;
-            names.push(key.value().1.to_owned());
-            bytes += key.value().1.len() + text.value().len();
-            if bytes >= BACKGROUND_BYTES_MAX {
-                break;
+        let range = (from.0, "")..(from.0 + 1, "");
+        for row in self.metadata_table().range::<(u64, &str)>(range)?.take(budget.rows + 1) {
+            names.push(row?.0.value().1.to_owned());
+        }
+        for name in &names {
+            if budget.is_spent() {
+                return Ok(false);
             }
+            budget.spend(name, self.move_text(pair, name)?);
         }
-        for name in names {
-            self.move_text(pair, &name)?;
-        }
-        Ok(())
+        Ok(true)
     }
 
     /// Moves what the source says of a name's metadata, if that counts; gives its bytes.

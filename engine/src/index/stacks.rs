@@ -2,7 +2,7 @@
 //! other, hidden rows of its own are [swept](super::sweep) away, layers that others share are
 //! [folded](super::fold). All of it goes in bounded steps, one stack at a time.
 
-use super::absorb::{AbsorbJob, AbsorbOutcome, wants_absorbing};
+use super::absorb::{AbsorbJob, AbsorbOutcome, Budget, wants_absorbing};
 use super::apply::Group;
 use super::fold::{FoldJob, FoldOutcome, choose_run};
 use super::rows::LayerRow;
@@ -87,12 +87,12 @@ impl Group<'_> {
             return Ok(None);
         };
         let rows = self.layer_rows(&header)?;
+        if wants_sweep(&rows, header.file_count) {
+            return Ok(Some(Job::Sweep(SweepJob::of(&header))));
+        }
         let absorbing = AbsorbJob::of(&header, &rows).filter(|job| job.rows() <= rows_max);
         if let Some(job) = absorbing {
             return Ok(Some(Job::Absorb(job)));
-        }
-        if wants_sweep(&rows, header.file_count) {
-            return Ok(Some(Job::Sweep(SweepJob::of(&header))));
         }
         Ok(self.begin_fold(header, &rows, set, rows_max)?.map(Job::Fold))
     }
@@ -105,20 +105,31 @@ impl Group<'_> {
     ) -> Result<Option<Job>, IndexError> {
         Ok(match job {
             Job::Absorb(job) => {
-                match self.continue_absorbing(&job, applied, BACKGROUND_ROWS_MAX)? {
+                match self.continue_absorbing(&job, applied, Budget::BACKGROUND)? {
                     AbsorbOutcome::More(job) => Some(Job::Absorb(job)),
                     AbsorbOutcome::Done => None,
                 }
             }
-            Job::Sweep(job) => match self.continue_sweep(job, applied)? {
-                SweepOutcome::More(job) => Some(Job::Sweep(job)),
-                SweepOutcome::Done => None,
-            },
+            Job::Sweep(job) => {
+                let dataset = job.dataset();
+                match self.continue_sweep(job, applied)? {
+                    SweepOutcome::More(job) => Some(Job::Sweep(job)),
+                    SweepOutcome::Done => self.after_sweep(dataset)?.map(Job::Absorb),
+                }
+            }
             Job::Fold(job) => match self.continue_fold(job)? {
                 FoldOutcome::More(job) => Some(Job::Fold(job)),
                 FoldOutcome::Done => None,
             },
         })
+    }
+
+    /// Once what hides much is gone, layers become one, whether or not a little was left that could be
+    /// swept.
+    fn after_sweep(&mut self, dataset: DatasetId) -> Result<Option<AbsorbJob>, IndexError> {
+        let Some(header) = self.header_if_any(dataset)? else { return Ok(None) };
+        let rows = self.layer_rows(&header)?;
+        Ok(AbsorbJob::of(&header, &rows))
     }
 
     /// Gives up what is being done, for it would write too much; there may be less to do.

@@ -59,6 +59,10 @@ impl SweepJob {
         Self { dataset: header.id, layers, after: None, has_removed: false }
     }
 
+    pub(crate) fn dataset(&self) -> DatasetId {
+        self.dataset
+    }
+
     fn leave_layer(&mut self) {
         self.layers.pop();
         self.after = None;

@@ -7,6 +7,8 @@
 //! simulation --test engine crash:: -- --nocapture`. A failure names its point, and
 //! `GRANARY_CRASH_AT='Operation(57)'` stops there and nowhere else, a hundred times.
 
+use std::collections::BTreeMap;
+
 use granary_engine::disk::SimulatedDisk;
 use granary_engine::{Engine, SourceAfterMerge};
 
@@ -342,24 +344,24 @@ fn large_deletions() -> Vec<Act> {
     let member = |number: u64| (format!("d/{number:04}"), Content::numbered(number % 7, 20));
     let members: Vec<(String, Content)> = (0..1100).map(member).collect();
     let names: Vec<String> = members.iter().map(|(name, _)| name.clone()).collect();
-    let texts = names.iter().map(|name| (name.clone(), "text".to_owned())).collect();
+    let texts: BTreeMap<String, String> =
+        names.iter().map(|name| (name.clone(), "text".to_owned())).collect();
     vec![
         Act::Do(create("one")),
         Act::Do(add(1, "kept", 1, 10)),
         Act::Do(Op::AddZip { set: 1, members: members.clone() }),
         Act::Checkpoint,
-        Act::Do(Op::DescribeMany { set: 1, texts }),
+        Act::Do(Op::DescribeMany { set: 1, texts: texts.clone() }),
         Act::Do(copy(1, None, None)),
         Act::Do(Op::DeleteMany { set: 1, names: names[..1030].to_vec() }),
         Act::Do(add(1, "d/0001", 2, 10)),
         Act::Do(Op::DeleteBelow { set: 2, prefix: "d/".into() }),
-        // Nobody shares these: the layer of the deletions goes to that of the files, and what a few more
-        // hide is swept.
+        // Nobody shares these: the layer of texts goes to that of the files, and what is hidden is swept.
         Act::Do(create("own")),
         Act::Do(Op::AddZip { set: 3, members }),
-        Act::Do(Op::DeleteBelow { set: 3, prefix: "d/0".into() }),
+        Act::Do(Op::DescribeMany { set: 3, texts }),
         Act::Until { done: "absorbed a layer" },
-        Act::Do(Op::DeleteMany { set: 3, names: names[1040..1080].to_vec() }),
+        Act::Do(Op::DeleteBelow { set: 3, prefix: "d/0".into() }),
         Act::Until { done: "swept a stack" },
         Act::Checkpoint,
         Act::Compact,

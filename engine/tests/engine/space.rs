@@ -9,6 +9,7 @@ use granary_engine::{
     UsageProgress,
 };
 
+use crate::driver::zip_of;
 use crate::reference::Content;
 use crate::support::{add, dataset, options, project, read, small_segments};
 
@@ -89,6 +90,36 @@ async fn many_rows_and_layers_are_measured_in_pages() {
     let stopped = UsageProgress::default();
     stopped.stop();
     assert!(engine.measure_usage(&stopped).unwrap().is_none());
+}
+
+/// What the background moves from layer to layer counts once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_measured_while_layers_become_one_is_what_is_there() {
+    let engine = open(&SimulatedDisk::new());
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "set").await.unwrap().id;
+    for (archive, files) in [(0, 900), (1, 600), (2, 400)] {
+        let member = |number: u64| {
+            (format!("{number:03}/{archive}"), Content::numbered(archive * 1000 + number, 10))
+        };
+        let mut upload = engine.begin_spool_upload();
+        upload.write(&zip_of(&(0..files).map(member).collect::<Vec<_>>())).await.unwrap();
+        engine.add_files(set, upload.finish().await.unwrap()).await.unwrap();
+        let (measuring, mut measured) = (engine.clone(), 0);
+        let measured = tokio::task::spawn_blocking(move || {
+            let layers =
+                || measuring.snapshot().unwrap().dataset(set).unwrap().unwrap().layer_count();
+            while layers() > 2 || measured < 10 {
+                let Usage { taken, content_bytes, .. } = measure(&measuring);
+                let share = taken.stored_bytes;
+                assert!((content_bytes - 1..=content_bytes).contains(&share), "{taken:?}");
+                assert_eq!(taken.alone_bytes, content_bytes);
+                measured += 1;
+            }
+        });
+        while engine.step_background().await.unwrap() {}
+        measured.await.unwrap();
+    }
 }
 
 /// Contents that come to two segments.

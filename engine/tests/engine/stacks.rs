@@ -1,7 +1,7 @@
 //! Stacks become shallow and let go of what they hide, without anybody seeing a difference.
 
 use granary_engine::disk::{Reached, SimulatedDisk};
-use granary_engine::limits::STACK_LAYERS_MAX;
+use granary_engine::limits::{METADATA_BYTES_MAX, STACK_LAYERS_MAX};
 use granary_engine::model::DatasetId;
 use granary_engine::{Engine, SourceAfterMerge};
 
@@ -109,6 +109,36 @@ async fn layers_before_and_after_a_clear_become_one() {
         run_on_both(&engine, within, &mut reference, &op).await;
     }
     assert_agrees(&engine, &reference, "with what was deleted before").await;
+}
+
+/// Files whose texts are more than a step of the background takes, in a layer above a larger one: a text
+/// without its file's row above or beside it would count for nobody.
+#[tokio::test]
+async fn long_texts_stay_with_their_files() {
+    for after in [SourceAfterMerge::Keep, SourceAfterMerge::HardDelete] {
+        let disk = SimulatedDisk::new();
+        let engine = open(&disk);
+        let within = project(&engine).await.unwrap();
+        let mut reference = Reference::default();
+        let member = |number: u64| (format!("f/{number:03}"), Content::numbered(number, 10));
+        let mut ops = vec![
+            Op::Create { name: "one".into() },
+            Op::AddZip { set: 1, members: (0..300).map(member).collect() },
+            Op::Create { name: "two".into() },
+        ];
+        for number in 0..8 {
+            let (name, content) = (format!("u/{number}"), Content::numbered(1000 + number, 10));
+            ops.push(Op::Add { set: 2, name: name.clone(), content });
+            ops.push(Op::SetMetadata { set: 2, name, text: "x".repeat(METADATA_BYTES_MAX) });
+        }
+        ops.push(Op::Merge { target: 1, source: 2, after });
+        for op in &ops {
+            run_on_both(&engine, within, &mut reference, op).await;
+        }
+        while engine.step_background().await.unwrap() {
+            assert_agrees(&engine, &reference, "after a step").await;
+        }
+    }
 }
 
 /// A thousand and some of many files, three of them large, in one change.

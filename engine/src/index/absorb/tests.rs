@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -281,14 +282,14 @@ fn deletes_any(index: &Index, header: &Dataset, says: &Says) -> bool {
 }
 
 /// Does a step; `false` if there was nothing to do.
-fn step(index: &Index, rows_max: usize) -> bool {
+fn step(index: &Index, budget: Budget) -> bool {
     let step = index.apply(|txn| {
         let mut group = Group::begin(txn)?;
         let header = group.header_if_any(DatasetId(1))?.unwrap();
         let rows = group.layer_rows(&header)?;
         let job = AbsorbJob::of(&header, &rows);
         if let Some(job) = &job {
-            group.continue_absorbing(job, Sequence(7), rows_max)?;
+            group.continue_absorbing(job, Sequence(7), budget)?;
         }
         group.finish()?;
         Ok(job.is_some())
@@ -299,7 +300,7 @@ fn step(index: &Index, rows_max: usize) -> bool {
 proptest! {
     #[test]
     fn what_is_shown_stays_the_same_whatever_the_stack(
-        layers in prop::collection::vec(layer(), 1..6), rows_max in 1..4usize,
+        layers in prop::collection::vec(layer(), 1..6), rows in 1..4usize, bytes in 1..8usize,
     ) {
         let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new());
         let index = Index::open(&disk, OpenMode::CreateNew, 1 << 20).unwrap();
@@ -307,7 +308,8 @@ proptest! {
         assert_counted(&index);
         let before = shown(&index);
         let mut steps = 0;
-        while step(&index, rows_max) {
+        let budget = Budget { rows, bytes };
+        while step(&index, budget) {
             prop_assert_eq!(&shown(&index), &before);
             assert_counted(&index);
             steps += 1;
