@@ -9,6 +9,8 @@ pub(crate) mod actor;
 
 mod committed;
 
+mod free_names;
+
 pub(crate) mod message;
 
 mod overlay;
@@ -18,3 +20,4 @@ mod plan;
 pub(crate) mod planner;
 
 pub(crate) use committed::plan_free_names;
+pub(crate) use free_names::FreeNames;

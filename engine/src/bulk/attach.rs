@@ -11,9 +11,9 @@ use super::intake::{Part, Staged, commit, expect_free_so_far};
 use super::{Bulk, LargeSet, on_blocking_pool};
 use crate::archive::intake::Names;
 use crate::blobs::{Pin, StagedBlob, byte_count};
-use crate::dataset::plan_free_names;
+use crate::dataset::{FreeNames, plan_free_names};
 use crate::error::{IntakeError, MutationError, ReadError};
-use crate::index::snapshot::{ContentSearch, Snapshot};
+use crate::index::snapshot::{ContentSearch, NamesTable, Snapshot};
 use crate::limits::{CHANGE_FILES_MAX, MISSING_NAMES_TOLD_MAX};
 use crate::model::{
     Dataset, DatasetId, Digest, FileRecord, Filename, FilenameError, RequestedFilename, StoredFile,
@@ -59,35 +59,42 @@ pub(crate) fn check_files(
     may_read: &MayRead,
 ) -> Result<Vec<Presence>, ReadError> {
     let mut search = snapshot.search_contents(|dataset| may_read(snapshot, dataset))?;
+    let mut free = FreeNames::of(snapshot.tree(dataset)?);
     let mut presences = Vec::with_capacity(files.len());
     for file in files {
-        presences.push(presence(store, snapshot, dataset, file, &mut search)?);
+        let presence = match taken(snapshot, dataset, file, &mut free)? {
+            Some(presence) => presence,
+            None if find(store, snapshot, file, &mut search)?.is_some() => Presence::Attachable,
+            None => Presence::Unknown,
+        };
+        presences.push(presence);
     }
     Ok(presences)
 }
 
-fn presence(
-    store: &Store,
+/// What is known of a file by its name alone; `None` if the name is free.
+fn taken(
     snapshot: &Snapshot,
     dataset: &Dataset,
     file: &ClaimedFile,
-    search: &mut ContentSearch<'_>,
-) -> Result<Presence, ReadError> {
+    free: &mut FreeNames<'_, NamesTable, NamesTable>,
+) -> Result<Option<Presence>, ReadError> {
     let filename = match named(file) {
         Ok(filename) => filename,
-        Err(refusal) => return Ok(Presence::Refused(refusal)),
+        Err(refusal) => return Ok(Some(Presence::Refused(refusal))),
     };
+    if free.has(&filename)? {
+        return Ok(None);
+    }
     if let Some(record) = snapshot.file(dataset, filename.as_str())? {
         let is_it = record.digest == file.digest;
-        return Ok(if is_it { Presence::Present } else { Presence::Differs(record.digest) });
+        return Ok(Some(if is_it { Presence::Present } else { Presence::Differs(record.digest) }));
     }
     match plan_free_names(snapshot, dataset, &[&filename]) {
-        Ok(()) => {}
-        Err(MutationError::Read(error)) => return Err(again(&error)),
-        Err(refusal) => return Ok(Presence::Refused(refusal)),
+        Ok(()) => Ok(None),
+        Err(MutationError::Read(error)) => Err(again(&error)),
+        Err(refusal) => Ok(Some(Presence::Refused(refusal))),
     }
-    let found = find(store, snapshot, file, search)?;
-    Ok(if found.is_some() { Presence::Attachable } else { Presence::Unknown })
 }
 
 /// A read error, which a mutation's error shares, once more.

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use super::free_names::FreeNames;
 use super::overlay::Overlay;
 use super::plan::{Committed, NoPlan, View, plan_add_file};
 use crate::error::{MutationError, ReadError};
@@ -59,8 +60,12 @@ pub(crate) fn plan_free_names(
     header: &Dataset,
     names: &[&Filename],
 ) -> Result<(), MutationError> {
+    let mut free = FreeNames::of(snapshot.tree(header).map_err(ReadError::from)?);
     plan_settled(snapshot, header, |view| {
         for name in names {
+            if free.has(name).map_err(ReadError::from)? {
+                continue;
+            }
             plan_add_file(view, &RequestedFilename::Named((*name).clone()))?;
         }
         Ok(())

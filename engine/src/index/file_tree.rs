@@ -13,8 +13,10 @@ use crate::index::rows::FileRow;
 use crate::model::dataset::StackEntry;
 use crate::model::{FileRecord, LayerId};
 
-type Key = (u64, &'static str);
-type Value = &'static [u8];
+/// A layer and a name.
+pub(crate) type Key = (u64, &'static str);
+/// What a layer says of a name, encoded.
+pub(crate) type Value = &'static [u8];
 
 /// The files of one dataset, or of a part of its stack.
 #[derive(Debug)]
@@ -88,6 +90,21 @@ where
             layers.push(LayerCursor { range, head: None, started: false });
         }
         Ok(Rows { layers })
+    }
+
+    /// The first name from this one on of which any layer has a row.
+    pub(crate) fn next_name(&self, from: &str) -> Result<Option<String>, IndexError> {
+        let mut next: Option<String> = None;
+        for entry in self.stack {
+            let keys = bounds(entry.layer, Bound::Included(from));
+            let Some(row) = self.files.range::<(u64, &str)>(keys)?.next() else { continue };
+            let (key, _) = row?;
+            let name = key.value().1;
+            if next.as_deref().is_none_or(|next| name < next) {
+                next = Some(name.to_owned());
+            }
+        }
+        Ok(next)
     }
 
     /// The first names after one, so many at most, of which any layer has metadata.

@@ -61,7 +61,7 @@ impl Drop for Open {
 }
 
 /// A table of names within layers.
-type NamesTable = ReadOnlyTable<(u64, &'static str), Bytes>;
+pub(crate) type NamesTable = ReadOnlyTable<(u64, &'static str), Bytes>;
 
 pub(crate) type Tree<'a> = FileTree<'a, NamesTable, NamesTable>;
 
