@@ -249,7 +249,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::blobs::memory_disk::MemoryDisk;
     use crate::limits::READ_CHUNK_BYTES;
-    use crate::model::{DatasetId, LicenceId, ProjectId, Timestamp};
 
     /// Contents by name.
     pub(crate) type Tree = BTreeMap<String, Vec<u8>>;
@@ -271,28 +270,6 @@ pub(crate) mod tests {
         manifest(&files.collect::<Vec<_>>())
     }
 
-    /// A dataset whose header says nothing of its files.
-    pub(crate) fn dataset() -> Dataset {
-        Dataset {
-            id: DatasetId(1),
-            name: "name".into(),
-            description: String::new(),
-            version: 1,
-            previous_version: None,
-            project: ProjectId(1),
-            licence: LicenceId(1),
-            tags: String::new(),
-            is_public: false,
-            creator: None,
-            creation_time: Timestamp(0),
-            deletion_time: None,
-            file_count: 0,
-            file_bytes: 0,
-            revision: 0,
-            stack: vec![],
-        }
-    }
-
     const FORMATS: [ArchiveFormat; 3] =
         [ArchiveFormat::Zip, ArchiveFormat::ZipDeflated, ArchiveFormat::TarGz];
 
@@ -307,7 +284,14 @@ pub(crate) mod tests {
             disk: MemoryDisk::prepared(),
             turns: Turns::new(1, 0, Duration::ZERO),
         };
-        PreparedArchive::new(dataset(), format, Arc::new(manifest), contents, lease, workshop)
+        PreparedArchive::new(
+            Dataset::with_stack(vec![]),
+            format,
+            Arc::new(manifest),
+            contents,
+            lease,
+            workshop,
+        )
     }
 
     async fn start(tree: &Tree, contents: Box<OpenContent>, format: ArchiveFormat) -> Archive {

@@ -9,6 +9,7 @@
 //!
 //! Rows are read in pages, each within a snapshot of its own, so that the index can use old pages
 //! again meanwhile: the whole is no one state (I8), and off by what changed while it was measured.
+//! What the background moves between layers of a dataset's own counts once: these are read together.
 //! Memory grows with the number of projects, not with datasets, files or contents.
 
 use std::collections::{BTreeMap, HashMap};

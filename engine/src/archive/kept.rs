@@ -63,11 +63,10 @@ impl KeptManifests {
 mod tests {
     use super::super::contents::tests::record_of;
     use super::super::manifest::tests::manifest;
-    use super::super::tests::dataset;
     use super::*;
 
     fn of(id: u64, revision: u64) -> Dataset {
-        Dataset { id: DatasetId(id), revision, ..dataset() }
+        Dataset { id: DatasetId(id), revision, ..Dataset::with_stack(vec![]) }
     }
 
     #[test]

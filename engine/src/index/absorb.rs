@@ -150,11 +150,6 @@ fn choose_direction(
     is_cheap.then_some(Pair { upper, lower, direction, to_bottom: below.is_none(), rows, cost })
 }
 
-/// Whether neighbours of a stack should become one.
-pub(crate) fn wants_absorbing(stack: &[StackEntry], rows: &[LayerRow]) -> bool {
-    choose(stack, rows).is_some()
-}
-
 impl Group<'_> {
     /// Moves some rows; what dies, dies with the last applied change.
     pub(crate) fn continue_absorbing(
@@ -178,8 +173,7 @@ impl Group<'_> {
             self.take_off(header, pair.source())?;
             return Ok(AbsorbOutcome::Done);
         }
-        let rows = pair.rows.min(job.rows);
-        Ok(AbsorbOutcome::More(AbsorbJob { dataset: job.dataset, rows }))
+        Ok(AbsorbOutcome::More(AbsorbJob { dataset: job.dataset, rows: pair.rows }))
     }
 
     /// An emptied layer leaves the stack; what is left may want more.
@@ -219,7 +213,7 @@ impl Group<'_> {
                     return Ok(hidden + self.remove_said(upper, name)?);
                 }
                 let moved = self.move_text(pair, name)?;
-                self.relabel_row((upper, lower), name, row)?;
+                self.move_row((upper, lower), name, row)?;
                 Ok(hidden + moved)
             }
             Direction::Up => match self.row_of(upper, name)? {
@@ -230,7 +224,7 @@ impl Group<'_> {
                 None if hides_nothing => self.remove_said(lower, name),
                 None => {
                     let moved = self.move_text(pair, name)?;
-                    self.relabel_row((lower, upper), name, row)?;
+                    self.move_row((lower, upper), name, row)?;
                     Ok(moved)
                 }
             },

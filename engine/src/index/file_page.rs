@@ -155,7 +155,7 @@ mod tests {
     use crate::disk::{Disk, OpenMode};
     use crate::index::{Index, create_tables, tables};
     use crate::model::dataset::StackEntry;
-    use crate::model::{DatasetId, Digest, LayerId, LicenceId, ProjectId, Timestamp};
+    use crate::model::{Digest, LayerId, Timestamp};
 
     const LAYER: u64 = 1;
 
@@ -179,24 +179,7 @@ mod tests {
     }
 
     fn dataset() -> Dataset {
-        Dataset {
-            id: DatasetId(1),
-            name: String::new(),
-            description: String::new(),
-            version: 1,
-            previous_version: None,
-            project: ProjectId(1),
-            licence: LicenceId(1),
-            tags: String::new(),
-            is_public: false,
-            creator: None,
-            creation_time: Timestamp(0),
-            deletion_time: None,
-            file_count: 0,
-            file_bytes: 0,
-            revision: 0,
-            stack: vec![StackEntry { layer: LayerId(LAYER), metadata_void: false }],
-        }
+        Dataset::with_stack(vec![StackEntry { layer: LayerId(LAYER), metadata_void: false }])
     }
 
     fn file() -> FileRow {

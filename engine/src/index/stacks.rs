@@ -2,7 +2,7 @@
 //! other, hidden rows of its own are [swept](super::sweep) away, layers that others share are
 //! [folded](super::fold). All of it goes in bounded steps, one stack at a time.
 
-use super::absorb::{AbsorbJob, AbsorbOutcome, Budget, wants_absorbing};
+use super::absorb::{AbsorbJob, AbsorbOutcome, Budget};
 use super::apply::Group;
 use super::fold::{FoldJob, FoldOutcome, choose_run};
 use super::rows::LayerRow;
@@ -65,7 +65,7 @@ pub(crate) fn wanting(
         let folds = |(top, frozen): (&LayerRow, &[LayerRow])| {
             choose_run(frozen, *top, header.file_count).is_some()
         };
-        if wants_absorbing(&header.stack, &rows)
+        if AbsorbJob::of(&header, &rows).is_some()
             || wants_sweep(&rows, header.file_count)
             || rows.split_first().is_some_and(folds)
         {

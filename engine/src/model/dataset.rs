@@ -42,6 +42,31 @@ pub struct Dataset {
 }
 
 #[cfg(feature = "simulation")]
+#[cfg(test)]
+impl Dataset {
+    /// The first dataset, with these layers and a header that says nothing of files in them.
+    pub(crate) fn with_stack(stack: Vec<StackEntry>) -> Self {
+        Self {
+            id: DatasetId(1),
+            name: "name".into(),
+            description: String::new(),
+            version: 1,
+            previous_version: None,
+            project: ProjectId(1),
+            licence: LicenceId(1),
+            tags: String::new(),
+            is_public: false,
+            creator: None,
+            creation_time: Timestamp(0),
+            deletion_time: None,
+            file_count: 0,
+            file_bytes: 0,
+            revision: 0,
+            stack,
+        }
+    }
+}
+
 impl Dataset {
     /// Layers of its file tree. For tests.
     pub fn layer_count(&self) -> usize {

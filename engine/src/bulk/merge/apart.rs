@@ -8,8 +8,8 @@
 //! layers below it.
 //!
 //! Folding, sweeping and absorbing change layers without a new revision, but only ever take away what
-//! counts for nobody. So what is apart stays so, in the index that applies the merge and in every later one; not
-//! in an earlier one, which is why the merge waits for a checkpoint behind this look.
+//! counts for nobody. So what is apart stays so, in the index that applies the merge and in every later
+//! one; not in an earlier one, which is why the merge waits for a checkpoint behind this look.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

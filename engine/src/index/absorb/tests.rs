@@ -12,7 +12,7 @@ use crate::index::file_tree::FileTree;
 use crate::index::rows::{BlobRow, NamedBlob, Naming};
 use crate::index::{Index, create_tables, tables};
 use crate::model::change::{BlobPlace, SegmentId};
-use crate::model::{Digest, FileRecord, LicenceId, ProjectId, Timestamp};
+use crate::model::{Digest, FileRecord, Timestamp};
 
 fn counted(rows: u64, metadata_rows: u64) -> LayerRow {
     LayerRow { stacks: 1, rows, metadata_rows }
@@ -135,27 +135,6 @@ fn record(content: u8) -> FileRecord {
     }
 }
 
-fn header(stack: Vec<StackEntry>) -> Dataset {
-    Dataset {
-        id: DatasetId(1),
-        name: "set".into(),
-        description: String::new(),
-        version: 1,
-        previous_version: None,
-        project: ProjectId(1),
-        licence: LicenceId(1),
-        tags: String::new(),
-        is_public: false,
-        creator: None,
-        creation_time: Timestamp(0),
-        deletion_time: None,
-        file_count: 0,
-        file_bytes: 0,
-        revision: 0,
-        stack,
-    }
-}
-
 /// Writes the layers, the top one first, as changes would have left them.
 fn write(txn: &WriteTransaction, layers: &[Layer]) {
     create_tables(txn).unwrap();
@@ -200,7 +179,7 @@ fn write(txn: &WriteTransaction, layers: &[Layer]) {
         let digest = record(content).digest;
         table.insert(digest.as_bytes(), blob.encode().unwrap().as_slice()).unwrap();
     }
-    let header = codec::encode(&header(stack)).unwrap();
+    let header = codec::encode(&Dataset::with_stack(stack)).unwrap();
     txn.open_table(tables::DATASETS).unwrap().insert(1, header.as_slice()).unwrap();
 }
 

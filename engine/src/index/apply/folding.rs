@@ -71,7 +71,7 @@ impl<'txn> Group<'txn> {
     }
 
     /// Puts the row of a name from one layer into another, which has none of that name.
-    pub(crate) fn relabel_row(
+    pub(crate) fn move_row(
         &mut self,
         (from, to): (LayerId, LayerId),
         name: &str,

@@ -6,7 +6,7 @@ use crate::disk::{Disk, OpenMode, SimulatedDisk};
 use crate::error::MutationError;
 use crate::index::{Index, create_tables};
 use crate::model::change::Change;
-use crate::model::{DatasetId, Filename, LicenceId, ProjectId, Sequence, Timestamp};
+use crate::model::{DatasetId, Filename, Sequence};
 
 const SET: SetId = SetId(7);
 const DATASET: DatasetId = DatasetId(1);
@@ -19,25 +19,8 @@ fn index() -> Index {
         create_tables(txn)?;
         let mut group = Group::begin(txn)?;
         let layer = group.new_layer()?;
-        let dataset = Dataset {
-            id: DATASET,
-            name: "set".into(),
-            description: String::new(),
-            version: 1,
-            previous_version: None,
-            project: ProjectId(1),
-            licence: LicenceId(1),
-            tags: String::new(),
-            is_public: false,
-            creator: None,
-            creation_time: Timestamp(0),
-            deletion_time: None,
-            file_count: 0,
-            file_bytes: 0,
-            revision: 0,
-            stack: vec![StackEntry { layer, metadata_void: false }],
-        };
-        group.put_header(dataset);
+        let stack = vec![StackEntry { layer, metadata_void: false }];
+        group.put_header(Dataset::with_stack(stack));
         group.finish()
     });
     made.unwrap();
