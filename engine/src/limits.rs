@@ -105,6 +105,13 @@ pub const MERGE_LAYERS_FROM: u64 = 4096;
 /// a name, two where the contents differ. What they hide is so little that nothing is swept for it.
 pub const MERGE_ROWS_ABOVE_MAX: usize = CHANGE_FILES_MAX;
 
+/// Files that a content's own row names; those beyond have rows of their own.
+pub const NAMINGS_IN_ROW_MAX: usize = 4;
+
+/// Bytes of the names of these files together, if they are more than one: a content's row is to
+/// remain a small part of a page.
+pub const NAMINGS_IN_ROW_BYTES_MAX: usize = 256;
+
 /// Rows of a source that a merge compares with its target in one snapshot.
 pub const APART_ROWS: usize = 1024;
 

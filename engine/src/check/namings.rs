@@ -89,10 +89,10 @@ fn each_naming(
     for entry in snapshot.table(tables::BLOBS)?.iter().map_err(IndexError::from)? {
         let (digest, row) = entry.map_err(IndexError::from)?;
         let blob = NamedBlob::decode(row.value()).map_err(IndexError::from)?;
-        if let Some(Naming { layer, name }) = blob.naming
-            && !visit(&Digest(*digest.value()), layer.0, &name)?
-        {
-            return Ok(());
+        for Naming { layer, name } in &blob.namings {
+            if !visit(&Digest(*digest.value()), layer.0, name)? {
+                return Ok(());
+            }
         }
         look(&mut rows, progress)?;
     }
@@ -130,10 +130,9 @@ fn find_missing(
             return Ok(true);
         };
         let blob = NamedBlob::decode(row.value()).map_err(IndexError::from)?;
-        let is_first =
-            blob.naming.is_some_and(|first| first.layer.0 == layer && first.name == name);
         let key = (digest.as_bytes(), layer, name);
-        if !is_first && namings.get(key).map_err(IndexError::from)?.is_none() {
+        if !blob.says(LayerId(layer), name) && namings.get(key).map_err(IndexError::from)?.is_none()
+        {
             found += 1;
             findings.rows(
                 "I4",

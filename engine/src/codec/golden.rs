@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{decode, encode};
 use crate::backup::StateHeader;
-use crate::index::rows::{AppliedRow, BlobRow, FileRow, LayerRow, NamedBlob, Naming, SetRow};
+use crate::index::rows::{AppliedRow, BlobRow, FileRow, LayerRow, NamedBlob, SetRow};
 use crate::journal::Position;
 use crate::model::audit::{AuditRow, Note};
 use crate::model::change::{
@@ -383,12 +383,14 @@ fn show_rows(book: &mut Book) {
     let blob = |place| BlobRow { place, length, crc32, count: 2, died };
     book.holds("blob_row_segment", &blob(IN_SEGMENT));
     book.holds("blob_row_large", &blob(IN_FILE));
-    let naming = Some(Naming { layer: LayerId(300), name: text("d/x") });
-    let named = NamedBlob { row: blob(IN_SEGMENT), naming };
-    let bytes = named.encode().unwrap();
-    assert_eq!(NamedBlob::decode(&bytes).unwrap(), named);
-    assert_eq!(BlobRow::decode(&bytes).unwrap(), named.row);
-    book.holds_bytes("blob_row_named", &bytes);
+    let mut named = NamedBlob { row: blob(IN_SEGMENT), namings: Vec::new() };
+    for (what, name) in [("blob_row_named", "d/x"), ("blob_row_named_twice", "y")] {
+        assert!(named.enter(LayerId(300), name));
+        let bytes = named.encode().unwrap();
+        assert_eq!(NamedBlob::decode(&bytes).unwrap(), named);
+        assert_eq!(BlobRow::decode(&bytes).unwrap(), named.row);
+        book.holds_bytes(what, &bytes);
+    }
     book.holds("set_row", &SetRow { layer: LayerId(4), files: 5, bytes: 6 });
     let position = Position { segment: SegmentId(7), generation: u64::MAX, offset: 8192 };
     let mark = |place, fault| QuarantineRow { place, fault, since: AT };

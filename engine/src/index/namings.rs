@@ -1,8 +1,8 @@
 //! From a content to the files that name it, and from a layer to the datasets whose stacks have it.
 //!
 //! Whoever sends a file asks first whether the server has its content where the sender may read it.
-//! That is answered here without visiting files: the content's own row tells one file that names
-//! it, which costs an upload of a new content no row more, and [`tables::NAMINGS`] tells the
+//! That is answered here without visiting files: the content's own row tells a few files that name
+//! it, which costs an upload no row more, and [`tables::NAMINGS`] tells the
 //! others. Whoever counts a content up or down keeps both true; whoever writes a header keeps
 //! [`tables::LAYER_DATASETS`] true.
 
@@ -38,7 +38,7 @@ impl<'txn> Namings<'txn> {
         Ok(self.table.insert(table))
     }
 
-    /// A row of a file names the content, beside the one in the content's own row.
+    /// A row of a file names the content, beside those in the content's own row.
     pub(crate) fn enter(
         &mut self,
         digest: &Digest,
@@ -49,7 +49,7 @@ impl<'txn> Namings<'txn> {
         Ok(())
     }
 
-    /// A row of a file, not the one in the content's own row, names the content no longer.
+    /// A row of a file, none of those in the content's own row, names the content no longer.
     pub(crate) fn leave(
         &mut self,
         digest: &Digest,
@@ -126,30 +126,28 @@ pub(crate) fn fill(txn: &WriteTransaction) -> Result<(), IndexError> {
         let (key, row) = row?;
         let (layer, name) = key.value();
         let FileRow::File(record) = FileRow::decode(row.value())? else { continue };
-        if !name_first(&mut blobs, &record.digest, layer, name)? {
+        if !name_in_row(&mut blobs, &record.digest, layer, name)? {
             namings.insert((record.digest.as_bytes(), layer, name), ())?;
         }
     }
     Ok(())
 }
 
-/// Puts a file into its content's own row; `false` if another one stands there.
-fn name_first(
+/// Puts a file into its content's own row; `false` if there is no room for it.
+fn name_in_row(
     blobs: &mut Table<'_, &'static [u8; 32], &'static [u8]>,
     digest: &Digest,
     layer: u64,
     name: &str,
 ) -> Result<bool, IndexError> {
-    let blob = match blobs.get(digest.as_bytes())? {
+    let mut blob = match blobs.get(digest.as_bytes())? {
         Some(row) => NamedBlob::decode(row.value())?,
         // The check tells what is wrong with such a store; opening it is not the place.
         None => return Ok(true),
     };
-    if blob.naming.is_some() {
+    if !blob.enter(LayerId(layer), name) {
         return Ok(false);
     }
-    let naming = Some(Naming { layer: LayerId(layer), name: name.to_owned() });
-    let blob = NamedBlob { naming, ..blob };
     blobs.insert(digest.as_bytes(), blob.encode()?.as_slice())?;
     Ok(true)
 }
@@ -161,7 +159,7 @@ pub(crate) fn forget_all(txn: &WriteTransaction) -> Result<(), IndexError> {
     let mut rows = Vec::new();
     for entry in blobs.iter()? {
         let (digest, row) = entry?;
-        let blob = NamedBlob { naming: None, ..NamedBlob::decode(row.value())? };
+        let blob = NamedBlob { namings: Vec::new(), ..NamedBlob::decode(row.value())? };
         rows.push((*digest.value(), blob.encode()?));
     }
     for (digest, row) in rows {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
 use crate::journal::Position;
+use crate::limits::{NAMINGS_IN_ROW_BYTES_MAX, NAMINGS_IN_ROW_MAX};
 use crate::model::change::BlobPlace;
 use crate::model::{Digest, FileRecord, LayerId, Sequence, Usage};
 
@@ -71,7 +72,7 @@ impl BlobRow {
     /// Decodes the row of a content and leaves out what it says of a file.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         match codec::split_version(bytes)? {
-            (NAMED_VERSION, rest) => codec::decode_front(rest),
+            (NAMED_VERSION | NAMED_AGAIN_VERSION, rest) => codec::decode_front(rest),
             (_, _) => codec::decode(bytes),
         }
     }
@@ -80,41 +81,89 @@ impl BlobRow {
 /// Version of a content's row that says which file names it; version 1 does not.
 const NAMED_VERSION: u8 = 2;
 
+/// Version of a content's row that says of several files that they name it.
+const NAMED_AGAIN_VERSION: u8 = 3;
+
 /// A row of a file that names a content.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Naming {
     pub(crate) layer: LayerId,
     pub(crate) name: String,
 }
 
-/// A content's row as it is stored: what is known of it, and one of the rows that name it. Others
-/// stand in a table of their own: most contents are named once, and so cost no row more.
+impl Naming {
+    fn is(&self, layer: LayerId, name: &str) -> bool {
+        self.layer == layer && self.name == name
+    }
+}
+
+/// A content's row as it is stored: what is known of it, and a few of the rows that name it. Others
+/// stand in a table of their own: most contents are named once or a few times, and so cost no row
+/// more, which would lie on a page of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamedBlob {
     pub(crate) row: BlobRow,
-    /// There if the content is named at all, but for rows that were restored or written by earlier
-    /// versions and not yet completed by opening the store.
-    pub(crate) naming: Option<Naming>,
+    /// At least one if the content is named at all, but for rows that were restored or written by
+    /// earlier versions and not yet completed by opening the store.
+    pub(crate) namings: Vec<Naming>,
 }
 
 impl NamedBlob {
     /// The stored bytes.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        match &self.naming {
-            Some(Naming { layer, name }) => {
-                codec::encode_as(NAMED_VERSION, &(&self.row, layer, name))
-            }
-            None => codec::encode(&self.row),
+        match self.namings.as_slice() {
+            [] => codec::encode(&self.row),
+            [naming] => codec::encode_as(NAMED_VERSION, &(&self.row, naming)),
+            several => codec::encode_as(NAMED_AGAIN_VERSION, &(&self.row, several)),
         }
     }
 
     /// Reads stored bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let (NAMED_VERSION, rest) = codec::split_version(bytes)? else {
-            return Ok(Self { row: codec::decode(bytes)?, naming: None });
+        let (row, namings) = match codec::split_version(bytes)? {
+            (NAMED_VERSION, rest) => {
+                let (row, naming) = codec::decode_rest(rest)?;
+                (row, vec![naming])
+            }
+            (NAMED_AGAIN_VERSION, rest) => codec::decode_rest(rest)?,
+            (_, _) => (codec::decode(bytes)?, Vec::new()),
         };
-        let (row, layer, name) = codec::decode_rest(rest)?;
-        Ok(Self { row, naming: Some(Naming { layer, name }) })
+        Ok(Self { row, namings })
+    }
+
+    /// Whether the row itself says that this row of a file names the content.
+    pub(crate) fn says(&self, layer: LayerId, name: &str) -> bool {
+        self.namings.iter().any(|naming| naming.is(layer, name))
+    }
+
+    /// Has the row say that this row of a file names the content, if it has room for that.
+    pub(crate) fn enter(&mut self, layer: LayerId, name: &str) -> bool {
+        let bytes: usize = self.namings.iter().map(|naming| naming.name.len()).sum();
+        let has_room = self.namings.is_empty()
+            || self.namings.len() < NAMINGS_IN_ROW_MAX
+                && bytes + name.len() <= NAMINGS_IN_ROW_BYTES_MAX;
+        if has_room {
+            self.namings.push(Naming { layer, name: name.to_owned() });
+        }
+        has_room
+    }
+
+    /// Has the row say no longer that this row of a file names the content; `false` if it did not.
+    pub(crate) fn leave(&mut self, layer: LayerId, name: &str) -> bool {
+        let position = self.namings.iter().position(|naming| naming.is(layer, name));
+        position.map(|position| self.namings.remove(position)).is_some()
+    }
+
+    /// The row says of the same name in another layer that it names the content; `false` if it did
+    /// not say so of this one.
+    pub(crate) fn relabel(&mut self, (from, to): (LayerId, LayerId), name: &str) -> bool {
+        let naming = self.namings.iter_mut().find(|naming| naming.is(from, name));
+        naming.map(|naming| naming.layer = to).is_some()
+    }
+
+    /// Whether some rows of files that name the content stand in the other table.
+    pub(crate) fn has_others(&self) -> bool {
+        u64::try_from(self.namings.len()).is_ok_and(|here| here < self.row.count)
     }
 }
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::codec;
 use crate::disk::{Disk, OpenMode, SimulatedDisk};
 use crate::index::file_tree::FileTree;
-use crate::index::rows::{BlobRow, NamedBlob, Naming};
+use crate::index::rows::{BlobRow, NamedBlob};
 use crate::index::{Index, create_tables, tables};
 use crate::model::change::{BlobPlace, SegmentId};
 use crate::model::{Digest, FileRecord, Timestamp};
@@ -158,11 +158,9 @@ fn write(txn: &WriteTransaction, layers: &[Layer]) {
             if let Some(content) = file.flatten() {
                 let place = BlobPlace::Segment { segment: SegmentId(1), offset: 0 };
                 let row = BlobRow { place, length: 1, crc32: 0, count: 0, died: Sequence::ZERO };
-                let blob = blobs.entry(content).or_insert(NamedBlob { row, naming: None });
+                let blob = blobs.entry(content).or_insert(NamedBlob { row, namings: Vec::new() });
                 blob.row.count += 1;
-                if blob.naming.is_none() {
-                    blob.naming = Some(Naming { layer: LayerId(id), name: name.clone() });
-                } else {
+                if !blob.enter(LayerId(id), name) {
                     let digest = record(content).digest;
                     namings.insert((digest.as_bytes(), id, name.as_str()), ()).unwrap();
                 }
@@ -235,7 +233,7 @@ fn assert_counted(index: &Index) {
         assert_eq!(blob.row.count, u64::try_from(found).unwrap());
         said.entry(*digest.value())
             .or_default()
-            .extend(blob.naming.map(|first| (first.layer.0, first.name)));
+            .extend(blob.namings.into_iter().map(|first| (first.layer.0, first.name)));
     }
     for entry in txn.open_table(tables::NAMINGS).unwrap().iter().unwrap() {
         let (key, _) = entry.unwrap();

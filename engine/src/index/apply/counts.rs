@@ -52,10 +52,8 @@ impl<'txn> Counts<'txn> {
         let Some(mut row) = self.blobs.get_mut(digest.as_bytes())? else { return Ok(false) };
         let mut blob = NamedBlob::decode(row.value())?;
         blob.row.count += 1;
-        if blob.naming.is_some() {
+        if !blob.enter(layer, name) {
             self.namings.enter(digest, layer, name)?;
-        } else {
-            blob.naming = Some(Naming { layer, name: name.to_owned() });
         }
         row.insert(blob.encode()?.as_slice())?;
         Ok(true)
@@ -65,18 +63,16 @@ impl<'txn> Counts<'txn> {
     fn relabel(
         &mut self,
         digest: &Digest,
-        (from, to): (LayerId, LayerId),
+        layers: (LayerId, LayerId),
         name: &str,
     ) -> Result<(), IndexError> {
         let Some(mut row) = self.blobs.get_mut(digest.as_bytes())? else { return Ok(()) };
         let mut blob = NamedBlob::decode(row.value())?;
-        let first = blob.naming.as_mut().filter(|first| first.layer == from && first.name == name);
-        if let Some(first) = first {
-            first.layer = to;
+        if blob.relabel(layers, name) {
             row.insert(blob.encode()?.as_slice())?;
         } else {
-            self.namings.leave(digest, from, name)?;
-            self.namings.enter(digest, to, name)?;
+            self.namings.leave(digest, layers.0, name)?;
+            self.namings.enter(digest, layers.1, name)?;
         }
         Ok(())
     }
@@ -89,28 +85,22 @@ impl<'txn> Counts<'txn> {
         (layer, name): (LayerId, &str),
         sequence: Sequence,
     ) -> Result<(), IndexError> {
-        let Some(NamedBlob { mut row, naming }) =
-            self.get(digest)?.filter(|blob| blob.row.count > 0)
-        else {
+        let Some(mut blob) = self.get(digest)?.filter(|blob| blob.row.count > 0) else {
             return Err(IndexError::Contradiction(format!(
                 "{digest} is named by a row and not counted"
             )));
         };
-        row.count -= 1;
-        let is_first =
-            naming.as_ref().is_some_and(|first| first.layer == layer && first.name == name);
-        let naming = if is_first {
-            // With none left there is nothing to look for.
-            if row.count > 0 { self.namings.take_any(digest)? } else { None }
-        } else {
+        if !blob.leave(layer, name) {
             self.namings.leave(digest, layer, name)?;
-            naming
-        };
-        if row.count == 0 {
-            row.died = sequence;
-            self.bury(digest, sequence)?;
         }
-        self.put(digest, &NamedBlob { row, naming })
+        blob.row.count -= 1;
+        if blob.row.count == 0 {
+            blob.row.died = sequence;
+            self.bury(digest, sequence)?;
+        } else if blob.namings.is_empty() {
+            blob.namings.extend(self.namings.take_any(digest)?);
+        }
+        self.put(digest, &blob)
     }
 }
 
@@ -142,7 +132,7 @@ impl Group<'_> {
         self.add_live_bytes(place, length, 1);
         let count = u64::from(naming.is_some());
         let row = BlobRow { place, length, crc32, count, died: self.sequence };
-        self.counts.put(&digest, &NamedBlob { row, naming })
+        self.counts.put(&digest, &NamedBlob { row, namings: naming.into_iter().collect() })
     }
 
     /// The row that names the content under this name is in another layer now.
@@ -192,7 +182,7 @@ impl Group<'_> {
     /// Points a content's row at other bytes of the same content; the old ones are dead.
     fn replace(&mut self, named: NamedBlob, blob: &NewBlob) -> Result<(), IndexError> {
         let NewBlob { digest, length, crc32, place } = *blob;
-        let NamedBlob { row: old, naming } = named;
+        let NamedBlob { row: old, namings } = named;
         self.add_live_bytes(old.place, old.length, -1);
         self.add_live_bytes(place, length, 1);
         if let BlobPlace::Large(file) = old.place {
@@ -200,7 +190,7 @@ impl Group<'_> {
             removals.insert((digest.as_bytes(), file.start, file.number), ())?;
         }
         self.counts
-            .put(&digest, &NamedBlob { row: BlobRow { place, length, crc32, ..old }, naming })
+            .put(&digest, &NamedBlob { row: BlobRow { place, length, crc32, ..old }, namings })
     }
 
     /// Follows contents to the journal's head, where the index still points at the old place.
@@ -264,3 +254,6 @@ pub(crate) fn write_live_bytes(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,17 +82,17 @@ impl ContentSearch<'_> {
     fn look_for(&mut self, digest: &Digest) -> Result<Option<FileRecord>, ReadError> {
         let row = self.blobs.get(digest.as_bytes()).map_err(IndexError::from)?;
         let Some(row) = row else { return Ok(None) };
-        let NamedBlob { row, naming } = NamedBlob::decode(row.value()).map_err(IndexError::from)?;
-        if row.count == 0 {
+        let blob = NamedBlob::decode(row.value()).map_err(IndexError::from)?;
+        if blob.row.count == 0 {
             return Ok(None);
         }
-        if let Some(naming) = naming
-            && let Some(record) = self.shown(digest, naming.layer, &naming.name)?
-        {
-            self.last = Some(naming.layer);
-            return Ok(Some(record));
+        for naming in &blob.namings {
+            if let Some(record) = self.shown(digest, naming.layer, &naming.name)? {
+                self.last = Some(naming.layer);
+                return Ok(Some(record));
+            }
         }
-        if row.count == 1 {
+        if !blob.has_others() {
             return Ok(None);
         }
         let mut visits_left = NAMINGS_VISITED_MAX;
