@@ -13,9 +13,10 @@ use std::ops::Bound;
 
 use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
 use crate::committer::Verdict;
+use crate::dataset::FreeNames;
 use crate::error::{MutationError, ReadError};
 use crate::index::rows::FileRow;
-use crate::index::snapshot::Snapshot;
+use crate::index::snapshot::{NamesTable, Snapshot};
 use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, LEASE_MAX, PLAN_ATTEMPTS_MAX};
 use crate::model::change::{Change, MergePlan, NewFile, SetPurpose, SourceAfterMerge};
 use crate::model::{Dataset, DatasetId, Digest, FileRecord, Filename, Timestamp};
@@ -129,6 +130,7 @@ impl Planner {
     /// The files that one part takes, planned on the revisions that the merge expects.
     fn next_page(&mut self, bulk: &Bulk, merge: &MergePlan) -> Result<Vec<NewFile>, MutationError> {
         let both = Both::now(bulk, merge)?;
+        let mut names = both.names()?;
         let tree = both.snapshot.tree(&both.source).map_err(ReadError::from)?;
         let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut files = Vec::new();
@@ -145,7 +147,7 @@ impl Planner {
                 let metadata = tree.metadata_at(row.depth, &row.name).map_err(ReadError::from)?;
                 let metadata = metadata.unwrap_or_default();
                 bytes += u64::try_from(metadata.len() + row.name.len()).unwrap_or(u64::MAX);
-                if let Some(filename) = self.place(&both, &row.name, &record)? {
+                if let Some(filename) = self.place(&mut names, &row.name, &record)? {
                     files.push(NewFile { filename, record, metadata });
                 }
             }
@@ -158,20 +160,20 @@ impl Planner {
     /// The name under which a file comes along; `None` if the target has it.
     fn place(
         &mut self,
-        both: &Both,
+        names: &mut Names<'_>,
         name: &str,
         record: &FileRecord,
     ) -> Result<Option<Filename>, MutationError> {
         let filename = Filename::exact(name).ok_or_else(|| damaged_name(name))?;
         let there = match self.suffixed.get(&filename) {
             Some(digest) => Some(*digest),
-            None => both.in_target(name)?,
+            None => names.both.in_target(name)?,
         };
         match there {
             Some(digest) if digest == record.digest => Ok(None),
-            Some(_) => self.suffix(both, &filename, record).map(Some),
+            Some(_) => self.suffix(names, &filename, record).map(Some),
             None => {
-                self.expect_no_clash(both, &filename)?;
+                self.expect_no_clash(names, &filename)?;
                 Ok(Some(filename))
             }
         }
@@ -179,20 +181,16 @@ impl Planner {
 
     fn suffix(
         &mut self,
-        both: &Both,
+        names: &mut Names<'_>,
         filename: &Filename,
         record: &FileRecord,
     ) -> Result<Filename, MutationError> {
         let mut number = 1;
         loop {
             let candidate = filename.suffixed(number);
-            // A name before this one has been placed already, and is not in the snapshot.
-            let brought_before =
-                candidate < *filename && both.in_source(candidate.as_str())?.is_some();
-            let in_use = brought_before
-                || self.suffixed.contains_key(&candidate)
-                || both.in_target(candidate.as_str())?.is_some()
-                || both.is_directory(candidate.as_str())?;
+            let in_use = self.suffixed.contains_key(&candidate)
+                || !names.are_plainly_without(&candidate)?
+                    && Self::is_in_use(names.both, &candidate, filename)?;
             if !in_use {
                 self.suffixed.insert(candidate.clone(), record.digest);
                 return Ok(candidate);
@@ -201,9 +199,29 @@ impl Planner {
         }
     }
 
-    fn expect_no_clash(&self, both: &Both, filename: &Filename) -> Result<(), MutationError> {
-        both.expect_no_directory(filename)?;
-        both.expect_directories(filename, |directory| self.suffixed.contains_key(directory))
+    /// Whether either dataset says that a name is not to be had for a file of the source.
+    fn is_in_use(
+        both: &Both,
+        candidate: &Filename,
+        filename: &Filename,
+    ) -> Result<bool, MutationError> {
+        // A name before this one has been placed already, and is not in the snapshot.
+        let brought_before = candidate < filename && both.in_source(candidate.as_str())?.is_some();
+        Ok(brought_before
+            || both.in_target(candidate.as_str())?.is_some()
+            || both.is_directory(candidate.as_str())?)
+    }
+
+    fn expect_no_clash(
+        &self,
+        names: &mut Names<'_>,
+        filename: &Filename,
+    ) -> Result<(), MutationError> {
+        names.expect_free(filename)?;
+        if filename.directories().any(|directory| self.suffixed.contains_key(directory)) {
+            return Err(MutationError::DirectoryIsFile { filename: filename.to_string() });
+        }
+        Ok(())
     }
 }
 
@@ -227,6 +245,12 @@ impl Both {
         Ok(Self { snapshot, target, source })
     }
 
+    fn names(&self) -> Result<Names<'_>, MutationError> {
+        let tree = |dataset| self.snapshot.tree(dataset).map_err(ReadError::from);
+        let (target, source) = (tree(&self.target)?, tree(&self.source)?);
+        Ok(Names { both: self, target: FreeNames::of(target), source: FreeNames::of(source) })
+    }
+
     fn in_target(&self, name: &str) -> Result<Option<Digest>, MutationError> {
         Ok(self.snapshot.file(&self.target, name)?.map(|record| record.digest))
     }
@@ -243,14 +267,10 @@ impl Both {
         Ok(())
     }
 
-    /// Refuses a name one of whose directories is a file of the target, or will be one.
-    fn expect_directories(
-        &self,
-        filename: &Filename,
-        will_be_file: impl Fn(&str) -> bool,
-    ) -> Result<(), MutationError> {
+    /// Refuses a name one of whose directories is a file of the target.
+    fn expect_directories(&self, filename: &Filename) -> Result<(), MutationError> {
         for directory in filename.directories() {
-            if will_be_file(directory) || self.in_target(directory)?.is_some() {
+            if self.in_target(directory)?.is_some() {
                 return Err(MutationError::DirectoryIsFile { filename: filename.to_string() });
             }
         }
@@ -264,6 +284,30 @@ impl Both {
     fn has_directory(&self, dataset: &Dataset, name: &str) -> Result<bool, MutationError> {
         let tree = self.snapshot.tree(dataset).map_err(ReadError::from)?;
         Ok(tree.has_directory(name).map_err(ReadError::from)?)
+    }
+}
+
+/// Many looks at the names of both, most of which are plain.
+struct Names<'a> {
+    both: &'a Both,
+    target: FreeNames<'a, NamesTable, NamesTable>,
+    source: FreeNames<'a, NamesTable, NamesTable>,
+}
+
+impl Names<'_> {
+    /// Whether plainly neither has a file of this name, or below it.
+    fn are_plainly_without(&mut self, filename: &Filename) -> Result<bool, ReadError> {
+        Ok(self.target.has(filename)? && self.source.has(filename)?)
+    }
+
+    /// Refuses a name of the source, which is no file of the target, that is a directory of it or below
+    /// one of its files.
+    fn expect_free(&mut self, filename: &Filename) -> Result<(), MutationError> {
+        if self.target.has(filename).map_err(ReadError::from)? {
+            return Ok(());
+        }
+        self.both.expect_no_directory(filename)?;
+        self.both.expect_directories(filename)
     }
 }
 

@@ -69,9 +69,9 @@ impl Joined {
     /// `false` if it is not worth it.
     fn look_at_rows(&mut self, bulk: &Bulk, merge: &MergePlan) -> Result<bool, MutationError> {
         let mut after: Option<String> = None;
-        let mut parent_before = String::new();
         loop {
             let both = Both::now(bulk, merge)?;
+            let mut names = both.names()?;
             let tree = both.snapshot.tree(&both.source).map_err(ReadError::from)?;
             let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let mut last = None;
@@ -80,7 +80,7 @@ impl Joined {
                 let is_worth_it = match (both.snapshot.file(&both.target, &row.name)?, &row.row) {
                     (None, FileRow::Tombstone) => true,
                     (None, FileRow::File(record)) => {
-                        both.expect_free(&exact(&row.name)?, &mut parent_before)?;
+                        names.expect_free(&exact(&row.name)?)?;
                         self.count(record);
                         true
                     }
@@ -173,24 +173,6 @@ impl Joined {
 
     fn count(&mut self, record: &FileRecord) {
         self.brought = self.brought.plus(Usage { files: 1, bytes: record.length });
-    }
-}
-
-impl Both {
-    /// Refuses a name of the source that is a directory of the target, or below one of its files. Neighbours
-    /// mostly lie in the same directory, which is looked at once.
-    fn expect_free(
-        &self,
-        filename: &Filename,
-        parent_before: &mut String,
-    ) -> Result<(), MutationError> {
-        self.expect_no_directory(filename)?;
-        let parent = filename.as_str().rsplit_once('/').map_or("", |(parent, _)| parent);
-        if parent != parent_before {
-            self.expect_directories(filename, |_| false)?;
-            parent.clone_into(parent_before);
-        }
-        Ok(())
     }
 }
 
