@@ -39,8 +39,8 @@ use crate::store::{SharedIndex, Store};
 use crate::trace::Trace;
 
 /// Version of the store's layout on disk: 1 is the first; 2 has contents that name a file, notes in
-/// the journal of who asked, and the audit log; 3 has merges by layers in the journal.
-pub(crate) const FORMAT_VERSION: u32 = 3;
+/// the journal of who asked, and the audit log; 3 has merges by layers in the journal; 4 has contents that name several files.
+pub(crate) const FORMAT_VERSION: u32 = 4;
 
 /// File that names the store's format and identity; its presence means that making it was done.
 pub(crate) const IDENTITY_PATH: &str = "store";

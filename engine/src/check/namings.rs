@@ -26,6 +26,7 @@ pub(super) fn check_namings(
     if sum_of_files(snapshot, progress)? != sum_of_namings(snapshot, progress)? {
         find_missing(snapshot, progress, findings)?;
         find_untrue(snapshot, progress, findings)?;
+        find_repeated(snapshot, progress, findings)?;
     }
     Ok(())
 }
@@ -143,7 +144,7 @@ fn find_missing(
     })
 }
 
-/// Names what is said of files that are not there, or said twice.
+/// Names what is said of files that are not there.
 fn find_untrue(
     snapshot: &Snapshot,
     progress: &CheckProgress,
@@ -171,6 +172,34 @@ fn find_untrue(
         }
         Ok(found < CHECK_FINDINGS_MAX)
     })
+}
+
+/// Names what a content's row says twice, or says and the other table too.
+fn find_repeated(
+    snapshot: &Snapshot,
+    progress: &CheckProgress,
+    findings: &mut Findings,
+) -> Result<(), Halt> {
+    let others = snapshot.table(tables::NAMINGS)?;
+    let (mut rows, mut found) = (0u64, 0);
+    for entry in snapshot.table(tables::BLOBS)?.iter().map_err(IndexError::from)? {
+        let (digest, row) = entry.map_err(IndexError::from)?;
+        let mut blob = NamedBlob::decode(row.value()).map_err(IndexError::from)?;
+        while let Some(Naming { layer, name }) = blob.namings.pop() {
+            let key = (digest.value(), layer.0, name.as_str());
+            if blob.says(layer, &name) || others.get(key).map_err(IndexError::from)?.is_some() {
+                found += 1;
+                let digest = Digest(*digest.value());
+                let what = format!("{digest} says twice that {name:?} of layer {layer} names it");
+                findings.rows("I4", what);
+            }
+        }
+        if found >= CHECK_FINDINGS_MAX {
+            break;
+        }
+        look(&mut rows, progress)?;
+    }
+    Ok(())
 }
 
 /// Compares the datasets of each layer with the headers.

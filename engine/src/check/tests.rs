@@ -106,10 +106,14 @@ fn put<T: serde::Serialize>(
 }
 
 fn edit_blob(txn: &WriteTransaction, digest: &Digest, change: impl FnOnce(&mut BlobRow)) {
+    edit_named_blob(txn, digest, |blob| change(&mut blob.row));
+}
+
+fn edit_named_blob(txn: &WriteTransaction, digest: &Digest, change: impl FnOnce(&mut NamedBlob)) {
     let mut table = txn.open_table(tables::BLOBS).unwrap();
     let mut blob =
         NamedBlob::decode(table.get(digest.as_bytes()).unwrap().unwrap().value()).unwrap();
-    change(&mut blob.row);
+    change(&mut blob);
     table.insert(digest.as_bytes(), blob.encode().unwrap().as_slice()).unwrap();
 }
 
@@ -248,6 +252,41 @@ async fn a_flipped_byte_of_the_index_is_found_unless_nothing_needs_its_page() {
         engine.abandon();
     }
     assert!(found > 5, "{found} of {}", length / 4096);
+}
+
+#[tokio::test]
+async fn what_contents_say_of_files_is_found_where_it_is_missing_untrue_or_said_twice() {
+    let small = digests().0;
+    let mut namings = Vec::new();
+    edit(&store().await, |txn| {
+        edit_named_blob(txn, &small, |blob| namings = blob.namings.clone());
+        Ok(())
+    });
+    let [first, second] = namings.as_slice() else { panic!("{namings:?}") };
+    let changed = async |change: &dyn Fn(&mut NamedBlob), other: Option<(u64, &str)>| {
+        let disk = store().await;
+        edit(&disk, |txn| {
+            edit_named_blob(txn, &small, |blob| change(blob));
+            let mut table = txn.open_table(tables::NAMINGS)?;
+            if let Some((layer, name)) = other {
+                table.insert((small.as_bytes(), layer, name), ())?;
+            }
+            Ok(())
+        });
+        look(&disk, false)
+    };
+    let layer = second.layer.0;
+    // Where it stands is all the same.
+    let report = changed(&|blob| drop(blob.namings.pop()), Some((layer, &second.name))).await;
+    assert!(report.findings.is_empty(), "{report:?}");
+    let report = changed(&|blob| drop(blob.namings.pop()), None).await;
+    assert_one(&report, "I4", &[&small.to_string(), "does not say that", &second.name]);
+    let report = changed(&|_| {}, Some((layer, "ghost"))).await;
+    assert_one(&report, "I4", &[&small.to_string(), "says that", "ghost", "which does not"]);
+    let report = changed(&|_| {}, Some((layer, &second.name))).await;
+    assert_one(&report, "I4", &[&small.to_string(), "says twice that", &second.name]);
+    let report = changed(&|blob| blob.namings.push(first.clone()), None).await;
+    assert_one(&report, "I4", &[&small.to_string(), "says twice that", &first.name]);
 }
 
 #[tokio::test]

@@ -29,8 +29,8 @@ pub(crate) const METADATA: Table<(u64, &str)> = Table::new("metadata.v1");
 /// Digest to `NamedBlob`; the one table with random keys, hence the costly one.
 pub(crate) const BLOBS: Table<&[u8; 32]> = Table::new("blobs.v1");
 
-/// `(digest, layer, filename)` for every row of a file that names a content, but for the one that
-/// stands in the content's own row. With both, whoever knows a digest finds its files. Made anew
+/// `(digest, layer, filename)` for every row of a file that names a content, but for the few that
+/// stand in the content's own row. With both, whoever knows a digest finds its files. Made anew
 /// on opening where it is missing; backups leave it out.
 pub(crate) const NAMINGS: TableDefinition<'static, (&[u8; 32], u64, &str), ()> =
     TableDefinition::new("namings.v1");

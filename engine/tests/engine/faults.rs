@@ -278,8 +278,8 @@ async fn a_store_whose_format_is_being_raised_survives_a_power_cut() {
     let (engine, set) = store(&disk).await;
     engine.shutdown().await;
     drop(engine);
-    let at = bytes(&disk, "store").windows(8).position(|window| window == b"format 3").unwrap();
-    overwrite(&disk, "store", at, b"format 2");
+    let at = bytes(&disk, "store").windows(8).position(|window| window == b"format 4").unwrap();
+    overwrite(&disk, "store", at, b"format 3");
     for operation in 1..8 {
         let disk = disk.image(Reached::Everything);
         disk.stop_at(operation);
@@ -287,7 +287,7 @@ async fn a_store_whose_format_is_being_raised_survives_a_power_cut() {
         for reached in (0..3).flat_map(|seed| [Reached::Random(seed), Reached::Torn(seed)]) {
             let image = disk.image(reached);
             let engine = open(&image).unwrap();
-            assert!(bytes(&image, "store").windows(8).any(|window| window == b"format 3"));
+            assert!(bytes(&image, "store").windows(8).any(|window| window == b"format 4"));
             assert_eq!(read(&engine, set, "kept/1").await.unwrap(), [1; 1000]);
             engine.abandon();
         }
@@ -496,10 +496,10 @@ async fn a_newer_store_and_a_foreign_directory_are_left_alone() {
     engine.shutdown().await;
     drop(engine);
     let identity = bytes(&disk, "store");
-    let at = identity.windows(8).position(|window| window == b"format 3").unwrap();
+    let at = identity.windows(8).position(|window| window == b"format 4").unwrap();
     overwrite(&disk, "store", at, b"format 9");
     let newer = open(&disk);
-    assert!(matches!(newer, Err(OpenError::NewerFormat { found: 9, known: 3 })), "{newer:?}");
+    assert!(matches!(newer, Err(OpenError::NewerFormat { found: 9, known: 4 })), "{newer:?}");
 
     let directory = tempfile::tempdir().unwrap();
     let photo = directory.path().join("photo.png");

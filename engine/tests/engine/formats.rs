@@ -166,7 +166,7 @@ async fn stores_of_every_version_open_read_right_and_go_on() {
         let engine = open(&directory);
         // What an older program would not understand it refuses.
         let identity = std::fs::read_to_string(directory.path().join("store")).unwrap();
-        assert!(identity.starts_with("granary store\nformat 3\nkey "), "{name}: {identity}");
+        assert!(identity.starts_with("granary store\nformat 4\nkey "), "{name}: {identity}");
         tells_the_story(&engine, name).await;
         tells_who_told_it(&engine, name);
         engine.shutdown().await;
@@ -242,13 +242,13 @@ fn a_store_of_a_newer_version_is_refused_and_untouched() {
         let directory = unpacked(name);
         let identity = directory.path().join("store");
         let text = std::fs::read_to_string(&identity).unwrap();
-        let newer = text.replace("format 1", "format 4");
+        let newer = text.replace("format 1", "format 5");
         assert_ne!(newer, text);
         #[expect(clippy::disallowed_methods, reason = "a test's own file needs no durability")]
         std::fs::write(&identity, newer).unwrap();
         let before = files_in(directory.path());
         let refused = Engine::open(directory.path().to_owned(), &options()).unwrap_err();
-        assert!(matches!(refused, OpenError::NewerFormat { found: 4, known: 3 }), "{refused}");
+        assert!(matches!(refused, OpenError::NewerFormat { found: 5, known: 4 }), "{refused}");
         assert!(refused.to_string().contains("use a newer granary"), "{refused}");
         assert!(files_in(directory.path()) == before, "{name} was changed");
     }

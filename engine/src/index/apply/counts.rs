@@ -49,13 +49,29 @@ impl<'txn> Counts<'txn> {
     /// One more row, of this layer and name, names the content (I4); `false` if there is no such
     /// content.
     fn up(&mut self, digest: &Digest, layer: LayerId, name: &str) -> Result<bool, IndexError> {
+        self.change(digest, |blob, namings| {
+            blob.row.count += 1;
+            if blob.enter(layer, name) { Ok(()) } else { namings.enter(digest, layer, name) }
+        })
+    }
+
+    /// Changes what is known of a content; `false` if there is no such content.
+    fn change(
+        &mut self,
+        digest: &Digest,
+        change: impl FnOnce(&mut NamedBlob, &mut Namings<'txn>) -> Result<(), IndexError>,
+    ) -> Result<bool, IndexError> {
         let Some(mut row) = self.blobs.get_mut(digest.as_bytes())? else { return Ok(false) };
         let mut blob = NamedBlob::decode(row.value())?;
-        blob.row.count += 1;
-        if !blob.enter(layer, name) {
-            self.namings.enter(digest, layer, name)?;
+        change(&mut blob, &mut self.namings)?;
+        let bytes = blob.encode()?;
+        if bytes.len() <= row.value().len() {
+            row.insert(bytes.as_slice())?;
+        } else {
+            // Put in place of the old row it makes its page larger; inserted it splits one that is full.
+            drop(row);
+            self.blobs.insert(digest.as_bytes(), bytes.as_slice())?;
         }
-        row.insert(blob.encode()?.as_slice())?;
         Ok(true)
     }
 
@@ -66,14 +82,13 @@ impl<'txn> Counts<'txn> {
         layers: (LayerId, LayerId),
         name: &str,
     ) -> Result<(), IndexError> {
-        let Some(mut row) = self.blobs.get_mut(digest.as_bytes())? else { return Ok(()) };
-        let mut blob = NamedBlob::decode(row.value())?;
-        if blob.relabel(layers, name) {
-            row.insert(blob.encode()?.as_slice())?;
-        } else {
-            self.namings.leave(digest, layers.0, name)?;
-            self.namings.enter(digest, layers.1, name)?;
-        }
+        self.change(digest, |blob, namings| {
+            if !blob.relabel(layers, name) {
+                namings.leave(digest, layers.0, name)?;
+                namings.enter(digest, layers.1, name)?;
+            }
+            Ok(())
+        })?;
         Ok(())
     }
 
