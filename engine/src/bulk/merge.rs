@@ -190,26 +190,13 @@ impl Planner {
             let candidate = filename.suffixed(number);
             let in_use = self.suffixed.contains_key(&candidate)
                 || !names.are_plainly_without(&candidate)?
-                    && Self::is_in_use(names.both, &candidate, filename)?;
+                    && names.both.is_in_use(&candidate, filename)?;
             if !in_use {
                 self.suffixed.insert(candidate.clone(), record.digest);
                 return Ok(candidate);
             }
             number += 1;
         }
-    }
-
-    /// Whether either dataset says that a name is not to be had for a file of the source.
-    fn is_in_use(
-        both: &Both,
-        candidate: &Filename,
-        filename: &Filename,
-    ) -> Result<bool, MutationError> {
-        // A name before this one has been placed already, and is not in the snapshot.
-        let brought_before = candidate < filename && both.in_source(candidate.as_str())?.is_some();
-        Ok(brought_before
-            || both.in_target(candidate.as_str())?.is_some()
-            || both.is_directory(candidate.as_str())?)
     }
 
     fn expect_no_clash(
@@ -257,6 +244,16 @@ impl Both {
 
     fn in_source(&self, name: &str) -> Result<Option<Digest>, MutationError> {
         Ok(self.snapshot.file(&self.source, name)?.map(|record| record.digest))
+    }
+
+    /// Whether a suffixed name is in use: as a file of the target, as a directory of either, or as a file
+    /// of the source that comes before the one to be suffixed.
+    fn is_in_use(&self, candidate: &Filename, filename: &Filename) -> Result<bool, MutationError> {
+        // A name before this one has been placed already, and is not in the snapshot.
+        let brought_before = candidate < filename && self.in_source(candidate.as_str())?.is_some();
+        Ok(brought_before
+            || self.in_target(candidate.as_str())?.is_some()
+            || self.is_directory(candidate.as_str())?)
     }
 
     /// Refuses a name that is a directory of the target.
