@@ -13,17 +13,20 @@ mod copy;
 
 mod delete;
 
+mod headroom;
+
 mod intake;
 
 mod merge;
 
 mod metadata;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::archive::intake::Rooms;
 use crate::blobs::StagedBlob;
 use crate::committer::{Basis, Committer, Reply, Submission, Ticket, Verdict};
+use crate::compaction::Compactor;
 use crate::error::MutationError;
 use crate::index::snapshot::Snapshot;
 use crate::limits::{CHANGE_FILES_MAX, PLAN_ATTEMPTS_MAX, STAGED_PARTS_AHEAD_MAX};
@@ -47,6 +50,8 @@ pub(crate) struct Bulk {
     pub(crate) store: Arc<Store>,
     pub(crate) committer: Arc<Committer>,
     pub(crate) supervisor: Arc<Supervisor>,
+    /// Shared with the keeper.
+    pub(crate) compactor: Arc<Mutex<Compactor>>,
     /// Numbers the large sets of this process.
     pub(crate) sets: Arc<SetNumbers>,
     /// Files of a source from which on a merge looks whether it can share its layers.

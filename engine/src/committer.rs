@@ -32,6 +32,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
+pub(crate) use background::Left;
 pub(crate) use footing::{Basis, Footing};
 pub(crate) use index_thread::IndexParts;
 pub(crate) use submission::{Reply, Submission, Ticket, Verdict};
@@ -91,6 +92,7 @@ impl Committer {
             reserve_bytes,
             counters: Arc::clone(&counters),
             debts: Arc::clone(&debts),
+            rows: Arc::clone(&readers.store.index),
             visibility: Arc::clone(&readers.store.visibility),
         });
         let visibility = Arc::clone(&readers.store.visibility);
@@ -162,9 +164,9 @@ impl Committer {
         crate::sync::receive(waiting).unwrap_or(Err(MutationError::Stopping))
     }
 
-    /// Has a step of the background's work done now; tells whether there is more to do at once.
-    /// Blocks while groups wait to be applied.
-    pub(crate) fn step_blocking(&self) -> Result<bool, MutationError> {
+    /// Has a step of the background's work done now; tells what it left. Blocks while groups wait to be
+    /// applied.
+    pub(crate) fn step_blocking(&self) -> Result<Left, MutationError> {
         let work = self.work().clone().ok_or(MutationError::Stopping)?;
         let (done, waiting) = oneshot::channel();
         work.send(IndexWork::Step(done)).map_err(|_gone| MutationError::Stopping)?;

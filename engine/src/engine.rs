@@ -34,6 +34,8 @@ use crate::archive::{ArchiveLevel, Workshop};
 use crate::backup::StoreKey;
 use crate::blobs::Blobs;
 use crate::bulk::{Bulk, SetNumbers};
+#[cfg(feature = "simulation")]
+use crate::committer::Left;
 use crate::committer::{Committer, CommitterParts, IndexParts};
 use crate::compaction::Compactor;
 #[cfg(feature = "simulation")]
@@ -202,10 +204,13 @@ impl Engine {
         let (store, committer) = start_writing(&disk, recovered, &sizes, options).map_err(io)?;
         let (reads, writes) = (Arc::clone(&store), Arc::clone(&committer));
         let supervisor = Arc::new(Supervisor::start(reads, writes, options.arbiters).map_err(io)?);
+        let compactor = Compactor::new(Arc::clone(&store), Arc::clone(&committer));
+        let compactor = Arc::new(Mutex::new(compactor));
         let bulk = Bulk {
             store: Arc::clone(&store),
             committer: Arc::clone(&committer),
             supervisor: Arc::clone(&supervisor),
+            compactor: Arc::clone(&compactor),
             sets: Arc::new(SetNumbers::new(start)),
             merge_layers_from: options.merge_layers_from,
             rooms: Rooms::default(),
@@ -218,8 +223,6 @@ impl Engine {
             bytes_max: options.resumable_bytes,
         };
         let resumables = Arc::new(Resumables::open(Arc::clone(&store), limits).map_err(io)?);
-        let compactor = Compactor::new(Arc::clone(&store), Arc::clone(&committer));
-        let compactor = Arc::new(Mutex::new(compactor));
         let housekeeping =
             Housekeeping::start(&store, &committer, &compactor, &resumables).map_err(io)?;
         let scrub = Scrub::start(&store, &committer, options.scrub_bytes_per_second).map_err(io)?;
@@ -288,7 +291,7 @@ impl Engine {
     #[cfg(feature = "simulation")]
     pub async fn step_background(&self) -> Result<bool, MutationError> {
         let inner = Arc::clone(&self.inner);
-        let step = move || inner.committer.step_blocking();
+        let step = move || Ok(inner.committer.step_blocking()? == Left::More);
         tokio::task::spawn_blocking(step).await.unwrap_or(Err(MutationError::Panicked))
     }
 

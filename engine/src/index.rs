@@ -38,6 +38,8 @@ pub(crate) mod upgrade;
 
 mod backend;
 
+mod readers;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -51,6 +53,7 @@ use crate::quarantine::{Quarantine, QuarantineRow};
 use crate::scrub::ScrubRow;
 use crate::sync::others_may_run;
 use backend::{DiskBackend, IndexFile, MemoryBackend};
+use readers::{Readers, Reading};
 use rows::AppliedRow;
 use snapshot::State;
 use tables::{APPLIED, SCRUB, STATE};
@@ -142,6 +145,7 @@ impl IndexError {
 pub(crate) struct Index {
     /// The state that readers share until the next commit.
     latest: RwLock<Option<Arc<State>>>,
+    readers: Readers,
     database: Database,
     /// Its file; none where everything is in memory.
     file: Option<Arc<IndexFile>>,
@@ -190,7 +194,7 @@ impl Index {
     }
 
     fn of(database: Database, file: Option<Arc<IndexFile>>) -> Self {
-        Self { latest: RwLock::default(), database, file, lock: None }
+        Self { latest: RwLock::default(), readers: Readers::default(), database, file, lock: None }
     }
 
     /// Compares every page with its checksum. Tells whether all is as it was written; where it is
@@ -259,7 +263,7 @@ impl Index {
             return Ok(Arc::clone(state));
         }
         // Under the lock that a commit takes once it is visible, so no earlier state stays.
-        let state = Arc::new(State::of(self.read()?));
+        let state = Arc::new(State::of(self.read()?, self.readers.enter()));
         *latest = Some(Arc::clone(&state));
         Ok(state)
     }
@@ -268,6 +272,12 @@ impl Index {
     fn forget_latest(&self) {
         let earlier = self.latest.write().unwrap_or_else(PoisonError::into_inner).take();
         drop(earlier);
+    }
+
+    /// Whether somebody reads a state from before the last checkpoint: as long as that is so, changes find
+    /// no page of the file free again.
+    pub(crate) fn is_read_as_before(&self) -> bool {
+        self.readers.are_from_before()
     }
 
     /// Runs `work` in a transaction and makes it visible to readers at once; it reaches the disk
@@ -346,6 +356,9 @@ impl Index {
         others_may_run();
         txn.commit()?;
         self.forget_latest();
+        if matches!(durability, Durability::Immediate) {
+            self.readers.checkpointed();
+        }
         Ok(result)
     }
 }

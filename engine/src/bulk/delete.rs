@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
+use super::headroom::let_space_come_back;
 use super::merge::expected;
 use super::{Bulk, LargeSet, again_if_moved, header, on_blocking_pool, submit_blocking};
 use crate::error::{MutationError, ReadError};
@@ -34,6 +35,11 @@ pub(crate) async fn delete_files(
         FileSelection::Named(names) => Planner::Named(Named::of(names)?),
         FileSelection::Prefix(prefix) => Planner::Prefix { prefix, after: None },
     };
+    let roomy = bulk.clone();
+    let made_room = on_blocking_pool(move || {
+        let_space_come_back(&*roomy.store.disk, &roomy.committer, &roomy.compactor)
+    });
+    made_room.await?;
     let hold = bulk.supervisor.hold(dataset).await?;
     let planning = bulk.clone();
     let deleted = on_blocking_pool(move || {

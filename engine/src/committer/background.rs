@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::index_thread::IndexThread;
 use super::restacked::Restacked;
-use crate::disk::reserve_bytes;
+use crate::disk::{Space, reserve_bytes};
 use crate::index::apply::Group;
 use crate::index::audit::{self, Rotated};
 use crate::index::stacks::Job;
@@ -36,13 +36,27 @@ const TURNS_MAX: u32 = 4;
 /// Bytes of the index for a row that a layer gets, generously.
 const LAYER_ROW_BYTES: u64 = 1 << 10;
 
+/// Bytes of new pages for one step, generously.
+const STEP_BYTES: u64 = 4 << 20;
+
+/// What a step of the background left to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    Nothing,
+    /// Another step may find something to do at once.
+    More,
+    /// The disk is full, and somebody reads a state from before the last checkpoint: nothing was done, and
+    /// nothing will be while that is read.
+    Kept,
+}
+
 /// What waits to be done between groups.
 #[derive(Debug)]
 pub(super) struct Background {
     /// Whether a step may find something to do.
     wanted: bool,
-    /// Whether the last step left something to do.
-    has_backlog: bool,
+    /// What the last step left.
+    left: Left,
     groups_in_a_row: u32,
     /// When it had its last turn.
     last_turn: Option<Instant>,
@@ -58,7 +72,7 @@ impl Default for Background {
     fn default() -> Self {
         Self {
             wanted: true,
-            has_backlog: false,
+            left: Left::Nothing,
             groups_in_a_row: 0,
             last_turn: None,
             restacked: Restacked::default(),
@@ -90,16 +104,16 @@ impl Background {
         self.wanted = true;
         let groups = u32::try_from(groups).unwrap_or(u32::MAX);
         self.groups_in_a_row = self.groups_in_a_row.saturating_add(groups);
-        if self.has_backlog {
+        if self.left == Left::More {
             (self.groups_in_a_row / GROUPS_BEFORE_BACKLOG).min(TURNS_MAX)
         } else {
             (self.groups_in_a_row / GROUPS_BEFORE_BACKGROUND).min(1)
         }
     }
 
-    /// Whether another step may find something to do.
-    pub(super) fn has_more(&self) -> bool {
-        self.wanted
+    /// What the last step left to be done.
+    pub(super) fn left(&self) -> Left {
+        self.left
     }
 
     /// Asks for a step soon.
@@ -121,6 +135,10 @@ impl IndexThread {
         self.background.last_turn = Some(Instant::now());
         let index = self.store.index.get();
         self.write_marks(&index)?;
+        if !self.finds_pages(&index)? {
+            (self.background.wanted, self.background.left) = (false, Left::Kept);
+            return Ok(());
+        }
         let oldest_lease = self.store.leases.oldest();
         let reclaimed = reclaim::reclaim_blobs(&index, self.store.blobs.pins(), oldest_lease)?;
         let dropped = reclaim::drop_layer_rows(&index, self.applied.sequence)?;
@@ -131,7 +149,8 @@ impl IndexThread {
         let rotating = rotated.is_some_and(|rotated| rotated.more);
         let has_more =
             reclaimed.more || dropped.is_some() || stacked.is_some() || looking || rotating;
-        (self.background.wanted, self.background.has_backlog) = (has_more, has_more);
+        self.background.wanted = has_more;
+        self.background.left = if has_more { Left::More } else { Left::Nothing };
         if reclaimed.rows > 0 {
             self.store.trace.note(trace::RECLAIMED);
         }
@@ -145,6 +164,30 @@ impl IndexThread {
             self.since_checkpoint.note(0, written.into_iter().flatten().sum());
         }
         Ok(())
+    }
+
+    /// Sees to it that a step takes nothing of a disk that has little left: it finds pages free that were
+    /// changed before the last checkpoint, unless somebody reads an earlier state. Then it is not to
+    /// be done, and the next period looks again. Nor may changed pages wait in memory, which nobody
+    /// counts.
+    fn finds_pages(&mut self, index: &Index) -> Result<bool, IndexError> {
+        let is_little =
+            |space: Space| space.available < (reserve_bytes(space) / 2).saturating_add(STEP_BYTES);
+        if !self.store.disk.space().is_ok_and(is_little) {
+            return Ok(true);
+        }
+        if index.is_read_as_before() {
+            return Ok(false);
+        }
+        if self.background.left == Left::Kept {
+            // Nothing else may have changed since, but what was read is free with the next one only.
+            self.since_checkpoint.note(0, 0);
+        }
+        if self.since_checkpoint.is_something() {
+            self.begin_checkpoint()?;
+        }
+        self.settle()?;
+        Ok(true)
     }
 
     /// Rows that a stack's layers may get: they are written before others are freed, and where the disk has

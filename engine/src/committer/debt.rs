@@ -45,10 +45,15 @@ impl Debt {
 
     /// Bytes of the disk that the index may take for it.
     pub(super) fn space(self) -> u64 {
+        let pages = self.rows.min(ROWS_AT_ONCE_MAX).saturating_mul(USUAL_PAGES_BYTES);
+        self.grown().saturating_add(pages)
+    }
+
+    /// Bytes that it grows by; not those of pages that are there twice until a checkpoint.
+    pub(super) fn grown(self) -> u64 {
         let Self { rows, change_bytes } = self;
         // A name is in the row of its file and in that of its content.
-        let grown = rows.saturating_mul(ROW_BYTES).saturating_add(change_bytes.saturating_mul(2));
-        grown.saturating_add(rows.min(ROWS_AT_ONCE_MAX).saturating_mul(USUAL_PAGES_BYTES))
+        rows.saturating_mul(ROW_BYTES).saturating_add(change_bytes.saturating_mul(2))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::Span;
 
-use super::background::Background;
+use super::background::{Background, Left};
 use super::checkpoint::Settling;
 use super::debt::{Debt, Debts};
 use super::queue::Queue;
@@ -21,7 +21,7 @@ use crate::index::audit::AuditLimits;
 use crate::index::rows::AppliedRow;
 use crate::index::{Index, IndexError, write_applied};
 use crate::journal::Position;
-use crate::limits::{INDEX_AHEAD_BYTES, LINGER, ROWS_APPLIED_TOGETHER};
+use crate::limits::{LINGER, ROWS_APPLIED_TOGETHER};
 use crate::model::audit::Note;
 use crate::model::change::{Change, NewBlob};
 use crate::model::{DatasetId, Sequence};
@@ -37,8 +37,8 @@ pub(crate) enum IndexWork {
     Group(JournaledGroup),
     /// Make the index durable now.
     Checkpoint(MadeDurable),
-    /// Do a step of the background's work now; the answer tells whether there is more to do.
-    Step(oneshot::Sender<Result<bool, MutationError>>),
+    /// Do a step of the background's work now; the answer tells what it left.
+    Step(oneshot::Sender<Result<Left, MutationError>>),
 }
 
 /// Told when a checkpoint is durable.
@@ -133,9 +133,8 @@ fn apply_span(groups: &[JournaledGroup]) -> Span {
     applying
 }
 
-/// Bytes of changed pages that are taken to find their place on any disk: the index has as much set
-/// aside.
-const PAGES_FEW_BYTES: u64 = INDEX_AHEAD_BYTES;
+/// Bytes of changed pages that are taken to find their place on any disk.
+const PAGES_FEW_BYTES: u64 = 1 << 20;
 
 /// How often the index thread looks whether a checkpoint is durable, where nothing else wakes it.
 const SETTLING_PERIOD: Duration = Duration::from_millis(2);
@@ -240,7 +239,7 @@ impl IndexThread {
                 }
                 Ok(IndexWork::Step(done)) => {
                     self.work_in_background()?;
-                    drop(done.send(Ok(self.background.has_more())));
+                    drop(done.send(Ok(self.background.left())));
                 }
                 Err(RecvTimeoutError::Timeout) if self.background.is_due() => {
                     self.work_in_background()?;

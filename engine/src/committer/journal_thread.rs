@@ -1,6 +1,7 @@
 //! Appends groups and syncs them, one sync for whatever is queued.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::model::audit::Note;
 use crate::model::change::{CatalogueChange, Change, NewBlob, SegmentId};
 use crate::model::{Digest, Sequence, Timestamp};
 use crate::noted::NotedChange;
+use crate::store::SharedIndex;
 use crate::sync::mpsc::SyncSender;
 use crate::sync::receive;
 use crate::visibility::Visibility;
@@ -31,6 +33,9 @@ const SLACK_BYTES: u64 = 256 << 10;
 
 /// Bytes of a segment below which giving it up frees too little.
 const GIVEN_UP_BYTES_MIN: u64 = 1 << 20;
+
+/// Bytes by which few rows make the index grow.
+const SMALL_BYTES: u64 = 64 << 10;
 
 /// Bytes of a record beside its contents, generously.
 const RECORD_BYTES: u64 = 64 << 10;
@@ -61,6 +66,8 @@ pub(crate) struct JournalParts {
     pub(crate) reserve_bytes: u64,
     pub(crate) counters: Arc<Counters>,
     pub(crate) debts: Arc<Debts>,
+    /// The index as readers have it.
+    pub(crate) rows: Arc<SharedIndex>,
     pub(crate) visibility: Arc<Visibility>,
 }
 
@@ -129,9 +136,8 @@ impl JournalThread {
         let (growing, shrinking): (Vec<_>, Vec<_>) = group.into_iter().partition(|submission| {
             // Moving live bytes away is what frees a segment, but half of the reserve stays
             // for the index.
-            let moves = matches!(submission.change, Change::Relocate { .. });
             let is_short = space < self.parts.reserve_bytes / 2 + bytes;
-            grows(&submission.change) || (moves && is_short)
+            grows(&submission.change) || (moves(&submission.change) && is_short)
         });
         if !growing.is_empty() {
             self.tell_of_no_space(space);
@@ -144,27 +150,95 @@ impl JournalThread {
         for submission in growing {
             submission.refuse(MutationError::OutOfSpace);
         }
-        Some(shrinking)
+        self.commit_within_the_reserve(shrinking).ok().map(|()| Vec::new())
+    }
+
+    /// I7: commits what frees space as far as it finds room; the rest is refused. It may have what the
+    /// journal has set aside, and of the reserve what the index can spare: without
+    /// space for its pages that would fail. `Err` ends the thread.
+    fn commit_within_the_reserve(&mut self, group: Vec<Submission>) -> Result<(), ()> {
+        let mut left = VecDeque::from(group);
+        while let Some(first) = left.pop_front() {
+            if !self.has_room_within_the_reserve(slice::from_ref(&first)) {
+                self.parts.counters.refused_for_space.increment();
+                first.refuse(MutationError::OutOfSpace);
+                continue;
+            }
+            let mut group = vec![first];
+            while let Some(next) = left.pop_front() {
+                group.push(next);
+                if !self.has_room_at_once(&group) {
+                    left.extend(group.pop());
+                    left.rotate_right(1);
+                    break;
+                }
+            }
+            if self.commit(group).is_err() {
+                for submission in left {
+                    submission.refuse(MutationError::Stopping);
+                }
+                return Err(());
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`JournalThread::has_room_at_once`], if need be after a checkpoint. What a set has staged is made
+    /// visible or let go of whatever is left.
+    fn has_room_within_the_reserve(&self, group: &[Submission]) -> bool {
+        let ends = |submission: &Submission| {
+            matches!(submission.change, Change::CommitSet { .. } | Change::AbortSet { .. })
+        };
+        if group.iter().all(ends) || self.has_room_at_once(group) {
+            return true;
+        }
+        if self.parts.debts.is_something() {
+            self.pay_debts();
+        }
+        self.has_room_at_once(group)
+    }
+
+    /// Whether a group that frees space leaves the index a quarter of the reserve, and enough for its
+    /// rows; half while somebody reads an earlier state, whose pages the index does not use again. Few
+    /// rows leave an eighth, or take what the journal has set aside.
+    fn has_room_at_once(&self, group: &[Submission]) -> bool {
+        let debt = debt_of(group);
+        let (wanted, grown) = (journal_bytes(group, debt), debt.grown());
+        let is_small = grown <= SMALL_BYTES;
+        let kept = match (is_small, self.parts.rows.get().is_read_as_before()) {
+            (true, _) => self.parts.reserve_bytes / 8,
+            (false, false) => self.parts.reserve_bytes / 4,
+            (false, true) => self.parts.reserve_bytes / 2,
+        };
+        let is_set_aside = is_small && self.parts.journal.has_room(wanted);
+        is_set_aside || self.space() >= wanted.saturating_add(grown.max(kept))
     }
 
     /// Whether the disk has room for a group, in the journal now and in the index later.
     fn room_for(&self, group: &[Submission]) -> Room {
         let bytes: u64 = group.iter().map(payload_bytes).sum();
-        let mut space = self.space();
+        let space = self.space();
         // Beside plenty no group's rows count, so they are not counted.
         let debt = if space < PLENTY_BYTES { debt_of(group) } else { Debt::default() };
         let journaled = bytes.saturating_add(debt.change_bytes);
         let needed = journaled.saturating_add(debt.space());
         let needed = self.parts.reserve_bytes.saturating_add(needed);
-        let wants_to_grow = || group.iter().any(|submission| grows(&submission.change));
-        if space < needed && self.parts.debts.is_something() && wants_to_grow() {
-            // What is promised may be more than it comes to.
-            self.pay_debts();
-            space = self.space();
-        }
-        let records = count_of(group.len()).saturating_mul(512);
-        let wanted = journaled + records + RECORD_BYTES + SLACK_BYTES;
+        let asks_for_space = |change: &Change| grows(change) || moves(change);
+        let is_wanted = group.iter().any(|submission| asks_for_space(&submission.change));
+        let space = if is_wanted { self.space_of(needed) } else { space };
+        let wanted = journal_bytes(group, debt) + RECORD_BYTES + SLACK_BYTES;
         Room { space, bytes, wanted, is_there: space >= needed }
+    }
+
+    /// Bytes that are free; where they are fewer than are needed, beside what the index really took: what
+    /// is promised to it may be more than it comes to.
+    fn space_of(&self, needed: u64) -> u64 {
+        let space = self.space();
+        if space >= needed || !self.parts.debts.is_something() {
+            return space;
+        }
+        self.pay_debts();
+        self.space()
     }
 
     /// Bytes that are free beside what is promised.
@@ -438,6 +512,18 @@ fn debt_of(group: &[Submission]) -> Debt {
         let change_bytes = codec::encode(change).map_or(0, |bytes| byte_count(bytes.len()));
         debt.plus(Debt { rows: change.row_count(), change_bytes })
     })
+}
+
+/// Bytes that the journal needs for a group, beside its head.
+fn journal_bytes(group: &[Submission], debt: Debt) -> u64 {
+    let contents: u64 = group.iter().map(payload_bytes).sum();
+    let records = count_of(group.len()).saturating_mul(512);
+    contents.saturating_add(debt.change_bytes).saturating_add(records)
+}
+
+/// Whether a change moves live bytes away, which frees what they lie in.
+fn moves(change: &Change) -> bool {
+    matches!(change, Change::Relocate { .. })
 }
 
 /// Whether a change makes the store larger.

@@ -14,6 +14,8 @@ use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+mod blocks;
+
 mod choice;
 mod content;
 mod faults;

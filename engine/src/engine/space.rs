@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 
 use super::Engine;
+use crate::committer::Left;
 use crate::compaction::Thrift;
 use crate::error::{MutationError, ReadError};
 use crate::garbage::{self, Collected, CollectionProgress, Garbage};
@@ -78,7 +79,7 @@ impl Engine {
     fn settle(&self, progress: &CollectionProgress) -> Result<(), MutationError> {
         let committer = &self.inner.committer;
         progress.removing_rows();
-        while !progress.is_stopped() && committer.step_blocking()? {}
+        while !progress.is_stopped() && committer.step_blocking()? == Left::More {}
         progress.letting_go();
         let mut left = u64::MAX;
         while !progress.is_stopped() {

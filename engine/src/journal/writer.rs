@@ -157,6 +157,14 @@ impl Journal {
         self.latched(reserved)
     }
 
+    /// Whether groups of this many bytes in all find their space set aside.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        let bytes = page_end(bytes);
+        let end = self.current.end.offset.saturating_add(bytes);
+        let fits = end <= self.current.file.allocated.min(self.options.segment_bytes);
+        fits || self.spare.as_ref().is_some_and(|spare| spare.allocated >= PAGE_BYTES + bytes)
+    }
+
     /// Starts a new segment now, so that the one before can be reclaimed; does nothing if the
     /// current one has no group yet.
     ///
@@ -314,13 +322,13 @@ fn start_segment(
     Ok(Position { segment: file.id, generation, offset: PAGE_BYTES })
 }
 
-/// The zeros between a group and the next page.
 /// Bytes of contents in these records.
 fn contents_of(records: &[NewRecord]) -> u64 {
     let bytes: usize = payloads(records).map(<[u8]>::len).sum();
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
+/// The zeros between a group and the next page.
 fn page_end_padding(content_bytes: usize) -> &'static [u8] {
     let length = content_bytes.next_multiple_of(ZERO_PAGE.len()) - content_bytes;
     ZERO_PAGE.get(..length).unwrap_or_default()

@@ -165,7 +165,7 @@ async fn attach(
     taken(engine.attach_files(set, claims, everything).await, members.len())
 }
 
-async fn add_zip(
+pub async fn add_zip(
     engine: &Engine,
     set: DatasetId,
     members: &[(String, Content)],

@@ -1,6 +1,5 @@
-//! What fails, and what goes on: a disk's errors make the store read-only and lose nothing, a
-//! full disk only refuses what grows (I7), damage stops opening and changes nothing, a broken
-//! actor is one request's matter.
+//! What fails, and what goes on: a disk's errors make the store read-only and lose nothing (I7),
+//! damage stops opening and changes nothing, a broken actor is one request's matter.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use crate::reference::Content;
 use crate::support::{add, dataset, names, options, project, read};
 
 /// A store with one dataset and a file in it, and nothing left to do in the background.
-async fn store(disk: &SimulatedDisk) -> (Engine, DatasetId) {
+pub async fn store(disk: &SimulatedDisk) -> (Engine, DatasetId) {
     let engine = open(disk).unwrap();
     let within = project(&engine).await.unwrap();
     let set = dataset(&engine, within, "set").await.unwrap();
@@ -24,7 +23,7 @@ async fn store(disk: &SimulatedDisk) -> (Engine, DatasetId) {
     (engine, set.id)
 }
 
-fn open(disk: &SimulatedDisk) -> Result<Engine, OpenError> {
+pub fn open(disk: &SimulatedDisk) -> Result<Engine, OpenError> {
     Engine::open_on(Arc::new(disk.clone()), &options())
 }
 
@@ -328,81 +327,6 @@ pub async fn wait_until(mut holds: impl FnMut() -> bool) {
         assert!(begun.elapsed().as_secs() < 60, "it never came to that");
         tokio::task::yield_now().await;
     }
-}
-
-/// A disk that is small, with this much of it free.
-fn small_disk(available: u64) -> SimulatedDisk {
-    let disk = SimulatedDisk::new();
-    disk.set_space(64 << 20, available);
-    disk
-}
-
-/// Adds files until there is no space; gives their number.
-async fn fill(engine: &Engine, set: DatasetId) -> u64 {
-    for number in 0..1000 {
-        let content = Content::numbered(number, 200_000);
-        match add(engine, set, &format!("fill/{number}"), &content.0).await {
-            Ok(_) => {}
-            Err(MutationError::OutOfSpace) => return number,
-            Err(other) => panic!("{other:?}"),
-        }
-    }
-    panic!("the disk is never full")
-}
-
-#[tokio::test]
-async fn a_full_disk_refuses_what_grows_and_more_space_is_enough() {
-    let disk = small_disk(16 << 20);
-    let (engine, set) = store(&disk).await;
-    let filled = fill(&engine, set).await;
-    assert!(filled > 10, "{filled} files");
-    let large = add(&engine, set, "large", &vec![1; 20 << 20]).await;
-    assert!(matches!(large, Err(MutationError::OutOfSpace)), "{large:?}");
-    assert_eq!(engine.health(), Health::Ready);
-    assert_eq!(read(&engine, set, "fill/0").await.unwrap(), *Content::numbered(0, 200_000).0);
-    for number in 0..5 {
-        engine.delete_file(set, &format!("fill/{number}")).await.unwrap();
-    }
-    engine.clear_dataset(set).await.unwrap();
-
-    disk.set_space(64 << 20, 40 << 20);
-
-    add(&engine, set, "more", &vec![2; 200_000]).await.unwrap();
-    add(&engine, set, "large", &vec![1; 20 << 20]).await.unwrap();
-    assert_eq!(engine.check(true).unwrap(), []);
-    let image = disk.image(Reached::Nothing);
-    engine.abandon();
-    let engine = open(&image).unwrap();
-    assert_eq!(names(&engine, set).len() as u64, 3 + filled - 5 + 2);
-    assert_eq!(engine.check(true).unwrap(), []);
-}
-
-#[tokio::test]
-async fn a_full_disk_takes_uploads_again_once_files_were_deleted() {
-    let disk = small_disk(16 << 20);
-    let (engine, set) = store(&disk).await;
-    let filled = fill(&engine, set).await;
-    for number in 0..filled - 1 {
-        engine.delete_file(set, &format!("fill/{number}")).await.unwrap();
-    }
-    let begun = std::time::Instant::now();
-    let mut again = 0;
-    while again < filled / 2 {
-        assert!(begun.elapsed().as_secs() < 60, "the space does not come back");
-        engine.compact().await.unwrap();
-        engine.checkpoint().await.unwrap();
-        let content = Content::numbered(1000 + again, 200_000);
-        match add(&engine, set, &format!("again/{again}"), &content.0).await {
-            Ok(_) => again += 1,
-            Err(MutationError::OutOfSpace) => tokio::task::yield_now().await,
-            Err(other) => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(engine.health(), Health::Ready);
-    let last = format!("fill/{}", filled - 1);
-    let content = Content::numbered(filled - 1, 200_000);
-    assert_eq!(read(&engine, set, &last).await.unwrap(), *content.0);
-    assert_eq!(engine.check(true).unwrap(), []);
 }
 
 /// All bytes of a file.

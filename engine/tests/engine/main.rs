@@ -43,8 +43,11 @@ mod concurrency;
 /// Archives that come in beside other clients.
 mod intakes;
 
-/// Disks that fail or are full, stores that are damaged, actors that panic.
+/// Disks that fail, stores that are damaged, actors that panic.
 mod faults;
+
+/// Disks that are full.
+mod full_disk;
 
 /// More than a disk keeps up with.
 mod overload;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::blocks::Blocks;
 use super::choice::Choice;
 
 /// Bytes that a disk writes whole or not at all.
@@ -21,6 +22,8 @@ struct Bytes {
     durable: Arc<Vec<u8>>,
     /// What leads from `durable` to `seen`.
     pending: Vec<Pending>,
+    /// Of what is seen.
+    blocks: Blocks,
 }
 
 enum Pending {
@@ -35,7 +38,8 @@ impl Content {
     }
 
     fn with_bytes(bytes: Arc<Vec<u8>>, available: Arc<AtomicU64>) -> Self {
-        let bytes = Bytes { seen: Arc::clone(&bytes), durable: bytes, pending: Vec::new() };
+        let blocks = Blocks::without_holes(bytes.len());
+        let bytes = Bytes { seen: Arc::clone(&bytes), durable: bytes, pending: Vec::new(), blocks };
         Self { bytes: Mutex::new(bytes), available }
     }
 
@@ -83,23 +87,30 @@ impl Content {
     /// Shows a change and remembers it, if there is space for what grows.
     fn make(&self, change: Pending) -> io::Result<()> {
         let mut bytes = self.bytes();
-        let length = bytes.seen.len();
-        let length_after = change.length_after(length);
-        self.take_space(length, length_after)?;
-        change.apply(Arc::make_mut(&mut bytes.seen));
+        let Bytes { seen, blocks, .. } = &mut *bytes;
+        let taken = change.takes(seen.len());
+        self.take_space(blocks.wanted_for(taken.clone()))?;
+        blocks.take(taken);
+        let before = blocks.bytes();
+        change.apply(Arc::make_mut(seen));
+        blocks.cut(seen.len());
+        self.give_space(before - blocks.bytes());
         bytes.pending.push(change);
         Ok(())
     }
 
-    fn take_space(&self, length: usize, length_after: usize) -> io::Result<()> {
-        let grown = u64::try_from(length_after.saturating_sub(length)).unwrap_or(u64::MAX);
-        let freed = u64::try_from(length.saturating_sub(length_after)).unwrap_or(u64::MAX);
+    fn take_space(&self, wanted: u64) -> io::Result<()> {
         self.available
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |available| {
-                available.checked_sub(grown).map(|rest| rest.saturating_add(freed))
+                available.checked_sub(wanted)
             })
             .map_err(|_available| io::ErrorKind::StorageFull)?;
         Ok(())
+    }
+
+    fn give_space(&self, freed: u64) {
+        self.available
+            .update(Ordering::Relaxed, Ordering::Relaxed, |space| space.saturating_add(freed));
     }
 
     pub(super) fn sync(&self) {
@@ -132,7 +143,7 @@ impl Content {
             change.apply_partly(&mut found, choice);
         }
         let image = Self::with_bytes(found, Arc::clone(available));
-        let used = image.len();
+        let used = image.bytes().blocks.bytes();
         available.update(Ordering::Relaxed, Ordering::Relaxed, |space| space.saturating_sub(used));
         image
     }
@@ -140,9 +151,8 @@ impl Content {
 
 impl Drop for Content {
     fn drop(&mut self) {
-        let freed = self.len();
-        self.available
-            .update(Ordering::Relaxed, Ordering::Relaxed, |space| space.saturating_add(freed));
+        let freed = self.bytes().blocks.bytes();
+        self.give_space(freed);
     }
 }
 
@@ -154,6 +164,15 @@ impl Pending {
             Self::Write { offset, bytes } => length.max(offset.saturating_add(bytes.len())),
             Self::SetLength(length_after) => *length_after,
             Self::Extend(end) => length.max(*end),
+        }
+    }
+
+    /// What of a file of this length it needs the disk's space for.
+    fn takes(&self, length: usize) -> Range<usize> {
+        match self {
+            Self::Write { offset, bytes } => *offset..offset.saturating_add(bytes.len()),
+            Self::SetLength(_) => 0..0,
+            Self::Extend(end) => length.min(*end)..*end,
         }
     }
 

@@ -262,20 +262,27 @@ fn a_stalled_operation_waits_and_the_others_go_on() {
 #[test]
 fn growing_beyond_the_space_is_refused_and_what_goes_gives_space_back() {
     let disk = SimulatedDisk::new();
-    disk.set_space(100, 10);
+    disk.set_space(100 * 4096, 10 * 4096);
     let file = disk.open("file", OpenMode::CreateNew).unwrap();
-    file.allocate(0, 8).unwrap();
-    let error = file.write_all_at(&[IoSlice::new(b"longer")], 6).unwrap_err();
+    file.allocate(0, 8 * 4096).unwrap();
+    let error = file.write_all_at(&[IoSlice::new(&vec![1; 20_000])], 7 * 4096).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert_eq!(disk.space().unwrap(), Space { total: 100, available: 2 });
+    assert_eq!(disk.space().unwrap(), Space { total: 100 * 4096, available: 2 * 4096 });
 
-    file.set_len(4).unwrap();
-    assert_eq!(disk.space().unwrap().available, 6);
+    file.set_len(4 * 4096 - 1).unwrap();
+    assert_eq!(disk.space().unwrap().available, 6 * 4096);
+    // A hole takes no space before it is written.
+    file.set_len(50 * 4096).unwrap();
+    assert_eq!(disk.space().unwrap().available, 6 * 4096);
+    write(&file, b"in the hole", 20 * 4096 - 1);
+    assert_eq!(disk.space().unwrap().available, 4 * 4096);
+    write(&file, b"again", 20 * 4096);
+    assert_eq!(disk.space().unwrap().available, 4 * 4096);
     disk.remove("file").unwrap();
     disk.sync_dir("").unwrap();
     write(&file, b"open", 0);
     drop(file);
-    assert_eq!(disk.space().unwrap().available, 10);
+    assert_eq!(disk.space().unwrap().available, 10 * 4096);
 }
 
 #[test]

@@ -4,11 +4,11 @@
 //! who ask for the latest state get the same one, until a commit makes a later one
 //! ([`super::super::Index::latest`]).
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
 
-use crate::index::{IndexError, tables};
+use crate::index::{IndexError, Reading, tables};
 
 type Bytes = &'static [u8];
 
@@ -23,10 +23,12 @@ pub(crate) struct State {
     pub(super) memberships: Opened<(u64, u64), Bytes>,
     pub(super) nodes: Opened<u64, Bytes>,
     txn: ReadTransaction,
+    /// Tells that it is read.
+    _reading: Arc<Reading>,
 }
 
 impl State {
-    pub(crate) fn of(txn: ReadTransaction) -> Self {
+    pub(crate) fn of(txn: ReadTransaction, reading: Arc<Reading>) -> Self {
         Self {
             datasets: Opened::later(tables::DATASETS),
             files: Opened::later(tables::FILES),
@@ -37,6 +39,7 @@ impl State {
             memberships: Opened::later(tables::MEMBERSHIPS),
             nodes: Opened::later(tables::NODES),
             txn,
+            _reading: reading,
         }
     }
 

@@ -1,0 +1,202 @@
+//! A disk that is full: only what grows the store is refused, deleting is enough, and the index never
+//! wants for its pages (I7).
+
+use granary_engine::disk::{Reached, SimulatedDisk};
+use granary_engine::model::DatasetId;
+use granary_engine::{Engine, FileSelection, Health, IntakeError, MutationError};
+
+use crate::driver::add_zip;
+use crate::faults::{open, store};
+use crate::reference::Content;
+use crate::support::{add, names, read};
+
+/// A disk that is small, with this much of it free.
+fn small_disk(available: u64) -> SimulatedDisk {
+    let disk = SimulatedDisk::new();
+    disk.set_space(64 << 20, available);
+    disk
+}
+
+/// Adds files until there is no space; gives their number.
+async fn fill(engine: &Engine, set: DatasetId) -> u64 {
+    for number in 0..1000 {
+        let content = Content::numbered(number, 200_000);
+        match add(engine, set, &format!("fill/{number}"), &content.0).await {
+            Ok(_) => {}
+            Err(MutationError::OutOfSpace) => return number,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    panic!("the disk is never full")
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_grows_and_more_space_is_enough() {
+    let disk = small_disk(16 << 20);
+    let (engine, set) = store(&disk).await;
+    let filled = fill(&engine, set).await;
+    assert!(filled > 10, "{filled} files");
+    let large = add(&engine, set, "large", &vec![1; 20 << 20]).await;
+    assert!(matches!(large, Err(MutationError::OutOfSpace)), "{large:?}");
+    assert_eq!(engine.health(), Health::Ready);
+    assert_eq!(read(&engine, set, "fill/0").await.unwrap(), *Content::numbered(0, 200_000).0);
+    for number in 0..5 {
+        engine.delete_file(set, &format!("fill/{number}")).await.unwrap();
+    }
+    engine.clear_dataset(set).await.unwrap();
+
+    disk.set_space(64 << 20, 40 << 20);
+
+    add(&engine, set, "more", &vec![2; 200_000]).await.unwrap();
+    add(&engine, set, "large", &vec![1; 20 << 20]).await.unwrap();
+    assert_eq!(engine.check(true).unwrap(), []);
+    let image = disk.image(Reached::Nothing);
+    engine.abandon();
+    let engine = open(&image).unwrap();
+    assert_eq!(names(&engine, set).len() as u64, 3 + filled - 5 + 2);
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_uploads_again_once_files_were_deleted() {
+    let disk = small_disk(16 << 20);
+    let (engine, set) = store(&disk).await;
+    let filled = fill(&engine, set).await;
+    for number in 0..filled - 1 {
+        engine.delete_file(set, &format!("fill/{number}")).await.unwrap();
+    }
+    let begun = std::time::Instant::now();
+    let mut again = 0;
+    while again < filled / 2 {
+        assert!(begun.elapsed().as_secs() < 60, "the space does not come back");
+        engine.compact().await.unwrap();
+        engine.checkpoint().await.unwrap();
+        let content = Content::numbered(1000 + again, 200_000);
+        match add(&engine, set, &format!("again/{again}"), &content.0).await {
+            Ok(_) => again += 1,
+            Err(MutationError::OutOfSpace) => tokio::task::yield_now().await,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(engine.health(), Health::Ready);
+    let last = format!("fill/{}", filled - 1);
+    let content = Content::numbered(filled - 1, 200_000);
+    assert_eq!(read(&engine, set, &last).await.unwrap(), *content.0);
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
+/// Files of a batch, and bytes of each name: rows are what fills the disk.
+const FILES_OF_A_BATCH: u64 = 1000;
+const NAME_BYTES: usize = 900;
+
+fn batch(number: u64) -> Vec<(String, Content)> {
+    let rest = "n".repeat(NAME_BYTES);
+    let member =
+        |file| (format!("{number:03}/{file:03}{rest}"), Content::numbered(number << 20 | file, 20));
+    (0..FILES_OF_A_BATCH).map(member).collect()
+}
+
+/// Adds batches of files until there is no space for the next one; gives their number.
+async fn fill_with_rows(engine: &Engine, set: DatasetId) -> u64 {
+    for number in 0..1000 {
+        match add_zip(engine, set, &batch(number)).await {
+            Ok(_) => {}
+            Err(IntakeError::Mutation(MutationError::OutOfSpace)) => return number,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    panic!("the disk is never full")
+}
+
+/// A store whose disk the rows of files have filled; gives the number of batches.
+async fn full_of_rows(disk: &SimulatedDisk) -> (Engine, DatasetId, u64) {
+    disk.set_space(80 << 20, 79 << 20);
+    let (engine, set) = store(disk).await;
+    let filled = fill_with_rows(&engine, set).await;
+    assert!(filled > 5, "{filled} batches");
+    (engine, set, filled)
+}
+
+async fn delete_batch(engine: &Engine, set: DatasetId, number: u64) -> Result<(), MutationError> {
+    let deleted = delete_below(engine, set, format!("{number:03}/")).await?;
+    assert_eq!(deleted, FILES_OF_A_BATCH, "{number}");
+    Ok(())
+}
+
+async fn delete_below(
+    engine: &Engine,
+    set: DatasetId,
+    prefix: String,
+) -> Result<u64, MutationError> {
+    engine.delete_files(set, FileSelection::Prefix(prefix)).await
+}
+
+/// Deletions of many files in a row take more of the disk than the reserve before the background gives
+/// any back.
+#[tokio::test]
+async fn deletions_of_many_files_wait_for_the_space_of_those_before() {
+    let disk = SimulatedDisk::new();
+    let (engine, set, filled) = full_of_rows(&disk).await;
+    for number in 0..filled {
+        delete_batch(&engine, set, number).await.unwrap();
+    }
+    assert_eq!(engine.health(), Health::Ready);
+    assert_eq!(names(&engine, set).len(), 3);
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
+/// As long as somebody reads an earlier state the index uses none of its pages again: its file grows with
+/// whatever is done.
+#[tokio::test]
+async fn who_reads_on_a_full_disk_has_deletions_refused_and_the_index_never_fails() {
+    let disk = SimulatedDisk::new();
+    let (engine, set, filled) = full_of_rows(&disk).await;
+    let earlier = engine.snapshot().unwrap();
+    let mut deleted = 0;
+    while deleted < filled {
+        match delete_batch(&engine, set, deleted).await {
+            Ok(()) => deleted += 1,
+            Err(MutationError::OutOfSpace) => break,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    for _ in 0..100 {
+        engine.step_background().await.unwrap();
+        engine.checkpoint().await.unwrap();
+    }
+    assert_eq!(engine.health(), Health::Ready);
+    let header = earlier.dataset(set).unwrap().unwrap();
+    let files = u64::try_from(earlier.files(&header).unwrap().count()).unwrap();
+    assert_eq!(files, 3 + filled * FILES_OF_A_BATCH);
+    drop(earlier);
+    // What the file has grown by does not come back, and may have been the room for large deletions: few
+    // files at a time are deleted with less, and give it back.
+    for number in deleted..filled {
+        match delete_batch(&engine, set, number).await {
+            Ok(()) => {}
+            Err(MutationError::OutOfSpace) => delete_in_portions(&engine, set, number).await,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(names(&engine, set).len(), 3);
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
+/// Deletes a batch ten files at a time, each as often as it is refused.
+async fn delete_in_portions(engine: &Engine, set: DatasetId, number: u64) {
+    let begun = std::time::Instant::now();
+    for tens in 0..FILES_OF_A_BATCH / 10 {
+        loop {
+            match delete_below(engine, set, format!("{number:03}/{tens:02}")).await {
+                Ok(deleted) => {
+                    assert_eq!(deleted, 10);
+                    break;
+                }
+                Err(MutationError::OutOfSpace) => {
+                    assert!(begun.elapsed().as_secs() < 60, "the space does not come back");
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+}
