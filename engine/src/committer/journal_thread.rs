@@ -1,59 +1,31 @@
 //! Appends groups and syncs them, one sync for whatever is queued.
 
-use std::collections::{HashSet, VecDeque};
-use std::slice;
+mod room;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::debt::{Debt, Debts};
 use super::index_thread::{IndexWork, Journaled, JournaledGroup};
-use super::queue::{Queue, payload_bytes};
+use super::queue::Queue;
 use super::submission::{Promised, Submission};
 use crate::blobs::{Pin, StagedBlob, StagedBody, byte_count};
-use crate::codec;
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
 use crate::limits::{CHANGES_AHEAD_MAX, ENCODED_BYTES_MAX};
 use crate::model::audit::Note;
-use crate::model::change::{CatalogueChange, Change, NewBlob, SegmentId};
+use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::{Digest, Sequence, Timestamp};
 use crate::noted::NotedChange;
 use crate::store::SharedIndex;
 use crate::sync::mpsc::SyncSender;
-use crate::sync::receive;
 use crate::visibility::Visibility;
-
-/// Bytes kept allocated in the journal for changes that free space.
-const SLACK_BYTES: u64 = 256 << 10;
-
-/// Bytes of a segment below which giving it up frees too little.
-const GIVEN_UP_BYTES_MIN: u64 = 1 << 20;
-
-/// Bytes by which few rows make the index grow.
-const SMALL_BYTES: u64 = 64 << 10;
-
-/// Bytes of a record beside its contents, generously.
-const RECORD_BYTES: u64 = 64 << 10;
-
-/// Bytes beside which no group's rows count.
-const PLENTY_BYTES: u64 = 1 << 30;
-
-/// What there is for a group, and what it needs.
-struct Room {
-    /// Bytes that are free beside what is promised.
-    space: u64,
-    /// Bytes of its contents.
-    bytes: u64,
-    /// Bytes that the journal needs for it.
-    wanted: u64,
-    /// Whether all of it has room.
-    is_there: bool,
-}
+use room::Admitted;
 
 /// What the journal thread works on.
 #[derive(Debug)]
@@ -93,8 +65,12 @@ impl JournalThread {
     pub(crate) fn run(mut self) {
         while let Some(group) = self.parts.queue.take_group() {
             let Some(group) = self.begin_segment_if_wanted(group) else { break };
-            let Some(group) = self.refuse_growth_without_space(group) else { break };
-            if !group.is_empty() && self.commit(group).is_err() {
+            let Some(admitted) = self.refuse_growth_without_space(group) else { break };
+            let committed = match admitted {
+                Admitted::Whole(group) => self.commit(group),
+                Admitted::ToTheReserve(group) => self.commit_within_the_reserve(group),
+            };
+            if committed.is_err() {
                 // Without the index thread nothing can be answered; the first cause stays.
                 self.parts
                     .queue
@@ -116,167 +92,6 @@ impl JournalThread {
         Some(group)
     }
 
-    /// I7: without space what grows the store is refused, and what frees space goes on. `None`
-    /// ends the thread: the journal failed.
-    fn refuse_growth_without_space(&mut self, group: Vec<Submission>) -> Option<Vec<Submission>> {
-        let Room { space, bytes, wanted, is_there } = self.room_for(&group);
-        if is_there {
-            match self.parts.journal.ensure_space(wanted) {
-                Ok(()) => {
-                    self.tell_of_space(space);
-                    return Some(group);
-                }
-                Err(AppendError::OutOfSpace) => {}
-                Err(AppendError::Failed(error)) => {
-                    self.refuse(group, &error);
-                    return None;
-                }
-            }
-        }
-        let (growing, shrinking): (Vec<_>, Vec<_>) = group.into_iter().partition(|submission| {
-            // Moving live bytes away is what frees a segment, but half of the reserve stays
-            // for the index.
-            let is_short = space < self.parts.reserve_bytes / 2 + bytes;
-            grows(&submission.change) || (moves(&submission.change) && is_short)
-        });
-        if !growing.is_empty() {
-            self.tell_of_no_space(space);
-            if let Err(AppendError::Failed(error)) = self.give_up_segment() {
-                self.refuse(growing.into_iter().chain(shrinking).collect(), &error);
-                return None;
-            }
-        }
-        self.parts.counters.refused_for_space.add(count_of(growing.len()));
-        for submission in growing {
-            submission.refuse(MutationError::OutOfSpace);
-        }
-        self.commit_within_the_reserve(shrinking).ok().map(|()| Vec::new())
-    }
-
-    /// I7: commits what frees space as far as it finds room; the rest is refused. It may have what the
-    /// journal has set aside, and of the reserve what the index can spare: without
-    /// space for its pages that would fail. `Err` ends the thread.
-    fn commit_within_the_reserve(&mut self, group: Vec<Submission>) -> Result<(), ()> {
-        let mut left = VecDeque::from(group);
-        while let Some(first) = left.pop_front() {
-            if !self.has_room_within_the_reserve(slice::from_ref(&first)) {
-                self.parts.counters.refused_for_space.increment();
-                first.refuse(MutationError::OutOfSpace);
-                continue;
-            }
-            let mut group = vec![first];
-            while let Some(next) = left.pop_front() {
-                group.push(next);
-                if !self.has_room_at_once(&group) {
-                    left.extend(group.pop());
-                    left.rotate_right(1);
-                    break;
-                }
-            }
-            if self.commit(group).is_err() {
-                for submission in left {
-                    submission.refuse(MutationError::Stopping);
-                }
-                return Err(());
-            }
-        }
-        Ok(())
-    }
-
-    /// As [`JournalThread::has_room_at_once`], if need be after a checkpoint. What a set has staged is made
-    /// visible or let go of whatever is left.
-    fn has_room_within_the_reserve(&self, group: &[Submission]) -> bool {
-        let ends = |submission: &Submission| {
-            matches!(submission.change, Change::CommitSet { .. } | Change::AbortSet { .. })
-        };
-        if group.iter().all(ends) || self.has_room_at_once(group) {
-            return true;
-        }
-        if self.parts.debts.is_something() {
-            self.pay_debts();
-        }
-        self.has_room_at_once(group)
-    }
-
-    /// Whether a group that frees space leaves the index a quarter of the reserve, and enough for its
-    /// rows; half while somebody reads an earlier state, whose pages the index does not use again. Few
-    /// rows leave an eighth, or take what the journal has set aside.
-    fn has_room_at_once(&self, group: &[Submission]) -> bool {
-        let debt = debt_of(group);
-        let (wanted, grown) = (journal_bytes(group, debt), debt.grown());
-        let is_small = grown <= SMALL_BYTES;
-        let kept = match (is_small, self.parts.rows.get().is_read_as_before()) {
-            (true, _) => self.parts.reserve_bytes / 8,
-            (false, false) => self.parts.reserve_bytes / 4,
-            (false, true) => self.parts.reserve_bytes / 2,
-        };
-        let is_set_aside = is_small && self.parts.journal.has_room(wanted);
-        is_set_aside || self.space() >= wanted.saturating_add(grown.max(kept))
-    }
-
-    /// Whether the disk has room for a group, in the journal now and in the index later.
-    fn room_for(&self, group: &[Submission]) -> Room {
-        let bytes: u64 = group.iter().map(payload_bytes).sum();
-        let space = self.space();
-        // Beside plenty no group's rows count, so they are not counted.
-        let debt = if space < PLENTY_BYTES { debt_of(group) } else { Debt::default() };
-        let journaled = bytes.saturating_add(debt.change_bytes);
-        let needed = journaled.saturating_add(debt.space());
-        let needed = self.parts.reserve_bytes.saturating_add(needed);
-        let asks_for_space = |change: &Change| grows(change) || moves(change);
-        let is_wanted = group.iter().any(|submission| asks_for_space(&submission.change));
-        let space = if is_wanted { self.space_of(needed) } else { space };
-        let wanted = journal_bytes(group, debt) + RECORD_BYTES + SLACK_BYTES;
-        Room { space, bytes, wanted, is_there: space >= needed }
-    }
-
-    /// Bytes that are free; where they are fewer than are needed, beside what the index really took: what
-    /// is promised to it may be more than it comes to.
-    fn space_of(&self, needed: u64) -> u64 {
-        let space = self.space();
-        if space >= needed || !self.parts.debts.is_something() {
-            return space;
-        }
-        self.pay_debts();
-        self.space()
-    }
-
-    /// Bytes that are free beside what is promised.
-    fn space(&self) -> u64 {
-        self.parts.disk.space().map_or(u64::MAX, |space| space.available)
-    }
-
-    /// Waits for a checkpoint that holds all groups so far.
-    fn pay_debts(&self) {
-        let (done, is_done) = oneshot::channel();
-        if self.parts.index.send(IndexWork::Checkpoint(done)).is_ok() {
-            // Without the index thread there is nothing to wait for, and nothing will be taken.
-            receive(is_done).ok();
-        }
-    }
-
-    fn tell_of_no_space(&mut self, available_bytes: u64) {
-        if !self.has_told_of_no_space {
-            self.has_told_of_no_space = true;
-            let reserve_bytes = self.parts.reserve_bytes;
-            tracing::warn!(
-                available_bytes,
-                reserve_bytes,
-                "no space left: what grows the store is refused until there is"
-            );
-        }
-    }
-
-    /// Not before so much is free that the server is ready again, so that the two lines do not take
-    /// turns while little is.
-    fn tell_of_space(&mut self, available_bytes: u64) {
-        let is_enough = available_bytes >= self.parts.reserve_bytes.saturating_mul(2);
-        if self.has_told_of_no_space && is_enough {
-            self.has_told_of_no_space = false;
-            tracing::info!(available_bytes, "there is space again");
-        }
-    }
-
     /// I7 for a group of which nothing reached the journal.
     fn refuse(&self, group: Vec<Submission>, error: &std::io::Error) {
         let cause = Arc::new(journal_failed(error));
@@ -284,17 +99,6 @@ impl JournalThread {
         for submission in group {
             submission.refuse(MutationError::ReadOnly { cause: Arc::clone(&cause) });
         }
-    }
-
-    /// Begins a new segment, once for each that fills a disk, so that what is dead in the old one
-    /// can be reclaimed.
-    fn give_up_segment(&mut self) -> Result<(), AppendError> {
-        let head = self.parts.journal.end();
-        if self.given_up != Some(head.segment) && head.offset > GIVEN_UP_BYTES_MIN {
-            self.parts.journal.roll()?;
-            self.given_up = Some(self.parts.journal.end().segment);
-        }
-        Ok(())
     }
 
     /// Appends one group, syncs, hands it to the index thread, answers what is firm. `Err` ends the
@@ -502,72 +306,4 @@ fn encoded(group: Vec<Submission>) -> (Vec<Noted>, Vec<Vec<u8>>) {
         }
     }
     (accepted, changes)
-}
-
-/// What a group will leave the index to take.
-fn debt_of(group: &[Submission]) -> Debt {
-    group.iter().fold(Debt::default(), |debt, submission| {
-        let change = &submission.change;
-        // What cannot be written is refused when it is to be.
-        let change_bytes = codec::encode(change).map_or(0, |bytes| byte_count(bytes.len()));
-        debt.plus(Debt { rows: change.row_count(), change_bytes })
-    })
-}
-
-/// Bytes that the journal needs for a group, beside its head.
-fn journal_bytes(group: &[Submission], debt: Debt) -> u64 {
-    let contents: u64 = group.iter().map(payload_bytes).sum();
-    let records = count_of(group.len()).saturating_mul(512);
-    contents.saturating_add(debt.change_bytes).saturating_add(records)
-}
-
-/// Whether a change moves live bytes away, which frees what they lie in.
-fn moves(change: &Change) -> bool {
-    matches!(change, Change::Relocate { .. })
-}
-
-/// Whether a change makes the store larger.
-fn grows(change: &Change) -> bool {
-    match change {
-        Change::AddFiles { .. }
-        | Change::SetMetadata { .. }
-        | Change::SetMetadataIf { .. }
-        | Change::ReplaceFile { .. }
-        | Change::CreateDataset { .. }
-        | Change::UpdateDataset { .. }
-        | Change::CopyDataset { .. }
-        | Change::CopyFiles { .. }
-        | Change::MergeShared { .. }
-        | Change::MergeLayers { .. }
-        | Change::MergeFiles { .. }
-        | Change::StageFiles { .. }
-        | Change::SetManyMetadata { .. }
-        | Change::RenameFile { .. }
-        | Change::StageMetadata { .. }
-        | Change::Witness { .. } => true,
-        Change::Catalogue(change) => !matches!(
-            change,
-            CatalogueChange::Touch { .. }
-                | CatalogueChange::TouchAccessTokens { .. }
-                | CatalogueChange::RevokeAccessToken { .. }
-                | CatalogueChange::DestroyTeam { .. }
-                | CatalogueChange::HardDeleteTeam { .. }
-                | CatalogueChange::RemoveMember { .. }
-                | CatalogueChange::DestroyProject { .. }
-                | CatalogueChange::HardDeleteProject { .. }
-                | CatalogueChange::DeleteLicence { .. }
-                | CatalogueChange::DeleteNode { .. }
-        ),
-        Change::DeleteFile { .. }
-        | Change::ClearDataset { .. }
-        | Change::DestroyDataset { .. }
-        | Change::ReinstateDataset { .. }
-        | Change::HardDeleteDataset { .. }
-        | Change::CommitSet { .. }
-        | Change::AbortSet { .. }
-        | Change::Relocate { .. }
-        | Change::DeleteFiles { .. }
-        | Change::PurgeDataset { .. }
-        | Change::StageDeletions { .. } => false,
-    }
 }

@@ -1,0 +1,322 @@
+//! What there is room for on a disk that is full or nearly so (I7): what grows the store is refused, and
+//! what frees space goes on as far as the index can spare the room.
+
+use std::collections::VecDeque;
+use std::slice;
+
+use tokio::sync::oneshot;
+
+use super::{JournalThread, count_of};
+use crate::blobs::byte_count;
+use crate::codec;
+use crate::committer::debt::Debt;
+use crate::committer::index_thread::IndexWork;
+use crate::committer::queue::payload_bytes;
+use crate::committer::submission::Submission;
+use crate::error::MutationError;
+use crate::journal::AppendError;
+use crate::model::change::{CatalogueChange, Change};
+use crate::sync::receive;
+
+/// Bytes kept allocated in the journal for changes that free space.
+const SLACK_BYTES: u64 = 256 << 10;
+
+/// Bytes of a segment below which giving it up frees too little.
+const GIVEN_UP_BYTES_MIN: u64 = 1 << 20;
+
+/// Bytes by which few rows make the index grow.
+const SMALL_BYTES: u64 = 64 << 10;
+
+/// Bytes of a record beside its contents, generously.
+const RECORD_BYTES: u64 = 64 << 10;
+
+/// Bytes beside which no group's rows count.
+const PLENTY_BYTES: u64 = 1 << 30;
+
+/// What there is for a group, and what it needs.
+struct Room {
+    /// Bytes that are free beside what is promised.
+    space: u64,
+    /// Bytes of its contents.
+    bytes: u64,
+    /// Bytes that the journal needs for it.
+    wanted: u64,
+    /// Whether all of it has room.
+    is_there: bool,
+}
+
+/// What is left of a group once it is known what space there is.
+pub(super) enum Admitted {
+    /// All of it has room.
+    Whole(Vec<Submission>),
+    /// What frees space, as far as the reserve goes.
+    ToTheReserve(Vec<Submission>),
+}
+
+/// What changes that free space need before they do.
+#[derive(Debug, Clone, Copy)]
+struct Needs {
+    /// Bytes that the journal needs for their records.
+    journal_bytes: u64,
+    /// Bytes by which their rows may make the index grow.
+    grown: u64,
+}
+
+impl Needs {
+    fn of(submission: &Submission) -> Self {
+        let group = slice::from_ref(submission);
+        let debt = debt_of(group);
+        Self { journal_bytes: journal_bytes(group, debt), grown: debt.grown() }
+    }
+
+    fn plus(self, more: Self) -> Self {
+        Self {
+            journal_bytes: self.journal_bytes.saturating_add(more.journal_bytes),
+            grown: self.grown.saturating_add(more.grown),
+        }
+    }
+}
+
+impl JournalThread {
+    /// I7: without space what grows the store is refused, and what frees space goes on. `None`
+    /// ends the thread: the journal failed.
+    pub(super) fn refuse_growth_without_space(
+        &mut self,
+        group: Vec<Submission>,
+    ) -> Option<Admitted> {
+        let Room { space, bytes, wanted, is_there } = self.room_for(&group);
+        if is_there {
+            match self.parts.journal.ensure_space(wanted) {
+                Ok(()) => {
+                    self.tell_of_space(space);
+                    return Some(Admitted::Whole(group));
+                }
+                Err(AppendError::OutOfSpace) => {}
+                Err(AppendError::Failed(error)) => {
+                    self.refuse(group, &error);
+                    return None;
+                }
+            }
+        }
+        let (growing, shrinking): (Vec<_>, Vec<_>) = group.into_iter().partition(|submission| {
+            // Moving live bytes away is what frees a segment, but half of the reserve stays
+            // for the index.
+            let is_short = space < self.parts.reserve_bytes / 2 + bytes;
+            grows(&submission.change) || (moves(&submission.change) && is_short)
+        });
+        if !growing.is_empty() {
+            self.tell_of_no_space(space);
+            if let Err(AppendError::Failed(error)) = self.give_up_segment() {
+                self.refuse(growing.into_iter().chain(shrinking).collect(), &error);
+                return None;
+            }
+        }
+        self.parts.counters.refused_for_space.add(count_of(growing.len()));
+        for submission in growing {
+            submission.refuse(MutationError::OutOfSpace);
+        }
+        Some(Admitted::ToTheReserve(shrinking))
+    }
+
+    /// I7: commits what frees space as far as it finds room; the rest is refused. It may have what the
+    /// journal has set aside, and of the reserve what the index can spare: without space for its pages
+    /// that would fail. `Err` ends the thread.
+    pub(super) fn commit_within_the_reserve(&mut self, group: Vec<Submission>) -> Result<(), ()> {
+        let mut left = VecDeque::from(group);
+        while let Some(first) = left.pop_front() {
+            let mut needs = Needs::of(&first);
+            if !self.has_room_within_the_reserve(&first, needs) {
+                self.parts.counters.refused_for_space.increment();
+                first.refuse(MutationError::OutOfSpace);
+                continue;
+            }
+            let mut group = vec![first];
+            while let Some(next) = left.front() {
+                needs = needs.plus(Needs::of(next));
+                if !self.has_room_at_once(needs) {
+                    break;
+                }
+                group.extend(left.pop_front());
+            }
+            if self.commit(group).is_err() {
+                for submission in left {
+                    submission.refuse(MutationError::Stopping);
+                }
+                return Err(());
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`JournalThread::has_room_at_once`], if need be after a checkpoint. What a set has staged is made
+    /// visible or let go of whatever is left.
+    fn has_room_within_the_reserve(&self, submission: &Submission, needs: Needs) -> bool {
+        let ends = matches!(submission.change, Change::CommitSet { .. } | Change::AbortSet { .. });
+        if ends || self.has_room_at_once(needs) {
+            return true;
+        }
+        if self.parts.debts.is_something() {
+            self.pay_debts();
+        }
+        self.has_room_at_once(needs)
+    }
+
+    /// Whether what frees space leaves the index a quarter of the reserve, and enough for its rows; half
+    /// while somebody reads an earlier state, whose pages the index does not use again. Few rows leave an
+    /// eighth, or take what the journal has set aside.
+    fn has_room_at_once(&self, needs: Needs) -> bool {
+        let Needs { journal_bytes, grown } = needs;
+        let is_small = grown <= SMALL_BYTES;
+        if is_small && self.parts.journal.has_room(journal_bytes) {
+            return true;
+        }
+        let kept = match (is_small, self.parts.rows.get().is_read_as_before()) {
+            (true, _) => self.parts.reserve_bytes / 8,
+            (false, false) => self.parts.reserve_bytes / 4,
+            (false, true) => self.parts.reserve_bytes / 2,
+        };
+        self.space() >= journal_bytes.saturating_add(grown.max(kept))
+    }
+
+    /// Whether the disk has room for a group, in the journal now and in the index later.
+    fn room_for(&self, group: &[Submission]) -> Room {
+        let bytes: u64 = group.iter().map(payload_bytes).sum();
+        let space = self.space();
+        // Beside plenty no group's rows count, so they are not counted.
+        let debt = if space < PLENTY_BYTES { debt_of(group) } else { Debt::default() };
+        let journaled = bytes.saturating_add(debt.change_bytes);
+        let needed = journaled.saturating_add(debt.space());
+        let needed = self.parts.reserve_bytes.saturating_add(needed);
+        let asks_for_space = |change: &Change| grows(change) || moves(change);
+        let is_wanted = group.iter().any(|submission| asks_for_space(&submission.change));
+        let space = if is_wanted { self.space_of(needed) } else { space };
+        let wanted = journal_bytes(group, debt) + RECORD_BYTES + SLACK_BYTES;
+        Room { space, bytes, wanted, is_there: space >= needed }
+    }
+
+    /// Bytes that are free; where they are fewer than are needed, beside what the index really took: what
+    /// is promised to it may be more than it comes to.
+    fn space_of(&self, needed: u64) -> u64 {
+        let space = self.space();
+        if space >= needed || !self.parts.debts.is_something() {
+            return space;
+        }
+        self.pay_debts();
+        self.space()
+    }
+
+    /// Bytes that are free beside what is promised.
+    fn space(&self) -> u64 {
+        self.parts.disk.space().map_or(u64::MAX, |space| space.available)
+    }
+
+    /// Waits for a checkpoint that holds all groups so far.
+    fn pay_debts(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.parts.index.send(IndexWork::Checkpoint(done)).is_ok() {
+            // Without the index thread there is nothing to wait for, and nothing will be taken.
+            receive(is_done).ok();
+        }
+    }
+
+    fn tell_of_no_space(&mut self, available_bytes: u64) {
+        if !self.has_told_of_no_space {
+            self.has_told_of_no_space = true;
+            let reserve_bytes = self.parts.reserve_bytes;
+            tracing::warn!(
+                available_bytes,
+                reserve_bytes,
+                "no space left: what grows the store is refused until there is"
+            );
+        }
+    }
+
+    /// Not before so much is free that the server is ready again, so that the two lines do not take
+    /// turns while little is.
+    fn tell_of_space(&mut self, available_bytes: u64) {
+        let is_enough = available_bytes >= self.parts.reserve_bytes.saturating_mul(2);
+        if self.has_told_of_no_space && is_enough {
+            self.has_told_of_no_space = false;
+            tracing::info!(available_bytes, "there is space again");
+        }
+    }
+
+    /// Begins a new segment, once for each that fills a disk, so that what is dead in the old one
+    /// can be reclaimed.
+    fn give_up_segment(&mut self) -> Result<(), AppendError> {
+        let head = self.parts.journal.end();
+        if self.given_up != Some(head.segment) && head.offset > GIVEN_UP_BYTES_MIN {
+            self.parts.journal.roll()?;
+            self.given_up = Some(self.parts.journal.end().segment);
+        }
+        Ok(())
+    }
+}
+
+/// What a group will leave the index to take.
+fn debt_of(group: &[Submission]) -> Debt {
+    group.iter().fold(Debt::default(), |debt, submission| {
+        let change = &submission.change;
+        // What cannot be written is refused when it is to be.
+        let change_bytes = codec::encode(change).map_or(0, |bytes| byte_count(bytes.len()));
+        debt.plus(Debt { rows: change.row_count(), change_bytes })
+    })
+}
+
+/// Bytes that the journal needs for these records, beside their group's head.
+fn journal_bytes(group: &[Submission], debt: Debt) -> u64 {
+    let contents: u64 = group.iter().map(payload_bytes).sum();
+    let records = count_of(group.len()).saturating_mul(512);
+    contents.saturating_add(debt.change_bytes).saturating_add(records)
+}
+
+/// Whether a change moves live bytes away, which frees what they lie in.
+fn moves(change: &Change) -> bool {
+    matches!(change, Change::Relocate { .. })
+}
+
+/// Whether a change makes the store larger.
+fn grows(change: &Change) -> bool {
+    match change {
+        Change::AddFiles { .. }
+        | Change::SetMetadata { .. }
+        | Change::SetMetadataIf { .. }
+        | Change::ReplaceFile { .. }
+        | Change::CreateDataset { .. }
+        | Change::UpdateDataset { .. }
+        | Change::CopyDataset { .. }
+        | Change::CopyFiles { .. }
+        | Change::MergeShared { .. }
+        | Change::MergeLayers { .. }
+        | Change::MergeFiles { .. }
+        | Change::StageFiles { .. }
+        | Change::SetManyMetadata { .. }
+        | Change::RenameFile { .. }
+        | Change::StageMetadata { .. }
+        | Change::Witness { .. } => true,
+        Change::Catalogue(change) => !matches!(
+            change,
+            CatalogueChange::Touch { .. }
+                | CatalogueChange::TouchAccessTokens { .. }
+                | CatalogueChange::RevokeAccessToken { .. }
+                | CatalogueChange::DestroyTeam { .. }
+                | CatalogueChange::HardDeleteTeam { .. }
+                | CatalogueChange::RemoveMember { .. }
+                | CatalogueChange::DestroyProject { .. }
+                | CatalogueChange::HardDeleteProject { .. }
+                | CatalogueChange::DeleteLicence { .. }
+                | CatalogueChange::DeleteNode { .. }
+        ),
+        Change::DeleteFile { .. }
+        | Change::ClearDataset { .. }
+        | Change::DestroyDataset { .. }
+        | Change::ReinstateDataset { .. }
+        | Change::HardDeleteDataset { .. }
+        | Change::CommitSet { .. }
+        | Change::AbortSet { .. }
+        | Change::Relocate { .. }
+        | Change::DeleteFiles { .. }
+        | Change::PurgeDataset { .. }
+        | Change::StageDeletions { .. } => false,
+    }
+}
