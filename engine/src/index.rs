@@ -355,10 +355,14 @@ impl Index {
         let result = work(&txn)?;
         others_may_run();
         txn.commit()?;
-        self.forget_latest();
+        let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
+        let earlier = latest.take();
         if matches!(durability, Durability::Immediate) {
+            // Under the lock under which states are opened: none is taken for one of the other period.
             self.readers.checkpointed();
         }
+        drop(latest);
+        drop(earlier);
         Ok(result)
     }
 }

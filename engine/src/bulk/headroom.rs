@@ -4,7 +4,7 @@
 //! and what it hid is let go of in the background. So where the disk is full, the next one first lets
 //! what those before it freed come back: there would be only the reserve for all of them (I7).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,18 +39,20 @@ pub(super) fn let_space_come_back(
     if is_full(disk) {
         committer.checkpoint_blocking()?;
     }
+    let mut kept_since = None;
     while is_full(disk) && !is_late() {
-        let left = some_steps(committer)?;
-        committer.checkpoint_blocking()?;
-        let has_more = match left {
-            Left::More => true,
-            Left::Kept if began.elapsed() < READERS_WAIT_MAX => {
-                thread::sleep(READERS_PERIOD);
-                true
+        let left = some_steps(committer, &is_late)?;
+        if left == Left::Kept {
+            if kept_since.get_or_insert_with(Instant::now).elapsed() >= READERS_WAIT_MAX {
+                break;
             }
-            Left::Kept | Left::Nothing => is_full(disk) && compacts_some(compactor, &is_late)?,
-        };
-        if !has_more {
+            thread::sleep(READERS_PERIOD);
+            continue;
+        }
+        kept_since = None;
+        committer.checkpoint_blocking()?;
+        let is_done = left == Left::Nothing && is_full(disk);
+        if is_done && !compacts_some(compactor, &is_late)? {
             break;
         }
     }
@@ -58,11 +60,14 @@ pub(super) fn let_space_come_back(
 }
 
 /// Has the background do so much that a checkpoint may give something back; tells what is left.
-fn some_steps(committer: &Committer) -> Result<Left, MutationError> {
+fn some_steps(
+    committer: &Committer,
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<Left, MutationError> {
     let mut left = Left::More;
     for _ in 0..STEPS_BEFORE_CHECKPOINT {
         left = committer.step_blocking()?;
-        if left != Left::More {
+        if left != Left::More || is_stopping() {
             break;
         }
     }
@@ -79,11 +84,18 @@ fn compacts_some(
     compactor: &Mutex<Compactor>,
     is_stopping: &dyn Fn() -> bool,
 ) -> Result<bool, MutationError> {
-    let mut compactor = compactor.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut compactor = match compactor.try_lock() {
+        Ok(compactor) => compactor,
+        Err(TryLockError::Poisoned(compactor)) => compactor.into_inner(),
+        // Somebody moves them already.
+        Err(TryLockError::WouldBlock) => return Ok(false),
+    };
     match compactor.compact(Thrift::Usual, is_stopping, &|_| {}) {
         Ok(moved_bytes) => Ok(moved_bytes > 0),
-        // There is not even room to move them.
-        Err(MutationError::OutOfSpace) => Ok(false),
-        Err(error) => Err(error),
+        Err(error @ (MutationError::ReadOnly { .. } | MutationError::Stopping)) => Err(error),
+        Err(error) => {
+            tracing::debug!(%error, "nothing is moved for a deletion on a full disk");
+            Ok(false)
+        }
     }
 }

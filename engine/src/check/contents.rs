@@ -62,7 +62,9 @@ pub(crate) fn contents_from(
     rows_max: usize,
     bytes_max: u64,
 ) -> Result<Page, ReadError> {
-    let table = store.snapshot()?.table(tables::BLOBS)?;
+    // Kept as long as its table, or nobody would know that it is read.
+    let snapshot = store.snapshot()?;
+    let table = snapshot.table(tables::BLOBS)?;
     let (mut rows, mut bytes) = (Vec::new(), 0u64);
     let mut next = None;
     for entry in table.range::<&[u8; 32]>(first..).map_err(IndexError::from)? {

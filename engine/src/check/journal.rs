@@ -50,7 +50,9 @@ pub(super) fn check_journal(
 
 /// Contents of a segment that the index has at their very places.
 fn confirmed(store: &Store, segment: SegmentId) -> Result<io::Result<u64>, ReadError> {
-    let table = store.snapshot()?.table(tables::BLOBS)?;
+    // Kept as long as its table, or nobody would know that it is read.
+    let snapshot = store.snapshot()?;
+    let table = snapshot.table(tables::BLOBS)?;
     let is_at_its_place = |blob: &NewBlob| -> Result<bool, IndexError> {
         let Some(row) = table.get(blob.digest.as_bytes())? else { return Ok(false) };
         let row = BlobRow::decode(row.value())?;

@@ -187,7 +187,9 @@ impl IndexThread {
             self.begin_checkpoint()?;
         }
         self.settle()?;
-        Ok(true)
+        // By now somebody may read what the checkpoint has passed; one step more has its room.
+        let is_enough = |space: Space| space.available >= STEP_BYTES;
+        Ok(!index.is_read_as_before() || self.store.disk.space().is_ok_and(is_enough))
     }
 
     /// Rows that a stack's layers may get: they are written before others are freed, and where the disk has

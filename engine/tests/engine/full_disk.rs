@@ -118,9 +118,7 @@ async fn full_of_rows(disk: &SimulatedDisk) -> (Engine, DatasetId, u64) {
 }
 
 async fn delete_batch(engine: &Engine, set: DatasetId, number: u64) -> Result<(), MutationError> {
-    let deleted = delete_below(engine, set, format!("{number:03}/")).await?;
-    assert_eq!(deleted, FILES_OF_A_BATCH, "{number}");
-    Ok(())
+    delete_below(engine, set, format!("{number:03}/")).await.map(drop)
 }
 
 async fn delete_below(
@@ -160,6 +158,15 @@ async fn who_reads_on_a_full_disk_has_deletions_refused_and_the_index_never_fail
             Err(other) => panic!("{other:?}"),
         }
     }
+    // One at a time they go on for longer.
+    let singly = batch(deleted).into_iter().filter(|_| deleted < filled);
+    for (name, _) in singly {
+        match engine.delete_file(set, &name).await {
+            Ok(_) => {}
+            Err(MutationError::OutOfSpace) => break,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
     for _ in 0..100 {
         engine.step_background().await.unwrap();
         engine.checkpoint().await.unwrap();
@@ -188,10 +195,7 @@ async fn delete_in_portions(engine: &Engine, set: DatasetId, number: u64) {
     for tens in 0..FILES_OF_A_BATCH / 10 {
         loop {
             match delete_below(engine, set, format!("{number:03}/{tens:02}")).await {
-                Ok(deleted) => {
-                    assert_eq!(deleted, 10);
-                    break;
-                }
+                Ok(_) => break,
                 Err(MutationError::OutOfSpace) => {
                     assert!(begun.elapsed().as_secs() < 60, "the space does not come back");
                 }

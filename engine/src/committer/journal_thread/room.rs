@@ -139,8 +139,9 @@ impl JournalThread {
                 group.extend(left.pop_front());
             }
             if self.commit(group).is_err() {
+                let refusal = self.parts.queue.refusal().unwrap_or(MutationError::Stopping);
                 for submission in left {
-                    submission.refuse(MutationError::Stopping);
+                    submission.refuse(refusal.clone());
                 }
                 return Err(());
             }
@@ -161,18 +162,19 @@ impl JournalThread {
         self.has_room_at_once(needs)
     }
 
-    /// Whether what frees space leaves the index a quarter of the reserve, and enough for its rows; half
-    /// while somebody reads an earlier state, whose pages the index does not use again. Few rows leave an
-    /// eighth, or take what the journal has set aside.
+    /// Whether what frees space leaves the index a quarter of the reserve, and enough for its rows. Few
+    /// rows leave an eighth, or take what the journal has set aside. While somebody reads an earlier state,
+    /// whose pages the index does not use again, all leave twice as much.
     fn has_room_at_once(&self, needs: Needs) -> bool {
         let Needs { journal_bytes, grown } = needs;
         let is_small = grown <= SMALL_BYTES;
-        if is_small && self.parts.journal.has_room(journal_bytes) {
+        let is_read = self.parts.rows.get().is_read_as_before();
+        if is_small && !is_read && self.parts.journal.has_room(journal_bytes) {
             return true;
         }
-        let kept = match (is_small, self.parts.rows.get().is_read_as_before()) {
-            (true, _) => self.parts.reserve_bytes / 8,
-            (false, false) => self.parts.reserve_bytes / 4,
+        let kept = match (is_small, is_read) {
+            (true, false) => self.parts.reserve_bytes / 8,
+            (true, true) | (false, false) => self.parts.reserve_bytes / 4,
             (false, true) => self.parts.reserve_bytes / 2,
         };
         self.space() >= journal_bytes.saturating_add(grown.max(kept))
