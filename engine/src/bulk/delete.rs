@@ -35,6 +35,19 @@ pub(crate) async fn delete_files(
         FileSelection::Named(names) => Planner::Named(Named::of(names)?),
         FileSelection::Prefix(prefix) => Planner::Prefix { prefix, after: None },
     };
+    match delete_in_room(bulk, dataset, planner.clone()).await {
+        // Others took the room: what they freed is waited for once more.
+        Err(MutationError::OutOfSpace) => delete_in_room(bulk, dataset, planner).await,
+        deleted => deleted,
+    }
+}
+
+/// Deletes once what was deleted before has made as much room as it will.
+async fn delete_in_room(
+    bulk: &Bulk,
+    dataset: DatasetId,
+    planner: Planner,
+) -> Result<u64, MutationError> {
     let roomy = bulk.clone();
     let made_room = on_blocking_pool(move || {
         let_space_come_back(&*roomy.store.disk, &roomy.committer, &roomy.compactor)

@@ -17,8 +17,9 @@ use crate::limits::SPACE_WAIT_MAX;
 /// Steps of the background, each of some hundred rows, between two looks at the disk.
 const STEPS_BEFORE_CHECKPOINT: usize = 32;
 
-/// How often it is looked whether readers have ended that keep the background from its work.
-const READERS_PERIOD: Duration = Duration::from_millis(5);
+/// How often it is looked whether others have ended: readers that keep the background from its work, and
+/// compaction.
+const OTHERS_PERIOD: Duration = Duration::from_millis(5);
 
 /// How long such readers are waited for: most read for a moment only.
 const READERS_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -46,7 +47,7 @@ pub(super) fn let_space_come_back(
             if kept_since.get_or_insert_with(Instant::now).elapsed() >= READERS_WAIT_MAX {
                 break;
             }
-            thread::sleep(READERS_PERIOD);
+            thread::sleep(OTHERS_PERIOD);
             continue;
         }
         kept_since = None;
@@ -88,7 +89,10 @@ fn compacts_some(
         Ok(compactor) => compactor,
         Err(TryLockError::Poisoned(compactor)) => compactor.into_inner(),
         // Somebody moves them already.
-        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::WouldBlock) => {
+            thread::sleep(OTHERS_PERIOD);
+            return Ok(true);
+        }
     };
     match compactor.compact(Thrift::Usual, is_stopping, &|_| {}) {
         Ok(moved_bytes) => Ok(moved_bytes > 0),
