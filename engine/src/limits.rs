@@ -365,7 +365,7 @@ pub const BULK_CHANGES_WAITING_MAX: usize = 64;
 pub const BULK_CHANGE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How long a deletion of many files waits on a full disk for the space that those before it gave
-/// back: then it goes on with what is left.
+/// back, each of the two times that it is tried: then it goes on with what is left.
 pub const SPACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How often what was remembered in memory is written.

@@ -178,20 +178,11 @@ async fn fill_with_rows(api: &Api, dataset: u64) -> u64 {
     panic!("the disk is never full");
 }
 
-/// Deletes files, however many were deleted just before; tried again where it is refused although it
-/// waited for the space of those.
+/// Deletes files, however many were deleted just before.
 async fn delete_below(api: &Api, dataset: u64, prefix: &str) {
-    let begun = Instant::now();
-    loop {
-        let body = json!({"prefix": prefix});
-        let deleted = api.post(&format!("datasets/{dataset}/files-delete"), body).await;
-        if deleted.status != 507 {
-            assert_eq!(deleted.status, 200, "{}", deleted.text());
-            return;
-        }
-        println!("a deletion below {prefix} was refused");
-        assert!(begun.elapsed() < SPACE_TIME_MAX, "the space does not come back");
-    }
+    let body = json!({"prefix": prefix});
+    let deleted = api.post(&format!("datasets/{dataset}/files-delete"), body).await;
+    assert_eq!(deleted.status, 200, "{}", deleted.text());
 }
 
 /// What fills the disk is the index, whose pages are written after the changes were answered, and

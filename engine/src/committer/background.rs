@@ -42,6 +42,7 @@ const STEP_BYTES: u64 = 4 << 20;
 /// What a step of the background left to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Left {
+    /// Another step would find nothing to do.
     Nothing,
     /// Another step may find something to do at once.
     More,
