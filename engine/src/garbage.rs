@@ -236,7 +236,8 @@ fn look_at_removals(store: &Store, garbage: &mut Garbage) -> Result<(), ReadErro
     let mut from = ([0; 32], 0, 0);
     loop {
         let page: Vec<(Digest, LargeFileId)> = {
-            let removals = store.snapshot()?.table(tables::LARGE_REMOVALS)?;
+            let snapshot = store.snapshot()?;
+            let removals = snapshot.table(tables::LARGE_REMOVALS)?;
             let rows = removals.range::<(&[u8; 32], u64, u64)>((&from.0, from.1, from.2)..);
             let rows = rows.map_err(IndexError::from)?.take(USAGE_ROWS_AT_ONCE);
             let names = rows.map(|row| {

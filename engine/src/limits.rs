@@ -244,6 +244,14 @@ pub const HOLD_MAX: Duration = Duration::from_mins(10);
 /// written in: small enough that thousands of them fit the budget, large enough for most files.
 pub const UPLOAD_FIRST_BYTES: usize = 64 << 10;
 
+/// Bytes of the shortest content that is kept as it came, where it came in one piece, instead of being
+/// copied: a shorter one might keep memory that is many times its own length.
+pub const KEPT_PIECE_BYTES_MIN: usize = 16 << 10;
+
+/// Bytes of upload memory that such a piece counts as: it may be a part of what its connection reads into,
+/// which stays as long as it does. The longest that is kept, too.
+pub const KEPT_PIECE_MEMORY_BYTES: usize = 64 << 10;
+
 /// Bytes at the start of a content that are looked at to tell whether it compresses; a histogram
 /// of them costs a few microseconds.
 pub const COMPRESSIBLE_SAMPLE_BYTES: usize = 4 << 10;

@@ -15,6 +15,7 @@ use axum::body::{Body, HttpBody as _};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use granary::{Connections, Pace, Peer};
+use granary_engine::limits::KEPT_PIECE_MEMORY_BYTES;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -40,6 +41,9 @@ const CONNECTIONS_MAX: usize = 16_384;
 /// Bytes that a connection buffers of what comes in, and so of a request's head. By itself the
 /// library takes up to 400 KiB each, which a thousand uploads at once would multiply.
 const INPUT_BYTES_MAX: usize = 64 << 10;
+
+// A piece of it that is kept stands for all of it.
+const _: () = assert!(INPUT_BYTES_MAX <= KEPT_PIECE_MEMORY_BYTES);
 
 /// Requests at the same time on one connection, where the protocol has them; what a browser asks
 /// for at once, and far below what one client should keep busy.

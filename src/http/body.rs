@@ -45,15 +45,15 @@ pub(crate) struct Json {
 /// Where the bytes of a content go.
 pub(crate) trait Sink {
     /// Takes the next bytes.
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), ApiError>;
+    async fn take(&mut self, bytes: Bytes) -> Result<(), ApiError>;
 
     /// Holds as little as it can, since the next bytes let it wait.
     async fn rest(&mut self) -> Result<(), ApiError>;
 }
 
 impl Sink for Upload {
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
-        Ok(self.write(bytes).await?)
+    async fn take(&mut self, bytes: Bytes) -> Result<(), ApiError> {
+        Ok(Self::take(self, bytes).await?)
     }
 
     async fn rest(&mut self) -> Result<(), ApiError> {
@@ -62,8 +62,8 @@ impl Sink for Upload {
 }
 
 impl Sink for Intake {
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
-        Ok(self.write(bytes).await?)
+    async fn take(&mut self, bytes: Bytes) -> Result<(), ApiError> {
+        Ok(self.write(&bytes).await?)
     }
 
     async fn rest(&mut self) -> Result<(), ApiError> {
@@ -273,8 +273,8 @@ impl Incoming {
         while let Some(frame) = awaited(sink, body.frame()).await? {
             // Of trailers only digests are looked at, on their way here.
             if let Ok(bytes) = frame.map_err(|error| cut_off(&error))?.into_data() {
-                sink.take(&bytes).await?;
                 poured += length_of(&bytes);
+                sink.take(bytes).await?;
             }
         }
         Ok(poured)
@@ -296,8 +296,8 @@ async fn pour_part(request: Request, sink: &mut impl Sink) -> Result<u64, ApiErr
         while let Some(bytes) =
             awaited(sink, part.chunk()).await?.map_err(|error| bad_form(&error))?
         {
-            sink.take(&bytes).await?;
             poured += length_of(&bytes);
+            sink.take(bytes).await?;
         }
     }
     if files == 1 {

@@ -3,6 +3,7 @@
 //! A router of its own and not a switch in the state, so that no setting of a server leads here.
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
@@ -31,7 +32,7 @@ pub(super) fn before(real: Router<AppState>, state: &AppState) -> Router<AppStat
 struct Nowhere;
 
 impl Sink for Nowhere {
-    async fn take(&mut self, _: &[u8]) -> Result<(), ApiError> {
+    async fn take(&mut self, _: Bytes) -> Result<(), ApiError> {
         Ok(())
     }
 

@@ -79,6 +79,15 @@ impl Budget {
         self.try_acquire_units(units_of(bytes))
     }
 
+    /// Takes a share of so many bytes if more than half of the budget is free now.
+    pub(super) fn try_acquire_of_plenty(&self, bytes: usize) -> Option<Share> {
+        let (used, all) = self.used();
+        if used >= all / 2 {
+            return None;
+        }
+        self.try_acquire(bytes)
+    }
+
     /// Takes a share of so many bytes, or none if it is not free within `wait_max`. Blocks.
     ///
     /// Parks the thread itself, since callers need not be threads of a runtime.
@@ -216,6 +225,16 @@ mod tests {
         assert!(matches!(refused, Err(MutationError::Busy { waiting: 1, .. })), "{refused:?}");
         drop(all);
         assert_eq!(waiting.await.unwrap().unwrap().bytes(), 1 << 10);
+    }
+
+    #[test]
+    fn the_second_half_is_for_those_who_need_it() {
+        let budget = Budget::for_all(8 << 10, Duration::ZERO);
+        let share = budget.try_acquire_of_plenty(4 << 10).unwrap();
+        assert!(budget.try_acquire_of_plenty(1).is_none());
+        drop(share);
+        assert!(budget.try_acquire_of_plenty(9 << 10).is_none());
+        assert!(budget.try_acquire_of_plenty(8 << 10).is_some());
     }
 
     #[test]

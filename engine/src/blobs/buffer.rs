@@ -7,8 +7,10 @@
 
 use std::io::{self, IoSlice, Read};
 
+use bytes::Bytes;
+
 use crate::disk::{DiskFile, PAGE_BYTES};
-use crate::limits::INLINE_BYTES_MAX;
+use crate::limits::{INLINE_BYTES_MAX, KEPT_PIECE_MEMORY_BYTES};
 
 use super::budget::Share;
 use super::{Blobs, byte_count, capped};
@@ -28,16 +30,31 @@ pub(crate) struct Buffer {
     start: usize,
     /// Where a page begins, if it is laid out as the file.
     page: Option<usize>,
+    /// All of its bytes as they came, until more are to follow.
+    whole: Option<Bytes>,
 }
 
 impl Buffer {
+    /// These bytes, which are not copied as long as no others follow.
+    pub(crate) fn of(whole: Bytes) -> Self {
+        Self { whole: Some(whole), ..Self::default() }
+    }
+
     /// Bytes that it holds.
     pub(crate) fn as_slice(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+        match &self.whole {
+            Some(whole) => whole,
+            None => self.bytes.get(self.start..).unwrap_or_default(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len().saturating_sub(self.start)
+        self.as_slice().len()
+    }
+
+    /// Bytes of memory that are there for them.
+    pub(crate) fn memory(&self) -> usize {
+        self.whole.as_ref().map_or(self.len(), |_whole| KEPT_PIECE_MEMORY_BYTES)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -48,13 +65,16 @@ impl Buffer {
     pub(crate) fn room(&self, capacity: usize) -> usize {
         // Ends with a page, wherever it began.
         let end = self.page.map_or(capacity, |page| page + capacity);
-        end.saturating_sub(self.bytes.len())
+        end.saturating_sub(self.start + self.len())
     }
 
     /// Gets memory for so many bytes in all, of which the first will be at `offset` of the file. One
     /// of [`BUFFER_BYTES_MAX`] takes up to a page more.
     pub(crate) fn reserve(&mut self, capacity: usize, offset: u64) {
-        if capacity < BUFFER_BYTES_MAX {
+        if let Some(whole) = self.whole.take() {
+            self.reserve(capacity, offset);
+            self.extend(&whole);
+        } else if capacity < BUFFER_BYTES_MAX {
             self.bytes.reserve_exact(self.room(capacity));
         } else if self.page.is_none() {
             let mut laid_out: Vec<u8> = Vec::with_capacity(capacity + PAGE_BYTES);
@@ -62,12 +82,13 @@ impl Buffer {
             let start = page + place_in_page(offset);
             laid_out.resize(start, 0);
             laid_out.extend_from_slice(self.as_slice());
-            *self = Self { bytes: laid_out, start, page: Some(page) };
+            *self = Self { bytes: laid_out, start, page: Some(page), whole: None };
         }
     }
 
     /// Forgets its bytes and keeps its memory; the next byte will be at `offset` of the file.
     pub(crate) fn restart(&mut self, offset: u64) {
+        self.whole = None;
         self.start = self.page.map_or(0, |page| page + place_in_page(offset));
         self.bytes.truncate(self.start);
         self.bytes.resize(self.start, 0);

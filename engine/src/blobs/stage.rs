@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{MutationError, ReadError};
-use crate::limits::{FILE_BYTES_MAX, UPLOAD_FIRST_BYTES};
+use crate::limits::{FILE_BYTES_MAX, KEPT_PIECE_MEMORY_BYTES, UPLOAD_FIRST_BYTES};
 use crate::model::change::LargeFileId;
 use crate::model::{Digest, FileRecord};
 use crate::resumable::Arrived;
@@ -293,6 +293,21 @@ impl Arrival {
         rest
     }
 
+    /// Keeps bytes that are as many as the content should have where they are, if there is plenty of memory;
+    /// gives them back otherwise.
+    pub(super) fn keep(&mut self, whole: Bytes) -> Result<(), Bytes> {
+        if self.length > 0 || !self.needs_share() {
+            return Err(whole);
+        }
+        let Some(share) = self.budget().try_acquire_of_plenty(KEPT_PIECE_MEMORY_BYTES) else {
+            return Err(whole);
+        };
+        self.admit(share, whole.len());
+        self.length = byte_count(whole.len());
+        self.buffer = Buffer::of(whole);
+        Ok(())
+    }
+
     /// Fills the buffer from a reader, with at most so many bytes; `false` at the reader's end.
     pub(super) fn fill_from(&mut self, reader: &mut dyn Read, bytes_max: u64) -> io::Result<bool> {
         let wanted = bytes_max.min(byte_count(self.room()));
@@ -410,7 +425,7 @@ impl Arrival {
     /// The buffer as bytes that hold their share of the budget, and no more, until they go.
     fn into_bytes(mut self) -> Bytes {
         self.buffer.shrink_to_fit();
-        self.share.shrink_to(self.buffer.len());
+        self.share.shrink_to(self.buffer.memory());
         Bytes::from_owner(Held { bytes: self.buffer, _share: self.share })
     }
 }

@@ -4,15 +4,20 @@
 //! bytes are there, at most a while and holding nothing; from then on it only tries, and goes to a
 //! file where it is refused. So uploads never wait for each other. Nor do they wait for a sender
 //! that has stopped: while it does and others want memory, its own goes to a file ([`Upload::rest`]).
-//! While a piece of one is written and hashed the next one is received, if there is a spare buffer.
+//! While a piece of one is written and hashed the next one is received, if there is a spare buffer. A
+//! small content that comes in one piece stays where it came ([`Upload::take`]).
 
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::error::{MutationError, ReadError};
-use crate::limits::{FILE_BYTES_MAX, INLINE_BYTES_MAX, UPLOAD_FIRST_BYTES};
+use crate::limits::{
+    FILE_BYTES_MAX, INLINE_BYTES_MAX, KEPT_PIECE_BYTES_MIN, KEPT_PIECE_MEMORY_BYTES,
+    UPLOAD_FIRST_BYTES,
+};
 use crate::model::Digest;
 
 use super::budget::Share;
@@ -73,6 +78,22 @@ impl Upload {
         }
         self.arrival = Some(arrival);
         Ok(())
+    }
+
+    /// As [`Upload::write`], for bytes that may stay where they are: where they are all of a small
+    /// content, and there is plenty of memory, they are not copied.
+    ///
+    /// # Errors
+    /// As [`Upload::write`].
+    pub(crate) async fn take(&mut self, chunk: Bytes) -> Result<(), MutationError> {
+        let is_kept = (KEPT_PIECE_BYTES_MIN..=KEPT_PIECE_MEMORY_BYTES).contains(&chunk.len());
+        if !is_kept || chunk.len() != self.wanted {
+            return self.write(&chunk).await;
+        }
+        match self.arrival.as_mut().ok_or_else(abandoned)?.keep(chunk) {
+            Ok(()) => Ok(()),
+            Err(chunk) => self.write(&chunk).await,
+        }
     }
 
     /// Waits for the piece that is being written and hashed.

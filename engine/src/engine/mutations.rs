@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Engine, Inner};
 use crate::blobs::{self, StagedBlob};
 use crate::bulk::{self, Bulk};
@@ -41,6 +43,15 @@ impl Upload {
     /// There is no space or memory for them, or the content is too long; nothing remains of it.
     pub async fn write(&mut self, chunk: &[u8]) -> Result<(), MutationError> {
         self.upload.write(chunk).await
+    }
+
+    /// As [`Upload::write`]; where the bytes are all of a small content they stay where they are, and
+    /// count as [`KEPT_PIECE_MEMORY_BYTES`](crate::limits::KEPT_PIECE_MEMORY_BYTES).
+    ///
+    /// # Errors
+    /// As for [`Upload::write`].
+    pub async fn take(&mut self, chunk: Bytes) -> Result<(), MutationError> {
+        self.upload.take(chunk).await
     }
 
     /// Gives its memory to those who wait for some; for while its sender lets it wait.

@@ -79,7 +79,13 @@ impl Engine {
     fn settle(&self, progress: &CollectionProgress) -> Result<(), MutationError> {
         let committer = &self.inner.committer;
         progress.removing_rows();
-        while !progress.is_stopped() && committer.step_blocking()? == Left::More {}
+        let mut left = Left::More;
+        while !progress.is_stopped() && left == Left::More {
+            left = committer.step_blocking()?;
+        }
+        if left == Left::Kept {
+            tracing::warn!("rows stay: the disk is full, and an earlier state is being read");
+        }
         progress.letting_go();
         let mut left = u64::MAX;
         while !progress.is_stopped() {

@@ -182,6 +182,96 @@ fn an_upload_that_is_dropped_while_a_piece_is_written_leaves_nothing() {
     });
 }
 
+fn in_memory(blob: &StagedBlob) -> Bytes {
+    let StagedBody::Memory(bytes) = blob.body() else { panic!("{blob:?}") };
+    bytes.clone()
+}
+
+#[tokio::test]
+async fn a_content_that_comes_in_one_piece_is_kept_as_it_came() {
+    let blobs = blobs(&MemoryDisk::prepared(), MIB);
+    for (length, is_kept) in
+        [(16_383, false), (16_384, true), (20_480, true), (65_536, true), (65_537, false)]
+    {
+        let piece = Bytes::from(content(length));
+        let mut upload = blobs.begin_upload(Some(byte_count(length))).unwrap();
+        upload.take(piece.clone()).await.unwrap();
+        let blob = upload.finish(|_| Ok(false)).await.unwrap();
+        let bytes = in_memory(&blob);
+        assert_eq!(bytes, piece);
+        assert_eq!((blob.digest(), blob.length()), (Digest::of(&piece), byte_count(length)));
+        assert_eq!(bytes.as_ptr() == piece.as_ptr(), is_kept, "{length} bytes");
+        // What it is a part of may be longer.
+        let counted = if is_kept { 64 << 10 } else { length.next_multiple_of(1 << 10) };
+        assert_eq!(blobs.budget.available(), MIB - counted);
+        drop((blob, bytes));
+        assert_eq!(blobs.budget.available(), MIB);
+    }
+}
+
+#[tokio::test]
+async fn a_piece_is_copied_where_memory_is_short() {
+    let blobs = blobs(&MemoryDisk::prepared(), MIB);
+    let half = blobs.budget.try_acquire(MIB / 2).unwrap();
+    let piece = Bytes::from(content(20_480));
+    let mut upload = blobs.begin_upload(Some(20_480)).unwrap();
+    upload.take(piece.clone()).await.unwrap();
+    let blob = upload.finish(|_| Ok(false)).await.unwrap();
+    assert_ne!(in_memory(&blob).as_ptr(), piece.as_ptr());
+    drop(half);
+    assert_eq!(blobs.budget.available(), MIB - 20_480);
+}
+
+/// The first piece is as long as an upload of unknown length begins with, or as one that brings more
+/// than it announced.
+#[tokio::test]
+async fn more_may_follow_what_looked_like_all_of_a_content() {
+    for (announced, first) in [(None, 65_536), (Some(20_480), 20_480)] {
+        for (length, has_room) in
+            [(first + 1, true), (300_000, true), (MIB + 1, true), (first + 1, false)]
+        {
+            let disk = MemoryDisk::prepared();
+            let blobs = blobs(&disk, 8 * MIB);
+            let content = Bytes::from(content(length));
+            let mut upload = blobs.begin_upload(announced).unwrap();
+            upload.take(content.slice(..first)).await.unwrap();
+            let others =
+                (!has_room).then(|| blobs.budget.try_acquire(blobs.budget.available()).unwrap());
+            upload.take(content.slice(first..)).await.unwrap();
+            let blob = upload.finish(|_| Ok(false)).await.unwrap();
+            assert_eq!((blob.digest(), blob.length()), (Digest::of(&content), byte_count(length)));
+            if has_room && length <= MIB {
+                assert_eq!(in_memory(&blob), content);
+            } else {
+                assert!(matches!(blob.body(), StagedBody::Large(_)));
+            }
+            drop((blob, others));
+            assert_eq!(blobs.budget.available(), 8 * MIB);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_piece_goes_to_a_file_where_its_sender_rests_and_others_wait() {
+    let blobs = {
+        let budget = Budget::for_all(MIB, Duration::from_hours(1));
+        Blobs::with_budget(MemoryDisk::prepared(), 7, budget)
+    };
+    let piece = Bytes::from(content(20_480));
+    let mut upload = blobs.begin_upload(Some(20_480)).unwrap();
+    upload.take(piece.clone()).await.unwrap();
+    let other = blobs.clone();
+    let waiting = tokio::spawn(async move { other.budget.acquire(MIB).await.map(drop) });
+    while !blobs.budget.is_short() {
+        tokio::task::yield_now().await;
+    }
+    upload.rest().await.unwrap();
+    waiting.await.unwrap().unwrap();
+    let blob = upload.finish(|_| Ok(false)).await.unwrap();
+    assert_eq!(blob.digest(), Digest::of(&piece));
+    assert!(matches!(blob.body(), StagedBody::Large(_)));
+}
+
 #[tokio::test]
 async fn a_staged_content_holds_the_memory_of_its_bytes_until_the_last_clone_goes() {
     let disk = MemoryDisk::prepared();

@@ -191,15 +191,14 @@ impl JournalThread {
         let needed = self.parts.reserve_bytes.saturating_add(needed);
         let asks_for_space = |change: &Change| grows(change) || moves(change);
         let is_wanted = group.iter().any(|submission| asks_for_space(&submission.change));
-        let space = if is_wanted { self.space_of(needed) } else { space };
+        let space = if is_wanted { self.space_of(needed, space) } else { space };
         let wanted = journal_bytes(group, debt) + RECORD_BYTES + SLACK_BYTES;
         Room { space, bytes, wanted, is_there: space >= needed }
     }
 
-    /// Bytes that are free; where they are fewer than are needed, beside what the index really took: what
-    /// is promised to it may be more than it comes to.
-    fn space_of(&self, needed: u64) -> u64 {
-        let space = self.space();
+    /// These bytes, which are free; where they are fewer than are needed, those beside what the index really
+    /// took: what is promised to it may be more than it comes to.
+    fn space_of(&self, needed: u64, space: u64) -> u64 {
         if space >= needed || !self.parts.debts.is_something() {
             return space;
         }
