@@ -187,7 +187,7 @@ fn the_page_for_operators_says_the_same_of_limits() {
         ("engine/src/limits.rs", "SEGMENT_BYTES", "128 MiB", "segments of 128 MiB"),
         ("src/auth/token.rs", "ACCESS_SECONDS", "5 min", "access tokens for five minutes"),
         ("src/auth/token.rs", "REFRESH_SECONDS", "8 h", "refresh token for eight hours"),
-        ("src/cli/listener.rs", "INPUT_BYTES_MAX", "64 KiB", "a connection | up to some 64 KiB"),
+        ("src/cli/listener.rs", "INPUT_BYTES_MAX", "64 KiB", "a connection | 64 KiB, up to"),
     ] {
         let code = read(source);
         let found = constants(&code);

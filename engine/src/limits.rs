@@ -245,12 +245,16 @@ pub const HOLD_MAX: Duration = Duration::from_mins(10);
 pub const UPLOAD_FIRST_BYTES: usize = 64 << 10;
 
 /// Bytes of the shortest content that is kept as it came, where it came in one piece, instead of being
-/// copied: a shorter one might keep memory that is many times its own length.
+/// copied: a shorter one is as soon copied.
 pub const KEPT_PIECE_BYTES_MIN: usize = 16 << 10;
 
-/// Bytes of upload memory that such a piece counts as: it may be a part of what its connection reads into,
-/// which stays as long as it does. The longest that is kept, too.
-pub const KEPT_PIECE_MEMORY_BYTES: usize = 64 << 10;
+/// Bytes of the longest content that is kept as it came; longer ones never come in one piece.
+pub const KEPT_PIECE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of upload memory that a content counts as that is kept as it came: it is a part of what its
+/// connection read into, which stays as long as it does. That grows to 112 KiB after large uploads, and
+/// with requests made for it to 224.
+pub const KEPT_PIECE_MEMORY_BYTES: usize = 256 << 10;
 
 /// Bytes at the start of a content that are looked at to tell whether it compresses; a histogram
 /// of them costs a few microseconds.

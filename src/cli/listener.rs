@@ -42,8 +42,9 @@ const CONNECTIONS_MAX: usize = 16_384;
 /// library takes up to 400 KiB each, which a thousand uploads at once would multiply.
 const INPUT_BYTES_MAX: usize = 64 << 10;
 
-// A piece of it that is kept stands for all of it.
-const _: () = assert!(INPUT_BYTES_MAX <= KEPT_PIECE_MEMORY_BYTES);
+// A content that is kept as it came keeps all of a connection's buffer, which may have grown to three and
+// a half times this while requests followed each other.
+const _: () = assert!(4 * INPUT_BYTES_MAX <= KEPT_PIECE_MEMORY_BYTES);
 
 /// Requests at the same time on one connection, where the protocol has them; what a browser asks
 /// for at once, and far below what one client should keep busy.

@@ -79,10 +79,10 @@ impl Budget {
         self.try_acquire_units(units_of(bytes))
     }
 
-    /// Takes a share of so many bytes if more than half of the budget is free now.
+    /// Takes a share of so many bytes if more than three quarters of the budget are free now.
     pub(super) fn try_acquire_of_plenty(&self, bytes: usize) -> Option<Share> {
         let (used, all) = self.used();
-        if used >= all / 2 {
+        if used >= all / 4 {
             return None;
         }
         self.try_acquire(bytes)
@@ -228,9 +228,10 @@ mod tests {
     }
 
     #[test]
-    fn the_second_half_is_for_those_who_need_it() {
+    fn three_quarters_are_for_those_who_need_them() {
         let budget = Budget::for_all(8 << 10, Duration::ZERO);
-        let share = budget.try_acquire_of_plenty(4 << 10).unwrap();
+        let first = budget.try_acquire_of_plenty(1 << 10).unwrap();
+        let share = (first, budget.try_acquire_of_plenty(1 << 10).unwrap());
         assert!(budget.try_acquire_of_plenty(1).is_none());
         drop(share);
         assert!(budget.try_acquire_of_plenty(9 << 10).is_none());

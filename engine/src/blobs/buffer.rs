@@ -96,11 +96,13 @@ impl Buffer {
 
     /// Adds bytes, for which there should be room.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        debug_assert!(self.whole.is_none(), "room is made first");
         self.bytes.extend_from_slice(bytes);
     }
 
     /// Adds bytes of a reader, to its end.
     pub(crate) fn extend_from(&mut self, reader: &mut impl Read) -> io::Result<usize> {
+        debug_assert!(self.whole.is_none(), "room is made first");
         reader.read_to_end(&mut self.bytes)
     }
 

@@ -329,6 +329,9 @@ impl Arrival {
                 self.capacity = doubled;
             }
         }
+        if self.is_full() {
+            return 0;
+        }
         let left = self.length - byte_count(self.buffer.len());
         self.buffer.reserve(self.capacity, left);
         self.buffer.room(self.capacity)

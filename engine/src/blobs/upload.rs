@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::error::{MutationError, ReadError};
 use crate::limits::{
-    FILE_BYTES_MAX, INLINE_BYTES_MAX, KEPT_PIECE_BYTES_MIN, KEPT_PIECE_MEMORY_BYTES,
+    FILE_BYTES_MAX, INLINE_BYTES_MAX, KEPT_PIECE_BYTES_MAX, KEPT_PIECE_BYTES_MIN,
     UPLOAD_FIRST_BYTES,
 };
 use crate::model::Digest;
@@ -23,7 +23,7 @@ use crate::model::Digest;
 use super::budget::Share;
 use super::large::{Hashes, StagingFile};
 use super::stage::{Arrival, Spilled, StagedBlob, too_large};
-use super::{Blobs, abandoned, capped, on_blocking_pool, staging_error};
+use super::{Blobs, abandoned, byte_count, capped, on_blocking_pool, staging_error};
 
 /// A content on its way in. Dropping it at any time leaves nothing behind.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Upload {
     arrival: Option<Arrival>,
     /// A piece of it that is being written and hashed while the next ones come.
     leaving: Option<Leaving>,
+    /// Bytes of the content, if its sender said so.
+    announced: Option<u64>,
     /// Bytes of memory to begin with.
     wanted: usize,
 }
@@ -86,8 +88,9 @@ impl Upload {
     /// # Errors
     /// As [`Upload::write`].
     pub(crate) async fn take(&mut self, chunk: Bytes) -> Result<(), MutationError> {
-        let is_kept = (KEPT_PIECE_BYTES_MIN..=KEPT_PIECE_MEMORY_BYTES).contains(&chunk.len());
-        if !is_kept || chunk.len() != self.wanted {
+        let is_small = (KEPT_PIECE_BYTES_MIN..=KEPT_PIECE_BYTES_MAX).contains(&chunk.len());
+        // Of a content that nobody announced more may follow, and a form's are parts of much more.
+        if !is_small || self.announced != Some(byte_count(chunk.len())) {
             return self.write(&chunk).await;
         }
         match self.arrival.as_mut().ok_or_else(abandoned)?.keep(chunk) {
@@ -166,7 +169,7 @@ impl Blobs {
         let buffer_max = capped(INLINE_BYTES_MAX, usize::MAX);
         let wanted = length.map_or(UPLOAD_FIRST_BYTES, |length| capped(length, buffer_max)).max(1);
         let arrival = Some(Arrival::new(Arc::clone(self), Share::default(), 0));
-        Ok(Upload { arrival, leaving: None, wanted })
+        Ok(Upload { arrival, leaving: None, announced: length, wanted })
     }
 }
 

@@ -45,8 +45,10 @@ impl Upload {
         self.upload.write(chunk).await
     }
 
-    /// As [`Upload::write`]; where the bytes are all of a small content they stay where they are, and
-    /// count as [`KEPT_PIECE_MEMORY_BYTES`](crate::limits::KEPT_PIECE_MEMORY_BYTES).
+    /// As [`Upload::write`]; but where the first bytes are all that the content was said to have, and
+    /// not few, they may stay where they are until the content is in the journal. They must never change,
+    /// and be part of no more memory than they count as,
+    /// [`KEPT_PIECE_MEMORY_BYTES`](crate::limits::KEPT_PIECE_MEMORY_BYTES).
     ///
     /// # Errors
     /// As for [`Upload::write`].

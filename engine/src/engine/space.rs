@@ -43,7 +43,7 @@ impl Engine {
         let reclaimed = || self.inner.store.counters.reclaimed_bytes.get();
         let freed_before = reclaimed();
         let before = self.garbage()?;
-        self.settle(progress)?;
+        let mut left = self.settle(progress)?;
         // The one that is written now is among them, once it is no longer.
         let upto = self.snapshot()?.applied_position()?.unwrap_or(SegmentId(0));
         if !progress.is_stopped() && self.garbage()?.head_dead_bytes > 0 {
@@ -53,12 +53,15 @@ impl Engine {
         while !progress.is_stopped() {
             progress.moving();
             let moved = self.compact_all(upto, progress)?;
-            self.settle(progress)?;
+            left = self.settle(progress)?;
             moved_bytes += moved;
             // Where space is short a round moves one segment only.
             if moved == 0 {
                 break;
             }
+        }
+        if left == Left::Kept {
+            tracing::warn!("rows stay: the disk is full, and an earlier state is being read");
         }
         let after = self.garbage()?;
         let freed_bytes = reclaimed() - freed_before;
@@ -75,28 +78,26 @@ impl Engine {
         compactor.compact(Thrift::Greatest { upto }, &|| progress.is_stopped(), &|_| {})
     }
 
-    /// Has the background do what waits, and lets go of what a checkpoint lets go of.
-    fn settle(&self, progress: &CollectionProgress) -> Result<(), MutationError> {
+    /// Has the background do what waits, and lets go of what a checkpoint lets go of. Gives what the background
+    /// left.
+    fn settle(&self, progress: &CollectionProgress) -> Result<Left, MutationError> {
         let committer = &self.inner.committer;
         progress.removing_rows();
         let mut left = Left::More;
         while !progress.is_stopped() && left == Left::More {
             left = committer.step_blocking()?;
         }
-        if left == Left::Kept {
-            tracing::warn!("rows stay: the disk is full, and an earlier state is being read");
-        }
         progress.letting_go();
-        let mut left = u64::MAX;
+        let mut files_left = u64::MAX;
         while !progress.is_stopped() {
             committer.checkpoint_blocking()?;
             let waiting = garbage::waiting_files(&self.inner.store)?;
             // A checkpoint lets go of so many files; those that will not go stay.
-            if waiting == 0 || waiting >= left {
+            if waiting == 0 || waiting >= files_left {
                 break;
             }
-            left = waiting;
+            files_left = waiting;
         }
-        Ok(())
+        Ok(left)
     }
 }

@@ -170,7 +170,7 @@ pub(super) static METRICS: [Metric; 39] = [
         name: "granary_upload_memory_bytes",
         kind: Kind::Gauge,
         labels: &[],
-        about: "Memory that uploads under way hold.",
+        about: "Memory that uploads under way count as; one that is kept as it came counts as all that it may be a part of.",
         read: |scrape, samples| samples.value(scrape.figures.upload_memory.0),
     },
     Metric {

@@ -11,6 +11,7 @@ use super::super::test_runtime::{block_on, drop_half_way, settle};
 use super::super::{Pins, StagedBody, byte_count};
 use super::*;
 use crate::disk::{At, Disk as _, SimulatedDisk};
+use crate::limits::KEPT_PIECE_MEMORY_BYTES;
 
 const MIB: usize = 1 << 20;
 
@@ -202,7 +203,8 @@ async fn a_content_that_comes_in_one_piece_is_kept_as_it_came() {
         assert_eq!((blob.digest(), blob.length()), (Digest::of(&piece), byte_count(length)));
         assert_eq!(bytes.as_ptr() == piece.as_ptr(), is_kept, "{length} bytes");
         // What it is a part of may be longer.
-        let counted = if is_kept { 64 << 10 } else { length.next_multiple_of(1 << 10) };
+        let copied = length.next_multiple_of(1 << 10);
+        let counted = if is_kept { KEPT_PIECE_MEMORY_BYTES } else { copied };
         assert_eq!(blobs.budget.available(), MIB - counted);
         drop((blob, bytes));
         assert_eq!(blobs.budget.available(), MIB);
@@ -222,44 +224,54 @@ async fn a_piece_is_copied_where_memory_is_short() {
     assert_eq!(blobs.budget.available(), MIB - 20_480);
 }
 
-/// The first piece is as long as an upload of unknown length begins with, or as one that brings more
-/// than it announced.
+/// More may come of it than of what was announced, and a form's file is a part of much more.
 #[tokio::test]
-async fn more_may_follow_what_looked_like_all_of_a_content() {
-    for (announced, first) in [(None, 65_536), (Some(20_480), 20_480)] {
-        for (length, has_room) in
-            [(first + 1, true), (300_000, true), (MIB + 1, true), (first + 1, false)]
-        {
-            let disk = MemoryDisk::prepared();
-            let blobs = blobs(&disk, 8 * MIB);
-            let content = Bytes::from(content(length));
-            let mut upload = blobs.begin_upload(announced).unwrap();
-            upload.take(content.slice(..first)).await.unwrap();
-            let others =
-                (!has_room).then(|| blobs.budget.try_acquire(blobs.budget.available()).unwrap());
-            upload.take(content.slice(first..)).await.unwrap();
-            let blob = upload.finish(|_| Ok(false)).await.unwrap();
-            assert_eq!((blob.digest(), blob.length()), (Digest::of(&content), byte_count(length)));
-            if has_room && length <= MIB {
-                assert_eq!(in_memory(&blob), content);
-            } else {
-                assert!(matches!(blob.body(), StagedBody::Large(_)));
-            }
-            drop((blob, others));
-            assert_eq!(blobs.budget.available(), 8 * MIB);
+async fn a_piece_of_what_nobody_announced_is_copied() {
+    let blobs = blobs(&MemoryDisk::prepared(), MIB);
+    for (announced, length) in [(None, 65_536), (None, 20_480), (Some(65_536), 20_480)] {
+        let piece = Bytes::from(content(length));
+        let mut upload = blobs.begin_upload(announced).unwrap();
+        upload.take(piece.clone()).await.unwrap();
+        let blob = upload.finish(|_| Ok(false)).await.unwrap();
+        assert_ne!(in_memory(&blob).as_ptr(), piece.as_ptr());
+    }
+}
+
+#[tokio::test]
+async fn more_may_follow_than_was_announced() {
+    const FIRST: usize = 20_480;
+    for (length, has_room) in
+        [(FIRST + 1, true), (2 * FIRST, true), (300_000, true), (MIB + 1, true), (FIRST + 1, false)]
+    {
+        let blobs = blobs(&MemoryDisk::prepared(), 8 * MIB);
+        let content = Bytes::from(content(length));
+        let mut upload = blobs.begin_upload(Some(byte_count(FIRST))).unwrap();
+        upload.take(content.slice(..FIRST)).await.unwrap();
+        assert_eq!(blobs.budget.available(), 8 * MIB - KEPT_PIECE_MEMORY_BYTES);
+        let others =
+            (!has_room).then(|| blobs.budget.try_acquire(blobs.budget.available()).unwrap());
+        upload.take(content.slice(FIRST..)).await.unwrap();
+        let blob = upload.finish(|_| Ok(false)).await.unwrap();
+        assert_eq!((blob.digest(), blob.length()), (Digest::of(&content), byte_count(length)));
+        if has_room && length <= MIB {
+            assert_eq!(in_memory(&blob), content);
+            assert_eq!(blobs.budget.available(), 8 * MIB - length.next_multiple_of(1 << 10));
+        } else {
+            assert!(matches!(blob.body(), StagedBody::Large(_)));
         }
+        drop((blob, others));
+        assert_eq!(blobs.budget.available(), 8 * MIB);
     }
 }
 
 #[tokio::test]
 async fn a_kept_piece_goes_to_a_file_where_its_sender_rests_and_others_wait() {
-    let blobs = {
-        let budget = Budget::for_all(MIB, Duration::from_hours(1));
-        Blobs::with_budget(MemoryDisk::prepared(), 7, budget)
-    };
-    let piece = Bytes::from(content(20_480));
+    let budget = Budget::for_all(MIB, Duration::from_hours(1));
+    let blobs = Blobs::with_budget(MemoryDisk::prepared(), 7, budget);
+    let content = Bytes::from(content(40_960));
     let mut upload = blobs.begin_upload(Some(20_480)).unwrap();
-    upload.take(piece.clone()).await.unwrap();
+    upload.take(content.slice(..20_480)).await.unwrap();
+    assert_eq!(blobs.budget.available(), MIB - KEPT_PIECE_MEMORY_BYTES);
     let other = blobs.clone();
     let waiting = tokio::spawn(async move { other.budget.acquire(MIB).await.map(drop) });
     while !blobs.budget.is_short() {
@@ -267,8 +279,11 @@ async fn a_kept_piece_goes_to_a_file_where_its_sender_rests_and_others_wait() {
     }
     upload.rest().await.unwrap();
     waiting.await.unwrap().unwrap();
+    assert_eq!(blobs.budget.available(), MIB);
+    // As long as what was announced, but not all of it.
+    upload.take(content.slice(20_480..)).await.unwrap();
     let blob = upload.finish(|_| Ok(false)).await.unwrap();
-    assert_eq!(blob.digest(), Digest::of(&piece));
+    assert_eq!((blob.digest(), blob.length()), (Digest::of(&content), 40_960));
     assert!(matches!(blob.body(), StagedBody::Large(_)));
 }
 
