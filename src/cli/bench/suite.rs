@@ -196,6 +196,13 @@ impl Suite<'_> {
     }
 
     async fn uploads(&mut self, nginx: Option<&Nginx>) -> anyhow::Result<()> {
+        // First, since the sink leaves the disk in peace meanwhile: the kernel goes on writing what it took.
+        let mut put = None;
+        if let Some(nginx) = nginx {
+            put =
+                Some(self.load(Workload::Upload, &format!("--plain --url {}", nginx.url())).await?);
+            nginx.clear()?;
+        }
         let sink = self.load(Workload::Upload, "--self --sink").await?;
         let one = self.load(Workload::Upload, "--self --floor").await?;
         let peak = speed(&one);
@@ -205,17 +212,21 @@ impl Suite<'_> {
         {
             self.reach("upload/written", written);
         }
-        if let Some(nginx) = nginx {
-            let put = format!("--plain --url {}", nginx.url());
-            let put = self.load(Workload::Upload, &put).await?;
+        if let Some(put) = put {
             self.reach("upload/nginx", ratio(peak, speed(&put)));
-            nginx.clear()?;
         }
+        // Soon after the peak that it is a share of.
+        self.paced_uploads(peak * 0.7).await?;
         let many = self.load(Workload::Upload, "--self --datasets 64").await?;
         self.reach("upload/datasets", ratio(speed(&many), peak));
         let known = self.load(Workload::Upload, "--self --duplicates 100").await?;
         self.reach("upload/known", ratio(speed(&known), speed(&sink)));
-        let rate = format!("--rate {:.0}", peak * 0.7);
+        Ok(())
+    }
+
+    /// An open loop.
+    async fn paced_uploads(&mut self, rate: f64) -> anyhow::Result<()> {
+        let rate = format!("--rate {rate:.0}");
         let paced = self.load(Workload::Upload, &format!("--self --floor {rate}")).await?;
         let paced_sink = self.load(Workload::Upload, &format!("--self --sink {rate}")).await?;
         self.reach("upload/processor/paced", ratio(processor(&paced), processor(&paced_sink)));
