@@ -248,7 +248,7 @@ pub const UPLOAD_FIRST_BYTES: usize = 64 << 10;
 /// copied: a shorter one is as soon copied.
 pub const KEPT_PIECE_BYTES_MIN: usize = 16 << 10;
 
-/// Bytes of the longest content that is kept as it came; longer ones never come in one piece.
+/// Bytes of the longest content that is kept as it came; longer ones hardly ever come in one piece.
 pub const KEPT_PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes of upload memory that a content counts as that is kept as it came: it is a part of what its
