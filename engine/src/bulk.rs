@@ -29,6 +29,7 @@ use crate::committer::{Basis, Committer, Reply, Submission, Ticket, Verdict};
 use crate::compaction::Compactor;
 use crate::error::MutationError;
 use crate::index::snapshot::Snapshot;
+use crate::leases::Lease;
 use crate::limits::{CHANGE_FILES_MAX, PLAN_ATTEMPTS_MAX, STAGED_PARTS_AHEAD_MAX};
 use crate::model::change::{Change, NewFile, SetPurpose};
 use crate::model::{Dataset, DatasetId, Origin, SetId};
@@ -122,12 +123,17 @@ struct LargeSet {
     id: SetId,
     files: u64,
     under_way: std::collections::VecDeque<Ticket>,
+    /// Of what its parts name and do not bring.
+    lease: Option<Arc<Lease>>,
     is_committed: bool,
 }
 
 impl LargeSet {
-    fn begin(bulk: &Bulk) -> Self {
+    /// Begins a set; where its parts name contents that they neither bring nor pin, with the lease under
+    /// which these were found.
+    fn begin(bulk: &Bulk, lease: Option<Arc<Lease>>) -> Self {
         Self {
+            lease,
             bulk: bulk.clone(),
             id: bulk.sets.next(),
             files: 0,
@@ -156,7 +162,8 @@ impl LargeSet {
         debug_assert!(files <= CHANGE_FILES_MAX, "a part is bounded");
         self.files += u64::try_from(files).unwrap_or(u64::MAX);
         let (reply, ticket) = Reply::new(None);
-        self.bulk.committer.submit(Submission { change, contents, reply, basis: Basis::Other })?;
+        let (lease, basis) = (self.lease.clone(), Basis::Other);
+        self.bulk.committer.submit(Submission { change, contents, lease, reply, basis })?;
         self.under_way.push_back(ticket);
         if self.under_way.len() > STAGED_PARTS_AHEAD_MAX {
             self.settle_one()?;

@@ -342,6 +342,7 @@ impl Batch {
         committer.submit(Submission {
             change,
             contents: self.contents,
+            lease: None,
             reply,
             basis: Basis::Other,
         })?;

@@ -165,7 +165,7 @@ fn stage(
             return Ok(part.whole(room));
         }
         stored.extend(part.stored);
-        set.get_or_insert_with(|| LargeSet::begin(bulk)).stage(part.files, part.contents)?;
+        set.get_or_insert_with(|| LargeSet::begin(bulk, None)).stage(part.files, part.contents)?;
     }
     missing.expect_none()?;
     Ok(match set {

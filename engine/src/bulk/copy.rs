@@ -1,6 +1,7 @@
 //! Copies of some files of a dataset: rows of their own, not shared layers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::merge::expected;
 use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
@@ -19,12 +20,12 @@ pub(crate) async fn copy_files(
 ) -> Verdict {
     // Unlawful names are no files; each name counts once.
     let names: BTreeSet<Filename> = names.iter().filter_map(|name| Filename::exact(name)).collect();
-    let names = std::sync::Arc::new(names);
+    let names = Arc::new(names);
     let mut attempt = 1;
     loop {
         let last = attempt >= PLAN_ATTEMPTS_MAX;
         let _hold = if last { Some(bulk.supervisor.hold(source).await?) } else { None };
-        let (planning, copy, names) = (bulk.clone(), copy.clone(), std::sync::Arc::clone(&names));
+        let (planning, copy, names) = (bulk.clone(), copy.clone(), Arc::clone(&names));
         let verdict = on_blocking_pool(move || attempt_copy(&planning, source, copy, &names));
         match verdict.await {
             Err(MutationError::Moved { .. }) if !last => attempt += 1,
@@ -39,8 +40,8 @@ fn attempt_copy(
     copy: CopyTarget,
     names: &BTreeSet<Filename>,
 ) -> Verdict {
-    // As for a merge: what a part names keeps its row until the end.
-    let (_, _lease) = bulk.store.leased_rows(LEASE_MAX)?;
+    // As for a merge: what a part names keeps its row until it is applied.
+    let (_, lease) = bulk.store.leased_rows(LEASE_MAX)?;
     let source_revision = header(&bulk.store.snapshot()?, source)?.revision;
     let mut names = names.iter().peekable();
     let mut page = || -> Result<(Vec<NewFile>, bool), MutationError> {
@@ -66,7 +67,7 @@ fn attempt_copy(
         let change = Change::CopyFiles { source, source_revision, copy, files };
         return submit_blocking(bulk, change);
     }
-    let mut set = LargeSet::begin(bulk);
+    let mut set = LargeSet::begin(bulk, Some(Arc::new(lease)));
     loop {
         set.stage(files, Vec::new())?;
         if done {

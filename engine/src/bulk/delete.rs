@@ -78,7 +78,7 @@ fn delete(bulk: &Bulk, id: DatasetId, planner: &mut Planner) -> Result<u64, Muta
         }
         return Ok(count);
     }
-    let mut set = LargeSet::begin(bulk);
+    let mut set = LargeSet::begin(bulk, None);
     loop {
         if !files.is_empty() {
             let count = files.len();

@@ -75,7 +75,7 @@ fn stage_zip(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Stage
     if members.len() <= CHANGE_FILES_MAX && bytes <= CHANGE_BYTES_MAX {
         return Ok(stage_part(bulk, archive, &members)?.whole(room));
     }
-    let mut set = LargeSet::begin(bulk);
+    let mut set = LargeSet::begin(bulk, None);
     let mut stored = Vec::with_capacity(members.len());
     let mut under_way = VecDeque::new();
     let at_once = cores().min(INTAKE_PARTS_AT_ONCE_MAX);

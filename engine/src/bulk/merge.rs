@@ -10,6 +10,7 @@ mod apart;
 
 use std::collections::HashMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
 use crate::committer::Verdict;
@@ -17,6 +18,7 @@ use crate::dataset::FreeNames;
 use crate::error::{MutationError, ReadError};
 use crate::index::rows::FileRow;
 use crate::index::snapshot::{NamesTable, Snapshot};
+use crate::leases::Lease;
 use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, LEASE_MAX, PLAN_ATTEMPTS_MAX};
 use crate::model::change::{Change, MergePlan, NewFile, SetPurpose, SourceAfterMerge};
 use crate::model::{Dataset, DatasetId, Digest, FileRecord, Filename, Timestamp};
@@ -74,8 +76,9 @@ fn attempt_merge(
         at,
     };
     // A part names contents of the source before the end asks whether the source is as it was: what dies
-    // in between keeps its row until then (I3).
-    let (_, _lease) = bulk.store.leased_rows(LEASE_MAX)?;
+    // in between keeps its row until the last part is applied (I3), even where this gives up before.
+    let (_, lease) = bulk.store.leased_rows(LEASE_MAX)?;
+    let lease = Arc::new(lease);
     if from.file_count >= bulk.merge_layers_from
         && apart::may_be_joined(&into, &from, 0)
         && let Some(joined) = apart::look(bulk, &merge)?
@@ -84,7 +87,7 @@ fn attempt_merge(
         // The background takes tombstones, hidden rows and marks away without a record. So what was found
         // must be what the next start begins with, or a replay would put back what it took (I1).
         bulk.committer.checkpoint_blocking()?;
-        return submit_joined(bulk, merge, joined);
+        return submit_joined(bulk, merge, joined, &lease);
     }
     let mut planner = Planner::default();
     let mut page = planner.next_page(bulk, &merge)?;
@@ -92,7 +95,7 @@ fn attempt_merge(
         let change = Change::MergeFiles { merge, files: page };
         return submit_blocking(bulk, change);
     }
-    let mut set = LargeSet::begin(bulk);
+    let mut set = LargeSet::begin(bulk, Some(lease));
     loop {
         set.stage(page, Vec::new())?;
         if planner.is_done() {
@@ -102,13 +105,13 @@ fn attempt_merge(
     }
 }
 
-fn submit_joined(bulk: &Bulk, merge: MergePlan, joined: Joined) -> Verdict {
+fn submit_joined(bulk: &Bulk, merge: MergePlan, joined: Joined, lease: &Arc<Lease>) -> Verdict {
     let brought = joined.brought;
     let above = joined.into_above();
     if above.is_empty() {
         return submit_blocking(bulk, Change::MergeLayers { merge, files: brought.files });
     }
-    let mut set = LargeSet::begin(bulk);
+    let mut set = LargeSet::begin(bulk, Some(Arc::clone(lease)));
     set.stage(above, Vec::new())?;
     set.commit(SetPurpose::MergeLayers { merge, brought })
 }

@@ -55,7 +55,7 @@ fn set(
         let change = Change::SetManyMetadata { dataset, revision, entries: part };
         return submit_blocking(bulk, change).map(|_| count);
     }
-    let mut set = LargeSet::begin(bulk);
+    let mut set = LargeSet::begin(bulk, None);
     let mut next = part;
     while !next.is_empty() {
         let files = next.len();

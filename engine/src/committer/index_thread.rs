@@ -21,6 +21,7 @@ use crate::index::audit::AuditLimits;
 use crate::index::rows::AppliedRow;
 use crate::index::{Index, IndexError, write_applied};
 use crate::journal::Position;
+use crate::leases::Lease;
 use crate::limits::{LINGER, ROWS_APPLIED_TOGETHER};
 use crate::model::audit::Note;
 use crate::model::change::{Change, NewBlob};
@@ -52,8 +53,9 @@ pub(crate) struct Journaled {
     /// Who asked for it, for the audit log.
     pub(crate) note: Option<Note>,
     pub(crate) blobs: Vec<NewBlob>,
-    /// Keep the contents that the change names until it is applied (I3).
+    /// These keep the contents that the change names until it is applied (I3).
     pub(crate) pins: Vec<Pin>,
+    pub(crate) lease: Option<Arc<Lease>>,
     pub(crate) reply: Reply,
 }
 
@@ -337,7 +339,7 @@ impl IndexThread {
                     if verdict.is_ok() {
                         self.store.trace.note(record.change.kind());
                     }
-                    drop(record.pins);
+                    drop((record.pins, record.lease));
                     record.reply.answer(verdict);
                 }
                 Ok(())

@@ -138,13 +138,13 @@ impl JournalThread {
         let mut journaled = Vec::with_capacity(group.len());
         let parts = sequences.into_iter().zip(appended.blobs);
         for ((submission, note), (sequence, blobs)) in group.into_iter().zip(parts) {
-            let Submission { change, contents, reply, .. } = submission;
+            let Submission { change, contents, lease, reply, .. } = submission;
             // From here the journal owns the bytes; only the pins are still needed. A relocation enters
             // no content that the index does not hold, so nobody may rely on it.
             let relocates = matches!(change, Change::Relocate { .. });
             let pins =
                 contents.into_iter().map(|content| into_pin(content, &blobs, relocates)).collect();
-            journaled.push(Journaled { sequence, change, note, blobs, pins, reply });
+            journaled.push(Journaled { sequence, change, note, blobs, pins, lease, reply });
         }
         let firm: Vec<Promised> =
             journaled.iter_mut().filter_map(|record| record.reply.promise()).collect();

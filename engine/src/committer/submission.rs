@@ -10,6 +10,7 @@ use crate::blobs::StagedBlob;
 use crate::error::MutationError;
 use crate::in_flight::{Slot, change_span};
 use crate::index::apply::Applied;
+use crate::leases::Lease;
 use crate::model::Origin;
 use crate::model::change::Change;
 use crate::sync::receive;
@@ -22,6 +23,9 @@ pub(crate) type Verdict = Result<Applied, MutationError>;
 pub(crate) struct Submission {
     pub(crate) change: Change,
     pub(crate) contents: Vec<StagedBlob>,
+    /// Keeps the rows of what the change names and nothing pins until it is applied, whatever becomes
+    /// meanwhile of whoever planned it (I3).
+    pub(crate) lease: Option<Arc<Lease>>,
     pub(crate) reply: Reply,
     pub(crate) basis: Basis,
 }
@@ -29,7 +33,7 @@ pub(crate) struct Submission {
 impl Submission {
     /// A change that brings no content and is answered once it is applied.
     pub(crate) fn of(change: Change, reply: Reply) -> Self {
-        Self { change, contents: Vec::new(), reply, basis: Basis::Other }
+        Self { change, contents: Vec::new(), lease: None, reply, basis: Basis::Other }
     }
 
     /// Refuses a change that never reached the journal. Its contents are let go of first: who hears

@@ -112,7 +112,7 @@ impl Planner {
         let PlannedFileChange { left, change, contents, basis } = submission;
         let settled = slot.submitted();
         let (reply, ticket) = Reply::new(Some(slot));
-        self.committer.submit(Submission { change, contents, reply, basis })?;
+        self.committer.submit(Submission { change, contents, lease: None, reply, basis })?;
         for (filename, left) in left {
             self.overlay.insert(filename, left, settled.clone());
         }

@@ -1,12 +1,18 @@
 //! Contents that die while others name them, move or are read: pins, leases, reclamation,
 //! checkpoints and compaction around one index.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use shuttle::future::block_on;
 use shuttle::thread;
 
 use super::explore;
-use super::rig::{Rig, SET, prepare, read_content};
+use super::rig::{Rig, SET, new_file, prepare, read_content};
+use crate::committer::{Reply, Submission};
 use crate::compaction::{Compactor, Thrift};
-use crate::model::Digest;
+use crate::model::change::Change;
+use crate::model::{Digest, SetId};
 
 /// I2 and I3: a content that clients remove and bring again, each at its own pace.
 #[test]
@@ -67,6 +73,38 @@ fn what_a_lease_shows_stays_readable() {
             assert_eq!(Digest::of(&read_content(&rig.store, digest)), *digest);
         }
         drop(lease);
+        rig.close();
+    });
+}
+
+/// What a merge or a copy names in parts, while the file that it found it by is deleted and it gives up:
+/// its last parts are applied behind that, when nobody waits for them any more.
+#[test]
+fn what_a_part_names_is_there_until_it_is_applied() {
+    prepare();
+    explore(|| {
+        let rig = Rig::new();
+        let bytes = b"the content";
+        let content = rig.content(bytes);
+        let file = new_file("a", &content);
+        block_on(rig.submit_file("a", content).unwrap().redeem()).unwrap();
+        let (_, lease) = rig.store.leased_rows(Duration::from_hours(1)).unwrap();
+        let deleting = rig.share();
+        let deleting = thread::spawn(move || {
+            deleting.delete("a", bytes).unwrap();
+            deleting.committer.step_blocking().unwrap();
+            deleting.committer.checkpoint_blocking().unwrap();
+        });
+        let set = SetId::of_upload(1, 1);
+        let (reply, ticket) = Reply::new(None);
+        let change = Change::StageFiles { set, files: vec![file] };
+        let lease = Some(Arc::new(lease));
+        let part = Submission { lease, ..Submission::of(change, reply) };
+        rig.committer.submit(part).unwrap();
+        drop(ticket);
+        drop(rig.committer.give_up(set));
+        deleting.join().unwrap();
+        rig.add("last", b"of another content").unwrap();
         rig.close();
     });
 }

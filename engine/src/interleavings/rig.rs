@@ -192,6 +192,17 @@ pub(super) fn submit_file(
     name: &str,
     content: StagedBlob,
 ) -> Result<Ticket, MutationError> {
+    let basis = Basis::Upload(committer.footing());
+    let files = vec![new_file(name, &content)];
+    let change = Change::AddFiles { dataset: SET, files };
+    let (reply, ticket) = Reply::new(None);
+    let contents = vec![content];
+    committer.submit(Submission { change, contents, lease: None, reply, basis })?;
+    Ok(ticket)
+}
+
+/// A file with this content.
+pub(super) fn new_file(name: &str, content: &StagedBlob) -> NewFile {
     let record = FileRecord {
         digest: content.digest(),
         length: content.length(),
@@ -199,13 +210,7 @@ pub(super) fn submit_file(
         creation_time: Timestamp(1),
         compressible: content.compressible(),
     };
-    let basis = Basis::Upload(committer.footing());
-    let filename = Filename::exact(name).unwrap();
-    let files = vec![NewFile { filename, record, metadata: String::new() }];
-    let change = Change::AddFiles { dataset: SET, files };
-    let (reply, ticket) = Reply::new(None);
-    committer.submit(Submission { change, contents: vec![content], reply, basis })?;
-    Ok(ticket)
+    NewFile { filename: Filename::exact(name).unwrap(), record, metadata: String::new() }
 }
 
 /// Reads a content whole and checks it.

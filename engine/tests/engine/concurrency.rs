@@ -298,6 +298,38 @@ async fn a_large_merge_that_removes_its_source_loses_no_addition() {
     merge_under_additions(SourceAfterMerge::HardDelete, 2500).await;
 }
 
+/// The merge travels in parts, and its source loses files meanwhile whose contents nothing else names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_large_merge_whose_source_loses_files_harms_nobody() {
+    let store = store().await;
+    let target = store.set("target").await;
+    add(&store.engine, target, "own", b"own").await.unwrap();
+    for round in 0..3u64 {
+        let source = store.set(&format!("source {round}")).await;
+        let members = (0..1_500u64)
+            .map(|number| {
+                (format!("{round}/{number:04}"), Content::numbered(round * 10_000 + number, 10))
+            })
+            .collect::<Vec<_>>();
+        let mut upload = store.engine.begin_spool_upload();
+        upload.write(&zip_of(&members)).await.unwrap();
+        store.engine.add_files(source, upload.finish().await.unwrap()).await.unwrap();
+        let deleting = async {
+            for (name, _) in members.iter().rev().take(40) {
+                store.engine.delete_file(source, name).await.unwrap();
+                store.engine.step_background().await.unwrap();
+            }
+        };
+        let merging = store.engine.merge_datasets(target, source, SourceAfterMerge::Keep);
+        let ((), merged) = tokio::join!(deleting, merging);
+        merged.unwrap();
+        for (name, bytes) in members.iter().take(1_460).step_by(100) {
+            assert_eq!(read(&store.engine, target, name).await.unwrap(), *bytes.0);
+        }
+    }
+    store.assert_sound().await;
+}
+
 /// A merge does not wait for who holds its source, and moves it: an archive in parts is not refused for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_large_archive_gets_into_a_dataset_that_a_merge_takes_away() {

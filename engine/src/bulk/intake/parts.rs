@@ -79,6 +79,7 @@ impl Staged {
                 bulk.committer.submit(Submission {
                     change,
                     contents,
+                    lease: None,
                     reply,
                     basis: Basis::Other,
                 })?;

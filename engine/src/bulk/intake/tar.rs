@@ -91,7 +91,7 @@ impl Staging<'_> {
         let names: Vec<&Filename> = part.files.iter().map(|file| &file.filename).collect();
         expect_free_so_far(self.bulk, self.dataset, &names)?;
         self.stored.extend(part.stored);
-        let set = self.set.get_or_insert_with(|| LargeSet::begin(self.bulk));
+        let set = self.set.get_or_insert_with(|| LargeSet::begin(self.bulk, None));
         set.stage(part.files, part.contents)?;
         Ok(())
     }
