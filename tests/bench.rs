@@ -248,6 +248,75 @@ fn a_load_that_cannot_begin_says_why_in_one_sentence() {
 }
 
 #[test]
+fn what_does_not_go_together_is_refused_before_anything_is_begun() {
+    let work = Work::new();
+    for (arguments, wanted) in [
+        (&["download", "--self", "--duplicates", "50"][..], "goes with upload and mixed"),
+        (&["upload", "--self", "--sink", "--duplicates", "50"], "without --sink"),
+        (&["upload", "--self", "--durability", "synced"], "leave --durability out"),
+        (&["merge", "--self"], "say --datasets 2"),
+        (&["suite", "--only", "uplaod"], "the names are upload/sink, "),
+        (&["growth", "--from", "2000", "--to", "50000"], "they are 1,000, 100,000, "),
+    ] {
+        let mut command = work.granary();
+        command.arg("bench").args(arguments).arg("--dir").arg(work.0.path());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(said(&output).contains(wanted), "{arguments:?}: {}", said(&output));
+        work.assert_nothing_is_left();
+    }
+}
+
+#[test]
+fn an_address_that_is_set_for_all_commands_is_not_in_the_way_of_a_server_of_its_own() {
+    let work = Work::new();
+    let mut command = work.granary();
+    command.env("GRANARY_URL", "http://127.0.0.1:1").args(["bench", "upload", "--self"]);
+    command.args(["--requests", "20", "--dir"]).arg(work.0.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("own server"), "{}", said(&output));
+}
+
+#[test]
+fn a_load_that_is_interrupted_removes_what_it_made_on_somebodys_server() {
+    let work = Work::new();
+    let server = Server::start(&work);
+    let datasets = || {
+        let mut list = work.granary();
+        list.env("GRANARY_PASSWORD", PASSWORD).args(["ls", "--url", &server.url]);
+        said(&list.output().unwrap()).matches("granary-bench-").count()
+    };
+    let mut command = work.granary();
+    command.env("GRANARY_PASSWORD", PASSWORD).args(["bench", "upload", "--duration", "3600"]);
+    command.args(["--no-ceiling", "--datasets", "3", "--url", &server.url]);
+    let load = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while datasets() < 3 {}
+    let number = rustix::process::Pid::from_child(&load);
+    rustix::process::kill_process(number, rustix::process::Signal::INT).unwrap();
+    let output = load.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("nothing of the load was reported"), "{}", said(&output));
+    assert_eq!(datasets(), 0);
+}
+
+#[test]
+fn what_more_costs_is_measured_on_a_store_that_is_kept() {
+    let work = Work::new();
+    let run = || {
+        let mut command = work.granary();
+        command.args(["bench", "growth", "--to", "1000", "--seconds", "1", "--svg", "plots"]);
+        let output = command.arg("--keep").arg(work.path("kept")).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    assert!(run().contains("storing 1,000 files"));
+    let again = run();
+    assert!(!again.contains("storing") && again.contains("       1,000 "), "{again}");
+    assert!(work.path("plots").join("growth-rates.svg").is_file());
+}
+
+#[test]
 fn refused_requests_are_counted_by_kind_with_what_the_server_said() {
     let work = Work::new();
     let server = Server::start(&work);
@@ -308,8 +377,8 @@ fn the_suite_says_which_targets_are_met() {
     let output = command.arg("--dir").arg(work.0.path()).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
-    let row = table.lines().nth(1).unwrap();
+    let row = table.lines().nth(2).unwrap();
     assert!(row.contains(" met ") || row.contains(" MISSED "), "{table}");
-    assert_eq!(table.lines().count(), 2, "{table}");
+    assert_eq!(table.lines().count(), 3, "{table}");
     work.assert_nothing_is_left();
 }

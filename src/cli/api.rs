@@ -221,7 +221,12 @@ impl Client {
         datasets.retain(|dataset| dataset.name.starts_with(prefix));
         for dataset in datasets {
             let address = self.url.action(&format!("datasets/{}/hard?files=false", dataset.pk));
-            self.send(self.http.delete(address)).await?;
+            match self.patience.persist(|| self.send(self.http.delete(&address))).await {
+                Ok(_) => {}
+                // An attempt before may have done it.
+                Err(Failure::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {}
+                Err(failure) => return Err(failure),
+            }
         }
         Ok(())
     }

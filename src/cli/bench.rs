@@ -45,6 +45,8 @@ mod recorder;
 
 mod report;
 
+mod silence;
+
 mod sizes;
 
 mod statistics;
@@ -56,6 +58,10 @@ mod table;
 mod target;
 
 mod trivial;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -130,10 +136,8 @@ async fn load(options: &options::Options, workload: Workload) -> anyhow::Result<
         let directory = options.dir.clone().unwrap_or_else(std::env::temp_dir);
         measure::warn_of_memory(&directory);
     }
-    if cfg!(debug_assertions) {
-        complain("this is a debug build, whose figures mean little; build it with --release");
-    }
-    let report = unless_interrupted(measure::measure(options, workload)).await?;
+    measure::warn_of_build();
+    let report = Box::pin(measured(options, workload)).await?;
     say(table::table(&report).trim_end())?;
     write_files(&report, options)?;
     if report.is_clean() {
@@ -153,13 +157,44 @@ fn write_files(report: &Report, options: &options::Options) -> anyhow::Result<()
     Ok(())
 }
 
+/// Measures; an interrupt ends that, and what was made on somebody's server is removed, unless there is a
+/// second one.
+async fn measured(options: &options::Options, workload: Workload) -> anyhow::Result<Report> {
+    if options.own {
+        return unless_interrupted(measure::measure(options, workload)).await;
+    }
+    let stop = Arc::default();
+    let mut work = pin!(measure::measure_until(options, workload, &stop));
+    tokio::select! {
+        done = work.as_mut() => return done,
+        heard = interrupted() => heard?,
+    }
+    stop.store(true, Ordering::Relaxed);
+    complain("interrupted; what the load made is being removed");
+    tokio::select! {
+        // Either way nothing is reported.
+        _ = work => {}
+        heard = interrupted() => heard?,
+    }
+    bail!(INTERRUPTED)
+}
+
 /// Does some work; an interrupt drops it, and with it the server that it may have started.
 async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot heed signals")?;
     tokio::select! {
         done = work => return done,
-        heard = tokio::signal::ctrl_c() => heard.context("cannot heed signals")?,
-        _ = terminate.recv() => {}
+        heard = interrupted() => heard?,
     }
-    bail!("interrupted; nothing of the load was reported")
+    bail!(INTERRUPTED)
+}
+
+const INTERRUPTED: &str = "interrupted; nothing of the load was reported";
+
+/// Waits for a signal to end.
+async fn interrupted() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot heed signals")?;
+    tokio::select! {
+        heard = tokio::signal::ctrl_c() => heard.context("cannot heed signals"),
+        _ = terminate.recv() => Ok(()),
+    }
 }

@@ -35,6 +35,11 @@ impl OpenFiles {
         Self(getrlimit(Resource::Nofile).current)
     }
 
+    /// Whether so many may be open at a time.
+    pub(super) fn hold(self, files: u64) -> bool {
+        self.0.is_none_or(|granted| granted >= files)
+    }
+
     /// Segments of the journal that may be open, beside the one that is written.
     pub(super) fn segments(self) -> usize {
         self.eighth().clamp(SEGMENTS_MIN, SEGMENTS_MAX)

@@ -1,5 +1,6 @@
 //! `granary bench compare`: what changed from one report to another, and whether it is noise.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -7,10 +8,10 @@ use clap::Args;
 
 use super::super::{Ending, say};
 use super::numbers::{median, ratio};
-use super::report::{Report, Run, ServerFigures, Settings};
+use super::report::{Report, Run, ServerFigures};
 use super::sizes::shown_bytes;
 use super::statistics::{Interval, RUNS_MIN, bootstrap, welch};
-use super::table::{heading, millis, rate};
+use super::table::{grouped, heading, millis, rate};
 
 /// Quantiles that are compared, beside throughput.
 const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
@@ -101,10 +102,16 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
         // A string takes whatever is written to it.
         writeln!(text, "{line}, {runs} run{}", if runs == 1 { "" } else { "s" }).ok();
     }
+    for (name, report) in [("A", before), ("B", after)] {
+        if !report.is_clean() {
+            writeln!(text, "{name}: {}", failures(report)).ok();
+        }
+    }
     for difference in differences(before, after) {
         writeln!(text, "not the same: {difference}").ok();
     }
     let by_runs = before.runs.len() >= RUNS_MIN && after.runs.len() >= RUNS_MIN;
+    let are_clean = before.is_clean() && after.is_clean();
     let blocks = if by_runs { None } else { bootstrap(&before.runs, &after.runs, &QUANTILES) };
     writeln!(text, "{}\n", method(by_runs, blocks.is_some())).ok();
     writeln!(text, "{:<18} {:>12} {:>12} {:>7}  {:<16} ", "", "A", "B", "B/A", "95% interval").ok();
@@ -129,11 +136,24 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
             ratio(second, first),
             interval
                 .map_or_else(String::new, |found| format!("{:.3} to {:.3}", found.low, found.high)),
-            verdict(interval, figure.more_is_better)
+            verdict(interval.filter(|_| are_clean), figure.more_is_better)
         )
         .ok();
     }
     text
+}
+
+/// Which requests of a report failed.
+fn failures(report: &Report) -> String {
+    let failed: u64 = report.runs.iter().map(Run::failed).sum();
+    let all = failed + report.runs.iter().map(|run| run.requests).sum::<u64>();
+    let kinds: BTreeSet<&str> =
+        report.runs.iter().flat_map(|run| run.errors.keys().map(String::as_str)).collect();
+    let kinds = Vec::from_iter(kinds).join(", ");
+    let (failed, all) = (grouped(failed), grouped(all));
+    format!(
+        "{failed} of {all} requests failed ({kinds}); the figures are of the others, so nothing is tested"
+    )
 }
 
 fn method(by_runs: bool, enough: bool) -> String {
@@ -164,8 +184,19 @@ fn differences(before: &Report, after: &Report) -> Vec<String> {
     // The load's own heading tells both sides.
     if before.settings != after.settings && heading(before) != heading(after) {
         found.push("the loads".to_owned());
-    } else if hidden(&before.settings) != hidden(&after.settings) {
+    }
+    let (first, second) = (&before.settings, &after.settings);
+    if first.threads != second.threads {
         found.push("the threads of the load tool".to_owned());
+    }
+    if let (Some(first), Some(second)) = (&first.warm_up, &second.warm_up)
+        && first != second
+    {
+        found.push(format!("what came before and was not measured ({first}; {second})"));
+    }
+    if before.is_of_debug_build() != after.is_of_debug_build() {
+        let (first, second) = (&before.granary, &after.granary);
+        found.push(format!("how the program was built ({first}; {second})"));
     }
     if before.machine != after.machine {
         found.push(format!("the machines ({:?} and {:?})", before.machine, after.machine));
@@ -177,18 +208,14 @@ fn differences(before: &Report, after: &Report) -> Vec<String> {
     found
 }
 
-/// Settings that the heading does not tell.
-fn hidden(settings: &Settings) -> u32 {
-    settings.threads
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use super::super::numbers::{count, float, fraction};
     use super::super::operation::Workload;
-    use super::super::report::{ClientFigures, Latency, Machine, SliceFigures, Stalls};
+    use super::super::recorder::ErrorCount;
+    use super::super::report::{ClientFigures, Latency, Machine, Settings, SliceFigures, Stalls};
     use super::super::sizes::Sizes;
     use super::*;
 
@@ -243,6 +270,7 @@ pub(crate) mod tests {
             threads: 1,
             rate: None,
             extent: "10 s".to_owned(),
+            warm_up: Some("2 s".to_owned()),
         };
         let mut report = Report::begin(machine, "own server".to_owned(), settings);
         report.durability = "synced (each)".to_owned();
@@ -289,9 +317,32 @@ pub(crate) mod tests {
         after.durability = "none (discarded)".to_owned();
         after.settings.connections = 16;
         after.machine.cores = 8;
+        after.settings.threads = 2;
+        after.settings.warm_up = Some("0 s".to_owned());
+        after.granary = "0.1.0 (another build)".to_owned();
         let text = compared(&before, &after);
-        assert_eq!(text.matches("not the same").count(), 3, "{text}");
+        assert_eq!(text.matches("not the same").count(), 5, "{text}");
+        after.granary = "0.1.0".to_owned();
+        let mut debug = after.clone();
+        debug.granary.push_str(" (debug build)");
+        assert!(compared(&after, &debug).contains("how the program was built"));
+        after.settings = Settings { warm_up: None, ..before.settings.clone() };
+        assert!(
+            !compared(&before, &after).contains("not measured ("),
+            "an older file says nothing"
+        );
         assert_eq!(compared(&before, &before).matches("not the same").count(), 0);
+    }
+
+    #[test]
+    fn where_requests_failed_nothing_is_called_better() {
+        let (slow, mut fast) = (report(vec![run(100, 40)]), report(vec![run(130, 40)]));
+        let busy = ErrorCount { times: 7, example: String::new() };
+        fast.runs[0].errors.insert("status 503".to_owned(), busy);
+        let text = compared(&slow, &fast);
+        assert!(text.contains("B: 7 of ") && text.contains("(status 503)"), "{text}");
+        assert!(!text.contains("A: 7") && !text.contains("better"), "{text}");
+        assert_eq!(verdict_of(&text, "requests per s"), "tested", "{text}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::checkpoints::Checkpoints;
 use super::load::Driven;
-use super::numbers::{count, float, ratio};
+use super::numbers::{float, ratio};
 use super::operation::{Operation, Workload};
 use super::process::{Processes, Usage};
 use super::recorder::{Recorder, pairs};
@@ -114,7 +114,7 @@ pub(crate) fn run_of(
         errors: recorder.errors.clone(),
         latency: Latency::of(&latencies),
         operations: operations(recorder, seconds),
-        stalls: stalls(recorder, requests),
+        stalls: stalls(driven),
         checkpoints,
         client: ClientFigures {
             processor_per_request: driven.processor_micros(),
@@ -145,18 +145,23 @@ fn operations(recorder: &Recorder, seconds: f64) -> Vec<OperationFigures> {
     each.collect()
 }
 
-fn stalls(recorder: &Recorder, requests: u64) -> Stalls {
-    let lengths = recorder.stalls.iter().map(|stall| stall.length.as_secs_f64() * 1e6);
+fn stalls(driven: &Driven) -> Stalls {
+    let Driven { recorder, stalls, .. } = driven;
+    let each = stalls.each.iter().map(|stall| {
+        let at = stall.begun.saturating_duration_since(recorder.origin());
+        (at.as_secs_f64(), micros(stall.length))
+    });
+    let ended = recorder.requests() + recorder.failed();
     Stalls {
-        count: count(recorder.stalls.len()),
-        longest: lengths.fold(0.0, f64::max),
-        share_of_requests: ratio(float(recorder.stalled), float(requests)),
-        each: recorder
-            .stalls
-            .iter()
-            .map(|stall| (stall.at.as_secs_f64(), stall.length.as_secs_f64() * 1e6))
-            .collect(),
+        count: stalls.count,
+        longest: micros(stalls.longest),
+        share_of_requests: ratio(float(stalls.requests), float(ended)),
+        each: each.collect(),
     }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
 }
 
 fn server(

@@ -6,13 +6,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 use super::content::Contents;
 use super::numbers::{count, float, index, ratio};
+use super::recorder::{DIGITS, histogram};
 use super::report::Latency;
 
 /// Bytes between two syncs of the sequential writer.
@@ -24,7 +23,8 @@ const TIME: Duration = Duration::from_secs(1);
 /// Syncs of one figure at most.
 const SYNCS_MAX: u64 = 2_000;
 
-/// Bytes of a whole file that is synced once at its end.
+/// Bytes of a whole file that is synced once at its end, at least; the file of the load is one if that is
+/// longer, since the kernel takes some of it into memory and makes writers wait for the rest.
 const WHOLE_BYTES: u64 = 256 << 20;
 
 /// The disk's figures. Times are in microseconds, speeds in bytes a second.
@@ -50,21 +50,16 @@ pub(crate) struct Group {
     pub(crate) files_per_second: f64,
 }
 
-/// What of the floor is measured on a disk; blocks for some seconds.
+/// What of the floor is measured in a directory on a disk; blocks for some seconds.
 ///
 /// # Errors
-/// The directory cannot be written to.
+/// It cannot be written to.
 pub(crate) fn measure(
-    parent: &Path,
+    at: &Path,
     file_bytes: u64,
     connections: u32,
     round_trip: Latency,
-) -> anyhow::Result<Floor> {
-    let directory = TempDir::with_prefix_in("granary-floor-", parent);
-    let directory = directory.with_context(|| {
-        format!("cannot make a directory in {}; name another with --dir", parent.display())
-    })?;
-    let at = directory.path();
+) -> io::Result<Floor> {
     let mut sizes = vec![1, u64::from(connections / 4), u64::from(connections)];
     // A group is bounded in a server too; of large files one is a group.
     sizes.retain(|files| *files > 0 && files.saturating_mul(file_bytes) <= WHOLE_BYTES);
@@ -74,7 +69,7 @@ pub(crate) fn measure(
         sync: Latency::of(&appended(&at.join("sync"), 4 << 10, u64::MAX)?.latencies),
         groups: groups.collect::<io::Result<_>>()?,
         sequential: speed(&appended(&at.join("sequential"), SYNC_BYTES, WHOLE_BYTES)?),
-        whole: whole(&at.join("whole"))?,
+        whole: whole(&at.join("whole"), file_bytes.max(WHOLE_BYTES))?,
         round_trip,
     })
 }
@@ -93,9 +88,7 @@ fn speed(appended: &Appended) -> f64 {
 fn appended(path: &Path, piece_bytes: u64, bytes_max: u64) -> io::Result<Appended> {
     let noise = Contents::new(0).noise();
     let mut file = new_file(path)?;
-    #[expect(clippy::expect_used, reason = "only more than five digits are refused")]
-    let mut latencies = Histogram::new(3).expect("a histogram of three digits");
-    latencies.auto(true);
+    let mut latencies = histogram(DIGITS);
     let (begun, mut bytes) = (Instant::now(), 0);
     while begun.elapsed() < TIME && bytes < bytes_max && latencies.len() < SYNCS_MAX {
         write(&mut file, &noise, piece_bytes)?;
@@ -117,13 +110,13 @@ fn group(directory: &Path, files: u64, file_bytes: u64) -> io::Result<Group> {
     Ok(Group { files, bytes, files_per_second })
 }
 
-fn whole(path: &Path) -> io::Result<f64> {
+fn whole(path: &Path, bytes: u64) -> io::Result<f64> {
     let noise = Contents::new(0).noise();
     let mut file = new_file(path)?;
     let begun = Instant::now();
-    write(&mut file, &noise, WHOLE_BYTES)?;
+    write(&mut file, &noise, bytes)?;
     file.sync_data()?;
-    Ok(ratio(float(WHOLE_BYTES), begun.elapsed().as_secs_f64()))
+    Ok(ratio(float(bytes), begun.elapsed().as_secs_f64()))
 }
 
 fn new_file(path: &Path) -> io::Result<File> {

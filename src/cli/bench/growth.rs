@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
-use tempfile::TempDir;
 
 use super::super::client::Client;
 use super::super::{Ending, complain, say};
@@ -20,9 +19,9 @@ use super::content::Contents;
 use super::figures::{Watch, run_of};
 use super::load::{Drive, Extent, Phase};
 use super::machine;
-use super::measure::{driven, warn_of_memory};
+use super::measure::{complain_of_errors, driven, warn_of_build, warn_of_memory};
 use super::operation::Workload;
-use super::own_server::OwnServer;
+use super::own_server::{OwnServer, temporary};
 use super::plan::Plan;
 use super::process::Processes;
 use super::report::{Run, replace};
@@ -44,15 +43,15 @@ const CONNECTIONS: u32 = 64;
 /// 10,000,000 files stored.
 ///
 /// A server of the load's own is filled with small files of contents that differ, ten thousand a
-/// dataset, and opened anew at each step. Then files of 20 KiB are added to a fresh dataset, and
-/// small files fetched at random from everything that is stored.
+/// dataset, and opened anew at each step. Then small files are fetched at random from everything that
+/// is stored, and files of 20 KiB added to a fresh dataset.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Directory for the data, on the disk in question; that for temporary files without it.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Keep the data in this directory, and go on from what is stored there already: filling takes
-    /// longer than measuring.
+    /// longer than measuring. Steps of fewer files are left out then.
     #[arg(long, value_name = "DIR", conflicts_with = "dir")]
     keep: Option<PathBuf>,
     /// The first step that is measured, in files stored.
@@ -85,38 +84,65 @@ struct Step {
 
 /// Runs the command.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Ending> {
+    let wanted = wanted(options)?;
     let parent = options.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let temporary = TempDir::with_prefix_in("granary-bench-", &parent);
-    let temporary = temporary.with_context(|| {
-        format!("cannot make a directory in {}; name another with --dir", parent.display())
-    })?;
+    let temporary = temporary("granary-bench-", &parent)?;
     let directory = options.keep.clone().unwrap_or_else(|| temporary.path().to_path_buf());
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
+    if let Some(at) = &options.svg {
+        std::fs::create_dir_all(at).with_context(|| format!("cannot make {}", at.display()))?;
+    }
     warn_of_memory(&directory);
-    let machine = machine::describe(Some(directory.as_path()));
-    say(format_args!(
-        "{}, {} cores, {}, {}; every answer synced",
-        machine.processor, machine.cores, machine.kernel, machine.file_system
-    ))?;
+    warn_of_build();
+    say(machine::line(&directory))?;
     say(HEADING)?;
     let mut steps = Vec::new();
-    for files in STEPS.into_iter().filter(|files| (options.from..=options.to).contains(files)) {
-        let step = measured(&directory, files, options.seconds).await?;
+    for files in wanted {
+        let Some(step) = measured(&directory, files, options.seconds).await? else {
+            continue;
+        };
         say(line(&step))?;
         steps.push(step);
     }
-    if let Some(at) = &options.svg {
+    if let Some(at) = options.svg.as_ref().filter(|_| !steps.is_empty()) {
         for (name, picture) in picture::all(&steps) {
             replace(&at.join(name), picture.as_bytes())?;
         }
     }
-    Ok(Ending::Complete)
+    let is_clean = steps.iter().all(|step| step.upload.failed() + step.download.failed() == 0);
+    if is_clean && !steps.is_empty() {
+        return Ok(Ending::Complete);
+    }
+    complain("not all was measured as it should be, as is said above");
+    Ok(Ending::Incomplete)
 }
 
-/// Fills a server up to so many files, opens it anew, and takes the figures.
-async fn measured(directory: &Path, files: u64, seconds: u32) -> anyhow::Result<Step> {
+/// The steps that are asked for.
+fn wanted(options: &Options) -> anyhow::Result<Vec<u64>> {
+    let mut steps = STEPS.to_vec();
+    steps.retain(|files| (options.from..=options.to).contains(files));
+    ensure!(
+        !steps.is_empty(),
+        "no step lies between --from {} and --to {}; they are {}",
+        options.from,
+        options.to,
+        STEPS.map(grouped).join(", ")
+    );
+    Ok(steps)
+}
+
+/// Fills a server up to so many files, opens it anew, and takes the figures; none if more is stored
+/// there already.
+async fn measured(directory: &Path, files: u64, seconds: u32) -> anyhow::Result<Option<Step>> {
     let server = OwnServer::on(directory).await?;
+    let stored = fill::stored(server.client()).await?;
+    if stored > files {
+        let (stored, files) = (grouped(stored), grouped(files));
+        complain(format_args!("{stored} files are stored already, so {files} are not measured"));
+        server.stop().await?;
+        return Ok(None);
+    }
     fill::up_to(server.client(), files).await?;
     fill::settled(&Processes::one(server.process())).await;
     server.stop().await?;
@@ -143,7 +169,7 @@ async fn measured(directory: &Path, files: u64, seconds: u32) -> anyhow::Result<
     let resident_peak = processes.usage().map_or(0, |usage| usage.resident_peak);
     client.remove_datasets(UPLOADED).await.context("cannot remove the load's dataset")?;
     server.stop().await?;
-    Ok(Step { files, opened, resident, resident_peak, upload, download })
+    Ok(Some(Step { files, opened, resident, resident_peak, upload, download }))
 }
 
 /// How the names of the datasets begin that uploads are measured with.
@@ -200,9 +226,7 @@ async fn load(
     let stop = Arc::new(AtomicBool::new(false));
     let driven = driven(&Arc::new(plan), Phase::Load, shape, &stop, move || begin.begin()).await?;
     let run = run_of(&driven, &watch.end(), checkpoints.end(&driven.recorder).await, workload);
-    for (kind, errors) in &run.errors {
-        complain(format_args!("{workload}: {kind}, {} times", errors.times));
-    }
+    complain_of_errors(&run, workload);
     Ok(run)
 }
 

@@ -137,7 +137,7 @@ fn runs(page: &mut String, report: &Report) -> fmt::Result {
          <th>errors</th></tr></thead><tbody>"
     )?;
     for (number, run) in report.runs.iter().enumerate() {
-        let errors: u64 = run.errors.values().map(|errors| errors.times).sum();
+        let errors = run.failed();
         let name = format!("<td>run {}</td>", number + 1);
         row(page, report, &name, (run.requests, run.per_second), &run.latency, errors)?;
         if run.operations.len() > 1 {

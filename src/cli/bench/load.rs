@@ -13,20 +13,26 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use futures_util::future::try_join_all;
 use rustix::time::{ClockId, clock_gettime};
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::timeout;
 
 use super::connection::Connection;
 use super::numbers::float;
 use super::pacer::{Beat, Due, beat};
 use super::plan::{Plan, Turn};
 use super::recorder::{Ended, Recorder};
+use super::silence::{Silence, Stalls};
 
 /// How long nothing but errors may come until the server counts as gone.
 const FAILING_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// How long a connection rests after an error, so that a dead server costs no core.
 const REST_AFTER_ERROR: Duration = Duration::from_millis(5);
+
+/// How long after the end of an open loop requests are sent that were due before it.
+const BACKLOG_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How far a part of a load goes.
 #[derive(Debug, Clone, Copy)]
@@ -60,9 +66,10 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Driven {
     pub(crate) recorder: Recorder,
+    pub(crate) stalls: Stalls,
     /// Processor time that the load's threads took, warm-up included.
     pub(crate) processor: Duration,
-    /// Requests that they sent, warm-up included.
+    /// Requests that they sent and that ended, warm-up included.
     pub(crate) sent: u64,
 }
 
@@ -77,6 +84,7 @@ struct Shared {
     sent: AtomicU64,
     /// When measuring began, which whoever sends the first measured request says.
     origin: OnceLock<Instant>,
+    silence: Silence,
     /// Called at that moment.
     on_origin: Box<dyn Fn() + Send + Sync>,
     stop: Arc<AtomicBool>,
@@ -106,6 +114,7 @@ pub(crate) fn drive(
         next: AtomicU64::new(0),
         sent: AtomicU64::new(0),
         origin: OnceLock::new(),
+        silence: Silence::default(),
         on_origin: Box::new(on_origin),
         stop,
         failing: Mutex::new(None),
@@ -138,7 +147,8 @@ pub(crate) fn drive(
         );
     }
     let (recorder, processor) = all.context("a load has at least one thread")?;
-    Ok(Driven { recorder, processor, sent: shared.sent.load(Ordering::Relaxed) })
+    let (stalls, sent) = (shared.silence.stalls(), shared.sent.load(Ordering::Relaxed));
+    Ok(Driven { recorder, stalls, processor, sent })
 }
 
 /// One thread of a load: its share of the connections.
@@ -154,7 +164,7 @@ fn thread(shared: &Arc<Shared>, number: u32) -> anyhow::Result<(Recorder, Durati
         first.open().await?;
         let due = Rc::new(Due::default());
         let mut opened = Some(first);
-        let mut loops: Vec<_> = (0..share.max(1))
+        let loops: Vec<_> = (0..share.max(1))
             .map(|_| {
                 let connection = opened.take();
                 let connection = connection
@@ -178,18 +188,42 @@ fn thread(shared: &Arc<Shared>, number: u32) -> anyhow::Result<(Recorder, Durati
             };
             beat(beats, &due, |now| shared.is_over(now)).await.context("no timer")?;
         }
-        for running in loops.drain(..) {
-            running.await.context("a connection's loop broke")?;
+        let unsent = shared.ended(loops, &due).await.context("a connection's loop broke")?;
+        if unsent > 0 {
+            let mut recorder = recorder.borrow_mut();
+            recorder.get_or_insert_with(|| shared.recorder()).leave_out(unsent);
         }
         anyhow::Ok(())
     })?;
     let processor = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime));
     let recorder = recorder.borrow_mut().take();
-    let recorder = recorder.unwrap_or_else(|| Recorder::new(Instant::now()));
+    let recorder = recorder.unwrap_or_else(|| shared.recorder());
     Ok((recorder, processor.unwrap_or_default()))
 }
 
 impl Shared {
+    /// Waits for the connections' loops; gives how many requests were due and could not be sent.
+    async fn ended(&self, loops: Vec<JoinHandle<()>>, due: &Due) -> anyhow::Result<u64> {
+        let patience = match self.drive.measured {
+            Extent::Time(_) => BACKLOG_TIME_MAX,
+            Extent::Requests(_) => Duration::MAX,
+        };
+        let mut all = std::pin::pin!(try_join_all(loops));
+        if let Ok(ended) = timeout(patience, all.as_mut()).await {
+            ended?;
+            return Ok(0);
+        }
+        let unsent = due.take_back();
+        all.await?;
+        Ok(super::numbers::count(unsent))
+    }
+
+    /// For what has happened since measuring began.
+    fn recorder(&self) -> Recorder {
+        let origin = self.origin.get().copied().unwrap_or_else(Instant::now);
+        Recorder::new(origin)
+    }
+
     /// Requests that are not recorded.
     fn warm_requests(&self) -> u64 {
         match self.drive.warm_up {
@@ -221,16 +255,17 @@ impl Shared {
         time_is_up || self.stop.load(Ordering::Relaxed)
     }
 
-    /// When measuring began, if this request is one that is measured.
-    fn measured_since(&self, number: u64, intended: Instant) -> Option<Instant> {
+    /// Whether a request is one that is measured; with the first of them measuring begins.
+    fn is_measured(&self, number: u64, intended: Instant) -> bool {
         if number < self.warm_requests() || intended < self.begin + self.warm_time() {
-            return None;
+            return false;
         }
-        let origin = self.origin.get_or_init(|| {
+        self.origin.get_or_init(|| {
             (self.on_origin)();
+            self.silence.begin(intended);
             intended
         });
-        Some(*origin)
+        true
     }
 
     /// Notes whether a request succeeded; gives the load up when none has for too long.
@@ -281,7 +316,8 @@ impl Sender {
     /// Number of the next request and when it should be sent.
     async fn next(&self, due: &Due) -> Option<(u64, Instant)> {
         if self.shared.drive.rate.is_some() {
-            return due.next().await;
+            let next = due.next().await;
+            return next.filter(|_| !self.shared.stop.load(Ordering::Relaxed));
         }
         let now = Instant::now();
         if self.shared.is_over(now) {
@@ -299,18 +335,19 @@ impl Sender {
         token: Option<&hyper::header::HeaderValue>,
     ) -> bool {
         let Self { shared, connection, recorder } = self;
-        let origin = shared.measured_since(number, intended);
+        let is_measured = shared.is_measured(number, intended);
         let mut failed = false;
         let record = |ended: Ended| {
             shared.note(&ended);
+            shared.sent.fetch_add(1, Ordering::Relaxed);
             failed |= ended.outcome.is_err();
-            if let Some(origin) = origin {
+            if is_measured {
+                shared.silence.end(ended.sent, ended.answered);
                 let mut recorder = recorder.borrow_mut();
-                recorder.get_or_insert_with(|| Recorder::new(origin)).take(ended);
+                recorder.get_or_insert_with(|| shared.recorder()).take(ended);
             }
         };
         let turn = Turn { connection, token, intended, record };
-        shared.sent.fetch_add(1, Ordering::Relaxed);
         match shared.phase {
             Phase::Store => shared.plan.store(number, turn).await,
             Phase::Load => shared.plan.perform(number, turn).await,

@@ -31,6 +31,12 @@ pub(crate) fn describe(directory: Option<&Path>) -> Machine {
     }
 }
 
+/// This machine in one line, with what a success means for the bytes of a server on it.
+pub(crate) fn line(directory: &Path) -> String {
+    let Machine { processor, cores, kernel, file_system } = describe(Some(directory));
+    format!("{processor}, {cores} cores, {kernel}, {file_system}; every answer synced")
+}
+
 /// The kind of file system that a directory is on.
 pub(crate) fn file_system(directory: &Path) -> String {
     let Ok(found) = rustix::fs::statfs(directory) else {

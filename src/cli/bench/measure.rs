@@ -11,16 +11,17 @@ use tokio::task::spawn_blocking;
 
 use super::super::client::Client;
 use super::super::complain;
+use super::super::open_files::OpenFiles;
 use super::checkpoints::CheckpointWatch;
 use super::content::Contents;
 use super::figures::{Watch, run_of};
-use super::floor;
+use super::floor::{self, Floor};
 use super::load::{Drive, Driven, Extent, Phase, drive};
 use super::machine;
-use super::numbers::ratio;
+use super::numbers::{random, ratio};
 use super::operation::Workload;
 use super::options::Options;
-use super::own_server::{Mode, OwnServer};
+use super::own_server::{Mode, OwnServer, temporary};
 use super::plan::Plan;
 use super::process::Processes;
 use super::report::{Latency, Report, Run};
@@ -34,18 +35,34 @@ const CEILING_TIME: (Duration, Duration) = (Duration::from_millis(200), Duration
 /// Bytes of a round trip's request at most: beyond, it would measure copying and no way.
 const ROUND_TRIP_BYTES_MAX: u64 = 64 << 10;
 
+/// Files that the load tool may have open beside connections, generously.
+const OTHER_FILES: u64 = 100;
+
 /// Connections that store what the load will need.
 const STORE_CONNECTIONS: u32 = 64;
 
-/// Measures as the options say.
+/// Measures as the options say. Dropped before its end, it ends the server that it started.
 ///
 /// # Errors
 /// The server cannot be reached or refuses, or what the load needs could not be stored.
 pub(crate) async fn measure(options: &Options, workload: Workload) -> anyhow::Result<Report> {
+    measure_until(options, workload, &Arc::default()).await
+}
+
+/// The same; once the flag is set nothing more is measured, what was made on the server is removed, and
+/// the outcome is an error.
+///
+/// # Errors
+/// As for [`measure`].
+pub(crate) async fn measure_until(
+    options: &Options,
+    workload: Workload,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Report> {
     options.check(workload)?;
-    let stop = Arc::new(AtomicBool::new(false));
+    expect_open_files(options.connections)?;
     // The server and its directory go when this future is dropped, and the threads heed the flag.
-    let _guard = StopOnDrop(Arc::clone(&stop));
+    let _guard = StopOnDrop(Arc::clone(stop));
     let server = match (options.own, options.sink) {
         (true, false) => "own server".to_owned(),
         (true, true) => "own server that discards uploads".to_owned(),
@@ -55,24 +72,47 @@ pub(crate) async fn measure(options: &Options, workload: Workload) -> anyhow::Re
     let machine = machine::describe(options.own.then_some(directory.as_path()));
     let mut report = Report::begin(machine, server, options.settings(workload));
     if !options.no_ceiling {
-        report.ceiling = ceiling(options, workload, &stop).await?;
+        report.ceiling = ceiling(options, workload, stop).await?;
     }
     for number in 1..=options.runs {
         if options.runs > 1 {
             complain(format_args!("run {number} of {}", options.runs));
         }
-        let (run, durability) = run(options, workload, &stop).await?;
+        let (run, durability) = run(options, workload, stop).await?;
+        ensure!(!stop.load(Ordering::Relaxed), "interrupted");
         report.durability = durability;
         report.runs.push(run);
     }
     if options.floor {
-        let sizes = options.size.of(0);
-        let round_trip = round_trip(sizes.min(ROUND_TRIP_BYTES_MAX), &stop).await?;
-        let connections = options.connections;
-        let floor = move || floor::measure(&directory, sizes, connections, round_trip);
-        report.floor = Some(spawn_blocking(floor).await.context("the floor broke")??);
+        report.floor = Some(floor(options, &directory, stop).await?);
     }
     Ok(report)
+}
+
+/// That as many files may be open as a load needs, which includes those of a server that does nothing.
+fn expect_open_files(connections: u32) -> anyhow::Result<()> {
+    let files = 2 * u64::from(connections.max(STORE_CONNECTIONS)) + OTHER_FILES;
+    ensure!(
+        OpenFiles::granted().hold(files),
+        "{connections} connections need {files} open files, more than the system grants; raise that \
+         (ulimit -n {files}) or ask for fewer connections"
+    );
+    Ok(())
+}
+
+/// What the machine itself can do with files of the load's size.
+async fn floor(
+    options: &Options,
+    directory: &Path,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Floor> {
+    let (bytes, connections) = (options.size.of(0), options.connections);
+    let round_trip = round_trip(bytes.min(ROUND_TRIP_BYTES_MAX), stop).await?;
+    // Kept here, so that it goes with this future and not only with the thread that writes to it.
+    let temporary = temporary("granary-floor-", directory)?;
+    let at = temporary.path().to_path_buf();
+    let measured = spawn_blocking(move || floor::measure(&at, bytes, connections, round_trip));
+    Ok(measured.await.context("the floor broke")??)
 }
 
 /// Tells the threads of a load to end.
@@ -100,7 +140,7 @@ async fn run(
         let durability = durability.unwrap_or_else(|| "unknown to the load tool".to_owned());
         let target = Target::plain(&options.server.url).await?;
         let numbers = (0..u64::from(options.datasets)).collect();
-        let plan = plan(options, workload, target, numbers)?;
+        let plan = plan(options, workload, target, numbers, u64::from_le_bytes(random()?));
         let processes = found_processes(options, &plan);
         return Ok((load(options, plan, processes, None, stop).await?, durability));
     }
@@ -134,20 +174,52 @@ async fn on_api(
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<(Run, String)> {
     let target = Target::api(client).await?;
+    let id = u64::from_le_bytes(random()?);
+    let prefix = format!("granary-bench-{id:016x}");
     let run = target.renewing(client, async |target: Target| {
-        let id = random()?;
-        let prefix = format!("granary-bench-{id:016x}");
-        let datasets = client.make_datasets(&options.project, &prefix, options.datasets).await?;
-        let mut plan = plan(options, workload, target, datasets)?;
-        plan.run = id;
-        let processes = processes.or_else(|| found_processes(options, &plan));
-        let run = load(options, plan, processes, Some(client), stop).await;
-        if !options.own {
-            client.remove_datasets(&prefix).await.context("cannot remove the load's datasets")?;
+        let left = (!options.own).then(|| LeftBehind { prefix: Some(prefix.clone()) });
+        let measured = async {
+            let made = client.make_datasets(&options.project, &prefix, options.datasets).await?;
+            let plan = plan(options, workload, target, made, id);
+            let processes = processes.or_else(|| found_processes(options, &plan));
+            load(options, plan, processes, Some(client), stop).await
+        };
+        let run = measured.await;
+        if let Some(left) = left {
+            left.remove(client).await;
         }
         run
     });
     Ok((run.await?, durability))
+}
+
+/// Datasets of a load on somebody's server; whoever drops this leaves them there, and says so.
+struct LeftBehind {
+    /// How their names begin.
+    prefix: Option<String>,
+}
+
+impl LeftBehind {
+    /// Removes them.
+    async fn remove(mut self, client: &Client) {
+        let Some(prefix) = self.prefix.clone() else { return };
+        match client.remove_datasets(&prefix).await {
+            Ok(()) => self.prefix = None,
+            // What was measured is told all the same.
+            Err(failure) => complain(failure),
+        }
+    }
+}
+
+impl Drop for LeftBehind {
+    fn drop(&mut self) {
+        if let Some(prefix) = &self.prefix {
+            complain(format_args!(
+                "the load's datasets may still be there; their names begin with {prefix}: find them \
+                 with granary ls, and remove each with granary rm --hard"
+            ));
+        }
+    }
 }
 
 fn found_processes(options: &Options, plan: &Plan) -> Option<Processes> {
@@ -160,9 +232,9 @@ fn plan(
     workload: Workload,
     target: Target,
     datasets: Vec<u64>,
-) -> anyhow::Result<Plan> {
-    let run = random()?;
-    Ok(Plan {
+    run: u64,
+) -> Plan {
+    Plan {
         workload,
         target,
         sizes: options.size,
@@ -172,7 +244,7 @@ fn plan(
         in_blocks: false,
         run,
         contents: Contents::new(run),
-    })
+    }
 }
 
 /// Stores what the load needs, sends the load, and makes figures of it.
@@ -271,6 +343,12 @@ async fn ceiling(
     let shape = Drive { rate: None, ..shape };
     let driven = against_nothing(options.size, workload, answer_bytes, shape, stop).await?;
     let recorder = &driven.recorder;
+    if recorder.failed() > 0 {
+        complain(
+            "the load tool's own ceiling is not known: requests to a server that does nothing failed",
+        );
+        return Ok(None);
+    }
     Ok(Some(ratio(super::numbers::float(recorder.requests()), recorder.length().as_secs_f64())))
 }
 
@@ -294,7 +372,7 @@ async fn against_nothing(
     shape: Drive,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Driven> {
-    let trivial = Trivial::start(answer_bytes)?;
+    let trivial = Trivial::start(answer_bytes, shape.threads)?;
     let address = Address {
         socket: trivial.address,
         host: HeaderValue::from_static("trivial"),
@@ -313,17 +391,25 @@ async fn against_nothing(
         contents: Contents::new(0),
     };
     let driven = driven(&Arc::new(plan), Phase::Load, shape, stop, || ()).await;
-    trivial.stop()?;
+    drop(trivial);
     driven
 }
 
-fn random() -> anyhow::Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
-    Ok(u64::from_le_bytes(bytes))
+/// Says what went wrong with the requests of a run, if anything did.
+pub(crate) fn complain_of_errors(run: &Run, workload: Workload) {
+    for (kind, errors) in &run.errors {
+        complain(format_args!("{workload}: {kind}, {} times", errors.times));
+    }
 }
 
-/// Whether what is measured there says nothing about a disk.
+/// Says if what is measured with this program means little.
+pub(crate) fn warn_of_build() {
+    if cfg!(debug_assertions) {
+        complain("this is a debug build, whose figures mean little; build it with --release");
+    }
+}
+
+/// Says if what is measured there tells nothing of a disk.
 pub(crate) fn warn_of_memory(directory: &Path) {
     if machine::file_system(directory) == "tmpfs" {
         complain(format_args!(

@@ -1,5 +1,7 @@
 //! Conversions between counts and fractions, and numbers that look random and are not.
 
+use anyhow::anyhow;
+
 /// A count as a fraction; exact up to 2^53, far beyond every count of a benchmark.
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "no lossless way exists")]
 pub(crate) fn float(count: u64) -> f64 {
@@ -43,6 +45,16 @@ pub(crate) fn median(numbers: &[f64]) -> f64 {
     }
     let lower = middle.checked_sub(1).and_then(|below| sorted.get(below)).copied();
     f64::midpoint(lower.unwrap_or_default(), upper)
+}
+
+/// Bytes that nobody can foresee.
+///
+/// # Errors
+/// The system has none.
+pub(crate) fn random<const BYTES: usize>() -> anyhow::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("no random numbers: {error}"))?;
+    Ok(bytes)
 }
 
 /// A pseudorandom number for each input, so that a run can be repeated.

@@ -33,8 +33,9 @@ const FILES_DEFAULT: u64 = 1_000;
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) server: ServerOptions,
-    /// Start a server for the load alone, on a temporary directory; both go away with the load.
-    #[arg(long = "self", conflicts_with_all = ["url", "plain"])]
+    /// Start a server for the load alone, on a temporary directory; both go away with the load. An
+    /// address, as `GRANARY_URL` may give one to all commands, is not heeded then.
+    #[arg(long = "self", conflicts_with = "plain")]
     pub(crate) own: bool,
     /// With --self: the server authenticates and permits as ever, and then discards what is
     /// uploaded. The difference is what storing costs. For uploads only.
@@ -127,6 +128,7 @@ impl Options {
     /// # Errors
     /// It does not; says what does.
     pub(crate) fn check(&self, workload: Workload) -> anyhow::Result<()> {
+        let adds = matches!(workload, Workload::Upload | Workload::Mixed);
         let simple = matches!(workload, Workload::Upload | Workload::Download);
         ensure!(
             !self.plain || simple,
@@ -138,6 +140,15 @@ impl Options {
             "--sink discards what is uploaded, so it goes with upload alone, without --files"
         );
         ensure!(
+            self.duplicates == 0 || (adds && !self.sink),
+            "--duplicates says what contents are added, so it goes with upload and mixed, without \
+             --sink"
+        );
+        ensure!(
+            self.durability.is_none() || !self.own,
+            "what a success means is known of --self; leave --durability out"
+        );
+        ensure!(
             workload != Workload::Merge || self.datasets != 1,
             "a merge needs two datasets; say --datasets 2"
         );
@@ -146,7 +157,7 @@ impl Options {
 
     /// Files in each dataset before the load begins.
     fn files_before(&self, workload: Workload) -> u64 {
-        let needed = workload.needs_files() || (self.duplicates > 0 && !self.sink);
+        let needed = workload.needs_files() || self.duplicates > 0;
         match self.files {
             Some(files) if needed => files.max(1),
             Some(files) => files,
@@ -167,10 +178,12 @@ impl Options {
 
     /// What was asked for, as the report says it.
     pub(crate) fn settings(&self, workload: Workload) -> Settings {
-        let extent = match self.requests {
-            Some(requests) => format!("{requests} requests"),
-            None => format!("{} s", self.duration.as_secs_f64()),
+        let said = |extent| match extent {
+            Extent::Requests(requests) => format!("{requests} requests"),
+            Extent::Time(time) => format!("{} s", time.as_secs_f64()),
         };
+        let Drive { warm_up, measured, .. } = self.drive();
+        let (warm_up, extent) = (said(warm_up), said(measured));
         Settings {
             workload,
             sizes: self.size,
@@ -181,6 +194,7 @@ impl Options {
             threads: self.threads,
             rate: self.rate,
             extent,
+            warm_up: Some(warm_up),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::super::client::{Client, http_client};
 use super::super::retry::Patience;
 use super::super::session::{Credentials, Session};
+use super::numbers::random;
 use super::report::replace;
 
 /// How long the server may take to begin. A new store takes a second on a slow disk.
@@ -33,6 +34,16 @@ pub(crate) enum Mode {
     Sink,
 }
 
+/// A directory that goes when this is dropped.
+///
+/// # Errors
+/// It cannot be made there.
+pub(crate) fn temporary(prefix: &str, parent: &Path) -> anyhow::Result<TempDir> {
+    TempDir::with_prefix_in(prefix, parent).with_context(|| {
+        format!("cannot make a directory in {}; name another with --dir", parent.display())
+    })
+}
+
 /// The server; it is killed and its directory removed when this is dropped.
 pub(crate) struct OwnServer {
     child: Killed,
@@ -47,10 +58,7 @@ impl OwnServer {
     /// # Errors
     /// The directory cannot be made, or the server ended or was silent; what it said is told.
     pub(crate) async fn start(parent: &Path, mode: Mode) -> anyhow::Result<Self> {
-        let directory = TempDir::with_prefix_in("granary-bench-", parent);
-        let directory = directory.with_context(|| {
-            format!("cannot make a directory in {}; name another with --dir", parent.display())
-        })?;
+        let directory = temporary("granary-bench-", parent)?;
         let password = format!("{:032x}", u128::from_le_bytes(random()?));
         let data = directory.path().join("data");
         Self::begin(&data, password, mode, Some(directory)).await
@@ -113,10 +121,14 @@ impl OwnServer {
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let Self { mut child, _directory, .. } = self;
         let id = Pid::from_raw(i32::try_from(child.0.id())?);
-        kill_process(id.context("the server has no process number")?, Signal::TERM)?;
+        let id = id.context("the server has no process number")?;
+        kill_process(id, Signal::TERM)?;
         let ended = spawn_blocking(move || -> std::io::Result<ExitStatus> { child.0.wait() });
-        let status =
-            timeout(END_TIME_MAX, ended).await.context("the server did not end in time")?;
+        let Ok(status) = timeout(END_TIME_MAX, ended).await else {
+            // It is waited for, so the number is its own still.
+            kill_process(id, Signal::KILL).context("the server cannot be killed")?;
+            bail!("the server did not end in time, and was killed");
+        };
         let status = status.context("waiting for the server broke")??;
         ensure!(status.success(), "the server ended with {status}");
         Ok(())
@@ -186,10 +198,4 @@ fn read(announcements: ChildStdout, tell: oneshot::Sender<String>) {
             tell.send(url.trim().to_owned()).ok();
         }
     }
-}
-
-fn random() -> anyhow::Result<[u8; 16]> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
-    Ok(bytes)
 }

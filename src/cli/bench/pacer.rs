@@ -52,14 +52,14 @@ impl Due {
         self.changed.notify_one();
     }
 
-    fn close(&self, drop_waiting: bool) {
-        let mut queue = self.queue.borrow_mut();
-        queue.1 = true;
-        if drop_waiting {
-            queue.0.clear();
-        }
-        drop(queue);
+    fn close(&self) {
+        self.queue.borrow_mut().1 = true;
         self.changed.notify_one();
+    }
+
+    /// Takes back what is due and was not taken; gives how many requests that were.
+    pub(crate) fn take_back(&self) -> usize {
+        std::mem::take(&mut self.queue.borrow_mut().0).len()
     }
 }
 
@@ -85,7 +85,8 @@ impl Beat {
     }
 }
 
-/// Puts requests into the queue as they become due, until all are or `stopped` says so.
+/// Puts requests into the queue as they become due, until all are or `stopped` says so. What is in
+/// the queue by then is sent all the same: it was due, and leaving it out would leave out the slowest.
 ///
 /// # Errors
 /// The kernel has no timer for us.
@@ -99,8 +100,7 @@ pub(crate) async fn beat(
     while number < beat.end {
         let now = Instant::now();
         if stopped(now) {
-            due.close(true);
-            return Ok(());
+            break;
         }
         while number < beat.end && beat.time_of(number) <= now {
             due.put(number, beat.time_of(number));
@@ -109,7 +109,7 @@ pub(crate) async fn beat(
         let wait = beat.time_of(number).saturating_duration_since(now);
         timer.wait(wait.max(WAKE_INTERVAL_MIN)).await?;
     }
-    due.close(false);
+    due.close();
     Ok(())
 }
 
@@ -165,8 +165,24 @@ mod tests {
     #[tokio::test]
     async fn who_waits_learns_of_the_end() {
         let due = Due::default();
-        let end = async { due.close(false) };
+        let end = async { due.close() };
         let (first, second, ()) = tokio::join!(due.next(), due.next(), end);
         assert_eq!((first, second), (None, None));
+    }
+
+    #[tokio::test]
+    async fn what_was_due_when_time_was_up_is_sent_or_counted() {
+        let begin = Instant::now();
+        let shape = Beat { begin, rate: 1e6, first: 0, stride: 1, end: u64::MAX };
+        let due = Due::default();
+        let mut looks = 0;
+        let stopped = |_| {
+            looks += 1;
+            looks > 2
+        };
+        beat(shape, &due, stopped).await.unwrap();
+        assert_eq!(due.next().await, Some((0, begin)));
+        assert!(due.take_back() > 0);
+        assert_eq!(due.next().await, None);
     }
 }

@@ -58,6 +58,11 @@ pub(crate) struct Turn<'a, R> {
     pub(crate) record: R,
 }
 
+/// Name of a file that is there before the load begins.
+pub(crate) fn stored_name(number: u64) -> String {
+    format!("stored/{number:010}")
+}
+
 impl Plan {
     /// Files that are there before the load begins, over all datasets.
     pub(crate) fn stored(&self) -> u64 {
@@ -257,12 +262,12 @@ impl Plan {
 
     fn stored_name(&self, number: u64) -> String {
         let turn = if self.in_blocks { number / self.files.max(1) } else { number };
-        self.name(self.dataset(turn), &format!("stored/{number:010}"))
+        self.name(self.dataset(turn), &stored_name(number))
     }
 
     fn metadata_of(&self, number: u64) -> String {
         let stored = self.any_stored(number / 2);
-        format!("datasets/{}/metadata/stored/{stored:010}", self.dataset(stored))
+        format!("datasets/{}/metadata/{}", self.dataset(stored), stored_name(stored))
     }
 
     fn name(&self, dataset: u64, name: &str) -> String {

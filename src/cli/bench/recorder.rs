@@ -1,4 +1,4 @@
-//! What happened to the requests of a load, in bounded memory: histograms, slices of time, stalls.
+//! What happened to the requests of a load, in bounded memory: histograms, slices of time, errors.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,7 +13,7 @@ use super::operation::Operation;
 const LATENCY_NANOS_MAX: u64 = 3_600_000_000_000;
 
 /// Digits of a latency that the histograms of a whole run keep: an error of a thousandth.
-const DIGITS: u8 = 3;
+pub(crate) const DIGITS: u8 = 3;
 
 /// Digits that the histogram of a slice keeps, of which there are many: an error of a hundredth.
 const SLICE_DIGITS: u8 = 2;
@@ -23,12 +23,6 @@ const SLICES_MAX: usize = 256;
 
 /// Length of the first slices.
 const SLICE_TIME: Duration = Duration::from_millis(100);
-
-/// Nothing was answered for so long: a stall, if requests were under way.
-const STALL_MIN: Duration = Duration::from_millis(20);
-
-/// Stalls that are remembered one by one; the rest is only counted.
-const STALLS_MAX: usize = 1_000;
 
 /// Kinds of errors that are told apart; a server could make up any number.
 const ERRORS_MAX: usize = 32;
@@ -73,14 +67,6 @@ pub(crate) struct Slice {
     pub(crate) errors: u64,
 }
 
-/// A time in which nothing was answered although requests were under way.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stall {
-    /// Since the run began.
-    pub(crate) at: Duration,
-    pub(crate) length: Duration,
-}
-
 /// All that is remembered of a run, or of one thread's part of it.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -96,11 +82,6 @@ pub(crate) struct Recorder {
     pub(crate) errors: BTreeMap<String, ErrorCount>,
     pub(crate) bytes: u64,
     last_answered: Instant,
-    pub(crate) stalls: Vec<Stall>,
-    /// When the last stall began and ended; requests that were sent before it were in it.
-    last_stall: Option<(Instant, Instant)>,
-    /// Requests that were under way in a stall.
-    pub(crate) stalled: u64,
 }
 
 impl Recorder {
@@ -115,15 +96,12 @@ impl Recorder {
             errors: BTreeMap::new(),
             bytes: 0,
             last_answered: origin,
-            stalls: Vec::new(),
-            last_stall: None,
-            stalled: 0,
         }
     }
 
     /// Takes a request that has ended.
     pub(crate) fn take(&mut self, ended: Ended) {
-        self.watch_for_stalls(&ended);
+        self.last_answered = self.last_answered.max(ended.answered);
         let at = ended.answered.saturating_duration_since(self.origin);
         let latency = nanos(ended.answered.saturating_duration_since(ended.intended));
         let lateness = nanos(ended.sent.saturating_duration_since(ended.intended));
@@ -142,6 +120,19 @@ impl Recorder {
                 self.count_error(kind, ErrorCount { times: 1, example: said });
             }
         }
+    }
+
+    /// Counts requests that were due and could not be sent.
+    pub(crate) fn leave_out(&mut self, times: u64) {
+        let example =
+            "no connection was free until long after the load's end; ask for a lower rate";
+        let errors = ErrorCount { times, example: example.to_owned() };
+        self.count_error("due and never sent".to_owned(), errors);
+    }
+
+    /// Requests that failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.errors.values().map(|errors| errors.times).sum()
     }
 
     /// Puts another thread's part to this one.
@@ -173,8 +164,6 @@ impl Recorder {
         }
         self.bytes += other.bytes;
         self.last_answered = self.last_answered.max(other.last_answered);
-        self.stalls.extend(other.stalls);
-        self.stalled += other.stalled;
     }
 
     /// When the run began.
@@ -244,25 +233,6 @@ impl Recorder {
         self.slices = halved;
     }
 
-    fn watch_for_stalls(&mut self, ended: &Ended) {
-        let gap = ended.answered.saturating_duration_since(self.last_answered);
-        // Under way all through the gap, so it was the server that was silent.
-        if gap >= STALL_MIN && ended.sent <= self.last_answered {
-            self.last_stall = Some((self.last_answered, ended.answered));
-            if self.stalls.len() < STALLS_MAX {
-                let at = self.last_answered.saturating_duration_since(self.origin);
-                self.stalls.push(Stall { at, length: gap });
-            }
-        }
-        if let Some((begun, over)) = self.last_stall
-            && ended.sent <= begun
-            && ended.answered >= over
-        {
-            self.stalled += 1;
-        }
-        self.last_answered = self.last_answered.max(ended.answered);
-    }
-
     fn count_error(&mut self, kind: String, errors: ErrorCount) {
         let kind = if self.errors.len() < ERRORS_MAX || self.errors.contains_key(&kind) {
             kind
@@ -294,7 +264,7 @@ fn histogram_of_run() -> Histogram<u64> {
 }
 
 /// A histogram of nanoseconds that grows as it needs to.
-fn histogram(digits: u8) -> Histogram<u64> {
+pub(crate) fn histogram(digits: u8) -> Histogram<u64> {
     #[expect(clippy::expect_used, reason = "only more than five digits are refused")]
     let mut histogram = Histogram::new(digits).expect("a histogram of few digits");
     histogram.auto(true);
@@ -361,25 +331,6 @@ mod tests {
         assert_eq!(recorder.slice_time, SLICE_TIME * 8);
         let counted: u64 = recorder.slices.iter().map(|slice| slice.latencies.len()).sum();
         assert_eq!((counted, recorder.requests(), recorder.bytes), (20_000, 20_000, 2_000_000));
-    }
-
-    #[test]
-    fn a_stall_is_silence_while_requests_are_under_way() {
-        let origin = Instant::now();
-        let mut recorder = Recorder::new(origin);
-        recorder.take(ended(origin, 0, 0, 1));
-        // Nobody asked anything for 100 ms: no stall.
-        recorder.take(ended(origin, 100, 100, 101));
-        assert_eq!(recorder.stalls.len(), 0);
-        // Three were under way for 80 ms, one was sent meanwhile.
-        for _ in 0..3 {
-            recorder.take(ended(origin, 101, 101, 181));
-        }
-        recorder.take(ended(origin, 150, 150, 182));
-        assert_eq!(recorder.stalls.len(), 1);
-        assert_eq!(recorder.stalls[0].length, Duration::from_millis(80));
-        assert_eq!(recorder.stalls[0].at, Duration::from_millis(101));
-        assert_eq!(recorder.stalled, 3);
     }
 
     #[test]

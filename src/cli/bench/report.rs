@@ -64,6 +64,9 @@ pub(crate) struct Settings {
     pub(crate) rate: Option<f64>,
     /// The load's length, in words.
     pub(crate) extent: String,
+    /// The same of what came before and was not measured; files of the first versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) warm_up: Option<String>,
 }
 
 /// One run of the load.
@@ -173,6 +176,13 @@ impl Latency {
     }
 }
 
+impl Run {
+    /// Requests that failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.errors.values().map(|errors| errors.times).sum()
+    }
+}
+
 impl SliceFigures {
     /// Requests that succeeded.
     pub(crate) fn requests(&self) -> u64 {
@@ -180,10 +190,19 @@ impl SliceFigures {
     }
 }
 
+/// What a load tool says of itself that was built without optimisation.
+const DEBUG_BUILD: &str = " (debug build)";
+
 /// Of the load tool; one that was built without optimisation says so, as its figures mean little.
 fn version() -> String {
-    let debug = if cfg!(debug_assertions) { " (debug build)" } else { "" };
+    let debug = if cfg!(debug_assertions) { DEBUG_BUILD } else { "" };
     format!("{}{debug}", env!("CARGO_PKG_VERSION"))
+}
+
+/// What all layouts have.
+#[derive(Deserialize)]
+struct Layout {
+    layout: u32,
 }
 
 /// The latency that this share of the requests kept below, from pairs of latency and count.
@@ -222,6 +241,11 @@ impl Report {
         median(&self.runs.iter().map(figure).collect::<Vec<_>>())
     }
 
+    /// Whether the load tool, and a server of its own, were built without optimisation.
+    pub(crate) fn is_of_debug_build(&self) -> bool {
+        self.granary.ends_with(DEBUG_BUILD)
+    }
+
     /// Whether every request of every run succeeded.
     pub(crate) fn is_clean(&self) -> bool {
         self.runs.iter().all(|run| run.errors.is_empty())
@@ -243,13 +267,14 @@ impl Report {
     /// It cannot be read, is none, or of a newer layout.
     pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let report: Self = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is no report of granary bench --json", path.display()))?;
+        let no_report = || format!("{} is no report of granary bench --json", path.display());
+        let Layout { layout } = serde_json::from_slice(&text).with_context(no_report)?;
         anyhow::ensure!(
-            report.layout <= LAYOUT,
+            layout <= LAYOUT,
             "{} was written by a newer granary; compare with that one",
             path.display()
         );
+        let report: Self = serde_json::from_slice(&text).with_context(no_report)?;
         anyhow::ensure!(!report.runs.is_empty(), "{} holds no run", path.display());
         Ok(report)
     }
@@ -275,6 +300,21 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_of_a_newer_layout_is_named_as_that_whatever_it_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        for (text, said) in [
+            (r#"{"layout": 1000, "runs": "elsewhere"}"#, "newer granary"),
+            (r#"{"layout": 1, "runs": "elsewhere"}"#, "no report"),
+            ("[]", "no report"),
+        ] {
+            replace(&path, text.as_bytes()).unwrap();
+            let error = Report::load(&path).unwrap_err().to_string();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn a_quantile_is_the_latency_that_this_share_kept_below() {

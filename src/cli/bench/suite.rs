@@ -4,17 +4,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, Parser};
 
 use super::super::{Ending, complain, say};
 use super::floor::Floor;
-use super::measure::measure;
+use super::machine;
+use super::measure::{complain_of_errors, measure, warn_of_build, warn_of_memory};
 use super::nginx::Nginx;
-use super::numbers::{median, ratio};
+use super::numbers::median;
 use super::operation::{Operation, Workload};
 use super::options;
-use super::report::Report;
+use super::report::{Report, Run};
 
 /// Measure the project's targets on this machine, and say which are met.
 ///
@@ -98,8 +99,19 @@ const ROWS: [Row; 20] = [
 
 /// Runs the command.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Ending> {
-    let mut suite = Suite { options, reached: BTreeMap::new() };
-    let nginx = Nginx::start(&suite.directory()).await;
+    let mut suite = Suite { options, reached: BTreeMap::new(), is_clean: true };
+    let names = ROWS.map(|row| row.name);
+    ensure!(
+        suite.wants(&names),
+        "no row's name holds {:?}; the names are {}",
+        options.only,
+        names.join(", ")
+    );
+    let directory = suite.directory();
+    warn_of_memory(&directory);
+    warn_of_build();
+    say(machine::line(&directory))?;
+    let nginx = Nginx::start(&directory).await;
     if let Err(error) = &nginx {
         complain(format_args!("nginx is not measured: {error:#}"));
     }
@@ -109,13 +121,21 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Ending> {
         suite.round(nginx.as_ref()).await?;
     }
     say(suite.table().trim_end())?;
-    Ok(Ending::Complete)
+    if suite.is_clean {
+        return Ok(Ending::Complete);
+    }
+    complain(
+        "some requests failed; the rounds in which they did are not in the rows they belong to",
+    );
+    Ok(Ending::Incomplete)
 }
 
 struct Suite<'a> {
     options: &'a Options,
     /// By name of the row: its figure in each round.
     reached: BTreeMap<&'static str, Vec<f64>>,
+    /// Whether all requests succeeded.
+    is_clean: bool,
 }
 
 /// A load as it is typed.
@@ -134,12 +154,13 @@ impl Suite<'_> {
         names.iter().any(|name| name.contains(&self.options.only))
     }
 
-    fn reach(&mut self, name: &'static str, figure: f64) {
-        self.reached.entry(name).or_default().push(figure);
+    /// Notes a row's figure in this round, if there is one.
+    fn reach(&mut self, name: &'static str, figure: Option<f64>) {
+        self.reached.entry(name).or_default().extend(figure);
     }
 
     /// Measures a load that could be typed so.
-    async fn load(&self, workload: Workload, typed: &str) -> anyhow::Result<Report> {
+    async fn load(&mut self, workload: Workload, typed: &str) -> anyhow::Result<Report> {
         let mut arguments: Vec<String> =
             ["bench", "--no-ceiling", "--dir"].map(str::to_owned).into();
         arguments.push(self.directory().display().to_string());
@@ -152,11 +173,8 @@ impl Suite<'_> {
         let typed = Typed::try_parse_from(arguments)?;
         settle(self.directory()).await?;
         let report = measure(&typed.options, workload).await?;
-        for run in &report.runs {
-            for (kind, errors) in &run.errors {
-                complain(format_args!("{workload}: {kind}, {} times", errors.times));
-            }
-        }
+        report.runs.iter().for_each(|run| complain_of_errors(run, workload));
+        self.is_clean &= report.is_clean();
         Ok(report)
     }
 
@@ -206,21 +224,18 @@ impl Suite<'_> {
         let sink = self.load(Workload::Upload, "--self --sink").await?;
         let one = self.load(Workload::Upload, "--self --floor").await?;
         let peak = speed(&one);
-        self.reach("upload/sink", ratio(peak, speed(&sink)));
-        self.reach("upload/processor", ratio(processor(&one), processor(&sink)));
-        if let Some(written) = one.runs.iter().find_map(|run| run.server.as_ref()?.written_per_byte)
-        {
-            self.reach("upload/written", written);
-        }
-        if let Some(put) = put {
-            self.reach("upload/nginx", ratio(peak, speed(&put)));
-        }
+        self.reach("upload/sink", over(peak, speed(&sink)));
+        self.reach("upload/processor", over(processor(&one), processor(&sink)));
+        self.reach("upload/written", middle(&one, |run| run.server.as_ref()?.written_per_byte));
+        self.reach("upload/nginx", over(peak, put.as_ref().and_then(speed)));
         // Soon after the peak that it is a share of.
-        self.paced_uploads(peak * 0.7).await?;
+        if let Some(peak) = peak {
+            self.paced_uploads(peak * 0.7).await?;
+        }
         let many = self.load(Workload::Upload, "--self --datasets 64").await?;
-        self.reach("upload/datasets", ratio(speed(&many), peak));
+        self.reach("upload/datasets", over(speed(&many), peak));
         let known = self.load(Workload::Upload, "--self --duplicates 100").await?;
-        self.reach("upload/known", ratio(speed(&known), speed(&sink)));
+        self.reach("upload/known", over(speed(&known), speed(&sink)));
         Ok(())
     }
 
@@ -229,18 +244,21 @@ impl Suite<'_> {
         let rate = format!("--rate {rate:.0}");
         let paced = self.load(Workload::Upload, &format!("--self --floor {rate}")).await?;
         let paced_sink = self.load(Workload::Upload, &format!("--self --sink {rate}")).await?;
-        self.reach("upload/processor/paced", ratio(processor(&paced), processor(&paced_sink)));
-        if let Some(floor) = &paced.floor {
-            let all = paced.median(|run| run.latency.p99);
-            self.reach("upload/p99/all", ratio(all, floor.sync.p99));
-            let found = paced.runs.iter().find_map(|run| run.checkpoints.as_ref());
-            if let Some(checkpoints) = found.filter(|found| found.count > 0) {
-                self.reach("upload/p99/stop", checkpoints.stop_longest / 1e3);
-                if let Some(others) = checkpoints.others {
-                    self.reach("upload/p99", ratio(others.p99, floor.sync.p99));
-                }
-            }
-        }
+        self.reach("upload/processor/paced", over(processor(&paced), processor(&paced_sink)));
+        let sync = paced.floor.as_ref().map(|floor| floor.sync.p99);
+        let all = middle(&paced, |run| Some(run.latency.p99));
+        self.reach("upload/p99/all", over(all, sync));
+        // Where no checkpoint was begun, all requests were outside one.
+        let others = middle(&paced, |run| match run.checkpoints.as_ref()? {
+            checkpoints if checkpoints.count == 0 => Some(run.latency.p99),
+            checkpoints => checkpoints.others.map(|others| others.p99),
+        });
+        self.reach("upload/p99", over(others, sync));
+        let stop = |run: &Run| {
+            let begun = run.checkpoints.as_ref().filter(|checkpoints| checkpoints.count > 0);
+            begun.map(|checkpoints| checkpoints.stop_longest / 1e3)
+        };
+        self.reach("upload/p99/stop", middle(&paced, stop));
         Ok(())
     }
 
@@ -248,21 +266,21 @@ impl Suite<'_> {
         let report = self.load(Workload::Upload, "--self --floor -c 1").await?;
         if let Some(Floor { sync, round_trip, .. }) = &report.floor {
             let possible = 1e6 / (sync.p50 + round_trip.p50);
-            self.reach("upload/one", ratio(speed(&report), possible));
+            self.reach("upload/one", over(speed(&report), Some(possible)));
         }
         Ok(())
     }
 
     async fn large_uploads(&mut self) -> anyhow::Result<()> {
-        let middle = self.load(Workload::Upload, "--self --floor -c 16 --size 200K").await?;
-        if let Some(floor) = &middle.floor {
-            self.reach("upload/200k", ratio(bytes(&middle), floor.sequential));
+        let sixteen = self.load(Workload::Upload, "--self --floor -c 16 --size 200K").await?;
+        if let Some(floor) = &sixteen.floor {
+            self.reach("upload/200k", over(bytes(&sixteen), Some(floor.sequential)));
         }
         let size = if self.options.long { "4G" } else { "1G" };
         let typed = format!("--self --floor -c 1 --requests 1 --size {size}");
         let large = self.load(Workload::Upload, &typed).await?;
         if let Some(floor) = &large.floor {
-            self.reach("upload/large", ratio(bytes(&large), floor.whole));
+            self.reach("upload/large", over(bytes(&large), Some(floor.whole)));
         }
         Ok(())
     }
@@ -275,7 +293,7 @@ impl Suite<'_> {
             let own = self.load(Workload::Download, &format!("--self {load}")).await?;
             let other = format!("--plain --url {url} {load}");
             let other = self.load(Workload::Download, &other).await?;
-            self.reach(row, ratio(bytes(&own), bytes(&other)));
+            self.reach(row, over(bytes(&own), bytes(&other)));
             nginx.clear()?;
         }
         Ok(())
@@ -285,11 +303,11 @@ impl Suite<'_> {
         let files = if self.options.long { 1_000_000 } else { 10_000 };
         let typed = format!("--self -c 1 --size 1K --requests 100 --files {files}");
         let copies = self.load(Workload::Copy, &typed).await?;
-        self.reach("copy", copies.median(|run| run.latency.p50) / 1e3);
+        self.reach("copy", middle(&copies, |run| Some(run.latency.p50 / 1e3)));
         let files = files.min(100_000);
         let typed = format!("--self -c 2 --size 1K --requests 50 --files {files}");
         let retrieved = self.load(Workload::Retrieve, &typed).await?;
-        self.reach("retrieve", bytes(&retrieved) / 1e6);
+        self.reach("retrieve", bytes(&retrieved).map(|bytes| bytes / 1e6));
         Ok(())
     }
 
@@ -300,7 +318,7 @@ impl Suite<'_> {
         self.reach("delete", seconds(&merged, Operation::HardDelete));
         let typed = "--self --size 1K --files 1000000";
         let filled = self.load(Workload::Upload, typed).await?;
-        self.reach("stall", filled.median(|run| run.stalls.longest) / 1e3);
+        self.reach("stall", middle(&filled, |run| Some(run.stalls.longest / 1e3)));
         Ok(())
     }
 
@@ -346,27 +364,41 @@ fn line(row: &Row, reached: &[f64]) -> String {
     format!("{:<64} {target:>10} {figure:>9.2}  {verdict:<12} {}", row.what, rounds.join(" "))
 }
 
-fn speed(report: &Report) -> f64 {
-    report.median(|run| run.per_second)
+/// The middle of a figure over a report's runs; none where it is lacking or requests failed, since
+/// what it then says is of the others alone.
+fn middle(report: &Report, figure: impl Fn(&Run) -> Option<f64>) -> Option<f64> {
+    let figures: Option<Vec<f64>> = report.runs.iter().map(figure).collect();
+    figures.filter(|_| report.is_clean()).map(|figures| median(&figures))
 }
 
-fn bytes(report: &Report) -> f64 {
-    report.median(|run| run.bytes_per_second)
+fn over(of: Option<f64>, by: Option<f64>) -> Option<f64> {
+    let (of, by) = of.zip(by)?;
+    (by > 0.0).then(|| of / by)
 }
 
-fn processor(report: &Report) -> f64 {
-    report.median(|run| run.server.as_ref().map_or(0.0, |server| server.processor_per_request))
+fn speed(report: &Report) -> Option<f64> {
+    middle(report, |run| Some(run.per_second))
 }
 
-fn seconds(report: &Report, operation: Operation) -> f64 {
-    report.median(|run| {
-        let found = run.operations.iter().find(|figures| figures.operation == operation);
-        found.map_or(0.0, |figures| figures.latency.p50 / 1e6)
+fn bytes(report: &Report) -> Option<f64> {
+    middle(report, |run| Some(run.bytes_per_second))
+}
+
+fn processor(report: &Report) -> Option<f64> {
+    middle(report, |run| Some(run.server.as_ref()?.processor_per_request))
+}
+
+fn seconds(report: &Report, operation: Operation) -> Option<f64> {
+    middle(report, |run| {
+        let found = run.operations.iter().find(|figures| figures.operation == operation)?;
+        Some(found.latency.p50 / 1e6)
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::compare::tests::{report, run};
+    use super::super::recorder::ErrorCount;
     use super::*;
 
     #[test]
@@ -379,6 +411,18 @@ mod tests {
         assert!(line(&at_most, &[]).contains("not measured"));
         let told = line(&row("a", "b", Bound::None), &[3.0]);
         assert!(told.contains("3.00") && !told.contains("met") && !told.contains("MISSED"));
+    }
+
+    #[test]
+    fn a_load_of_which_requests_failed_reaches_nothing() {
+        let mut report = report(vec![run(100, 4), run(100, 4)]);
+        assert!(speed(&report).is_some_and(|speed| speed > 0.0));
+        assert_eq!(seconds(&report, Operation::Merge), None, "it has no merge");
+        let busy = ErrorCount { times: 1, example: String::new() };
+        report.runs[1].errors.insert("status 503".to_owned(), busy);
+        assert_eq!(speed(&report), None);
+        assert_eq!(over(Some(1.0), speed(&report)), None);
+        assert_eq!(over(Some(1.0), Some(0.0)), None, "nothing to divide by");
     }
 
     #[test]

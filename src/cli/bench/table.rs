@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use super::super::shown;
 use super::checkpoints::Checkpoints;
 use super::floor::Floor;
 use super::numbers::whole;
@@ -51,7 +52,7 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
         let name = format!("run {}", number + 1);
         let megabytes = format!("{:.1}", run.bytes_per_second / MEGABYTE);
         let figures = (run.requests, run.per_second, megabytes.as_str());
-        let errors: u64 = run.errors.values().map(|errors| errors.times).sum();
+        let errors = run.failed();
         row(text, report, &name, figures, &run.latency, errors)?;
         if run.operations.len() > 1 {
             for operation in &run.operations {
@@ -158,7 +159,8 @@ fn particulars(text: &mut String, run: &Run) -> fmt::Result {
         writeln!(
             text,
             "error: {kind}, {} times; the first said: {}",
-            errors.times, errors.example
+            errors.times,
+            shown(&errors.example)
         )?;
     }
     Ok(())

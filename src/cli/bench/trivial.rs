@@ -1,82 +1,74 @@
 //! A server that does nothing: it reads a request to its end and answers with the same bytes each
 //! time. What the load tool reaches against it is the tool's own ceiling.
 
+use std::io;
 use std::net::SocketAddr;
-use std::thread::JoinHandle;
+use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
-use tokio::task::LocalSet;
+use tokio::runtime::Runtime;
 
 use super::numbers::{count, index};
 
-/// Bytes that are read at once.
+/// Bytes that are read, and of an answer's body written, at once.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// Bytes of a request's head at most; the load tool sends some hundreds.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
-/// The server; a thread of this process until it is dropped.
+/// How long nothing is taken where the system could not open another connection.
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(10);
+
+/// The server; it runs on threads of its own until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Trivial {
     pub(crate) address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    runtime: Option<Runtime>,
 }
 
 impl Trivial {
-    /// Starts a server whose answers have a body of so many bytes.
+    /// Starts a server whose answers have a body of so many bytes, on so many threads.
     ///
     /// # Errors
     /// There is no free address, or no thread.
-    pub(crate) fn start(body_bytes: u64) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    pub(crate) fn start(body_bytes: u64, threads: u32) -> anyhow::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(index(threads.into())).enable_all().build()?;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").context("no address is free")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let (stop, stopped) = oneshot::channel();
-        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {body_bytes}\r\n\r\n");
-        answer.extend(std::iter::repeat_n('x', index(body_bytes)));
-        let serve = move || {
-            let local = LocalSet::new();
-            local.block_on(&runtime, async {
-                tokio::select! {
-                    () = accept(listener, answer.into()) => {}
-                    _ = stopped => {}
-                }
-            });
-        };
-        Ok(Self { address, stop: Some(stop), thread: Some(std::thread::spawn(serve)) })
-    }
-
-    /// Ends the server.
-    ///
-    /// # Errors
-    /// Its thread broke.
-    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        // Whoever serves no more need not be told.
-        self.stop.take().map(|stop| stop.send(()).ok());
-        let thread = self.thread.take().context("the server was stopped before")?;
-        thread.join().map_err(|_panic| anyhow!("the trivial server broke"))
+        let entered = runtime.enter();
+        let listener = TcpListener::from_std(listener)?;
+        drop(entered);
+        runtime.spawn(accept(listener, body_bytes));
+        Ok(Self { address, runtime: Some(runtime) })
     }
 }
 
-async fn accept(listener: std::net::TcpListener, answer: std::rc::Rc<str>) {
-    // Fails for no descriptor that is a listener and does not block; then nobody is answered.
-    let Ok(listener) = TcpListener::from_std(listener) else {
-        return;
-    };
-    while let Ok((stream, _)) = listener.accept().await {
-        let answer = std::rc::Rc::clone(&answer);
-        tokio::task::spawn_local(async move { hold(stream, answer.as_bytes()).await.ok() });
+impl Drop for Trivial {
+    fn drop(&mut self) {
+        // Nothing that it has under way is waited for.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, body_bytes: u64) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(hold(stream, body_bytes))),
+            Err(_none_left) => tokio::time::sleep(PAUSE_AFTER_REFUSAL).await,
+        }
     }
 }
 
 /// Answers requests until the client goes.
-async fn hold(mut stream: TcpStream, answer: &[u8]) -> anyhow::Result<()> {
+async fn hold(mut stream: TcpStream, body_bytes: u64) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let answer = Answer::new(body_bytes);
     let mut piece = vec![0; PIECE_BYTES];
     let mut head: Vec<u8> = Vec::new();
     loop {
@@ -97,8 +89,37 @@ async fn hold(mut stream: TcpStream, answer: &[u8]) -> anyhow::Result<()> {
             }
             left = left.saturating_sub(count(read));
         }
-        stream.write_all(answer).await?;
+        answer.write(&mut stream).await?;
         head.clear();
+    }
+}
+
+/// What every request is answered with, in memory that does not grow with it.
+struct Answer {
+    /// The head with the first bytes of the body.
+    first: Vec<u8>,
+    /// Bytes of the body that are not among them.
+    rest: u64,
+    piece: Vec<u8>,
+}
+
+impl Answer {
+    fn new(body_bytes: u64) -> Self {
+        let piece = vec![b'x'; PIECE_BYTES.min(index(body_bytes))];
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {body_bytes}\r\n\r\n");
+        let first = [head.as_bytes(), &piece].concat();
+        Self { first, rest: body_bytes - count(piece.len()), piece }
+    }
+
+    async fn write(&self, stream: &mut TcpStream) -> io::Result<()> {
+        stream.write_all(&self.first).await?;
+        let mut left = self.rest;
+        while left > 0 {
+            let piece = self.piece.get(..index(left)).unwrap_or(&self.piece);
+            stream.write_all(piece).await?;
+            left -= count(piece.len());
+        }
+        Ok(())
     }
 }
 

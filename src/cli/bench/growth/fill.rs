@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use tokio::time::sleep;
 
 use super::super::super::client::Client;
 use super::super::super::complain;
+use super::super::super::failure::Failure;
 use super::super::numbers::{count, index};
+use super::super::plan::stored_name;
 use super::super::process::Processes;
+use super::super::table::grouped;
 
 /// Bytes of each file; no two have the same content.
 pub(super) const FILE_BYTES: u64 = 64;
@@ -59,27 +63,49 @@ async fn begun_with(client: &Client, prefix: &str) -> anyhow::Result<Vec<u64>> {
     Ok(keys)
 }
 
+/// Files that are stored: those of the first step do not count where there are more.
+pub(super) async fn stored(client: &Client) -> anyhow::Result<u64> {
+    let more = count(begun_with(client, MORE).await?.len()) * FILES_EACH;
+    let first = count(begun_with(client, FIRST).await?.len()) * FILES_FIRST;
+    Ok(if more > 0 { more } else { first })
+}
+
 /// Adds files until there are so many, besides the few of the first step.
 pub(super) async fn up_to(client: &Client, files: u64) -> anyhow::Result<()> {
-    if begun_with(client, FIRST).await?.is_empty() {
-        let made = client.make_datasets("default", FIRST, 1).await?;
-        let dataset = made.first().copied().context("no dataset was made")?;
-        add(client, dataset, tar(0, FILES_FIRST)).await?;
+    fill(client, FIRST, 1, FILES_FIRST).await?;
+    fill(client, MORE, files / FILES_EACH, FILES_EACH).await
+}
+
+/// Sees to it that there are so many datasets, in the order of their keys, and all of them full,
+/// whatever an earlier run that was interrupted has left of them.
+async fn fill(client: &Client, prefix: &str, wanted: u64, files_each: u64) -> anyhow::Result<()> {
+    let mut datasets = begun_with(client, prefix).await?;
+    let there = count(datasets.len());
+    let missing = u32::try_from(wanted.saturating_sub(there))?;
+    datasets.extend(client.make_datasets("default", &format!("{prefix}-{there}"), missing).await?);
+    let mut empty = Vec::new();
+    for (dataset, first) in datasets.into_iter().zip((0..).step_by(index(files_each))) {
+        if !is_filled(client, dataset, first).await? {
+            empty.push((dataset, first));
+        }
     }
-    let there = count(begun_with(client, MORE).await?.len());
-    let wanted = files / FILES_EACH;
-    if there >= wanted {
-        return Ok(());
+    if !empty.is_empty() {
+        complain(format_args!("storing {} files", grouped(count(empty.len()) * files_each)));
     }
-    complain(format_args!("storing {} files", (wanted - there) * FILES_EACH));
-    // One by one, so that the order of keys is that of the numbers.
-    let missing = u32::try_from(wanted - there)?;
-    let made = client.make_datasets("default", &format!("{MORE}-{there}"), missing).await?;
-    let works = made.into_iter().zip(there..).map(|(dataset, block)| async move {
-        let tar = tar(block * FILES_EACH, FILES_EACH);
-        add(client, dataset, tar).await
-    });
+    let works = empty
+        .into_iter()
+        .map(|(dataset, first)| async move { add(client, dataset, tar(first, files_each)).await });
     stream::iter(works).buffer_unordered(FILLED_AT_ONCE).try_collect().await
+}
+
+/// Whether a dataset has the files from this number on; it has all of them or none.
+async fn is_filled(client: &Client, dataset: u64, first: u64) -> anyhow::Result<bool> {
+    let address = client.url.action(&format!("datasets/{dataset}/files/{}", stored_name(first)));
+    match client.send(client.http.get(address)).await {
+        Ok(_) => Ok(true),
+        Err(Failure::Refused { status, .. }) if status == StatusCode::NOT_FOUND => Ok(false),
+        Err(failure) => Err(failure.into()),
+    }
 }
 
 async fn add(client: &Client, dataset: u64, tar: Vec<u8>) -> anyhow::Result<()> {
@@ -94,7 +120,7 @@ async fn add(client: &Client, dataset: u64, tar: Vec<u8>) -> anyhow::Result<()> 
 fn tar(first: u64, files: u64) -> Vec<u8> {
     let mut tar = Vec::with_capacity(index(files + 2) * 2 * BLOCK_BYTES);
     for number in first..first + files {
-        let name = format!("stored/{number:010}");
+        let name = stored_name(number);
         tar.extend(header(&name, FILE_BYTES));
         let content = format!("{number:>width$}", width = index(FILE_BYTES));
         tar.extend(content.as_bytes());
@@ -165,7 +191,7 @@ mod tests {
             let name = entry.path().unwrap().to_string_lossy().into_owned();
             found.push((name, content.trim().to_owned()));
         }
-        let wanted = [7, 8, 9].map(|number| (format!("stored/{number:010}"), number.to_string()));
+        let wanted = [7, 8, 9].map(|number| (stored_name(number), number.to_string()));
         assert_eq!(found, wanted);
     }
 }
