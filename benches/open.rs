@@ -87,20 +87,51 @@ fn killed_contestants(million: &LazyMillion) -> [Contestant; 2] {
     [Box::new(open), Box::new(floor)]
 }
 
-/// Adds files and takes the data directory as it lies before the next checkpoint; gives it and
-/// the bytes that were added.
-#[expect(clippy::print_stdout, reason = "a figure of a store that was checkpointed is worthless")]
+/// Adds files and takes the data directory as it lies before the next checkpoint, after fewer files
+/// where that one comes sooner; gives it and the bytes that were added.
+#[expect(clippy::print_stdout, reason = "the figure means little without what is replayed")]
 fn leave_behind(million: &Million) -> (PathBuf, u64) {
+    let left = million.store.directory().join("killed");
+    let mut files = REPLAYED_FILES;
+    loop {
+        make_directories(&left);
+        if let Some(added) = taken(million, files, &left) {
+            println!("took the index {added} files after its checkpoint");
+            return (left, added * length(FILE_BYTES));
+        }
+        std::fs::remove_dir_all(&left).unwrap();
+        files /= 2;
+        assert!(files > 0, "the store checkpoints all the time");
+    }
+}
+
+/// The same with so many files; `None` if the index was written meanwhile, so that what was copied is no
+/// state that it ever had.
+fn taken(million: &Million, files: u64, left: &Path) -> Option<u64> {
+    let store = &million.store;
+    let data = store.directory().join("data");
+    let begun = || {
+        // Durable before it returns, so that nothing is written behind it.
+        store.runtime.block_on(store.engine.checkpoint()).unwrap();
+        store.engine.figures().checkpoint_time.count()
+    };
+    let before = begun();
+    let added = add_files(million, files);
+    // The index first: a journal that reaches further than the index's checkpoint does no harm.
+    std::fs::copy(data.join(INDEX), left.join(INDEX)).unwrap();
+    copy_journal(&data, left, copy_file);
+    (begun() == before + 1).then_some(added)
+}
+
+/// Adds so many files, or as many as there is time for; gives their number.
+fn add_files(million: &Million, files: u64) -> u64 {
     let store = &million.store;
     let dataset = store.dataset("since the last checkpoint");
     let template: Arc<[u8]> = noise(FILE_BYTES).into();
-    let (data, left) = (store.directory().join("data"), store.directory().join("killed"));
-    make_directories(&left);
-    store.runtime.block_on(store.engine.checkpoint()).unwrap();
     let begun = Instant::now();
     let (engine, added) = (store.engine.clone(), Arc::new(AtomicU64::new(0)));
     let counting = Arc::clone(&added);
-    spread(&store.runtime, 64, REPLAYED_FILES, move |_| {
+    spread(&store.runtime, 64, files, move |_| {
         let (engine, template, added) =
             (engine.clone(), Arc::clone(&template), Arc::clone(&counting));
         let number = unique();
@@ -112,16 +143,7 @@ fn leave_behind(million: &Million) -> (PathBuf, u64) {
             }
         }
     });
-    let added = added.load(Ordering::Relaxed);
-    // The index first: a journal that reaches further than the index's checkpoint does no harm.
-    std::fs::copy(data.join(INDEX), left.join(INDEX)).unwrap();
-    let time = begun.elapsed();
-    copy_journal(&data, &left, copy_file);
-    let in_time = time < granary_engine::limits::CHECKPOINT_AFTER;
-    let verdict = if in_time { "before" } else { "AFTER" };
-    let seconds = time.as_secs_f64();
-    println!("took the index {seconds:.1} s and {added} files in, {verdict} a checkpoint was due");
-    (left, added * length(FILE_BYTES))
+    added.load(Ordering::Relaxed)
 }
 
 fn clean_contestants(million: &LazyMillion) -> [Contestant; 3] {

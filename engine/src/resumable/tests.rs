@@ -530,3 +530,47 @@ fn a_piece_that_fails_half_way_is_as_if_it_had_not_come() {
         }
     }
 }
+
+/// Once its file is the store's, others may rely on it: what a client sends again goes to a copy.
+#[test]
+fn a_last_byte_that_comes_again_and_differs_changes_no_content_of_the_store() {
+    let mut is_reached = true;
+    let mut failed = 0;
+    while is_reached {
+        failed += 1;
+        is_reached = block_on(async {
+            let content = content(LARGE);
+            let disk = SimulatedDisk::new();
+            let engine = open(&disk);
+            let dataset = dataset(&engine).await;
+            let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+            let part = engine.resume(id, OWNER, dataset).await.unwrap();
+            let all = bytes::Bytes::copy_from_slice(&content);
+            let part = part.write(all, false).await.unwrap().settle().await.unwrap();
+            let at = disk.operations() + failed;
+            disk.fail(At::Operation(at), Fault::Io);
+            let outcome = engine.complete_resumable(part).await.map(drop);
+            if let Ok(part) = engine.resume(id, OWNER, dataset).await
+                && engine.resumable_state(&part).added.is_none()
+                && let Ok(part) = part.write(vec![!content[LARGE - 1]].into(), false).await
+            {
+                // Refused or not, it must not be seen.
+                drop(part.settle().await);
+            }
+            let is_reached = disk.operations() >= at;
+            engine.shutdown().await;
+            let engine = open(&disk.restart());
+            let snapshot = engine.snapshot().unwrap();
+            let header = snapshot.dataset(dataset).unwrap().unwrap();
+            let is_there = snapshot.file(&header, "large.bin").unwrap().is_some();
+            drop(snapshot);
+            assert!(is_there || outcome.is_err(), "operation {failed}");
+            if is_there {
+                assert_has(&engine, dataset, &content);
+            }
+            engine.shutdown().await;
+            is_reached
+        });
+    }
+    assert!(failed > 5, "there is something to fail");
+}

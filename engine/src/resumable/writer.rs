@@ -433,6 +433,8 @@ impl Writer {
         }
         self.state.append(&*self.disk, &Record::Publishing { file, digest })?;
         self.disk.rename(&self.id.data_path(), &large_path(&digest, file))?;
+        // From here on it is the store's, whatever fails before anybody hears of it.
+        self.is_given = true;
         self.disk.sync_dir(crate::blobs::BLOBS)?;
         Ok(self.id.data_path())
     }
