@@ -61,6 +61,22 @@ impl Overlay {
         self.absent > 0
     }
 
+    /// Whether something in flight is to free a name above or below this one: were it refused, a file and
+    /// a directory would share a name.
+    pub(crate) fn frees_around(&self, filename: &Filename) -> bool {
+        if !self.frees_names() {
+            return false;
+        }
+        let prefix = format!("{filename}/");
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let mut below = self
+            .names
+            .range::<str, _>(from)
+            .take_while(|(name, _)| name.as_str().starts_with(&prefix));
+        below.any(|(_, (left, _))| *left == Left::Absent)
+            || filename.directories().any(|above| self.get(above) == Some(Left::Absent))
+    }
+
     /// What is in flight of a name.
     pub(crate) fn get(&self, name: &str) -> Option<Left> {
         self.names.get(name).map(|(left, _)| *left)

@@ -42,8 +42,8 @@ impl<C: Committed> Committed for &C {
 pub(crate) enum NoPlan {
     /// The request is refused.
     Refused(MutationError),
-    /// It would be refused for changes in flight, which nobody can see yet and which may still fail:
-    /// to be planned again when they have settled.
+    /// It would be refused, or allowed to share a name with a directory, for changes in flight, which
+    /// nobody can see yet and which may still fail: to be planned again when they have settled.
     Unsettled,
     /// More rows must be visited than an actor's thread should wait for.
     TooLong,
@@ -142,6 +142,10 @@ pub(crate) fn plan_add_file<C: Committed>(
         if view.file(directory)?.is_some() {
             return Err(MutationError::DirectoryIsFile { filename: filename.to_string() }.into());
         }
+    }
+    // Applying it looks at its own name alone.
+    if view.overlay.frees_around(&filename) {
+        return Err(NoPlan::Unsettled);
     }
     Ok(filename)
 }
@@ -347,8 +351,29 @@ mod tests {
         let names = ["gone", "d/gone"];
         assert!(add(&names, &overlay, "new").is_err());
         assert_eq!(add(&names, &overlay, "gone").unwrap(), "gone");
-        assert_eq!(add(&names, &overlay, "d").unwrap(), "d");
         assert!(add(&names, &overlay, "new/below").is_err());
+    }
+
+    #[test]
+    fn a_file_takes_no_directorys_place_while_what_frees_it_may_fail() {
+        let mut overlay = Overlay::default();
+        let settled = Settled::default();
+        for name in ["a", "d/x", "never/there"] {
+            overlay.insert(Filename::exact(name).unwrap(), Left::Absent, settled.clone());
+        }
+        let add = |overlay: &Overlay, name: &str| {
+            let requested = RequestedFilename::parse(name).unwrap();
+            view(&["a", "d/x"], overlay).apply(|view| plan_add_file(view, &requested))
+        };
+        for name in ["a/b", "a/b/c", "a/", "d", "never"] {
+            assert!(matches!(add(&overlay, name), Err(NoPlan::Unsettled)), "{name}");
+        }
+        for name in ["a", "d/x", "d/y", "ab", "e"] {
+            assert_eq!(add(&overlay, name).unwrap().as_str(), name);
+        }
+        settled.settle();
+        overlay.forget_settled();
+        assert!(matches!(add(&overlay, "a/b"), Err(NoPlan::Refused(_))), "they were refused");
     }
 
     #[test]
