@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
+use granary_engine::model::DatasetId;
 use granary_engine::{Engine, EngineOptions};
 use rustix::fs::{Advice, fadvise};
 use tokio::runtime::Runtime;
@@ -92,10 +93,11 @@ fn killed_contestants(million: &LazyMillion) -> [Contestant; 2] {
 #[expect(clippy::print_stdout, reason = "the figure means little without what is replayed")]
 fn leave_behind(million: &Million) -> (PathBuf, u64) {
     let left = million.store.directory().join("killed");
+    let dataset = million.store.dataset("since the last checkpoint");
     let mut files = REPLAYED_FILES;
     loop {
         make_directories(&left);
-        if let Some(added) = taken(million, files, &left) {
+        if let Some(added) = taken(million, dataset, files, &left) {
             println!("took the index {added} files after its checkpoint");
             return (left, added * length(FILE_BYTES));
         }
@@ -107,7 +109,7 @@ fn leave_behind(million: &Million) -> (PathBuf, u64) {
 
 /// The same with so many files; `None` if the index was written meanwhile, so that what was copied is no
 /// state that it ever had.
-fn taken(million: &Million, files: u64, left: &Path) -> Option<u64> {
+fn taken(million: &Million, dataset: DatasetId, files: u64, left: &Path) -> Option<u64> {
     let store = &million.store;
     let data = store.directory().join("data");
     let begun = || {
@@ -116,7 +118,7 @@ fn taken(million: &Million, files: u64, left: &Path) -> Option<u64> {
         store.engine.figures().checkpoint_time.count()
     };
     let before = begun();
-    let added = add_files(million, files);
+    let added = add_files(million, dataset, files);
     // The index first: a journal that reaches further than the index's checkpoint does no harm.
     std::fs::copy(data.join(INDEX), left.join(INDEX)).unwrap();
     copy_journal(&data, left, copy_file);
@@ -124,9 +126,8 @@ fn taken(million: &Million, files: u64, left: &Path) -> Option<u64> {
 }
 
 /// Adds so many files, or as many as there is time for; gives their number.
-fn add_files(million: &Million, files: u64) -> u64 {
+fn add_files(million: &Million, dataset: DatasetId, files: u64) -> u64 {
     let store = &million.store;
-    let dataset = store.dataset("since the last checkpoint");
     let template: Arc<[u8]> = noise(FILE_BYTES).into();
     let begun = Instant::now();
     let (engine, added) = (store.engine.clone(), Arc::new(AtomicU64::new(0)));

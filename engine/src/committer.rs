@@ -7,6 +7,8 @@
 //! that an answer is durable and visible either way (I1). Now and then the index thread makes the
 //! index itself durable, and between groups it does the background's work in bounded steps.
 
+mod ahead;
+
 mod background;
 
 mod checkpoint;
@@ -26,6 +28,8 @@ mod since_checkpoint;
 mod debt;
 
 mod submission;
+
+mod weight;
 
 use std::io;
 use std::sync::{Arc, PoisonError};

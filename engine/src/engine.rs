@@ -20,6 +20,8 @@ mod resumable;
 
 mod space;
 
+mod texts;
+
 mod upkeep;
 
 use std::io;
@@ -67,6 +69,7 @@ pub use figures::{Figures, QueueFigures, WorkFigures};
 use housekeeping::Housekeeping;
 pub use intake::Intake;
 pub use mutations::Upload;
+use texts::Texts;
 pub use upkeep::Quarantined;
 
 /// How a store is opened.
@@ -156,6 +159,7 @@ struct Inner {
     supervisor: Arc<Supervisor>,
     bulk: Bulk,
     bulk_turns: Turns,
+    texts: Texts,
     workshop: Workshop,
     /// At making lists of files for archives.
     manifest_turns: Turns,
@@ -236,6 +240,7 @@ impl Engine {
                 BULK_CHANGES_WAITING_MAX,
                 BULK_CHANGE_WAIT_MAX,
             ),
+            texts: Texts::default(),
             workshop: Workshop {
                 press: Press::new(options.archive_level, cores()),
                 disk: Arc::clone(&disk),

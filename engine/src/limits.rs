@@ -24,7 +24,7 @@ pub const ACCESS_TOKENS_MAX: usize = 100;
 /// own, since one of them in the shared journal raised the small uploads' p99 from 50 to 500 ms.
 pub const INLINE_BYTES_MAX: u64 = 1 << 20;
 
-/// Bytes of contents that one group may carry: what one sync flushes at most.
+/// Bytes of contents and texts that one group may carry: what one sync flushes at most.
 pub const GROUP_BYTES_MAX: u64 = 8 << 20;
 
 /// Bytes of one write past the page cache, and of the memory that is kept for them; a group that has
@@ -50,6 +50,9 @@ pub const GROUPS_AHEAD_MAX: usize = 64;
 /// readers wait until what was answered of them is applied.
 pub const CHANGES_AHEAD_MAX: u64 = 1024;
 
+/// Bytes of such changes, names and metadata above all, beyond which the next group waits, too.
+pub const TEXT_BYTES_AHEAD_MAX: u64 = 32 << 20;
+
 /// Rows after which no further group is applied in the same transaction.
 pub const ROWS_APPLIED_TOGETHER: u64 = 1024;
 
@@ -63,6 +66,10 @@ pub const DATASET_QUEUE_MAX: usize = 4096;
 /// Changes of all datasets that are queued for the journal: as many as four groups take, so that
 /// the last one waits for no more syncs than that.
 pub const CHANGES_QUEUED_MAX: usize = 4 * GROUP_CHANGES_MAX;
+
+/// Bytes of their texts, names, metadata and descriptions: the next change is told to come back. Their
+/// contents have a bound of their own.
+pub const TEXT_BYTES_QUEUED_MAX: u64 = 32 << 20;
 
 /// Files in one journal record; a larger set travels in parts. Applying so many takes some ten
 /// milliseconds beside a million others, for which changes of others wait.

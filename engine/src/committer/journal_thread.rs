@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Span;
 
+use super::ahead::Ahead;
 use super::debt::{Debt, Debts};
 use super::index_thread::{IndexWork, Journaled, JournaledGroup};
 use super::queue::Queue;
@@ -17,7 +18,7 @@ use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
-use crate::limits::{CHANGES_AHEAD_MAX, ENCODED_BYTES_MAX};
+use crate::limits::ENCODED_BYTES_MAX;
 use crate::model::audit::Note;
 use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::{Digest, Sequence, Timestamp};
@@ -47,8 +48,7 @@ pub(crate) struct JournalParts {
 #[derive(Debug)]
 pub(crate) struct JournalThread {
     parts: JournalParts,
-    /// The last change before the group that was written last.
-    before_last_group: Sequence,
+    ahead: Ahead,
     /// The segment that was begun for want of space.
     given_up: Option<SegmentId>,
     /// The log has it that there is no space: it is told of that once, not with each group.
@@ -57,8 +57,8 @@ pub(crate) struct JournalThread {
 
 impl JournalThread {
     pub(crate) fn new(parts: JournalParts) -> Self {
-        let before_last_group = parts.journal.last_sequence();
-        Self { parts, before_last_group, given_up: None, has_told_of_no_space: false }
+        let ahead = Ahead::new(parts.journal.last_sequence());
+        Self { parts, ahead, given_up: None, has_told_of_no_space: false }
     }
 
     /// Runs until the queue is closed and empty, or the disk fails.
@@ -150,6 +150,7 @@ impl JournalThread {
             journaled.iter_mut().filter_map(|record| record.reply.promise()).collect();
         let rows = journaled.iter().map(|record| record.change.row_count()).sum();
         let debt = Debt { rows, change_bytes: byte_count(change_bytes) };
+        self.ahead.note(self.parts.journal.last_sequence(), debt.change_bytes);
         let group = JournaledGroup {
             debt,
             is_answered: firm.len() == journaled.len(),
@@ -183,13 +184,10 @@ impl JournalThread {
         Ok(())
     }
 
-    /// Lets the index thread come so near that what is answered and not applied stays bounded; but one
-    /// group may always be applied while the next is written.
+    /// Lets the index thread come so near that what is answered and not applied stays bounded.
     fn wait_for_the_index(&mut self) {
-        let last = self.parts.journal.last_sequence();
-        let wanted = Sequence(last.0.saturating_sub(CHANGES_AHEAD_MAX));
-        self.parts.visibility.reach_blocking(wanted.min(self.before_last_group));
-        self.before_last_group = last;
+        let wanted = self.ahead.wanted(self.parts.journal.last_sequence());
+        self.parts.visibility.reach_blocking(wanted);
     }
 
     fn count_group(&self, changes: usize, bytes: u64, time: Duration) {

@@ -13,9 +13,11 @@ use std::sync::{Arc, PoisonError};
 
 use super::footing::{Footing, Unsettled};
 use super::submission::Submission;
-use crate::blobs::StagedBody;
+use super::weight::{payload_bytes, text_bytes};
 use crate::error::MutationError;
-use crate::limits::{CHANGES_QUEUED_MAX, GROUP_BYTES_MAX, GROUP_CHANGES_MAX, GROUP_PARTS_MAX};
+use crate::limits::{
+    CHANGES_QUEUED_MAX, GROUP_BYTES_MAX, GROUP_CHANGES_MAX, GROUP_PARTS_MAX, TEXT_BYTES_QUEUED_MAX,
+};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The queue into the journal thread.
@@ -29,9 +31,11 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    submissions: VecDeque<Submission>,
+    submissions: VecDeque<Queued>,
     /// Parts of large changes, and what gives such sets up, which must come behind their parts.
-    parts: VecDeque<Submission>,
+    parts: VecDeque<Queued>,
+    /// Bytes of the texts of what is queued, parts left out: of these there are few at a time.
+    text_bytes: u64,
     /// Set once and for ever: nothing more is taken (I7).
     failure: Option<Arc<io::Error>>,
     closed: bool,
@@ -39,6 +43,13 @@ struct State {
     is_awaited: bool,
     /// Whether somebody wants the journal to go on in a new segment.
     new_segment: bool,
+}
+
+#[derive(Debug)]
+struct Queued {
+    submission: Submission,
+    /// Bytes of its texts.
+    text_bytes: u64,
 }
 
 impl Queue {
@@ -62,19 +73,23 @@ impl Queue {
         queued_max: usize,
         mut submission: Submission,
     ) -> Result<(), MutationError> {
+        let is_part = submission.change.is_part();
+        let text_bytes = text_bytes(&submission.change);
         let mut state = self.state();
         let waiting = state.len();
         let refusal = if let Some(refusal) = refusal(&state) {
             refusal
-        } else if waiting >= queued_max {
+        } else if waiting >= queued_max || !is_part && state.is_full_with(text_bytes) {
             MutationError::Busy { what: "the server", waiting }
         } else {
             let Submission { change, reply, basis, .. } = &mut submission;
             reply.stands(self.unsettled.enter(change, *basis));
-            if submission.change.is_part() {
-                state.parts.push_back(submission);
+            let queued = Queued { submission, text_bytes };
+            if is_part {
+                state.parts.push_back(queued);
             } else {
-                state.submissions.push_back(submission);
+                state.text_bytes += text_bytes;
+                state.submissions.push_back(queued);
             }
             let is_awaited = std::mem::take(&mut state.is_awaited);
             drop(state);
@@ -109,14 +124,15 @@ impl Queue {
             state.is_awaited = true;
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let State { submissions, parts, .. } = &mut *state;
+        let State { submissions, parts, text_bytes, .. } = &mut *state;
         let mut group = Gathered::default();
         group.take_from(submissions, GROUP_CHANGES_MAX);
+        *text_bytes -= group.text_bytes;
         if group.changes.is_empty() {
             group.take_from(parts, GROUP_PARTS_MAX);
         } else {
             // Whatever the others bring: parts come on with each group.
-            group.changes.extend(parts.pop_front());
+            group.changes.extend(parts.pop_front().map(|part| part.submission));
         }
         Some(group.changes)
     }
@@ -144,18 +160,20 @@ impl Queue {
             tracing::error!(error = %cause, "the store is read-only from now on");
             state.failure = Some(Arc::clone(cause));
         }
-        let mut refused: Vec<Submission> = state.submissions.drain(..).collect();
+        let mut refused: Vec<Queued> = state.submissions.drain(..).collect();
         refused.extend(state.parts.drain(..));
+        state.text_bytes = 0;
         drop(state);
         self.filled.notify_all();
-        for submission in refused {
+        for Queued { submission, .. } in refused {
             submission.reply.answer(Err(MutationError::ReadOnly { cause: Arc::clone(cause) }));
         }
     }
 
     /// Whether too much is queued for another change.
     pub(crate) fn is_full(&self) -> bool {
-        self.state().len() >= CHANGES_QUEUED_MAX
+        let state = self.state();
+        state.len() >= CHANGES_QUEUED_MAX || state.is_full_with(1)
     }
 
     /// Why no change is taken, if none is.
@@ -168,6 +186,11 @@ impl State {
     fn len(&self) -> usize {
         self.submissions.len() + self.parts.len()
     }
+
+    /// Whether there is no room for so many bytes of texts; for the first change there always is.
+    fn is_full_with(&self, text_bytes: u64) -> bool {
+        self.text_bytes > 0 && self.text_bytes + text_bytes > TEXT_BYTES_QUEUED_MAX
+    }
 }
 
 /// A group that is being put together.
@@ -175,18 +198,21 @@ impl State {
 struct Gathered {
     changes: Vec<Submission>,
     bytes: u64,
+    /// Those of them that are texts.
+    text_bytes: u64,
 }
 
 impl Gathered {
-    /// Takes up to so many, as long as the group's contents fit; the first fits always.
-    fn take_from(&mut self, queue: &mut VecDeque<Submission>, changes_max: usize) {
+    /// Takes up to so many, as long as the group's contents and texts fit; the first fits always.
+    fn take_from(&mut self, queue: &mut VecDeque<Queued>, changes_max: usize) {
         for _ in 0..changes_max {
-            let Some(next) = queue.front() else { return };
-            self.bytes += payload_bytes(next);
+            let Some(Queued { submission, text_bytes }) = queue.front() else { return };
+            self.bytes += payload_bytes(submission) + text_bytes;
             if self.bytes > GROUP_BYTES_MAX && !self.changes.is_empty() {
                 return;
             }
-            self.changes.extend(queue.pop_front());
+            self.text_bytes += text_bytes;
+            self.changes.extend(queue.pop_front().map(|next| next.submission));
         }
     }
 }
@@ -196,18 +222,6 @@ fn refusal(state: &State) -> Option<MutationError> {
         return Some(MutationError::ReadOnly { cause: Arc::clone(cause) });
     }
     state.closed.then_some(MutationError::Stopping)
-}
-
-/// Bytes that the submission adds to the journal beside its change.
-pub(crate) fn payload_bytes(submission: &Submission) -> u64 {
-    let contents = submission.contents.iter();
-    contents
-        .map(
-            |content| {
-                if matches!(content.body(), StagedBody::Memory(_)) { content.length() } else { 0 }
-            },
-        )
-        .sum()
 }
 
 #[cfg(test)]
@@ -221,7 +235,7 @@ mod tests {
     use crate::disk::Disk;
     use crate::limits::INLINE_BYTES_MAX;
     use crate::model::change::Change;
-    use crate::model::{DatasetId, SetId};
+    use crate::model::{DatasetId, Digest, Filename, SetId};
 
     fn submission(change: Change) -> Submission {
         Submission::of(change, Reply::new(None).0)
@@ -241,6 +255,38 @@ mod tests {
 
     fn changes(queue: &Queue) -> Vec<Change> {
         queue.take_group().unwrap().into_iter().map(|submission| submission.change).collect()
+    }
+
+    fn text(dataset: u64, bytes: u64) -> Submission {
+        let metadata = "x".repeat(usize::try_from(bytes).unwrap());
+        let (filename, expects) = (Filename::exact("name").unwrap(), Digest([0; 32]));
+        let dataset = DatasetId(dataset);
+        submission(Change::SetMetadata { dataset, filename, expects, metadata })
+    }
+
+    #[test]
+    fn texts_are_bounded_in_the_queue_and_in_a_group() {
+        let queue = Queue::default();
+        let one = GROUP_BYTES_MAX / 4;
+        for number in 0..TEXT_BYTES_QUEUED_MAX / one {
+            queue.push(text(number, one)).unwrap();
+        }
+        assert!(queue.is_full());
+        assert!(matches!(queue.push(text(0, one)), Err(MutationError::Busy { .. })));
+        // What gives a set up, and its parts, are not refused for what others bring.
+        queue.push(submission(part(1))).unwrap();
+        queue.push_though_full(submission(give_up(1))).unwrap();
+        assert_eq!(queue.take_group().unwrap().len(), 4 + 1);
+        assert!(!queue.is_full());
+        queue.push(text(0, one)).unwrap();
+        let mut taken = 0;
+        while queue.len() > 0 {
+            taken += queue.take_group().unwrap().len();
+        }
+        assert!(!queue.is_full() && taken > 4);
+        let huge = TEXT_BYTES_QUEUED_MAX + 1;
+        queue.push(text(0, huge)).unwrap();
+        assert_eq!(queue.take_group().unwrap().len(), 1, "one that is alone always fits");
     }
 
     #[test]

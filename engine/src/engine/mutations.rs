@@ -235,6 +235,7 @@ impl Engine {
         condition: FileCondition,
     ) -> Result<(), MutationError> {
         expect_metadata_fits(&metadata)?;
+        let _room = self.inner.texts.room(metadata.len())?;
         let message = SetMetadata { filename: filename.to_owned(), metadata, condition };
         let ((), ticket) = self.ask(dataset, message).await?;
         ticket.redeem().await.map(drop)
@@ -259,6 +260,9 @@ impl Engine {
         dataset: DatasetId,
         patch: DatasetPatch,
     ) -> Result<Dataset, MutationError> {
+        let texts = [&patch.name, &patch.description, &patch.tags];
+        let texts = texts.into_iter().flatten().map(String::len);
+        let _room = self.inner.texts.room(texts.sum())?;
         let ((), ticket) = self.ask(dataset, UpdateDataset { patch }).await?;
         made!(ticket.redeem().await, Dataset)
     }
