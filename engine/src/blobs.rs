@@ -46,6 +46,7 @@ pub(crate) mod memory_disk;
 #[cfg(test)]
 pub(crate) mod test_runtime;
 
+pub(crate) use budget::Share;
 pub(crate) use buffer::{BUFFER_BYTES_MAX, CountedBuffer, write_run};
 pub(crate) use compressible::is_compressible;
 pub(crate) use from_reader::StageError;
@@ -125,6 +126,11 @@ impl Blobs {
     /// Bytes of upload memory that are taken, and all of it.
     pub(crate) fn memory(&self) -> (u64, u64) {
         self.budget.used()
+    }
+
+    /// Memory of the budget for what can do with less, so it has some only where there is plenty.
+    pub(crate) fn try_memory(&self, bytes: usize) -> Option<Share> {
+        self.budget.try_acquire_of_plenty(bytes)
     }
 
     /// Opens the file of a large content.

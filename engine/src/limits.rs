@@ -176,6 +176,9 @@ pub const STAGE_SYNC_BYTES: u64 = 8 << 20;
 /// Bytes of a response or intake that stay in memory before they go to a nameless file.
 pub const SPOOL_MEMORY_BYTES: usize = 1 << 20;
 
+/// The same of an archive that comes in while upload memory is not plenty.
+pub const SPOOL_MEMORY_LEAN_BYTES: usize = 16 << 10;
+
 /// Bytes that a read hands on at a time.
 pub const READ_CHUNK_BYTES: usize = 256 << 10;
 

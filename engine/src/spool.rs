@@ -1,7 +1,8 @@
 //! Bytes of any length on their way somewhere: in memory first, then in a file without a name.
 //!
 //! A response that must be whole before its first byte leaves, or an archive that is read from its
-//! end, goes through here. At most [`SPOOL_MEMORY_BYTES`] of it are in memory. The file's name is
+//! end, goes through here. At most [`SPOOL_MEMORY_BYTES`] of it are in memory, of an archive on its way in
+//! as little as [`SPOOL_MEMORY_LEAN_BYTES`]. The file's name is
 //! removed as soon as it is open, so nothing is left after a crash, or after a drop at any time.
 
 use std::fmt;
@@ -12,12 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::blobs::{
-    SPOOL_PREFIX, STAGING, abandoned, byte_count, capped, on_blocking_pool, remove_if_there,
-    staging_error,
+    Blobs, SPOOL_PREFIX, STAGING, Share, abandoned, byte_count, capped, on_blocking_pool,
+    remove_if_there, staging_error,
 };
 use crate::disk::{Disk, DiskFile, OpenMode, expect_room, expect_room_to_answer};
 use crate::error::MutationError;
-use crate::limits::{READ_CHUNK_BYTES, SPOOL_MEMORY_BYTES};
+use crate::limits::{READ_CHUNK_BYTES, SPOOL_MEMORY_BYTES, SPOOL_MEMORY_LEAN_BYTES};
 
 mod reader;
 
@@ -31,6 +32,8 @@ pub struct Spool {
     disk: Arc<dyn Disk>,
     /// What has not been written to the file.
     buffer: Vec<u8>,
+    /// Bytes that the buffer may hold.
+    memory_bytes: usize,
     file: Option<Arc<dyn DiskFile>>,
     /// Bytes in the file.
     written: u64,
@@ -51,8 +54,15 @@ impl Spool {
     }
 
     fn with(disk: Arc<dyn Disk>, room: fn(&dyn Disk, u64) -> io::Result<()>) -> Self {
-        let (buffer, is_refused_for_space) = (Vec::new(), false);
-        Self { disk, buffer, file: None, written: 0, room, is_refused_for_space }
+        Self {
+            disk,
+            buffer: Vec::new(),
+            memory_bytes: SPOOL_MEMORY_BYTES,
+            file: None,
+            written: 0,
+            room,
+            is_refused_for_space: false,
+        }
     }
 
     /// Whether a write failed because the disk is full.
@@ -82,12 +92,12 @@ impl Spool {
     /// Copies as many of the bytes as fit the buffer, and returns the others. Where any are
     /// returned, [`Spool::spill`] makes room.
     fn push<'bytes>(&mut self, bytes: &'bytes [u8]) -> &'bytes [u8] {
-        let room = SPOOL_MEMORY_BYTES.saturating_sub(self.buffer.len());
+        let room = self.memory_bytes.saturating_sub(self.buffer.len());
         let (now, later) = bytes.split_at(room.min(bytes.len()));
         let needed = self.buffer.len() + now.len();
         if needed > self.buffer.capacity() {
             // Doubling, but never beyond the bound.
-            let capacity = needed.next_power_of_two().min(SPOOL_MEMORY_BYTES);
+            let capacity = needed.next_power_of_two().min(self.memory_bytes);
             self.buffer.reserve_exact(capacity - self.buffer.len());
         }
         self.buffer.extend_from_slice(now);
@@ -159,17 +169,23 @@ fn open_nameless(disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
 }
 
 /// Takes bytes in from async code, up to a bound.
+///
+/// What it holds in memory is a part of that of all uploads, where there is plenty of it. Otherwise that
+/// is little, since it is held for as long as its sender takes.
 #[derive(Debug)]
 pub struct SpoolUpload {
     /// Gone after an error, or after a future of [`SpoolUpload::write`] was dropped half way.
     spool: Option<Spool>,
+    blobs: Arc<Blobs>,
+    /// Its part of the memory of all uploads.
+    share: Option<Share>,
     bytes_max: u64,
 }
 
 impl SpoolUpload {
     /// Begins with nothing, and takes at most so many bytes.
-    pub(crate) fn new(disk: Arc<dyn Disk>, bytes_max: u64) -> Self {
-        Self { spool: Some(Spool::new(disk)), bytes_max }
+    pub(crate) fn new(disk: Arc<dyn Disk>, blobs: Arc<Blobs>, bytes_max: u64) -> Self {
+        Self { spool: Some(Spool::new(disk)), blobs, share: None, bytes_max }
     }
 
     /// Takes the next bytes.
@@ -189,6 +205,11 @@ impl SpoolUpload {
                 actual,
                 limit: self.bytes_max,
             });
+        }
+        if self.share.is_none() {
+            self.share = self.blobs.try_memory(SPOOL_MEMORY_BYTES);
+            spool.memory_bytes =
+                self.share.as_ref().map_or(SPOOL_MEMORY_LEAN_BYTES, |_| SPOOL_MEMORY_BYTES);
         }
         let mut rest = spool.push(chunk);
         while !rest.is_empty() {
@@ -212,11 +233,12 @@ impl SpoolUpload {
         if !spool.buffer.is_empty() {
             spool = on_blocking_pool(move || {
                 spool.spill().map_err(staging_error)?;
-                spool.buffer = Vec::new();
                 Ok(spool)
             })
             .await?;
         }
+        spool.buffer = Vec::new();
+        self.share = None;
         self.spool = Some(spool);
         Ok(())
     }
@@ -360,14 +382,14 @@ mod tests {
     async fn an_upload_comes_back_and_is_bounded() {
         let disk = MemoryDisk::prepared();
         let content = content(3_000_000);
-        let mut upload = SpoolUpload::new(disk.clone(), 3_000_000);
+        let mut upload = SpoolUpload::new(disk.clone(), Blobs::new(disk.clone(), 7), 3_000_000);
         for piece in content.chunks(700_000) {
             upload.write(piece).await.unwrap();
         }
         let spooled = upload.finish().await.unwrap();
         assert_eq!(chunks(&spooled).await, content);
 
-        let mut upload = SpoolUpload::new(disk.clone(), 3_000_000);
+        let mut upload = SpoolUpload::new(disk.clone(), Blobs::new(disk.clone(), 7), 3_000_000);
         for piece in content.chunks(700_000) {
             upload.write(piece).await.unwrap();
             upload.rest().await.unwrap();
@@ -375,7 +397,7 @@ mod tests {
         }
         assert_eq!(chunks(&upload.finish().await.unwrap()).await, content);
 
-        let mut upload = SpoolUpload::new(disk.clone(), 10);
+        let mut upload = SpoolUpload::new(disk.clone(), Blobs::new(disk.clone(), 7), 10);
         upload.write(&content[..10]).await.unwrap();
         let refused = upload.write(&content[..1]).await;
         assert!(matches!(refused, Err(MutationError::TooLarge { actual: 11, .. })));
@@ -383,11 +405,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_archive_on_its_way_in_holds_little_memory_where_there_is_not_plenty() {
+        let disk = MemoryDisk::prepared();
+        let blobs = Blobs::new(disk.clone(), 7);
+        let used = || blobs.memory().0;
+        let begin = || SpoolUpload::new(disk.clone(), Arc::clone(&blobs), u64::MAX);
+        let mut many = Vec::new();
+        for number in 0..200 {
+            let mut upload = begin();
+            upload.write(&content(100_000)).await.unwrap();
+            let capacity = upload.spool.as_ref().unwrap().buffer.capacity();
+            assert!(upload.share.is_some() || capacity <= SPOOL_MEMORY_LEAN_BYTES, "{number}");
+            many.push(upload);
+        }
+        assert!(many.iter().filter(|upload| upload.share.is_some()).count() >= 2);
+        assert!(used() <= blobs.memory().1 / 2, "most of it is left for others");
+        let mut lean = many.pop().unwrap();
+        assert!(lean.share.is_none());
+        // Who stands still gives back what it has, and gets some again when it goes on.
+        for upload in &mut many {
+            upload.rest().await.unwrap();
+        }
+        assert_eq!(used(), 0);
+        lean.write(&content(2_000_000)).await.unwrap();
+        assert!(lean.share.is_some());
+        let wanted = [content(100_000), content(2_000_000)].concat();
+        assert_eq!(chunks(&lean.finish().await.unwrap()).await, wanted);
+        assert_eq!(used(), 0);
+    }
+
+    #[tokio::test]
     async fn a_full_disk_is_told_from_a_broken_one() {
         for (kind, is_full) in [(io::ErrorKind::StorageFull, true), (io::ErrorKind::Other, false)] {
             let disk = MemoryDisk::prepared();
             disk.fail_with("write", kind);
-            let mut upload = SpoolUpload::new(disk.clone(), u64::MAX);
+            let mut upload = SpoolUpload::new(disk.clone(), Blobs::new(disk.clone(), 7), u64::MAX);
             let refused = upload.write(&content(2_000_000)).await.unwrap_err();
             assert_eq!(matches!(refused, MutationError::OutOfSpace), is_full);
             assert_eq!(disk.paths(), [""; 0]);

@@ -152,7 +152,7 @@ fn units_of(bytes: usize) -> u32 {
 
 /// One upload's part of the budget; given back on drop. The default is no part at all.
 #[derive(Debug, Default)]
-pub(super) struct Share(Option<OwnedSemaphorePermit>);
+pub(crate) struct Share(Option<OwnedSemaphorePermit>);
 
 impl Share {
     /// Bytes that this share allows.

@@ -122,7 +122,8 @@ impl Engine {
 
     /// A place for an archive that a client sends.
     pub fn begin_spool_upload(&self) -> SpoolUpload {
-        SpoolUpload::new(Arc::clone(&self.inner.store.disk), INTAKE_BYTES_MAX)
+        let Store { disk, blobs, .. } = &*self.inner.store;
+        SpoolUpload::new(Arc::clone(disk), Arc::clone(blobs), INTAKE_BYTES_MAX)
     }
 }
 
