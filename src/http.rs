@@ -44,6 +44,8 @@ mod file_listing;
 
 mod files;
 
+mod form;
+
 mod headers;
 
 mod health;

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::error::Error;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Multipart, Request};
+use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use bytes::BytesMut;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::fields::Fields;
+use super::form;
 use super::inflow::TooSlow;
 use super::integrity::{Digests, SharedBody};
 use super::limits::{BODY_BYTES_MAX, BODY_BYTES_SMALL, LARGE_BODY_TIME_MAX, REST_AFTER};
@@ -80,7 +81,10 @@ pub(crate) struct Poured {
 }
 
 /// Waits for what comes next; while it does not, the sink rests now and then.
-async fn awaited<T>(sink: &mut impl Sink, next: impl Future<Output = T>) -> Result<T, ApiError> {
+pub(super) async fn awaited<T>(
+    sink: &mut impl Sink,
+    next: impl Future<Output = T>,
+) -> Result<T, ApiError> {
     let mut next = std::pin::pin!(next);
     loop {
         match timeout(REST_AFTER, next.as_mut()).await {
@@ -161,7 +165,7 @@ impl Incoming {
                 Ok(Fields::of_form(pairs))
             }
             Some("multipart/form-data") => {
-                let pairs = form_parts(self.0).await?;
+                let pairs = form::texts(self.0).await?;
                 Ok(Fields::of_form(pairs.into_iter()))
             }
             Some(_) | None => Fields::of_json(self.json(app).await?.value),
@@ -267,86 +271,18 @@ impl Incoming {
 
     async fn pour_unchecked(self, sink: &mut impl Sink) -> Result<u64, ApiError> {
         if self.is_multipart() {
-            return pour_part(self.0, sink).await;
+            return form::pour_file(self.0, sink).await;
         }
         let (mut body, mut poured) = (self.0.into_body(), 0);
         while let Some(frame) = awaited(sink, body.frame()).await? {
             // Of trailers only digests are looked at, on their way here.
             if let Ok(bytes) = frame.map_err(|error| cut_off(&error))?.into_data() {
-                poured += length_of(&bytes);
+                poured += form::length_of(&bytes);
                 sink.take(bytes).await?;
             }
         }
         Ok(poured)
     }
-}
-
-/// The file of a multipart form that holds exactly one.
-async fn pour_part(request: Request, sink: &mut impl Sink) -> Result<u64, ApiError> {
-    let mut form = multipart(request).await?;
-    let (mut files, mut poured) = (0, 0);
-    while let Some(mut part) = next_part(&mut form).await? {
-        if part.file_name().is_none() {
-            continue;
-        }
-        files += 1;
-        if files > 1 {
-            break;
-        }
-        while let Some(bytes) =
-            awaited(sink, part.chunk()).await?.map_err(|error| bad_form(&error))?
-        {
-            poured += length_of(&bytes);
-            sink.take(bytes).await?;
-        }
-    }
-    if files == 1 {
-        Ok(poured)
-    } else {
-        Err(ApiError::bad_request("Multipart form parse error - exactly one file is expected"))
-    }
-}
-
-fn length_of(bytes: &Bytes) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
-/// The texts of a multipart form.
-async fn form_parts(request: Request) -> Result<Vec<(String, String)>, ApiError> {
-    let mut form = multipart(request).await?;
-    let mut pairs = Vec::new();
-    let mut bytes_read = 0;
-    while let Some(mut part) = next_part(&mut form).await? {
-        let name = part.name().unwrap_or_default().to_owned();
-        let mut value = Vec::new();
-        while let Some(bytes) = part.chunk().await.map_err(|error| bad_form(&error))? {
-            bytes_read += bytes.len();
-            if bytes_read > BODY_BYTES_SMALL {
-                return Err(ApiError::body_too_large(BODY_BYTES_SMALL));
-            }
-            value.extend_from_slice(&bytes);
-        }
-        let Ok(value) = String::from_utf8(value) else {
-            return Err(ApiError::bad_request("Multipart form parse error - texts must be UTF-8"));
-        };
-        pairs.push((name, value));
-    }
-    Ok(pairs)
-}
-
-async fn multipart(request: Request) -> Result<Multipart, ApiError> {
-    let form = Multipart::from_request(request, &()).await;
-    form.map_err(|error| ApiError::bad_request(format!("Multipart form parse error - {error}")))
-}
-
-async fn next_part(
-    form: &mut Multipart,
-) -> Result<Option<axum::extract::multipart::Field<'_>>, ApiError> {
-    form.next_field().await.map_err(|error| bad_form(&error))
-}
-
-fn bad_form(error: &axum::extract::multipart::MultipartError) -> ApiError {
-    ApiError::bad_request(format!("Multipart form parse error - {}", error.body_text()))
 }
 
 fn cut_off(error: &axum::Error) -> ApiError {

@@ -295,6 +295,14 @@ impl ApiError {
         )
     }
 
+    /// 413: a form of more than its bound, a file's content left out.
+    pub(crate) fn form_too_large(limit: usize) -> Self {
+        let text = format!(
+            "Multipart form parse error - more than {limit} bytes came that are no file's content"
+        );
+        Self::detail(StatusCode::PAYLOAD_TOO_LARGE, text)
+    }
+
     /// 416: a range that lies outside the content.
     pub(crate) fn range_not_satisfiable(length: u64) -> Self {
         let error = Self::detail(

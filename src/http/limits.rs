@@ -9,6 +9,10 @@ pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes of such a body that are read without asking; larger ones take turns.
 pub(crate) const BODY_BYTES_SMALL: usize = 64 << 10;
 
+/// Bytes of a multipart form that may come at a stretch and are no file's content: heads of parts, texts, what
+/// stands between them. All of it is in memory until a part begins.
+pub(crate) const FORM_BYTES_MAX: usize = 256 << 10;
+
 /// Larger bodies that are in memory at a time; parsed, one may take ten times its bytes.
 pub(crate) const LARGE_BODIES_MAX: usize = 2;
 

@@ -88,6 +88,9 @@ mod file_listing;
 /// Files: names, contents, many at once, reading in part.
 mod files;
 
+/// Multipart forms without an end.
+mod forms;
+
 /// What filters and orders must not tell.
 mod filter_secrets;
 

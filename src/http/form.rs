@@ -1,0 +1,179 @@
+//! Multipart forms: texts, or the one file that goes somewhere as it arrives.
+//!
+//! The library keeps whatever comes until it finds a part's beginning, and looks through all of it
+//! again and again, so what may come that is no file's content is bounded on its way to it.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use axum::BoxError;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest as _, Multipart, Request};
+use hyper::body::{Frame, SizeHint};
+
+use super::body::{Sink, awaited};
+use super::error::ApiError;
+use super::inflow::TooSlow;
+use super::limits::{BODY_BYTES_SMALL, FORM_BYTES_MAX};
+
+/// Pours the file of a form that holds exactly one into a sink as it arrives; gives its bytes.
+///
+/// # Errors
+/// It is no such form, or the client went away, or the sink refused.
+pub(super) async fn pour_file(request: Request, sink: &mut impl Sink) -> Result<u64, ApiError> {
+    let (mut form, passed) = multipart(request).await?;
+    let (mut files, mut poured) = (0, 0);
+    while let Some(mut part) = next_part(&mut form).await? {
+        if part.file_name().is_none() {
+            continue;
+        }
+        files += 1;
+        if files > 1 {
+            break;
+        }
+        while let Some(bytes) =
+            awaited(sink, part.chunk()).await?.map_err(|error| bad_form(&error))?
+        {
+            passed.begin_anew();
+            poured += length_of(&bytes);
+            sink.take(bytes).await?;
+        }
+    }
+    if files == 1 {
+        Ok(poured)
+    } else {
+        Err(ApiError::bad_request("Multipart form parse error - exactly one file is expected"))
+    }
+}
+
+/// The texts of a form.
+///
+/// # Errors
+/// It is no form, or too long, or its texts are none.
+pub(super) async fn texts(request: Request) -> Result<Vec<(String, String)>, ApiError> {
+    let (mut form, _passed) = multipart(request).await?;
+    let mut pairs = Vec::new();
+    let mut bytes_read = 0;
+    while let Some(mut part) = next_part(&mut form).await? {
+        let name = part.name().unwrap_or_default().to_owned();
+        let mut value = Vec::new();
+        while let Some(bytes) = part.chunk().await.map_err(|error| bad_form(&error))? {
+            bytes_read += bytes.len();
+            if bytes_read > BODY_BYTES_SMALL {
+                return Err(ApiError::body_too_large(BODY_BYTES_SMALL));
+            }
+            value.extend_from_slice(&bytes);
+        }
+        let Ok(value) = String::from_utf8(value) else {
+            return Err(ApiError::bad_request("Multipart form parse error - texts must be UTF-8"));
+        };
+        pairs.push((name, value));
+    }
+    Ok(pairs)
+}
+
+pub(super) fn length_of(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+async fn multipart(request: Request) -> Result<(Multipart, Passed), ApiError> {
+    let passed = Passed::default();
+    let counted = passed.clone();
+    let request = request.map(|body| Body::new(Counted { body, passed: counted, rests: false }));
+    let form = Multipart::from_request(request, &()).await;
+    match form {
+        Ok(form) => Ok((form, passed)),
+        Err(error) => Err(ApiError::bad_request(format!("Multipart form parse error - {error}"))),
+    }
+}
+
+async fn next_part(form: &mut Multipart) -> Result<Option<Field<'_>>, ApiError> {
+    form.next_field().await.map_err(|error| bad_form(&error))
+}
+
+fn bad_form(error: &MultipartError) -> ApiError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<TooLong>() {
+            return ApiError::form_too_large(FORM_BYTES_MAX);
+        }
+        if error.is::<TooSlow>() {
+            return ApiError::too_slow();
+        }
+        cause = error.source();
+    }
+    ApiError::bad_request(format!("Multipart form parse error - {}", error.body_text()))
+}
+
+/// Bytes of a form that have come since the last of a file's content was handed on.
+#[derive(Debug, Clone, Default)]
+struct Passed(Arc<AtomicUsize>);
+
+impl Passed {
+    fn begin_anew(&self) {
+        // One task reads the form and hears of it.
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > FORM_BYTES_MAX
+    }
+}
+
+/// A form has too much that is no file's content.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {FORM_BYTES_MAX} bytes came that are no file's content")]
+struct TooLong;
+
+/// A form's body, which ends in an error where too much comes that is no file's content.
+///
+/// The library takes pieces as long as there are some, before it looks at any: after each one it hears
+/// that there is none for the moment.
+#[derive(Debug)]
+struct Counted {
+    body: Body,
+    passed: Passed,
+    rests: bool,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if std::mem::take(&mut this.rests) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // Not for the piece that is in memory already: what of it is content is not known yet.
+        if this.passed.are_too_many() {
+            return Poll::Ready(Some(Err(TooLong.into())));
+        }
+        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            this.passed.add(frame.data_ref().map_or(0, Bytes::len));
+            this.rests = true;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

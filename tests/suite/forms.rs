@@ -1,0 +1,87 @@
+//! Multipart forms that never come to an end, or to a part: refused after some of it, whoever sends them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Body;
+use futures_util::stream;
+
+use crate::support::{Client, Server};
+
+const FORM: &str = "multipart/form-data; boundary=X";
+
+/// Bytes of each piece.
+const PIECE: usize = 16 << 10;
+
+/// A body that begins so and goes on with the same piece for ever; and how many pieces were read.
+fn endless(start: &str, piece: String) -> (Arc<AtomicUsize>, Body) {
+    let read = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&read);
+    let pieces = stream::unfold(Some(start.to_owned()), move |start| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let piece = start.unwrap_or_else(|| piece.clone());
+        async move {
+            // As a connection does: others come to run meanwhile.
+            tokio::task::yield_now().await;
+            Some((Ok::<_, std::io::Error>(piece), None))
+        }
+    });
+    (read, Body::from_stream(pieces))
+}
+
+fn piece_of(text: &str) -> String {
+    text.repeat(PIECE / text.len())
+}
+
+#[tokio::test]
+async fn what_is_no_content_is_bounded_for_everybody() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let text = "Content-Disposition: form-data; name=\"a\"\r\n\r\n";
+    let stories = [
+        ("no part begins", String::new(), piece_of("x")),
+        ("a part's head has no end", "--X\r\n".to_owned(), piece_of("A: b\r\n")),
+        ("empty texts", String::new(), piece_of(&format!("--X\r\n{text}\r\n"))),
+        ("one text", format!("--X\r\n{text}"), piece_of("x")),
+    ];
+    let (obtain, upload) = ("/v1/auth/obtain", dataset.path("/files/a"));
+    let archive = dataset.path("/files-multi");
+    for (story, start, piece) in stories {
+        let anonymous = server.anonymous();
+        let requests = [
+            (&anonymous, obtain),
+            (&dataset.client, upload.as_str()),
+            (&dataset.client, archive.as_str()),
+        ];
+        for (client, path) in requests {
+            let (read, body) = endless(&start, piece.clone());
+            let detail =
+                client.with("Content-Type", FORM).send("POST", path, body).await.detail(413);
+            assert!(detail.contains("bytes"), "{story}: {detail}");
+            // What the handler leaves unread is read out for a while, and kept nowhere.
+            assert!(read.load(Ordering::Relaxed) > 2, "{story} {path}");
+        }
+    }
+    assert!(dataset.names().await.is_empty());
+}
+
+async fn upload(client: &Client, path: &str, pieces: Vec<String>) {
+    let pieces = pieces.into_iter().map(Ok::<_, std::io::Error>);
+    let body = Body::from_stream(stream::iter(pieces));
+    client.with("Content-Type", FORM).send("POST", path, body).await.is(200);
+}
+
+#[tokio::test]
+async fn a_files_content_may_be_as_long_as_it_is() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let head = "--X\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n";
+    let text = "--X\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nsome text\r\n";
+    let mut pieces = vec![text.to_owned(), head.to_owned()];
+    pieces.extend(std::iter::repeat_n(piece_of("0123456789abcdef"), 200));
+    pieces.push(format!("\r\n{text}--X--\r\n"));
+    upload(&dataset.client, &dataset.path("/files/a"), pieces).await;
+    let content = dataset.content("a").await.is(200).body.clone();
+    assert_eq!(content.len(), 200 * PIECE);
+    assert!(content.ends_with(b"0123456789abcdef"));
+}
