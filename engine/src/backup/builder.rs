@@ -21,7 +21,8 @@ use crate::index::{INDEX_PATH, Index, IndexError, create_place_tables, tables, w
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
 use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX};
 use crate::model::change::{BlobPlace, Change, LargeFileId, SegmentId};
-use crate::model::{Digest, Sequence};
+use crate::model::{Digest, Sequence, Timestamp};
+use crate::quarantine::{Fault, QuarantineRow};
 
 /// Transactions after which the index is made durable: pages can be used again only then.
 const CHECKPOINT_TRANSACTIONS: u32 = 64;
@@ -177,8 +178,16 @@ impl Builder {
         Ok(())
     }
 
+    /// Adds a content whose bytes are nowhere. It is marked as damaged, so that it counts as unknown to
+    /// whoever brings it.
     pub(super) fn add_absent(&mut self, row: ContentRow) -> Result<(), BackupError> {
         let nowhere = BlobPlace::Large(self.next_large_id());
+        let mark = QuarantineRow { place: nowhere, fault: Fault::Missing, since: Timestamp::now() };
+        self.change(|txn| {
+            let mut marks = txn.open_table(tables::QUARANTINE)?;
+            marks.insert(row.digest.as_bytes(), codec::encode(&mark)?.as_slice())?;
+            Ok(())
+        })?;
         self.add_rows(&[(row, nowhere)])
     }
 

@@ -1,5 +1,7 @@
 //! What is not as it should be is told by name, and nothing is made of it.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 async fn backed_up() -> (Engine, SimulatedDisk, SimulatedDisk) {
@@ -107,6 +109,49 @@ async fn a_content_that_the_store_cannot_give_is_told_and_the_others_are_backed_
     let header = snapshot.dataset(first).unwrap().unwrap();
     let late = snapshot.file(&header, "late").unwrap().unwrap();
     twin.open_blob(&late.digest).unwrap().unwrap().verify(&mut |_| true).unwrap();
+}
+
+/// Before anybody has read it, and so found it missing.
+#[tokio::test]
+async fn what_a_restore_lacks_is_healed_by_whoever_uploads_it() {
+    let (engine, _disk, backups) = backed_up().await;
+    let snapshot = engine.snapshot().unwrap();
+    for pack in backups.list("packs").unwrap() {
+        backups.remove(&format!("packs/{pack}")).unwrap();
+    }
+    let incomplete = RestoreOptions { incomplete: true, ..restore_options() };
+    let target = SimulatedDisk::new();
+    let restored = restore_on(port(&backups), &port(&target), &incomplete).unwrap();
+    assert!(restored.missing > 0);
+    let twin = open(&target);
+    let mut healed = BTreeSet::new();
+    for dataset in snapshot.datasets().unwrap() {
+        let dataset = dataset.unwrap();
+        if dataset.deletion_time.is_some() {
+            continue;
+        }
+        for file in snapshot.files(&dataset).unwrap() {
+            let (_, record) = file.unwrap();
+            let content = engine.open_blob(&record.digest).unwrap().unwrap();
+            let mut upload = twin.begin_upload(Some(record.length)).await.unwrap();
+            let mut chunks = content.stream(0..record.length);
+            while let Some(chunk) = chunks.next().await.transpose().unwrap() {
+                upload.write(&chunk).await.unwrap();
+            }
+            let content = upload.finish().await.unwrap();
+            let name = format!("healed/{}", record.digest);
+            if healed.insert(record.digest) {
+                twin.add_file(dataset.id, &name, content).await.unwrap();
+            }
+        }
+    }
+    twin.shutdown().await;
+    drop(twin);
+    let twin = open(&target.restart());
+    for digest in healed {
+        let content = twin.open_blob(&digest).unwrap().unwrap();
+        assert!(content.verify(&mut |_| true).unwrap().is_some(), "{digest}");
+    }
 }
 
 #[tokio::test]
