@@ -343,6 +343,13 @@ impl Index {
         Ok(settled.map_err(redb::StorageError::Io)?)
     }
 
+    /// Closes it without what was applied since the last checkpoint: by itself redb makes that durable.
+    pub(crate) fn give_up(self) {
+        if let Some(file) = &self.file {
+            file.give_up();
+        }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the one place; called by the index thread only")]
     fn commit<T>(
         &self,

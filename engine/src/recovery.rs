@@ -36,6 +36,7 @@ use crate::noted::NotedChange;
 use crate::quarantine::Quarantine;
 use crate::scrub::ScrubRow;
 use crate::store::{SharedIndex, Store};
+use crate::sync::caught;
 use crate::trace::Trace;
 
 /// Version of the store's layout on disk: 1 is the first; 2 has contents that name a file, notes in
@@ -248,21 +249,32 @@ fn replay(
     };
     let (position, sequence) = (applied.position, applied.sequence);
     let mut changes = 0;
-    let journal = Journal::open(Arc::clone(disk), key, options, position, sequence, |group| {
-        changes += u64::try_from(group.records.len()).unwrap_or(u64::MAX);
-        apply_replayed(&index, &mut applied, &group)
+    // redb panics where a damaged page makes no sense to it.
+    let journal = caught(|| {
+        Journal::open(Arc::clone(disk), key, options, position, sequence, |group| {
+            changes += u64::try_from(group.records.len()).unwrap_or(u64::MAX);
+            apply_replayed(&index, &mut applied, &group)
+        })
     });
-    match journal {
-        Ok(journal) => Ok(Replayed { journal, index, applied, changes }),
-        Err(JournalOpenError::Io(error)) => Err(io_error(&**disk)(error)),
-        Err(JournalOpenError::Damaged { segment, offset, reason }) => {
-            Err(OpenError::JournalDamaged { segment: segment.0, offset, reason })
+    let error = match journal {
+        Ok(Ok(journal)) => return Ok(Replayed { journal, index, applied, changes }),
+        Ok(Err(error)) => error,
+        Err(_panic) => {
+            let text = "applying the journal to it panicked";
+            JournalOpenError::Apply(IndexError::Contradiction(text.into()))
         }
-        Err(JournalOpenError::NewerFormat { found, known }) => {
-            Err(OpenError::NewerFormat { found, known })
+    };
+    // What was replayed is not confirmed: the next opening, which would not look at it any more, must find
+    // the index as this one did.
+    index.give_up();
+    Err(match error {
+        JournalOpenError::Io(error) => io_error(&**disk)(error),
+        JournalOpenError::Damaged { segment, offset, reason } => {
+            OpenError::JournalDamaged { segment: segment.0, offset, reason }
         }
-        Err(JournalOpenError::Apply(error)) => Err(damaged_index(error)),
-    }
+        JournalOpenError::NewerFormat { found, known } => OpenError::NewerFormat { found, known },
+        JournalOpenError::Apply(error) => damaged_index(error),
+    })
 }
 
 fn apply_replayed(

@@ -278,6 +278,14 @@ impl Spooled {
         }
     }
 
+    /// Bytes of it that are in memory for as long as it lives.
+    pub fn memory_bytes(&self) -> usize {
+        match &self.content {
+            Content::Memory(bytes) => bytes.len(),
+            Content::File { .. } => 0,
+        }
+    }
+
     /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

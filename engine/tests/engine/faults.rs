@@ -27,6 +27,41 @@ pub fn open(disk: &SimulatedDisk) -> Result<Engine, OpenError> {
     Engine::open_on(Arc::new(disk.clone()), &options())
 }
 
+/// What it replayed is not confirmed: taken into the index's file it would never be.
+#[tokio::test]
+async fn an_opening_that_fails_leaves_nothing_that_the_next_one_takes_for_durable() {
+    let mut failed = 0;
+    // What a sync that failed has reached is the disk's to choose.
+    for (sync, seed) in (1..=6).flat_map(|sync| (0..8).map(move |seed| (sync, seed))) {
+        let disk = SimulatedDisk::with_seed(seed);
+        let (engine, set) = store(&disk).await;
+        disk.fail(At::Sync(disk.syncs() + 1), Fault::Io);
+        add(&engine, set, "doubtful", &[9; 2000]).await.unwrap_err();
+        engine.abandon();
+        drop(engine);
+        disk.fail(At::Sync(disk.syncs() + sync), Fault::Io);
+        match open(&disk) {
+            Ok(engine) => engine.abandon(),
+            Err(_) => failed += 1,
+        }
+        let engine = open(&disk).unwrap();
+        let mut seen = names(&engine, set);
+        if let Ok(name) = add(&engine, set, "same content", &[9; 2000]).await {
+            seen.push(name);
+        }
+        engine.abandon();
+        drop(engine);
+        let engine = open(&disk.image(Reached::Nothing)).unwrap();
+        for name in seen {
+            let length = read(&engine, set, &name).await.map(|content| content.len());
+            let story = format!("sync {sync}, seed {seed}, {name}: {length:?}");
+            assert!(matches!(length, Some(1000 | 2000)), "{story}");
+        }
+        engine.abandon();
+    }
+    assert!(failed > 0);
+}
+
 #[tokio::test]
 async fn a_failure_of_the_journal_makes_the_store_read_only_and_loses_nothing() {
     let mut unknown = 0;

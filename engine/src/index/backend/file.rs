@@ -273,6 +273,13 @@ impl IndexFile {
         }
     }
 
+    /// From now on nothing is written; what asks for it fails.
+    pub(crate) fn give_up(&self) {
+        let text = "the index was given up".to_owned();
+        *self.phase() = Phase::Failed(io::ErrorKind::Other, text);
+        self.changed.notify_all();
+    }
+
     /// Waits until all that was kept back has been carried out.
     ///
     /// # Errors
