@@ -29,19 +29,19 @@ pub(crate) const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Requests of one kind that wait for their turn; the next one is told to come back at once.
 pub(crate) const TURNS_WAITING_MAX: usize = 64;
 
-/// Bytes of contents on their way out that are in memory as one or as large pieces, over all clients.
-/// Beyond that contents go in pieces so short that they do not count.
+/// Bytes of contents and other answers on their way out that are in memory as one or as large pieces, over all
+/// clients. Beyond that contents go in pieces so short that they do not count.
 pub(crate) const OUTGOING_BYTES: usize = 128 << 20;
 
-/// Answers of unbounded size (file maps, lists) that are rendered or sent at a time. Each holds up
-/// to 1 MiB in memory and the rest in a nameless file.
+/// Answers of unbounded size (file maps, lists) that are rendered at a time; and those that are sent at a time
+/// and do not fit the memory of contents on their way out, which are in nameless files.
 pub(crate) const SPOOLED_ANSWERS_MAX: usize = 64;
 
 /// Files of a dataset up to which its map is rendered in the request's own task: it is faster than
 /// the way to the blocking pool.
 pub(crate) const INLINE_FILES_MAX: u64 = 64;
 
-/// Bytes of a spooled answer up to which it is sent as one piece, which frees its turn at once.
+/// Bytes of a spooled answer up to which it is sent as one piece, which counts nowhere.
 pub(crate) const INLINE_ANSWER_BYTES_MAX: u64 = 64 << 10;
 
 /// Span in which a body must bring its part before its sender is given up, since it holds memory

@@ -25,7 +25,7 @@ const UNIT_BYTES_WIDE: u64 = 1 << 10;
 pub(crate) struct Outgoing(Arc<Semaphore>);
 
 /// A part of it; given back on drop. Contents that are as short as a piece have none.
-type Share = Option<OwnedSemaphorePermit>;
+pub(super) type Share = Option<OwnedSemaphorePermit>;
 
 impl Outgoing {
     /// Makes a bound of so many bytes.
@@ -45,6 +45,12 @@ impl Outgoing {
             return Ok(Body::from(kept_with(first, share)));
         }
         Ok(body_of(first, chunks, share))
+    }
+
+    /// A part of it for an answer of so many bytes, if that much is left.
+    pub(super) fn share(&self, bytes: usize) -> Share {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        Arc::clone(&self.0).try_acquire_many_owned(units).ok()
     }
 
     /// A whole content, checked; `None` where there is no memory for it.
@@ -67,10 +73,9 @@ impl Outgoing {
         if bytes <= READ_LEAN_CHUNK_BYTES {
             return (blob.stream(range), None);
         }
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        match Arc::clone(&self.0).try_acquire_many_owned(units) {
-            Ok(share) => (blob.stream(range), Some(share)),
-            Err(_none_left) => (blob.stream_lean(range), None),
+        match self.share(bytes) {
+            Some(share) => (blob.stream(range), Some(share)),
+            None => (blob.stream_lean(range), None),
         }
     }
 }

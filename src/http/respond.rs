@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::error::ApiError;
 use super::limits::{INLINE_ANSWER_BYTES_MAX, INLINE_FILES_MAX};
+use super::outgoing::Share;
 use super::state::AppState;
 use super::wire;
 
@@ -92,8 +93,9 @@ pub(crate) fn read_dataset(snapshot: &Snapshot, id: DatasetId) -> Result<Dataset
 /// Renders an answer of unbounded size on the blocking pool, then sends it.
 ///
 /// The whole answer is rendered before its first byte goes, so that a failed read is an error and
-/// no broken answer, and the snapshot lives no longer than the rendering. Its turn is given back
-/// when the last byte is sent.
+/// no broken answer, and the snapshot and the turn live no longer than the rendering. Then a reader
+/// that takes its time keeps its share of the memory for answers, and nobody's turn but that of another
+/// answer which is too long for memory.
 pub(crate) async fn spooled(
     app: &AppState,
     status: StatusCode,
@@ -103,14 +105,14 @@ pub(crate) async fn spooled(
     Ok(response)
 }
 
-/// As [`spooled`], of what was changed: it waits for its turn however many others do, since a
-/// refusal would leave the client in doubt of what was done.
+/// As [`spooled`], of what was changed: it waits for its turn however many others do, and goes on where
+/// none comes, since a refusal would leave the client in doubt of what was done.
 pub(crate) async fn spooled_after_change(
     app: &AppState,
     status: StatusCode,
     write: impl FnOnce(&mut dyn Write) -> Result<(), ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let turn = app.spooled_answer_turn_after_all().await?;
+    let turn = app.spooled_answer_turn_after_all().await;
     let (response, ()) = rendered(app, turn, status, write, Asked::Change).await?;
     Ok(response)
 }
@@ -122,7 +124,7 @@ pub(crate) async fn spooled_with<T: Send + 'static>(
     write: impl FnOnce(&mut dyn Write) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<(Response, T), ApiError> {
     let turn = app.spooled_answer_turn().await?;
-    rendered(app, turn, status, write, Asked::Read).await
+    rendered(app, Some(turn), status, write, Asked::Read).await
 }
 
 /// What an answer is to.
@@ -135,28 +137,54 @@ enum Asked {
 
 async fn rendered<T: Send + 'static>(
     app: &AppState,
-    turn: Turn,
+    turn: Option<Turn>,
     status: StatusCode,
     write: impl FnOnce(&mut dyn Write) -> Result<T, ApiError> + Send + 'static,
     asked: Asked,
 ) -> Result<(Response, T), ApiError> {
     let spool = app.spool();
     // Its turn goes with the work, which goes on if the caller goes away.
-    let rendering =
-        move || render(spool, write, asked).map(|(spooled, found)| (spooled, found, turn));
+    let rendering = move || {
+        let rendered = render(spool, write, asked);
+        drop(turn);
+        rendered
+    };
     let rendered = tokio::task::spawn_blocking(rendering).await;
-    let (spooled, found, turn) = rendered.map_err(ApiError::internal)??;
+    let (spooled, found) = rendered.map_err(ApiError::internal)??;
     let length = spooled.len();
     if length <= INLINE_ANSWER_BYTES_MAX {
         let text = spooled.chunk(0).await.map_err(ApiError::internal)?;
         return Ok((json_response(status, text), found));
     }
-    let mut response = Response::new(spooled_body(spooled, turn));
+    let leave = Leave::of(app, &spooled, asked).await?;
+    let mut response = Response::new(spooled_body(spooled, leave));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(CONTENT_LENGTH, length.into());
     Ok((response, found))
+}
+
+/// What an answer holds until its last byte is sent.
+struct Leave {
+    _share: Share,
+    _turn: Option<Turn>,
+}
+
+impl Leave {
+    /// A share of the memory for answers, where it is in memory; otherwise a turn at sending long ones.
+    async fn of(app: &AppState, spooled: &Spooled, asked: Asked) -> Result<Self, ApiError> {
+        let bytes = spooled.memory_bytes();
+        let share = if bytes > 0 { app.outgoing().share(bytes) } else { None };
+        if share.is_some() {
+            return Ok(Self { _share: share, _turn: None });
+        }
+        let turn = match asked {
+            Asked::Read => Some(app.long_answer_turn().await?),
+            Asked::Change => app.long_answer_turn_after_all().await,
+        };
+        Ok(Self { _share: None, _turn: turn })
+    }
 }
 
 fn render<T>(
@@ -182,15 +210,15 @@ fn render<T>(
     Ok((spool.finish().map_err(unfinished)?, found))
 }
 
-fn spooled_body(spooled: Spooled, turn: Turn) -> Body {
-    let start = Some((spooled, 0_u64, turn));
+fn spooled_body(spooled: Spooled, leave: Leave) -> Body {
+    let start = Some((spooled, 0_u64, leave));
     Body::from_stream(stream::unfold(start, |state| async {
-        let (spooled, at, turn) = state?;
+        let (spooled, at, leave) = state?;
         match spooled.chunk(at).await {
             Ok(bytes) if bytes.is_empty() => None,
             Ok(bytes) => {
                 let next = at + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                Some((Ok(bytes), Some((spooled, next, turn))))
+                Some((Ok(bytes), Some((spooled, next, leave))))
             }
             Err(error) => Some((Err::<Bytes, io::Error>(error), None)),
         }

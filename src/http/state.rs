@@ -45,8 +45,10 @@ struct Parts {
     passwords: Passwords,
     /// Memory for contents on their way out.
     outgoing: Outgoing,
-    /// Answers of unbounded size that are under way.
+    /// Answers of unbounded size that are rendered.
     spooled_answers: Turns,
+    /// Those that are too long for memory, on their way out.
+    long_answers: Turns,
     /// Large bodies that are in memory.
     large_bodies: Turns,
     /// Lists that are being sorted.
@@ -130,6 +132,7 @@ impl AppState {
             passwords: Passwords::new()?,
             outgoing: Outgoing::new(OUTGOING_BYTES),
             spooled_answers: turns(SPOOLED_ANSWERS_MAX),
+            long_answers: turns(SPOOLED_ANSWERS_MAX),
             large_bodies: turns(LARGE_BODIES_MAX),
             sorted_lists: turns(SORTED_LISTS_MAX),
             backups: KeptBackups::default(),
@@ -312,6 +315,7 @@ impl AppState {
         };
         vec![
             work("spooled_answers", &self.0.spooled_answers),
+            work("long_answers", &self.0.long_answers),
             work("large_bodies", &self.0.large_bodies),
             work("sorted_lists", &self.0.sorted_lists),
         ]
@@ -368,9 +372,20 @@ impl AppState {
         granted(self.0.spooled_answers.take().await)
     }
 
-    /// As [`Self::spooled_answer_turn`], of what was changed: who is refused cannot just come again.
-    pub(crate) async fn spooled_answer_turn_after_all(&self) -> Result<Turn, ApiError> {
-        granted(self.0.spooled_answers.take_after_all().await)
+    /// As [`Self::spooled_answer_turn`], of what was changed: who is refused cannot just come again, so
+    /// whoever has waited long enough does without.
+    pub(crate) async fn spooled_answer_turn_after_all(&self) -> Option<Turn> {
+        self.0.spooled_answers.take_after_all().await
+    }
+
+    /// Waits for leave to send an answer that is too long for memory.
+    pub(crate) async fn long_answer_turn(&self) -> Result<Turn, ApiError> {
+        granted(self.0.long_answers.take().await)
+    }
+
+    /// The same, of what was changed.
+    pub(crate) async fn long_answer_turn_after_all(&self) -> Option<Turn> {
+        self.0.long_answers.take_after_all().await
     }
 
     /// Waits for leave to hold a large body in memory.

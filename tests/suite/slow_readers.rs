@@ -48,3 +48,31 @@ async fn files_that_thousands_read_slowly_go_in_short_pieces_and_are_right() {
     let piece = next.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(piece.len() > READ_LEAN_CHUNK_BYTES);
 }
+
+/// An answer that fits memory keeps nobody's turn, however slowly it is taken; nor is a change that was
+/// made refused for those that do.
+#[tokio::test]
+async fn answers_that_many_read_slowly_keep_nobody_waiting() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let names = (0..2_000).map(|number| (format!("a rather long name of a file/{number}"), ""));
+    let names: Vec<(String, &str)> = names.collect();
+    let members: Vec<(&str, &str)> =
+        names.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+    let client = dataset.client.with("Content-Disposition", "attachment; filename=data");
+    let archive = crate::support::zip_of(&members);
+    client.upload(&dataset.path("/files-multi"), archive).await.is(200);
+    let mut slow = Vec::new();
+    for _ in 0..200 {
+        let answer = dataset.client.begin("GET", &dataset.path(""), Body::empty()).await;
+        assert_eq!(answer.status(), 200);
+        slow.push(answer.into_body());
+    }
+    dataset.client.post(&dataset.path("/copy"), &serde_json::json!({})).await.is(200);
+    dataset.client.post("/v1/datasets/list", &serde_json::json!({})).await.is(200);
+    for body in slow.into_iter().step_by(50) {
+        let text = body.collect().await.unwrap().to_bytes();
+        let fields: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(fields["files"].as_object().unwrap().len(), 2_000);
+    }
+}
