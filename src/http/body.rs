@@ -5,11 +5,12 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, TRANSFER_ENCODING};
 use bytes::BytesMut;
 use granary_engine::{Intake, IntakeKind, ResumablePart, Turn, Upload};
 use http_body_util::BodyExt as _;
@@ -17,6 +18,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::error::ApiError;
+use super::exchange::Exchange;
 use super::fields::Fields;
 use super::form;
 use super::inflow::TooSlow;
@@ -142,7 +144,8 @@ impl Incoming {
     /// It is too large, of another media type, or no JSON.
     pub(crate) async fn json(self, app: &AppState) -> Result<Json, ApiError> {
         let unsupported = self.unsupported_unless(&["application/json"]);
-        let (bytes, turn) = read_whole(self.0.into_body(), app).await?;
+        let is_known = self.is_known();
+        let (bytes, turn) = read_whole(self.0.into_body(), app, is_known).await?;
         let value = if bytes.is_empty() {
             Value::Object(Map::new())
         } else if let Some(error) = unsupported {
@@ -160,7 +163,8 @@ impl Incoming {
     pub(crate) async fn fields(self, app: &AppState) -> Result<Fields, ApiError> {
         match self.media_type().as_deref() {
             Some("application/x-www-form-urlencoded") => {
-                let (bytes, _turn) = read_whole(self.0.into_body(), app).await?;
+                let is_known = self.is_known();
+                let (bytes, _turn) = read_whole(self.0.into_body(), app, is_known).await?;
                 let pairs = form_urlencoded::parse(&bytes).into_owned();
                 Ok(Fields::of_form(pairs))
             }
@@ -170,6 +174,11 @@ impl Incoming {
             }
             Some(_) | None => Fields::of_json(self.json(app).await?.value),
         }
+    }
+
+    /// Whether it is known who sends it.
+    fn is_known(&self) -> bool {
+        self.0.extensions().get::<Arc<Exchange>>().is_some_and(|exchange| exchange.is_known())
     }
 
     fn unsupported_unless(&self, known: &[&str]) -> Option<ApiError> {
@@ -210,6 +219,9 @@ impl Incoming {
     /// the sink is to be dropped.
     pub(crate) async fn pour(self, sink: &mut impl Sink) -> Result<u64, ApiError> {
         self.expect_uncoded()?;
+        if self.0.headers().contains_key(CONTENT_RANGE) {
+            return Err(ApiError::content_range());
+        }
         let digests = Digests::of(self.0.headers())?;
         if digests.is_empty() {
             return self.pour_unchecked(sink).await;
@@ -293,13 +305,18 @@ fn cut_off(error: &axum::Error) -> ApiError {
     ApiError::bad_request("The request's body ended early.")
 }
 
-/// Reads a body within the bounds; beyond the small one it takes a turn, which comes with it.
-async fn read_whole(mut body: Body, app: &AppState) -> Result<(Bytes, Option<Turn>), ApiError> {
+/// Reads a body within the bounds; beyond the small one it takes a turn, which comes with it: those of
+/// strangers are their own, so that these keep nobody waiting but each other.
+async fn read_whole(
+    mut body: Body,
+    app: &AppState,
+    is_known: bool,
+) -> Result<(Bytes, Option<Turn>), ApiError> {
     let mut bytes = BytesMut::new();
     if read_up_to(&mut body, &mut bytes, BODY_BYTES_SMALL).await? {
         return Ok((bytes.freeze(), None));
     }
-    let turn = app.large_body_turn().await?;
+    let turn = app.large_body_turn(is_known).await?;
     let rest = read_up_to(&mut body, &mut bytes, BODY_BYTES_MAX);
     match timeout(LARGE_BODY_TIME_MAX, rest).await {
         Ok(Ok(true)) => Ok((bytes.freeze(), Some(turn))),

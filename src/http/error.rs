@@ -19,6 +19,7 @@ use granary_engine::model::Digest;
 use granary_engine::{MutationError, ReadError};
 
 use super::exchange::current_id;
+use super::limits::ERROR_BYTES_MAX;
 use crate::auth::{TokenFault, TooManyFailures};
 
 use shape::Shape;
@@ -29,6 +30,17 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// All that a client learns of a fault of the server, but for an id.
 const FAULT: &str = "Internal server error.";
+
+/// Cuts a text that repeats more of what was sent than anybody wants to read, and would be in memory for as
+/// long as its reader takes.
+fn cut(text: &mut String, bytes_max: usize) {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max.saturating_sub(ELLIPSIS.len_utf8())));
+        text.push(ELLIPSIS);
+    }
+}
+
+const ELLIPSIS: char = '…';
 
 /// Why a request was not answered with what it asked for.
 #[derive(Debug)]
@@ -51,6 +63,8 @@ impl ApiError {
     }
 
     fn detail(status: StatusCode, text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        cut(&mut text, ERROR_BYTES_MAX);
         Self::new(status, Shape::detail(text))
     }
 
@@ -189,7 +203,16 @@ impl ApiError {
 
     /// 400: fields and what is wrong with each.
     pub(crate) fn fields(wrong: Vec<(&'static str, Vec<String>)>) -> Self {
-        let fields = wrong.into_iter().map(|(field, texts)| (field.to_owned(), texts));
+        let mut left = ERROR_BYTES_MAX;
+        let fields = wrong.into_iter().map(|(field, mut texts)| {
+            texts.retain_mut(|text| {
+                let is_room = left > ELLIPSIS.len_utf8();
+                cut(text, left);
+                left -= text.len().min(left);
+                is_room
+            });
+            (field.to_owned(), texts)
+        });
         Self::new(StatusCode::BAD_REQUEST, Shape::Fields(FieldErrors(fields.collect())))
     }
 
@@ -292,6 +315,14 @@ impl ApiError {
         Self::detail(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("Request body is larger than {limit} bytes."),
+        )
+    }
+
+    /// 400: a part of a file where the whole of one is expected.
+    pub(crate) fn content_range() -> Self {
+        Self::bad_request(
+            "A body with Content-Range is a part of a file, and would be kept as the whole of it: send all of it \
+             at once, or in parts by POST to .../uploads.",
         )
     }
 

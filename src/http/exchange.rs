@@ -200,6 +200,11 @@ impl Exchange {
         }
     }
 
+    /// Whether it is known who asks.
+    pub(super) fn is_known(&self) -> bool {
+        self.caller.get().is_some()
+    }
+
     /// Notes what the audit log is to have of the request, if it is to have anything.
     pub(super) fn is_about(&self, subject: Subject) {
         drop(self.subject.set(subject));

@@ -9,11 +9,18 @@ pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes of such a body that are read without asking; larger ones take turns.
 pub(crate) const BODY_BYTES_SMALL: usize = 64 << 10;
 
+/// Bytes of an error's texts, which may repeat what was sent: the longest name, and what is said of it.
+pub(crate) const ERROR_BYTES_MAX: usize = 16 << 10;
+
+/// Bytes of an `Upload-Metadata` header, which is kept until the upload is forgotten: the longest name in base64
+/// and as much again.
+pub(crate) const UPLOAD_METADATA_BYTES_MAX: usize = 12 << 10;
+
 /// Bytes of a multipart form that may come at a stretch and are no file's content: heads of parts, texts, what
 /// stands between them. All of it is in memory until a part begins.
 pub(crate) const FORM_BYTES_MAX: usize = 256 << 10;
 
-/// Larger bodies that are in memory at a time; parsed, one may take ten times its bytes.
+/// Larger bodies that are in memory at a time, beside one of somebody who is not logged in; parsed, one may take ten times its bytes.
 pub(crate) const LARGE_BODIES_MAX: usize = 2;
 
 /// How long a larger body may take to arrive, since it keeps others waiting.

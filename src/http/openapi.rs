@@ -40,7 +40,7 @@ slash belongs to the name. Every GET answers HEAD too, and every path OPTIONS; a
 405, an unknown path 404, both with a `detail` as every error.
 
 Every answer of a known path has `Allow`. Every answer has `X-Content-Type-Options`, `X-Frame-Options`, `Referrer-Policy` and `Vary`; \
-requests with `Origin` get `Access-Control-Allow-Origin: *`.
+where the operator allows origins (`cors.origins`), requests of one of them get `Access-Control-Allow-Origin`.
 
 Every answer has `X-Request-Id`: the one that the request brought, if it has at most 128 letters, \
 digits and `-_.:/+=@`, otherwise one that the server made. It stands in the server's log, and as `id` \

@@ -51,6 +51,8 @@ struct Parts {
     long_answers: Turns,
     /// Large bodies that are in memory.
     large_bodies: Turns,
+    /// The same of those who are not logged in.
+    strangers_large_bodies: Turns,
     /// Lists that are being sorted.
     sorted_lists: Turns,
     backups: KeptBackups,
@@ -134,6 +136,7 @@ impl AppState {
             spooled_answers: turns(SPOOLED_ANSWERS_MAX),
             long_answers: turns(SPOOLED_ANSWERS_MAX),
             large_bodies: turns(LARGE_BODIES_MAX),
+            strangers_large_bodies: turns(1),
             sorted_lists: turns(SORTED_LISTS_MAX),
             backups: KeptBackups::default(),
             body_pace: usual_pace(),
@@ -388,9 +391,10 @@ impl AppState {
         self.0.long_answers.take_after_all().await
     }
 
-    /// Waits for leave to hold a large body in memory.
-    pub(crate) async fn large_body_turn(&self) -> Result<Turn, ApiError> {
-        granted(self.0.large_bodies.take().await)
+    /// Waits for leave to hold a large body in memory, of somebody who is known or a stranger.
+    pub(crate) async fn large_body_turn(&self, is_known: bool) -> Result<Turn, ApiError> {
+        let turns = if is_known { &self.0.large_bodies } else { &self.0.strangers_large_bodies };
+        granted(turns.take().await)
     }
 
     /// Waits for leave to sort a list.

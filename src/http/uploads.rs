@@ -26,6 +26,7 @@ use super::conditions::{text, write_condition};
 use super::datasets::{Opened, open};
 use super::error::ApiError;
 use super::integrity::{Algorithm, REPR_DIGEST, expected};
+use super::limits::UPLOAD_METADATA_BYTES_MAX;
 use super::openapi::failures::{
     Conditional, ContentBody, Guarded, UnfinishedUploads, UploadConflict,
 };
@@ -332,6 +333,12 @@ fn read_terms(
         ApiError::bad_request("Upload-Length is required: the bytes of the whole file.")
     })?;
     let metadata = text(headers, UPLOAD_METADATA).unwrap_or_default();
+    if metadata.len() > UPLOAD_METADATA_BYTES_MAX {
+        return Err(ApiError::bad_request(format!(
+            "Upload-Metadata has {} bytes; {UPLOAD_METADATA_BYTES_MAX} are kept at most.",
+            metadata.len()
+        )));
+    }
     let (mut filename, mut replaces) = (None, false);
     for entry in metadata.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         let (key, value) = entry.split_once(' ').unwrap_or((entry, ""));

@@ -438,3 +438,26 @@ fn every_action_with_a_body_is_among_those_that_get_rubbish() {
         assert!(known || is_of_backups || has_none, "{method} {path}");
     }
 }
+
+/// What an error repeats is in memory for as long as its reader takes.
+#[tokio::test]
+async fn errors_repeat_no_more_than_anybody_reads() {
+    let mut world = world().await;
+    let long = "ä".repeat(30_000);
+    let client = world.admin.with("Content-Type", "application/json");
+    let keys = (0..20).map(|number| (format!("{number} {long}"), json!(1)));
+    let many: serde_json::Map<String, Value> = keys.collect();
+    for (path, body) in [
+        ("/v1/datasets/list", json!({ long.as_str(): 1 })),
+        ("/v1/datasets/list", Value::Object(many)),
+        ("/v1/datasets/create", json!({ "name": "x", "project": long })),
+        ("/v1/datasets/{D}/files-rename", json!({ "from": "a", "to": long })),
+        ("/v1/datasets/{D}/metadata-multi", json!({ "metadata": { long.as_str(): "x" } })),
+    ] {
+        let answer = client.send("POST", &world.filled(path), body.to_string()).await;
+        is_in_shape(&answer, path);
+        assert!(answer.status.is_client_error(), "{path}");
+        assert!(answer.body.len() < 20_000, "{path}: {} bytes", answer.body.len());
+    }
+    answers_still(&mut world).await;
+}

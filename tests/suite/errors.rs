@@ -227,3 +227,36 @@ async fn a_stopping_server_tells_to_come_back() {
     let answer = dataset.client.patch(&dataset.path(""), &json!({"tags": "t"})).await.is(503);
     assert_eq!(answer.header("retry-after"), "1");
 }
+
+/// Two bodies that do not come to an end keep other strangers waiting, and nobody who is logged in.
+#[tokio::test]
+async fn strangers_with_large_bodies_keep_nobody_waiting_but_each_other() {
+    use axum::body::Body;
+    use futures_util::{StreamExt as _, stream};
+
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let stuck = (0..2).map(|_| {
+        let tell = tell.clone();
+        let start = stream::iter([Ok::<_, std::io::Error>("x".repeat(100_000))]);
+        let rest = stream::once(async move {
+            tell.send(()).ok();
+            std::future::pending().await
+        });
+        let client = server.anonymous().with("Content-Type", "application/json");
+        tokio::spawn(async move {
+            let body = Body::from_stream(start.chain(rest));
+            client.send("POST", "/v1/auth/verify", body).await.status
+        })
+    });
+    let stuck: Vec<_> = stuck.collect();
+    // One of them has its turn and waits for its body.
+    told.recv().await.unwrap();
+    let names: Vec<String> = (0..10_000).map(|number| format!("name {number}")).collect();
+    let body = serde_json::json!({ "names": names });
+    dataset.client.post(&dataset.path("/files-delete"), &body).await.is(404);
+    for request in stuck {
+        request.abort();
+    }
+}

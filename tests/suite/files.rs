@@ -438,3 +438,18 @@ async fn names_that_the_server_lengthens_are_never_too_long_to_be_asked_for() {
     let number = cats.path(&format!("/files/{}/1", &directory[1..]));
     cats.client.delete(&number).await.is(200);
 }
+
+/// Clients that resume by themselves send the rest of a file so; kept as the whole it would be a loss.
+#[tokio::test]
+async fn a_part_of_a_file_is_not_taken_for_the_whole() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    dataset.add("a", "the whole").await.is(200);
+    let client = dataset.client.with("Content-Range", "bytes 4-8/9");
+    let path = dataset.path("/files/a?replace=true");
+    let detail = client.send("PUT", &path, "whole").await.detail(400);
+    assert!(detail.contains("/uploads"), "{detail}");
+    client.upload(&dataset.path("/files/b"), "whole").await.is(400);
+    assert_eq!(dataset.content("a").await.is(200).body, "the whole");
+    assert_eq!(dataset.names().await, ["a"]);
+}
