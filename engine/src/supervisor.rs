@@ -29,7 +29,7 @@ use crate::limits::HOLD_WAIT_MAX;
 use crate::model::{DatasetId, Origin};
 use crate::store::Store;
 use arbiters::Arbiters;
-use delivery::{Address, Died, deliver};
+use delivery::{Address, Died, Withdrawal, deliver};
 use entry::{Entry, Registry};
 
 /// Routes changes to the actors of their datasets.
@@ -81,6 +81,7 @@ impl Supervisor {
         let counters = &self.store.counters;
         let (entry, slot) = claimed.inspect_err(|_full| counters.refused_by_dataset.increment())?;
         let envelope = Envelope::new(message, slot.asked_by(origin));
+        let _withdrawal = Withdrawal(&envelope);
         let start = || self.start_actor(&entry);
         if let Some(planned) = deliver(&entry, &envelope, start).await {
             return planned;
@@ -96,6 +97,11 @@ impl Supervisor {
     /// Whether a change of the dataset would be refused for want of a place.
     pub(crate) fn is_full(&self, dataset: DatasetId) -> bool {
         self.registry.is_full(dataset)
+    }
+
+    /// Whether changes of the dataset wait.
+    pub(crate) fn has_waiting(&self, dataset: DatasetId) -> bool {
+        self.registry.has_waiting(dataset)
     }
 
     /// Makes a dataset stand still, with nothing in flight, until the hold is dropped.

@@ -257,8 +257,9 @@ mod tests {
         queue.take_group().unwrap().into_iter().map(|submission| submission.change).collect()
     }
 
+    /// A change with so many bytes of texts.
     fn text(dataset: u64, bytes: u64) -> Submission {
-        let metadata = "x".repeat(usize::try_from(bytes).unwrap());
+        let metadata = "x".repeat(usize::try_from(bytes).unwrap() - "name".len());
         let (filename, expects) = (Filename::exact("name").unwrap(), Digest([0; 32]));
         let dataset = DatasetId(dataset);
         submission(Change::SetMetadata { dataset, filename, expects, metadata })

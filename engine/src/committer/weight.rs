@@ -24,17 +24,18 @@ pub(super) fn text_bytes(change: &Change) -> u64 {
         | Change::MergeFiles { files, .. }
         | Change::StageFiles { files, .. } => files.iter().map(of_file).sum(),
         Change::ReplaceFile { file, .. } => of_file(file),
-        Change::SetMetadata { metadata, .. } | Change::SetMetadataIf { metadata, .. } => {
-            byte_count(metadata.len())
+        Change::SetMetadata { filename, metadata, .. }
+        | Change::SetMetadataIf { filename, metadata, .. } => {
+            name(filename) + byte_count(metadata.len())
         }
         Change::SetManyMetadata { entries, .. } | Change::StageMetadata { entries, .. } => {
             entries.iter().map(of_entry).sum()
         }
         Change::DeleteFiles { filenames, .. } => filenames.iter().map(name).sum(),
         Change::StageDeletions { files, .. } => files.iter().map(|file| name(&file.filename)).sum(),
-        Change::DeleteFile { .. }
-        | Change::RenameFile { .. }
-        | Change::ClearDataset { .. }
+        Change::DeleteFile { filename, .. } => name(filename),
+        Change::RenameFile { from, to, .. } => name(from) + name(to),
+        Change::ClearDataset { .. }
         | Change::DestroyDataset { .. }
         | Change::ReinstateDataset { .. }
         | Change::HardDeleteDataset { .. }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::texts::Room;
 use super::{Engine, Inner};
 use crate::blobs::{self, StagedBlob};
 use crate::bulk::{self, Bulk};
@@ -235,10 +236,14 @@ impl Engine {
         condition: FileCondition,
     ) -> Result<(), MutationError> {
         expect_metadata_fits(&metadata)?;
-        let _room = self.inner.texts.room(metadata.len())?;
+        let _room = self.room_for_text(dataset, metadata.len())?;
         let message = SetMetadata { filename: filename.to_owned(), metadata, condition };
         let ((), ticket) = self.ask(dataset, message).await?;
         ticket.redeem().await.map(drop)
+    }
+
+    fn room_for_text(&self, dataset: DatasetId, bytes: usize) -> Result<Room<'_>, MutationError> {
+        self.inner.texts.room(bytes, self.inner.supervisor.has_waiting(dataset))
     }
 
     /// Makes an empty dataset, version 1.
@@ -262,7 +267,7 @@ impl Engine {
     ) -> Result<Dataset, MutationError> {
         let texts = [&patch.name, &patch.description, &patch.tags];
         let texts = texts.into_iter().flatten().map(String::len);
-        let _room = self.inner.texts.room(texts.sum())?;
+        let _room = self.room_for_text(dataset, texts.sum())?;
         let ((), ticket) = self.ask(dataset, UpdateDataset { patch }).await?;
         made!(ticket.redeem().await, Dataset)
     }

@@ -18,6 +18,17 @@ pub(crate) trait Address<M: Request>: Clone + PartialEq {
     async fn send(&self, envelope: Envelope<M>) -> Result<Planned<M::Planned>, Died>;
 }
 
+/// Takes a message back out of the mailbox where whoever sent it goes away before an actor began with it:
+/// nobody waits for it, and what it holds is there for others.
+pub(crate) struct Withdrawal<'a, M>(pub(crate) &'a Envelope<M>);
+
+impl<M> Drop for Withdrawal<'_, M> {
+    fn drop(&mut self) {
+        // It comes to nothing where the message was answered.
+        drop(self.0.open());
+    }
+}
+
 /// Delivers a message; `start` starts an actor where there is none. `None` if the message broke
 /// its actor, or no actor can be started.
 pub(crate) async fn deliver<A: Address<M>, M: Request>(

@@ -32,6 +32,11 @@ impl<A: Clone + PartialEq> Registry<A> {
         Ok((Arc::clone(&entry), slot))
     }
 
+    /// Whether changes of the dataset wait.
+    pub(crate) fn has_waiting(&self, dataset: DatasetId) -> bool {
+        self.entries.get(&dataset).is_some_and(|entry| entry.in_flight.waiting() > 0)
+    }
+
     /// Whether a change of the dataset would be refused for want of a place.
     pub(crate) fn is_full(&self, dataset: DatasetId) -> bool {
         self.entries.get(&dataset).is_some_and(|entry| entry.in_flight.is_full())
