@@ -182,6 +182,7 @@ impl<'txn> Group<'txn> {
             return Ok(Ok(Applied::Done));
         }
         self.fresh = blobs.iter().map(|blob| (blob.digest, *blob)).collect();
+        self.remove_displaced(blobs)?;
         let verdict = match self.dispatch(change) {
             Ok(applied) => Ok(applied),
             Err(Stop::Refused(refusal)) => Err(refusal),

@@ -9,7 +9,7 @@ use granary_engine::{
     UsageProgress,
 };
 
-use crate::driver::zip_of;
+use crate::driver::{add_zip, zip_of};
 use crate::reference::Content;
 use crate::support::{add, dataset, options, project, read, small_segments};
 
@@ -168,6 +168,37 @@ async fn a_collection_gives_back_what_died_and_nothing_else() {
     // Once more there is nothing to give back, and nothing is written for it.
     let again = collect(&engine).await;
     assert_eq!(again.moved_bytes, 0, "{again:?}");
+}
+
+#[tokio::test]
+async fn a_content_that_is_twice_in_one_change_keeps_one_file() {
+    let disk = SimulatedDisk::new();
+    let engine = Engine::open_on(Arc::new(disk.clone()), &options()).unwrap();
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "set").await.unwrap().id;
+    let content = Content::numbered(1, 3 << 19);
+    let members = ["one", "two"].map(|name| (name.to_owned(), content.clone()));
+    add_zip(&engine, set, &members).await.unwrap();
+    let cut = disk.image(Reached::Nothing);
+
+    collect(&engine).await;
+
+    assert_eq!(disk.list("blobs").unwrap().len(), 1);
+    assert_both_there(&engine, set, &content).await;
+    engine.abandon();
+    // The journal is applied once more, beside the sweep of what earlier starts left.
+    let engine = Engine::open_on(Arc::new(cut.clone()), &options()).unwrap();
+    assert_both_there(&engine, set, &content).await;
+    collect(&engine).await;
+    assert_eq!(cut.list("blobs").unwrap().len(), 1);
+    assert_both_there(&engine, set, &content).await;
+}
+
+async fn assert_both_there(engine: &Engine, set: DatasetId, content: &Content) {
+    for name in ["one", "two"] {
+        assert!(read(engine, set, name).await.unwrap() == *content.0, "{name}");
+    }
+    assert_eq!(engine.check(true).unwrap(), []);
 }
 
 #[tokio::test]

@@ -200,12 +200,33 @@ impl Group<'_> {
         let NamedBlob { row: old, namings } = named;
         self.add_live_bytes(old.place, old.length, -1);
         self.add_live_bytes(place, length, 1);
-        if let BlobPlace::Large(file) = old.place {
+        self.remove_large(&digest, old.place)?;
+        self.counts
+            .put(&digest, &NamedBlob { row: BlobRow { place, length, crc32, ..old }, namings })
+    }
+
+    /// Of a content that a record brings twice the last bytes count. The others may be in a file, which
+    /// no row will name: it goes as one does that a row has left.
+    pub(super) fn remove_displaced(&self, blobs: &[NewBlob]) -> Result<(), IndexError> {
+        // Nearly always each is another content.
+        if self.fresh.len() == blobs.len() {
+            return Ok(());
+        }
+        for NewBlob { digest, place, .. } in blobs {
+            if self.fresh.get(digest).is_some_and(|kept| kept.place != *place) {
+                self.remove_large(digest, *place)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the file of a content, if it is in one, removed after the next checkpoint.
+    fn remove_large(&self, digest: &Digest, place: BlobPlace) -> Result<(), IndexError> {
+        if let BlobPlace::Large(file) = place {
             let mut removals = self.txn.open_table(tables::LARGE_REMOVALS)?;
             removals.insert((digest.as_bytes(), file.start, file.number), ())?;
         }
-        self.counts
-            .put(&digest, &NamedBlob { row: BlobRow { place, length, crc32, ..old }, namings })
+        Ok(())
     }
 
     /// Follows contents to the journal's head, where the index still points at the old place.

@@ -9,6 +9,8 @@ use super::*;
 use crate::disk::{Disk, OpenMode, SimulatedDisk};
 use crate::index::{Index, create_tables};
 use crate::limits::{NAMINGS_IN_ROW_BYTES_MAX, NAMINGS_IN_ROW_MAX};
+use crate::model::SetId;
+use crate::model::change::{Change, LargeFileId};
 
 /// A content, a layer and a name.
 type Named = (u8, u64, String);
@@ -118,4 +120,42 @@ proptest! {
         });
         performed.unwrap();
     }
+}
+
+/// A content in a file of this number.
+fn large(content: u8, number: u64) -> NewBlob {
+    let place = BlobPlace::Large(LargeFileId { start: 1, number });
+    NewBlob { digest: digest(content), length: 2 << 20, crc32: 0, place }
+}
+
+/// Files that go after the next checkpoint.
+fn removals(txn: &WriteTransaction) -> Vec<(u8, u64)> {
+    let removals = txn.open_table(tables::LARGE_REMOVALS).unwrap();
+    let rows = removals.iter().unwrap().map(|row| row.unwrap().0);
+    rows.map(|key| (key.value().0[0], key.value().2)).collect()
+}
+
+#[test]
+fn of_a_content_that_comes_twice_every_file_but_the_one_that_counts_is_removed() {
+    let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new());
+    let index = Index::open(&disk, OpenMode::CreateNew, 1 << 20).unwrap();
+    let applied = index.apply(|txn| {
+        create_tables(txn)?;
+        let mut group = Group::begin(txn)?;
+        // It names nothing: what comes with it stays as it came.
+        let change = Change::AbortSet { set: SetId(1) };
+        let first = [large(1, 1), large(2, 2), large(1, 3)];
+        drop(group.apply(Sequence(1), &change, None, &first)?);
+        assert_eq!(removals(txn), [(1, 1)]);
+        // A file that comes again, in the middle and at the end, is the one that counts.
+        let second = [large(2, 4), large(2, 5), large(2, 4)];
+        drop(group.apply(Sequence(2), &change, None, &second)?);
+        assert_eq!(removals(txn), [(1, 1), (2, 2), (2, 5)]);
+        for (content, number) in [(1, 3), (2, 4)] {
+            let row = group.blob(&digest(content))?.unwrap().row;
+            assert_eq!(row.place, large(content, number).place);
+        }
+        group.finish()
+    });
+    applied.unwrap();
 }
