@@ -13,6 +13,8 @@ mod background;
 
 mod checkpoint;
 
+mod earned;
+
 mod footing;
 
 mod index_thread;

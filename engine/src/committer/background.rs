@@ -1,11 +1,12 @@
 //! Work between groups, a bounded step at a time: reclaiming what is dead, dropping layers that no
 //! stack names, and what stacks want (`index/stacks.rs`).
 //!
-//! It never keeps a group waiting for more than a step, and gets its turn after a few groups in a
-//! row however busy the store is.
+//! It keeps a group waiting for a step, or for some tens of milliseconds where groups leave much
+//! behind, and gets its turns however busy the store is (`earned.rs`).
 
 use std::time::{Duration, Instant};
 
+use super::earned::Earned;
 use super::index_thread::IndexThread;
 use super::restacked::Restacked;
 use crate::disk::{Space, reserve_bytes};
@@ -21,17 +22,11 @@ use crate::trace;
 const BACKGROUND_PERIOD: Duration = Duration::from_secs(1);
 
 /// How long the background waits for another group after one: while groups follow each other it gets no
-/// turn between them but after [`GROUPS_BEFORE_BACKGROUND`].
+/// turn between them but those that they earn it.
 const COURTESY: Duration = Duration::from_millis(2);
 
-/// Groups in a row after which the background gets its turn however busy the store is.
-const GROUPS_BEFORE_BACKGROUND: u32 = 8;
-
-/// The same while it has more to do than a step: a group may leave dozens of dead contents behind.
-const GROUPS_BEFORE_BACKLOG: u32 = 2;
-
-/// Turns that it has at once at most, after many groups that were applied together.
-const TURNS_MAX: u32 = 4;
+/// Time after which it has no further turn at once; a group waits for that and a step.
+const TURNS_TIME_MAX: Duration = Duration::from_millis(30);
 
 /// Bytes of the index for a row that a layer gets, generously.
 const LAYER_ROW_BYTES: u64 = 1 << 10;
@@ -58,7 +53,8 @@ pub(super) struct Background {
     wanted: bool,
     /// What the last step left.
     left: Left,
-    groups_in_a_row: u32,
+    /// Turns that it has waited for.
+    earned: Earned,
     /// When it had its last turn.
     last_turn: Option<Instant>,
     restacked: Restacked,
@@ -74,7 +70,7 @@ impl Default for Background {
         Self {
             wanted: true,
             left: Left::Nothing,
-            groups_in_a_row: 0,
+            earned: Earned::default(),
             last_turn: None,
             restacked: Restacked::default(),
             job: None,
@@ -88,28 +84,16 @@ impl Default for Background {
 impl Background {
     /// How long the index thread may wait for a group.
     pub(super) fn wait(&self) -> Duration {
-        match (self.wanted, self.groups_in_a_row) {
+        match (self.wanted, self.earned.is_busy()) {
             (false, _) => BACKGROUND_PERIOD,
-            (true, 0) => Duration::ZERO,
-            (true, _) => COURTESY,
+            (true, false) => Duration::ZERO,
+            (true, true) => COURTESY,
         }
     }
 
     /// Whether it is its turn when nothing has come for a while.
     pub(super) fn is_due(&self) -> bool {
         self.wanted || self.last_turn.is_none_or(|last| last.elapsed() >= BACKGROUND_PERIOD)
-    }
-
-    /// Notes groups that were applied together; tells how many turns the background has waited for.
-    pub(super) fn turns(&mut self, groups: usize) -> u32 {
-        self.wanted = true;
-        let groups = u32::try_from(groups).unwrap_or(u32::MAX);
-        self.groups_in_a_row = self.groups_in_a_row.saturating_add(groups);
-        if self.left == Left::More {
-            (self.groups_in_a_row / GROUPS_BEFORE_BACKLOG).min(TURNS_MAX)
-        } else {
-            (self.groups_in_a_row / GROUPS_BEFORE_BACKGROUND).min(1)
-        }
     }
 
     /// What the last step left to be done.
@@ -130,9 +114,25 @@ impl Background {
 }
 
 impl IndexThread {
+    /// Does what groups that were applied together, of so many rows in all, give the background the
+    /// turns for.
+    pub(super) fn take_turns(&mut self, groups: usize, rows: u64) -> Result<(), IndexError> {
+        let background = &mut self.background;
+        background.wanted = true;
+        background.earned.note(groups, rows);
+        let began = Instant::now();
+        for _ in 0..background.earned.turns(background.left == Left::More) {
+            self.work_in_background()?;
+            if self.background.left != Left::More || began.elapsed() >= TURNS_TIME_MAX {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// One bounded step of whatever waits; stops wanting turns when nothing does.
     pub(super) fn work_in_background(&mut self) -> Result<(), IndexError> {
-        self.background.groups_in_a_row = 0;
+        self.background.earned.take_turn();
         self.background.last_turn = Some(Instant::now());
         let index = self.store.index.get();
         self.write_marks(&index)?;
@@ -152,6 +152,9 @@ impl IndexThread {
             reclaimed.more || dropped.is_some() || stacked.is_some() || looking || rotating;
         self.background.wanted = has_more;
         self.background.left = if has_more { Left::More } else { Left::Nothing };
+        if !has_more {
+            self.background.earned.settle();
+        }
         if reclaimed.rows > 0 {
             self.store.trace.note(trace::RECLAIMED);
         }

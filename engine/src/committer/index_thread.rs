@@ -227,10 +227,9 @@ impl IndexThread {
                 Ok(IndexWork::Group(group)) => {
                     let groups = self.gather(group);
                     let count = groups.len();
+                    let rows = groups.iter().map(|group| group.debt.rows).sum();
                     self.apply_and_answer(groups)?;
-                    for _ in 0..self.background.turns(count) {
-                        self.work_in_background()?;
-                    }
+                    self.take_turns(count, rows)?;
                 }
                 Ok(IndexWork::Checkpoint(done)) => {
                     // Whoever asks again and again must not keep the background from its period.
