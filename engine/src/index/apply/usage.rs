@@ -2,7 +2,8 @@
 //! room for more.
 //!
 //! A change notes by how much a project's datasets grew or shrank, which needs no look-up; the
-//! totals of the teams follow when the group ends, or before a project moves to another team.
+//! totals of the teams follow when the group ends, or before a project moves to another team or is
+//! removed.
 
 use redb::ReadableTable;
 
@@ -209,3 +210,6 @@ impl Group<'_> {
         Ok(row.map(|row| codec::decode(row.value())).transpose()?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,6 +121,8 @@ impl Group<'_> {
             let (record, inside) = (RecordKind::Project, RecordKind::Dataset);
             return Err(MutationError::NotEmpty { record, id: id.0, inside, first }.into());
         }
+        // While it says whose total its last datasets have left.
+        self.settle_growth()?;
         if project.deletion_time.is_none() {
             self.leave_project_name(&project)?;
         }

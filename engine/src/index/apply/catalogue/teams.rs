@@ -124,6 +124,7 @@ impl Group<'_> {
         let mut places = self.txn.open_table(tables::MEMBERSHIPS)?;
         places.retain_in((id.0, 0)..=(id.0, u64::MAX), |_, _| false)?;
         self.revoke_access_tokens_of_team(id)?;
+        // Nothing changes the total any more: what its projects grew by was settled when they went.
         self.remove_record(tables::TEAM_USAGE, id.0)?;
         self.remove_record(tables::TEAM_QUOTAS, id.0)?;
         self.remove_record(tables::TEAMS, id.0)?;
