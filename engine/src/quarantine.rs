@@ -5,10 +5,12 @@
 //! to uploads, so that whoever brings it brings its bytes too, and reading it is refused. The
 //! change that brings them moves the content's row to the new place (`index/apply/counts.rs`),
 //! whatever marks there are, so replaying the journal heals again; a mark of a place that the row
-//! has left means nothing.
+//! has left means nothing, and goes with the change that moves the row ([`Store::forget_left`]).
 //!
 //! Marks are rows of the index that are not journaled: one that a crash takes away is found again
-//! by the next read or scrub.
+//! by the next read or scrub, and one that it brings back goes with the next start or scrub.
+//!
+//! [`Store::forget_left`]: crate::store::Store::forget_left
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -107,11 +109,20 @@ impl Quarantine {
         self.marks().held.get(digest).copied().filter(|row| row.place == place)
     }
 
-    /// Takes a mark away: the content was healed, is gone, or reads right again.
-    pub(crate) fn release(&self, digest: &Digest) {
+    /// The place that a content's mark is of.
+    pub(crate) fn place(&self, digest: &Digest) -> Option<BlobPlace> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.marks().held.get(digest).map(|row| row.place)
+    }
+
+    /// Takes the mark of a place away: the content was healed, is gone, or reads right again.
+    pub(crate) fn release(&self, digest: &Digest, place: BlobPlace) {
         let mut marks = self.marks();
-        if marks.held.remove(digest).is_some() {
+        if marks.held.get(digest).is_some_and(|row| row.place == place) {
             tracing::info!(%digest, "a content has left the quarantine");
+            marks.held.remove(digest);
             marks.unwritten.insert(*digest);
         }
         self.count.store(marks.held.len(), Ordering::Release);
@@ -157,8 +168,11 @@ mod tests {
         let unwritten = quarantine.take_unwritten();
         assert!(matches!(unwritten.as_slice(), [(found, Some(_))] if *found == digest));
         assert_eq!(quarantine.take_unwritten(), []);
-        quarantine.release(&digest);
-        quarantine.release(&digest);
+        quarantine.release(&digest, place(2));
+        assert_eq!((quarantine.place(&digest), quarantine.count()), (Some(place(1)), 1));
+        quarantine.release(&digest, place(1));
+        quarantine.release(&digest, place(1));
+        assert_eq!((quarantine.place(&digest), quarantine.count()), (None, 0));
         assert!(quarantine.mark(&digest, place(1)).is_none());
         assert_eq!(quarantine.take_unwritten(), [(digest, None)]);
     }

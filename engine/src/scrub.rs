@@ -225,6 +225,10 @@ struct Scrubber {
 
 impl Scrubber {
     fn run(mut self) {
+        // A crash may have brought marks back of what the journal has healed.
+        if let Err(error) = self.forget_left() {
+            tracing::error!(%error, "marks of damaged contents stay until the next scrub");
+        }
         let mut is_asked = false;
         while !self.pace.is_over {
             // A store that takes no changes cannot keep what is found (I7).
@@ -266,7 +270,7 @@ impl Scrubber {
             let Some(next) = page.next else {
                 pass.finished = Some(Timestamp::now());
                 self.store.scrub.set(ScrubRow { pass: None, last: Some(pass) });
-                self.forget_healed()?;
+                self.forget_left()?;
                 let ScrubPass { contents, bytes, damaged, .. } = pass;
                 tracing::info!(contents, bytes, damaged, "the scrub has read all contents");
                 return Ok(());
@@ -284,7 +288,7 @@ impl Scrubber {
                 Verdict::Gone => continue,
                 Verdict::Sound => {
                     if self.store.quarantine.mark(digest, row.place).is_some() {
-                        self.store.quarantine.release(digest);
+                        self.store.quarantine.release(digest, row.place);
                     }
                 }
                 Verdict::Faulty { place, fault, .. } => {
@@ -318,12 +322,9 @@ impl Scrubber {
     }
 
     /// Takes away marks of places that their contents have left.
-    fn forget_healed(&self) -> Result<(), ReadError> {
-        for (digest, mark) in self.store.quarantine.all() {
-            let row = self.store.snapshot_as_applied()?.blob(&digest)?;
-            if row.is_none_or(|row| row.place != mark.place) {
-                self.store.quarantine.release(&digest);
-            }
+    fn forget_left(&self) -> Result<(), ReadError> {
+        for (digest, _) in self.store.quarantine.all() {
+            self.store.forget_left(&digest)?;
         }
         Ok(())
     }

@@ -127,6 +127,17 @@ impl Store {
         Ok(!is_damaged)
     }
 
+    /// Takes away the mark of a content whose row has left the bytes that are damaged: it was healed,
+    /// or is gone.
+    pub(crate) fn forget_left(&self, digest: &Digest) -> Result<(), IndexError> {
+        let Some(place) = self.quarantine.place(digest) else { return Ok(()) };
+        let row = self.snapshot_as_applied()?.blob(digest)?;
+        if row.is_none_or(|row| row.place != place) {
+            self.quarantine.release(digest, place);
+        }
+        Ok(())
+    }
+
     /// Opens a content for reading; `None` if the index does not hold it, see
     /// [`Store::snapshot_as_applied`].
     ///

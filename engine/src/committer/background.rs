@@ -142,6 +142,9 @@ impl IndexThread {
         }
         let oldest_lease = self.store.leases.oldest();
         let reclaimed = reclaim::reclaim_blobs(&index, self.store.blobs.pins(), oldest_lease)?;
+        for digest in &reclaimed.gone {
+            self.store.forget_left(digest)?;
+        }
         let dropped = reclaim::drop_layer_rows(&index, self.applied.sequence)?;
         let rotated = self.rotate_audit(&index)?;
         let stacked = self.stack_step(&index)?;
@@ -155,13 +158,13 @@ impl IndexThread {
         if !has_more {
             self.background.earned.settle();
         }
-        if reclaimed.rows > 0 {
+        if !reclaimed.gone.is_empty() {
             self.store.trace.note(trace::RECLAIMED);
         }
         if dropped.is_some() {
             self.store.trace.note(trace::DROPPED);
         }
-        let reclaimed = Some(reclaimed.rows).filter(|rows| *rows > 0);
+        let reclaimed = u64::try_from(reclaimed.gone.len()).ok().filter(|rows| *rows > 0);
         let written = [reclaimed, dropped, stacked, rotated.map(|rotated| rotated.rows)];
         if written.iter().any(Option::is_some) {
             // The checkpoint has their pages to write too.

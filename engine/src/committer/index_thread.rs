@@ -381,6 +381,10 @@ impl IndexThread {
             Ok((verdicts, restacked))
         })?;
         self.applied = applied;
+        for blob in groups.iter().flat_map(|group| &group.records).flat_map(|record| &record.blobs)
+        {
+            self.store.forget_left(&blob.digest)?;
+        }
         Ok(result)
     }
 

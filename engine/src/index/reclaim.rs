@@ -17,11 +17,11 @@ use crate::model::change::{BlobPlace, LargeFileId, SegmentId};
 use crate::model::{Digest, LayerId, Sequence};
 
 /// What a step of [`reclaim_blobs`] did.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Reclaimed {
-    /// Rows that were removed. If there were any, the next checkpoint must be a real one, since it
-    /// lets go of bytes (I3).
-    pub(crate) rows: u64,
+    /// Contents whose rows were removed. If there were any, the next checkpoint must be a real one,
+    /// since it lets go of bytes (I3).
+    pub(crate) gone: Vec<Digest>,
     /// Whether there is more to do at once.
     pub(crate) more: bool,
 }
@@ -39,21 +39,24 @@ pub(crate) fn reclaim_blobs(
 ) -> Result<Reclaimed, IndexError> {
     let dead = dead_blobs(index, oldest_lease)?;
     if dead.is_empty() {
-        return Ok(Reclaimed { rows: 0, more: false });
+        return Ok(Reclaimed { gone: Vec::new(), more: false });
     }
     // Marked under the pin shards, and until the removal is visible: whoever pins one of these
     // from now on treats it as absent and brings its bytes again.
     let doomed = pins.doom(dead.iter().map(|(_, digest)| *digest));
-    let removed = index.apply(|txn| {
+    let gone = index.apply(|txn| {
         let mut removal = Removal::begin(txn)?;
-        let mut removed = 0;
+        let mut gone = Vec::new();
         for (died, digest) in &dead {
-            removed += u64::from(removal.settle(*died, digest, doomed.contains(digest))?);
+            if removal.settle(*died, digest, doomed.contains(digest))? {
+                gone.push(*digest);
+            }
         }
         write_live_bytes(txn, &removal.live_bytes)?;
-        Ok(removed)
+        Ok(gone)
     })?;
-    Ok(Reclaimed { rows: removed, more: removed > 0 && dead.len() >= BACKGROUND_ROWS_MAX })
+    let more = !gone.is_empty() && dead.len() >= BACKGROUND_ROWS_MAX;
+    Ok(Reclaimed { gone, more })
 }
 
 fn dead_blobs(

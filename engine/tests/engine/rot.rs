@@ -158,6 +158,48 @@ async fn a_mark_outlives_a_restart_and_the_bytes_are_kept() {
     }
 }
 
+/// Marks are few, and those that are left are of damaged contents: without any scrub.
+#[tokio::test]
+async fn a_mark_goes_with_the_damage() {
+    for length in LENGTHS {
+        let (disk, content) = (SimulatedDisk::new(), bytes_of(length));
+        let sets = store(&disk, &content).await;
+        rot(&disk, &content);
+        let engine = open(&disk);
+        assert!(try_read(&engine, &content).await.is_err());
+        engine.checkpoint().await.unwrap();
+        let damaged = disk.image(Reached::Everything);
+        add(&engine, sets[2], "brought again", &content).await.unwrap();
+        engine.caught_up().await;
+        assert!(!engine.has_damage(), "healed");
+        let cut = disk.image(Reached::Nothing);
+        engine.abandon();
+
+        // The mark is there again, and the journal heals the content once more.
+        let engine = open(&cut);
+        wait_until_sound(&engine).await;
+        assert_healed(&engine, sets, &content, "after a power cut").await;
+        engine.abandon();
+
+        let engine = open(&damaged);
+        engine.delete_file(sets[0], "a/rotten").await.unwrap();
+        engine.caught_up().await;
+        assert!(engine.has_damage(), "still named");
+        engine.delete_file(sets[1], "rotten too").await.unwrap();
+        while engine.step_background().await.unwrap() {}
+        assert!(!engine.has_damage(), "gone");
+    }
+}
+
+/// Waits until no mark is left.
+async fn wait_until_sound(engine: &Engine) {
+    let begun = std::time::Instant::now();
+    while engine.has_damage() {
+        assert!(begun.elapsed().as_secs() < 60, "a mark stays");
+        tokio::task::yield_now().await;
+    }
+}
+
 #[test]
 fn healing_is_durable_once_it_is_answered_wherever_the_power_fails() {
     let mut points = 0;
