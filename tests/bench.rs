@@ -4,7 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "as tests do")]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -70,8 +71,13 @@ struct Server {
 
 impl Server {
     fn start(work: &Work) -> Self {
+        Self::on(work, &work.path("data"))
+    }
+
+    /// Of a store that is there or, with the password of these tests, is made.
+    fn on(work: &Work, data: &Path) -> Self {
         let mut command = work.granary();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(work.path("data"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
         command.env("GRANARY_ADMIN_PASSWORD", PASSWORD).env("RUST_LOG", "error");
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
@@ -91,6 +97,57 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// A load that is going to be interrupted.
+struct Load(Child);
+
+impl Load {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Asks again and again; fails if the load ends before it is so.
+    fn until<T>(&mut self, condition: impl Fn() -> Option<T>) -> T {
+        loop {
+            if let Some(found) = condition() {
+                return found;
+            }
+            assert_eq!(self.0.try_wait().unwrap(), None, "the load ended by itself");
+        }
+    }
+
+    fn interrupt(&self) {
+        let number = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(number, rustix::process::Signal::INT).unwrap();
+    }
+
+    /// What it says from now on.
+    fn lines(&mut self) -> impl Iterator<Item = String> + use<> {
+        let stderr = self.0.stderr.take().unwrap();
+        BufReader::new(stderr).lines().map_while(Result::ok)
+    }
+
+    fn assert_reports_nothing(&mut self, lines: impl Iterator<Item = String>) {
+        let last = lines.last().unwrap();
+        assert!(last.contains("nothing of the load was reported"), "{last}");
+        assert_eq!(self.0.wait().unwrap().code(), Some(1));
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A server that answers nothing.
+fn silent_server() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
 }
 
 #[test]
@@ -290,14 +347,68 @@ fn a_load_that_is_interrupted_removes_what_it_made_on_somebodys_server() {
     let mut command = work.granary();
     command.env("GRANARY_PASSWORD", PASSWORD).args(["bench", "upload", "--duration", "3600"]);
     command.args(["--no-ceiling", "--datasets", "3", "--url", &server.url]);
-    let load = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    while datasets() < 3 {}
-    let number = rustix::process::Pid::from_child(&load);
-    rustix::process::kill_process(number, rustix::process::Signal::INT).unwrap();
-    let output = load.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("nothing of the load was reported"), "{}", said(&output));
+    let mut load = Load::start(&mut command);
+    load.until(|| (datasets() == 3).then_some(()));
+    load.interrupt();
+    let lines = load.lines();
+    load.assert_reports_nothing(lines);
     assert_eq!(datasets(), 0);
+}
+
+#[test]
+fn a_load_that_is_interrupted_during_its_ceiling_makes_nothing() {
+    let work = Work::new();
+    let (server, url) = silent_server();
+    let mut command = work.granary();
+    command.env("GRANARY_PASSWORD", PASSWORD).args(["bench", "upload", "--url", &url]);
+    // The ceiling is measured first, with as many.
+    let mut load = Load::start(command.args(["--requests", "1000000000"]));
+    let status = format!("/proc/{}/status", load.0.id());
+    load.until(|| {
+        let status = fs::read_to_string(&status).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+        // The second signal is the interrupt.
+        (caught & 0b10 != 0).then_some(())
+    });
+    load.interrupt();
+    while load.0.try_wait().unwrap().is_none() {
+        assert_eq!(server.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody came");
+    }
+    assert_eq!(server.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody came");
+    let lines = load.lines();
+    load.assert_reports_nothing(lines);
+}
+
+#[test]
+fn a_load_of_a_plain_server_that_is_interrupted_speaks_of_no_removal() {
+    let work = Work::new();
+    let (server, url) = silent_server();
+    let mut command = work.granary();
+    command.args(["bench", "upload", "--plain", "--no-ceiling", "-c", "1", "--url", &url]);
+    let mut load = Load::start(&mut command);
+    let connection = load.until(|| server.accept().ok());
+    load.interrupt();
+    let mut lines = load.lines();
+    let first = lines.find(|line| line.contains("interrupted")).unwrap();
+    assert!(!first.contains("removed"), "{first}");
+    // It waits for the answer that is under way, which will not come.
+    drop((connection, server));
+    load.assert_reports_nothing(lines);
+}
+
+#[test]
+fn a_load_needs_a_file_a_connection_and_with_a_ceiling_two() {
+    let work = Work::new();
+    let fails = |more: &[&str], wanted: &str| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n 300 && exec \"$0\" \"$@\"", GRANARY, "bench", "upload"]);
+        command.args(["-c", "150", "--plain", "--url", "http://127.0.0.1:1"]).args(more);
+        let output = command.current_dir(work.0.path()).output().unwrap();
+        assert!(said(&output).contains(wanted), "{}", said(&output));
+    };
+    fails(&[], "150 connections need 400 open files");
+    fails(&["--no-ceiling"], "no answer from 127.0.0.1");
 }
 
 #[test]
@@ -314,6 +425,23 @@ fn what_more_costs_is_measured_on_a_store_that_is_kept() {
     let again = run();
     assert!(!again.contains("storing") && again.contains("       1,000 "), "{again}");
     assert!(work.path("plots").join("growth-rates.svg").is_file());
+
+    leave_as_an_interrupt_does(&work, &work.path("kept"));
+    let again = run();
+    assert!(!again.contains("storing") && again.contains("       1,000 "), "{again}");
+}
+
+/// Makes the dataset that uploads are measured with, and one of the next step that is not full.
+fn leave_as_an_interrupt_does(work: &Work, kept: &Path) {
+    let server = Server::on(work, &kept.join("data"));
+    let password = fs::read_to_string(kept.join("bench-password")).unwrap();
+    for dataset in ["granary-growth-uploaded-0", "granary-growth-more-0-0"] {
+        let mut push = work.granary();
+        push.env("GRANARY_PASSWORD", &password).env("XDG_CACHE_HOME", work.path("cache"));
+        push.args(["push", "plots", "--dataset", dataset, "--url", &server.url]);
+        let output = push.output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    }
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn write_files(report: &Report, options: &options::Options) -> anyhow::Result<()
 }
 
 /// Measures; an interrupt ends that, and what was made on somebody's server is removed, unless there is a
-/// second one.
+/// second one. What was put on a plain server stays there.
 async fn measured(options: &options::Options, workload: Workload) -> anyhow::Result<Report> {
     if options.own {
         return unless_interrupted(measure::measure(options, workload)).await;
@@ -170,7 +170,11 @@ async fn measured(options: &options::Options, workload: Workload) -> anyhow::Res
         heard = interrupted() => heard?,
     }
     stop.store(true, Ordering::Relaxed);
-    complain("interrupted; what the load made is being removed");
+    complain(if options.plain {
+        "interrupted"
+    } else {
+        "interrupted; what the load made is being removed"
+    });
     tokio::select! {
         // Either way nothing is reported.
         _ = work => {}

@@ -1,7 +1,7 @@
 //! `granary bench compare`: what changed from one report to another, and whether it is noise.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
+use std::fmt::{self, Display, Formatter, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -110,10 +110,8 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
     for difference in differences(before, after) {
         writeln!(text, "not the same: {difference}").ok();
     }
-    let by_runs = before.runs.len() >= RUNS_MIN && after.runs.len() >= RUNS_MIN;
-    let are_clean = before.is_clean() && after.is_clean();
-    let blocks = if by_runs { None } else { bootstrap(&before.runs, &after.runs, &QUANTILES) };
-    writeln!(text, "{}\n", method(by_runs, blocks.is_some())).ok();
+    let method = Method::of(before, after);
+    writeln!(text, "{method}\n").ok();
     writeln!(text, "{:<18} {:>12} {:>12} {:>7}  {:<16} ", "", "A", "B", "B/A", "95% interval").ok();
     for (number, figure) in FIGURES.iter().enumerate() {
         let figures = |report: &Report| report.runs.iter().filter_map(figure.of).collect();
@@ -121,11 +119,7 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
         if first.is_empty() || second.is_empty() {
             continue;
         }
-        let interval = if by_runs {
-            welch(&first, &second)
-        } else {
-            blocks.as_ref().and_then(|blocks| blocks.get(number)).copied()
-        };
+        let interval = method.interval(number, &first, &second);
         let (first, second) = (median(&first), median(&second));
         writeln!(
             text,
@@ -136,7 +130,7 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
             ratio(second, first),
             interval
                 .map_or_else(String::new, |found| format!("{:.3} to {:.3}", found.low, found.high)),
-            verdict(interval.filter(|_| are_clean), figure.more_is_better)
+            verdict(interval, figure.more_is_better)
         )
         .ok();
     }
@@ -156,15 +150,52 @@ fn failures(report: &Report) -> String {
     )
 }
 
-fn method(by_runs: bool, enough: bool) -> String {
-    match (by_runs, enough) {
-        (true, _) => "tested by Welch's t test of the runs".to_owned(),
-        (false, true) => format!(
-            "tested by a block bootstrap of the seconds; what differs from run to run is not \
-             seen (measure with --runs {RUNS_MIN} or more)"
-        ),
-        (false, false) => {
-            format!("not tested: too short; measure for longer, or with --runs {RUNS_MIN} or more")
+/// How a change is told from noise.
+enum Method {
+    /// Welch's t test of the runs.
+    Runs,
+    /// A block bootstrap of the seconds; the intervals of the first figures.
+    Seconds(Vec<Interval>),
+    /// Some requests failed: what is left of them tells of other requests.
+    Failed,
+    TooShort,
+}
+
+impl Method {
+    fn of(before: &Report, after: &Report) -> Self {
+        if !before.is_clean() || !after.is_clean() {
+            return Self::Failed;
+        }
+        if before.runs.len() >= RUNS_MIN && after.runs.len() >= RUNS_MIN {
+            return Self::Runs;
+        }
+        bootstrap(&before.runs, &after.runs, &QUANTILES).map_or(Self::TooShort, Self::Seconds)
+    }
+
+    /// The interval of a figure, given by its place and by what the runs had of it.
+    fn interval(&self, place: usize, before: &[f64], after: &[f64]) -> Option<Interval> {
+        match self {
+            Self::Runs => welch(before, after),
+            Self::Seconds(intervals) => intervals.get(place).copied(),
+            Self::Failed | Self::TooShort => None,
+        }
+    }
+}
+
+impl Display for Method {
+    fn fmt(&self, text: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runs => text.write_str("tested by Welch's t test of the runs"),
+            Self::Seconds(_) => write!(
+                text,
+                "tested by a block bootstrap of the seconds; what differs from run to run is not \
+                 seen (measure with --runs {RUNS_MIN} or more)"
+            ),
+            Self::Failed => text.write_str("not tested: requests failed"),
+            Self::TooShort => write!(
+                text,
+                "not tested: too short; measure for longer, or with --runs {RUNS_MIN} or more"
+            ),
         }
     }
 }
@@ -341,7 +372,15 @@ pub(crate) mod tests {
         let text = compared(&slow, &fast);
         assert!(text.contains("B: 7 of ") && text.contains("(status 503)"), "{text}");
         assert!(!text.contains("A: 7") && !text.contains("better"), "{text}");
-        assert_eq!(verdict_of(&text, "requests per s"), "tested", "{text}");
+        for figure in ["requests per s", "p50 ms", "p99 ms"] {
+            assert_eq!(verdict_of(&text, figure), "tested", "{text}");
+        }
+        let three =
+            |report: &Report| Report { runs: vec![report.runs[0].clone(); 3], ..report.clone() };
+        for text in [text, compared(&three(&slow), &three(&fast))] {
+            assert!(text.contains("not tested: requests failed"), "{text}");
+            assert!(!text.contains("tested by") && !text.contains(" to "), "no interval: {text}");
+        }
     }
 
     #[test]

@@ -143,6 +143,8 @@ async fn measured(directory: &Path, files: u64, seconds: u32) -> anyhow::Result<
         server.stop().await?;
         return Ok(None);
     }
+    // One may be left of a run that was interrupted or failed.
+    remove_uploaded(server.client()).await?;
     fill::up_to(server.client(), files).await?;
     fill::settled(&Processes::one(server.process())).await;
     server.stop().await?;
@@ -167,13 +169,17 @@ async fn measured(directory: &Path, files: u64, seconds: u32) -> anyhow::Result<
         })
         .await?;
     let resident_peak = processes.usage().map_or(0, |usage| usage.resident_peak);
-    client.remove_datasets(UPLOADED).await.context("cannot remove the load's dataset")?;
+    remove_uploaded(client).await?;
     server.stop().await?;
     Ok(Some(Step { files, opened, resident, resident_peak, upload, download }))
 }
 
 /// How the names of the datasets begin that uploads are measured with.
 const UPLOADED: &str = "granary-growth-uploaded";
+
+async fn remove_uploaded(client: &Client) -> anyhow::Result<()> {
+    client.remove_datasets(UPLOADED).await.context("cannot remove the load's dataset")
+}
 
 fn of_stored(target: Target, filled: Filled) -> Plan {
     Plan {

@@ -1,7 +1,8 @@
 //! The load itself: threads, connections on each, and the loops that send.
 //!
-//! A thread has a runtime of its own and shares nothing with the others but a counter, since the
-//! load often runs on the cores that the server needs. In a closed loop each connection sends
+//! A thread has a runtime of its own and shares with the others what each request touches for some
+//! nanoseconds only, two counters and the watch for stalls (a mutex), since the load often runs on the
+//! cores that the server needs. In a closed loop each connection sends
 //! its next request when it has the last answer. In an open one requests become due at a rate,
 //! and latency counts from the time at which a request was due: a server that stands still does
 //! not keep the load from noticing (the correction of coordinated omission).
@@ -186,7 +187,7 @@ fn thread(shared: &Arc<Shared>, number: u32) -> anyhow::Result<(Recorder, Durati
                 stride: u64::from(threads),
                 end: shared.end(),
             };
-            beat(beats, &due, |now| shared.is_over(now)).await.context("no timer")?;
+            beat(beats, &due, |now| shared.over_since(now)).await.context("no timer")?;
         }
         let unsent = shared.ended(loops, &due).await.context("a connection's loop broke")?;
         if unsent > 0 {
@@ -247,12 +248,14 @@ impl Shared {
         }
     }
 
-    fn is_over(&self, now: Instant) -> bool {
-        let time_is_up = match (self.drive.measured, self.origin.get()) {
-            (Extent::Time(time), Some(origin)) => now >= *origin + time,
-            (Extent::Time(_) | Extent::Requests(_), _) => false,
+    /// Since when the load is over, if it is.
+    fn over_since(&self, now: Instant) -> Option<Instant> {
+        let end = match (self.drive.measured, self.origin.get()) {
+            (Extent::Time(time), Some(origin)) => Some(*origin + time),
+            (Extent::Time(_) | Extent::Requests(_), _) => None,
         };
-        time_is_up || self.stop.load(Ordering::Relaxed)
+        let stopped = self.stop.load(Ordering::Relaxed).then_some(now);
+        end.filter(|end| *end <= now).or(stopped)
     }
 
     /// Whether a request is one that is measured; with the first of them measuring begins.
@@ -262,7 +265,6 @@ impl Shared {
         }
         self.origin.get_or_init(|| {
             (self.on_origin)();
-            self.silence.begin(intended);
             intended
         });
         true
@@ -320,7 +322,7 @@ impl Sender {
             return next.filter(|_| !self.shared.stop.load(Ordering::Relaxed));
         }
         let now = Instant::now();
-        if self.shared.is_over(now) {
+        if self.shared.over_since(now).is_some() {
             return None;
         }
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
@@ -345,6 +347,8 @@ impl Sender {
                 shared.silence.end(ended.sent, ended.answered);
                 let mut recorder = recorder.borrow_mut();
                 recorder.get_or_insert_with(|| shared.recorder()).take(ended);
+            } else {
+                shared.silence.end_unmeasured(ended.answered);
             }
         };
         let turn = Turn { connection, token, intended, record };

@@ -60,7 +60,7 @@ pub(crate) async fn measure_until(
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Report> {
     options.check(workload)?;
-    expect_open_files(options.connections)?;
+    expect_open_files(options, workload)?;
     // The server and its directory go when this future is dropped, and the threads heed the flag.
     let _guard = StopOnDrop(Arc::clone(stop));
     let server = match (options.own, options.sink) {
@@ -71,15 +71,16 @@ pub(crate) async fn measure_until(
     let directory = directory(options);
     let machine = machine::describe(options.own.then_some(directory.as_path()));
     let mut report = Report::begin(machine, server, options.settings(workload));
-    if !options.no_ceiling {
-        report.ceiling = ceiling(options, workload, stop).await?;
+    if let Some(answer_bytes) = answer_of_nothing(options, workload) {
+        report.ceiling = ceiling(options, workload, answer_bytes, stop).await?;
     }
+    unless_stopped(stop)?;
     for number in 1..=options.runs {
         if options.runs > 1 {
             complain(format_args!("run {number} of {}", options.runs));
         }
         let (run, durability) = run(options, workload, stop).await?;
-        ensure!(!stop.load(Ordering::Relaxed), "interrupted");
+        unless_stopped(stop)?;
         report.durability = durability;
         report.runs.push(run);
     }
@@ -89,9 +90,18 @@ pub(crate) async fn measure_until(
     Ok(report)
 }
 
-/// That as many files may be open as a load needs, which includes those of a server that does nothing.
-fn expect_open_files(connections: u32) -> anyhow::Result<()> {
-    let files = 2 * u64::from(connections.max(STORE_CONNECTIONS)) + OTHER_FILES;
+/// An error once the load was interrupted.
+fn unless_stopped(stop: &AtomicBool) -> anyhow::Result<()> {
+    ensure!(!stop.load(Ordering::Relaxed), "interrupted");
+    Ok(())
+}
+
+/// That as many files may be open as a load needs.
+fn expect_open_files(options: &Options, workload: Workload) -> anyhow::Result<()> {
+    let connections = options.connections;
+    // A server that does nothing has the other ends of its connections in this process.
+    let ends = if answer_of_nothing(options, workload).is_some() { 2 } else { 1 };
+    let files = ends * u64::from(connections.max(STORE_CONNECTIONS)) + OTHER_FILES;
     ensure!(
         OpenFiles::granted().hold(files),
         "{connections} connections need {files} open files, more than the system grants; raise that \
@@ -176,6 +186,8 @@ async fn on_api(
     let target = Target::api(client).await?;
     let id = u64::from_le_bytes(random()?);
     let prefix = format!("granary-bench-{id:016x}");
+    // Once it is set, nothing is made that would have to be removed.
+    unless_stopped(stop)?;
     let run = target.renewing(client, async |target: Target| {
         let left = (!options.own).then(|| LeftBehind { prefix: Some(prefix.clone()) });
         let measured = async {
@@ -309,27 +321,36 @@ pub(crate) async fn driven(
     driven.context("the load broke; please report this")?
 }
 
+/// Bytes of an answer of the server that does nothing; none where no ceiling is measured.
+fn answer_of_nothing(options: &Options, workload: Workload) -> Option<u64> {
+    if options.no_ceiling {
+        return None;
+    }
+    match (workload, options.size) {
+        (Workload::Upload, _) => Some(2),
+        (Workload::Download, Sizes::Fixed(bytes)) => Some(bytes),
+        // One server has one answer, and all sizes are drawn; nor does it know other answers.
+        (
+            Workload::Download
+            | Workload::Mixed
+            | Workload::Metadata
+            | Workload::List
+            | Workload::Retrieve
+            | Workload::Copy
+            | Workload::Merge
+            | Workload::Archive,
+            _,
+        ) => None,
+    }
+}
+
 /// What the load tool reaches against a server that does nothing, in requests a second.
 async fn ceiling(
     options: &Options,
     workload: Workload,
+    answer_bytes: u64,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Option<f64>> {
-    let answer_bytes = match workload {
-        Workload::Upload => 2,
-        Workload::Download => match options.size {
-            Sizes::Fixed(bytes) => bytes,
-            // One server has one answer, and all sizes are drawn.
-            Sizes::Drawn(_) => return Ok(None),
-        },
-        Workload::Mixed
-        | Workload::Metadata
-        | Workload::List
-        | Workload::Retrieve
-        | Workload::Copy
-        | Workload::Merge
-        | Workload::Archive => return Ok(None),
-    };
     let shape = Drive {
         warm_up: Extent::Time(CEILING_TIME.0),
         measured: Extent::Time(CEILING_TIME.1),

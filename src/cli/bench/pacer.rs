@@ -20,6 +20,9 @@ use tokio::sync::Notify;
 /// own times all the same, and their latencies count from there.
 const WAKE_INTERVAL_MIN: Duration = Duration::from_micros(100);
 
+/// It looks at least this often whether the load has been stopped.
+const WAKE_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
 /// Requests that are due and not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
@@ -83,31 +86,43 @@ impl Beat {
     fn time_of(&self, number: u64) -> Instant {
         self.begin + Duration::from_secs_f64(super::numbers::float(number) / self.rate)
     }
+
+    /// Puts what is due before this time, from a number on; gives the number that is due next.
+    fn put_before(&self, until: Instant, mut number: u64, due: &Due) -> u64 {
+        while number < self.end && self.time_of(number) < until {
+            due.put(number, self.time_of(number));
+            number = number.saturating_add(self.stride);
+        }
+        number
+    }
+
+    /// How long the clock waits before it looks for this number.
+    fn wait(&self, number: u64, now: Instant) -> Duration {
+        let wait = self.time_of(number).saturating_duration_since(now);
+        wait.clamp(WAKE_INTERVAL_MIN, WAKE_INTERVAL_MAX)
+    }
 }
 
-/// Puts requests into the queue as they become due, until all are or `stopped` says so. What is in
-/// the queue by then is sent all the same: it was due, and leaving it out would leave out the slowest.
+/// Puts requests into the queue as they become due, until all are or `over_since` gives an end. What
+/// was due before that is sent all the same: leaving it out would leave out the slowest.
 ///
 /// # Errors
 /// The kernel has no timer for us.
 pub(crate) async fn beat(
     beat: Beat,
     due: &Due,
-    mut stopped: impl FnMut(Instant) -> bool,
+    mut over_since: impl FnMut(Instant) -> Option<Instant>,
 ) -> io::Result<()> {
     let timer = Timer::new()?;
     let mut number = beat.first;
     while number < beat.end {
         let now = Instant::now();
-        if stopped(now) {
+        let over = over_since(now);
+        number = beat.put_before(over.unwrap_or(now), number, due);
+        if over.is_some() {
             break;
         }
-        while number < beat.end && beat.time_of(number) <= now {
-            due.put(number, beat.time_of(number));
-            number += beat.stride;
-        }
-        let wait = beat.time_of(number).saturating_duration_since(now);
-        timer.wait(wait.max(WAKE_INTERVAL_MIN)).await?;
+        timer.wait(beat.wait(number, now)).await?;
     }
     due.close();
     Ok(())
@@ -153,7 +168,7 @@ mod tests {
         let begin = Instant::now();
         let shape = Beat { begin, rate: 50_000.0, first: 1, stride: 3, end: 100 };
         let due = Due::default();
-        beat(shape, &due, |_| false).await.unwrap();
+        beat(shape, &due, |_| None).await.unwrap();
         let mut numbers = Vec::new();
         while let Some((number, at)) = due.next().await {
             assert_eq!(at, begin + Duration::from_micros(20 * number));
@@ -176,13 +191,35 @@ mod tests {
         let shape = Beat { begin, rate: 1e6, first: 0, stride: 1, end: u64::MAX };
         let due = Due::default();
         let mut looks = 0;
-        let stopped = |_| {
+        let over_since = |now| {
             looks += 1;
-            looks > 2
+            (looks > 2).then_some(now)
         };
-        beat(shape, &due, stopped).await.unwrap();
+        beat(shape, &due, over_since).await.unwrap();
         assert_eq!(due.next().await, Some((0, begin)));
         assert!(due.take_back() > 0);
         assert_eq!(due.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn what_became_due_since_the_last_look_is_sent_and_nothing_that_is_due_later() {
+        let begin = Instant::now();
+        let shape = Beat { begin, rate: 1e6, first: 0, stride: 1, end: u64::MAX };
+        let due = Due::default();
+        let end = begin + Duration::from_micros(4);
+        beat(shape, &due, |_| Some(end)).await.unwrap();
+        for number in 0..4 {
+            assert_eq!(due.next().await, Some((number, begin + Duration::from_micros(number))));
+        }
+        assert_eq!(due.next().await, None);
+    }
+
+    #[test]
+    fn the_clock_heeds_a_stop_however_rare_requests_are() {
+        let begin = Instant::now();
+        let shape = Beat { begin, rate: 0.001, first: 0, stride: 1, end: u64::MAX };
+        assert_eq!(shape.wait(1, begin), Duration::from_secs(1));
+        let shortly_before = begin + Duration::from_millis(999_900);
+        assert_eq!(shape.wait(1, shortly_before), Duration::from_millis(100));
     }
 }

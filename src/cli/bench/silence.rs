@@ -3,7 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Nothing was answered for so long: a stall, if requests were under way.
+use super::numbers::count;
+
+/// A request that waits so long while nobody is answered is in a stall.
 const STALL_MIN: Duration = Duration::from_millis(20);
 
 /// Stalls that are remembered one by one; of the rest only their number, and the longest.
@@ -23,7 +25,7 @@ pub(crate) struct Stalls {
     pub(crate) each: Vec<Stall>,
     pub(crate) count: u64,
     pub(crate) longest: Duration,
-    /// Requests that were under way in one.
+    /// Requests that were in one.
     pub(crate) requests: u64,
 }
 
@@ -33,22 +35,35 @@ pub(crate) struct Silence(Mutex<Watched>);
 
 #[derive(Debug, Default)]
 struct Watched {
-    /// When somebody was answered last, or measuring began.
+    /// When somebody was answered last.
     last_answered: Option<Instant>,
-    /// When the last stall began and ended; requests that were sent before it were in it.
-    last: Option<(Instant, Instant)>,
+    /// The last time without answers that was long enough for a stall.
+    gap: Option<Gap>,
     stalls: Stalls,
 }
 
-impl Silence {
-    /// Measuring begins.
-    pub(crate) fn begin(&self, at: Instant) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).last_answered.get_or_insert(at);
-    }
+/// From one answer to the next.
+#[derive(Debug)]
+struct Gap {
+    begun: Instant,
+    over: Instant,
+    /// How long a request waited in it at most, as far as those are answered: a stall once it is long.
+    waited: Duration,
+}
 
+impl Silence {
     /// A request that was measured has been answered.
     pub(crate) fn end(&self, sent: Instant, answered: Instant) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).end(sent, answered);
+        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the first answer the silence is its own request's.
+        watched.last_answered.get_or_insert(sent);
+        watched.answered(answered);
+        watched.waited(sent, answered);
+    }
+
+    /// One that was not measured has been: it is in no stall, and the server was not silent.
+    pub(crate) fn end_unmeasured(&self, answered: Instant) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).answered(answered);
     }
 
     /// The stalls until now.
@@ -58,25 +73,45 @@ impl Silence {
 }
 
 impl Watched {
-    fn end(&mut self, sent: Instant, answered: Instant) {
-        let before = *self.last_answered.get_or_insert(sent);
-        let length = answered.saturating_duration_since(before);
-        // Under way all through the gap, so it was the server that was silent.
-        if length >= STALL_MIN && sent <= before {
-            self.last = Some((before, answered));
-            self.stalls.count += 1;
-            self.stalls.longest = self.stalls.longest.max(length);
-            if self.stalls.each.len() < STALLS_MAX {
-                self.stalls.each.push(Stall { begun: before, length });
-            }
-        }
-        if let Some((begun, over)) = self.last
-            && sent <= begun
-            && answered >= over
-        {
-            self.stalls.requests += 1;
+    fn answered(&mut self, answered: Instant) {
+        let before = *self.last_answered.get_or_insert(answered);
+        if answered.saturating_duration_since(before) >= STALL_MIN {
+            self.gap = Some(Gap { begun: before, over: answered, waited: Duration::ZERO });
         }
         self.last_answered = Some(before.max(answered));
+    }
+
+    /// Notes a request that was under way in the last gap. The first one that is answered after it may
+    /// have been sent late in it, so each that waited for longer lengthens the stall.
+    fn waited(&mut self, sent: Instant, answered: Instant) {
+        let Self { gap: Some(gap), stalls, .. } = self else { return };
+        let begun = gap.begun.max(sent);
+        let length = gap.over.min(answered).saturating_duration_since(begun);
+        if length < STALL_MIN {
+            return;
+        }
+        stalls.requests += 1;
+        if length > gap.waited {
+            stalls.note(Stall { begun, length }, gap.waited.is_zero());
+            gap.waited = length;
+        }
+    }
+}
+
+impl Stalls {
+    /// Notes a stall, or that the last one was longer than it seemed.
+    fn note(&mut self, stall: Stall, is_new: bool) {
+        self.longest = self.longest.max(stall.length);
+        if is_new {
+            self.count += 1;
+            if self.each.len() < STALLS_MAX {
+                self.each.push(stall);
+            }
+        } else if self.count == count(self.each.len())
+            && let Some(last) = self.each.last_mut()
+        {
+            *last = stall;
+        }
     }
 }
 
@@ -89,26 +124,64 @@ mod tests {
         let origin = Instant::now();
         let at = |millis| origin + Duration::from_millis(millis);
         let silence = Silence::default();
-        silence.begin(origin);
         silence.end(at(0), at(1));
         // Nobody asked anything for 100 ms: no stall.
         silence.end(at(100), at(101));
         assert_eq!(silence.stalls().count, 0);
-        // Three were under way for 80 ms, one was sent meanwhile.
+        // Three were under way for 80 ms, one was sent when it was nearly over.
         for _ in 0..3 {
             silence.end(at(101), at(181));
         }
-        silence.end(at(150), at(182));
+        silence.end(at(170), at(182));
         let Stalls { each, count, longest, requests } = silence.stalls();
         assert_eq!(each, [Stall { begun: at(101), length: Duration::from_millis(80) }]);
         assert_eq!((count, longest, requests), (1, Duration::from_millis(80), 3));
     }
 
     #[test]
+    fn one_connection_sees_a_stall_although_it_sends_after_the_last_answer() {
+        let origin = Instant::now();
+        let at = |micros| origin + Duration::from_micros(micros);
+        let silence = Silence::default();
+        silence.end(at(0), at(1_000));
+        silence.end(at(1_001), at(81_001));
+        let Stalls { each, count, requests, .. } = silence.stalls();
+        assert_eq!(each, [Stall { begun: at(1_001), length: Duration::from_millis(80) }]);
+        assert_eq!((count, requests), (1, 1));
+    }
+
+    #[test]
+    fn a_stall_is_as_long_as_who_waited_longest_says_whoever_is_answered_first() {
+        let origin = Instant::now();
+        let at = |millis| origin + Duration::from_millis(millis);
+        let silence = Silence::default();
+        silence.end(at(0), at(10));
+        // All are answered after 90 ms of silence, in the reverse order of sending.
+        for sent in [95, 60, 20, 5] {
+            silence.end(at(sent), at(100));
+        }
+        let Stalls { each, count, longest, requests } = silence.stalls();
+        assert_eq!(each, [Stall { begun: at(10), length: Duration::from_millis(90) }]);
+        assert_eq!((count, longest, requests), (1, Duration::from_millis(90), 3));
+    }
+
+    #[test]
+    fn answers_to_requests_that_are_not_measured_are_no_silence() {
+        let origin = Instant::now();
+        let at = |millis| origin + Duration::from_millis(millis);
+        let silence = Silence::default();
+        // Of the warm-up, and under way when measuring began at 50.
+        for answered in [45, 60, 75] {
+            silence.end_unmeasured(at(answered));
+        }
+        silence.end(at(50), at(90));
+        assert_eq!(silence.stalls().count, 0);
+    }
+
+    #[test]
     fn stalls_beyond_those_that_are_kept_are_counted_and_the_longest_is_known() {
         let origin = Instant::now();
         let silence = Silence::default();
-        silence.begin(origin);
         let mut now = origin;
         for number in 0..u64::try_from(STALLS_MAX).unwrap() + 5 {
             let sent = now;

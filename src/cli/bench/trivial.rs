@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -57,18 +58,18 @@ impl Drop for Trivial {
 }
 
 async fn accept(listener: TcpListener, body_bytes: u64) {
+    let answer = Arc::new(Answer::new(body_bytes));
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(hold(stream, body_bytes))),
+            Ok((stream, _)) => drop(tokio::spawn(hold(stream, Arc::clone(&answer)))),
             Err(_none_left) => tokio::time::sleep(PAUSE_AFTER_REFUSAL).await,
         }
     }
 }
 
 /// Answers requests until the client goes.
-async fn hold(mut stream: TcpStream, body_bytes: u64) -> io::Result<()> {
+async fn hold(mut stream: TcpStream, answer: Arc<Answer>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let answer = Answer::new(body_bytes);
     let mut piece = vec![0; PIECE_BYTES];
     let mut head: Vec<u8> = Vec::new();
     loop {

@@ -65,9 +65,24 @@ async fn begun_with(client: &Client, prefix: &str) -> anyhow::Result<Vec<u64>> {
 
 /// Files that are stored: those of the first step do not count where there are more.
 pub(super) async fn stored(client: &Client) -> anyhow::Result<u64> {
-    let more = count(begun_with(client, MORE).await?.len()) * FILES_EACH;
-    let first = count(begun_with(client, FIRST).await?.len()) * FILES_FIRST;
-    Ok(if more > 0 { more } else { first })
+    match stored_in(client, MORE, FILES_EACH).await? {
+        0 => stored_in(client, FIRST, FILES_FIRST).await,
+        more => Ok(more),
+    }
+}
+
+/// Files in the datasets up to the first that is not full: all are made before any is filled, so an
+/// interrupt leaves empty ones.
+async fn stored_in(client: &Client, prefix: &str, files_each: u64) -> anyhow::Result<u64> {
+    let mut files = 0;
+    for dataset in begun_with(client, prefix).await? {
+        if !is_filled(client, dataset, files).await? {
+            // Hardly more than one behind it is full, as few are filled at once.
+            break;
+        }
+        files += files_each;
+    }
+    Ok(files)
 }
 
 /// Adds files until there are so many, besides the few of the first step.
@@ -76,13 +91,15 @@ pub(super) async fn up_to(client: &Client, files: u64) -> anyhow::Result<()> {
     fill(client, MORE, files / FILES_EACH, FILES_EACH).await
 }
 
-/// Sees to it that there are so many datasets, in the order of their keys, and all of them full,
+/// Sees to it that there are so many datasets, in the order of their keys, and that so many are full,
 /// whatever an earlier run that was interrupted has left of them.
 async fn fill(client: &Client, prefix: &str, wanted: u64, files_each: u64) -> anyhow::Result<()> {
     let mut datasets = begun_with(client, prefix).await?;
     let there = count(datasets.len());
     let missing = u32::try_from(wanted.saturating_sub(there))?;
     datasets.extend(client.make_datasets("default", &format!("{prefix}-{there}"), missing).await?);
+    // An earlier run may have made more, for a later step.
+    datasets.truncate(index(wanted));
     let mut empty = Vec::new();
     for (dataset, first) in datasets.into_iter().zip((0..).step_by(index(files_each))) {
         if !is_filled(client, dataset, first).await? {
