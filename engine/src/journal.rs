@@ -23,7 +23,8 @@
 //! Anything else is damage: opening stops, names the segment and the byte, and has changed
 //! nothing in the journal. Damage is a bad group with a valid group start after it, a gap in the
 //! sequences, a sealed segment that ends before the next one's first sequence, a missing segment,
-//! and a header that fails its check. What [`Journal::open`] handed on before it met the damage is
+//! and a header that fails its check, from the checkpoint on: a segment from before it is there for its
+//! contents, which need no header, so damage of that is told and costs none of them. What [`Journal::open`] handed on before it met the damage is
 //! to be dropped by the caller. A last group whose bytes rotted after its answer looks like a torn
 //! one; a checkpoint behind it is what guards against that.
 //!

@@ -219,6 +219,16 @@ async fn damage_of_the_journals_own_bytes_is_found() {
     flip(&disk, "journal/0000000000000001.seg", 20);
     let report = look(&disk, false);
     assert!(report.findings[0].what.contains("segment 1"), "{:#?}", report.findings);
+    // The contents behind it are as they were, and everybody reads them.
+    let engine = Engine::open_on(Arc::new(disk.clone()), &options()).unwrap();
+    let snapshot = engine.snapshot().unwrap();
+    let cats = snapshot.dataset(DatasetId(1)).unwrap().unwrap();
+    for file in snapshot.files(&cats).unwrap() {
+        let blob = engine.open_blob(&file.unwrap().1.digest).unwrap().unwrap();
+        assert!(blob.verify(&mut |_| true).unwrap().is_some());
+    }
+    drop(snapshot);
+    engine.shutdown().await;
     // A whole segment.
     let disk = store().await;
     disk.remove("journal/0000000000000001.seg").unwrap();

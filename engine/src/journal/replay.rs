@@ -24,7 +24,7 @@ impl Journal {
     /// Opens a journal and hands every group after the checkpoint to `apply`, in order.
     ///
     /// `applied` is the last sequence that the checkpoint contains. Segments before the
-    /// checkpoint are kept for their contents; only their headers are checked.
+    /// checkpoint are kept for their contents; only their headers are looked at.
     ///
     /// # Errors
     /// See [`JournalOpenError`] and the module's table; whatever `apply` did is then to be
@@ -43,11 +43,11 @@ impl Journal {
         let key = StoreKey(key);
         let found = FoundSegments::read(&disk, key, checkpoint.segment)?;
         let segments = Segments::new(Arc::clone(&disk), key, options.segments_open_max);
-        for (header, length) in &found.before {
-            segments.add(header.segment, header.generation, *length);
+        for (segment, generation, length) in &found.before {
+            segments.add(*segment, *generation, *length);
         }
         for (header, reader) in &found.segments {
-            segments.add(header.segment, header.generation, reader.length);
+            segments.add(header.segment, Some(header.generation), reader.length);
         }
         let mut replay = Replay { last_sequence: applied, last_group: None, apply };
         let (end, last, torn_end) = replay.run(&found, checkpoint)?;
@@ -115,11 +115,16 @@ pub(crate) fn segments_for_reading(
     for id in segment::list(&**disk)? {
         let file = disk.open(&segment::path(id), OpenMode::Existing)?;
         let reader = SegmentReader::new(file, key, id)?;
-        match reader.segment_header()? {
-            Header::Valid(header) => segments.add(id, header.generation, reader.length),
+        match reader.segment_header() {
+            Ok(Header::Valid(header)) => {
+                segments.add(id, Some(header.generation), reader.length);
+            }
             // A last file that was being made; reading says so if it is none.
-            Header::Absent if id > end.segment => {}
-            Header::Absent | Header::Newer(_) => headless.push(id),
+            Ok(Header::Absent) if id > end.segment => {}
+            Ok(Header::Absent | Header::Newer(_)) | Err(_) => {
+                segments.add(id, None, reader.length);
+                headless.push(id);
+            }
         }
     }
     segments.set_end(end.segment, end.offset, 0);
@@ -128,8 +133,9 @@ pub(crate) fn segments_for_reading(
 
 /// The segments' files as a crash may leave them.
 struct FoundSegments {
-    /// Those before the checkpoint, with their bytes; too many to be open at once.
-    before: Vec<(SegmentHeader, u64)>,
+    /// Those before the checkpoint, with their generations, as far as these are known, and their bytes; too
+    /// many to be open at once. They are there for their contents, which lie behind sound headers and others.
+    before: Vec<(SegmentId, Option<u64>, u64)>,
     /// Those with a valid header from the checkpoint on, the oldest first.
     segments: Vec<(SegmentHeader, SegmentReader)>,
     /// A last file that was being made and never held a group.
@@ -164,10 +170,12 @@ impl FoundSegments {
                 .open(&segment::path(id), OpenMode::Existing)
                 .and_then(|file| SegmentReader::new(file, key, id));
             let mut reader = reader.map_err(JournalOpenError::Io)?;
+            if id < checkpoint {
+                let generation = generation_of_old(&reader)?;
+                found.before.push((id, generation, reader.length));
+                continue;
+            }
             match reader.segment_header().map_err(JournalOpenError::Io)? {
-                Header::Valid(header) if id < checkpoint => {
-                    found.before.push((header, reader.length));
-                }
                 Header::Valid(header) => {
                     reader.generation = Some(header.generation);
                     found.segments.push((header, reader));
@@ -196,6 +204,24 @@ impl FoundSegments {
             disk.remove(&segment::path(id))?;
         }
         disk.sync_dir(DIRECTORY)
+    }
+}
+
+/// The generation of a segment from before the checkpoint; `None` if its header is damaged or cannot be read,
+/// which is no reason not to serve what else there is.
+fn generation_of_old<E>(reader: &SegmentReader) -> Result<Option<u64>, JournalOpenError<E>> {
+    let segment = reader.segment.0;
+    match reader.segment_header() {
+        Ok(Header::Valid(header)) => Ok(Some(header.generation)),
+        Ok(Header::Newer(version)) => Err(newer(version)),
+        Ok(Header::Absent) => {
+            tracing::error!(segment, "the header of a journal segment fails its checksum");
+            Ok(None)
+        }
+        Err(error) => {
+            tracing::error!(segment, %error, "the header of a journal segment cannot be read");
+            Ok(None)
+        }
     }
 }
 

@@ -32,7 +32,8 @@ pub(crate) struct Segments {
 /// What is known of a segment.
 #[derive(Debug, Clone, Copy)]
 struct Segment {
-    generation: u64,
+    /// `None` where its header is damaged: its contents are read as ever, its groups are not.
+    generation: Option<u64>,
     /// Bytes up to the end of the last group; the writer keeps it true.
     end: u64,
     /// Bytes among them that never were a content's; `None` where an earlier process wrote some of it
@@ -139,13 +140,13 @@ impl Segments {
         let segment = self.known().get(&id).copied();
         let Segment { generation, end, .. } = segment.ok_or(io::ErrorKind::NotFound)?;
         let file = self.get(id)?.ok_or(io::ErrorKind::NotFound)?;
-        let mut reader = SegmentReader::new(file, self.key, id)?;
-        reader.generation = Some(generation);
-        reader.length = reader.length.min(end);
         let damaged = |offset: u64| {
             let text = format!("journal segment {} is damaged at byte {offset}", id.0);
             io::Error::new(io::ErrorKind::InvalidData, text)
         };
+        let mut reader = SegmentReader::new(file, self.key, id)?;
+        reader.generation = Some(generation.ok_or_else(|| damaged(0))?);
+        reader.length = reader.length.min(end);
         let mut offset = PAGE_BYTES;
         while offset < end {
             let header = match reader.group_header(offset)? {
@@ -166,7 +167,7 @@ impl Segments {
     }
 
     /// Adds a segment that was there before.
-    pub(super) fn add(&self, id: SegmentId, generation: u64, end: u64) {
+    pub(super) fn add(&self, id: SegmentId, generation: Option<u64>, end: u64) {
         self.insert(id, Segment { generation, end, overhead: None });
     }
 
@@ -178,7 +179,7 @@ impl Segments {
         generation: u64,
         end: u64,
     ) {
-        self.insert(id, Segment { generation, end, overhead: Some(end) });
+        self.insert(id, Segment { generation: Some(generation), end, overhead: Some(end) });
         self.files.insert(id, file);
     }
 

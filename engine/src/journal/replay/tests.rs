@@ -164,6 +164,24 @@ fn a_header_that_fails_its_check_is_damage_where_groups_depend_on_it() {
 }
 
 #[test]
+fn a_header_from_before_the_checkpoint_costs_no_content() {
+    let mut store = TestStore::new();
+    while store.journal.segments().ids().len() < 3 {
+        store.append_group();
+    }
+    let (end, last) = (store.journal.end(), store.journal.last_sequence());
+    for segment in store.journal.segments().ids().into_iter().filter(|id| *id < end.segment) {
+        let disk = changed(&store, segment, 0..1, |byte| byte ^ 1);
+        let (journal, _replayed) = open(&disk, end, last).unwrap();
+        let segments = journal.segments();
+        assert!(segments.get(segment).unwrap().is_some());
+        // Its groups are another matter: they may be an earlier file's.
+        let kind = segments.blobs_of(segment, |_| true).unwrap_err().kind();
+        assert_eq!(kind, io::ErrorKind::InvalidData);
+    }
+}
+
+#[test]
 fn a_missing_segment_is_damage_and_one_before_the_checkpoint_may_be_missing() {
     let mut store = TestStore::new();
     while store.journal.segments().ids().len() < 3 {
