@@ -8,6 +8,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 
 use super::routes::Named;
+use super::uploads::method_meant;
 use crate::metrics::ActionId;
 
 /// What asks for nothing that there is.
@@ -59,7 +60,9 @@ pub(super) fn of(request: &Request) -> ActionId {
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let methods = path.and_then(|path| ACTIONS.by_path.get(path));
     let methods = methods.map(Vec::as_slice).unwrap_or_default();
-    let found = methods.iter().find(|(method, _)| method == request.method());
+    let of = |asked: &Method| methods.iter().find(|(method, _)| method == asked);
+    // A POST that stands for another method is that one's.
+    let found = of(request.method()).or_else(|| of(&method_meant(request.headers())?));
     found.map_or(ActionId::default(), |(_, action)| *action)
 }
 

@@ -240,7 +240,7 @@ pub(crate) async fn get_file_by_handle(
     let handle = name.strip_suffix('/').unwrap_or(&name);
     let digest: Option<Digest> = handle.parse().ok();
     let digest = digest.ok_or_else(|| ApiError::no_file(handle))?;
-    // A scan of the dataset's files, so not in this task.
+    // Of many files with the same content, hidden ones too, each may have to be looked at.
     let find = move || snapshot.file_by_digest(&dataset, &digest);
     let found = tokio::task::spawn_blocking(find).await;
     let (filename, _) =

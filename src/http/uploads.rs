@@ -41,7 +41,8 @@ use super::state::AppState;
 use super::wire::Content;
 use super::wire::uploads::Upload;
 use crate::permission::{Action, Principal};
-use protocol::{expect_version, method_meant, spoken};
+pub(super) use protocol::method_meant;
+use protocol::{expect_version, spoken};
 
 const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");

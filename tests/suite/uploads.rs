@@ -179,6 +179,14 @@ async fn clients_without_patch_and_delete_name_them_in_a_header() {
     meaning(&server.anonymous(), "DELETE").send("POST", &upload, "").await.is(401);
     meaning(&dataset.client, "DELETE").send("POST", &upload, "").await.is(204);
     dataset.client.get(&upload).await.is(404);
+    // The audit log has what was meant.
+    let upload = begun(&dataset, "c", 1).await;
+    let patch = meaning(&dataset.client, "PATCH").with("Content-Type", PART);
+    patch.with("Upload-Offset", "0").send("POST", &upload, "0").await.is(204);
+    let entries = server.admin().await.get("/v1/audit?limit=2").await.json(200)["entries"].take();
+    let entries = entries.as_array().unwrap();
+    let added = entries.iter().find(|entry| entry["action"] == "files_resume_upload");
+    assert_eq!(added.unwrap()["status"], 204, "{entries:?}");
     // Nowhere else: a proxy that lets POST through must not have let DELETE through.
     dataset.add("b", "content").await.is(200);
     let file = dataset.path("/files/b");

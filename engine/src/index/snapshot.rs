@@ -21,6 +21,8 @@ use crate::model::{
 };
 use crate::touches::Touches;
 
+mod handles;
+
 mod pages;
 
 mod readable;
@@ -197,27 +199,6 @@ impl Snapshot {
             };
             Some(Ok((row.name, record, metadata)))
         }))
-    }
-
-    /// The first file, in order of name, that holds this content; visits them all if none does.
-    ///
-    /// # Errors
-    /// The index cannot be read.
-    pub fn file_by_digest(
-        &self,
-        dataset: &Dataset,
-        digest: &Digest,
-    ) -> Result<Option<(String, FileRecord)>, ReadError> {
-        if self.blob(digest)?.is_none_or(|row| row.count == 0) {
-            return Ok(None);
-        }
-        for file in self.files(dataset)? {
-            let (name, record) = file?;
-            if record.digest == *digest {
-                return Ok(Some((name, record)));
-            }
-        }
-        Ok(None)
     }
 
     /// Where a content is, whether or not any row names it.

@@ -267,6 +267,13 @@ pub async fn observe(engine: &Engine) -> Sets {
                 files.push((name, record.digest, text));
             }
             assert_eq!((header.file_count, header.file_bytes), (files.len() as u64, bytes));
+            let own = files.iter().map(|(_, digest, _)| *digest).take(16);
+            let others = found.iter().flat_map(|(_, _, files)| files).map(|(_, digest, _)| *digest);
+            for digest in own.chain(others.take(16)) {
+                let first = files.iter().find(|(_, held, _)| *held == digest);
+                let by_digest = snapshot.file_by_digest(&header, &digest).unwrap();
+                assert_eq!(by_digest.map(|(name, _)| name).as_ref(), first.map(|(name, ..)| name));
+            }
             let set = Set {
                 name: header.name.clone(),
                 version: header.version,

@@ -55,6 +55,6 @@ pub(super) fn expect_version(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// The method that a POST means: tus has a header for clients that cannot send PATCH or DELETE.
-pub(super) fn method_meant(headers: &HeaderMap) -> Option<Method> {
+pub(in crate::http) fn method_meant(headers: &HeaderMap) -> Option<Method> {
     Method::from_bytes(headers.get(METHOD_OVERRIDE)?.as_bytes()).ok()
 }
