@@ -78,6 +78,8 @@ impl Spool {
         if self.file.is_some() {
             self.spill()?;
         }
+        // Counted by its length for as long as it is sent, it should be no longer.
+        self.buffer.shrink_to_fit();
         let content = match self.file {
             Some(file) => Content::File { file, length: self.written },
             None => Content::Memory(self.buffer.into()),

@@ -57,21 +57,20 @@ impl Turns {
             self.refused.increment();
             return None;
         };
-        self.take_after_all().await
-    }
-
-    /// Waits for a turn, however many wait already: for whoever has done what cannot be undone and
-    /// only has to tell. `None` if it did not come in time.
-    ///
-    /// # Cancellation
-    /// A dropped future gives up its place.
-    pub async fn take_after_all(&self) -> Option<Turn> {
-        let turn = timeout(self.wait_max, Arc::clone(&self.at_once).acquire_owned()).await;
-        let turn = turn.ok().and_then(Result::ok).map(Turn);
+        let turn = timeout(self.wait_max, self.take_after_all()).await.ok().flatten();
         if turn.is_none() {
             self.refused.increment();
         }
         turn
+    }
+
+    /// Waits for a turn, however many wait already and however long it takes: for whoever has done what
+    /// cannot be undone and only has to tell, where turns are short. There is always one in the end.
+    ///
+    /// # Cancellation
+    /// A dropped future gives up its place.
+    pub async fn take_after_all(&self) -> Option<Turn> {
+        Arc::clone(&self.at_once).acquire_owned().await.ok().map(Turn)
     }
 
     /// Who works, and how many may.

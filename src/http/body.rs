@@ -4,7 +4,6 @@
 //! looked at before the body.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -17,7 +16,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use super::error::ApiError;
+use super::error::{ApiError, comes_from};
 use super::exchange::Exchange;
 use super::fields::Fields;
 use super::form;
@@ -299,7 +298,7 @@ impl Incoming {
 
 fn cut_off(error: &axum::Error) -> ApiError {
     tracing::debug!(%error, "a request's body ended early");
-    if error.source().is_some_and(<dyn Error>::is::<TooSlow>) {
+    if comes_from::<TooSlow>(error) {
         return ApiError::too_slow();
     }
     ApiError::bad_request("The request's body ended early.")

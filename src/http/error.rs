@@ -42,6 +42,28 @@ fn cut(text: &mut String, bytes_max: usize) {
 
 const ELLIPSIS: char = '…';
 
+/// Some names, each as far as it leaves room for what is said of them.
+fn quoted(names: &[String]) -> String {
+    let quoted = names.iter().map(|name| {
+        let mut name = name.clone();
+        cut(&mut name, ERROR_BYTES_MAX / names.len().saturating_add(1).saturating_mul(2));
+        format!("'{name}'")
+    });
+    quoted.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether an error is one of a kind, or comes from one.
+pub(super) fn comes_from<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<T>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// Why a request was not answered with what it asked for.
 #[derive(Debug)]
 pub(crate) struct ApiError(Box<Answer>);
@@ -156,8 +178,7 @@ impl ApiError {
 
     /// 404: the dataset has no files of these names, and of more if there are more.
     pub(crate) fn no_files(names: &[String], count: u64) -> Self {
-        let shown: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
-        let shown = shown.join(", ");
+        let shown = quoted(names);
         Self::detail(
             StatusCode::NOT_FOUND,
             format!("Bad names {shown} ({count} in all): Don't exist"),
@@ -249,6 +270,14 @@ impl ApiError {
         Self::detail(StatusCode::REQUEST_TIMEOUT, "The request's body came too slowly.")
     }
 
+    /// 507: a change is made, and its answer finds no place among those that are being read. No 503, since
+    /// who comes again would make the change again.
+    pub(crate) fn no_turn_to_answer() -> Self {
+        let text = "The change that was asked for is made. Its answer, which tells of many files, is left out, since \
+                    too many such answers are being read: ask with files=false.";
+        Self::detail(StatusCode::INSUFFICIENT_STORAGE, text)
+    }
+
     /// 507: the disk has no room for an answer until it is sent.
     pub(crate) fn no_space_to_answer(is_made: bool) -> Self {
         let text = "There is no space left on the disk of the data directory to put so long an answer \
@@ -301,11 +330,10 @@ impl ApiError {
 
     /// 409: contents that are not where the client may read them.
     fn unknown_contents(names: &[String], count: u64) -> Self {
-        let shown: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
         let text = format!(
             "The contents of {} ({count} in all) are not in datasets that you may read: send their \
              bytes. Nothing was added.",
-            shown.join(", ")
+            quoted(names)
         );
         Self::detail(StatusCode::CONFLICT, text)
     }

@@ -3,7 +3,6 @@
 //! The library keeps whatever comes until it finds a part's beginning, and looks through all of it
 //! again and again, so what may come that is no file's content is bounded on its way to it.
 
-use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +15,7 @@ use axum::extract::{FromRequest as _, Multipart, Request};
 use hyper::body::{Frame, SizeHint};
 
 use super::body::{Sink, awaited};
-use super::error::ApiError;
+use super::error::{ApiError, comes_from};
 use super::inflow::TooSlow;
 use super::limits::{BODY_BYTES_SMALL, FORM_BYTES_MAX};
 
@@ -35,6 +34,8 @@ pub(super) async fn pour_file(request: Request, sink: &mut impl Sink) -> Result<
         if files > 1 {
             break;
         }
+        // What came with its head may be its content.
+        passed.begin_anew();
         while let Some(bytes) =
             awaited(sink, part.chunk()).await?.map_err(|error| bad_form(&error))?
         {
@@ -83,7 +84,8 @@ pub(super) fn length_of(bytes: &Bytes) -> u64 {
 async fn multipart(request: Request) -> Result<(Multipart, Passed), ApiError> {
     let passed = Passed::default();
     let counted = passed.clone();
-    let request = request.map(|body| Body::new(Counted { body, passed: counted, rests: false }));
+    let request =
+        request.map(|body| Body::new(Counted { body, passed: counted, last: 0, rests: false }));
     let form = Multipart::from_request(request, &()).await;
     match form {
         Ok(form) => Ok((form, passed)),
@@ -96,20 +98,17 @@ async fn next_part(form: &mut Multipart) -> Result<Option<Field<'_>>, ApiError> 
 }
 
 fn bad_form(error: &MultipartError) -> ApiError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<TooLong>() {
-            return ApiError::form_too_large(FORM_BYTES_MAX);
-        }
-        if error.is::<TooSlow>() {
-            return ApiError::too_slow();
-        }
-        cause = error.source();
+    if comes_from::<TooLong>(error) {
+        return ApiError::form_too_large(FORM_BYTES_MAX);
+    }
+    if comes_from::<TooSlow>(error) {
+        return ApiError::too_slow();
     }
     ApiError::bad_request(format!("Multipart form parse error - {}", error.body_text()))
 }
 
-/// Bytes of a form that have come since the last of a file's content was handed on.
+/// Bytes of a form that have come since the last of a file's content was handed on, the last piece left out:
+/// what of that is content is not known yet.
 #[derive(Debug, Clone, Default)]
 struct Passed(Arc<AtomicUsize>);
 
@@ -141,6 +140,8 @@ struct TooLong;
 struct Counted {
     body: Body,
     passed: Passed,
+    /// Bytes of the last piece.
+    last: usize,
     rests: bool,
 }
 
@@ -157,13 +158,13 @@ impl HttpBody for Counted {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        // Not for the piece that is in memory already: what of it is content is not known yet.
         if this.passed.are_too_many() {
             return Poll::Ready(Some(Err(TooLong.into())));
         }
         let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
-            this.passed.add(frame.data_ref().map_or(0, Bytes::len));
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            this.passed.add(std::mem::replace(&mut this.last, bytes));
             this.rests = true;
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))

@@ -36,12 +36,15 @@ pub(crate) const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Requests of one kind that wait for their turn; the next one is told to come back at once.
 pub(crate) const TURNS_WAITING_MAX: usize = 64;
 
-/// Bytes of contents and other answers on their way out that are in memory as one or as large pieces, over all
-/// clients. Beyond that contents go in pieces so short that they do not count.
+/// Bytes of contents on their way out that are in memory as one or as large pieces, over all clients.
+/// Beyond that contents go in pieces so short that they do not count.
 pub(crate) const OUTGOING_BYTES: usize = 128 << 20;
 
+/// The same of lists and file maps, which beyond that are sent in turns.
+pub(crate) const ANSWER_BYTES: usize = 64 << 20;
+
 /// Answers of unbounded size (file maps, lists) that are rendered at a time; and those that are sent at a time
-/// and do not fit the memory of contents on their way out, which are in nameless files.
+/// and are too long for memory or find none, as many to reads and as many to changes.
 pub(crate) const SPOOLED_ANSWERS_MAX: usize = 64;
 
 /// Files of a dataset up to which its map is rendered in the request's own task: it is faster than

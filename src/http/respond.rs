@@ -105,8 +105,8 @@ pub(crate) async fn spooled(
     Ok(response)
 }
 
-/// As [`spooled`], of what was changed: it waits for its turn however many others do, and goes on where
-/// none comes, since a refusal would leave the client in doubt of what was done.
+/// As [`spooled`], of what was changed: it waits for its turn however many others do, since a refusal
+/// would leave the client in doubt of what was done; and where it cannot be sent it says so.
 pub(crate) async fn spooled_after_change(
     app: &AppState,
     status: StatusCode,
@@ -175,15 +175,17 @@ impl Leave {
     /// A share of the memory for answers, where it is in memory; otherwise a turn at sending long ones.
     async fn of(app: &AppState, spooled: &Spooled, asked: Asked) -> Result<Self, ApiError> {
         let bytes = spooled.memory_bytes();
-        let share = if bytes > 0 { app.outgoing().share(bytes) } else { None };
+        let share = if bytes > 0 { app.answers().share(bytes) } else { None };
         if share.is_some() {
             return Ok(Self { _share: share, _turn: None });
         }
         let turn = match asked {
-            Asked::Read => Some(app.long_answer_turn().await?),
-            Asked::Change => app.long_answer_turn_after_all().await,
+            Asked::Read => app.long_answer_turn().await?,
+            Asked::Change => {
+                app.long_answer_turn_after_change().await.ok_or_else(ApiError::no_turn_to_answer)?
+            }
         };
-        Ok(Self { _share: None, _turn: turn })
+        Ok(Self { _share: None, _turn: Some(turn) })
     }
 }
 

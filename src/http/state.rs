@@ -15,8 +15,8 @@ use super::health::Condition;
 use super::inflow::usual_pace;
 use super::kept_backups::KeptBackups;
 use super::limits::{
-    CATCHING_UP_MAX, LARGE_BODIES_MAX, OUTGOING_BYTES, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX,
-    TURN_WAIT_MAX, TURNS_WAITING_MAX,
+    ANSWER_BYTES, CATCHING_UP_MAX, LARGE_BODIES_MAX, OUTGOING_BYTES, SORTED_LISTS_MAX,
+    SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX, TURNS_WAITING_MAX,
 };
 use super::outgoing::Outgoing;
 use super::refused_uploads::RefusedUploads;
@@ -49,6 +49,10 @@ struct Parts {
     spooled_answers: Turns,
     /// Those that are too long for memory, on their way out.
     long_answers: Turns,
+    /// The same of what was changed.
+    long_answers_after_changes: Turns,
+    /// Memory for those that are not.
+    answers: Outgoing,
     /// Large bodies that are in memory.
     large_bodies: Turns,
     /// The same of those who are not logged in.
@@ -135,6 +139,8 @@ impl AppState {
             outgoing: Outgoing::new(OUTGOING_BYTES),
             spooled_answers: turns(SPOOLED_ANSWERS_MAX),
             long_answers: turns(SPOOLED_ANSWERS_MAX),
+            long_answers_after_changes: turns(SPOOLED_ANSWERS_MAX),
+            answers: Outgoing::new(ANSWER_BYTES),
             large_bodies: turns(LARGE_BODIES_MAX),
             strangers_large_bodies: turns(1),
             sorted_lists: turns(SORTED_LISTS_MAX),
@@ -319,6 +325,7 @@ impl AppState {
         vec![
             work("spooled_answers", &self.0.spooled_answers),
             work("long_answers", &self.0.long_answers),
+            work("long_answers_after_changes", &self.0.long_answers_after_changes),
             work("large_bodies", &self.0.large_bodies),
             work("sorted_lists", &self.0.sorted_lists),
         ]
@@ -375,8 +382,7 @@ impl AppState {
         granted(self.0.spooled_answers.take().await)
     }
 
-    /// As [`Self::spooled_answer_turn`], of what was changed: who is refused cannot just come again, so
-    /// whoever has waited long enough does without.
+    /// As [`Self::spooled_answer_turn`], of what was changed: who is refused cannot just come again.
     pub(crate) async fn spooled_answer_turn_after_all(&self) -> Option<Turn> {
         self.0.spooled_answers.take_after_all().await
     }
@@ -386,9 +392,14 @@ impl AppState {
         granted(self.0.long_answers.take().await)
     }
 
-    /// The same, of what was changed.
-    pub(crate) async fn long_answer_turn_after_all(&self) -> Option<Turn> {
-        self.0.long_answers.take_after_all().await
+    /// The same, of what was changed, which nobody who reads keeps waiting; `None` if none came in time.
+    pub(crate) async fn long_answer_turn_after_change(&self) -> Option<Turn> {
+        self.0.long_answers_after_changes.take().await
+    }
+
+    /// Memory for other answers than contents on their way out.
+    pub(super) fn answers(&self) -> &Outgoing {
+        &self.0.answers
     }
 
     /// Waits for leave to hold a large body in memory, of somebody who is known or a stranger.

@@ -71,6 +71,19 @@ async fn upload(client: &Client, path: &str, pieces: Vec<String>) {
     client.with("Content-Type", FORM).send("POST", path, body).await.is(200);
 }
 
+/// Its beginning comes with its head, and with texts before that.
+#[tokio::test]
+async fn a_form_that_comes_in_one_piece_is_a_form() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let content = piece_of("0123456789abcdef").repeat(40);
+    let text = "--X\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nsome text\r\n";
+    let head = "--X\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n";
+    let pieces = vec![format!("{text}{head}{content}"), "\r\n--X--\r\n".to_owned()];
+    upload(&dataset.client, &dataset.path("/files/a"), pieces).await;
+    assert_eq!(dataset.content("a").await.is(200).body, content);
+}
+
 #[tokio::test]
 async fn a_files_content_may_be_as_long_as_it_is() {
     let server = Server::start().await;

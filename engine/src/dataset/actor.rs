@@ -278,6 +278,7 @@ impl Handler<Envelope<HoldDataset>> for DatasetActor {
 }
 
 fn opened<M>(envelope: &Envelope<M>) -> Result<(M, Slot), MutationError> {
-    // Only a message that was sent twice could be missing, and then its first handler panicked.
+    // A message that was sent twice, whose first handler panicked, or one whose sender has gone and hears
+    // nothing of it.
     envelope.open().ok_or(MutationError::Panicked)
 }

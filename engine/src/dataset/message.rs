@@ -16,17 +16,25 @@ use crate::model::change::CopyTarget;
 use crate::model::{
     DatasetPatch, FileCondition, RequestedFilename, StoredFile, Timestamp, UploadTerms,
 };
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 
 /// A message and its place in the dataset's queue.
 #[derive(Debug)]
 pub(crate) struct Envelope<M> {
-    letter: Arc<Mutex<Option<(M, Slot)>>>,
+    letter: Arc<Mutex<Letter<M>>>,
+}
+
+#[derive(Debug)]
+enum Letter<M> {
+    Sealed(M, Slot),
+    /// Its sender has gone.
+    Withdrawn(#[expect(dead_code, reason = "held, not read")] Slot),
+    Opened,
 }
 
 impl<M> Envelope<M> {
     pub(crate) fn new(message: M, slot: Slot) -> Self {
-        Self { letter: Arc::new(Mutex::new(Some((message, slot)))) }
+        Self { letter: Arc::new(Mutex::new(Letter::Sealed(message, slot))) }
     }
 
     /// Another envelope for the same message: whichever is opened first holds it.
@@ -34,14 +42,33 @@ impl<M> Envelope<M> {
         Self { letter: Arc::clone(&self.letter) }
     }
 
-    /// Takes the message out; `None` if that was done before.
+    fn letter(&self) -> MutexGuard<'_, Letter<M>> {
+        self.letter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the message out; `None` if that was done before, or it was withdrawn.
     pub(crate) fn open(&self) -> Option<(M, Slot)> {
-        self.letter.lock().unwrap_or_else(PoisonError::into_inner).take()
+        match std::mem::replace(&mut *self.letter(), Letter::Opened) {
+            Letter::Sealed(message, slot) => Some((message, slot)),
+            Letter::Withdrawn(_) | Letter::Opened => None,
+        }
     }
 
     /// Whether the message is still in it: no actor began to handle it.
     pub(crate) fn is_unopened(&self) -> bool {
-        self.letter.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        matches!(*self.letter(), Letter::Sealed(..))
+    }
+
+    /// Takes the message away, if no actor began to handle it; its place stays taken until one finds that.
+    pub(crate) fn withdraw(&self) {
+        let mut letter = self.letter();
+        let (left, message) = match std::mem::replace(&mut *letter, Letter::Opened) {
+            Letter::Sealed(message, slot) => (Letter::Withdrawn(slot), Some(message)),
+            other @ (Letter::Withdrawn(_) | Letter::Opened) => (other, None),
+        };
+        *letter = left;
+        drop(letter);
+        drop(message);
     }
 }
 
@@ -161,4 +188,28 @@ requests! {
     PurgeDataset => (),
     CopyDataset => (),
     HoldDataset => (),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::in_flight::InFlight;
+
+    #[test]
+    fn a_withdrawn_message_is_gone_and_its_place_is_taken_until_somebody_finds_that() {
+        let in_flight = Arc::new(InFlight::default());
+        let held = Arc::new(());
+        let envelope = Envelope::new(Arc::clone(&held), in_flight.claim().unwrap());
+        let delivered = envelope.again();
+        envelope.withdraw();
+        drop(envelope);
+        assert_eq!((Arc::strong_count(&held), in_flight.waiting()), (1, 1));
+        assert!(!delivered.is_unopened() && delivered.open().is_none());
+        assert_eq!(in_flight.waiting(), 0);
+
+        let envelope = Envelope::new((), in_flight.claim().unwrap());
+        let opened = envelope.again().open();
+        envelope.withdraw();
+        assert!(opened.is_some() && in_flight.waiting() == 1, "it is the actor's by then");
+    }
 }

@@ -1,7 +1,7 @@
 //! Changing many files at once, and a file's name: each is one change, whole or refused (I6).
 //!
 //! # Cancellation
-//! As for all changes: one that was sent is made, or refused, whole.
+//! As for all changes: one that was begun is made, or refused, whole.
 
 use std::collections::BTreeMap;
 

@@ -19,13 +19,14 @@ pub(crate) trait Address<M: Request>: Clone + PartialEq {
 }
 
 /// Takes a message back out of the mailbox where whoever sent it goes away before an actor began with it:
-/// nobody waits for it, and what it holds is there for others.
+/// nobody waits for it, and what it holds is there for others. Its place is taken until the actor comes to it, so
+/// that there are no more of them than places.
 pub(crate) struct Withdrawal<'a, M>(pub(crate) &'a Envelope<M>);
 
 impl<M> Drop for Withdrawal<'_, M> {
     fn drop(&mut self) {
         // It comes to nothing where the message was answered.
-        drop(self.0.open());
+        self.0.withdraw();
     }
 }
 
