@@ -138,11 +138,9 @@ impl Quarantine {
         self.marks().held.iter().map(|(digest, row)| (*digest, *row)).collect()
     }
 
-    /// What [`Self::take_unwritten`] gives, left where it is.
-    pub(crate) fn unwritten(&self) -> Vec<(Digest, Option<QuarantineRow>)> {
-        let marks = self.marks();
-        let unwritten = marks.unwritten.iter();
-        unwritten.map(|digest| (*digest, marks.held.get(digest).copied())).collect()
+    /// The contents of which [`Self::take_unwritten`] tells, left where they are.
+    pub(crate) fn unwritten(&self) -> Vec<Digest> {
+        self.marks().unwritten.iter().copied().collect()
     }
 
     /// What the index does not have yet: marks, and digests without one. The caller writes it, or

@@ -327,6 +327,7 @@ impl AppState {
             work("long_answers", &self.0.long_answers),
             work("long_answers_after_changes", &self.0.long_answers_after_changes),
             work("large_bodies", &self.0.large_bodies),
+            work("strangers_large_bodies", &self.0.strangers_large_bodies),
             work("sorted_lists", &self.0.sorted_lists),
         ]
     }

@@ -233,10 +233,8 @@ impl IndexThread {
     /// Writes what was found damaged, and how far the scrub came.
     pub(super) fn write_marks(&mut self, index: &Index) -> Result<(), IndexError> {
         // Whoever began to read before a content was healed may have met the damage after that.
-        for (digest, mark) in self.store.quarantine.unwritten() {
-            if mark.is_some() {
-                self.store.forget_left(&digest)?;
-            }
+        for digest in self.store.quarantine.unwritten() {
+            self.store.forget_left(&digest)?;
         }
         let marks = self.store.quarantine.take_unwritten();
         let scrub = self.store.scrub.take_unwritten();

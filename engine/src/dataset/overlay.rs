@@ -67,14 +67,19 @@ impl Overlay {
         if !self.frees_names() {
             return false;
         }
-        let prefix = format!("{filename}/");
-        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
-        let mut below = self
-            .names
-            .range::<str, _>(from)
-            .take_while(|(name, _)| name.as_str().starts_with(&prefix));
-        below.any(|(_, (left, _))| *left == Left::Absent)
+        self.below(filename.as_str()).any(|(_, left)| left == Left::Absent)
             || filename.directories().any(|above| self.get(above) == Some(Left::Absent))
+    }
+
+    /// What is in flight of the names below a directory.
+    fn below<'a>(
+        &'a self,
+        directory: &str,
+    ) -> impl Iterator<Item = (&'a Filename, Left)> + use<'a> {
+        let prefix = format!("{directory}/");
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let names = self.names.range::<str, _>(from).map(|(name, (left, _))| (name, *left));
+        names.take_while(move |(name, _)| name.as_str().starts_with(&prefix))
     }
 
     /// What is in flight of a name.
@@ -84,12 +89,8 @@ impl Overlay {
 
     /// Whether a file in flight, other than the one that is `leaving`, lies in this directory.
     pub(crate) fn has_directory(&self, directory: &str, leaving: Option<&Filename>) -> bool {
-        let prefix = format!("{directory}/");
-        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
-        let below = self.names.range::<str, _>(from);
-        below
-            .take_while(|(name, _)| name.as_str().starts_with(&prefix))
-            .any(|(name, (left, _))| matches!(left, Left::File(_)) && Some(name) != leaving)
+        self.below(directory)
+            .any(|(name, left)| matches!(left, Left::File(_)) && Some(name) != leaving)
     }
 }
 
