@@ -23,6 +23,8 @@ mod journal_thread;
 
 mod queue;
 
+mod removing;
+
 mod restacked;
 
 mod since_checkpoint;

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 mod direct;
 
+mod freeing;
+
 mod promised;
 
 mod real;
@@ -72,8 +74,11 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Renames a file within the data directory; what was there goes.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes a file's name; open files keep the bytes.
+    /// Removes a file's name; open files keep the bytes. Of others they may be free a little later.
     fn remove(&self, path: &str) -> io::Result<()>;
+
+    /// Waits until the bytes of removed files are free, but for those that are still open.
+    fn await_freed(&self) {}
 
     /// Makes the names in a directory durable.
     fn sync_dir(&self, directory: &str) -> io::Result<()>;

@@ -98,6 +98,9 @@ pub const BACKGROUND_ROWS_MAX: usize = 256;
 /// Large files without a row that one checkpoint lets go of.
 pub const LARGE_REMOVED_MAX: usize = 1024;
 
+/// Files that are removed between two groups, which wait for that.
+pub const REMOVED_AT_ONCE: usize = 64;
+
 /// Bytes of names and metadata that one step of background work holds in memory.
 pub const BACKGROUND_BYTES_MAX: usize = 4 << 20;
 

@@ -39,6 +39,7 @@ pub(super) fn let_space_come_back(
     // What is promised to rows on their way may be more than it comes to.
     if is_full(disk) {
         committer.checkpoint_blocking()?;
+        disk.await_freed();
     }
     let mut kept_since = None;
     while is_full(disk) && !is_late() {
@@ -52,6 +53,7 @@ pub(super) fn let_space_come_back(
         }
         kept_since = None;
         committer.checkpoint_blocking()?;
+        disk.await_freed();
         let is_done = left == Left::Nothing && is_full(disk);
         if is_done && !compacts_some(compactor, &is_late)? {
             break;

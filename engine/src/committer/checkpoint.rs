@@ -1,11 +1,12 @@
-//! Checkpoints: making the index durable while changes go on, and letting go of what it does not want.
+//! Checkpoints: making the index durable while changes go on. What one lets go of is removed after it
+//! (`removing.rs`).
 
 use std::time::Instant;
 
 use super::debt::Debt;
 use super::index_thread::{IndexThread, MadeDurable};
 use crate::index::reclaim::Removable;
-use crate::index::{Index, IndexError, reclaim, write_applied};
+use crate::index::{IndexError, reclaim, write_applied};
 use crate::model::change::SegmentId;
 use crate::trace;
 
@@ -20,7 +21,7 @@ pub(super) struct Settling {
     pub(super) debt: Debt,
     /// Bytes whose rows it does not hold.
     pub(super) removable: Removable,
-    /// Who is told.
+    /// Who is told once that is gone.
     pub(super) asked: Vec<MadeDurable>,
 }
 
@@ -50,30 +51,29 @@ impl IndexThread {
             before.filter(|segment| *segment < self.applied.position.segment).collect();
         // As of this checkpoint: what later changes doom is still in it.
         let removable = reclaim::removable(&index, &before)?;
-        let asked = std::mem::take(&mut self.asking);
+        // What was not removed yet is met again: no row of it was forgotten.
+        let mut asked = self.removing.give_up();
+        asked.append(&mut self.asking);
         let debt = std::mem::take(&mut self.debt);
         self.settling = Some(Settling { is_made, journal_bytes, debt, removable, asked });
         Ok(())
     }
 
-    /// Waits until the checkpoint that was begun is durable, if one was; then lets go of the bytes
-    /// whose rows it does not hold.
+    /// Waits until the checkpoint that was begun is durable, if one was; from then on the bytes whose
+    /// rows it does not hold may go.
     pub(super) fn settle(&mut self) -> Result<(), IndexError> {
-        let Some(settling) = &mut self.settling else { return Ok(()) };
-        let index = self.store.index.get();
-        index.settle()?;
-        self.debts.pay(std::mem::take(&mut settling.debt));
-        let (is_made, removable) = (settling.is_made, std::mem::take(&mut settling.removable));
-        if is_made {
+        if self.settling.is_none() {
+            return Ok(());
+        }
+        self.store.index.get().settle()?;
+        let Some(settling) = self.settling.take() else { return Ok(()) };
+        self.debts.pay(settling.debt);
+        if settling.is_made {
             self.store.counters.checkpoints_settling.set(0);
             self.store.counters.checkpointed(self.since_checkpoint.journal_bytes());
             self.store.trace.note(trace::CHECKPOINTED);
         }
-        self.remove(&index, removable)?;
-        let asked = self.settling.take().map_or_else(Vec::new, |settling| settling.asked);
-        for asked in asked {
-            drop(asked.send(Ok(())));
-        }
+        self.removing.begin(settling.removable, settling.asked);
         Ok(())
     }
 
@@ -82,42 +82,5 @@ impl IndexThread {
             self.settle()?;
         }
         Ok(())
-    }
-
-    fn remove(&mut self, index: &Index, mut removable: Removable) -> Result<(), IndexError> {
-        // A file that will not go now goes with a later checkpoint; it costs space only.
-        let reclaimed = &self.store.counters.reclaimed_bytes;
-        removable.large.retain(|(digest, file)| {
-            let bytes = self.store.blobs.open_large(digest, *file).and_then(|file| file.len());
-            let removed = self.store.blobs.remove_large(digest, *file);
-            if removed.is_ok() {
-                reclaimed.add(bytes.unwrap_or_default());
-            }
-            removed.inspect_err(|error| tracing::warn!(%digest, %error, "large file stays")).is_ok()
-        });
-        removable.segments.retain(|segment| {
-            let bytes = self.store.segments.length(*segment);
-            let removed = self.store.segments.remove(*segment);
-            if removed.is_ok() {
-                reclaimed.add(bytes);
-            }
-            let segment = segment.0;
-            removed.inspect_err(|error| tracing::warn!(segment, %error, "segment stays")).is_ok()
-        });
-        if !removable.large.is_empty() || !removable.segments.is_empty() {
-            reclaim::forget_removed(index, &removable)?;
-            self.note_removed(&removable);
-            self.since_checkpoint.note(0, 0);
-        }
-        Ok(())
-    }
-
-    fn note_removed(&self, removed: &Removable) {
-        if !removed.large.is_empty() {
-            self.store.trace.note(trace::LARGE_REMOVED);
-        }
-        if !removed.segments.is_empty() {
-            self.store.trace.note(trace::SEGMENTS_REMOVED);
-        }
     }
 }

@@ -11,6 +11,7 @@ use super::background::{Background, Left};
 use super::checkpoint::Settling;
 use super::debt::{Debt, Debts};
 use super::queue::Queue;
+use super::removing::Removing;
 use super::since_checkpoint::SinceCheckpoint;
 use super::submission::{Reply, Verdict};
 use crate::blobs::Pin;
@@ -42,7 +43,7 @@ pub(crate) enum IndexWork {
     Step(oneshot::Sender<Result<Left, MutationError>>),
 }
 
-/// Told when a checkpoint is durable.
+/// Told when a checkpoint is durable, and what it lets go of is gone.
 pub(super) type MadeDurable = oneshot::Sender<Result<(), MutationError>>;
 
 /// A change that is durable in the journal.
@@ -103,6 +104,7 @@ pub(crate) struct IndexThread {
     pub(super) settling: Option<Settling>,
     /// Who asked for the checkpoint that is to be begun once the one on its way is durable.
     pub(super) asking: Vec<MadeDurable>,
+    pub(super) removing: Removing,
     pub(super) background: Background,
     pub(super) debts: Arc<Debts>,
     /// Of groups that were applied since the last checkpoint was begun.
@@ -163,6 +165,7 @@ impl IndexThread {
             since_checkpoint,
             settling: None,
             asking: Vec::new(),
+            removing: Removing::default(),
             background,
             debts,
             debt: Debt::default(),
@@ -171,6 +174,9 @@ impl IndexThread {
 
     /// How long to wait for work.
     fn wait(&self) -> Duration {
+        if self.removing.is_wanted() {
+            return Duration::ZERO;
+        }
         let wait = self.background.wait();
         if self.settling.is_some() { wait.min(SETTLING_PERIOD) } else { wait }
     }
@@ -184,7 +190,8 @@ impl IndexThread {
             self.queue.fail(&cause);
             self.store.counters.checkpoints_settling.set(0);
             let asked = self.settling.take().map_or_else(Vec::new, |settling| settling.asked);
-            for asked in asked.into_iter().chain(self.asking.drain(..)) {
+            let asked = asked.into_iter().chain(self.removing.give_up());
+            for asked in asked.chain(self.asking.drain(..)) {
                 drop(asked.send(Err(MutationError::ReadOnly { cause: Arc::clone(&cause) })));
             }
             // From here on nothing is answered that readers will not see.
@@ -248,10 +255,12 @@ impl IndexThread {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     self.begin_checkpoint()?;
-                    return self.settle();
+                    self.settle()?;
+                    return self.remove_all();
                 }
             }
             self.settle_if_done()?;
+            self.remove_some()?;
             let is_wanted = !self.asking.is_empty() || self.since_checkpoint.is_due();
             // Nobody waits for the disk while there is room for more.
             let is_overdue = self.since_checkpoint.is_overdue() || self.is_short_of_pages();

@@ -58,6 +58,10 @@ impl Disk for PromisedDisk {
         self.disk.remove(path)
     }
 
+    fn await_freed(&self) {
+        self.disk.await_freed();
+    }
+
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
         self.disk.sync_dir(directory)
     }

@@ -15,10 +15,18 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev, retry_on_intr};
 
 use super::direct::Direct;
+use super::freeing::Freeing;
 use super::{Disk, DiskFile, OpenMode, Space};
 
 /// Pieces that one `pwritev` takes (`IOV_MAX` of Linux).
 const PIECES_MAX: usize = 1024;
+
+/// Bytes from which a file takes long to be freed.
+const LARGE_BYTES: u64 = 4 << 20;
+
+fn is_large(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.len() >= LARGE_BYTES)
+}
 
 /// Name of the file that carries the lock of the data directory (I10).
 const LOCK_FILE: &str = "LOCK";
@@ -30,6 +38,7 @@ pub struct RealDisk {
     /// Whether files are opened so that nothing can be written to them.
     is_for_reading: bool,
     direct: Arc<Direct>,
+    freeing: Freeing,
 }
 
 impl RealDisk {
@@ -55,7 +64,7 @@ impl RealDisk {
     }
 
     fn at(directory: PathBuf, is_for_reading: bool) -> Self {
-        Self { directory, is_for_reading, direct: Arc::default() }
+        Self { directory, is_for_reading, direct: Arc::default(), freeing: Freeing::default() }
     }
 
     /// Refuses what a disk for reading does not do.
@@ -116,8 +125,19 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &str) -> io::Result<()> {
         self.expect_writable()?;
-        self.direct.forget(&self.path(path));
-        std::fs::remove_file(self.path(path))
+        let path = self.path(path);
+        self.direct.forget(&path);
+        // Held over the removal, so that this frees nothing yet.
+        let large = File::open(&path).ok().filter(is_large);
+        std::fs::remove_file(path)?;
+        if let Some(file) = large {
+            self.freeing.close(file);
+        }
+        Ok(())
+    }
+
+    fn await_freed(&self) {
+        self.freeing.wait();
     }
 
     fn sync_dir(&self, directory: &str) -> io::Result<()> {

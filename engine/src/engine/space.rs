@@ -98,6 +98,7 @@ impl Engine {
             }
             files_left = waiting;
         }
+        self.inner.store.disk.await_freed();
         Ok(left)
     }
 }

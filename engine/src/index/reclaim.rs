@@ -192,6 +192,20 @@ pub(crate) struct Removable {
     pub(crate) segments: Vec<SegmentId>,
 }
 
+impl Removable {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.large.is_empty() && self.segments.is_empty()
+    }
+
+    /// Takes out so many files at most.
+    pub(crate) fn take_some(&mut self, files_max: usize) -> Self {
+        let large = self.large.split_off(self.large.len().saturating_sub(files_max));
+        let files_max = files_max - large.len();
+        let segments = self.segments.split_off(self.segments.len().saturating_sub(files_max));
+        Self { large, segments }
+    }
+}
+
 /// What the state just checkpointed lets go of; `segments` are those before its position.
 ///
 /// # Errors
@@ -232,7 +246,7 @@ pub(crate) fn live_bytes(index: &Index) -> Result<HashMap<SegmentId, u64>, Index
 /// # Errors
 /// The index failed.
 pub(crate) fn forget_removed(index: &Index, removed: &Removable) -> Result<(), IndexError> {
-    if removed.large.is_empty() && removed.segments.is_empty() {
+    if removed.is_empty() {
         return Ok(());
     }
     index.apply(|txn| {

@@ -116,13 +116,21 @@ impl Segments {
         Ok(Some(overhead))
     }
 
-    /// Removes a segment, durably. Whoever holds its file may read on.
+    /// Removes a segment; [`Segments::sync_removals`] makes that durable. Whoever holds its file may read
+    /// on.
     ///
     /// The caller sees to it that the last immediate commit of the index needs nothing of it (I3).
     pub(crate) fn remove(&self, id: SegmentId) -> io::Result<()> {
+        // Not the last handle, which would free the bytes here.
+        self.files.remove(id);
         self.disk.remove(&path(id))?;
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         self.files.remove(id);
+        Ok(())
+    }
+
+    /// Makes removals durable.
+    pub(crate) fn sync_removals(&self) -> io::Result<()> {
         self.disk.sync_dir(DIRECTORY)
     }
 

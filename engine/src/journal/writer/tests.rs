@@ -163,6 +163,7 @@ fn a_segment_that_is_rolled_away_can_be_removed_and_its_readers_read_on() {
 
     let file = segments.get(old).unwrap().unwrap();
     segments.remove(old).unwrap();
+    segments.sync_removals().unwrap();
     assert!(segments.get(old).unwrap().is_none());
     let BlobPlace::Segment { offset, .. } = blobs[0].place else { panic!("{:?}", blobs[0]) };
     let mut bytes = vec![0; usize::try_from(blobs[0].length).unwrap()];
