@@ -11,13 +11,14 @@ mod principal;
 use std::collections::HashMap;
 
 use granary_engine::model::{
-    AccessToken, Dataset, NodeId, PermissionLevel, ProjectId, TeamId, UserId,
+    AccessToken, AccessTokenId, Dataset, DatasetId, NodeId, PermissionLevel, ProjectId, TeamId,
+    UserId,
 };
 use granary_engine::{ReadError, Snapshot};
 
 pub(crate) use policy::Action;
 use policy::{Condition, conditions, is_open_to_tokens};
-pub(crate) use principal::{Principal, Reach};
+pub(crate) use principal::{AsOf, Principal, Reach};
 
 /// What an action is done to.
 #[derive(Debug, Clone, Copy)]
@@ -36,12 +37,70 @@ pub(crate) enum Object<'a> {
     AccessToken(&'a AccessToken),
 }
 
-/// Proof that an action was permitted.
+impl Object<'_> {
+    /// What it is, to be found in another state.
+    fn subject(self) -> Subject {
+        match self {
+            Self::Server => Subject::Server,
+            Self::Dataset(dataset) => Subject::Dataset(dataset.id),
+            Self::Team(team) => Subject::Team(team),
+            Self::User(user) => Subject::User(user),
+            Self::Node(node) => Subject::Node(node),
+            Self::AccessToken(token) => Subject::AccessToken(token.id),
+        }
+    }
+}
+
+/// An [`Object`] by its primary key.
+#[derive(Debug, Clone, Copy)]
+enum Subject {
+    Server,
+    Dataset(DatasetId),
+    Team(TeamId),
+    User(UserId),
+    Node(NodeId),
+    AccessToken(AccessTokenId),
+}
+
+/// Proof that an action was permitted. Only this module makes one.
 #[derive(Debug)]
 #[must_use = "the permission is the way to the engine"]
 pub(crate) struct Allowed {
-    /// Private, so that only this module makes one.
-    _proof: (),
+    principal: Principal,
+    action: Action,
+    subject: Subject,
+}
+
+impl Allowed {
+    /// Whom it was permitted to.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Permits the same once more, to the same as they are now.
+    ///
+    /// What is there no longer is not refused: whoever works on it finds that out.
+    ///
+    /// # Errors
+    /// See [`Denied`].
+    pub(crate) fn again(&self, snapshot: &Snapshot, principal: &Principal) -> Result<(), Denied> {
+        let permits = |object| allow(snapshot, principal, self.action, object).map(drop);
+        let unreadable = Denied::Unreadable;
+        match self.subject {
+            Subject::Server => permits(Object::Server),
+            Subject::Team(team) => permits(Object::Team(team)),
+            Subject::User(user) => permits(Object::User(user)),
+            Subject::Node(node) => permits(Object::Node(node)),
+            Subject::Dataset(id) => match snapshot.dataset(id).map_err(unreadable)? {
+                Some(dataset) => permits(Object::Dataset(&dataset)),
+                None => Ok(()),
+            },
+            Subject::AccessToken(id) => match snapshot.access_token(id).map_err(unreadable)? {
+                Some(token) => permits(Object::AccessToken(&token)),
+                None => Ok(()),
+            },
+        }
+    }
 }
 
 /// Why there is no proof.
@@ -67,7 +126,9 @@ pub(crate) fn allow(
 ) -> Result<Allowed, Denied> {
     let may = Rights::of(snapshot, principal).may(action, object).map_err(Denied::Unreadable)?;
     match (may, principal) {
-        (true, _) => Ok(Allowed { _proof: () }),
+        (true, _) => {
+            Ok(Allowed { principal: principal.clone(), action, subject: object.subject() })
+        }
         (false, Principal::Anonymous) => Err(Denied::NotLoggedIn),
         (false, Principal::User { .. }) => Err(Denied::Forbidden),
     }

@@ -26,6 +26,7 @@ mod upkeep;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -410,6 +411,7 @@ pub(crate) fn start_writing(
         quarantine: Arc::new(recovered.quarantine),
         scrub: Arc::new(ScrubNotes::of(recovered.scrub)),
         visibility: Arc::new(Visibility::of(recovered.applied.sequence)),
+        rights_version: AtomicU64::default(),
     });
     let committer = Committer::start(CommitterParts {
         disk,

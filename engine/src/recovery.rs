@@ -19,6 +19,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::backup::RESTORING_PATH;
 use crate::blobs::{Blobs, remove_if_there};
@@ -458,6 +459,7 @@ fn read_journal(
         quarantine: Arc::new(quarantine),
         scrub: Arc::default(),
         visibility: Arc::default(),
+        rights_version: AtomicU64::default(),
     }))
 }
 

@@ -1,6 +1,7 @@
 //! What reads stand on: the index, the journal's segments, the blobs, the open leases.
 
 use std::io;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(crate) struct Store {
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) scrub: Arc<ScrubNotes>,
     pub(crate) visibility: Arc<Visibility>,
+    /// How often something changed that rights follow from; it grows before that is answered.
+    pub(crate) rights_version: AtomicU64,
 }
 
 impl Store {

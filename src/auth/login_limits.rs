@@ -86,8 +86,13 @@ impl LoginLimits {
         Ok(())
     }
 
+    /// Begins an attempt.
+    pub(crate) fn attempt(&self, username: &str, address: Option<IpAddr>) -> Attempt {
+        Attempt { limits: self.clone(), username: username.to_owned(), address, was_right: false }
+    }
+
     /// Counts an attempt that failed.
-    pub(crate) fn count(&self, username: &str, address: Option<IpAddr>) {
+    fn count(&self, username: &str, address: Option<IpAddr>) {
         for (limit, place) in self.places(username, address) {
             // A place that is full stays so.
             limit.charge(place).ok();
@@ -105,6 +110,31 @@ impl LoginLimits {
         let address =
             address.map(|(limit, address)| (limit, place(hash.hash_one(network_of(address)))));
         [account, address].into_iter().flatten()
+    }
+}
+
+/// An attempt, which counts as one that failed when it is dropped unless it was right: whoever goes away
+/// before the answer has had a password looked at, too.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    limits: LoginLimits,
+    username: String,
+    address: Option<IpAddr>,
+    was_right: bool,
+}
+
+impl Attempt {
+    /// Ends it without a failure.
+    pub(crate) fn was_right(mut self) {
+        self.was_right = true;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.was_right {
+            self.limits.count(&self.username, self.address);
+        }
     }
 }
 

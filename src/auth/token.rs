@@ -10,6 +10,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -74,6 +75,8 @@ struct Kept {
     verified: Known<Verified>,
     /// Marks that this key makes, of users' records; written only while the key is held.
     marks: Known<Arc<str>>,
+    /// How often the key was changed since it was loaded.
+    rotations: AtomicU64,
     /// Data directory that the key is in.
     directory: PathBuf,
 }
@@ -164,6 +167,7 @@ struct Header {
 impl TokenKey {
     fn kept(key: [u8; KEY_BYTES], directory: &Path) -> Self {
         Self(Arc::new(Kept {
+            rotations: AtomicU64::new(0),
             key: RwLock::new(key),
             verified: Known::nothing(),
             marks: Known::nothing(),
@@ -192,9 +196,15 @@ impl TokenKey {
         // Held meanwhile, so that the key in force is the one in the file, whoever rotates.
         let mut key = self.0.key.write().unwrap_or_else(PoisonError::into_inner);
         *key = made(&self.0.directory)?;
+        self.0.rotations.fetch_add(1, Ordering::Relaxed);
         self.0.verified.forget();
         self.0.marks.forget();
         Ok(())
+    }
+
+    /// How often the key was changed since the server began.
+    pub(crate) fn rotations(&self) -> u64 {
+        self.0.rotations.load(Ordering::Relaxed)
     }
 
     /// Makes a token for a user.

@@ -85,7 +85,7 @@ pub(crate) async fn create(
     let user = principal.user_id().ok_or_else(ApiError::not_logged_in)?;
     let secret = Secret::random().map_err(ApiError::internal)?;
     let token = new_token(body, user, &secret);
-    let created = app.engine(&allowed).create_access_token(token).await?;
+    let created = app.engine(&allowed)?.create_access_token(token).await?;
     let shown = AccessTokenShape::new(&created, secret.token(created.id));
     json(StatusCode::CREATED, &shown)
 }
@@ -117,6 +117,6 @@ pub(crate) async fn revoke(
         let allowed = allow(&snapshot, &principal, Action::RevokeAccessToken, object)?;
         (token.id, allowed)
     };
-    app.engine(&allowed).revoke_access_token(token).await?;
+    app.engine(&allowed)?.revoke_access_token(token).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

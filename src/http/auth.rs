@@ -1,6 +1,7 @@
 //! Obtaining, refreshing and verifying tokens; changing one's own password.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -18,7 +19,7 @@ use super::state::AppState;
 use super::wire::auth::{
     AccessToken, AnyToken, Credentials, NewPassword, PasswordFields, RefreshToken, Tokens, Verified,
 };
-use crate::auth::{TokenFault, TokenKind};
+use crate::auth::{Attempt, TokenFault, TokenKind};
 use crate::permission::{Action, Object, Principal, Reach, allow};
 
 /// Logs a user in.
@@ -40,16 +41,18 @@ pub(crate) async fn obtain(
 ) -> Result<Response, ApiError> {
     let credentials = Credentials::read(incoming.fields(&app).await?)?;
     let Credentials { username, password } = credentials;
+    let as_of = app.as_of();
     let user = app.snapshot()?.user_by_name(&username)?;
     note_who_is_tried(user.as_ref());
     let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let matches = check_password(&app, &username, address, password, hash).await?;
-    let Some(user) = user.filter(|user| matches && user.is_active) else {
-        app.login_limits().count(&username, address);
+    let attempt = check_password(&app, &username, address, password, hash).await?;
+    let Some((user, attempt)) = user.filter(|user| user.is_active).zip(attempt) else {
         return Err(ApiError::no_active_account());
     };
+    attempt.was_right();
     let tokens = tokens(&app, &user)?;
-    let principal = Principal::User { user: Box::new(user), node: None, reach: Reach::Whole };
+    let (user, node, reach) = (Arc::new(user), None, Reach::Whole);
+    let principal = Principal::User { user, node, reach, as_of };
     if let Some(exchange) = exchange::current() {
         exchange.is_of(&principal);
     }
@@ -66,21 +69,30 @@ fn note_who_is_tried(user: Option<&User>) {
     exchange.is_about(Subject { record, name, ..Subject::default() });
 }
 
-/// Whether a password is the one of the hash; refused where too many were wrong. A wrong one is for
-/// the caller to count.
+/// Looks whether a password is the one of the hash; refused where too many were wrong. A wrong one has
+/// been counted when this returns `None`; a right one gives the attempt, which counts too unless the
+/// caller says that it was right.
 async fn check_password(
     app: &AppState,
     username: &str,
     address: Option<IpAddr>,
     password: String,
     hash: Option<String>,
-) -> Result<bool, ApiError> {
+) -> Result<Option<Attempt>, ApiError> {
     let look = || app.login_limits().look(username, address).map_err(ApiError::too_many_failures);
     look()?;
     let turn = app.passwords().turn().await?;
     // Those that failed while this one waited count too.
     look()?;
-    Ok(app.passwords().verify(turn, password, hash).await?)
+    // Counts if the caller goes away: the hash is made to its end all the same.
+    let attempt = app.login_limits().attempt(username, address);
+    match app.passwords().verify(turn, password, hash).await {
+        Ok(matches) => Ok(matches.then_some(attempt)),
+        Err(error) => {
+            attempt.was_right();
+            Err(error.into())
+        }
+    }
 }
 
 /// Gives a fresh access token for a refresh token.
@@ -159,15 +171,15 @@ pub(crate) async fn change_password(
         return Err(ApiError::not_logged_in());
     };
     let NewPassword { old, new } = NewPassword::read(incoming.fields(&app).await?)?;
-    let hash = Some(user.password_hash);
-    if !check_password(&app, &user.username, address, old, hash).await? {
-        app.login_limits().count(&user.username, address);
+    let hash = Some(user.password_hash.clone());
+    let Some(attempt) = check_password(&app, &user.username, address, old, hash).await? else {
         note_who_is_tried(app.snapshot()?.user(user.id)?.as_ref());
         return Err(NewPassword::wrong_old());
-    }
+    };
+    attempt.was_right();
     let password_hash = Some(app.passwords().hash(new).await?);
     let patch = UserPatch { password_hash, ..UserPatch::default() };
-    let changed = app.engine(&allowed).update_user(user.id, patch).await?;
+    let changed = app.engine(&allowed)?.update_user(user.id, patch).await?;
     json(StatusCode::OK, &tokens(&app, &changed)?)
 }
 

@@ -44,7 +44,7 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let allowed = may(&app, &principal)?;
     let key = app.tokens().to_bytes().to_vec();
-    let backup = app.engine(&allowed).begin_backup(vec![("token-key".to_owned(), key)]).await?;
+    let backup = app.engine(&allowed)?.begin_backup(vec![("token-key".to_owned(), key)]).await?;
     let (pk, backup) = app.backups().add(backup);
     json(StatusCode::CREATED, &BackupShape::of(pk, &backup))
 }

@@ -41,7 +41,7 @@ pub(crate) async fn delete_files(
     let Opened { allowed, .. } = open(&app, &principal, Action::DeleteFiles, id)?;
     let body = incoming.json(&app).await?;
     let selection = read_selection(body.value)?;
-    let count = app.engine(&allowed).delete_files(id, selection).await?;
+    let count = app.engine(&allowed)?.delete_files(id, selection).await?;
     json(StatusCode::OK, &Count { count })
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn set_many_metadata(
     let Opened { allowed, .. } = open(&app, &principal, Action::SetManyMetadata, id)?;
     let body = incoming.json(&app).await?;
     let metadata = read_metadata_map(body.value)?;
-    let count = app.engine(&allowed).set_many_metadata(id, metadata).await?;
+    let count = app.engine(&allowed)?.set_many_metadata(id, metadata).await?;
     json(StatusCode::OK, &Count { count })
 }
 
@@ -93,6 +93,6 @@ pub(crate) async fn rename_file(
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::RenameFile, id)?;
     let RenameBody { from, to } = RenameBody::read(incoming.json(&app).await?.value)?;
-    let renamed = app.engine(&allowed).rename_file(id, &from, &to).await?;
+    let renamed = app.engine(&allowed)?.rename_file(id, &from, &to).await?;
     json(StatusCode::OK, &File::from(&renamed))
 }

@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::path::parse_pk;
 use super::state::AppState;
 use crate::auth::{ACCESS_TOKEN_PREFIX, Claim, TokenFault, TokenKind};
-use crate::permission::{Principal, Reach};
+use crate::permission::{Allowed, Principal, Reach};
 
 /// Names the node that a request comes from.
 pub(crate) const NODE_ID: HeaderName = HeaderName::from_static("node-id");
@@ -32,6 +32,7 @@ impl FromRequestParts<AppState> for Principal {
         if !headers.contains_key(AUTHORIZATION) && !headers.contains_key(NODE_ID) {
             return Ok(Self::Anonymous);
         }
+        let as_of = app.as_of();
         let snapshot = app.snapshot()?;
         let user = match token(headers)? {
             None => None,
@@ -39,15 +40,56 @@ impl FromRequestParts<AppState> for Principal {
         };
         let node = node_of(&snapshot, headers)?;
         let principal = user.map_or(Self::Anonymous, |(user, reach)| Self::User {
-            user: Box::new(user),
+            user: Arc::new(user),
             node,
             reach,
+            as_of,
         });
         app.touch(&principal);
         if let Some(exchange) = exchange {
             exchange.is_of(&principal);
         }
         Ok(principal)
+    }
+}
+
+impl AppState {
+    /// The caller as they are now: a body may have taken its time, and rights end at once.
+    ///
+    /// # Errors
+    /// 401: they were deactivated, have another password, or their access token was revoked.
+    pub(crate) fn renewed(&self, principal: &Principal) -> Result<Principal, ApiError> {
+        let Principal::User { user: before, node, reach, as_of: then } = principal else {
+            return Ok(Principal::Anonymous);
+        };
+        let as_of = self.as_of();
+        if as_of == *then {
+            return Ok(principal.clone());
+        }
+        let snapshot = self.snapshot()?;
+        let user = active(&snapshot, before.id)?;
+        match reach {
+            Reach::Whole if as_of.key != then.key || user.password_hash != before.password_hash => {
+                return Err(ApiError::bad_access_token(TokenFault::Invalid));
+            }
+            Reach::Token { token, .. } if snapshot.access_token(*token)?.is_none() => {
+                return Err(ApiError::bad_machine_token(false));
+            }
+            Reach::Whole | Reach::Token { .. } => {}
+        }
+        Ok(Principal::User { user: Arc::new(user), node: *node, reach: *reach, as_of })
+    }
+
+    /// That what was permitted when the request began still is.
+    ///
+    /// # Errors
+    /// 401 or 403: it is not.
+    pub(crate) fn expect_still(&self, allowed: &Allowed) -> Result<(), ApiError> {
+        if allowed.principal().as_of().is_none_or(|as_of| as_of == self.as_of()) {
+            return Ok(());
+        }
+        let principal = self.renewed(allowed.principal())?;
+        Ok(allowed.again(&self.snapshot()?, &principal)?)
     }
 }
 

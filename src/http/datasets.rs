@@ -104,7 +104,7 @@ pub(crate) async fn create(
     };
     let with_files = query::with_files(&uri)?;
     let new = new.ok_or_else(|| ApiError::internal("a complete body gave no dataset"))?;
-    let created = app.engine(&allowed).create_dataset(new).await?;
+    let created = app.engine(&allowed)?.create_dataset(new).await?;
     changed_dataset(&app, StatusCode::CREATED, created, with_files).await
 }
 
@@ -182,11 +182,12 @@ async fn change(
     need: Need,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(uri)?;
-    let Opened { dataset, allowed, .. } = open(app, principal, Action::UpdateDataset, id)?;
+    drop(open(app, principal, Action::UpdateDataset, id)?);
     let with_files = query::with_files(uri)?;
     let fields = incoming.fields(app).await?;
+    // Whoever moved it while the body came has decided what is asked for here.
+    let Opened { snapshot, dataset, allowed } = open(app, principal, Action::UpdateDataset, id)?;
     let patch = {
-        let snapshot = app.snapshot()?;
         let body = DatasetBody::read(fields, &snapshot, need, Some(dataset.project))?;
         // Who moves a dataset must be one who could have made it where it goes.
         if let Some(project) = &body.project
@@ -197,6 +198,7 @@ async fn change(
         }
         body.patch()
     };
-    let changed = app.engine(&allowed).update_dataset(id, patch).await?;
+    drop(snapshot);
+    let changed = app.engine(&allowed)?.update_dataset(id, patch).await?;
     changed_dataset(app, StatusCode::OK, changed, with_files).await
 }

@@ -151,7 +151,7 @@ impl Request {
         if !accepts_archive(&self.headers) {
             return Err(ApiError::not_acceptable());
         }
-        let prepared = app.engine(allowed).prepare_archive(self.id, self.format).await?;
+        let prepared = app.engine(allowed)?.prepare_archive(self.id, self.format).await?;
         let prepared = prepared.ok_or_else(|| ApiError::no_record("Dataset"))?;
         let etag = etag(&prepared);
         let etag_value = HeaderValue::try_from(&etag).map_err(ApiError::internal)?;

@@ -125,7 +125,7 @@ async fn upload(
     Place { uri, id, filename, replaces }: Place<'_>,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
-    let engine = if replaces { app.engine(allowed) } else { app.engine_to_add(allowed) };
+    let engine = if replaces { app.engine(allowed)? } else { app.engine_to_add(allowed)? };
     engine.expect_room(id)?;
     let terms = UploadTerms { replaces, condition: write_condition(incoming.headers()) };
     // Dropped before it is finished, the upload leaves nothing: so an interrupted body ends here.
@@ -136,6 +136,7 @@ async fn upload(
         return Err(ApiError::stream_read_before());
     }
     let content = upload.finish().await?;
+    app.expect_still(allowed)?;
     let stored = engine.upload_file(id, filename, content, terms).await?;
     json(StatusCode::OK, &File::from(&stored))
 }
@@ -171,11 +172,12 @@ pub(crate) async fn add_files(
     // A packed archive holds more than it weighs, hardly less; its files are counted when they came.
     quotas::expect_room(&snapshot, &dataset, None)?;
     drop(snapshot);
-    let engine = app.engine(&allowed);
+    let engine = app.engine(&allowed)?;
     engine.expect_room(id)?;
     // Dropped before it is finished, the intake leaves nothing, as an upload does.
     let mut intake = engine.begin_intake(id, incoming.archive_kind());
     incoming.pour(&mut intake).await?;
+    app.expect_still(&allowed)?;
     let added = intake.finish().await?;
     spooled_after_change(&app, StatusCode::OK, move |out| {
         let mut rows = Rows::begin(out);
@@ -245,7 +247,7 @@ pub(crate) async fn get_file_by_handle(
     let found = tokio::task::spawn_blocking(find).await;
     let (filename, _) =
         found.map_err(ApiError::internal)??.ok_or_else(|| ApiError::no_file(handle))?;
-    let blob = app.engine(&allowed).open_blob_as_applied(&digest)?;
+    let blob = app.engine(&allowed)?.open_blob_as_applied(&digest)?;
     let blob = blob.ok_or_else(|| ApiError::no_file(handle))?;
     let guess_from = query::wants_guess(&uri)?.then_some(filename.as_str());
     content::respond(app.outgoing(), &blob, &method, &headers, guess_from).await
@@ -270,7 +272,7 @@ pub(crate) async fn delete_file(
     let Opened { allowed, .. } = open(&app, &principal, Action::DeleteFile, id)?;
     let filename = path::name(&uri)?;
     let condition = write_condition(&headers);
-    let removed = app.engine(&allowed).delete_file_if(id, &filename, condition).await?;
+    let removed = app.engine(&allowed)?.delete_file_if(id, &filename, condition).await?;
     json(StatusCode::OK, &File::from(&removed))
 }
 
@@ -289,7 +291,7 @@ fn open_file(
             return Ok(None);
         };
         // The file may be deleted meanwhile, or deleted and added with another content.
-        if let Some(blob) = app.engine(&opened.allowed).open_blob_as_applied(&digest)? {
+        if let Some(blob) = app.engine(&opened.allowed)?.open_blob_as_applied(&digest)? {
             return Ok(Some(blob));
         }
     }

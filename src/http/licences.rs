@@ -73,7 +73,7 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let licence = read_licence(incoming.fields(&app).await?)?;
     let allowed = allow(&app.snapshot()?, &principal, Action::CreateLicence, Object::Server)?;
-    let created = app.engine(&allowed).create_licence(licence).await?;
+    let created = app.engine(&allowed)?.create_licence(licence).await?;
     let mut response = json(StatusCode::CREATED, &LicenceShape::from(&created))?;
     // An address that fits no header is in the body all the same.
     if let Ok(url) = HeaderValue::try_from(created.url.as_str()) {
@@ -167,7 +167,7 @@ async fn change(
 ) -> Result<Response, ApiError> {
     let (licence, allowed) = open(app, principal, Action::UpdateLicence, uri)?;
     let patch = read_licence_patch(incoming.fields(app).await?, need)?;
-    let changed = app.engine(&allowed).update_licence(licence, patch).await?;
+    let changed = app.engine(&allowed)?.update_licence(licence, patch).await?;
     json(StatusCode::OK, &LicenceShape::from(&changed))
 }
 
@@ -185,7 +185,7 @@ pub(crate) async fn destroy(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let (licence, allowed) = open(&app, &principal, Action::DestroyLicence, &uri)?;
-    app.engine(&allowed).delete_licence(licence).await?;
+    app.engine(&allowed)?.delete_licence(licence).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -210,6 +210,6 @@ pub(crate) async fn modify_subdescriptors(
     let (licence, allowed) = open(&app, &principal, Action::ModifySubdescriptors, &uri)?;
     let body = SubdescriptorsBody::read(incoming.json(&app).await?.value)?;
     let SubdescriptorsBody { kind, edit, names } = body;
-    let changed = app.engine(&allowed).edit_subdescriptors(licence, kind, edit, names).await?;
+    let changed = app.engine(&allowed)?.edit_subdescriptors(licence, kind, edit, names).await?;
     json(StatusCode::OK, &LicenceShape::from(&changed))
 }

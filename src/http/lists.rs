@@ -42,8 +42,10 @@ pub(crate) async fn list<R: Resource>(
     uri: Uri,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
-    drop(allow(&app.snapshot()?, &principal, R::ACTION, Object::Server)?);
+    let allowed = allow(&app.snapshot()?, &principal, R::ACTION, Object::Server)?;
     let request = ListRequest::read(incoming.json(&app).await?.value, &uri, R::KIND)?;
+    app.expect_still(&allowed)?;
+    let principal = app.renewed(&principal)?;
     let turn = if request.filter.is_ordered() { Some(app.sorted_list_turn().await?) } else { None };
     let next = Next::of(&uri, &request);
     let state = app.clone();

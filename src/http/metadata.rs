@@ -48,7 +48,7 @@ pub(crate) async fn set_metadata(
     let filename = path::name(&uri)?;
     let condition = write_condition(incoming.headers());
     let metadata = read_metadata(incoming.json(&app).await?.value)?;
-    let engine = app.engine(&allowed);
+    let engine = app.engine(&allowed)?;
     engine.set_metadata_if(id, &filename, metadata.clone(), condition).await?;
     json(StatusCode::OK, &Metadata { metadata: &metadata })
 }

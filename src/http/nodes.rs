@@ -64,7 +64,7 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let node = read_node(incoming.fields(&app).await?)?;
     let allowed = allow(&app.snapshot()?, &principal, Action::CreateNode, Object::Server)?;
-    let created = app.engine(&allowed).create_node(node).await?;
+    let created = app.engine(&allowed)?.create_node(node).await?;
     json(StatusCode::CREATED, &NodeShape::from(&created))
 }
 
@@ -153,7 +153,7 @@ async fn change(
 ) -> Result<Response, ApiError> {
     let (node, allowed) = open(app, principal, Action::UpdateNode, uri)?;
     let patch = read_node_patch(incoming.fields(app).await?, need)?;
-    app.engine(&allowed).update_node(node, patch).await?;
+    app.engine(&allowed)?.update_node(node, patch).await?;
     // From a state that knows when the node was here last, which its row may not say yet.
     let changed = app.snapshot()?.node(node)?.ok_or_else(|| ApiError::no_record("Node"))?;
     json(StatusCode::OK, &NodeShape::from(&changed))
@@ -173,7 +173,7 @@ pub(crate) async fn destroy(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let (node, allowed) = open(&app, &principal, Action::DestroyNode, &uri)?;
-    app.engine(&allowed).delete_node(node).await?;
+    app.engine(&allowed)?.delete_node(node).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -208,7 +208,7 @@ pub(crate) async fn ping_one(
 ) -> Result<Response, ApiError> {
     let (node, allowed) = open(&app, &principal, Action::PingNode, &uri)?;
     if principal.is_administrator() {
-        app.engine(&allowed).touch_node(node);
+        app.engine(&allowed)?.touch_node(node);
     }
     Ok(empty(StatusCode::OK))
 }

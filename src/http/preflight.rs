@@ -49,8 +49,9 @@ pub(crate) async fn check_files(
     let Json { value, _turn: turn } = incoming.json(&app).await?;
     let claims = read_claims(value)?;
     // Asked again, as the body may have taken its time.
+    let principal = app.renewed(&principal)?;
     let Opened { snapshot, dataset, allowed } = open(&app, &principal, Action::CheckFiles, id)?;
-    let engine = app.engine(&allowed);
+    let engine = app.engine(&allowed)?;
     spooled(&app, StatusCode::OK, move |out| {
         let checked = engine.check_files(&snapshot, &dataset, &claims, &may_read_for(principal))?;
         let mut rows = Rows::begin(out);
@@ -85,10 +86,12 @@ pub(crate) async fn attach_files(
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::AttachFiles, id)?;
-    let engine = app.engine(&allowed);
+    let engine = app.engine(&allowed)?;
     engine.expect_room(id)?;
     let Json { value, _turn } = incoming.json(&app).await?;
     let claims = read_claims(value)?;
+    app.expect_still(&allowed)?;
+    let principal = app.renewed(&principal)?;
     let added = engine.attach_files(id, claims, may_read_for(principal)).await?;
     spooled_after_change(&app, StatusCode::OK, move |out| {
         let mut rows = Rows::begin(out);

@@ -75,7 +75,7 @@ pub(crate) async fn create(
         (body.project(principal.user_id()), allowed)
     };
     let project = project.ok_or_else(|| ApiError::internal("a complete body gave no project"))?;
-    let created = app.engine(&allowed).create_project(project).await?;
+    let created = app.engine(&allowed)?.create_project(project).await?;
     json(StatusCode::CREATED, &ProjectShape::from(&created))
 }
 
@@ -193,7 +193,7 @@ async fn change(
         }
         body.patch()
     };
-    let changed = app.engine(&allowed).update_project(project.id, patch).await?;
+    let changed = app.engine(&allowed)?.update_project(project.id, patch).await?;
     json(StatusCode::OK, &ProjectShape::from(&changed))
 }
 
@@ -211,7 +211,7 @@ pub(crate) async fn destroy(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let (project, allowed) = open(&app, &principal, Action::DestroyProject, &uri)?;
-    app.engine(&allowed).destroy_project(project.id).await?;
+    app.engine(&allowed)?.destroy_project(project.id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -237,7 +237,7 @@ pub(crate) async fn hard_delete(
 ) -> Result<Response, ApiError> {
     let action = Action::HardDeleteProject;
     let (project, allowed) = open_for_administrators(&app, &principal, action, &uri)?;
-    let gone = app.engine(&allowed).hard_delete_project(project.id).await?;
+    let gone = app.engine(&allowed)?.hard_delete_project(project.id).await?;
     json(StatusCode::OK, &GoneProject::from(&gone))
 }
 
@@ -259,6 +259,6 @@ pub(crate) async fn reinstate(
 ) -> Result<Response, ApiError> {
     let action = Action::ReinstateProject;
     let (project, allowed) = open_for_administrators(&app, &principal, action, &uri)?;
-    let reinstated = app.engine(&allowed).reinstate_project(project.id).await?;
+    let reinstated = app.engine(&allowed)?.reinstate_project(project.id).await?;
     json(StatusCode::OK, &ProjectShape::from(&reinstated))
 }

@@ -55,7 +55,7 @@ pub(crate) async fn update_quota(
 ) -> Result<Response, ApiError> {
     let (team, allowed) = open(&app, &principal, Action::SetQuota, &uri)?;
     let quota = read_quota(incoming.fields(&app).await?)?;
-    app.engine(&allowed).set_quota(team, quota).await?;
+    app.engine(&allowed)?.set_quota(team, quota).await?;
     shown(&app.snapshot()?, team)
 }
 

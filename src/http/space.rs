@@ -48,7 +48,7 @@ pub(crate) async fn measure(
     principal: Principal,
 ) -> Result<Response, ApiError> {
     let allowed = allowed(&app, &principal, Action::MeasureStore)?;
-    app.checks().measure(&app.engine(&allowed));
+    app.checks().measure(&app.engine(&allowed)?);
     json(StatusCode::ACCEPTED, &app.checks().measurement())
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn garbage(
     State(app): State<AppState>,
     principal: Principal,
 ) -> Result<Response, ApiError> {
-    let engine = app.engine(&allowed(&app, &principal, Action::CollectGarbage)?);
+    let engine = app.engine(&allowed(&app, &principal, Action::CollectGarbage)?)?;
     // It visits every content that died and is not gone yet.
     let found = tokio::task::spawn_blocking(move || engine.garbage()).await;
     let found = found.map_err(ApiError::internal)??;
@@ -122,7 +122,7 @@ pub(crate) async fn collect(
     principal: Principal,
 ) -> Result<Response, ApiError> {
     let allowed = allowed(&app, &principal, Action::CollectGarbage)?;
-    app.checks().collect(&app.engine(&allowed));
+    app.checks().collect(&app.engine(&allowed)?);
     json(StatusCode::ACCEPTED, &app.checks().collection())
 }
 

@@ -27,7 +27,7 @@ use crate::config::MetricsAccess;
 use crate::metrics::{Connections, Metrics};
 use crate::networks::Networks;
 use crate::pace::Pace;
-use crate::permission::{Allowed, Principal};
+use crate::permission::{Allowed, AsOf, Principal};
 
 /// Actions that need not wait for files that were added just now, see [`AppState::caught_up_for`].
 pub(super) const ADD_FILE: &str = "files_add_file";
@@ -230,21 +230,35 @@ impl AppState {
         self.0.body_pace
     }
 
-    /// The engine, for who has a permission. The changes that it is asked for enter the audit log as
-    /// those of the request that this task answers.
-    pub(crate) fn engine(&self, _permission: &Allowed) -> Engine {
-        match exchange::current().filter(|exchange| !exchange.method().is_safe()) {
+    /// How many changes of rights there have been.
+    pub(super) fn as_of(&self) -> AsOf {
+        AsOf { rights: self.0.engine.rights_version(), key: self.tokens().rotations() }
+    }
+
+    /// The engine, for who has a permission, and still has it: what a request was permitted when it
+    /// began it may not any longer when its body has come. The changes that it is asked for enter the
+    /// audit log as those of the request that this task answers.
+    ///
+    /// # Errors
+    /// 401 or 403: see [`AppState::expect_still`].
+    pub(crate) fn engine(&self, permission: &Allowed) -> Result<Engine, ApiError> {
+        self.expect_still(permission)?;
+        Ok(match exchange::current().filter(|exchange| !exchange.method().is_safe()) {
             Some(exchange) => {
                 self.0.engine.clone().on_behalf_of(exchange.origin(exchange.action().1))
             }
             None => self.0.engine.clone(),
-        }
+        })
     }
 
     /// As [`Self::engine`], to add a file, which enters the audit log unless the operator does
     /// without.
-    pub(super) fn engine_to_add(&self, permission: &Allowed) -> Engine {
-        if self.0.audits_additions { self.engine(permission) } else { self.0.engine.clone() }
+    pub(super) fn engine_to_add(&self, permission: &Allowed) -> Result<Engine, ApiError> {
+        if self.0.audits_additions {
+            return self.engine(permission);
+        }
+        self.expect_still(permission)?;
+        Ok(self.0.engine.clone())
     }
 
     /// One committed state, with all that was answered before the request came, but for the few

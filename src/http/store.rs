@@ -55,7 +55,7 @@ pub(crate) async fn begin_check(
     let mut fields = incoming.fields(&app).await?;
     let is_deep = fields.boolean("deep", Need::Optional).unwrap_or_default();
     fields.check()?;
-    app.checks().begin(&app.engine(&allowed), is_deep);
+    app.checks().begin(&app.engine(&allowed)?, is_deep);
     json(StatusCode::ACCEPTED, &app.checks().shape())
 }
 
@@ -89,7 +89,7 @@ pub(crate) async fn scrub(
     principal: Principal,
 ) -> Result<Response, ApiError> {
     let allowed = allowed(&app, &principal, Action::ScrubStore)?;
-    json(StatusCode::OK, &ScrubShape::from(app.engine(&allowed).scrub()))
+    json(StatusCode::OK, &ScrubShape::from(app.engine(&allowed)?.scrub()))
 }
 
 /// Begins a pass of the scrub now, unless one is under way.
@@ -105,7 +105,7 @@ pub(crate) async fn begin_scrub(
     principal: Principal,
 ) -> Result<Response, ApiError> {
     let allowed = allowed(&app, &principal, Action::ScrubStore)?;
-    let engine = app.engine(&allowed);
+    let engine = app.engine(&allowed)?;
     engine.begin_scrub();
     json(StatusCode::ACCEPTED, &ScrubShape::from(engine.scrub()))
 }
@@ -126,7 +126,7 @@ pub(crate) async fn quarantine(
     State(app): State<AppState>,
     principal: Principal,
 ) -> Result<Response, ApiError> {
-    let engine = app.engine(&allowed(&app, &principal, Action::ListQuarantine)?);
+    let engine = app.engine(&allowed(&app, &principal, Action::ListQuarantine)?)?;
     // It may visit every row of files.
     let listed = tokio::task::spawn_blocking(move || engine.quarantined()).await;
     let listed = listed.map_err(ApiError::internal)??;
@@ -147,7 +147,7 @@ pub(crate) async fn status(
     State(app): State<AppState>,
     principal: Principal,
 ) -> Result<Response, ApiError> {
-    let data = app.engine(&allowed(&app, &principal, Action::ShowStatus)?).directory();
+    let data = app.engine(&allowed(&app, &principal, Action::ShowStatus)?)?.directory();
     // Whoever asks is elsewhere than the server was started.
     let data = std::path::absolute(&data).map_or(data, |path| path.display().to_string());
     let metrics = Arc::clone(&app.observers().metrics);

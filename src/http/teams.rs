@@ -70,7 +70,7 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let team = read_team(incoming.fields(&app).await?, principal.user_id())?;
     let allowed = allow(&app.snapshot()?, &principal, Action::CreateTeam, Object::Server)?;
-    let created = app.engine(&allowed).create_team(team).await?;
+    let created = app.engine(&allowed)?.create_team(team).await?;
     json(StatusCode::CREATED, &TeamShape::of(&created, &app.snapshot()?)?)
 }
 
@@ -195,7 +195,7 @@ async fn change(
 ) -> Result<Response, ApiError> {
     let Opened { team, allowed, .. } = open(app, principal, Action::UpdateTeam, uri)?;
     let patch = read_team_patch(incoming.fields(app).await?, need)?;
-    let changed = app.engine(&allowed).update_team(team.id, patch).await?;
+    let changed = app.engine(&allowed)?.update_team(team.id, patch).await?;
     shown_changed(app, changed).await
 }
 
@@ -213,7 +213,7 @@ pub(crate) async fn destroy(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let Opened { team, allowed, .. } = open(&app, &principal, Action::DestroyTeam, &uri)?;
-    app.engine(&allowed).destroy_team(team.id).await?;
+    app.engine(&allowed)?.destroy_team(team.id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -235,7 +235,7 @@ pub(crate) async fn hard_delete(
         open_for_administrators(&app, &principal, action, &uri)?;
     let shown = json(StatusCode::OK, &TeamShape::of(&team, &snapshot)?)?;
     drop(snapshot);
-    app.engine(&allowed).hard_delete_team(team.id).await?;
+    app.engine(&allowed)?.hard_delete_team(team.id).await?;
     Ok(shown)
 }
 
@@ -257,7 +257,7 @@ pub(crate) async fn reinstate(
 ) -> Result<Response, ApiError> {
     let action = Action::ReinstateTeam;
     let Opened { team, allowed, .. } = open_for_administrators(&app, &principal, action, &uri)?;
-    let reinstated = app.engine(&allowed).reinstate_team(team.id).await?;
+    let reinstated = app.engine(&allowed)?.reinstate_team(team.id).await?;
     json(StatusCode::OK, &TeamShape::of(&reinstated, &app.snapshot()?)?)
 }
 
@@ -294,7 +294,7 @@ pub(crate) async fn modify_memberships(
     if team.deletion_time.is_some() {
         return Err(ApiError::bad_request("The team is deleted; reinstate it first."));
     }
-    let engine = app.engine(&allowed);
+    let engine = app.engine(&allowed)?;
     let changed = match method {
         MembershipMethod::Add(level) => {
             engine.add_member(team.id, user.id, level, principal.user_id()).await

@@ -93,7 +93,7 @@ pub(crate) async fn create_upload(
     expect_place(&snapshot, &dataset, &terms)?;
     drop(snapshot);
     let has_part = media_type(headers).is_some_and(|kind| kind == PART);
-    let engine = app.engine(&allowed);
+    let engine = app.engine(&allowed)?;
     let is_empty = terms.length == 0;
     let upload = engine.begin_resumable(terms).await?;
     let location = format!("/v1/datasets/{}/uploads/{upload}", id.0);
@@ -141,7 +141,7 @@ pub(crate) async fn get_upload(
     let id = path::dataset(&uri)?;
     let Opened { allowed, snapshot, .. } = open(&app, &principal, Action::ResumeUpload, id)?;
     drop(snapshot);
-    let engine = app.engine(&allowed);
+    let engine = app.engine(&allowed)?;
     let part = engine.resume(upload_id(&uri)?, owner(&principal)?, id).await?;
     let state = engine.resumable_state(&part);
     let mut shown = described(StatusCode::OK, &state, true)?;
@@ -198,7 +198,7 @@ pub(crate) async fn resume_upload(
     }
     let offset = number(headers, &UPLOAD_OFFSET)?;
     let offset = offset.ok_or_else(|| ApiError::bad_request("Upload-Offset is required."))?;
-    let engine = app.engine(&allowed);
+    let engine = app.engine(&allowed)?;
     let part = engine.resume(upload, owner, id).await?;
     let state = engine.resumable_state(&part);
     if state.offset != offset {
@@ -229,7 +229,7 @@ pub(crate) async fn delete_upload(
     let id = path::dataset(&uri)?;
     let Opened { allowed, snapshot, .. } = open(&app, &principal, Action::ResumeUpload, id)?;
     drop(snapshot);
-    let engine = app.engine(&allowed);
+    let engine = app.engine(&allowed)?;
     let part = engine.resume(upload_id(&uri)?, owner(&principal)?, id).await?;
     engine.remove_resumable(part).await;
     Ok(empty(StatusCode::NO_CONTENT))

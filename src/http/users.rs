@@ -66,7 +66,7 @@ pub(crate) async fn create(
     let allowed = allow(&app.snapshot()?, &principal, Action::CreateUser, Object::Server)?;
     let password = body.password.take().unwrap_or_default();
     let hash = app.passwords().hash(password).await?;
-    let created = app.engine(&allowed).create_user(body.user(hash)).await?;
+    let created = app.engine(&allowed)?.create_user(body.user(hash)).await?;
     json(StatusCode::CREATED, &UserShape::from(&created))
 }
 
@@ -185,7 +185,7 @@ async fn change(
         Some(password) => Some(app.passwords().hash(password).await?),
         None => None,
     };
-    app.engine(&allowed).update_user(user, body.patch(hash)).await?;
+    app.engine(&allowed)?.update_user(user, body.patch(hash)).await?;
     // From a state that knows of the last login, which the user's row may not say yet.
     let changed = app.snapshot()?.user(user)?.ok_or_else(|| ApiError::no_record("User"))?;
     json(StatusCode::OK, &UserShape::from(&changed))
@@ -206,6 +206,6 @@ pub(crate) async fn destroy(
 ) -> Result<Response, ApiError> {
     let (user, allowed) = open(&app, &principal, Action::DestroyUser, &uri)?;
     let patch = UserPatch { is_active: Some(false), ..UserPatch::default() };
-    app.engine(&allowed).update_user(user, patch).await?;
+    app.engine(&allowed)?.update_user(user, patch).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

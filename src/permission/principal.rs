@@ -1,5 +1,7 @@
 //! Who is asking.
 
+use std::sync::Arc;
+
 use granary_engine::model::{AccessTokenId, NodeId, PermissionLevel, TeamId, User, UserId};
 
 /// Whoever sent a request, as far as it was proved.
@@ -9,13 +11,24 @@ pub(crate) enum Principal {
     Anonymous,
     /// An active user, perhaps working on a node.
     User {
-        /// The user's record, boxed since most of the time it is only passed on.
-        user: Box<User>,
+        /// The user's record, shared since most of the time it is only passed on.
+        user: Arc<User>,
         /// The registered node that the request named.
         node: Option<NodeId>,
         /// How much of the user's rights the request may use.
         reach: Reach,
+        /// Before what change of rights all this was found.
+        as_of: AsOf,
     },
+}
+
+/// How many changes there had been, since the server began, of what rights follow from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AsOf {
+    /// Of users, teams, projects, datasets and access tokens ([`granary_engine::Engine::rights_version`]).
+    pub(crate) rights: u64,
+    /// Of the key that logins' tokens are signed with.
+    pub(crate) key: u64,
 }
 
 /// How much of a user's rights somebody has.
@@ -66,6 +79,14 @@ impl Principal {
         match self {
             Self::Anonymous => Reach::Whole,
             Self::User { reach, .. } => *reach,
+        }
+    }
+
+    /// Before what change of rights it was found who this is; nobody in particular is so for good.
+    pub(crate) fn as_of(&self) -> Option<AsOf> {
+        match self {
+            Self::Anonymous => None,
+            Self::User { as_of, .. } => Some(*as_of),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Access tokens: made and shown once, good within a team and a level, listed, revoked.
 
+use granary_engine::MutationError;
 use granary_engine::model::{
-    AccessTokenId, NewAccessToken, PermissionLevel, TeamId, Timestamp, UserId,
+    AccessTokenId, NewAccessToken, PermissionLevel, TeamId, Timestamp, UserId, UserPatch,
 };
 use serde_json::{Value, json};
 
@@ -196,6 +197,54 @@ async fn a_token_that_ended_with_its_owners_rights_does_not_come_back_with_them(
             elsewhere = make(&server.login("ann").await, other_team, "R").await;
         }
     }
+}
+
+/// An administrator needs no membership to have one, and so there is none to end it with.
+#[tokio::test]
+async fn a_token_of_an_administrator_ends_with_the_team_and_with_the_office() {
+    let server = Server::start().await;
+    let pk = server.add_user("ann").await;
+    let is_staff = |is_staff| UserPatch { is_staff: Some(is_staff), ..UserPatch::default() };
+    let appoint = async |yes| server.engine.update_user(UserId(pk), is_staff(yes)).await.unwrap();
+    appoint(true).await;
+    let ann = server.login("ann").await;
+    let (foreign, _) = server.add_foreign_project("foreign").await;
+    let team = TeamId(foreign);
+    let token = make(&ann, foreign, "W").await;
+    server.engine.destroy_team(team).await.unwrap();
+    is_no_token(robot(&server, &token).get("/v1/datasets/1").await);
+    server.engine.reinstate_team(team).await.unwrap();
+    is_no_token(robot(&server, &token).get("/v1/datasets/1").await);
+
+    server.join(pk, server.team, PermissionLevel::Read).await;
+    let (token, own) = (make(&ann, foreign, "W").await, make(&ann, server.team, "R").await);
+    appoint(false).await;
+    appoint(true).await;
+    is_no_token(robot(&server, &token).get("/v1/datasets/1").await);
+    robot(&server, &own).post("/v1/teams/list", &json!({})).await.is(200);
+}
+
+/// Whatever the request found when it began.
+#[tokio::test]
+async fn nobody_gets_a_token_without_the_ground_for_one() {
+    let server = Server::start().await;
+    let pk = server.add_user("ann").await;
+    let new = |user| NewAccessToken {
+        name: "robot".into(),
+        user: UserId(user),
+        team: TeamId(server.team),
+        level: PermissionLevel::Read,
+        secret_hash: [7; 32],
+        expiry_time: None,
+    };
+    let refused = server.engine.create_access_token(new(pk)).await;
+    assert!(matches!(refused, Err(MutationError::NotAMember { .. })), "{refused:?}");
+    server.join(pk, server.team, PermissionLevel::Read).await;
+    server.engine.create_access_token(new(pk)).await.unwrap();
+    let patch = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    server.engine.update_user(UserId(pk), patch).await.unwrap();
+    let refused = server.engine.create_access_token(new(pk)).await;
+    assert!(matches!(refused, Err(MutationError::UserNotFound { .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use granary::Outside;
 use granary::auth::LoginBounds;
 use serde_json::{Value, json};
@@ -325,6 +326,16 @@ async fn an_account_that_failed_too_often_has_to_wait_whether_it_is_there_or_not
     }
     assert_eq!(refusals[0], refusals[1]);
     assert_eq!(refusals[0].1, "Too many logins failed; try again in  s.");
+}
+
+/// The hash is made to its end all the same, which is what the bounds are for.
+#[tokio::test]
+async fn an_attempt_counts_when_whoever_made_it_goes_away_before_the_answer() {
+    let server = Server::start().await.turned(bounds(1, 0));
+    let nobody = server.anonymous();
+    // Dropped while the hash is being made.
+    assert!(try_login(&nobody, "admin", "wrong").now_or_never().is_none());
+    try_login(&nobody, "admin", PASSWORD).await.is(429);
 }
 
 #[tokio::test]

@@ -67,6 +67,9 @@ mod bad_input;
 /// Paths, queries and headers of rubbish.
 mod bad_paths;
 
+/// Rights that end while a request is on its way.
+mod revocation;
+
 /// What no answer and no line of the log holds.
 mod secrets;
 

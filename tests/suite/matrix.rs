@@ -12,10 +12,10 @@ use crate::support::{Answer, Client, Server, bearer};
 /// An action: method, path, a body that changes nothing, and to whom it is open beside the
 /// administrators.
 ///
-/// Words of the last: `anyone`; `user`, who is logged in; `self`, the one it is about; `R`, `X`,
-/// `W`, `A`, a member of that level or above; `X@node`, such a member on a node; `node`, a user on
-/// the node that it is about; `@node`, a user on any node. `login` and `R@login` are as `user` and
-/// `R`, and not open to access tokens, nor are `self` and `node`.
+/// Words of the last: `anyone`; `user`, who is logged in; `self`, the one it is about; `owner`, whose
+/// it is; `R`, `X`, `W`, `A`, a member of that level or above; `X@node`, such a member on a node;
+/// `node`, a user on the node that it is about; `@node`, a user on any node. `login` and `R@login`
+/// are as `user` and `R`, and not open to access tokens, nor are `self`, `owner` and `node`.
 pub(crate) struct Row(
     pub(crate) &'static str,
     pub(crate) &'static str,
@@ -132,7 +132,7 @@ pub(crate) const ROWS: &[Row] = &[
         "R@login",
         B,
     ),
-    Row("DELETE", "/v1/access-tokens/{K}", "", "self A", O),
+    Row("DELETE", "/v1/access-tokens/{K}", "", "owner A", O),
     Row("POST", "/v1/backups/create", "", "", R),
     Row("GET", "/v1/backups/1/state", "", "", R),
     Row("POST", "/v1/backups/1/contents", r#"{"handles":[]}"#, "", R),
@@ -212,7 +212,7 @@ pub(crate) struct World {
     gone: u64,
     pub(crate) node: u64,
     other_node: u64,
-    /// An access token of the stranger, in the team.
+    /// An access token of the member `R`, who does not show it.
     token: AccessTokenId,
     members: Vec<(u64, PermissionLevel)>,
     callers: Vec<Caller>,
@@ -289,7 +289,7 @@ impl World {
         let mut callers = std::mem::take(&mut world.callers);
         world.add_access_tokens(&mut callers).await;
         world.callers = callers;
-        world.make_token_of_stranger().await;
+        world.make_token_of_member().await;
         world.bring_about(state).await;
         world
     }
@@ -308,9 +308,7 @@ impl World {
             let body = json!({"name": name, "team": team, "permissions": letter});
             let made = owner.client.post("/v1/access-tokens/create", &body).await.json(201);
             let client = self.server.anonymous().with("Authorization", bearer(&made["token"]));
-            // Tokens of members end with the team; administrators are no members.
             let ends = self.state == State::TeamDeleted && level.is_some();
-            let ends = ends && owner.login != Login::Administrator;
             let login = if ends { Login::EndedToken } else { Login::AccessToken };
             for on_node in [false, true] {
                 callers.push(Caller { name, client: client.clone(), on_node, login, level });
@@ -326,10 +324,10 @@ impl World {
         self.add_access_tokens(callers).await;
     }
 
-    async fn make_token_of_stranger(&mut self) {
+    async fn make_token_of_member(&mut self) {
         let token = NewAccessToken {
-            name: "of the stranger".into(),
-            user: UserId(self.stranger),
+            name: "of a member".into(),
+            user: UserId(self.members[0].0),
             team: TeamId(self.team),
             level: Read,
             secret_hash: [0; 32],
@@ -360,16 +358,8 @@ impl World {
         match (*method, *path) {
             ("DELETE", "/v1/access-tokens/{K}") => {
                 let token = self.server.engine.snapshot().unwrap().access_token(self.token);
-                if token.unwrap().is_none() {
-                    // A deleted team takes no tokens.
-                    if self.state == State::TeamDeleted {
-                        let path = format!("/v1/teams/{}/reinstate", self.team);
-                        self.admin.delete(&path).await.is(200);
-                    }
-                    self.make_token_of_stranger().await;
-                    if self.state == State::TeamDeleted {
-                        self.bring_about(self.state).await;
-                    }
+                if token.unwrap().is_none() && self.state != State::TeamDeleted {
+                    self.make_token_of_member().await;
                 }
             }
             ("DELETE", "/v1/teams/{T}") if self.state != State::TeamDeleted => {
@@ -409,6 +399,11 @@ impl World {
         .fold(text.to_owned(), |text, (word, value)| text.replace(word, &value.to_string()))
     }
 
+    /// Whether what this action is asked of went with this state.
+    fn is_gone(&self, Row(_, path, ..): &Row) -> bool {
+        self.state == State::TeamDeleted && *path == "/v1/access-tokens/{K}"
+    }
+
     /// Whether the body of this action is refused in this state, whoever sends it.
     fn refuses_body(&self, Row(_, path, ..): &Row) -> bool {
         matches!(
@@ -431,6 +426,7 @@ fn is_open(Row(_, path, _, open_to, _): &Row, caller: &Caller) -> bool {
         "login" => logged_in,
         "R@login" => logged_in && caller.level >= Some(Read),
         "self" => caller.name == "stranger",
+        "owner" => caller.name == "R",
         "R" => caller.level >= Some(Read),
         "W" => caller.level >= Some(Write),
         "A" => caller.level >= Some(Admin),
@@ -498,6 +494,8 @@ async fn walk(state: State) -> usize {
             let status = answer.status.as_u16();
             if matches!(caller.login, Login::Deactivated | Login::EndedToken) {
                 is_refusal(&answer, caller.login, &case);
+            } else if world.is_gone(row) {
+                assert_eq!(status, 404, "{case}");
             } else if world.refuses_body(row) {
                 assert_eq!(status, 400, "{case}");
             } else if is_open(row, caller) {

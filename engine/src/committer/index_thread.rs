@@ -2,6 +2,7 @@
 //! work done.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -331,6 +332,7 @@ impl IndexThread {
         }
         match outcome {
             Ok((verdicts, restacked)) => {
+                self.note_rights(&groups);
                 self.store.visibility.applied(self.applied.sequence);
                 for group in &groups {
                     counters.apply_time.record_time(group.synced.elapsed());
@@ -363,6 +365,14 @@ impl IndexThread {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Tells those who read rights before that they may have changed, before anybody is answered.
+    fn note_rights(&self, groups: &[JournaledGroup]) {
+        let mut changes = groups.iter().flat_map(|group| &group.records);
+        if changes.any(|record| record.change.touches_rights()) {
+            self.store.rights_version.fetch_add(1, Ordering::Release);
         }
     }
 

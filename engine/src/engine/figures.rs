@@ -1,5 +1,6 @@
 //! The state of the store in numbers, for whoever watches over it.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Engine;
@@ -134,6 +135,13 @@ impl Engine {
             leases: store.leases.count(),
             pins: store.blobs.pins().count(),
         }
+    }
+
+    /// How often something changed, since the store was opened, that rights follow from: users, teams,
+    /// projects, access tokens, whose a dataset is. Whoever finds it as it was before they looked
+    /// found what still holds.
+    pub fn rights_version(&self) -> u64 {
+        self.inner.store.rights_version.load(Ordering::Acquire)
     }
 
     /// The data directory, as a person would name it.

@@ -121,6 +121,12 @@ impl Change {
         }
     }
 
+    /// Whether rights may follow from it: who somebody is, who belongs where, whose a dataset is.
+    pub(crate) fn touches_rights(&self) -> bool {
+        // What is remembered of logins and sightings is no matter of rights.
+        matches!(self, Self::Catalogue(_) | Self::UpdateDataset { .. }) && self.is_told()
+    }
+
     /// Whether it is one of many that are nothing by themselves, and that nobody awaits one by one:
     /// parts of large sets, and what compaction moves.
     pub(crate) fn is_part(&self) -> bool {

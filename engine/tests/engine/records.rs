@@ -87,7 +87,8 @@ pub async fn change(engine: &Engine, number: usize) -> Result<(), MutationError>
     let second = NewProject { name: "second".into(), team, creator: None };
     let another = licence_named("another");
     match number {
-        0 => drop(engine.create_user(user("ann")).await?),
+        // One who is no administrator has no tokens but of their teams.
+        0 => drop(engine.create_user(NewUser { is_staff: true, ..user("ann") }).await?),
         1 => drop(engine.create_user(user("bob")).await?),
         2 => {
             let patch = UserPatch { username: Some("anna".into()), ..UserPatch::default() };

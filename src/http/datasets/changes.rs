@@ -38,7 +38,7 @@ pub(crate) async fn clear(
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::ClearDataset, id)?;
     let with_files = query::with_files(&uri)?;
-    let cleared = app.engine(&allowed).clear_dataset(id).await?;
+    let cleared = app.engine(&allowed)?.clear_dataset(id).await?;
     changed_dataset(&app, StatusCode::OK, cleared, with_files).await
 }
 
@@ -74,7 +74,7 @@ pub(crate) async fn merge(
     };
     let with_files = query::with_files(&uri)?;
     let after = read_merge(incoming.json(&app).await?.value)?;
-    let merged = app.engine(&allowed).merge_datasets(target, source, after).await?;
+    let merged = app.engine(&allowed)?.merge_datasets(target, source, after).await?;
     changed_dataset(&app, StatusCode::OK, merged, with_files).await
 }
 
@@ -103,7 +103,7 @@ pub(crate) async fn copy(
     let body = incoming.json(&app).await?;
     let CopyBody { new_name, only_files } = CopyBody::read(body.value)?;
     let (name, creator) = (new_name.clone(), principal.user_id());
-    let engine = app.engine(&allowed);
+    let engine = app.engine(&allowed)?;
     let copy = engine.copy_dataset(id, new_name, only_files, creator);
     let copied = match (copy.await, name) {
         (Err(MutationError::Taken { rule: UniqueRule::DatasetName }), Some(name)) => {

@@ -29,7 +29,7 @@ pub(crate) async fn destroy(
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::DestroyDataset, id)?;
-    app.engine(&allowed).destroy_dataset(id).await?;
+    app.engine(&allowed)?.destroy_dataset(id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -53,7 +53,7 @@ pub(crate) async fn hard_delete(
     let shown = read_dataset(&snapshot, id)?;
     let with_files = query::with_files(&uri)?;
     let response = dataset(&app, StatusCode::OK, snapshot, shown, with_files).await?;
-    app.engine(&allowed).hard_delete_dataset(id).await?;
+    app.engine(&allowed)?.hard_delete_dataset(id).await?;
     Ok(response)
 }
 
@@ -83,6 +83,6 @@ pub(crate) async fn reinstate(
         (id, allowed)
     };
     let with_files = query::with_files(&uri)?;
-    let reinstated = app.engine(&allowed).reinstate_dataset(id).await?;
+    let reinstated = app.engine(&allowed)?.reinstate_dataset(id).await?;
     changed_dataset(&app, StatusCode::OK, reinstated, with_files).await
 }

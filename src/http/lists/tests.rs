@@ -21,16 +21,14 @@ async fn store() -> (tempfile::TempDir, AppState, Principal) {
         is_staff: true,
         is_active: true,
     };
-    let user = Box::new(engine.create_user(user).await.unwrap());
+    let user = Arc::new(engine.create_user(user).await.unwrap());
     for name in ["c", "a", "e", "b", "d"] {
         engine.create_team(NewTeam { name: name.into(), creator: None }).await.unwrap();
     }
     let key = load_or_create_key(directory.path()).unwrap();
-    (
-        directory,
-        AppState::new(engine, key).unwrap(),
-        Principal::User { user, node: None, reach: crate::permission::Reach::Whole },
-    )
+    let app = AppState::new(engine, key).unwrap();
+    let (reach, as_of) = (crate::permission::Reach::Whole, app.as_of());
+    (directory, app, Principal::User { user, node: None, reach, as_of })
 }
 
 fn listed(view: View, body: Value, query: &str) -> (Vec<String>, Option<Vec<u8>>) {

@@ -12,8 +12,7 @@ impl Group<'_> {
         new: &NewAccessToken,
         at: Timestamp,
     ) -> Result<Applied, Stop> {
-        self.user(new.user)?;
-        self.active_team(new.team)?;
+        self.expect_ground(new.user, new.team)?;
         let NewAccessToken { name, user, team, level, secret_hash, expiry_time } = new.clone();
         let own = holdings::all_of(self.txn, tables::USER_ACCESS_TOKENS, user.0)?;
         if own.len() >= ACCESS_TOKENS_MAX {
@@ -35,6 +34,20 @@ impl Group<'_> {
         self.put_record(tables::ACCESS_TOKENS, id.0, &token)?;
         holdings::enter_access_token(self.txn, &token)?;
         Ok(Applied::AccessToken(Box::new(token)))
+    }
+
+    /// That the user may have a token for the team: whatever takes that away also takes the tokens that
+    /// are there, so none may come after.
+    fn expect_ground(&self, user: UserId, team: TeamId) -> Result<(), Stop> {
+        let found = self.user(user)?;
+        self.active_team(team)?;
+        if !found.is_active {
+            return Err(MutationError::UserNotFound { user }.into());
+        }
+        if !found.is_staff {
+            self.present_member(team, user)?;
+        }
+        Ok(())
     }
 
     pub(super) fn revoke_access_token(&mut self, id: AccessTokenId) -> Result<Applied, Stop> {
@@ -60,7 +73,23 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Those of a team that is removed for good are good for nothing.
+    /// Ends those of a user who is an administrator no longer, for teams that need one to be that or a
+    /// member.
+    pub(super) fn revoke_access_tokens_beyond_memberships(
+        &mut self,
+        user: UserId,
+    ) -> Result<(), Stop> {
+        for id in holdings::all_of(self.txn, tables::USER_ACCESS_TOKENS, user.0)? {
+            let token: Option<AccessToken> = self.record(tables::ACCESS_TOKENS, id)?;
+            let Some(token) = token else { continue };
+            if !self.is_present_member(token.team, user)? {
+                self.revoke_access_token(token.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those for a team end with it, administrators' who are no members of it as well.
     pub(super) fn revoke_access_tokens_of_team(&mut self, team: TeamId) -> Result<(), Stop> {
         for id in holdings::all_of(self.txn, tables::TEAM_ACCESS_TOKENS, team.0)? {
             self.revoke_access_token(AccessTokenId(id))?;

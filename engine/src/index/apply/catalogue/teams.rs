@@ -78,6 +78,7 @@ impl Group<'_> {
             self.leave_team_name(&team)?;
             team.deletion_time = Some(at);
             self.end_memberships(id, at)?;
+            self.revoke_access_tokens_of_team(id)?;
         }
         self.put_team(team)
     }
@@ -95,7 +96,6 @@ impl Group<'_> {
             }
         }
         for membership in ended {
-            self.revoke_access_tokens_of_user(membership.user, Some(team))?;
             self.put_member(membership)?;
         }
         Ok(())
@@ -153,7 +153,7 @@ impl Group<'_> {
     ) -> Result<Applied, Stop> {
         self.active_team(team)?;
         self.user(user)?;
-        if self.member(team, user)?.is_some_and(|row| row.deletion_time.is_none()) {
+        if self.is_present_member(team, user)? {
             return Err(MutationError::MemberAlready { team, user }.into());
         }
         let (creation_time, deletion_time) = (at, None);
@@ -194,7 +194,11 @@ impl Group<'_> {
         Ok(row.map(|row| codec::decode(row.value())).transpose()?)
     }
 
-    fn present_member(&self, team: TeamId, user: UserId) -> Result<Membership, Stop> {
+    pub(super) fn is_present_member(&self, team: TeamId, user: UserId) -> Result<bool, IndexError> {
+        Ok(self.member(team, user)?.is_some_and(|row| row.deletion_time.is_none()))
+    }
+
+    pub(super) fn present_member(&self, team: TeamId, user: UserId) -> Result<Membership, Stop> {
         let membership = self.member(team, user)?.filter(|row| row.deletion_time.is_none());
         membership.ok_or(Stop::Refused(MutationError::NotAMember { team, user }))
     }

@@ -61,7 +61,11 @@ impl Group<'_> {
         user.first_name = patch.first_name.unwrap_or(user.first_name);
         user.last_name = patch.last_name.unwrap_or(user.last_name);
         user.email = patch.email.unwrap_or(user.email);
+        let was_staff = user.is_staff;
         user.is_staff = patch.is_staff.unwrap_or(user.is_staff);
+        if was_staff && !user.is_staff {
+            self.revoke_access_tokens_beyond_memberships(id)?;
+        }
         user.is_active = patch.is_active.unwrap_or(user.is_active);
         if patch.is_active == Some(false) {
             self.revoke_access_tokens_of_user(id, None)?;
