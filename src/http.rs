@@ -157,7 +157,7 @@ fn layered(router: Router<AppState>, state: AppState) -> Router {
         // Whatever is below has the request's id, and is counted.
         from_fn_with_state(Arc::clone(state.observers()), exchange::observe),
         MapRequestLayer::new(move |request| inflow::watched(request, pace)),
-        from_fn_with_state(headers::Told::of(&state), headers::add),
+        from_fn_with_state(headers::Told::of(state.outside()), headers::add),
         CatchPanicLayer::custom(error::panicked),
         // Bodies have bounds of their own, see `body.rs` and the engine's.
         DefaultBodyLimit::disable(),

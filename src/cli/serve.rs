@@ -82,7 +82,7 @@ pub(crate) async fn run_with(options: Options, uploads: Uploads) -> anyhow::Resu
     // Before the store, so that whoever asks meanwhile is told to wait; and before the first start,
     // so that a start without an address leaves nobody's password behind.
     let doors = Doors::bind(config).await?;
-    let porters = doors.answer(&recovering_router(), bounds)?;
+    let porters = doors.answer(&recovering_router(&outside(config)?), bounds)?;
     let Some(engine) = open_unless_stopped(config, files, stop.clone()).await? else {
         info!("stopped while the store was being opened; nothing is lost by that");
         return Ok(Ending::Complete);

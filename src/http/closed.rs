@@ -12,11 +12,11 @@ use tower::util::MapRequestLayer;
 
 use super::error::ApiError;
 use super::exchange::observe;
-use super::state::{AppState, Observers};
+use super::state::{AppState, Observers, Outside};
 use super::{headers, health, inflow, metrics};
 
 /// The API while the store is being opened.
-pub fn recovering_router() -> Router {
+pub fn recovering_router(outside: &Outside) -> Router {
     let recovering = async || {
         let reason = "the server has just started and reads what its journal has beyond the index";
         health::not_ready("recovering", reason)
@@ -24,7 +24,7 @@ pub fn recovering_router() -> Router {
     let refuse = async || ApiError::unavailable("The server is starting.");
     let router = Router::new().route("/readyz", get(recovering)).fallback(refuse);
     let router = router.route("/livez", get(async || health::alive()));
-    observed(router, headers::Told::default(), Arc::new(Observers::new()))
+    observed(router, headers::Told::of(outside), Arc::new(Observers::new()))
 }
 
 /// The API after the server was told to stop, while what is under way is answered elsewhere.
@@ -45,7 +45,7 @@ fn refusing(reason: &'static str, app: &AppState) -> Router {
         .route("/metrics", get(metrics::show))
         .fallback(move || async move { ApiError::unavailable(reason) })
         .with_state(app.clone());
-    observed(router, headers::Told::of(app), Arc::clone(app.observers()))
+    observed(router, headers::Told::of(app.outside()), Arc::clone(app.observers()))
 }
 
 /// Metrics and health alone, for a listener of their own.
@@ -59,7 +59,7 @@ pub fn metrics_router(app: &AppState) -> Router {
         .route("/metrics", get(show))
         .fallback(headers::no_route)
         .with_state(app.clone());
-    observed(router, headers::Told::of(app), Arc::clone(app.observers()))
+    observed(router, headers::Told::of(app.outside()), Arc::clone(app.observers()))
 }
 
 fn observed(router: Router, told: headers::Told, observers: Arc<Observers>) -> Router {

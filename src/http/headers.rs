@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::respond::empty;
-use super::state::{AppState, Outside};
+use super::state::Outside;
 
 const ALWAYS: [(HeaderName, &str); 4] = [
     (VARY, "Accept, Origin"),
@@ -114,16 +114,9 @@ pub(crate) struct Told {
 
 impl Told {
     /// As the configuration has it.
-    pub(super) fn of(app: &AppState) -> Self {
-        let Outside { is_encrypted, origins, .. } = app.outside();
+    pub(super) fn of(outside: &Outside) -> Self {
+        let Outside { is_encrypted, origins, .. } = outside;
         Self { is_encrypted: *is_encrypted, origins: Arc::new(origins.clone()) }
-    }
-}
-
-/// For a server that has no store yet, and so no state.
-impl Default for Told {
-    fn default() -> Self {
-        Self { is_encrypted: false, origins: Arc::default() }
     }
 }
 

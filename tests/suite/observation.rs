@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use granary::config::MetricsAccess;
-use granary::{METRICS, MetricKind, draining_router, metrics_router, recovering_router};
+use granary::{METRICS, MetricKind, Outside, draining_router, metrics_router, recovering_router};
 use granary_engine::CollectionProgress;
 use granary_engine::disk::{At, Fault, SimulatedDisk};
 use http_body_util::BodyExt as _;
@@ -251,7 +251,9 @@ async fn a_server_that_is_closed_says_why_and_tells_to_come_back() {
     let server = Server::start().await;
     let app = server.app.clone();
     app.drain();
-    let closed = [("recovering", recovering_router()), ("draining", draining_router(&app))];
+    let outside = Outside { is_encrypted: true, ..Outside::default() };
+    let app = app.with_outside(outside.clone());
+    let closed = [("recovering", recovering_router(&outside)), ("draining", draining_router(&app))];
     for (condition, router) in closed {
         let ask = async |path: &str| {
             let request = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
@@ -260,7 +262,9 @@ async fn a_server_that_is_closed_says_why_and_tells_to_come_back() {
             let body = body.collect().await.unwrap().to_bytes();
             (head, serde_json::from_slice::<Value>(&body).unwrap())
         };
-        assert_eq!(ask("/livez").await.0.status, 200);
+        let head = ask("/livez").await.0;
+        assert_eq!(head.status, 200);
+        assert!(head.headers.contains_key("strict-transport-security"), "{condition}");
         let (head, body) = ask("/readyz").await;
         assert_eq!((head.status.as_u16(), &body["status"]), (503, &json!(condition)));
         assert!(body["reason"].as_str().is_some_and(|reason| !reason.is_empty()));
