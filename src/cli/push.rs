@@ -28,7 +28,7 @@ use super::selection::{Selection, SelectionOptions};
 use super::transfer::Transfers;
 use super::upload::Uploader;
 use super::walk::{self, Found, LocalFile};
-use super::{Ending, ServerOptions, complain, say};
+use super::{Ending, ServerOptions, cache_directory, complain, say};
 use batch::{Event, Manner, Pusher};
 use mirror::Mirror;
 use preflight::Preflight;
@@ -120,7 +120,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let manner = Manner { replace: options.replace, dry_run };
     let pk = dataset.as_ref().map_or(0, |dataset| dataset.pk);
     let handles = preflight.handles();
-    let uploader = Uploader { client: Arc::clone(&client), dataset: pk, handles, counters };
+    let memory = cache_directory("uploads");
+    let uploader = Uploader { client: Arc::clone(&client), dataset: pk, handles, memory, counters };
     let cache = DigestCache::open(path, options.checksum);
     let pusher = Arc::new(Pusher::new(uploader, preflight, cache, manner, options.jobs, ends));
     let ledger = push(&options, &selection, &pusher, events, ledger).await?;

@@ -19,7 +19,6 @@ use reqwest::header::{CONTENT_TYPE, ETAG, IF_MATCH, LOCATION};
 use reqwest::{Body, RequestBuilder, Response, StatusCode};
 use tokio::io::AsyncSeekExt;
 
-use super::cache_directory;
 use super::content::local;
 use super::failure::Failure;
 use super::upload::{Purpose, REPR_DIGEST, Uploader, digest_field, pieces_of, tag};
@@ -50,6 +49,28 @@ struct Way<'a> {
     memory: Option<PathBuf>,
 }
 
+/// How a way has gone so far.
+#[derive(Default)]
+struct Course {
+    /// The furthest that the server has said it is; nothing before it has said anything.
+    furthest: Option<u64>,
+    /// Attempts since it got on.
+    tried: u32,
+    /// Uploads that were begun.
+    beginnings: u32,
+}
+
+/// What a step came to.
+enum Step {
+    /// The file was added.
+    Added,
+    /// Some of it has come; the rest is asked about again.
+    Onward,
+    /// An earlier command's upload, which had added its file. That file may be gone by now, and the
+    /// upload does not say.
+    Spent,
+}
+
 /// How far the server says it is.
 struct State {
     offset: u64,
@@ -69,12 +90,7 @@ impl Uploader {
         digest: Digest,
         purpose: Purpose,
     ) -> Result<Option<u64>, Failure> {
-        let length = file.stamp.length;
-        let key =
-            format!("{} {} {} {digest} {purpose:?}", self.client.url, self.dataset, file.name);
-        let name = Digest::of(key.as_bytes()).to_string();
-        let memory = cache_directory("uploads").map(|directory| directory.join(name));
-        let way = Way { uploader: self, file, digest, length, purpose, memory };
+        let way = self.way(file, digest, purpose);
         let counted = Arc::new(AtomicU64::new(0));
         let sent = way.go(&counted).await;
         match sent {
@@ -85,20 +101,28 @@ impl Uploader {
         }
         sent
     }
+
+    fn way<'a>(&'a self, file: &'a LocalFile, digest: Digest, purpose: Purpose) -> Way<'a> {
+        let key =
+            format!("{} {} {} {digest} {purpose:?}", self.client.url, self.dataset, file.name);
+        let name = Digest::of(key.as_bytes()).to_string();
+        let memory = self.memory.as_ref().map(|directory| directory.join(name));
+        Way { uploader: self, file, digest, length: file.stamp.length, purpose, memory }
+    }
 }
 
 impl Way<'_> {
     async fn go(&self, counted: &Arc<AtomicU64>) -> Result<Option<u64>, Failure> {
         let patience = self.uploader.client.patience;
         let mut address = self.remembered();
-        let (mut tried, mut beginnings, mut furthest) = (0, 0, 0);
+        let mut course = Course::default();
         loop {
             let step = match &address {
-                Some(address) => self.step(address, counted, &mut furthest, &mut tried).await,
+                Some(address) => self.step(address, counted, &mut course).await,
                 None => match self.begin().await {
                     Ok(Some(begun)) => {
                         self.remember(&begun);
-                        beginnings += 1;
+                        course.beginnings += 1;
                         address = Some(begun);
                         continue;
                     }
@@ -107,12 +131,16 @@ impl Way<'_> {
                 },
             };
             let failure = match step {
-                Ok(true) => return Ok(Some(self.length)),
-                // Some of it has come; the rest is asked about again.
-                Ok(false) => continue,
+                Ok(Step::Added) => return Ok(Some(self.length)),
+                Ok(Step::Onward) => continue,
+                Ok(Step::Spent) => {
+                    self.forget();
+                    address = None;
+                    continue;
+                }
                 Err(failure) => failure,
             };
-            if is_gone(&failure) && address.is_some() && beginnings < BEGINNINGS_MAX {
+            if is_gone(&failure) && address.is_some() && course.beginnings < BEGINNINGS_MAX {
                 self.forget();
                 address = None;
                 continue;
@@ -127,31 +155,31 @@ impl Way<'_> {
                     .await
                     .ok();
             }
-            tried += 1;
-            match patience.after(tried, &failure) {
+            course.tried += 1;
+            match patience.after(course.tried, &failure) {
                 Some(wait) => self.uploader.counters.wait(wait).await,
                 None => return Err(failure),
             }
         }
     }
 
-    /// Asks how far it is and sends the rest; whether the file was added.
+    /// Asks how far it is and sends the rest.
     async fn step(
         &self,
         address: &str,
         counted: &Arc<AtomicU64>,
-        furthest: &mut u64,
-        tried: &mut u32,
-    ) -> Result<bool, Failure> {
+        course: &mut Course,
+    ) -> Result<Step, Failure> {
         let client = &self.uploader.client;
         // Not HEAD, whose refusals would say nothing.
         let state = self.state(&client.send(tus(client.http.get(address))).await?)?;
         if state.added.is_some() {
-            return self.added(&state);
+            let is_of_before = course.beginnings == 0 && course.furthest.is_none();
+            return if is_of_before { Ok(Step::Spent) } else { self.added(&state) };
         }
-        if state.offset > *furthest {
+        if course.furthest.is_none_or(|furthest| state.offset > furthest) {
             // As long as it gets on, it is worth while.
-            (*furthest, *tried) = (state.offset, 0);
+            (course.furthest, course.tried) = (Some(state.offset), 0);
         }
         let before = counted.swap(state.offset, Ordering::Relaxed);
         self.uploader.counters.bytes_undone(before);
@@ -173,10 +201,10 @@ impl Way<'_> {
     }
 
     /// Whether the file was added, as what it should be.
-    fn added(&self, state: &State) -> Result<bool, Failure> {
+    fn added(&self, state: &State) -> Result<Step, Failure> {
         match state.added {
-            None => Ok(false),
-            Some(digest) if digest == self.digest => Ok(true),
+            None => Ok(Step::Onward),
+            Some(digest) if digest == self.digest => Ok(Step::Added),
             Some(_) => Err(Failure::Altered {
                 reason: "the server stored something else than was read; delete it there",
             }),
@@ -273,4 +301,69 @@ fn is_gone(failure: &Failure) -> bool {
         return false;
     };
     matches!(*status, StatusCode::NOT_FOUND | StatusCode::GONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::cli::client::Client;
+    use crate::cli::content::Handles;
+    use crate::cli::report::Outcome;
+    use crate::cli::stamp::Stamp;
+    use crate::cli::stand_in::{DATASET, StandIn, counters};
+
+    const CONTENT: &[u8] = &[7; 16 << 20];
+
+    /// A file that is large enough, and the folder that remembers its upload.
+    struct Large {
+        _on_disk: tempfile::NamedTempFile,
+        memory: tempfile::TempDir,
+        file: LocalFile,
+    }
+
+    impl Large {
+        fn new() -> Self {
+            let mut on_disk = tempfile::NamedTempFile::new().unwrap();
+            on_disk.write_all(CONTENT).unwrap();
+            let path = on_disk.path().to_path_buf();
+            let stamp = Stamp::of(&on_disk.as_file().metadata().unwrap());
+            let file = LocalFile { name: "d/large".to_owned(), path, stamp };
+            Self { _on_disk: on_disk, memory: tempfile::tempdir().unwrap(), file }
+        }
+
+        fn uploader(&self, client: Client) -> Uploader {
+            Uploader {
+                client: Arc::new(client),
+                dataset: DATASET,
+                handles: Handles::Blake3,
+                memory: Some(self.memory.path().to_path_buf()),
+                counters: counters(),
+            }
+        }
+
+        async fn sent(&self, uploader: &Uploader) -> Result<Outcome, Failure> {
+            let known = Some(Digest::of(CONTENT));
+            uploader.transfer(&self.file, known, Purpose::Add).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_removed_since_its_upload_was_done_is_sent_again() {
+        let (server, client) = StandIn::start(&[]).await;
+        let large = Large::new();
+        let uploader = large.uploader(client);
+        let outcome = Outcome::Transferred { bytes: RESUMABLE_BYTES_MIN };
+        assert_eq!(large.sent(&uploader).await.unwrap(), outcome);
+        // As a command leaves it that is interrupted before it hears of the end.
+        let way = uploader.way(&large.file, Digest::of(CONTENT), Purpose::Add);
+        way.remember(&uploader.client.url.action("datasets/1/uploads/0"));
+        assert!(way.remembered().is_some());
+
+        server.remove("d/large");
+        assert_eq!(large.sent(&uploader).await.unwrap(), outcome);
+        assert_eq!(server.content("d/large").unwrap(), CONTENT);
+        assert_eq!(way.remembered(), None);
+    }
 }

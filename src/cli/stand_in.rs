@@ -24,6 +24,10 @@ use super::progress::Counters;
 use super::retry::Patience;
 use super::session::{Credentials, Session};
 
+mod uploads;
+
+use uploads::Upload;
+
 /// What goes wrong with one request for a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -44,6 +48,8 @@ pub(crate) enum Fault {
 #[derive(Debug, Default)]
 struct Inner {
     files: Mutex<BTreeMap<String, Bytes>>,
+    /// Uploads that go on where they stopped, by number; none in place of those that were given up.
+    uploads: Mutex<Vec<Option<Upload>>>,
     faults: Mutex<VecDeque<Fault>>,
     logins: AtomicU64,
     ranges: AtomicU64,
@@ -68,6 +74,7 @@ impl StandIn {
             .route("/v1/auth/obtain", post(obtain))
             .route("/v1/auth/refresh", post(refresh))
             .route("/v1/datasets/1/files/{*name}", get(fetch).post(store))
+            .merge(uploads::routes())
             .with_state(stand_in.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -104,6 +111,11 @@ impl StandIn {
     /// The content of a file of the dataset.
     pub(crate) fn content(&self, name: &str) -> Option<Bytes> {
         lock(&self.0.files).get(name).cloned()
+    }
+
+    /// Removes a file of the dataset.
+    pub(crate) fn remove(&self, name: &str) {
+        lock(&self.0.files).remove(name);
     }
 
     /// How often tokens were given.

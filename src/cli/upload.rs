@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,6 +49,8 @@ pub(crate) struct Uploader {
     pub(crate) client: Arc<Client>,
     pub(crate) dataset: u64,
     pub(crate) handles: Handles,
+    /// Folder that remembers how to go on with uploads; none if there is no place for it.
+    pub(crate) memory: Option<PathBuf>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -332,7 +334,7 @@ mod tests {
 
     fn uploader(client: Client) -> Uploader {
         let (client, handles) = (Arc::new(client), Handles::Blake3);
-        Uploader { client, dataset: DATASET, handles, counters: counters() }
+        Uploader { client, dataset: DATASET, handles, memory: None, counters: counters() }
     }
 
     async fn sent(faults: &[Fault], content: &[u8]) -> (StandIn, Result<Outcome, Failure>) {
