@@ -50,6 +50,8 @@ mod failure;
 
 mod file_map;
 
+mod free_name;
+
 mod gc;
 
 mod generate;

@@ -22,6 +22,7 @@ use super::content::{
 };
 use super::digest_cache::DigestCache;
 use super::failure::Failure;
+use super::free_name;
 use super::listing::RemoteFile;
 use super::partial::{self, Partial, Place};
 use super::progress::Counters;
@@ -79,24 +80,23 @@ impl Downloader {
             Here::Other if !self.overwrite => return Ok(Outcome::Differs),
             Here::Other | Here::Nothing => {}
         }
-        let outcome = |bytes| match here {
-            Here::Other => Outcome::Replaced { bytes },
-            Here::Nothing | Here::Same { .. } => Outcome::Transferred { bytes },
-        };
+        let replaces = matches!(here, Here::Other);
         let Some(partial) = &self.partial else {
-            return Ok(outcome(file.size.unwrap_or(0)));
+            return Ok(brought(file.size.unwrap_or(0), replaces));
         };
         let keeps = file.size.is_some_and(|size| size >= KEPT_BYTES_MIN);
         let place = partial.place(keeps.then_some(file.digest));
-        let brought = Arc::clone(&self).bring(file, &place, &path).await;
-        if let Err(failure) = &brought
-            && (place.kept_for.is_none() || matches!(failure, Failure::Altered { .. }))
-        {
+        let result = Arc::clone(&self).bring(file, &place, &path, replaces).await;
+        let is_of_no_use = match &result {
+            Ok(outcome) => matches!(outcome, Outcome::AlreadyThere { .. } | Outcome::Differs),
+            Err(failure) => place.kept_for.is_none() || matches!(failure, Failure::Altered { .. }),
+        };
+        if is_of_no_use {
             // What is left of it is removed by the next pull at the latest.
             tokio::fs::remove_file(&place.path).await.ok();
         }
         partial.leave(&place);
-        brought.map(outcome)
+        result
     }
 
     async fn bring(
@@ -104,26 +104,54 @@ impl Downloader {
         file: &RemoteFile,
         place: &Place,
         path: &Path,
-    ) -> Result<u64, Failure> {
+        replaces: bool,
+    ) -> Result<Outcome, Failure> {
         let bytes = self.fetch(file, &place.path).await?;
-        let (file, place) = (file.clone(), place.path.clone());
-        on_blocking_pool(path, move |path| self.give_name(&file, &place, path)).await?;
-        Ok(bytes)
+        let give_name = |replaces| {
+            let (this, file, place) = (Arc::clone(&self), file.clone(), place.path.clone());
+            on_blocking_pool(path, move |path| this.give_name(&file, &place, path, replaces))
+        };
+        if give_name(replaces).await? {
+            return Ok(brought(bytes, replaces));
+        }
+        // Somebody was faster, or the folder takes two names of the dataset for one.
+        match Arc::clone(&self).look(path, file).await? {
+            Here::Same { bytes } => Ok(Outcome::AlreadyThere { bytes }),
+            Here::Other if self.overwrite => {
+                give_name(true).await?;
+                Ok(brought(bytes, true))
+            }
+            Here::Other => Ok(Outcome::Differs),
+            Here::Nothing => Err(Failure::Altered {
+                reason: "somebody else made and removed a file of this name meanwhile",
+            }),
+        }
     }
 
-    /// Moves what has arrived to where it belongs, and remembers its digest.
-    fn give_name(&self, file: &RemoteFile, place: &Path, path: &Path) -> io::Result<()> {
+    /// Moves what has arrived to where it belongs, and remembers its digest. Unless it replaces what
+    /// is there, nothing must be there; whether that was so.
+    fn give_name(
+        &self,
+        file: &RemoteFile,
+        place: &Path,
+        path: &Path,
+        replaces: bool,
+    ) -> io::Result<bool> {
         // Modified a few seconds ago, as far as anybody can see: so whoever writes to it later,
         // and be it at once, gives it another time, and the digest can be remembered now.
         let settled = fs::File::options().write(true).open(place)?.set_modified(settled_past());
         fs::create_dir_all(path.parent().unwrap_or(path))?;
-        fs::rename(place, path)?;
+        if replaces {
+            fs::rename(place, path)?;
+        } else if !free_name::take(place, path)? {
+            return Ok(false);
+        }
         let stamp = Stamp::of(&fs::symlink_metadata(path)?);
         let settled = settled.is_ok() && stamp.is_modified_before(SystemTime::now());
         if settled && file.handles() == Handles::Blake3 {
             self.cache.put(&file.name, &stamp, file.digest);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Where a file goes. The server's rules keep every name inside; this does not rely on them.
@@ -281,6 +309,11 @@ impl Incoming {
     }
 }
 
+/// What has become of a file that was fetched.
+fn brought(bytes: u64, replaces: bool) -> Outcome {
+    if replaces { Outcome::Replaced { bytes } } else { Outcome::Transferred { bytes } }
+}
+
 /// Whether an answer goes on where the last one broke off.
 fn continues(response: &Response, length: u64) -> bool {
     if response.status() != StatusCode::PARTIAL_CONTENT {
@@ -411,6 +444,31 @@ mod tests {
         let pulled = pulled(&[], b"content", Some(b"mine")).await;
         assert_eq!(pulled.result.as_ref().unwrap(), &Outcome::Differs);
         assert_eq!(content_of(&pulled).unwrap(), b"mine");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_appears_while_another_of_its_name_comes_is_treated_as_if_it_had_been_there()
+     {
+        let same = Outcome::AlreadyThere { bytes: 7 };
+        let replaced = Outcome::Replaced { bytes: 7 };
+        for (overwrite, mine, outcome, left) in [
+            (false, "mine", Outcome::Differs, "mine"),
+            (false, "content", same, "content"),
+            (true, "mine", replaced, "content"),
+        ] {
+            let (server, client) = StandIn::start(&[]).await;
+            server.put("name", b"content");
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("name");
+            server.write_meanwhile(&path, mine);
+            let mut downloader = downloader(client, folder.path());
+            Arc::get_mut(&mut downloader).unwrap().overwrite = overwrite;
+            let file = remote("name", b"content");
+            assert_eq!(Arc::clone(&downloader).transfer(&file).await.unwrap(), outcome);
+            assert_eq!(fs::read_to_string(path).unwrap(), left);
+            Arc::into_inner(downloader).unwrap().partial.unwrap().close(false).unwrap();
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        }
     }
 
     #[tokio::test]

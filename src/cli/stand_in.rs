@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,6 +52,8 @@ struct Inner {
     /// Uploads that go on where they stopped, by number; none in place of those that were given up.
     uploads: Mutex<Vec<Option<Upload>>>,
     faults: Mutex<VecDeque<Fault>>,
+    /// A file that somebody writes on the client's side while the next one is fetched.
+    meanwhile: Mutex<Option<(PathBuf, String)>>,
     logins: AtomicU64,
     ranges: AtomicU64,
     is_of_another_kind: AtomicBool,
@@ -116,6 +119,11 @@ impl StandIn {
     /// Removes a file of the dataset.
     pub(crate) fn remove(&self, name: &str) {
         lock(&self.0.files).remove(name);
+    }
+
+    /// Has somebody write this file while the next one is fetched.
+    pub(crate) fn write_meanwhile(&self, path: &std::path::Path, content: &str) {
+        *lock(&self.0.meanwhile) = Some((path.to_path_buf(), content.to_owned()));
     }
 
     /// How often tokens were given.
@@ -185,6 +193,10 @@ async fn fetch(
     let Some(mut content) = stand_in.content(&name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    let meanwhile = lock(&stand_in.0.meanwhile).take();
+    if let Some((path, content)) = meanwhile {
+        tokio::fs::write(path, content).await.unwrap();
+    }
     let etag = format!("\"{}\"", Digest::of(&content));
     let range = headers.get(header::RANGE).map(|range| {
         assert_eq!(headers.get(header::IF_RANGE).unwrap(), etag.as_str());
