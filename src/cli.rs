@@ -320,8 +320,10 @@ fn jobs(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Writes one line to standard error.
+/// Writes to standard error, mostly one line.
 fn complain(what: impl Display) {
+    // It may name files, and repeat a server's words.
+    let what = shown_lines(&what.to_string());
     // Nobody is left to tell if standard error is closed.
     writeln!(io::stderr().lock(), "granary: {what}").ok();
 }
@@ -367,6 +369,11 @@ fn shown(name: &str) -> String {
         }
     }
     text
+}
+
+/// Lines without what could steer the terminal.
+fn shown_lines(text: &str) -> String {
+    text.lines().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

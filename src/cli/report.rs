@@ -171,7 +171,8 @@ impl Report {
                 "differs" => CHANGED,
                 _ => REMOVED,
             };
-            let name = shown(name);
+            // Reasons name files, too, and repeat a server's words.
+            let (name, reason) = (shown(name), shown(reason));
             self.named.push(format!("{}: {name}: {reason}", Painted(style, what)));
         }
     }
@@ -194,7 +195,7 @@ impl fmt::Display for Report {
             writeln!(
                 formatter,
                 "stopped early, since this concerns every file: {}",
-                failure.chain()
+                shown(&failure.chain())
             )?;
         }
         if self.dry_run {
@@ -287,6 +288,21 @@ mod tests {
         report.take("b", Err(refused(StatusCode::INSUFFICIENT_STORAGE)));
         assert!(report.is_stopped());
         assert_eq!(report.ending(), Ending::Incomplete);
+    }
+
+    #[test]
+    fn no_name_and_no_reason_steers_the_terminal() {
+        let mut report = Report::new("fetched", false);
+        report.fail("a\u{1b}[2J", "cannot make a\u{1b}[2J");
+        let status = StatusCode::INSUFFICIENT_STORAGE;
+        let detail = "no room for a\u{1b}[2J".to_owned();
+        report.take("b", Err(Failure::Refused { status, detail }));
+        assert!(report.is_stopped());
+        // Without its own colours, which are the only ones there may be.
+        let painted = Painted(REMOVED, "failed").to_string();
+        let text = report.to_string().replace(&painted, "failed");
+        let (names, _summary) = text.rsplit_once('\n').unwrap();
+        assert!(!names.contains('\u{1b}'), "{names:?}");
     }
 
     #[test]

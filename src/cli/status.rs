@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::client::{Client, http_client};
 use super::failure::Failure;
-use super::{Ending, ServerOptions, complain, say, shown};
+use super::{Ending, ServerOptions, complain, say, shown, shown_lines};
 
 /// What a server that is not ready says, or one that is.
 #[derive(Debug, Deserialize)]
@@ -87,11 +87,6 @@ fn in_words(readiness: &Readiness) -> String {
         None => readiness.status.clone(),
         Some(reason) => format!("{}: {reason}", readiness.status),
     }
-}
-
-/// Lines without what could steer the terminal.
-fn shown_lines(text: &str) -> String {
-    text.lines().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 fn text_of(url: &str, status: &StatusShape) -> String {

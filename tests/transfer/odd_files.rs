@@ -218,3 +218,19 @@ fn what_stands_in_the_way_of_a_pull_is_kept_and_named() {
     assert_eq!(fs::read_to_string(world.work.path("pulled/a")).unwrap(), "1");
     assert_eq!(fs::read_to_string(world.work.path("pulled/b/c")).unwrap(), "a folder");
 }
+
+#[test]
+fn no_name_of_a_file_steers_the_terminal_whatever_goes_wrong_with_it() {
+    let world = World::new();
+    world.write(&[("files/a", "1")]);
+    world.done(&PUSH);
+    // No part of a name may be as long on a disk.
+    let name = format!("\u{1b}[2J{}", "x".repeat(300));
+    world.done(&["mv", "cats", "a", &name]);
+    for command in [["pull", "--dataset", "cats", "pulled"], ["mv", "cats", "\u{1b}[2Jno", "b"]] {
+        let ended = world.run(&command);
+        assert_eq!(ended.status, 1, "{ended:?}");
+        let told = ended.said + &ended.complained;
+        assert!(told.contains("\\u{1b}[2J") && !told.contains('\u{1b}'), "{told:?}");
+    }
+}
