@@ -196,14 +196,14 @@ impl Downloader {
     async fn fetch(&self, file: &RemoteFile, place: &Path) -> Result<u64, Failure> {
         let mut incoming = Incoming::open(place, file.size, file.handles()).await?;
         self.counters.bytes_done(incoming.length);
-        let mut tried = 0;
+        let (mut tried, mut furthest) = (0, incoming.length);
         loop {
-            tried += 1;
             let failure = match self.attempt(file, &mut incoming).await {
                 Ok(()) if incoming.hasher.finish().has(file.digest) => return Ok(incoming.length),
                 Ok(()) if incoming.inherited => {
                     self.counters.bytes_undone(incoming.length);
                     incoming.restart().await?;
+                    furthest = 0;
                     continue;
                 }
                 Ok(()) => {
@@ -213,6 +213,11 @@ impl Downloader {
                 }
                 Err(failure) => failure,
             };
+            if incoming.length > furthest {
+                // As long as it gets on, it is worth while.
+                (furthest, tried) = (incoming.length, 0);
+            }
+            tried += 1;
             match self.client.patience.after(tried, &failure) {
                 Some(wait) => self.counters.wait(wait).await,
                 None => return Err(failure),
@@ -384,6 +389,15 @@ mod tests {
         assert_eq!(pulled.result.as_ref().unwrap(), &Outcome::Transferred { bytes: 300_000 });
         assert_eq!(content_of(&pulled).unwrap(), content);
         assert!(pulled.server.ranges() > 0);
+    }
+
+    #[tokio::test]
+    async fn a_download_that_gets_on_is_not_given_up_however_often_it_breaks_off() {
+        let content: Vec<u8> = (0..=u8::MAX).cycle().take(300_000).collect();
+        let faults = [Fault::CutAfter(20_000); 10];
+        let pulled = pulled(&faults, &content, None).await;
+        assert_eq!(pulled.result.as_ref().unwrap(), &Outcome::Transferred { bytes: 300_000 });
+        assert_eq!(content_of(&pulled).unwrap(), content);
     }
 
     #[tokio::test]

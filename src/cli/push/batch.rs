@@ -134,9 +134,14 @@ impl Pusher {
         let mut left = Arc::clone(&self).identified(files).await;
         let mut tried = 0;
         while !left.is_empty() && !self.is_given_up() {
+            let before = left.len();
             let Err(failure) = Arc::clone(&self).round(&mut left).await else {
                 continue;
             };
+            if left.len() < before {
+                // As long as it gets on, it is worth while.
+                tried = 0;
+            }
             tried += 1;
             if let Some(wait) = self.uploader.client.patience.after(tried, &failure) {
                 self.uploader.counters.wait(wait).await;
