@@ -145,7 +145,9 @@ impl Way<'_> {
                 address = None;
                 continue;
             }
-            let is_final = matches!(failure, Failure::Refused { .. } | Failure::Altered { .. });
+            // Where every file is refused, this one may be gone on with once that is over.
+            let is_final = matches!(failure, Failure::Refused { .. } | Failure::Altered { .. })
+                && !failure.concerns_all();
             if let Some(address) = address.as_ref().filter(|_| is_final) {
                 // What the server has of it is of no use any longer; it would go by itself, later.
                 self.forget();
@@ -312,7 +314,7 @@ mod tests {
     use crate::cli::content::Handles;
     use crate::cli::report::Outcome;
     use crate::cli::stamp::Stamp;
-    use crate::cli::stand_in::{DATASET, StandIn, counters};
+    use crate::cli::stand_in::{DATASET, Fault, StandIn, counters};
 
     const CONTENT: &[u8] = &[7; 16 << 20];
 
@@ -347,6 +349,19 @@ mod tests {
             let known = Some(Digest::of(CONTENT));
             uploader.transfer(&self.file, known, Purpose::Add).await
         }
+    }
+
+    #[tokio::test]
+    async fn what_came_before_the_disk_was_full_is_not_sent_again() {
+        let (server, client) = StandIn::start(&[Fault::Full]).await;
+        let large = Large::new();
+        let uploader = large.uploader(client);
+        let failure = large.sent(&uploader).await.unwrap_err();
+        assert!(failure.concerns_all(), "{failure:?}");
+        let outcome = Outcome::Transferred { bytes: RESUMABLE_BYTES_MIN };
+        assert_eq!(large.sent(&uploader).await.unwrap(), outcome);
+        assert_eq!(server.content("d/large").unwrap(), CONTENT);
+        assert_eq!(server.uploads(), 1);
     }
 
     #[tokio::test]

@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     Worn,
     /// Refused, since another client's upload of this name is under way; it does not show yet.
     NameOnItsWay,
+    /// 507, after half of what is sent was kept.
+    Full,
     /// The answer's body ends after this many bytes.
     CutAfter(usize),
     /// The answer's bytes are other ones.
@@ -126,6 +128,11 @@ impl StandIn {
         *lock(&self.0.meanwhile) = Some((path.to_path_buf(), content.to_owned()));
     }
 
+    /// How many uploads were begun that go on where they stopped.
+    pub(crate) fn uploads(&self) -> usize {
+        lock(&self.0.uploads).len()
+    }
+
     /// How often tokens were given.
     pub(crate) fn logins(&self) -> u64 {
         self.0.logins.load(Ordering::Relaxed)
@@ -167,7 +174,8 @@ async fn store(
         Some(Fault::Busy) => return busy(),
         Some(Fault::Worn) => return StatusCode::UNAUTHORIZED.into_response(),
         Some(Fault::NameOnItsWay) => return name_in_use(&name),
-        Some(Fault::StoredUnanswered | Fault::CutAfter(_) | Fault::Rotten) | None => {}
+        Some(Fault::StoredUnanswered | Fault::Full | Fault::CutAfter(_) | Fault::Rotten) | None => {
+        }
     }
     if stand_in.content(&name).is_some() {
         return name_in_use(&name);
@@ -223,7 +231,7 @@ async fn fetch(
             Body::from_stream(piece.chain(end))
         }
         Some(Fault::Rotten) => Body::from(content.iter().map(|byte| !byte).collect::<Vec<_>>()),
-        Some(Fault::StoredUnanswered | Fault::Worn | Fault::NameOnItsWay) | None => {
+        Some(Fault::StoredUnanswered | Fault::Worn | Fault::NameOnItsWay | Fault::Full) | None => {
             Body::from(content)
         }
     };
