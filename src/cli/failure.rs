@@ -63,6 +63,11 @@ impl Failure {
         Self::Unreachable { url: url.clone(), reason, connected: !error.is_connect() }
     }
 
+    /// Somebody wrote to the file between the first look at it and the end of its sending.
+    pub(crate) fn changed_meanwhile() -> Self {
+        Self::Altered { reason: "the file changed while it was sent" }
+    }
+
     /// The message with its cause, on one line.
     pub(crate) fn chain(&self) -> String {
         match self.source() {

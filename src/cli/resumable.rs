@@ -247,7 +247,7 @@ impl Way<'_> {
         let mut file = opened.map_err(|error| local(path, error))?;
         let metadata = file.metadata().await.map_err(|error| local(path, error))?;
         if metadata.len() != self.length {
-            return Err(Failure::Altered { reason: "the file changed while it was sent" });
+            return Err(Failure::changed_meanwhile());
         }
         let sought = file.seek(SeekFrom::Start(offset)).await;
         sought.map_err(|error| local(path, error))?;

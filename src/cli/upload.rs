@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::content::{
-    Handles, Hasher, Identity, digest_of_handle, identity_of, local, on_blocking_pool,
+    Handles, Hasher, Identity, digest_of_handle, identity_of, local, on_blocking_pool, steady,
 };
 use super::failure::Failure;
 use super::progress::Counters;
@@ -187,7 +187,7 @@ impl Uploader {
             // Between the first look at a large file and its sending somebody wrote to it.
             let changed = sent.zip(known).is_some_and(|(sent, known)| sent.digest != known);
             if changed && matches!(failure, Failure::Refused { .. }) {
-                Failure::Altered { reason: "the file changed while it was sent" }
+                Failure::changed_meanwhile()
             } else {
                 failure
             }
@@ -235,13 +235,11 @@ impl Uploader {
             };
             return Ok(Outgoing { body: pieces.into_body(), length, read, digest: known });
         }
-        let mut hasher = Hasher::new(self.handles);
+        let handles = self.handles;
         let content = on_blocking_pool(&file.path, move |path: &Path| {
-            let content = fs::read(path)?;
-            hasher.update(&content);
-            Ok((content, hasher.finish()))
+            steady(known, handles, || fs::read(path))
         });
-        let (content, whole) = content.await?;
+        let (content, whole) = content.await?.ok_or_else(Failure::changed_meanwhile)?;
         let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
         // The receiver is in our hands, so this cannot fail.
         identity.send(Ok(whole)).ok();
@@ -405,6 +403,17 @@ mod tests {
         drop(on_disk);
         let failure = uploader(client).transfer(&file, None, Purpose::Add).await.unwrap_err();
         assert!(matches!(failure, Failure::Local { .. }), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_whose_every_reading_is_another_one_is_not_sent() {
+        let (server, client) = StandIn::start(&[]).await;
+        let (_on_disk, mut file) = local_file(b"content");
+        file.path = "/proc/sys/kernel/random/uuid".into();
+        let known = Some(Digest::of(b"content"));
+        let failure = uploader(client).transfer(&file, known, Purpose::Add).await.unwrap_err();
+        assert!(matches!(failure, Failure::Altered { .. }), "{failure:?}");
+        assert_eq!(server.content("d/ü x"), None);
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use std::io;
 use std::mem::take;
 use std::sync::Arc;
 
+use granary_engine::model::Digest;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -75,7 +76,7 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    fn new(file: LocalFile, identity: Option<Identity>) -> Self {
+    pub(super) fn new(file: LocalFile, identity: Option<Identity>) -> Self {
         let (attempted, must_be_sent, alone, waited) = (false, false, false, false);
         Self { file, identity, attempted, must_be_sent, alone, waited }
     }
@@ -83,6 +84,11 @@ impl Open {
     /// Its length, as far as it is known.
     pub(crate) fn length(&self) -> u64 {
         self.identity.map_or(self.file.stamp.length, |identity| identity.length)
+    }
+
+    /// The digest of its content, as far as it is known.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        self.identity.map(|identity| identity.digest)
     }
 
     fn claim(&self) -> Claim<'_> {
@@ -325,8 +331,7 @@ impl Pusher {
         let Ok(_place) = self.uploads.acquire().await else {
             return;
         };
-        let known = open.identity.map(|identity| identity.digest);
-        let result = self.uploader.transfer(&open.file, known, purpose).await;
+        let result = self.uploader.transfer(&open.file, open.digest(), purpose).await;
         self.end(open, result).await;
     }
 
@@ -378,10 +383,7 @@ impl Pusher {
                     open.alone = true;
                     left.push(open);
                 }
-                Err(error) => {
-                    let failure = local(&open.file.path, error);
-                    self.end(open, Err(failure)).await;
-                }
+                Err(failure) => self.end(open, Err(failure)).await,
             }
         }
         (left, None)

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::batch::Open;
 use crate::cli::client::Client;
+use crate::cli::content::{Handles, local, steady};
 use crate::cli::failure::Failure;
 
 /// Bytes of the largest file that goes into a tar; of larger ones a request each is no burden.
@@ -25,7 +26,7 @@ pub(crate) struct Bundle {
     body: Bytes,
     /// Digest and length of each member, in the order of the files that it was made of; `None` of
     /// those that are not in it, because they are no small files any longer.
-    pub(crate) members: Vec<io::Result<Option<(Digest, u64)>>>,
+    pub(crate) members: Vec<Result<Option<(Digest, u64)>, Failure>>,
 }
 
 #[derive(Deserialize)]
@@ -62,16 +63,16 @@ impl Bundle {
         let mut members = Vec::with_capacity(files.len());
         for open in files {
             members.push(match read_member(open) {
-                Ok(Some(content)) => {
+                Ok(Some((content, digest))) => {
                     let mut header = tar::Header::new_ustar();
                     header.set_size(content.len().try_into().unwrap_or(u64::MAX));
                     header.set_mode(0o600);
                     tar.append_data(&mut header, &open.file.name, content.as_slice())?;
                     let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
-                    Ok(Some((Digest::of(&content), length)))
+                    Ok(Some((digest, length)))
                 }
                 Ok(None) => Ok(None),
-                Err(error) => Err(error),
+                Err(failure) => Err(failure),
             });
         }
         Ok(Self { body: Bytes::from(tar.into_inner()?), members })
@@ -108,10 +109,37 @@ impl Bundle {
     }
 }
 
-fn read_member(open: &Open) -> io::Result<Option<Vec<u8>>> {
-    let mut content = Vec::with_capacity(open.length().try_into().unwrap_or(0));
-    let mut file = File::open(&open.file.path)?.take(MEMBER_BYTES_MAX + 1);
-    file.read_to_end(&mut content)?;
-    let is_small = u64::try_from(content.len()).is_ok_and(|length| length <= MEMBER_BYTES_MAX);
-    Ok(is_small.then_some(content))
+fn read_member(open: &Open) -> Result<Option<(Vec<u8>, Digest)>, Failure> {
+    let path = &open.file.path;
+    let read = || {
+        let mut content = Vec::with_capacity(open.length().try_into().unwrap_or(0));
+        File::open(path)?.take(MEMBER_BYTES_MAX + 1).read_to_end(&mut content)?;
+        Ok(content)
+    };
+    let steady =
+        steady(open.digest(), Handles::Blake3, read).map_err(|error| local(path, error))?;
+    let (content, identity) = steady.ok_or_else(Failure::changed_meanwhile)?;
+    Ok((identity.length <= MEMBER_BYTES_MAX).then_some((content, identity.digest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::cli::content::identity_of;
+    use crate::cli::stamp::Stamp;
+    use crate::cli::walk::LocalFile;
+
+    #[test]
+    fn a_file_whose_every_reading_is_another_one_is_no_member() {
+        let random = "/proc/sys/kernel/random/uuid";
+        let open = [random, "/proc/self/comm"].map(|path| {
+            let stamp = Stamp::of(&fs::metadata(path).unwrap());
+            let identity = identity_of(path.as_ref(), Handles::Blake3).unwrap();
+            Open::new(LocalFile { name: "x".to_owned(), path: path.into(), stamp }, Some(identity))
+        });
+        let members = Bundle::read(&open).unwrap().members;
+        assert!(matches!(members.as_slice(), [Err(Failure::Altered { .. }), Ok(Some(_))]));
+    }
 }
