@@ -9,6 +9,7 @@ use super::api::Dataset;
 use super::client::Client;
 use super::confirm::ConfirmOptions;
 use super::dataset_name::{DatasetName, ProjectOptions};
+use super::errand::ADMINISTRATOR;
 use super::style::{ADDED, Painted};
 use super::{Ending, ServerOptions, say, shown};
 
@@ -175,7 +176,7 @@ pub(crate) async fn remove(options: RemoveOptions) -> anyhow::Result<Ending> {
     if hard {
         confirm.confirm(&format!("{name} goes for good"))?;
         let request = client.http.delete(action(&client, &dataset, "/hard"));
-        let answer = answer(&client, request).await?;
+        let answer = answer_to_administrator(&client, request).await?;
         return common.tell(&format!("deleted {name} for good"), &answer);
     }
     client.send(client.http.delete(action(&client, &dataset, ""))).await?;
@@ -199,7 +200,7 @@ pub(crate) async fn reinstate(options: ReinstateOptions) -> anyhow::Result<Endin
         bail!("there is no deleted dataset {dataset} at {}", client.url);
     };
     let request = client.http.delete(action(&client, &found, "/reinstate"));
-    let answer = answer(&client, request).await?;
+    let answer = answer_to_administrator(&client, request).await?;
     common.tell(&format!("{} is back", full_name(&found)), &answer)
 }
 
@@ -247,6 +248,13 @@ fn action(client: &Client, dataset: &Dataset, path: &str) -> String {
 
 async fn answer(client: &Client, request: RequestBuilder) -> anyhow::Result<Value> {
     Ok(client.ask(request).await?)
+}
+
+async fn answer_to_administrator(
+    client: &Client,
+    request: RequestBuilder,
+) -> anyhow::Result<Value> {
+    client.ask(request).await.map_err(|failure| failure.needing(ADMINISTRATOR))
 }
 
 fn full_name(dataset: &Dataset) -> String {

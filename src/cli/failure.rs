@@ -31,8 +31,8 @@ pub(crate) enum Failure {
     )]
     WrongPassword { url: ServerUrl, username: String },
     #[error(
-        "the user has no right to do this at {url} ({detail}); ask for write permission in the \
-         project's team, or log in as another user"
+        "the user has no right to do this at {url} ({detail}); ask in the project's team for read \
+         permission, or for write permission where something is to change, or log in as another user"
     )]
     Forbidden { url: ServerUrl, detail: String },
     #[error("the server refused: {detail} ({status})")]

@@ -1,5 +1,6 @@
 //! Datasets compared, copied, merged, renamed, deleted, and their metadata.
 
+use crate::support::{Ended, PASSWORD, run};
 use crate::world::{World, events};
 
 fn world() -> World {
@@ -7,6 +8,25 @@ fn world() -> World {
     world.write(&[("files/a", "1"), ("files/b", "2"), ("files/d/c", "3")]);
     world.done(&["push", "files", "--dataset", "cats"]);
     world
+}
+
+/// Lets everybody know that there is the first dataset; its files are its team's still.
+fn publish(world: &World) {
+    let server = world.server.as_ref().unwrap();
+    let json = "Content-Type: application/json\r\n";
+    let login = format!(r#"{{"username": "admin", "password": "{PASSWORD}"}}"#);
+    let login = server.ask("POST", "/v1/auth/obtain", json, &login);
+    let (_, token) = login.split_once(r#""access":""#).unwrap();
+    let (token, _) = token.split_once('"').unwrap();
+    let headers = format!("{json}Authorization: Bearer {token}\r\n");
+    let answer = server.ask("PATCH", "/v1/datasets/1", &headers, r#"{"is_public": true}"#);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// Runs a command of a user who is made for it, and who is no administrator.
+fn run_by_ann(world: &World, arguments: &[&str]) -> Ended {
+    let mut client = world.client(arguments);
+    run(client.env("GRANARY_USERNAME", "ann").env("GRANARY_PASSWORD", "ann's password"))
 }
 
 #[test]
@@ -110,4 +130,24 @@ fn long_lists_tell_sizes() {
         (&events(&said)[0]["bytes"], &events(&said)[1]["files"]),
         (&1_234_567.into(), &3.into())
     );
+}
+
+#[test]
+fn whoever_lacks_a_right_is_told_which_one() {
+    let world = world();
+    let file = world.work.file("password", "ann's password");
+    world.done(&["user", "create", "ann", "--password-file", &file]);
+    publish(&world);
+    for reads in [&["pull", "--dataset", "1", "pulled"][..], &["ls", "1"], &["meta", "get", "1"]] {
+        let ended = run_by_ann(&world, reads);
+        assert_eq!(ended.status, 1, "{ended:?}");
+        let told = ended.said + &ended.complained;
+        assert!(told.contains("ask in the project's team for read permission"), "{told}");
+    }
+    world.done(&["team", "add-member", "default", "ann", "--level", "write"]);
+    for administers in [&["rm", "cats", "--hard", "--yes"][..], &["reinstate", "1"]] {
+        let ended = run_by_ann(&world, administers);
+        assert_eq!(ended.status, 1, "{ended:?}");
+        assert!(ended.complained.contains("this needs an administrator"), "{ended:?}");
+    }
 }
