@@ -60,8 +60,12 @@ struct Incoming {
 /// What is here under a file's name.
 enum Here {
     Nothing,
-    Same { bytes: u64 },
+    Same {
+        bytes: u64,
+    },
     Other,
+    /// A link in the place of one of the folders that its name names, to anywhere.
+    Beyond,
 }
 
 impl Downloader {
@@ -78,6 +82,7 @@ impl Downloader {
                 return Ok(Outcome::AlreadyThere { bytes });
             }
             Here::Other if !self.overwrite => return Ok(Outcome::Differs),
+            Here::Beyond => return Err(beyond_a_link()),
             Here::Other | Here::Nothing => {}
         }
         let replaces = matches!(here, Here::Other);
@@ -122,6 +127,7 @@ impl Downloader {
                 Ok(brought(bytes, true))
             }
             Here::Other => Ok(Outcome::Differs),
+            Here::Beyond => Err(beyond_a_link()),
             Here::Nothing => Err(Failure::Altered {
                 reason: "somebody else made and removed a file of this name meanwhile",
             }),
@@ -168,6 +174,9 @@ impl Downloader {
     async fn look(self: Arc<Self>, path: &Path, file: &RemoteFile) -> Result<Here, Failure> {
         let (name, digest, handles) = (file.name.clone(), file.digest, file.handles());
         on_blocking_pool(path, move |path| {
+            if has_link_above(&self.target, &name) {
+                return Ok(Here::Beyond);
+            }
             let metadata = match fs::metadata(path) {
                 Ok(metadata) => metadata,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -314,6 +323,20 @@ impl Incoming {
     }
 }
 
+/// Whether a folder of a name is a symbolic link below the target. The target itself may be one.
+fn has_link_above(target: &Path, name: &str) -> bool {
+    let folders = Path::new(name).ancestors().skip(1);
+    let mut folders = folders.filter(|folder| !folder.as_os_str().is_empty());
+    folders.any(|folder| target.join(folder).is_symlink())
+}
+
+fn beyond_a_link() -> Failure {
+    Failure::Altered {
+        reason: "a folder of its name is a symbolic link here, which pull does not follow; put a \
+                 folder in its place",
+    }
+}
+
 /// What has become of a file that was fetched.
 fn brought(bytes: u64, replaces: bool) -> Outcome {
     if replaces { Outcome::Replaced { bytes } } else { Outcome::Transferred { bytes } }
@@ -331,6 +354,8 @@ fn continues(response: &Response, length: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use granary_engine::model::Digest;
 
     use super::*;
@@ -483,6 +508,25 @@ mod tests {
             Arc::into_inner(downloader).unwrap().partial.unwrap().close(false).unwrap();
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_through_a_link_in_the_place_of_a_folder() {
+        let (server, client) = StandIn::start(&[]).await;
+        server.put("d/e/name", b"content");
+        let [folder, elsewhere] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let theirs = elsewhere.path().join("e/name");
+        fs::create_dir(elsewhere.path().join("e")).unwrap();
+        tokio::fs::write(&theirs, b"theirs").await.unwrap();
+        symlink(elsewhere.path(), folder.path().join("d")).unwrap();
+        let mut downloader = downloader(client, folder.path());
+        Arc::get_mut(&mut downloader).unwrap().overwrite = true;
+        for name in ["d/e/name", "d/name"] {
+            let failure = Arc::clone(&downloader).transfer(&remote(name, b"content")).await;
+            assert!(matches!(failure, Err(Failure::Altered { .. })), "{name}");
+        }
+        assert_eq!(fs::read(theirs).unwrap(), b"theirs");
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
     }
 
     #[tokio::test]
