@@ -84,3 +84,14 @@ fn delete_makes_the_other_side_hold_the_same_of_what_is_selected() {
     let pulled: Vec<_> = world.files("pulled").into_keys().collect();
     assert_eq!(pulled, ["a.txt", "kept/mine", "raw/deep/c.jpg", "tmp/d.jpg"]);
 }
+
+#[test]
+fn what_a_mirror_cannot_look_at_or_name_is_a_failure() {
+    let world = world();
+    world.done(&["push", "files", "--dataset", "cats"]);
+    world.write(&[("pulled/..odd", "mine"), ("pulled/mine", "m")]);
+    let ended = world.run(&["pull", "--dataset", "cats", "pulled", "--delete", "--yes"]);
+    assert_eq!(ended.status, 1, "{ended:?}");
+    assert!(ended.said.contains("failed: pulled/..odd: "), "{ended:?}");
+    assert!(ended.said.contains("deleted 1") && ended.said.contains("failed 1"), "{ended:?}");
+}

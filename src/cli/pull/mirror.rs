@@ -30,8 +30,8 @@ impl Names {
         self.small.insert(short(&name.to_lowercase()));
     }
 
-    /// Removes the files of a folder that are selected and have none of the names. Links, folders
-    /// and whatever else is no file a dataset could hold stay.
+    /// Removes the files of a folder that are selected and have none of the names. Links and folders
+    /// stay; so does what cannot be looked at, or have a name of a dataset, which is a failure.
     ///
     /// # Errors
     /// Standard output is closed.
@@ -54,7 +54,7 @@ impl Names {
                     ledger.take((file.name, result.map(|()| Outcome::Deleted)))
                 }
                 Found::File(_) | Found::Skipped { .. } => Ok(()),
-                Found::Unusable { shown, reason } => ledger.skip(&shown, &reason),
+                Found::Unusable { shown, reason } => ledger.fail(&shown, &reason),
             };
             told.is_ok()
         });
