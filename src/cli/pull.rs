@@ -2,10 +2,10 @@
 
 mod mirror;
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
@@ -107,7 +107,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         complain("nothing was deleted, since not all files could be fetched");
     }
     let unread = downloader.cache.hits();
-    close(downloader, path, is_whole)?;
+    if let Err(error) = close(downloader, is_whole) {
+        ledger.fail(&path.display().to_string(), &format!("cannot tidy up: {error}"))?;
+    }
     let differ = ledger.report.has_differences();
     let ending = ledger.finish(&json!({ "dry_run": options.dry_run, "unread": unread }))?;
     if differ {
@@ -150,10 +152,14 @@ async fn pull(
     let (mut files, mut bytes) = (0, 0);
     let mut listing = Listing::new(&downloader.client, dataset, Detail::Plain);
     loop {
-        let mut page = listing.next_page().await?;
-        if page.is_empty() {
-            return Ok(names);
-        }
+        let mut page = match listing.next_page().await {
+            Ok(page) if page.is_empty() => return Ok(names),
+            Ok(page) => page,
+            Err(failure) => {
+                transfers.ledger.report.stop(failure);
+                return Ok(names);
+            }
+        };
         page.retain(|file| selection.takes(&file.name));
         files += u64::try_from(page.len()).unwrap_or(u64::MAX);
         bytes += page.iter().map(|file| file.size.unwrap_or(0)).sum::<u64>();
@@ -175,10 +181,7 @@ async fn pull(
     }
 }
 
-fn close(downloader: Arc<Downloader>, path: &Path, complete: bool) -> anyhow::Result<()> {
+fn close(downloader: Arc<Downloader>, complete: bool) -> io::Result<()> {
     let partial = Arc::into_inner(downloader).and_then(|downloader| downloader.partial);
-    let Some(partial) = partial else {
-        return Ok(());
-    };
-    partial.close(complete).with_context(|| format!("cannot tidy up {}", path.display()))
+    partial.map_or(Ok(()), |partial| partial.close(complete))
 }

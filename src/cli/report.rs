@@ -121,8 +121,8 @@ impl Report {
             }
             Err(failure) => {
                 self.fail(name, &failure.chain());
-                if failure.concerns_all() && self.stopped_by.is_none() {
-                    self.stopped_by = Some(failure);
+                if failure.concerns_all() {
+                    self.stop(failure);
                 }
             }
         }
@@ -138,6 +138,11 @@ impl Report {
     pub(crate) fn skip(&mut self, name: &str, reason: &str) {
         self.tallies.skipped += 1;
         self.name("skipped", name, reason);
+    }
+
+    /// Takes a failure of what concerns no single file, such as a list of them; the first one is told.
+    pub(crate) fn stop(&mut self, failure: Failure) {
+        self.stopped_by.get_or_insert(failure);
     }
 
     /// Whether going on is pointless.
@@ -157,7 +162,7 @@ impl Report {
 
     /// Whether everything is where it should be.
     pub(crate) fn ending(&self) -> Ending {
-        if self.has_differences() || !self.has_no_failures() {
+        if self.has_differences() || !self.has_no_failures() || self.is_stopped() {
             Ending::Incomplete
         } else {
             Ending::Complete

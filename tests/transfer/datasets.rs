@@ -1,7 +1,7 @@
 //! Datasets compared, copied, merged, renamed, deleted, and their metadata.
 
 use crate::support::{Ended, PASSWORD, run};
-use crate::world::{World, events};
+use crate::world::{World, events, summary_of};
 
 fn world() -> World {
     let world = World::new();
@@ -138,6 +138,10 @@ fn whoever_lacks_a_right_is_told_which_one() {
     let file = world.work.file("password", "ann's password");
     world.done(&["user", "create", "ann", "--password-file", &file]);
     publish(&world);
+    let ended = run_by_ann(&world, &["pull", "--dataset", "1", "pulled", "--json"]);
+    let summary = summary_of(&ended.said);
+    assert_eq!((ended.status, &summary["complete"]), (1, &false.into()), "{ended:?}");
+    assert!(summary["stopped_by"].as_str().unwrap().contains("read permission"), "{summary}");
     for reads in [&["pull", "--dataset", "1", "pulled"][..], &["ls", "1"], &["meta", "get", "1"]] {
         let ended = run_by_ann(&world, reads);
         assert_eq!(ended.status, 1, "{ended:?}");

@@ -30,28 +30,47 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// Deletes what is selected there and not here.
+    /// Deletes what is selected there and not here. If the dataset cannot be listed, or the folder not
+    /// looked at, that stops it.
     ///
     /// # Errors
-    /// The dataset cannot be listed, or the folder not looked at.
+    /// Standard output is closed.
     pub(crate) async fn run(self: Arc<Self>, transfers: &mut Transfers) -> anyhow::Result<()> {
         let mut listing = Listing::new(&self.client, &self.dataset, Detail::Plain);
         loop {
-            let page = listing.next_page().await?;
-            if page.is_empty() || transfers.ledger.report.is_stopped() {
-                return Ok(());
-            }
-            let this = Arc::clone(&self);
-            let doomed = on_blocking_pool(&self.root, move |root| this.not_here(root, page));
-            for file in doomed.await? {
+            let doomed = match Arc::clone(&self).next_doomed(&mut listing).await {
+                Ok(Some(doomed)) => doomed,
+                Ok(None) => return Ok(()),
+                Err(failure) => {
+                    transfers.ledger.report.stop(failure);
+                    return Ok(());
+                }
+            };
+            for file in doomed {
                 let this = Arc::clone(&self);
                 let deletion = async move {
                     let result = this.delete(&file).await;
                     (file.name, result)
                 };
                 transfers.start(deletion).await?;
+                if transfers.ledger.report.is_stopped() {
+                    return Ok(());
+                }
             }
         }
+    }
+
+    /// The files of the next page that are not in the folder; none if there is no next page.
+    async fn next_doomed(
+        self: Arc<Self>,
+        listing: &mut Listing<'_>,
+    ) -> Result<Option<Vec<RemoteFile>>, Failure> {
+        let page = listing.next_page().await?;
+        if page.is_empty() {
+            return Ok(None);
+        }
+        let root = self.root.clone();
+        on_blocking_pool(&root, move |root| self.not_here(root, page)).await.map(Some)
     }
 
     /// The files of a page that are not in the folder. A name that is there, whatever it is, is no
