@@ -1,7 +1,6 @@
 //! `granary diff`: what tells two datasets, or two versions of one, apart.
 
 use std::collections::VecDeque;
-use std::io;
 
 use clap::Args;
 use serde_json::json;
@@ -10,7 +9,7 @@ use super::client::Client;
 use super::dataset_name::{DatasetName, ProjectOptions};
 use super::failure::Failure;
 use super::listing::{Detail, Listing, RemoteFile};
-use super::output::Output;
+use super::output::{Output, is_closed};
 use super::style::{ADDED, CHANGED, Painted, REMOVED};
 use super::{Ending, ServerOptions, shown};
 
@@ -63,13 +62,21 @@ struct Counts {
 
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
+    let mut counts = Counts::default();
+    match compare(&options, &mut counts).await {
+        // Whoever read the list has had enough of it.
+        Err(error) if is_closed(&error) => Ok(counts.ending()),
+        ending => ending,
+    }
+}
+
+async fn compare(options: &Options, counts: &mut Counts) -> anyhow::Result<Ending> {
     let client = Client::new(&options.server)?;
     let old = client.dataset(&options.project, &options.old).await?;
     let new = client.dataset(&options.project, &options.new).await?;
     let detail = if options.no_metadata { Detail::Plain } else { Detail::WithMetadata };
     let mut old = Side::new(Listing::new(&client, &old, detail));
     let mut new = Side::new(Listing::new(&client, &new, detail));
-    let mut counts = Counts::default();
     let mut output = Output::new();
     loop {
         let difference = match next(&mut old, &mut new).await? {
@@ -84,34 +91,17 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         if options.quiet {
             return Ok(Ending::Different);
         }
-        let written = if options.json {
-            output.line(difference.event())
+        if options.json {
+            output.line(difference.event())?;
         } else {
-            output.line(difference.line())
-        };
-        if written.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            // Whoever read the list has had enough of it.
-            return Ok(Ending::Different);
+            output.line(difference.line())?;
         }
     }
-    finish(&options, &counts, output)
-}
-
-fn finish(options: &Options, counts: &Counts, mut output: Output) -> anyhow::Result<Ending> {
-    let Counts { added, removed, changed, metadata, same } = *counts;
     if options.json {
-        output.line(json!({
-            "event": "summary",
-            "added": added,
-            "removed": removed,
-            "changed": changed,
-            "metadata": metadata,
-            "same": same,
-        }))?;
+        output.line(counts.event())?;
     }
     output.flush()?;
-    let different = added + removed + changed + metadata > 0;
-    Ok(if different { Ending::Different } else { Ending::Complete })
+    Ok(counts.ending())
 }
 
 impl Counts {
@@ -123,6 +113,23 @@ impl Counts {
             Difference::Metadata(..) => &mut self.metadata,
         };
         *counter += 1;
+    }
+
+    fn ending(&self) -> Ending {
+        let different = self.added + self.removed + self.changed + self.metadata > 0;
+        if different { Ending::Different } else { Ending::Complete }
+    }
+
+    fn event(&self) -> serde_json::Value {
+        let Self { added, removed, changed, metadata, same } = *self;
+        json!({
+            "event": "summary",
+            "added": added,
+            "removed": removed,
+            "changed": changed,
+            "metadata": metadata,
+            "same": same,
+        })
     }
 }
 

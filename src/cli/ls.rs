@@ -1,7 +1,6 @@
 //! `granary ls`: the datasets of a server, or the files of one.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
@@ -11,7 +10,7 @@ use super::api::Dataset;
 use super::client::Client;
 use super::dataset_name::{DatasetName, ProjectOptions};
 use super::listing::{Detail, Listing, RemoteFile};
-use super::output::Output;
+use super::output::{Output, is_closed};
 use super::selection::{Selection, SelectionOptions};
 use super::style::{FAINT, Painted};
 use super::table::{Side, Table};
@@ -59,14 +58,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     match listed {
         Ok(()) => Ok(Ending::Complete),
         // Whoever read the list has had enough of it.
-        Err(error) if is_broken_pipe(&error) => Ok(Ending::Complete),
+        Err(error) if is_closed(&error) => Ok(Ending::Complete),
         Err(error) => Err(error),
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<io::Error>();
-    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 async fn list_files(client: &Client, options: &Options, name: &DatasetName) -> anyhow::Result<()> {

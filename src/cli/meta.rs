@@ -10,7 +10,7 @@ use serde_json::json;
 use super::client::Client;
 use super::dataset_name::{DatasetName, ProjectOptions};
 use super::listing::{Detail, Listing};
-use super::output::Output;
+use super::output::{Output, is_closed};
 use super::{Ending, ServerOptions, say, shown};
 
 /// Read or set the metadata of files: a text for each.
@@ -71,7 +71,11 @@ struct Metadata {
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     match options.command {
-        Command::Get(options) => get(options).await,
+        Command::Get(options) => match get(options).await {
+            // Whoever read it has had enough of it.
+            Err(error) if is_closed(&error) => Ok(Ending::Complete),
+            ending => ending,
+        },
         Command::Set(options) => set(options).await,
     }
 }

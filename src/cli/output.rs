@@ -30,3 +30,9 @@ impl Output {
         self.0.flush()
     }
 }
+
+/// Whether a command came to no end because nobody reads on what it writes.
+pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

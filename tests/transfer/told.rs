@@ -149,9 +149,19 @@ fn a_list_that_nobody_reads_on_is_no_failure() {
         world.write(&[(&format!("files/{number}"), "")]);
     }
     world.done(&["push", "files", "--dataset", "cats"]);
-    let mut list = world.client(&["ls", "cats"]).stdout(Stdio::piped()).spawn().unwrap();
-    drop(list.stdout.take());
-    assert_eq!(list.wait().unwrap().code(), Some(0));
+    world.done(&["cp", "cats"]);
+    world.done(&["rm", "cats", "7", "--yes"]);
+    world.done(&["meta", "set", "cats", "8", "a label"]);
+    for (arguments, status) in [
+        (&["ls", "cats"][..], 0),
+        (&["meta", "get", "cats"], 0),
+        (&["diff", "cats@1", "cats"], 1),
+        (&["diff", "cats@1", "cats@1", "--json"], 0),
+    ] {
+        let mut list = world.client(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        drop(list.stdout.take());
+        assert_eq!(list.wait().unwrap().code(), Some(status), "{arguments:?}");
+    }
 }
 
 #[test]
