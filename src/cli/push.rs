@@ -226,7 +226,9 @@ async fn push(
             biased;
             Some(event) = events.recv() => event,
             fed = &mut feeding => {
-                fed.context("the push broke; please report this")?;
+                if let Err(broken) = fed {
+                    take(&mut ledger, Event::broken("the rest of the files", &broken))?;
+                }
                 break;
             }
         };
@@ -271,7 +273,7 @@ async fn feed(mut found: mpsc::Receiver<Found>, pusher: Arc<Pusher>, batches: us
         }
         if batch.len() >= BATCH_FILES_MAX || bytes >= BATCH_BYTES_MAX {
             while running.len() >= batches {
-                running.join_next().await;
+                join(&mut running, &pusher).await;
             }
             bytes = 0;
             running.spawn(Arc::clone(&pusher).carry(std::mem::take(&mut batch)));
@@ -283,5 +285,14 @@ async fn feed(mut found: mpsc::Receiver<Found>, pusher: Arc<Pusher>, batches: us
     if !batch.is_empty() {
         running.spawn(Arc::clone(&pusher).carry(batch));
     }
-    while running.join_next().await.is_some() {}
+    while !running.is_empty() {
+        join(&mut running, &pusher).await;
+    }
+}
+
+/// Waits for the end of a batch.
+async fn join(running: &mut JoinSet<()>, pusher: &Pusher) {
+    if let Some(Err(broken)) = running.join_next().await {
+        pusher.tell(Event::broken("some files", &broken)).await;
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use granary_engine::model::Digest;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::bundle::{self, Bundle, MEMBER_BYTES_MAX};
 use super::preflight::{Claim, Need, Preflight, Standing};
@@ -57,6 +57,13 @@ pub(crate) enum Event {
     Skipped { shown: String, reason: String },
     /// Something could not even be tried.
     Unusable { shown: String, reason: String },
+}
+
+impl Event {
+    /// What dealt with this broke.
+    pub(crate) fn broken(shown: &str, broken: &JoinError) -> Self {
+        Self::Unusable { shown: shown.to_owned(), reason: broken.to_string() }
+    }
 }
 
 /// A file that is not dealt with yet.
@@ -170,7 +177,14 @@ impl Pusher {
             read.collect::<Vec<_>>()
         });
         let mut opened = Vec::new();
-        for (identity, file) in read.await.unwrap_or_default() {
+        let read = match read.await {
+            Ok(read) => read,
+            Err(broken) => {
+                self.tell(Event::broken("some files", &broken)).await;
+                return opened;
+            }
+        };
+        for (identity, file) in read {
             match identity {
                 Ok(identity) => opened.push(Open::new(file, identity)),
                 Err(error) => {
@@ -318,10 +332,7 @@ impl Pusher {
                     left.append(&mut open);
                     failure = failed.or(failure);
                 }
-                Err(broken) => {
-                    let (shown, reason) = ("a file".to_owned(), broken.to_string());
-                    self.tell(Event::Unusable { shown, reason }).await;
-                }
+                Err(broken) => self.tell(Event::broken("a file", &broken)).await,
             }
         }
         failure
@@ -350,8 +361,7 @@ impl Pusher {
                 return (files, None);
             }
             Err(broken) => {
-                let (shown, reason) = ("some files".to_owned(), broken.to_string());
-                self.tell(Event::Unusable { shown, reason }).await;
+                self.tell(Event::broken("some files", &broken)).await;
                 return (Vec::new(), None);
             }
         };
