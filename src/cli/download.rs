@@ -256,8 +256,13 @@ impl Downloader {
             let Some(piece) = piece else {
                 return incoming.flush().await;
             };
-            incoming.take(&piece).await?;
             let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            if file.size.is_some_and(|size| incoming.length.saturating_add(length) > size) {
+                return Err(Failure::Altered {
+                    reason: "more bytes arrived than the dataset named",
+                });
+            }
+            incoming.take(&piece).await?;
             self.counters.bytes_done(length);
         }
     }
@@ -430,6 +435,18 @@ mod tests {
         let pulled = pulled(&[Fault::Rotten], b"content", None).await;
         assert!(matches!(pulled.result, Err(Failure::Altered { .. })));
         assert_eq!(content_of(&pulled), None);
+    }
+
+    #[tokio::test]
+    async fn no_more_is_written_than_the_dataset_named() {
+        let (server, client) = StandIn::start(&[]).await;
+        server.put("name", b"content and more");
+        let folder = tempfile::tempdir().unwrap();
+        let downloader = downloader(client, folder.path());
+        let failure = Arc::clone(&downloader).transfer(&remote("name", b"content")).await;
+        let failure = failure.unwrap_err();
+        assert!(failure.to_string().contains("more bytes arrived"), "{failure}");
+        assert_eq!(fs::read_dir(folder.path().join(partial::DIRECTORY)).unwrap().count(), 0);
     }
 
     #[tokio::test]
