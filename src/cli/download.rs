@@ -13,13 +13,9 @@ use std::time::SystemTime;
 use granary_engine::model::Filename;
 use reqwest::header::{CONTENT_RANGE, IF_RANGE, RANGE};
 use reqwest::{Response, StatusCode};
-use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use super::client::Client;
-use super::content::{
-    Handles, Hasher, PIECE_BYTES, identify, identity_of, local, on_blocking_pool,
-};
+use super::content::{Handles, identify, identity_of, on_blocking_pool};
 use super::digest_cache::DigestCache;
 use super::failure::Failure;
 use super::free_name;
@@ -28,6 +24,10 @@ use super::partial::{self, Partial, Place};
 use super::progress::Counters;
 use super::report::Outcome;
 use super::stamp::{Stamp, settled_past};
+
+mod incoming;
+
+use incoming::Incoming;
 
 /// Bytes of the smallest file whose beginning is worth keeping for the next command.
 const KEPT_BYTES_MIN: u64 = 1 << 20;
@@ -44,17 +44,6 @@ pub(crate) struct Downloader {
     pub(crate) overwrite: bool,
     pub(crate) cache: DigestCache,
     pub(crate) counters: Arc<Counters>,
-}
-
-/// What has arrived of a file so far.
-struct Incoming {
-    file: File,
-    path: PathBuf,
-    handles: Handles,
-    hasher: Hasher,
-    length: u64,
-    /// Whether its beginning is of an earlier command, and may be anything.
-    inherited: bool,
 }
 
 /// What is here under a file's name.
@@ -265,66 +254,6 @@ impl Downloader {
             incoming.take(&piece).await?;
             self.counters.bytes_done(length);
         }
-    }
-}
-
-impl Incoming {
-    /// Begins with what an earlier command left in this place, if anything, and no more than a
-    /// file of this size can have.
-    async fn open(place: &Path, size: Option<u64>, handles: Handles) -> Result<Self, Failure> {
-        let mut options = OpenOptions::new();
-        let opened = options.read(true).write(true).create(true).truncate(false).open(place).await;
-        let mut incoming = Self {
-            file: opened.map_err(|error| local(place, error))?,
-            path: place.to_path_buf(),
-            handles,
-            hasher: Hasher::new(handles),
-            length: 0,
-            inherited: false,
-        };
-        let mut buffer = vec![0; PIECE_BYTES];
-        loop {
-            let read = incoming.file.read(&mut buffer).await;
-            match read.map_err(|error| local(place, error))? {
-                0 => break,
-                read => {
-                    incoming.hasher.update(buffer.get(..read).unwrap_or_default());
-                    incoming.length += u64::try_from(read).unwrap_or(u64::MAX);
-                    incoming.inherited = true;
-                }
-            }
-        }
-        if size.is_none_or(|size| incoming.length > size) {
-            incoming.restart().await?;
-        }
-        Ok(incoming)
-    }
-
-    async fn take(&mut self, piece: &[u8]) -> Result<(), Failure> {
-        self.hasher.update(piece);
-        self.length += u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        let written = self.file.write_all(piece).await;
-        written.map_err(|error| local(&self.path, error))
-    }
-
-    async fn flush(&mut self) -> Result<(), Failure> {
-        let flushed = self.file.flush().await;
-        flushed.map_err(|error| local(&self.path, error))
-    }
-
-    /// Forgets what has arrived.
-    async fn restart(&mut self) -> Result<(), Failure> {
-        self.flush().await?;
-        let emptied = self.file.set_len(0).await;
-        let emptied = match emptied {
-            Ok(()) => self.file.rewind().await,
-            Err(error) => Err(error),
-        };
-        emptied.map_err(|error| local(&self.path, error))?;
-        self.hasher = Hasher::new(self.handles);
-        self.length = 0;
-        self.inherited = false;
-        Ok(())
     }
 }
 
