@@ -108,6 +108,8 @@ mod uploads;
 
 mod users;
 
+mod waiting;
+
 mod wire;
 
 mod witness;

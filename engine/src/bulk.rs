@@ -21,6 +21,9 @@ mod merge;
 
 mod metadata;
 
+#[cfg(test)]
+mod rig;
+
 use std::sync::{Arc, Mutex};
 
 use crate::archive::intake::Rooms;

@@ -20,4 +20,4 @@ mod plan;
 pub(crate) mod planner;
 
 pub(crate) use committed::plan_free_names;
-pub(crate) use free_names::FreeNames;
+pub(crate) use free_names::{FreeNames, Standing};

@@ -14,7 +14,6 @@ mod sorting;
 
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use axum::http::header::LINK;
@@ -27,6 +26,7 @@ use super::error::ApiError;
 use super::limits::LIST_STATE_TIME_MAX;
 use super::respond::{Rows, spooled_with};
 use super::state::AppState;
+use super::waiting::{Waiting, Watched};
 use super::wire::list::ListRequest;
 use crate::filter::{Scope, pk_of};
 use crate::permission::{Object, Principal, allow};
@@ -49,7 +49,7 @@ pub(crate) async fn list<R: Resource>(
     let turn = if request.filter.is_ordered() { Some(app.sorted_list_turn().await?) } else { None };
     let next = Next::of(&uri, &request);
     let state = app.clone();
-    let caller = Caller::default();
+    let caller = Waiting::default();
     let watched = caller.watch();
     let (mut response, place) = spooled_with(&app, StatusCode::OK, move |out| {
         // Held by the work itself, which goes on for a row if the caller goes away.
@@ -92,37 +92,13 @@ impl Next {
     }
 }
 
-/// Somebody who waits for a list; dropped with the request when it is answered or the connection ends.
-#[derive(Debug, Default)]
-struct Caller(Arc<()>);
-
-/// Tells whether the caller waits still.
-#[derive(Debug)]
-struct WatchedCaller(Weak<()>);
-
-impl Caller {
-    fn watch(&self) -> WatchedCaller {
-        WatchedCaller(Arc::downgrade(&self.0))
-    }
-}
-
-impl WatchedCaller {
-    /// Ends work that nobody waits for.
-    fn expect_waits(&self) -> Result<(), ApiError> {
-        if self.0.strong_count() > 0 {
-            return Ok(());
-        }
-        Err(ApiError::unavailable("The caller has gone."))
-    }
-}
-
 /// One caller's view of the store: a state that is exchanged for a later one when it has been held
 /// for long, between two rows, so that each row is of one state (I8) and old pages of the index
 /// become free again.
 struct View {
     app: AppState,
     principal: Principal,
-    caller: WatchedCaller,
+    caller: Watched,
     snapshot: Snapshot,
     held_since: Instant,
     held_max: Duration,
@@ -134,7 +110,7 @@ impl View {
     fn take(
         app: AppState,
         principal: Principal,
-        caller: WatchedCaller,
+        caller: Watched,
         held_max: Duration,
     ) -> Result<Self, ApiError> {
         let snapshot = app.snapshot()?;

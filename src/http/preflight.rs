@@ -17,6 +17,7 @@ use super::openapi::failures::{Growing, Guarded, JsonBody, UnknownContents};
 use super::path;
 use super::respond::{Rows, spooled, spooled_after_change};
 use super::state::AppState;
+use super::waiting::Waiting;
 use super::wire::File;
 use super::wire::claims::{CheckedFile, Claims, read_claims};
 use crate::permission::{Action, Object, Principal, Rights};
@@ -52,8 +53,12 @@ pub(crate) async fn check_files(
     let principal = app.renewed(&principal)?;
     let Opened { snapshot, dataset, allowed } = open(&app, &principal, Action::CheckFiles, id)?;
     let engine = app.engine(&allowed)?;
+    let caller = Waiting::default();
+    let watched = caller.watch();
     spooled(&app, StatusCode::OK, move |out| {
-        let checked = engine.check_files(&snapshot, &dataset, &claims, &may_read_for(principal))?;
+        let may_read = may_read_for(principal);
+        let go_on = || watched.expect_waits();
+        let checked = engine.check_files(&snapshot, &dataset, &claims, &may_read, go_on)?;
         let mut rows = Rows::begin(out);
         for (claim, presence) in claims.iter().zip(&checked) {
             rows.push(&CheckedFile::new(claim, presence))?;

@@ -11,7 +11,7 @@ use super::intake::{Part, Staged, commit, expect_free_so_far};
 use super::{Bulk, LargeSet, on_blocking_pool};
 use crate::archive::intake::Names;
 use crate::blobs::{Pin, StagedBlob, byte_count};
-use crate::dataset::{FreeNames, plan_free_names};
+use crate::dataset::{FreeNames, Standing};
 use crate::error::{IntakeError, MutationError, ReadError};
 use crate::index::snapshot::{ContentSearch, NamesTable, Snapshot};
 use crate::limits::{CHANGE_FILES_MAX, MISSING_NAMES_TOLD_MAX};
@@ -49,57 +49,58 @@ pub enum Presence {
     Refused(MutationError),
 }
 
-/// Says of each file whether it is there, and whether its content must be sent, all in one state.
-/// Blocks.
-pub(crate) fn check_files(
+/// Says of each file whether it is there, and whether its content must be sent, all in one state; asks
+/// before each whether it is to go on. Blocks.
+pub(crate) fn check_files<E: From<ReadError>>(
     store: &Store,
     snapshot: &Snapshot,
     dataset: &Dataset,
     files: &[ClaimedFile],
     may_read: &MayRead,
-) -> Result<Vec<Presence>, ReadError> {
-    let mut search = snapshot.search_contents(|dataset| may_read(snapshot, dataset))?;
-    let mut free = FreeNames::of(snapshot.tree(dataset)?);
+    go_on: impl Fn() -> Result<(), E>,
+) -> Result<Vec<Presence>, E> {
+    let tree = snapshot.tree(dataset).map_err(ReadError::from)?;
+    let search = snapshot.search_contents(|dataset| may_read(snapshot, dataset))?;
+    let mut claims = Claims { store, snapshot, free: FreeNames::of(tree), search };
     let mut presences = Vec::with_capacity(files.len());
-    for file in files {
-        let presence = match taken(snapshot, dataset, file, &mut free)? {
-            Some(presence) => presence,
-            None if find(store, snapshot, file, &mut search)?.is_some() => Presence::Attachable,
-            None => Presence::Unknown,
-        };
-        presences.push(presence);
+    let mut names = Vec::with_capacity(files.len());
+    for (at, file) in files.iter().enumerate() {
+        match named(file) {
+            Ok(filename) => names.push((filename, at, file)),
+            Err(refusal) => presences.push((at, Presence::Refused(refusal))),
+        }
     }
-    Ok(presences)
+    // Nothing is visited twice for names of this order, whatever lies between them.
+    names.sort_unstable_by(|(one, ..), (other, ..)| one.tree_order(other));
+    for (filename, at, file) in names {
+        go_on()?;
+        presences.push((at, claims.presence(&filename, file)?));
+    }
+    presences.sort_unstable_by_key(|(at, _)| *at);
+    Ok(presences.into_iter().map(|(_, presence)| presence).collect())
 }
 
-/// What is known of a file by its name alone; `None` if the name is free.
-fn taken(
-    snapshot: &Snapshot,
-    dataset: &Dataset,
-    file: &ClaimedFile,
-    free: &mut FreeNames<'_, NamesTable, NamesTable>,
-) -> Result<Option<Presence>, ReadError> {
-    let filename = match named(file) {
-        Ok(filename) => filename,
-        Err(refusal) => return Ok(Some(Presence::Refused(refusal))),
-    };
-    if free.has(&filename)? {
-        return Ok(None);
-    }
-    if let Some(record) = snapshot.file(dataset, filename.as_str())? {
-        let is_it = record.digest == file.digest;
-        return Ok(Some(if is_it { Presence::Present } else { Presence::Differs(record.digest) }));
-    }
-    match plan_free_names(snapshot, dataset, &[&filename]) {
-        Ok(()) => Ok(None),
-        Err(MutationError::Read(error)) => Err(again(&error)),
-        Err(refusal) => Ok(Some(Presence::Refused(refusal))),
-    }
+/// Looks at what a dataset and the whole store have of claimed files.
+struct Claims<'a> {
+    store: &'a Store,
+    snapshot: &'a Snapshot,
+    free: FreeNames<'a, NamesTable, NamesTable>,
+    search: ContentSearch<'a>,
 }
 
-/// A read error, which a mutation's error shares, once more.
-fn again(error: &ReadError) -> ReadError {
-    ReadError::Io { what: "the index", source: std::io::Error::other(error.to_string()) }
+impl Claims<'_> {
+    fn presence(&mut self, name: &Filename, file: &ClaimedFile) -> Result<Presence, ReadError> {
+        let standing = self.free.look(name)?;
+        if let Standing::File(FileRecord { digest, .. }) = standing {
+            let is_it = digest == file.digest;
+            return Ok(if is_it { Presence::Present } else { Presence::Differs(digest) });
+        }
+        if let Err(refusal) = standing.expect_free(name) {
+            return Ok(Presence::Refused(refusal));
+        }
+        let found = find(self.store, self.snapshot, file, &mut self.search)?;
+        Ok(if found.is_some() { Presence::Attachable } else { Presence::Unknown })
+    }
 }
 
 /// The name of a claimed file; it must be one, not a directory that gives out numbers.
@@ -215,5 +216,67 @@ impl Missing {
     fn expect_none(self) -> Result<(), MutationError> {
         let Self { first: filenames, count } = self;
         if count == 0 { Ok(()) } else { Err(MutationError::ContentsUnknown { filenames, count }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::{all_may_read, attach, claim, run};
+    use super::*;
+    use crate::bulk::FileSelection;
+    use crate::engine::Engine;
+    use crate::index::file_tree::visits;
+
+    fn checked(engine: &Engine, dataset: DatasetId, files: &[ClaimedFile]) -> (Vec<Presence>, u64) {
+        let snapshot = engine.snapshot().unwrap();
+        let dataset = snapshot.dataset(dataset).unwrap().unwrap();
+        let go_on = || Ok::<_, ReadError>(());
+        visits::during(|| {
+            engine.check_files(&snapshot, &dataset, files, &all_may_read(), go_on).unwrap()
+        })
+    }
+
+    #[test]
+    fn tombstones_are_passed_once_however_many_claims_lie_above_them() {
+        run(async |engine, dataset| {
+            // Where a file lies behind the tombstones, and where none does.
+            let deep = "old/".repeat(40);
+            attach(engine, dataset, "one", (0..2000).map(|n| format!("{deep}{n:04}"))).await;
+            attach(engine, dataset, "one", ["old/old/s".to_owned()].into_iter()).await;
+            let copied = engine.copy_dataset(dataset, None, None, None).await.unwrap().id;
+            let old = FileSelection::Prefix(deep.clone());
+            assert_eq!(engine.delete_files(copied, old).await.unwrap(), 2000);
+
+            let (_, once) = checked(engine, copied, &[claim("old", "one")]);
+            assert!(once >= 2000, "{once}: the tombstones are still there");
+            let nested = (1..=40).rev().map(|depth| deep[..4 * depth - 1].to_owned());
+            let beside = nested.clone().map(|name| format!("{name}-"));
+            let names: Vec<String> =
+                nested.chain(beside).cycle().take(1000).chain(["old".into()]).collect();
+            let claims: Vec<ClaimedFile> = names.iter().map(|name| claim(name, "one")).collect();
+            let (presences, many) = checked(engine, copied, &claims);
+            assert!(many < once + 20 * 1000, "{many} instead of {once}");
+            for (name, presence) in names.iter().zip(&presences) {
+                let is_directory = matches!(name.as_str(), "old" | "old/old");
+                assert_eq!(matches!(presence, Presence::Refused(_)), is_directory, "{name}");
+            }
+        });
+    }
+
+    #[test]
+    fn claims_are_looked_at_while_somebody_waits() {
+        run(async |engine, dataset| {
+            let snapshot = engine.snapshot().unwrap();
+            let dataset = snapshot.dataset(dataset).unwrap().unwrap();
+            let asked = std::cell::Cell::new(0);
+            let go_on = || {
+                asked.set(asked.get() + 1);
+                if asked.get() < 3 { Ok(()) } else { Err(MutationError::Panicked) }
+            };
+            let claims = ["a", "b", "c", "d"].map(|name| claim(name, "one"));
+            let ended = engine.check_files(&snapshot, &dataset, &claims, &all_may_read(), go_on);
+            assert!(matches!(ended, Err(MutationError::Panicked)));
+            assert_eq!(asked.get(), 3);
+        });
     }
 }

@@ -4,11 +4,11 @@ use std::ops::Bound;
 
 use super::free_names::FreeNames;
 use super::overlay::Overlay;
-use super::plan::{Committed, NoPlan, View, plan_add_file};
+use super::plan::{Committed, NoPlan, View};
 use crate::error::{MutationError, ReadError};
 use crate::index::file_tree::Below;
 use crate::index::snapshot::Snapshot;
-use crate::model::{Dataset, Digest, Filename, RequestedFilename};
+use crate::model::{Dataset, Digest, Filename};
 
 /// The files of one dataset in one state.
 #[derive(Debug)]
@@ -54,20 +54,15 @@ pub(crate) fn plan_settled<T>(
 /// Whether all these names may be added to a dataset that has nothing in flight.
 ///
 /// # Errors
-/// The first that may not.
+/// One that may not.
 pub(crate) fn plan_free_names(
     snapshot: &Snapshot,
     header: &Dataset,
     names: &[&Filename],
 ) -> Result<(), MutationError> {
     let mut free = FreeNames::of(snapshot.tree(header).map_err(ReadError::from)?);
-    plan_settled(snapshot, header, |view| {
-        for name in names {
-            if free.has(name).map_err(ReadError::from)? {
-                continue;
-            }
-            plan_add_file(view, &RequestedFilename::Named((*name).clone()))?;
-        }
-        Ok(())
-    })
+    for name in names {
+        free.look(name).map_err(ReadError::from)?.expect_free(name)?;
+    }
+    Ok(())
 }

@@ -1,16 +1,21 @@
-//! Many names that are free, told so with few looks.
+//! Many names, and what a dataset has of each, told with few looks.
 //!
 //! Names that come together mostly lie together, where no other file lies between. So what comes next in
-//! the dataset after one of them answers for its neighbours too, and a directory that is no file for all
-//! that lie in it.
+//! the dataset after one of them answers for its neighbours too, a directory that is no file for all
+//! that lie in it, and a stretch of tombstones that hides no file for every directory within it.
+
+use std::ops::Bound;
 
 use redb::ReadableTable;
 
+use crate::error::MutationError;
 use crate::index::IndexError;
-use crate::index::file_tree::{FileTree, Key, Value};
-use crate::model::Filename;
+use crate::index::file_tree::{Below, FileTree, Key, Value};
+use crate::model::{FileRecord, Filename};
 
 /// A look at names of one dataset in one state.
+///
+/// Any order will do. In that of [`Filename::tree_order`] no row is visited for two of them.
 #[derive(Debug)]
 pub(crate) struct FreeNames<'a, F, M> {
     tree: FileTree<'a, F, M>,
@@ -18,6 +23,42 @@ pub(crate) struct FreeNames<'a, F, M> {
     next: Option<(String, Option<String>)>,
     /// A directory that is no file, nor are those above it.
     directory: String,
+    /// Where the last search for a file below a name found none.
+    bare: Bare,
+}
+
+/// What a dataset has of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A file may have it.
+    Free,
+    /// This file has it.
+    File(FileRecord),
+    /// Files lie below it.
+    Directory,
+    /// It lies below a file.
+    BelowFile,
+}
+
+impl Standing {
+    /// Refuses a name that no further file may have.
+    pub(crate) fn expect_free(self, name: &Filename) -> Result<(), MutationError> {
+        let filename = || name.to_string();
+        match self {
+            Self::Free => Ok(()),
+            Self::File(_) => Err(MutationError::FilenameTaken { filename: filename() }),
+            Self::Directory => Err(MutationError::FilenameIsDirectory { filename: filename() }),
+            Self::BelowFile => Err(MutationError::DirectoryIsFile { filename: filename() }),
+        }
+    }
+}
+
+/// Names of which none is a file's, however many tombstones lie there.
+#[derive(Debug, Default)]
+struct Bare {
+    from: String,
+    /// The first that is not among them: a file's, or what comes behind a directory without files.
+    until: String,
 }
 
 impl<'a, F, M> FreeNames<'a, F, M>
@@ -26,28 +67,61 @@ where
     M: ReadableTable<Key, Value>,
 {
     pub(crate) fn of(tree: FileTree<'a, F, M>) -> Self {
-        Self { tree, next: None, directory: String::new() }
+        Self { tree, next: None, directory: String::new(), bare: Bare::default() }
     }
 
     /// Whether a name is plainly free: neither a file nor a directory, and below no file. `false` where that
     /// takes another look.
     pub(crate) fn has(&mut self, filename: &Filename) -> Result<bool, IndexError> {
+        Ok(!self.is_near(filename.as_str())? && !self.is_below_file(filename)?)
+    }
+
+    /// What the dataset has of a name.
+    pub(crate) fn look(&mut self, filename: &Filename) -> Result<Standing, IndexError> {
         let name = filename.as_str();
-        // What lies in a directory of this name begins with it.
-        let is_next = self.next_from(name)?.is_some_and(|next| next.starts_with(name));
-        if is_next {
-            return Ok(false);
+        if self.is_near(name)? {
+            if let Some(record) = self.tree.get(name)? {
+                return Ok(Standing::File(record));
+            }
+            if self.is_directory(name)? {
+                return Ok(Standing::Directory);
+            }
         }
-        let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
+        Ok(if self.is_below_file(filename)? { Standing::BelowFile } else { Standing::Free })
+    }
+
+    /// Whether any layer has a row of this name, or of one that begins with it, as those in a directory of
+    /// this name do.
+    fn is_near(&mut self, name: &str) -> Result<bool, IndexError> {
+        Ok(self.next_from(name)?.is_some_and(|next| next.starts_with(name)))
+    }
+
+    fn is_below_file(&mut self, filename: &Filename) -> Result<bool, IndexError> {
+        let directory = filename.as_str().rsplit_once('/').map_or("", |(directory, _)| directory);
         if directory != self.directory {
             for directory in filename.directories() {
                 if self.tree.get(directory)?.is_some() {
-                    return Ok(false);
+                    return Ok(true);
                 }
             }
             directory.clone_into(&mut self.directory);
         }
-        Ok(true)
+        Ok(false)
+    }
+
+    /// Whether any file lies below a name.
+    fn is_directory(&mut self, name: &str) -> Result<bool, IndexError> {
+        let from = format!("{name}/");
+        let is_known = self.bare.from <= from && from < self.bare.until;
+        if !is_known {
+            let until = match self.tree.first_below(&from, Bound::Included(&from), usize::MAX)? {
+                Below::File(file) => file,
+                // `0` follows the slash: nothing that begins with `from` comes here or later.
+                Below::Nothing | Below::Unknown => format!("{name}0"),
+            };
+            self.bare = Bare { from: from.clone(), until };
+        }
+        Ok(self.bare.until.starts_with(&from))
     }
 
     fn next_from(&mut self, name: &str) -> Result<Option<&str>, IndexError> {
@@ -109,6 +183,23 @@ mod tests {
         index
     }
 
+    /// What a tree that is asked for each anew has of a name.
+    fn standing<F, M>(tree: &FileTree<'_, F, M>, filename: &Filename) -> Standing
+    where
+        F: ReadableTable<Key, Value>,
+        M: ReadableTable<Key, Value>,
+    {
+        let file = |name: &str| tree.get(name).unwrap();
+        if let Some(record) = file(filename.as_str()) {
+            return Standing::File(record);
+        }
+        if tree.has_directory(filename.as_str()).unwrap() {
+            return Standing::Directory;
+        }
+        let is_below = filename.directories().any(|directory| file(directory).is_some());
+        if is_below { Standing::BelowFile } else { Standing::Free }
+    }
+
     proptest! {
         #[test]
         fn a_name_is_plainly_free_where_nothing_is_near(
@@ -129,6 +220,7 @@ mod tests {
                 let is_file = |directory| tree().get(directory).unwrap().is_some();
                 let expected = !is_near && !filename.directories().any(is_file);
                 prop_assert_eq!(free.has(&filename).unwrap(), expected, "{}", name);
+                prop_assert_eq!(free.look(&filename).unwrap(), standing(&tree(), &filename), "{}", name);
             }
         }
     }

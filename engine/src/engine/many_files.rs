@@ -35,18 +35,20 @@ impl Engine {
 
     /// Says of files that somebody has whether the dataset has them and whether their contents
     /// must be sent, in the state that `snapshot` shows. `may_read` says in which datasets the
-    /// caller may read. Blocks for some ten microseconds a file.
+    /// caller may read. Blocks for some ten microseconds a file, and asks `go_on` before each whether
+    /// anybody still waits for that.
     ///
     /// # Errors
-    /// The index, or a right, cannot be read.
-    pub fn check_files(
+    /// The index, or a right, cannot be read, or that of `go_on`.
+    pub fn check_files<E: From<ReadError>>(
         &self,
         snapshot: &Snapshot,
         dataset: &Dataset,
         files: &[ClaimedFile],
         may_read: &MayRead,
-    ) -> Result<Vec<Presence>, ReadError> {
-        bulk::check_files(&self.inner.store, snapshot, dataset, files, may_read)
+        go_on: impl Fn() -> Result<(), E>,
+    ) -> Result<Vec<Presence>, E> {
+        bulk::check_files(&self.inner.store, snapshot, dataset, files, may_read, go_on)
     }
 
     /// Adds files by the digests of their contents, which a dataset that `may_read` permits must

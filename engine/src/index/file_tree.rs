@@ -39,6 +39,8 @@ where
     /// The nearest row of a name and how many layers lie above it.
     pub(crate) fn nearest(&self, name: &str) -> Result<Option<(usize, FileRow)>, IndexError> {
         for (depth, entry) in self.stack.iter().enumerate() {
+            #[cfg(test)]
+            visits::note();
             if let Some(row) = self.files.get((entry.layer.0, name))? {
                 return Ok(Some((depth, codec::decode(row.value())?)));
             }
@@ -96,6 +98,8 @@ where
     pub(crate) fn next_name(&self, from: &str) -> Result<Option<String>, IndexError> {
         let mut next: Option<String> = None;
         for entry in self.stack {
+            #[cfg(test)]
+            visits::note();
             let keys = bounds(entry.layer, Bound::Included(from));
             let Some(row) = self.files.range::<(u64, &str)>(keys)?.next() else { continue };
             let (key, _) = row?;
@@ -204,6 +208,8 @@ struct LayerCursor<'a> {
 
 impl LayerCursor<'_> {
     fn advance(&mut self) -> Result<(), IndexError> {
+        #[cfg(test)]
+        visits::note();
         self.started = true;
         self.head = match self.range.next() {
             None => None,
@@ -289,5 +295,26 @@ impl Iterator for Files<'_> {
                 Ok(NearestRow { row: FileRow::Tombstone, .. }) => {}
             }
         }
+    }
+}
+
+/// Rows of files that a thread looked for, for tests that bound them.
+#[cfg(test)]
+pub(crate) mod visits {
+    use std::cell::Cell;
+
+    thread_local! {
+        static VISITS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn note() {
+        VISITS.set(VISITS.get() + 1);
+    }
+
+    /// How many some work takes.
+    pub(crate) fn during<T>(work: impl FnOnce() -> T) -> (T, u64) {
+        let before = VISITS.get();
+        let done = work();
+        (done, VISITS.get() - before)
     }
 }

@@ -6,6 +6,7 @@
 //! the dataset for a number.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,19 @@ impl Filename {
     pub fn directories(&self) -> impl Iterator<Item = &str> {
         let slashes = self.0.rmatch_indices('/');
         slashes.filter_map(|(at, _)| self.0.get(..at))
+    }
+
+    /// The order in which what lies below a name follows it, with nothing between: that of the names with a
+    /// slash at their end. In plain order `a-` lies between `a` and `a/b`.
+    pub(crate) fn tree_order(&self, other: &Self) -> Ordering {
+        let shared = self.0.len().min(other.0.len());
+        let (start, rest) = self.0.as_bytes().split_at(shared);
+        let (other_start, other_rest) = other.0.as_bytes().split_at(shared);
+        let next = |rest: &[u8]| rest.first().copied().unwrap_or(b'/');
+        start
+            .cmp(other_start)
+            .then_with(|| next(rest).cmp(&next(other_rest)))
+            .then_with(|| rest.len().cmp(&other_rest.len()))
     }
 
     /// The same name if it already is in normal form, which look-ups demand. It may be longer than
@@ -263,6 +277,15 @@ mod tests {
         let from_before = format!("{plain}/1");
         assert!(Filename::exact(&from_before).is_some(), "it can be removed");
         assert_eq!(RequestedFilename::parse(&from_before), Err(FilenameError::TooLong));
+    }
+
+    #[test]
+    fn what_lies_below_a_name_follows_it() {
+        let mut names = ["b", "a/b", "a0", "a", "a-/c", "a/b/c", "a/b-", "a-"]
+            .map(|name| Filename::exact(name).unwrap());
+        names.sort_unstable_by(Filename::tree_order);
+        let names = names.each_ref().map(Filename::as_str);
+        assert_eq!(names, ["a-", "a-/c", "a", "a/b-", "a/b", "a/b/c", "a0", "b"]);
     }
 
     #[test]

@@ -48,7 +48,7 @@ async fn a_list_that_goes_on_in_later_states_has_every_row_once() {
         [(json!({}), ""), (json!({}), "?limit=3"), (sorted.clone(), ""), (sorted, "?limit=3")]
     {
         let [patient, hasty] = [LIST_STATE_TIME_MAX, Duration::ZERO].map(|held_max| {
-            let caller = Caller::default();
+            let caller = Waiting::default();
             let view = View::take(app.clone(), admin.clone(), caller.watch(), held_max).unwrap();
             listed(view, body.clone(), query)
         });
@@ -63,7 +63,7 @@ async fn a_state_is_exchanged_only_when_it_was_held_for_long() {
     let uri = "/v1/teams/list".parse().unwrap();
     let request = ListRequest::read(json!({}), &uri, Teams::KIND).unwrap();
     for (held_max, expected) in [(LIST_STATE_TIME_MAX, 0), (Duration::ZERO, 5)] {
-        let caller = Caller::default();
+        let caller = Waiting::default();
         let mut view = View::take(app.clone(), admin.clone(), caller.watch(), held_max).unwrap();
         view.visit::<Teams>(&request, 0, |_, _| Ok(ControlFlow::Continue(()))).unwrap();
         assert_eq!(view.exchanges, expected);
@@ -76,7 +76,7 @@ async fn a_list_ends_where_its_caller_has_gone() {
     for body in [json!({}), json!({"order_by": [{"field": "name"}]})] {
         let uri = "/v1/teams/list".parse().unwrap();
         let request = ListRequest::read(body, &uri, Teams::KIND).unwrap();
-        let watched = Caller::default().watch();
+        let watched = Waiting::default().watch();
         let view = View::take(app.clone(), admin.clone(), watched, LIST_STATE_TIME_MAX).unwrap();
         let mut out = Vec::new();
         write::<Teams>(view, &request, &mut out).unwrap_err();
