@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
 use crate::committer::Verdict;
-use crate::dataset::FreeNames;
+use crate::dataset::{FreeNames, Standing};
 use crate::error::{MutationError, ReadError};
 use crate::index::rows::FileRow;
 use crate::index::snapshot::{NamesTable, Snapshot};
@@ -170,15 +170,12 @@ impl Planner {
         let filename = Filename::exact(name).ok_or_else(|| damaged_name(name))?;
         let there = match self.suffixed.get(&filename) {
             Some(digest) => Some(*digest),
-            None => names.both.in_target(name)?,
+            None => names.in_target(&filename)?.map(|own| own.digest),
         };
         match there {
             Some(digest) if digest == record.digest => Ok(None),
             Some(_) => self.suffix(names, &filename, record).map(Some),
-            None => {
-                self.expect_no_clash(names, &filename)?;
-                Ok(Some(filename))
-            }
+            None => Ok(Some(filename)),
         }
     }
 
@@ -191,27 +188,14 @@ impl Planner {
         let mut number = 1;
         loop {
             let candidate = filename.suffixed(number);
-            let in_use = self.suffixed.contains_key(&candidate)
-                || !names.are_plainly_without(&candidate)?
-                    && names.both.is_in_use(&candidate, filename)?;
+            let in_use =
+                self.suffixed.contains_key(&candidate) || names.are_using(&candidate, filename)?;
             if !in_use {
                 self.suffixed.insert(candidate.clone(), record.digest);
                 return Ok(candidate);
             }
             number += 1;
         }
-    }
-
-    fn expect_no_clash(
-        &self,
-        names: &mut Names<'_>,
-        filename: &Filename,
-    ) -> Result<(), MutationError> {
-        names.expect_free(filename)?;
-        if filename.directories().any(|directory| self.suffixed.contains_key(directory)) {
-            return Err(MutationError::DirectoryIsFile { filename: filename.to_string() });
-        }
-        Ok(())
     }
 }
 
@@ -240,51 +224,6 @@ impl Both {
         let (target, source) = (tree(&self.target)?, tree(&self.source)?);
         Ok(Names { both: self, target: FreeNames::of(target), source: FreeNames::of(source) })
     }
-
-    fn in_target(&self, name: &str) -> Result<Option<Digest>, MutationError> {
-        Ok(self.snapshot.file(&self.target, name)?.map(|record| record.digest))
-    }
-
-    fn in_source(&self, name: &str) -> Result<Option<Digest>, MutationError> {
-        Ok(self.snapshot.file(&self.source, name)?.map(|record| record.digest))
-    }
-
-    /// Whether a suffixed name is in use: as a file of the target, as a directory of either, or as a file
-    /// of the source that comes before the one to be suffixed.
-    fn is_in_use(&self, candidate: &Filename, filename: &Filename) -> Result<bool, MutationError> {
-        // A name before this one has been placed already, and is not in the snapshot.
-        let brought_before = candidate < filename && self.in_source(candidate.as_str())?.is_some();
-        Ok(brought_before
-            || self.in_target(candidate.as_str())?.is_some()
-            || self.is_directory(candidate.as_str())?)
-    }
-
-    /// Refuses a name that is a directory of the target.
-    fn expect_no_directory(&self, filename: &Filename) -> Result<(), MutationError> {
-        if self.has_directory(&self.target, filename.as_str())? {
-            return Err(MutationError::FilenameIsDirectory { filename: filename.to_string() });
-        }
-        Ok(())
-    }
-
-    /// Refuses a name one of whose directories is a file of the target.
-    fn expect_directories(&self, filename: &Filename) -> Result<(), MutationError> {
-        for directory in filename.directories() {
-            if self.in_target(directory)?.is_some() {
-                return Err(MutationError::DirectoryIsFile { filename: filename.to_string() });
-            }
-        }
-        Ok(())
-    }
-
-    fn is_directory(&self, name: &str) -> Result<bool, MutationError> {
-        Ok(self.has_directory(&self.target, name)? || self.has_directory(&self.source, name)?)
-    }
-
-    fn has_directory(&self, dataset: &Dataset, name: &str) -> Result<bool, MutationError> {
-        let tree = self.snapshot.tree(dataset).map_err(ReadError::from)?;
-        Ok(tree.has_directory(name).map_err(ReadError::from)?)
-    }
 }
 
 /// Many looks at the names of both, most of which are plain.
@@ -295,19 +234,33 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// Whether plainly neither has a file of this name, or below it.
-    fn are_plainly_without(&mut self, filename: &Filename) -> Result<bool, ReadError> {
-        Ok(self.target.has(filename)? && self.source.has(filename)?)
+    /// The target's file of a name that a file of the source has.
+    ///
+    /// # Errors
+    /// The name is a directory of the target, or lies below one of its files.
+    fn in_target(&mut self, filename: &Filename) -> Result<Option<FileRecord>, MutationError> {
+        let own = self.both.snapshot.file(&self.both.target, filename.as_str())?;
+        if own.is_none() {
+            self.target.look(filename).map_err(ReadError::from)?.expect_free(filename)?;
+        }
+        Ok(own)
     }
 
-    /// Refuses a name of the source, which is no file of the target, that is a directory of it or below
-    /// one of its files.
-    fn expect_free(&mut self, filename: &Filename) -> Result<(), MutationError> {
-        if self.target.has(filename).map_err(ReadError::from)? {
-            return Ok(());
-        }
-        self.both.expect_no_directory(filename)?;
-        self.both.expect_directories(filename)
+    /// Whether the target has a file or a directory of this name.
+    fn target_has(&mut self, name: &Filename) -> Result<bool, ReadError> {
+        Ok(matches!(self.target.look(name)?, Standing::File(_) | Standing::Directory))
+    }
+
+    /// Whether a suffixed name is in use: as a file of the target, as a directory of either, or as a file
+    /// of the source that comes before the one to be suffixed.
+    fn are_using(&mut self, candidate: &Filename, filename: &Filename) -> Result<bool, ReadError> {
+        let in_source = match self.source.look(candidate)? {
+            // A name before this one has been placed already, and is not in the snapshot.
+            Standing::File(_) => candidate < filename,
+            Standing::Directory => true,
+            Standing::Free | Standing::BelowFile => false,
+        };
+        Ok(in_source || self.target_has(candidate)?)
     }
 }
 

@@ -61,6 +61,8 @@ pub(crate) fn plan_free_names(
     names: &[&Filename],
 ) -> Result<(), MutationError> {
     let mut free = FreeNames::of(snapshot.tree(header).map_err(ReadError::from)?);
+    let mut names = names.to_vec();
+    names.sort_unstable_by(|one, other| one.tree_order(other));
     for name in names {
         free.look(name).map_err(ReadError::from)?.expect_free(name)?;
     }

@@ -70,12 +70,6 @@ where
         Self { tree, next: None, directory: String::new(), bare: Bare::default() }
     }
 
-    /// Whether a name is plainly free: neither a file nor a directory, and below no file. `false` where that
-    /// takes another look.
-    pub(crate) fn has(&mut self, filename: &Filename) -> Result<bool, IndexError> {
-        Ok(!self.is_near(filename.as_str())? && !self.is_below_file(filename)?)
-    }
-
     /// What the dataset has of a name.
     pub(crate) fn look(&mut self, filename: &Filename) -> Result<Standing, IndexError> {
         let name = filename.as_str();
@@ -97,16 +91,28 @@ where
     }
 
     fn is_below_file(&mut self, filename: &Filename) -> Result<bool, IndexError> {
-        let directory = filename.as_str().rsplit_once('/').map_or("", |(directory, _)| directory);
-        if directory != self.directory {
-            for directory in filename.directories() {
-                if self.tree.get(directory)?.is_some() {
-                    return Ok(true);
+        let name = filename.as_str();
+        let mut from = behind_shared_directory(name, &self.directory);
+        let mut is_below = false;
+        // From one row to the next: of directories that lie between none is a file.
+        while let Some(directory) = directory_from(name, from) {
+            let Some(next) = self.next_from(directory)?.filter(|next| *next < name) else { break };
+            if next == directory {
+                is_below = self.tree.get(directory)?.is_some();
+                if is_below {
+                    break;
                 }
+                from = directory.len() + 1;
+            } else {
+                let shared = shared_bytes(next, name);
+                // A name that goes on otherwise than the row does is no longer before it.
+                from = if shared == next.len() { shared } else { shared + 1 };
             }
-            directory.clone_into(&mut self.directory);
         }
-        Ok(false)
+        let cleared = if is_below { name.get(..from) } else { Some(name) };
+        let cleared = cleared.and_then(|cleared| cleared.rsplit_once('/'));
+        cleared.map_or("", |(directory, _)| directory).clone_into(&mut self.directory);
+        Ok(is_below)
     }
 
     /// Whether any file lies below a name.
@@ -135,6 +141,27 @@ where
     }
 }
 
+/// The nearest to the top of a name's directories that have so many bytes.
+fn directory_from(name: &str, bytes: usize) -> Option<&str> {
+    let slash = name.as_bytes().get(bytes..)?.iter().position(|byte| *byte == b'/')?;
+    name.get(..bytes + slash)
+}
+
+/// Where the part of a name begins that neither is this directory nor one above it.
+fn behind_shared_directory(name: &str, directory: &str) -> usize {
+    let shared = shared_bytes(name, directory);
+    let rest = name.as_bytes().get(shared..).unwrap_or_default();
+    if shared == directory.len() && rest.starts_with(b"/") {
+        return shared + 1;
+    }
+    let start = name.as_bytes().get(..shared).unwrap_or_default();
+    start.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1)
+}
+
+fn shared_bytes(one: &str, other: &str) -> usize {
+    one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -145,6 +172,7 @@ mod tests {
     use super::*;
     use crate::codec;
     use crate::disk::{Disk, OpenMode, SimulatedDisk};
+    use crate::index::file_tree::visits;
     use crate::index::rows::FileRow;
     use crate::index::{Index, create_tables, tables};
     use crate::model::dataset::StackEntry;
@@ -155,7 +183,8 @@ mod tests {
 
     fn name() -> impl Strategy<Value = String> {
         prop::sample::select(vec![
-            "a", "a-", "a.b", "a/b", "a/b/c", "a/c", "a0", "b", "b/a", "c/d/e",
+            "a", "a-", "a-/c", "a.b", "a/b", "a/b/c", "a/b-/d", "a/b/c/d", "a/c", "a0", "b", "b/a",
+            "c/d/e", "c/é/e", "c/è/e",
         ])
         .prop_map(str::to_owned)
     }
@@ -193,7 +222,9 @@ mod tests {
         if let Some(record) = file(filename.as_str()) {
             return Standing::File(record);
         }
-        if tree.has_directory(filename.as_str()).unwrap() {
+        let below = format!("{filename}/");
+        let first = tree.first_below(&below, Bound::Included(&below), usize::MAX).unwrap();
+        if matches!(first, Below::File(_)) {
             return Standing::Directory;
         }
         let is_below = filename.directories().any(|directory| file(directory).is_some());
@@ -202,8 +233,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_is_plainly_free_where_nothing_is_near(
-            rows in prop::collection::btree_map((1..3u64, name()), any::<bool>(), 0..6),
+        fn names_that_are_asked_for_together_stand_as_each_does_alone(
+            rows in prop::collection::btree_map((1..3u64, name()), any::<bool>(), 0..9),
             asked in prop::collection::vec(name(), 1..12),
         ) {
             let index = index_with(&rows);
@@ -216,12 +247,35 @@ mod tests {
             let mut free = FreeNames::of(tree());
             for name in asked {
                 let filename = Filename::exact(&name).unwrap();
-                let is_near = rows.keys().any(|(_, row)| row.starts_with(&name));
-                let is_file = |directory| tree().get(directory).unwrap().is_some();
-                let expected = !is_near && !filename.directories().any(is_file);
-                prop_assert_eq!(free.has(&filename).unwrap(), expected, "{}", name);
                 prop_assert_eq!(free.look(&filename).unwrap(), standing(&tree(), &filename), "{}", name);
             }
+        }
+    }
+
+    #[test]
+    fn deep_names_cost_what_differs_between_them() {
+        let top = "a/".repeat(2040);
+        let mut rows: Rows =
+            (1..2040).map(|depth| ((1, format!("{}!", &top[..2 * depth])), true)).collect();
+        let names: Vec<Filename> =
+            (0..256).map(|n| Filename::exact(&format!("{top}{n:03}/f")).unwrap()).collect();
+        for is_below_file in [false, true] {
+            if is_below_file {
+                rows.insert((2, top[..top.len() - 1].to_owned()), true);
+            }
+            let index = index_with(&rows);
+            let txn = index.read().unwrap();
+            let files = txn.open_table(tables::FILES).unwrap();
+            let texts = txn.open_table(tables::METADATA).unwrap();
+            let entry = |layer| StackEntry { layer: LayerId(layer), metadata_void: false };
+            let stack = [entry(1), entry(2)];
+            let mut free = FreeNames::of(FileTree::new(&files, &texts, &stack));
+            let (standings, visits) = visits::during(|| {
+                names.iter().map(|name| free.look(name).unwrap()).collect::<Vec<_>>()
+            });
+            let expected = if is_below_file { Standing::BelowFile } else { Standing::Free };
+            assert!(standings.iter().all(|standing| *standing == expected));
+            assert!(visits < 2 * 2040 + 8 * 256, "{visits}");
         }
     }
 }

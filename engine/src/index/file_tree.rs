@@ -131,13 +131,6 @@ where
         Ok(names)
     }
 
-    /// Whether any file lies in this directory.
-    pub(crate) fn has_directory(&self, directory: &str) -> Result<bool, IndexError> {
-        let prefix = format!("{directory}/");
-        let below = self.first_below(&prefix, Bound::Included(&prefix), usize::MAX)?;
-        Ok(matches!(below, Below::File(_)))
-    }
-
     /// The first file from `from` whose name starts with `prefix`, if at most `rows_max` rows must
     /// be visited to find it: deletions may have left any number of tombstones there.
     pub(crate) fn first_below(

@@ -43,6 +43,11 @@ impl Filename {
             .then_with(|| rest.len().cmp(&other_rest.len()))
     }
 
+    /// Whether it lies below another name.
+    pub(crate) fn is_below(&self, other: &Self) -> bool {
+        self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// The same name if it already is in normal form, which look-ups demand. It may be longer than
     /// what may be added: earlier versions lengthened names without a bound.
     pub fn exact(name: &str) -> Option<Self> {

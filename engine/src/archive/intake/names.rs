@@ -11,18 +11,16 @@ pub(crate) struct Names(HashSet<Filename>);
 
 impl Names {
     /// Refuses two files of one name and files below files, in names that are all there.
-    pub(crate) fn check<'n>(
-        names: impl Iterator<Item = &'n Filename> + Clone,
-    ) -> Result<(), IntakeError> {
-        let mut sorted: Vec<&str> = names.clone().map(Filename::as_str).collect();
-        sorted.sort_unstable();
-        let mut following = sorted.iter().skip(1);
-        if let Some(twice) = sorted.iter().find(|name| following.next() == Some(name)) {
-            return Err(IntakeError::DuplicateFilename { filename: (*twice).to_owned() });
-        }
-        for directory in names.flat_map(Filename::directories) {
-            if sorted.binary_search(&directory).is_ok() {
-                return Err(IntakeError::FileAndDirectory { filename: directory.to_owned() });
+    pub(crate) fn check<'n>(names: impl Iterator<Item = &'n Filename>) -> Result<(), IntakeError> {
+        let mut sorted: Vec<&Filename> = names.collect();
+        sorted.sort_unstable_by(|one, other| one.tree_order(other));
+        // What lies below a file, or is it once more, comes right behind it.
+        for (one, next) in sorted.iter().zip(sorted.iter().skip(1)) {
+            if one == next {
+                return Err(IntakeError::DuplicateFilename { filename: one.to_string() });
+            }
+            if next.is_below(one) {
+                return Err(IntakeError::FileAndDirectory { filename: one.to_string() });
             }
         }
         Ok(())
@@ -44,12 +42,6 @@ impl Names {
     /// # Errors
     /// The file that is a directory too.
     pub(crate) fn finish(&self) -> Result<(), IntakeError> {
-        let mut directories = self.0.iter().flat_map(Filename::directories);
-        match directories.find(|directory| self.0.contains(*directory)) {
-            None => Ok(()),
-            Some(directory) => {
-                Err(IntakeError::FileAndDirectory { filename: directory.to_owned() })
-            }
-        }
+        Self::check(self.0.iter())
     }
 }

@@ -14,8 +14,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::{Both, damaged_name};
+use super::{Both, Names, damaged_name};
 use crate::bulk::Bulk;
+use crate::dataset::Standing;
 use crate::error::{MutationError, ReadError};
 use crate::index::rows::FileRow;
 use crate::limits::{APART_ROWS, CHANGE_BYTES_MAX, MERGE_ROWS_ABOVE_MAX, STACK_LAYERS_MAX};
@@ -77,10 +78,13 @@ impl Joined {
             let mut last = None;
             for row in tree.rows_from(from).map_err(ReadError::from)?.take(APART_ROWS) {
                 let row = row.map_err(ReadError::from)?;
-                let is_worth_it = match (both.snapshot.file(&both.target, &row.name)?, &row.row) {
+                let own = match &row.row {
+                    FileRow::File(_) => names.in_target(&exact(&row.name)?)?,
+                    FileRow::Tombstone => both.snapshot.file(&both.target, &row.name)?,
+                };
+                let is_worth_it = match (own, &row.row) {
                     (None, FileRow::Tombstone) => true,
                     (None, FileRow::File(record)) => {
-                        names.expect_free(&exact(&row.name)?)?;
                         self.count(record);
                         true
                     }
@@ -89,7 +93,8 @@ impl Joined {
                         let metadata = metadata.map_err(ReadError::from)?.unwrap_or_default();
                         let filename = exact(&row.name)?;
                         let file = NewFile { filename, record: *record, metadata };
-                        self.keep_own(&both, &row.name, own)? && self.bring_suffixed(&both, file)?
+                        self.keep_own(&both, &row.name, own)?
+                            && self.bring_suffixed(&mut names, file)?
                     }
                     (Some(own), FileRow::File(_) | FileRow::Tombstone) => {
                         self.keep_own(&both, &row.name, own)?
@@ -145,16 +150,21 @@ impl Joined {
 
     /// A file of the source comes along under the next free suffix; `false` if which one that is depends
     /// on more than is seen here, or there are too many.
-    fn bring_suffixed(&mut self, both: &Both, file: NewFile) -> Result<bool, MutationError> {
+    fn bring_suffixed(
+        &mut self,
+        names: &mut Names<'_>,
+        file: NewFile,
+    ) -> Result<bool, MutationError> {
         let mut number = 1;
         loop {
             let candidate = file.filename.suffixed(number);
-            if both.in_source(candidate.as_str())?.is_some() {
+            let in_source = names.source.look(&candidate).map_err(ReadError::from)?;
+            if matches!(in_source, Standing::File(_)) {
                 return Ok(false);
             }
             let in_use = self.above.contains_key(&candidate)
-                || both.in_target(candidate.as_str())?.is_some()
-                || both.is_directory(candidate.as_str())?;
+                || in_source == Standing::Directory
+                || names.target_has(&candidate)?;
             if !in_use {
                 self.count(&file.record);
                 return Ok(self.put_above(NewFile { filename: candidate, ..file }));
