@@ -8,6 +8,8 @@
 
 mod apart;
 
+mod numbers;
+
 use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, LEASE_MAX, PLAN_ATTEMPTS
 use crate::model::change::{Change, MergePlan, NewFile, SetPurpose, SourceAfterMerge};
 use crate::model::{Dataset, DatasetId, Digest, FileRecord, Filename, Timestamp};
 use apart::Joined;
+use numbers::Numbers;
 
 /// Merges `source` into `target`.
 pub(crate) async fn merge_datasets(
@@ -123,6 +126,7 @@ struct Planner {
     done: bool,
     /// Names that earlier files of this merge took by a suffix; the target does not show them.
     suffixed: HashMap<Filename, Digest>,
+    numbers: Numbers,
 }
 
 impl Planner {
@@ -185,17 +189,12 @@ impl Planner {
         filename: &Filename,
         record: &FileRecord,
     ) -> Result<Filename, MutationError> {
-        let mut number = 1;
-        loop {
-            let candidate = filename.suffixed(number);
-            let in_use =
-                self.suffixed.contains_key(&candidate) || names.are_using(&candidate, filename)?;
-            if !in_use {
-                self.suffixed.insert(candidate.clone(), record.digest);
-                return Ok(candidate);
-            }
-            number += 1;
-        }
+        let Self { suffixed, numbers, .. } = self;
+        let free = numbers.first_free(filename, |name| {
+            Ok::<_, ReadError>(suffixed.contains_key(name) || names.are_using(name, filename)?)
+        })?;
+        suffixed.insert(free.clone(), record.digest);
+        Ok(free)
     }
 }
 
@@ -271,4 +270,45 @@ pub(super) fn expected(
 ) -> Result<Dataset, MutationError> {
     let header = header(snapshot, dataset)?;
     if header.revision == revision { Ok(header) } else { Err(MutationError::Moved { dataset }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::{attach, run};
+    use super::*;
+    use crate::index::file_tree::visits;
+    use crate::limits::FILENAME_BYTES_MAX;
+
+    #[test]
+    fn names_that_become_alike_are_looked_for_a_few_times_each() {
+        run(async |engine, target| {
+            let source = engine.copy_dataset(target, None, None, None).await.unwrap().id;
+            let kept = "x".repeat(FILENAME_BYTES_MAX - 5);
+            let names = || (0..2000).map(|number| format!("{kept}{number:05}"));
+            attach(engine, target, "one", names()).await;
+            attach(engine, source, "two", names()).await;
+            let bulk = engine.bulk();
+            let snapshot = engine.snapshot().unwrap();
+            let revision = |dataset| header(&snapshot, dataset).unwrap().revision;
+            let merge = MergePlan {
+                target,
+                target_revision: revision(target),
+                source,
+                source_revision: revision(source),
+                after: SourceAfterMerge::Keep,
+                at: Timestamp::now(),
+            };
+            let (brought, visits) = visits::during(|| {
+                let (mut planner, mut brought) = (Planner::default(), Vec::new());
+                while !planner.is_done() {
+                    let page = planner.next_page(&bulk, &merge).unwrap();
+                    brought.extend(page.into_iter().map(|file| file.filename.to_string()));
+                }
+                brought
+            });
+            let expected: Vec<String> = (1..=2000).map(|n| format!("{kept}-{n:04}")).collect();
+            assert!(brought == expected);
+            assert!(visits < 20 * 2000, "{visits}");
+        });
+    }
 }

@@ -42,7 +42,7 @@ impl Engine {
     }
 
     /// What bulk changes work with, for whom this handle is.
-    pub(super) fn bulk(&self) -> Bulk {
+    pub(crate) fn bulk(&self) -> Bulk {
         Bulk { origin: self.origin.clone(), ..self.inner.bulk.clone() }
     }
 }

@@ -67,22 +67,27 @@ impl Filename {
     /// A leading dot begins no extension: `.dot` becomes `.dot-0001`. What would be too long loses the
     /// end of what comes before the number.
     pub(crate) fn suffixed(&self, number: u64) -> Self {
+        let number = format!("{number:04}");
+        let (before, behind) = self.around_number(number.len());
+        Self(format!("{before}-{number}{behind}").into())
+    }
+
+    /// What stands before and behind the number of so many digits that [`Filename::suffixed`] gives it.
+    pub(crate) fn around_number(&self, digits: usize) -> (&str, &str) {
         let last_part_at = self.0.rfind('/').map_or(0, |slash| slash + 1);
         let dot = self.0.rfind('.').filter(|&dot| {
             let stem = self.0.get(last_part_at..dot).unwrap_or("");
             stem.bytes().any(|letter| letter != b'.')
         });
         let (base, extension) = self.0.split_at(dot.unwrap_or(self.0.len()));
-        let suffix = format!("-{number:04}{extension}");
-        let room = FILENAME_BYTES_MAX.saturating_sub(suffix.len());
+        let suffix_bytes = "-".len() + digits;
+        let room = FILENAME_BYTES_MAX.saturating_sub(suffix_bytes + extension.len());
         if room > 0 {
-            let base = base.get(..base.floor_char_boundary(room)).unwrap_or(base);
-            return Self(format!("{base}{suffix}").into());
+            return (base.get(..base.floor_char_boundary(room)).unwrap_or(base), extension);
         }
         // An extension that leaves no room is none.
-        let suffix = format!("-{number:04}");
-        let base = self.0.floor_char_boundary(FILENAME_BYTES_MAX - suffix.len());
-        Self(format!("{}{suffix}", self.0.get(..base).unwrap_or_default()).into())
+        let end = self.0.floor_char_boundary(FILENAME_BYTES_MAX - suffix_bytes);
+        (self.0.get(..end).unwrap_or_default(), "")
     }
 }
 

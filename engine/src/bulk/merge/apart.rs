@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use super::numbers::Numbers;
 use super::{Both, Names, damaged_name};
 use crate::bulk::Bulk;
 use crate::dataset::Standing;
@@ -30,6 +31,7 @@ pub(super) struct Joined {
     above: BTreeMap<Filename, NewFile>,
     /// Bytes of these names and their metadata.
     above_bytes: u64,
+    numbers: Numbers,
     /// How much comes along in all.
     pub(super) brought: Usage,
 }
@@ -155,22 +157,19 @@ impl Joined {
         names: &mut Names<'_>,
         file: NewFile,
     ) -> Result<bool, MutationError> {
-        let mut number = 1;
-        loop {
-            let candidate = file.filename.suffixed(number);
-            let in_source = names.source.look(&candidate).map_err(ReadError::from)?;
-            if matches!(in_source, Standing::File(_)) {
-                return Ok(false);
-            }
-            let in_use = self.above.contains_key(&candidate)
-                || in_source == Standing::Directory
-                || names.target_has(&candidate)?;
-            if !in_use {
-                self.count(&file.record);
-                return Ok(self.put_above(NewFile { filename: candidate, ..file }));
-            }
-            number += 1;
+        let Self { above, numbers, .. } = self;
+        let mut is_plain = true;
+        let filename = numbers.first_free(&file.filename, |name| {
+            let in_source = names.source.look(name)?;
+            is_plain = !matches!(in_source, Standing::File(_));
+            let is_used = in_source == Standing::Directory || names.target_has(name)?;
+            Ok::<_, ReadError>(is_plain && (is_used || above.contains_key(name)))
+        })?;
+        if !is_plain {
+            return Ok(false);
         }
+        self.count(&file.record);
+        Ok(self.put_above(NewFile { filename, ..file }))
     }
 
     fn put_above(&mut self, file: NewFile) -> bool {
