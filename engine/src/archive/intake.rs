@@ -106,7 +106,7 @@ pub fn read_archive(bytes: &[u8]) -> Result<Vec<(String, u64)>, IntakeError> {
 #[cfg(feature = "simulation")]
 fn read_zip(bytes: &[u8]) -> Result<Vec<(String, u64)>, IntakeError> {
     let mut reader = io::Cursor::new(bytes);
-    let members = read_directory(&mut reader, &mut Rooms::default().begin())?;
+    let members = read_directory(&mut reader, &mut Rooms::default().whole.begin())?;
     let lengths = members.iter().map(|member| {
         let mut content = open_member(&mut reader, member)?;
         let copied = io::copy(&mut content, &mut io::sink());

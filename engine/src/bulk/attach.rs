@@ -150,7 +150,7 @@ fn stage(
     let names = files.iter().map(named).collect::<Result<Vec<Filename>, _>>()?;
     Names::check(names.iter())?;
     expect_free_so_far(bulk, dataset, &names.iter().collect::<Vec<_>>())?;
-    let mut room = bulk.rooms.begin();
+    let mut room = bulk.rooms.whole.begin();
     let names_bytes = names.iter().map(|name| byte_count(name.as_str().len())).sum();
     room.grow(byte_count(names.len()), names_bytes)?;
     let claims: Vec<(&ClaimedFile, &Filename)> = files.iter().zip(&names).collect();

@@ -46,8 +46,10 @@ pub(crate) async fn add_tar(
     archive: Spooled,
 ) -> Result<Vec<StoredFile>, IntakeError> {
     let staging = bulk.clone();
+    let room = staging.rooms.whole.begin();
     let staged =
-        on_blocking_pool(move || stage_tar(&staging, dataset, kind, archive.reader())).await?;
+        on_blocking_pool(move || stage_tar(&staging, dataset, kind, archive.reader(), room));
+    let staged = staged.await?;
     commit(bulk, dataset, staged).await
 }
 
@@ -67,7 +69,7 @@ pub(crate) async fn commit(
 }
 
 fn stage_zip(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Staged, IntakeError> {
-    let mut room = bulk.rooms.begin();
+    let mut room = bulk.rooms.whole.begin();
     let members = read_directory(&mut archive.reader(), &mut room)?;
     let names: Vec<&Filename> = members.iter().map(|member| &member.filename).collect();
     expect_free_so_far(bulk, dataset, &names)?;

@@ -173,7 +173,7 @@ impl TarIntake {
         let source = ArrivingReader { receiver, chunk: Bytes::new(), has_ended: false };
         let staging = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            bulk::stage_tar(&bulk, dataset, kind, source)
+            bulk::stage_tar(&bulk, dataset, kind, source, bulk.rooms.streamed.begin())
         });
         Self { sender, staging, bytes_taken: 0 }
     }

@@ -86,7 +86,7 @@ fn zip_of(members: &[Member]) -> Vec<u8> {
 
 fn read_whole(zip: &[u8]) -> Result<Vec<(String, Vec<u8>)>, IntakeError> {
     let mut reader = Cursor::new(zip);
-    let members = read_directory(&mut reader, &mut Rooms::default().begin())?;
+    let members = read_directory(&mut reader, &mut Rooms::default().whole.begin())?;
     let mut files = Vec::new();
     for member in &members {
         let mut content = Vec::new();
@@ -276,7 +276,7 @@ fn more_than_a_million_members_are_refused_unread() {
     zip.extend(b"\x01\0\0\0");
     zip.extend(&one[one.len() - 22..]);
     let mut reader = Counting(Cursor::new(&zip), 0);
-    let outcome = read_directory(&mut reader, &mut Rooms::default().begin());
+    let outcome = read_directory(&mut reader, &mut Rooms::default().whole.begin());
     assert!(matches!(outcome, Err(IntakeError::TooLarge { actual, .. }) if actual == count));
     assert!(reader.1 < 200_000, "only its end was read: {} bytes", reader.1);
 }
@@ -338,7 +338,7 @@ fn a_wrong_crc_is_told_before_the_last_byte() {
     let lie = Member { crc32: 1, ..stored("a", b"content") };
     let zip = zip_of(&[lie]);
     let mut reader = Cursor::new(&zip);
-    let members = read_directory(&mut reader, &mut Rooms::default().begin()).unwrap();
+    let members = read_directory(&mut reader, &mut Rooms::default().whole.begin()).unwrap();
     let mut content = open_member(&mut reader, &members[0]).unwrap();
     assert!(content.read_exact(&mut [0; 7]).is_err());
 }
@@ -407,7 +407,7 @@ fn a_failure_of_our_disk_is_not_the_archives_fault() {
     }
     for member in members {
         let mut reader = Failing(Cursor::new(zip_of(&[member])), false);
-        let members = read_directory(&mut reader, &mut Rooms::default().begin()).unwrap();
+        let members = read_directory(&mut reader, &mut Rooms::default().whole.begin()).unwrap();
         reader.1 = true;
         let outcome = open_member(&mut reader, &members[0]).map(|_| ());
         assert!(matches!(outcome, Err(IntakeError::Mutation(MutationError::Staging { .. }))));

@@ -20,14 +20,20 @@ pub(crate) fn stage_tar(
     dataset: DatasetId,
     kind: IntakeKind,
     source: impl Read,
+    room: Room,
 ) -> Result<Staged, IntakeError> {
     match kind {
-        IntakeKind::TarGz => stage_files(bulk, dataset, Unpacking::new(source)),
-        IntakeKind::Tar | IntakeKind::Zip => stage_files(bulk, dataset, source),
+        IntakeKind::TarGz => stage_files(bulk, dataset, Unpacking::new(source), room),
+        IntakeKind::Tar | IntakeKind::Zip => stage_files(bulk, dataset, source, room),
     }
 }
 
-fn stage_files(bulk: &Bulk, dataset: DatasetId, source: impl Read) -> Result<Staged, IntakeError> {
+fn stage_files(
+    bulk: &Bulk,
+    dataset: DatasetId,
+    source: impl Read,
+    room: Room,
+) -> Result<Staged, IntakeError> {
     let mut tar = TarReader::new(source);
     let mut staging = Staging {
         bulk,
@@ -36,7 +42,7 @@ fn stage_files(bulk: &Bulk, dataset: DatasetId, source: impl Read) -> Result<Sta
         part_bytes: 0,
         set: None,
         stored: Vec::new(),
-        room: bulk.rooms.begin(),
+        room,
     };
     // A dataset that is not there, or a store that takes nothing, is told before bytes are asked
     // for.
