@@ -120,7 +120,8 @@ pub enum MutationError {
     MergeIntoItself { dataset: DatasetId },
     #[error("{what} is too large: {actual} bytes, and {limit} are allowed")]
     TooLarge { what: &'static str, actual: u64, limit: u64 },
-    /// A dataset that the change was planned on changed meanwhile, again and again.
+    /// A dataset that the change was planned on changed meanwhile, again and again, or a change that it
+    /// stood on was refused.
     #[error("dataset {dataset} changed while the change was planned")]
     Moved { dataset: DatasetId },
     /// Refused before anything was queued; the same call may be repeated.

@@ -104,8 +104,8 @@ pub const REMOVED_AT_ONCE: usize = 64;
 /// Bytes of names and metadata that one step of background work holds in memory.
 pub const BACKGROUND_BYTES_MAX: usize = 4 << 20;
 
-/// Attempts of a bulk change whose dataset moves while it is planned; the last one of a merge holds its
-/// source too.
+/// Attempts of a bulk change whose dataset moves while it is planned, and of a small one that stands on
+/// what is refused; the last one of a merge holds its source too.
 pub const PLAN_ATTEMPTS_MAX: u32 = 3;
 
 /// Files of a source from which on a merge shares its layers, if few names are in both.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use super::mutations::expect_metadata_fits;
+use super::mutations::{again_if_moved, expect_metadata_fits};
 use crate::bulk::{self, ClaimedFile, FileSelection, MayRead, Presence};
 use crate::dataset::message::RenameFile;
 use crate::error::{IntakeError, MutationError, ReadError};
@@ -27,10 +27,13 @@ impl Engine {
     ) -> Result<StoredFile, MutationError> {
         let requested = RequestedFilename::parse(to)
             .map_err(|reason| MutationError::BadFilename { filename: to.to_owned(), reason })?;
-        let message = RenameFile { from: from.to_owned(), to: requested };
-        let (file, ticket) = self.ask(dataset, message).await?;
-        ticket.redeem().await?;
-        Ok(file)
+        let rename = || async {
+            let message = RenameFile { from: from.to_owned(), to: requested.clone() };
+            let (file, ticket) = self.ask(dataset, message).await?;
+            ticket.redeem().await?;
+            Ok(file)
+        };
+        again_if_moved(rename).await
     }
 
     /// Says of files that somebody has whether the dataset has them and whether their contents

@@ -21,6 +21,7 @@ use crate::error::{IntakeError, MutationError};
 use crate::index::apply::Applied;
 use crate::limits::{
     BULK_CHANGES_WAITING_MAX, CHANGES_QUEUED_MAX, DATASET_QUEUE_MAX, METADATA_BYTES_MAX,
+    PLAN_ATTEMPTS_MAX,
 };
 use crate::model::change::{Change, CopyTarget, SourceAfterMerge};
 use crate::model::{
@@ -73,6 +74,21 @@ impl Upload {
         let store = self.store;
         self.upload.finish(move |digest| store.knows(digest)).await
     }
+}
+
+/// Plans a small change of a file again where it stood on another one that was refused, such as a
+/// replacement for which there was no space.
+pub(super) async fn again_if_moved<T, F>(attempt: impl Fn() -> F) -> Result<T, MutationError>
+where
+    F: Future<Output = Result<T, MutationError>>,
+{
+    for _ in 1..PLAN_ATTEMPTS_MAX {
+        match attempt().await {
+            Err(MutationError::Moved { .. }) => {}
+            outcome => return outcome,
+        }
+    }
+    attempt().await
 }
 
 /// Takes what a change made out of its verdict; the committer answers each change in kind.
@@ -205,10 +221,13 @@ impl Engine {
         filename: &str,
         condition: FileCondition,
     ) -> Result<StoredFile, MutationError> {
-        let message = DeleteFile { filename: filename.to_owned(), condition };
-        let (file, ticket) = self.ask(dataset, message).await?;
-        ticket.redeem().await?;
-        Ok(file)
+        let delete = || async {
+            let (filename, condition) = (filename.to_owned(), condition.clone());
+            let (file, ticket) = self.ask(dataset, DeleteFile { filename, condition }).await?;
+            ticket.redeem().await?;
+            Ok(file)
+        };
+        again_if_moved(delete).await
     }
 
     /// Sets a file's metadata by its exact name.
@@ -227,7 +246,7 @@ impl Engine {
     /// Sets a file's metadata by its exact name, if a condition holds of what it is.
     ///
     /// # Errors
-    /// `ConditionFailed`, and those of [`Engine::set_metadata`]; nothing was set.
+    /// `ConditionFailed`, `Moved` if it was to be set of a content that was refused meanwhile, and those of [`Engine::set_metadata`]; nothing was set.
     pub async fn set_metadata_if(
         &self,
         dataset: DatasetId,

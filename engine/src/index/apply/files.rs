@@ -183,6 +183,10 @@ impl Group<'_> {
         Ok(Applied::Done)
     }
 
+    /// The file that a change was planned on, and how many layers lie above it.
+    ///
+    /// # Errors
+    /// There is none, or another one, because what the plan stood on was refused meanwhile.
     pub(super) fn expect_file(
         &self,
         header: &Dataset,
@@ -193,7 +197,8 @@ impl Group<'_> {
             Some((depth, FileRow::File(record))) if record.digest == *expects => {
                 Ok((depth, record))
             }
-            Some((_, FileRow::File(_) | FileRow::Tombstone)) | None => {
+            Some((_, FileRow::File(_))) => Err(MutationError::Moved { dataset: header.id }.into()),
+            Some((_, FileRow::Tombstone)) | None => {
                 let filename = name.to_owned();
                 Err(MutationError::FileNotFound { dataset: header.id, filename }.into())
             }
