@@ -411,8 +411,8 @@ pub const COMPACTION_PERIOD: Duration = Duration::from_secs(5);
 /// death is another request's, so more than a few mean that no actor of it can live.
 pub const ACTOR_ATTEMPTS_MAX: u32 = 16;
 
-/// Files, and layers with a file, that are looked at for one content before it counts as not
-/// readable: a few milliseconds. Only a content that is everywhere, and mostly where its seeker may
+/// Files, layers with a file and datasets with such a layer that are looked at for one content before it
+/// counts as not readable: a few milliseconds. Only a content that is everywhere, and mostly where its seeker may
 /// not read, comes near; the empty one, as a rule.
 pub const NAMINGS_VISITED_MAX: usize = 4096;
 

@@ -226,6 +226,7 @@ mod tests {
     use crate::bulk::FileSelection;
     use crate::engine::Engine;
     use crate::index::file_tree::visits;
+    use crate::limits::NAMINGS_VISITED_MAX;
 
     fn checked(engine: &Engine, dataset: DatasetId, files: &[ClaimedFile]) -> (Vec<Presence>, u64) {
         let snapshot = engine.snapshot().unwrap();
@@ -260,6 +261,26 @@ mod tests {
                 let is_directory = matches!(name.as_str(), "old" | "old/old");
                 assert_eq!(matches!(presence, Presence::Refused(_)), is_directory, "{name}");
             }
+        });
+    }
+
+    #[test]
+    fn a_content_that_thousands_hide_is_looked_for_so_long_and_no_longer() {
+        run(async |engine, dataset| {
+            let empty = engine.copy_dataset(dataset, None, Some(vec![]), None).await.unwrap().id;
+            attach(engine, dataset, "one", (0..200).map(|n| format!("{n}"))).await;
+            let mut hiding = vec![dataset];
+            for _ in 0..50 {
+                hiding.push(engine.copy_dataset(dataset, None, None, None).await.unwrap().id);
+            }
+            for id in hiding {
+                engine.delete_files(id, FileSelection::Prefix(String::new())).await.unwrap();
+            }
+            let (presences, visits) = checked(engine, empty, &[claim("a", "one")]);
+            assert!(matches!(presences.as_slice(), [Presence::Unknown]), "{presences:?}");
+            // With those for the name itself.
+            let visits_max = u64::try_from(NAMINGS_VISITED_MAX).unwrap() + 10;
+            assert!(visits <= visits_max, "{visits}");
         });
     }
 

@@ -66,7 +66,7 @@ impl Snapshot {
 
 impl ContentSearch<'_> {
     /// A file with this content that may be read. Gives up, as if there were none, after some
-    /// thousands of files and layers that may not be read.
+    /// thousands of files, layers and datasets that may not be read or do not show it.
     ///
     /// # Errors
     /// The index, or a right, cannot be read.
@@ -86,8 +86,10 @@ impl ContentSearch<'_> {
         if blob.row.count == 0 {
             return Ok(None);
         }
+        let mut visits_left = NAMINGS_VISITED_MAX;
         for naming in &blob.namings {
-            if let Some(record) = self.shown(digest, naming.layer, &naming.name)? {
+            let shown = self.shown(digest, naming.layer, &naming.name, &mut visits_left)?;
+            if let Some(record) = shown {
                 self.last = Some(naming.layer);
                 return Ok(Some(record));
             }
@@ -95,7 +97,6 @@ impl ContentSearch<'_> {
         if !blob.has_others() {
             return Ok(None);
         }
-        let mut visits_left = NAMINGS_VISITED_MAX;
         if let Some(last) = self.last
             && let Some(record) = self.find_within(digest, last, &mut visits_left)?
         {
@@ -110,8 +111,7 @@ impl ContentSearch<'_> {
         visits_left: &mut usize,
     ) -> Result<Option<FileRecord>, ReadError> {
         let mut from = 0;
-        while *visits_left > 0 {
-            *visits_left -= 1;
+        while visit(visits_left) {
             let Some(layer) = self.next_layer(digest, from)? else { return Ok(None) };
             if let Some(record) = self.find_within(digest, layer, visits_left)? {
                 self.last = Some(layer);
@@ -138,18 +138,17 @@ impl ContentSearch<'_> {
         layer: LayerId,
         visits_left: &mut usize,
     ) -> Result<Option<FileRecord>, ReadError> {
-        if !self.has_reader(layer)? {
+        if !self.has_reader(layer, visits_left)? {
             return Ok(None);
         }
         let entries = self.namings.range_owned((digest.as_bytes(), layer.0, "")..);
         for entry in entries.map_err(IndexError::from)? {
             let (key, _) = entry.map_err(IndexError::from)?;
             let (found, of, name) = key.value();
-            if (found, of) != (digest.as_bytes(), layer.0) || *visits_left == 0 {
+            if (found, of) != (digest.as_bytes(), layer.0) || !visit(visits_left) {
                 break;
             }
-            *visits_left -= 1;
-            if let Some(record) = self.shown(digest, layer, name)? {
+            if let Some(record) = self.shown(digest, layer, name, visits_left)? {
                 return Ok(Some(record));
             }
         }
@@ -162,8 +161,12 @@ impl ContentSearch<'_> {
         digest: &Digest,
         layer: LayerId,
         name: &str,
+        visits_left: &mut usize,
     ) -> Result<Option<FileRecord>, ReadError> {
         for id in self.datasets_of(layer)? {
+            if !visit(visits_left) {
+                break;
+            }
             let Some(dataset) = self.readable(id?)? else { continue };
             let file = self.snapshot.file(&dataset, name)?;
             if let Some(record) = file.filter(|record| record.digest == *digest) {
@@ -174,8 +177,11 @@ impl ContentSearch<'_> {
     }
 
     /// Whether any dataset with this layer may be read.
-    fn has_reader(&mut self, layer: LayerId) -> Result<bool, ReadError> {
+    fn has_reader(&mut self, layer: LayerId, visits_left: &mut usize) -> Result<bool, ReadError> {
         for id in self.datasets_of(layer)? {
+            if !visit(visits_left) {
+                break;
+            }
             if self.readable(id?)?.is_some() {
                 return Ok(true);
             }
@@ -183,14 +189,14 @@ impl ContentSearch<'_> {
         Ok(false)
     }
 
-    /// The datasets with this layer in their stacks, as far as they are few.
+    /// The datasets with this layer in their stacks.
     fn datasets_of(
         &self,
         layer: LayerId,
     ) -> Result<impl Iterator<Item = Result<DatasetId, ReadError>> + use<>, ReadError> {
         let range = (layer.0, 0)..=(layer.0, u64::MAX);
         let entries = self.layer_datasets.range_owned(range).map_err(IndexError::from)?;
-        Ok(entries.take(NAMINGS_VISITED_MAX).map(|entry| {
+        Ok(entries.map(|entry| {
             let (key, _) = entry.map_err(IndexError::from)?;
             Ok(DatasetId(key.value().1))
         }))
@@ -210,4 +216,11 @@ impl ContentSearch<'_> {
         self.datasets.insert(id, dataset.clone());
         Ok(dataset)
     }
+}
+
+/// Takes one of the visits that are left, if there is one.
+fn visit(left: &mut usize) -> bool {
+    let is_left = *left > 0;
+    *left = left.saturating_sub(1);
+    is_left
 }
