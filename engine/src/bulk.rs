@@ -128,6 +128,8 @@ struct LargeSet {
     under_way: std::collections::VecDeque<Ticket>,
     /// Of what its parts name and do not bring.
     lease: Option<Arc<Lease>>,
+    /// Whether the store may have something of it; an empty part makes a layer too.
+    is_begun: bool,
     is_committed: bool,
 }
 
@@ -141,6 +143,7 @@ impl LargeSet {
             id: bulk.sets.next(),
             files: 0,
             under_way: std::collections::VecDeque::new(),
+            is_begun: false,
             is_committed: false,
         }
     }
@@ -167,6 +170,7 @@ impl LargeSet {
         let (reply, ticket) = Reply::new(None);
         let (lease, basis) = (self.lease.clone(), Basis::Other);
         self.bulk.committer.submit(Submission { change, contents, lease, reply, basis })?;
+        self.is_begun = true;
         self.under_way.push_back(ticket);
         if self.under_way.len() > STAGED_PARTS_AHEAD_MAX {
             self.settle_one()?;
@@ -195,7 +199,7 @@ impl LargeSet {
 
 impl Drop for LargeSet {
     fn drop(&mut self) {
-        if !self.is_committed && self.files > 0 {
+        if self.is_begun && !self.is_committed {
             // Where even this is refused, opening drops the set.
             drop(self.bulk.committer.give_up(self.id));
         }
@@ -206,4 +210,34 @@ fn submit_blocking(bulk: &Bulk, change: Change) -> Verdict {
     let (reply, ticket) = Reply::to(bulk.origin.clone());
     bulk.committer.submit(Submission::of(change, reply))?;
     ticket.redeem_blocking()
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::ReadableTableMetadata;
+
+    use super::*;
+    use crate::index::tables;
+    use rig::{attach, run};
+
+    #[test]
+    fn nothing_remains_of_a_set_that_was_begun_and_not_committed() {
+        run(async |engine, dataset| {
+            let bulk = engine.bulk();
+            let begun = bulk.clone();
+            // As a merge does of whose first names the target has all, and whose source moves then.
+            let staging = on_blocking_pool(move || {
+                let mut set = LargeSet::begin(&begun, None);
+                set.stage(Vec::new(), Vec::new())
+            });
+            staging.await.unwrap();
+            // Behind the end of the set.
+            attach(engine, dataset, "one", ["later".to_owned()].into_iter()).await;
+            let snapshot = bulk.store.snapshot().unwrap();
+            let count = |table| snapshot.table(table).unwrap().len().unwrap();
+            assert_eq!(count(tables::SETS), 0);
+            drop(snapshot);
+            assert_eq!(engine.check(true).unwrap(), []);
+        });
+    }
 }
