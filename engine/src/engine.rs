@@ -64,7 +64,7 @@ use crate::store::{SharedIndex, Store};
 use crate::supervisor::Supervisor;
 use crate::touches::Touches;
 use crate::trace::Trace;
-use crate::turns::Turns;
+use crate::turns::{Turn, Turns};
 use crate::visibility::Visibility;
 pub use figures::{Figures, QueueFigures, WorkFigures};
 use housekeeping::Housekeeping;
@@ -151,6 +151,8 @@ pub struct Engine {
     inner: Arc<Inner>,
     /// Who asks for the changes of this handle.
     origin: Option<Arc<Origin>>,
+    /// What the bulk changes of this handle keep until they end.
+    held: Option<Arc<Turn>>,
 }
 
 #[derive(Debug)]
@@ -259,7 +261,7 @@ impl Engine {
             is_new,
             stopped: std::sync::Once::new(),
         };
-        Ok(Self { inner: Arc::new(inner), origin: None })
+        Ok(Self { inner: Arc::new(inner), origin: None, held: None })
     }
 
     /// Whether this opening made the store.

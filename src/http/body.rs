@@ -41,7 +41,7 @@ impl<S: Sync> FromRequest<S> for Incoming {
 #[derive(Debug)]
 pub(crate) struct Json {
     pub(crate) value: Value,
-    pub(crate) _turn: Option<Turn>,
+    pub(crate) turn: Option<Turn>,
 }
 
 /// Where the bytes of a content go.
@@ -152,7 +152,7 @@ impl Incoming {
         } else {
             parse_json(&bytes)?
         };
-        Ok(Json { value, _turn: turn })
+        Ok(Json { value, turn })
     }
 
     /// Reads the fields of a record, from JSON or from a form.

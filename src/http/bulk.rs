@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 
-use super::body::Incoming;
+use super::body::{Incoming, Json};
 use super::datasets::{Opened, open};
 use super::error::ApiError;
 use super::openapi::failures::{Growing, Guarded, JsonBody};
@@ -39,9 +39,9 @@ pub(crate) async fn delete_files(
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::DeleteFiles, id)?;
-    let body = incoming.json(&app).await?;
-    let selection = read_selection(body.value)?;
-    let count = app.engine(&allowed)?.delete_files(id, selection).await?;
+    let Json { value, turn } = incoming.json(&app).await?;
+    let selection = read_selection(value)?;
+    let count = app.engine(&allowed)?.holding(turn).delete_files(id, selection).await?;
     json(StatusCode::OK, &Count { count })
 }
 
@@ -65,9 +65,9 @@ pub(crate) async fn set_many_metadata(
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::SetManyMetadata, id)?;
-    let body = incoming.json(&app).await?;
-    let metadata = read_metadata_map(body.value)?;
-    let count = app.engine(&allowed)?.set_many_metadata(id, metadata).await?;
+    let Json { value, turn } = incoming.json(&app).await?;
+    let metadata = read_metadata_map(value)?;
+    let count = app.engine(&allowed)?.holding(turn).set_many_metadata(id, metadata).await?;
     json(StatusCode::OK, &Count { count })
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::headroom::let_space_come_back;
 use super::merge::expected;
@@ -157,10 +158,12 @@ fn next_below(
     Ok(page)
 }
 
-/// Files by name, in order of name; those that are not there are counted.
+/// Files by name, in order of name; those that are not there are counted. Clones share the names.
 #[derive(Clone)]
 pub(super) struct Named {
-    names: std::vec::IntoIter<String>,
+    names: Arc<[String]>,
+    /// Names that were looked at.
+    tried: usize,
     missing: Vec<String>,
     missing_count: u64,
 }
@@ -174,8 +177,8 @@ impl Named {
                 return Err(MutationError::DuplicateFilename { filename });
             }
         }
-        let names = Vec::from_iter(sorted).into_iter();
-        Ok(Self { names, missing: Vec::new(), missing_count: 0 })
+        let names = sorted.into_iter().collect();
+        Ok(Self { names, tried: 0, missing: Vec::new(), missing_count: 0 })
     }
 
     /// Gives the files that one part takes to `found`; tells whether it was the last.
@@ -188,11 +191,13 @@ impl Named {
         dataset: &Dataset,
         mut found: impl FnMut(Filename, u64),
     ) -> Result<bool, MutationError> {
-        for _ in 0..CHANGE_FILES_MAX {
-            let Some(name) = self.names.next() else { break };
-            let filename = Filename::exact(&name);
+        let names = Arc::clone(&self.names);
+        let mut names = names.iter().skip(self.tried);
+        for name in names.by_ref().take(CHANGE_FILES_MAX) {
+            self.tried += 1;
+            let filename = Filename::exact(name);
             let record = match filename {
-                Some(_) => snapshot.file(dataset, &name)?,
+                Some(_) => snapshot.file(dataset, name)?,
                 None => None,
             };
             match (filename, record) {
@@ -203,14 +208,14 @@ impl Named {
                 (_, None) | (None, _) => self.note_missing(name),
             }
         }
-        let is_last = self.names.len() == 0;
+        let is_last = names.len() == 0;
         if is_last { self.expect_all(dataset.id).map(|()| true) } else { Ok(false) }
     }
 
-    fn note_missing(&mut self, name: String) {
+    fn note_missing(&mut self, name: &str) {
         self.missing_count += 1;
         if self.missing.len() < MISSING_NAMES_TOLD_MAX {
-            self.missing.push(name);
+            self.missing.push(name.to_owned());
         }
     }
 
@@ -223,5 +228,47 @@ impl Named {
                 Err(MutationError::FilesNotFound { dataset, filenames, count })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use super::super::rig::run;
+    use super::*;
+    use crate::turns::Turns;
+
+    #[test]
+    fn a_turn_is_kept_until_the_change_ends_though_its_caller_has_gone() {
+        run(async |engine, dataset| {
+            let turns = Turns::new(1, 0, Duration::ZERO);
+            // It waits for the dataset.
+            let hold = engine.bulk().supervisor.hold(dataset).await.unwrap();
+            {
+                let engine = engine.clone().holding(turns.try_take());
+                let named = FileSelection::Named(vec!["one".into()]);
+                let mut deleting = pin!(engine.delete_files(dataset, named));
+                tokio::select! {
+                    biased;
+                    _ = &mut deleting => panic!("the dataset stands still"),
+                    () = std::future::ready(()) => {}
+                }
+            }
+            tokio::task::yield_now().await;
+            assert!(turns.try_take().is_none(), "its names are still there");
+            drop(hold);
+            let turn = loop {
+                if let Some(turn) = turns.try_take() {
+                    break turn;
+                }
+                tokio::task::yield_now().await;
+            };
+            drop(turn);
+            let snapshot = engine.snapshot().unwrap();
+            let header = snapshot.dataset(dataset).unwrap().unwrap();
+            assert_eq!(snapshot.file(&header, "one").unwrap(), None, "it was made");
+        });
     }
 }

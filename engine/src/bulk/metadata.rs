@@ -18,11 +18,12 @@ pub(crate) async fn set_many_metadata(
     dataset: DatasetId,
     metadata: BTreeMap<String, String>,
 ) -> Result<u64, MutationError> {
+    let named = Named::of(metadata.keys().cloned().collect())?;
     let hold = bulk.supervisor.hold(dataset).await?;
     let planning = bulk.clone();
     let set = on_blocking_pool(move || {
         let _hold = hold;
-        again_if_moved(|| set(&planning, dataset, metadata.clone()))
+        again_if_moved(|| set(&planning, dataset, &metadata, named.clone()))
     });
     set.await
 }
@@ -30,11 +31,11 @@ pub(crate) async fn set_many_metadata(
 fn set(
     bulk: &Bulk,
     dataset: DatasetId,
-    metadata: BTreeMap<String, String>,
+    metadata: &BTreeMap<String, String>,
+    mut named: Named,
 ) -> Result<u64, MutationError> {
     let revision = header(&bulk.store.snapshot()?, dataset)?.revision;
     let count = u64::try_from(metadata.len()).unwrap_or(u64::MAX);
-    let mut named = Named::of(metadata.keys().cloned().collect())?;
     loop {
         let snapshot = bulk.store.snapshot()?;
         let header = expected(&snapshot, dataset, revision)?;
@@ -43,8 +44,9 @@ fn set(
         }
     }
     // Every name is that of a file, so it is in normal form.
-    let entries = metadata.into_iter().filter_map(|(name, metadata)| {
-        Filename::exact(&name).map(|filename| FileMetadata { filename, metadata })
+    let entries = metadata.iter().filter_map(|(name, metadata)| {
+        let metadata = metadata.clone();
+        Filename::exact(name).map(|filename| FileMetadata { filename, metadata })
     });
     let mut entries = entries.peekable();
     let part = next_part(&mut entries);

@@ -30,6 +30,7 @@ use crate::model::{
 };
 use crate::spool::Spooled;
 use crate::store::Store;
+use crate::turns::Turn;
 
 /// A content on its way in. Dropping it at any time leaves nothing behind.
 #[derive(Debug)]
@@ -384,7 +385,14 @@ impl Engine {
         made!(self.to_its_end(merge).await, Dataset)
     }
 
-    /// Runs a bulk change to its end even if the caller goes away: its holds and its turn must not
+    /// This handle to the store, whose bulk changes keep a turn of the caller's until they end, even if the
+    /// caller goes away: what was asked for is in memory for as long.
+    #[must_use]
+    pub fn holding(self, turn: Option<Turn>) -> Self {
+        Self { held: turn.map(Arc::new), ..self }
+    }
+
+    /// Runs a bulk change to its end even if the caller goes away: its holds and its turns must not
     /// be let go while its plan is still made. `Busy` if too many wait for theirs.
     pub(super) async fn to_its_end<T, E, F>(
         &self,
@@ -400,9 +408,9 @@ impl Engine {
             waiting: BULK_CHANGES_WAITING_MAX,
         };
         let turn = self.inner.bulk_turns.take().await.ok_or(busy)?;
-        let bulk = self.bulk();
+        let (bulk, held) = (self.bulk(), self.held.clone());
         let under_way = tokio::spawn(async move {
-            let _turn = turn;
+            let _turns = (turn, held);
             change(bulk).await
         });
         under_way.await.unwrap_or(Err(MutationError::Panicked.into()))

@@ -6,7 +6,7 @@ use axum::response::Response;
 use granary_engine::{MutationError, UniqueRule};
 
 use super::{Opened, open};
-use crate::http::body::Incoming;
+use crate::http::body::{Incoming, Json};
 use crate::http::error::ApiError;
 use crate::http::openapi::failures::{Growing, Guarded, JsonBody, KnownParameters};
 use crate::http::openapi::parameters::ShowFiles;
@@ -100,10 +100,10 @@ pub(crate) async fn copy(
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::CopyDataset, id)?;
     let with_files = query::with_files(&uri)?;
-    let body = incoming.json(&app).await?;
-    let CopyBody { new_name, only_files } = CopyBody::read(body.value)?;
+    let Json { value, turn } = incoming.json(&app).await?;
+    let CopyBody { new_name, only_files } = CopyBody::read(value)?;
     let (name, creator) = (new_name.clone(), principal.user_id());
-    let engine = app.engine(&allowed)?;
+    let engine = app.engine(&allowed)?.holding(turn);
     let copy = engine.copy_dataset(id, new_name, only_files, creator);
     let copied = match (copy.await, name) {
         (Err(MutationError::Taken { rule: UniqueRule::DatasetName }), Some(name)) => {
