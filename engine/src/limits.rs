@@ -369,6 +369,10 @@ pub const SEGMENT_BYTES: u64 = 128 << 20;
 /// of them: a quarter of the 1,024 files that a process may open where nobody has asked for more.
 pub const SEGMENTS_OPEN_MAX: usize = 256;
 
+/// Pieces of [`DEFLATE_PIECE_BYTES`] that are compressed, or on their way, ahead of the first of each
+/// archive that is packed, over all archives: all that two cores have use for in [`ARCHIVES_MAX`] archives.
+pub const PIECES_AHEAD_MAX: usize = 128;
+
 /// Archives that are built at once unless the configuration says otherwise; each keeps a thread of
 /// the blocking pool.
 pub const ARCHIVES_MAX: usize = 64;

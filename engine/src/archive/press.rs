@@ -4,6 +4,10 @@
 //! work wait beside them, so that no core stands still while an archive gathers its next piece.
 //! Where no more may wait an archive does its work itself, so it always gets on. What an archive
 //! holds is bounded by its [`Line`]. Who did the work, and when, is not to be seen in the outcome.
+//!
+//! A slow reader's archive has pieces that are done and cannot go. Those beyond the first of each archive
+//! are bounded over all archives: whoever may have no more waits for its own first piece, whose work
+//! somebody does already or has done. Nobody waits for what others have, so nobody waits for ever.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,11 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flate2::CompressError;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::gzip::{ArchiveLevel, Deflater};
 use super::output::Stop;
 use crate::error::ReadError;
+use crate::limits::PIECES_AHEAD_MAX;
 
 /// A piece of work for any worker.
 type Job = Box<dyn FnOnce(&mut Deflater) + Send>;
@@ -30,6 +35,8 @@ pub(crate) struct Press(Arc<Shared>);
 struct Shared {
     level: ArchiveLevel,
     workers_max: usize,
+    /// Leave for pieces beyond the first of each archive.
+    ahead: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -63,7 +70,8 @@ enum Taker {
 impl Press {
     /// A press with so many workers.
     pub(crate) fn new(level: ArchiveLevel, workers_max: usize) -> Self {
-        Self(Arc::new(Shared { level, workers_max, state: Mutex::default() }))
+        let ahead = Arc::new(Semaphore::new(PIECES_AHEAD_MAX));
+        Self(Arc::new(Shared { level, workers_max, ahead, state: Mutex::default() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -147,12 +155,14 @@ enum Outcome<T> {
 pub(crate) struct Line<T> {
     press: Press,
     outcomes: VecDeque<Outcome<T>>,
+    /// For outcomes behind the first, as far as there was leave for them.
+    ahead: Vec<OwnedSemaphorePermit>,
 }
 
 impl<T: Send + 'static> Line<T> {
     /// A line without work.
     pub(crate) fn new(press: Press) -> Self {
-        Self { press, outcomes: VecDeque::new() }
+        Self { press, outcomes: VecDeque::new(), ahead: Vec::new() }
     }
 
     /// Whether nothing is in the line.
@@ -162,7 +172,7 @@ impl<T: Send + 'static> Line<T> {
 
     /// Puts an outcome behind what is under way.
     pub(crate) fn put(&mut self, outcome: T) {
-        self.outcomes.push_back(Outcome::Here(Ok(outcome)));
+        self.push(Outcome::Here(Ok(outcome)));
     }
 
     /// Has work done by a worker if one may take it, or else does it at once.
@@ -171,7 +181,7 @@ impl<T: Send + 'static> Line<T> {
         work: impl FnOnce(&mut Deflater) -> Result<T, CompressError> + Send + 'static,
     ) {
         let (done, outcome) = oneshot::channel();
-        self.outcomes.push_back(Outcome::UnderWay(outcome));
+        self.push(Outcome::UnderWay(outcome));
         self.press.take(Box::new(move |deflater| {
             // The archive may have been given up meanwhile.
             if !done.is_closed() {
@@ -180,26 +190,44 @@ impl<T: Send + 'static> Line<T> {
         }));
     }
 
-    /// The first outcome if it is there; waits for it if more wait behind it than are useful.
-    pub(crate) fn next(&mut self) -> Result<Option<T>, Stop> {
-        let is_full = self.outcomes.len() > self.press.0.workers_max;
-        match self.outcomes.pop_front() {
-            Some(Outcome::UnderWay(mut outcome)) if !is_full => match outcome.try_recv() {
-                Ok(outcome) => sound(outcome).map(Some),
-                Err(oneshot::error::TryRecvError::Empty) => {
-                    self.outcomes.push_front(Outcome::UnderWay(outcome));
-                    Ok(None)
-                }
-                Err(oneshot::error::TryRecvError::Closed) => Err(broken("it broke off")),
-            },
-            Some(outcome) => awaited(outcome).map(Some),
-            None => Ok(None),
+    fn push(&mut self, outcome: Outcome<T>) {
+        if !self.outcomes.is_empty() {
+            self.ahead.extend(Arc::clone(&self.press.0.ahead).try_acquire_owned());
         }
+        self.outcomes.push_back(outcome);
+    }
+
+    fn pop(&mut self) -> Option<Outcome<T>> {
+        let first = self.outcomes.pop_front();
+        self.ahead.truncate(self.outcomes.len().saturating_sub(1));
+        first
+    }
+
+    /// Whether more wait behind the first outcome than are useful, or than there is leave for.
+    fn is_full(&self) -> bool {
+        let behind = self.outcomes.len().saturating_sub(1);
+        self.outcomes.len() > self.press.0.workers_max || behind > self.ahead.len()
+    }
+
+    /// The first outcome if it is there; waits for it if the line is full.
+    pub(crate) fn next(&mut self) -> Result<Option<T>, Stop> {
+        if !self.is_full()
+            && let Some(Outcome::UnderWay(outcome)) = self.outcomes.front_mut()
+        {
+            let outcome = match outcome.try_recv() {
+                Ok(outcome) => sound(outcome).map(Some),
+                Err(oneshot::error::TryRecvError::Empty) => return Ok(None),
+                Err(oneshot::error::TryRecvError::Closed) => Err(broken("it broke off")),
+            };
+            self.pop();
+            return outcome;
+        }
+        self.next_awaited()
     }
 
     /// The first outcome, waited for; `None` if the line is empty.
     pub(crate) fn next_awaited(&mut self) -> Result<Option<T>, Stop> {
-        self.outcomes.pop_front().map(awaited).transpose()
+        self.pop().map(awaited).transpose()
     }
 }
 
@@ -289,5 +317,35 @@ pub(super) mod tests {
         let (broken, next) = outcome.await.unwrap();
         assert!(matches!(broken, Err(Stop::Failed(ReadError::Io { .. }))));
         assert_eq!(next, Some(2), "the worker lives on");
+    }
+
+    /// Each archive packs as much ahead as it may behind a first piece that takes its time; then this one
+    /// goes to a reader who takes no more.
+    #[test]
+    fn archives_whose_readers_pause_hold_a_few_pieces_all_together() {
+        let press = Press::new(ArchiveLevel::default(), 32);
+        let paused = |_| {
+            let mut line = Line::new(press.clone());
+            let (done, first) = oneshot::channel();
+            line.push(Outcome::UnderWay(first));
+            while !line.is_full() {
+                assert_eq!(line.next().unwrap(), None);
+                line.work(|_| Ok(()));
+            }
+            done.send(Ok(())).unwrap();
+            line.next().unwrap().unwrap();
+            line
+        };
+        let mut lines: Vec<Line<()>> = (0..64).map(paused).collect();
+        let held: usize = lines.iter().map(|line| line.outcomes.len()).sum();
+        assert!(held <= PIECES_AHEAD_MAX + lines.len(), "{held}");
+        assert_eq!(lines[0].outcomes.len(), 32, "the first had leave for all that is of use");
+
+        // Whoever has no leave gets on, and what an archive had is for the others when it ends.
+        let mut late = lines.pop().unwrap();
+        drop(lines);
+        late.work(|_| Ok(()));
+        while late.next_awaited().unwrap().is_some() {}
+        assert_eq!(press.0.ahead.available_permits(), PIECES_AHEAD_MAX);
     }
 }
