@@ -12,6 +12,7 @@ use super::restacked::Restacked;
 use crate::disk::{Space, reserve_bytes};
 use crate::index::apply::Group;
 use crate::index::audit::{self, Rotated};
+use crate::index::reclaim::DeadBlob;
 use crate::index::stacks::Job;
 use crate::index::{Index, IndexError, reclaim, stacks, write_marks};
 use crate::limits::BACKGROUND_ROWS_MAX;
@@ -62,6 +63,8 @@ pub(super) struct Background {
     jobs: u64,
     /// Datasets from this id on were not looked at since the store was opened, or had too little space.
     unlooked: Option<u64>,
+    /// How far the step before came among the dead contents, if more lie behind.
+    reclaimed_to: Option<DeadBlob>,
     is_short_of_space: bool,
 }
 
@@ -76,6 +79,7 @@ impl Default for Background {
             job: None,
             jobs: 0,
             unlooked: Some(0),
+            reclaimed_to: None,
             is_short_of_space: false,
         }
     }
@@ -141,7 +145,10 @@ impl IndexThread {
             return Ok(());
         }
         let oldest_lease = self.store.leases.oldest();
-        let reclaimed = reclaim::reclaim_blobs(&index, self.store.blobs.pins(), oldest_lease)?;
+        let pins = self.store.blobs.pins();
+        let after = self.background.reclaimed_to;
+        let reclaimed = reclaim::reclaim_blobs(&index, pins, oldest_lease, after)?;
+        self.background.reclaimed_to = reclaimed.reached;
         for digest in &reclaimed.gone {
             self.store.forget_left(digest)?;
         }
@@ -151,8 +158,8 @@ impl IndexThread {
         self.look_at_some(&index)?;
         let looking = self.background.unlooked.is_some() || !self.background.restacked.is_empty();
         let rotating = rotated.is_some_and(|rotated| rotated.more);
-        let has_more =
-            reclaimed.more || dropped.is_some() || stacked.is_some() || looking || rotating;
+        let reclaiming = reclaimed.reached.is_some();
+        let has_more = reclaiming || dropped.is_some() || stacked.is_some() || looking || rotating;
         self.background.wanted = has_more;
         self.background.left = if has_more { Left::More } else { Left::Nothing };
         if !has_more {

@@ -4,6 +4,7 @@
 //! rows are met again; bytes go only after a checkpoint that contains their row's removal.
 
 use std::collections::HashMap;
+use std::ops::Bound;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -22,13 +23,18 @@ pub(crate) struct Reclaimed {
     /// Contents whose rows were removed. If there were any, the next checkpoint must be a real one,
     /// since it lets go of bytes (I3).
     pub(crate) gone: Vec<Digest>,
-    /// Whether there is more to do at once.
-    pub(crate) more: bool,
+    /// The last of the dead that it looked at; `None` if there are none behind it.
+    pub(crate) reached: Option<DeadBlob>,
 }
+
+/// A content that no row names, and when it died.
+pub(crate) type DeadBlob = (Sequence, Digest);
 
 /// Removes rows of dead blobs that nobody pins and no lease wants (I3).
 ///
-/// `oldest_lease` is the state that the oldest open lease describes; what died later stays.
+/// `oldest_lease` is the state that the oldest open lease describes; what died later stays. It looks
+/// at so many of the dead behind `after`, and at the oldest without one: what somebody pins for long
+/// must not hide from the background what lies behind it.
 ///
 /// # Errors
 /// The index failed.
@@ -36,10 +42,11 @@ pub(crate) fn reclaim_blobs(
     index: &Index,
     pins: &Pins,
     oldest_lease: Option<Sequence>,
+    after: Option<DeadBlob>,
 ) -> Result<Reclaimed, IndexError> {
-    let dead = dead_blobs(index, oldest_lease)?;
+    let dead = dead_blobs(index, oldest_lease, after)?;
     if dead.is_empty() {
-        return Ok(Reclaimed { gone: Vec::new(), more: false });
+        return Ok(Reclaimed { gone: Vec::new(), reached: None });
     }
     // Marked under the pin shards, and until the removal is visible: whoever pins one of these
     // from now on treats it as absent and brings its bytes again.
@@ -55,17 +62,23 @@ pub(crate) fn reclaim_blobs(
         write_live_bytes(txn, &removal.live_bytes)?;
         Ok(gone)
     })?;
-    let more = !gone.is_empty() && dead.len() >= BACKGROUND_ROWS_MAX;
-    Ok(Reclaimed { gone, more })
+    let reached = dead.last().copied().filter(|_| dead.len() >= BACKGROUND_ROWS_MAX);
+    Ok(Reclaimed { gone, reached })
 }
 
 fn dead_blobs(
     index: &Index,
     oldest_lease: Option<Sequence>,
-) -> Result<Vec<(Sequence, Digest)>, IndexError> {
+    after: Option<DeadBlob>,
+) -> Result<Vec<DeadBlob>, IndexError> {
     let table = index.read()?.open_table(tables::DEAD_BLOBS)?;
+    let after = after
+        .as_ref()
+        .map_or(Bound::Unbounded, |(died, digest)| Bound::Excluded((died.0, digest.as_bytes())));
     let mut dead = Vec::new();
-    for entry in table.iter()?.take(BACKGROUND_ROWS_MAX) {
+    for entry in
+        table.range::<(u64, &[u8; 32])>((after, Bound::Unbounded))?.take(BACKGROUND_ROWS_MAX)
+    {
         let (key, ()) = entry.map(|(key, _)| (key, ()))?;
         let (died, digest) = key.value();
         if oldest_lease.is_some_and(|state| Sequence(died) > state) {

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use granary_engine::disk::{At, Disk, Reached, SimulatedDisk};
+use granary_engine::limits::BACKGROUND_ROWS_MAX;
 use granary_engine::model::{DatasetId, Digest, LicenceId, ProjectId};
 use granary_engine::{ArchiveFormat, Engine, SourceAfterMerge};
 
@@ -80,6 +81,38 @@ async fn bytes_that_nobody_names_any_longer_go() {
 
 /// The row of a dead content outlives a checkpoint, since an upload still holds it; when it goes,
 /// its bytes wait for a checkpoint of its own (I3): the next start may believe a row it finds.
+/// A tar pins so many known contents until the member behind them is whole, however long that takes.
+#[tokio::test]
+async fn contents_that_are_pinned_for_long_hide_none_that_may_go() {
+    let disk = SimulatedDisk::new();
+    let engine = open(&disk);
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "set").await.unwrap().id;
+    let files = BACKGROUND_ROWS_MAX + 20;
+    let bytes = |number: usize| format!("content {number}").into_bytes();
+    let mut pinned = Vec::new();
+    for number in 0..files {
+        add(&engine, set, &number.to_string(), &bytes(number)).await.unwrap();
+        pinned.push(content(&engine, &bytes(number)).await.unwrap());
+    }
+    let last = pinned.pop();
+    for number in 0..files {
+        engine.delete_file(set, &number.to_string()).await.unwrap();
+    }
+    let dead = || engine.garbage().unwrap().contents;
+    while engine.step_background().await.unwrap() {}
+    assert_eq!(dead(), u64::try_from(files).unwrap());
+
+    drop(last);
+    while engine.step_background().await.unwrap() {}
+    assert_eq!(dead(), u64::try_from(pinned.len()).unwrap());
+
+    drop(pinned);
+    while dead() > 0 {
+        engine.step_background().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn bytes_go_only_once_the_removal_of_their_row_is_durable() {
     let disk = SimulatedDisk::new();
