@@ -76,6 +76,8 @@ mod new_password;
 
 mod offline_password;
 
+mod offline_store;
+
 mod open_files;
 
 mod outflow;

@@ -14,6 +14,8 @@ mod many_files;
 
 mod mutations;
 
+mod offline;
+
 mod reads;
 
 mod resumable;
@@ -92,6 +94,8 @@ pub struct EngineOptions {
     /// Bytes a second that the scrub reads in the background; with 0 it reads only when asked to
     /// ([`Engine::begin_scrub`]).
     pub scrub_bytes_per_second: u64,
+    /// Whether the scrub goes on with a pass that did not come to its end before.
+    pub continues_scrub: bool,
     /// How long an upload that goes on is kept after its last bytes.
     pub resumable_expire_after: Duration,
     /// Such uploads that are not done, of all users together; each has an open file.
@@ -115,6 +119,7 @@ impl Default for EngineOptions {
             archives_max: ARCHIVES_MAX,
             archive_level: ArchiveLevel::default(),
             scrub_bytes_per_second: 0,
+            continues_scrub: true,
             resumable_expire_after: RESUMABLE_EXPIRE_AFTER,
             resumable_uploads_max: RESUMABLE_UPLOADS_MAX,
             resumable_bytes: RESUMABLE_BYTES,
@@ -232,7 +237,7 @@ impl Engine {
         let resumables = Arc::new(Resumables::open(Arc::clone(&store), limits).map_err(io)?);
         let housekeeping =
             Housekeeping::start(&store, &committer, &compactor, &resumables).map_err(io)?;
-        let scrub = Scrub::start(&store, &committer, options.scrub_bytes_per_second).map_err(io)?;
+        let scrub = Scrub::start(&store, &committer, options).map_err(io)?;
         let inner = Inner {
             store,
             committer,

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Page, contents_from};
 use crate::committer::Committer;
+use crate::engine::EngineOptions;
 use crate::error::ReadError;
 use crate::index::rows::BlobRow;
 use crate::inspection::{Depth, Verdict, cost_of, inspect};
@@ -118,18 +119,20 @@ pub(crate) struct Scrub {
 }
 
 impl Scrub {
-    /// Starts the thread; with a rate of 0 it does nothing unless it is asked to.
+    /// Starts the thread; with a rate of 0 it begins no pass unless it is asked to.
     pub(crate) fn start(
         store: &Arc<Store>,
         committer: &Arc<Committer>,
-        bytes_per_second: u64,
+        options: &EngineOptions,
     ) -> io::Result<Self> {
+        let bytes_per_second = options.scrub_bytes_per_second;
         let (orders, receiver) = channel();
         let rate = if bytes_per_second == 0 { SCRUB_BYTES_PER_SECOND } else { bytes_per_second };
         let scrubber = Scrubber {
             store: Arc::clone(store),
             committer: Arc::clone(committer),
             is_periodic: bytes_per_second > 0,
+            continues: options.continues_scrub,
             pace: Pace { orders: receiver, rate, owed: Duration::ZERO, is_over: false },
         };
         let thread = std::thread::Builder::new().name("granary-scrub".into());
@@ -220,6 +223,8 @@ struct Scrubber {
     store: Arc<Store>,
     committer: Arc<Committer>,
     is_periodic: bool,
+    /// Whether it goes on with a pass of before.
+    continues: bool,
     pace: Pace,
 }
 
@@ -247,7 +252,10 @@ impl Scrubber {
     fn is_due(&self) -> bool {
         let row = self.store.scrub.row();
         let next_is_due = || row.last.is_none_or(|last| due(&last) <= Timestamp::now());
-        row.pass.is_some() || (self.is_periodic && next_is_due())
+        match row.pass {
+            Some(_) => self.continues,
+            None => self.is_periodic && next_is_due(),
+        }
     }
 
     /// Goes on with the pass under way, or begins one, to its end or the thread's.

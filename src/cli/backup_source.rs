@@ -7,12 +7,13 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use granary_engine::backup::Backup;
 use granary_engine::model::Digest;
-use granary_engine::{Engine, EngineOptions, OpenError};
+use granary_engine::{Engine, OpenError};
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 
 use super::client::Client;
 use super::failure::Failure;
+use super::offline_store::open_offline;
 
 /// A backup under way.
 pub(crate) enum Source {
@@ -59,8 +60,7 @@ impl Source {
             Err(error) => return Err(error).context("cannot read the token key"),
         };
         let path = directory.to_owned();
-        let opened =
-            tokio::task::spawn_blocking(move || Engine::open(path, &EngineOptions::default()));
+        let opened = tokio::task::spawn_blocking(move || open_offline(path));
         let engine = match opened.await.context("opening the store broke; please report this")? {
             Err(OpenError::Locked { path }) => bail!(
                 "a server uses {}; leave --data out to back it up through the server (--url)",

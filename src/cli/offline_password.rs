@@ -5,8 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
+use granary_engine::OpenError;
 use granary_engine::model::UserPatch;
-use granary_engine::{Engine, EngineOptions, OpenError};
+
+use super::offline_store::open_offline;
 
 /// Sets the password, and activates the user; gives what was done as a sentence.
 ///
@@ -30,8 +32,7 @@ pub(crate) async fn set_password_offline(
     );
     let (store, username) = (directory.to_path_buf(), username.to_owned());
     let work = move || -> anyhow::Result<String> {
-        let engine = Engine::open(store, &EngineOptions::default());
-        let engine = engine.map_err(|error| match error {
+        let engine = open_offline(store).map_err(|error| match error {
             OpenError::Locked { .. } => anyhow::Error::new(error)
                 .context("a server uses the directory; stop it first, or leave --data out"),
             OpenError::Io { .. }
