@@ -201,6 +201,9 @@ impl Pace {
             let slept = Instant::now();
             self.wait(self.owed);
             self.owed = self.owed.saturating_sub(slept.elapsed());
+        } else {
+            // Where reading is slower than the rate there is never a nap to hear of the end in.
+            self.wait(Duration::ZERO);
         }
         !self.is_over
     }
@@ -364,5 +367,16 @@ mod tests {
         drop(orders);
         // A nap of half an hour otherwise.
         assert!(!pace.hold(2000, Duration::ZERO));
+    }
+
+    #[test]
+    fn where_reading_is_slower_than_the_rate_orders_and_the_end_are_heard_too() {
+        let (orders, mut pace) = pace(1);
+        orders.send(()).unwrap();
+        assert!(pace.hold(1, Duration::from_secs(9)));
+        // It was for the pass under way.
+        assert!(!pace.wait(Duration::ZERO));
+        drop(orders);
+        assert!(!pace.hold(1, Duration::from_secs(9)));
     }
 }
