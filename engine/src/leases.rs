@@ -80,6 +80,12 @@ impl Lease {
             *expires = now + duration_max;
         }
     }
+
+    /// Until when the contents are kept.
+    #[cfg(test)]
+    pub(crate) fn expires(&self) -> Option<Instant> {
+        self.leases.state().open.get(&self.id).map(|(_, expires)| *expires)
+    }
 }
 
 impl Drop for Lease {

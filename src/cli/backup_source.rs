@@ -83,10 +83,10 @@ impl Source {
                 pass_on(client, client.http.get(address), &sender).await
             }
             Self::Directory { backup, .. } => {
-                let state = backup.state();
                 let mut at = from;
                 loop {
-                    let chunk = state.chunk(at).await.map_err(local)?;
+                    // Asked for anew each time, which keeps the contents for another while.
+                    let chunk = backup.state().chunk(at).await.map_err(local)?;
                     at += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
                     // Whoever stops reading says why himself.
                     if chunk.is_empty() || sender.send(chunk).await.is_err() {

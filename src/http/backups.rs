@@ -3,17 +3,20 @@
 //! What travels is the engine's own (`granary_engine::backup`): it holds the hashes of passwords
 //! and the key of tokens, so it is for administrators only. Nothing here knows where a backup goes.
 
+use std::sync::Arc;
+
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 use granary_engine::Spooled;
-use granary_engine::backup::ContentFrames;
+use granary_engine::model::Digest;
 
 use super::body::Incoming;
 use super::error::ApiError;
+use super::kept_backups::Kept;
 use super::openapi::failures::{Growing, Guarded, JsonBody, Restricted};
 use super::openapi::parameters::From;
 use super::path;
@@ -45,8 +48,8 @@ pub(crate) async fn create(
     let allowed = may(&app, &principal)?;
     let key = app.tokens().to_bytes().to_vec();
     let backup = app.engine(&allowed)?.begin_backup(vec![("token-key".to_owned(), key)]).await?;
-    let (pk, backup) = app.backups().add(backup);
-    json(StatusCode::CREATED, &BackupShape::of(pk, &backup))
+    let (pk, kept) = app.backups().add(backup);
+    json(StatusCode::CREATED, &BackupShape::of(pk, &kept.backup))
 }
 
 /// Gives the state that a backup holds, in the form that `granary backup` keeps.
@@ -72,28 +75,46 @@ pub(crate) async fn state(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let _allowed = may(&app, &principal)?;
-    let backup = app.backups().get(path::backup(&uri)?)?;
-    let state = backup.state();
+    let kept = app.backups().get(path::backup(&uri)?)?;
+    let state = kept.backup.state();
     let last = usize::try_from(state.len()).map_err(ApiError::internal)?;
     let from = query::number(&uri, "from", 0..=last)?.unwrap_or(0);
     let from = u64::try_from(from).map_err(ApiError::internal)?;
-    let mut response = bytes(Body::from_stream(stream::unfold(Some((state.clone(), from)), next)));
-    response.headers_mut().insert(CONTENT_LENGTH, (state.len() - from).into());
+    let length = state.len() - from;
+    let mut response = bytes(Body::from_stream(state_from(kept, state, from)));
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
     Ok(response)
 }
 
-async fn next(
-    at: Option<(Spooled, u64)>,
-) -> Option<(std::io::Result<Bytes>, Option<(Spooled, u64)>)> {
-    let (state, at) = at?;
-    match state.chunk(at).await {
-        Ok(chunk) if chunk.is_empty() => None,
-        Ok(chunk) => {
+/// A state from a byte on. Each chunk counts as a use of the backup, however long it takes to send
+/// all of them.
+fn state_from(
+    kept: Arc<Kept>,
+    state: Spooled,
+    from: u64,
+) -> impl Stream<Item = std::io::Result<Bytes>> {
+    stream::try_unfold(from, move |at| {
+        let (kept, state) = (Arc::clone(&kept), state.clone());
+        async move {
+            kept.touch();
+            let chunk = state.chunk(at).await?;
             let next = at + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-            Some((Ok(chunk), Some((state, next))))
+            Ok((!chunk.is_empty()).then_some((chunk, next)))
         }
-        Err(error) => Some((Err(error), None)),
-    }
+    })
+}
+
+/// Contents one behind the other; each chunk counts as a use of the backup.
+fn contents_of(
+    kept: Arc<Kept>,
+    handles: Vec<Digest>,
+) -> impl Stream<Item = std::io::Result<Bytes>> {
+    let frames = kept.backup.read(handles);
+    stream::unfold((kept, frames), |(kept, mut frames)| async {
+        kept.touch();
+        let chunk = frames.next().await?;
+        Some((Ok(chunk), (kept, frames)))
+    })
 }
 
 /// Gives contents of a backup by handle, in the order asked for, in the form that `granary backup`
@@ -121,13 +142,9 @@ pub(crate) async fn contents(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let _allowed = may(&app, &principal)?;
-    let backup = app.backups().get(path::backup(&uri)?)?;
+    let kept = app.backups().get(path::backup(&uri)?)?;
     let handles = read_handles(incoming.json(&app).await?.value)?;
-    let frames = backup.read(handles);
-    Ok(bytes(Body::from_stream(stream::unfold(frames, |mut frames: ContentFrames| async {
-        let chunk = frames.next().await?;
-        Some((Ok::<Bytes, std::io::Error>(chunk), frames))
-    }))))
+    Ok(bytes(Body::from_stream(contents_of(kept, handles))))
 }
 
 /// Ends a backup: the contents that it kept may go.
@@ -156,4 +173,36 @@ fn bytes(body: Body) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, BYTES);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use futures_util::StreamExt;
+    use granary_engine::{Engine, EngineOptions};
+
+    use super::*;
+    use crate::http::kept_backups::KeptBackups;
+
+    #[tokio::test]
+    async fn each_chunk_of_an_answer_counts_as_a_use_of_the_backup() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = EngineOptions { arbiters: 1, ..EngineOptions::default() };
+        let engine = Engine::open(directory.path().to_owned(), &options).unwrap();
+        let backup = engine.begin_backup(vec![]).await.unwrap();
+        let (_, kept) = KeptBackups::default().add(backup);
+        let state = kept.backup.state();
+        let mut state = Box::pin(state_from(Arc::clone(&kept), state, 0));
+        let handle = Digest::of(b"told as failed");
+        let mut contents = Box::pin(contents_of(Arc::clone(&kept), vec![handle]));
+
+        let before = Instant::now().checked_sub(Duration::from_millis(1)).unwrap();
+        kept.touch_at(before);
+        assert!(!state.next().await.unwrap().unwrap().is_empty());
+        assert!(kept.used() > before);
+        kept.touch_at(before);
+        assert!(!contents.next().await.unwrap().unwrap().is_empty());
+        assert!(kept.used() > before);
+    }
 }

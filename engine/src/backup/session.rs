@@ -19,11 +19,12 @@ use crate::store::Store;
 
 /// One committed state of a store (I8), kept for who copies it.
 ///
-/// Its contents are kept as long as it is used at least every [`BACKUP_IDLE_MAX`].
+/// Its contents are kept as long as it is used at least every [`BACKUP_IDLE_MAX`]; some of them that
+/// are being read are used with each chunk.
 #[derive(Debug)]
 pub struct Backup {
     store: Arc<Store>,
-    lease: Lease,
+    pub(super) lease: Arc<Lease>,
     state: Spooled,
     written: Written,
     sequence: Sequence,
@@ -51,7 +52,8 @@ pub(crate) fn begin(
     let spool = out.into_inner().map_err(|error| spooling(error.into_error()))?;
     let state = spool.finish().map_err(spooling)?;
     lease.renew(BACKUP_IDLE_MAX);
-    Ok(Backup { store: Arc::clone(store), lease, state, written, sequence })
+    let (store, lease) = (Arc::clone(store), Arc::new(lease));
+    Ok(Backup { store, lease, state, written, sequence })
 }
 
 impl Backup {
@@ -90,7 +92,8 @@ impl Backup {
     /// or is not in the store, is told as failed in its place.
     pub fn read(&self, digests: Vec<Digest>) -> ContentFrames {
         self.touch();
-        ContentFrames { store: Arc::clone(&self.store), waiting: digests.into(), stream: None }
+        let (store, lease) = (Arc::clone(&self.store), Arc::clone(&self.lease));
+        ContentFrames { store, lease, waiting: digests.into(), stream: None }
     }
 }
 
@@ -98,6 +101,7 @@ impl Backup {
 #[derive(Debug)]
 pub struct ContentFrames {
     store: Arc<Store>,
+    lease: Arc<Lease>,
     waiting: VecDeque<Digest>,
     stream: Option<BlobStream>,
 }
@@ -105,6 +109,7 @@ pub struct ContentFrames {
 impl ContentFrames {
     /// The next bytes, some 256 KiB; `None` at the end.
     pub async fn next(&mut self) -> Option<Bytes> {
+        self.lease.renew(BACKUP_IDLE_MAX);
         let mut frames = Vec::new();
         while frames.len() < READ_CHUNK_BYTES {
             let Some(stream) = &mut self.stream else {

@@ -6,6 +6,7 @@ mod damage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use redb::ReadableTable;
 
@@ -352,6 +353,23 @@ async fn contents_that_die_during_a_backup_are_in_it() {
     drop(backup);
     while !is_without_contents(&engine) {
         engine.checkpoint().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn each_chunk_that_is_read_keeps_the_contents_for_another_while() {
+    let engine = open(&SimulatedDisk::new());
+    let set = fill(&engine).await;
+    let long = numbered(1, 3 << 20);
+    add(&engine, set, "long", &long).await;
+    let backup = begin(&engine).await;
+    let mut frames = backup.read(vec![Digest::of(&long)]);
+    let soon = Duration::from_secs(100);
+    while frames.next().await.is_some() {
+        let kept_until = backup.lease.expires();
+        assert!(kept_until > Some(Instant::now() + soon));
+        // As if the reader had taken most of the time for this chunk.
+        backup.lease.renew(soon);
     }
 }
 
