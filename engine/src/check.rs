@@ -17,7 +17,7 @@
 //! | what each team holds together | the headers of its datasets (I4) | `catalogue.rs` |
 //! | entries of the audit log | their numbers, and what is noted of all of them (I4) | `audit.rs` |
 //! | groups of the journal | their checksums, and the places that the index names | `journal.rs` |
-//! | contents | their files (I2), and if `deep` their digest and CRC-32 (I9) | `contents.rs` |
+//! | contents | their files (I2), and if `deep`, or in quarantine, their digest and CRC-32 (I9) | `contents.rs` |
 //! | files in the directory | the index | `leftovers.rs` |
 //! | pages of the index | their checksums, where no process uses them | `directory.rs` |
 

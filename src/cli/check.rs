@@ -21,12 +21,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Check whether everything that is stored is as it must be.
 ///
 /// Recomputes every count from the rows behind it, compares pages of the index and groups of the
-/// journal with their checksums, and looks at the place of every content; --deep also reads every
-/// content and compares its BLAKE3 digest and CRC-32. Nothing is changed. A directory that a
-/// server uses is checked by that server, with --online, beside its other work; only the checksums
-/// of the index's pages are then left out. Ends with 0 if everything is sound, 3 if something is
-/// wrong, which is told with what it hits and what to do, and 1 if the check could not be carried
-/// to its end.
+/// journal with their checksums, looks at the place of every content, and reads those that were
+/// found damaged before; --deep reads every content and compares its BLAKE3 digest and CRC-32.
+/// Nothing is changed. A directory that a server uses is checked by that server, with --online,
+/// beside its other work; only the checksums of the index's pages are then left out. Ends with 0 if
+/// everything is sound, 3 if something is wrong, which is told with what it hits and what to do,
+/// and 1 if the check could not be carried to its end.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Directory to check; no server may use it.

@@ -3,6 +3,8 @@
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use crate::support::{Ended, PASSWORD, Server, Work, run};
 
 /// A store with a few files; its server is left running.
@@ -138,6 +140,22 @@ fn a_server_checks_what_it_uses_and_heals_what_comes_again() {
     assert!(std::fs::read(work.path("pulled/large")).unwrap().starts_with(b"a large content"));
     drop(server);
     assert_eq!(check(&work, &["--deep"]).status, 0);
+}
+
+#[test]
+fn what_a_server_found_damaged_is_told_by_every_check_from_then_on() {
+    let work = Work::new();
+    let mut server = store(&work);
+    rot(&work);
+    let found = run(&mut client(&work, &server, &["check", "--online", "--deep"]));
+    assert_eq!(found.status, 3, "{found:?}");
+    let online = run(&mut client(&work, &server, &["check", "--online"]));
+    assert_eq!(online.status, 3, "{online:?}");
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    let ended = check(&work, &[]);
+    assert_eq!(ended.status, 3, "{ended:?}");
+    assert!(ended.said.contains("hits dataset 1 (\"cats\", version 1): large"), "{ended:?}");
 }
 
 #[test]

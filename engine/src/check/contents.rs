@@ -37,7 +37,9 @@ pub(super) fn check_contents(
                 BlobPlace::Segment { segment, .. } => doubtful.contains(&segment),
                 BlobPlace::Large(_) => false,
             };
-            let depth = if scope.is_deep || is_doubtful { Depth::Bytes } else { Depth::Place };
+            let is_marked = store.quarantine.mark(digest, row.place).is_some();
+            let is_read = scope.is_deep || is_doubtful || is_marked;
+            let depth = if is_read { Depth::Bytes } else { Depth::Place };
             check_content(store, digest, *row, depth, progress, findings)?;
             progress.note_content();
             progress.advance(1)?;
