@@ -57,6 +57,8 @@ mod state;
 
 mod state_file;
 
+mod states;
+
 mod tables;
 
 mod window;
@@ -70,6 +72,7 @@ pub use pending::{BackupReport, PendingBackup, StateDownload, Wanted};
 pub use restore::{RestoreOptions, Restored, restore};
 pub use session::{Backup, ContentFrames};
 pub use state_file::StateSummary;
+pub use states::{States, UnreadableState};
 
 pub(crate) use restore::RESTORING_PATH;
 pub(crate) use session::begin;

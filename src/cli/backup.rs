@@ -89,6 +89,9 @@ async fn copy(
 ) -> anyhow::Result<BackupReport> {
     let download = take_state(directory.begin()?, source).await?;
     let pending = in_background(move || download.finish()).await??;
+    for unreadable in pending.unreadable() {
+        complain(format_args!("{unreadable}; a new one is made all the same"));
+    }
     let summary = pending.summary();
     counters.expect(summary.contents, summary.content_bytes);
     let name = name_of(summary.taken, summary.sequence.0);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use granary_engine::backup::{BackupDirectory, RestoreOptions, Restored, StateSummary, restore};
+use granary_engine::backup::{
+    BackupDirectory, RestoreOptions, Restored, StateSummary, States, restore,
+};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::progress::{Counters, Progress};
@@ -24,7 +26,7 @@ pub(crate) struct Options {
     /// The new data directory; it must be empty or not there.
     #[arg(long, value_name = "DIR", required_unless_present = "list")]
     data: Option<PathBuf>,
-    /// Name of the backup; without it the newest one is restored.
+    /// Name of the backup; without it the newest one that can be read is restored.
     #[arg(long, value_name = "NAME")]
     state: Option<String>,
     /// List the backups there are, and do nothing.
@@ -39,7 +41,12 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let Options { src, data, state, list, incomplete } = options;
     let listed = src.clone();
-    let states = in_background(move || BackupDirectory::states(&listed)).await??;
+    let States { readable: states, unreadable } =
+        in_background(move || BackupDirectory::states(&listed)).await??;
+    // That of the one that is asked for ends the command.
+    for unreadable in unreadable.iter().filter(|other| state.as_ref() != Some(&other.name)) {
+        complain(format_args!("{unreadable}; it is passed over"));
+    }
     let data = match data {
         Some(data) if !list => data,
         Some(_) | None => return show(&states),

@@ -9,7 +9,7 @@ use super::FORMAT_VERSION;
 use super::error::BackupError;
 use super::pack::{EXTENSION as PACK_EXTENSION, PACKS, Pack};
 use super::pending::StateDownload;
-use super::state_file::{StateFile, StateSummary};
+use super::states::States;
 use crate::blobs::remove_if_there;
 use crate::disk::{Disk, OpenMode, RealDisk};
 use crate::limits::PACK_BYTES;
@@ -89,14 +89,14 @@ impl BackupDirectory {
         Ok(StateDownload::new(self, file, path))
     }
 
-    /// The backups in a directory, the newest last. Needs no lock and writes nothing.
+    /// The backups in a directory. Needs no lock and writes nothing.
     ///
     /// # Errors
     /// It is none, or cannot be read.
-    pub fn states(path: &Path) -> Result<Vec<StateSummary>, BackupError> {
+    pub fn states(path: &Path) -> Result<States, BackupError> {
         let shown = path.display().to_string();
         let disk = RealDisk::existing(path.to_owned()).map_err(BackupError::io(shown))?;
-        states(&disk)
+        States::of(&disk)
     }
 }
 
@@ -172,19 +172,9 @@ pub(super) fn state_path(name: &str) -> String {
     format!("{STATES}/{name}{STATE_EXTENSION}")
 }
 
-/// The states of a directory, the newest last; only their frames are checked.
-pub(super) fn states(disk: &dyn Disk) -> Result<Vec<StateSummary>, BackupError> {
-    check_identity(disk)?;
-    let shown = format!("{}/{STATES}", disk.display());
-    let mut states = Vec::new();
-    for file in disk.list(STATES).map_err(BackupError::io(shown))? {
-        if let Some(name) = file.strip_suffix(STATE_EXTENSION) {
-            let state = StateFile::open_unchecked(disk, &state_path(name))?;
-            states.push(state.summary(name));
-        }
-    }
-    states.sort_by(|a, b| (a.taken, a.sequence.0, &a.name).cmp(&(b.taken, b.sequence.0, &b.name)));
-    Ok(states)
+/// The name of a state by that of its file; `None` if it is another file.
+pub(super) fn state_name(file: &str) -> Option<&str> {
+    file.strip_suffix(STATE_EXTENSION)
 }
 
 /// All packs of a directory, their tables checked.

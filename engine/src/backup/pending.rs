@@ -5,12 +5,13 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::Progress;
-use super::directory::{BackupDirectory, INCOMING_STATE, STATES, packs, state_path, states};
+use super::directory::{BackupDirectory, INCOMING_STATE, STATES, packs, state_path};
 use super::error::BackupError;
 use super::frames::{FrameReader, Said};
 use super::pack::{Pack, PackWriter};
 use super::state::{ContentRow, StateHeader};
 use super::state_file::{StateFile, StateSummary};
+use super::states::{States, UnreadableState};
 use super::window::look;
 use crate::blobs::byte_count;
 use crate::disk::DiskFile;
@@ -64,7 +65,8 @@ impl StateDownload {
         let directory = self.directory;
         let state = StateFile::open(&*directory.disk, INCOMING_STATE)?;
         let StateHeader::V1 { key, .. } = state.header();
-        if let Some(newest) = states(&*directory.disk)?.pop() {
+        let States { readable, unreadable } = States::of(&*directory.disk)?;
+        if let Some(newest) = readable.last() {
             let newest = StateFile::open_unchecked(&*directory.disk, &state_path(&newest.name))?;
             let StateHeader::V1 { key: earlier, .. } = newest.header();
             if earlier != key {
@@ -83,6 +85,7 @@ impl StateDownload {
             directory,
             state,
             packs,
+            unreadable,
             looked_at: 0,
             writer: None,
             batch: VecDeque::new(),
@@ -124,6 +127,7 @@ pub struct PendingBackup {
     directory: BackupDirectory,
     state: StateFile,
     packs: Vec<Pack>,
+    unreadable: Vec<UnreadableState>,
     /// Contents of the state that were looked at.
     looked_at: u64,
     writer: Option<PackWriter>,
@@ -137,6 +141,11 @@ impl PendingBackup {
     /// What is being backed up.
     pub fn summary(&self) -> &StateSummary {
         &self.report.state
+    }
+
+    /// Earlier backups in the directory that cannot be read.
+    pub fn unreadable(&self) -> &[UnreadableState] {
+        &self.unreadable
     }
 
     /// More contents that the directory lacks, in an order in which the store reads them well;

@@ -12,11 +12,12 @@ use bytes::Bytes;
 
 use super::Progress;
 use super::builder::Builder;
-use super::directory::{check_identity, expect_ours_or_empty, packs, state_path, states};
+use super::directory::{check_identity, expect_ours_or_empty, packs, state_path};
 use super::error::BackupError;
 use super::pack::{Pack, PackReader, Packed};
 use super::state::{ContentRow, StateHeader};
 use super::state_file::{Block, StateFile};
+use super::states::States;
 use super::window::look;
 use crate::blobs::{Hashes, byte_count, capped, remove_if_there};
 use crate::disk::{Disk, OpenMode, RealDisk};
@@ -38,7 +39,7 @@ pub(super) const FILES: [&str; 1] = ["token-key"];
 /// How a backup is restored.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {
-    /// Name of the backup; the newest one if there is none.
+    /// Name of the backup; the newest one that can be read if there is none.
     pub state: Option<String>,
     /// Whether contents may be missing: their files are then there, and cannot be read.
     pub incomplete: bool,
@@ -117,12 +118,11 @@ impl Source {
     fn open(disk: Arc<dyn Disk>, options: &RestoreOptions) -> Result<Self, BackupError> {
         check_identity(&*disk)?;
         let path = disk.display();
-        let mut names = states(&*disk)?.into_iter().map(|state| state.name);
+        let states = States::of(&*disk)?;
         let name = match &options.state {
-            None => names.next_back().ok_or(BackupError::Empty { path })?,
-            Some(wanted) => names
-                .find(|name| name == wanted)
-                .ok_or_else(|| BackupError::NoSuchState { path, name: wanted.clone() })?,
+            None => states.newest()?.ok_or(BackupError::Empty { path })?.name,
+            Some(wanted) if states.has(wanted) => wanted.clone(),
+            Some(wanted) => return Err(BackupError::NoSuchState { path, name: wanted.clone() }),
         };
         let state = StateFile::open(&*disk, &state_path(&name))?;
         let StateHeader::V1 { store_format: found, .. } = *state.header();

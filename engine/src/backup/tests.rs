@@ -15,6 +15,7 @@ use super::pending::StateDownload;
 use super::restore::restore_on;
 use super::session::Backup;
 use super::state_file::{Block, StateFile};
+use super::states::States;
 use super::{BackupDirectory, BackupError, BackupReport, RestoreOptions};
 use crate::disk::{Disk, DiskFile, OpenMode, SimulatedDisk};
 use crate::model::{
@@ -303,7 +304,7 @@ async fn a_second_backup_copies_only_what_is_new() {
     let more = back_up(&engine, &backups, "three").await;
     assert_eq!((more.copied, more.copied_bytes), (1, 4321));
 
-    let states = super::directory::states(&backups).unwrap();
+    let states = States::of(&backups).unwrap().readable;
     let names: Vec<&str> = states.iter().map(|state| state.name.as_str()).collect();
     assert_eq!(names, ["one", "two", "three"]);
     let older = RestoreOptions { state: Some("two".into()), ..restore_options() };

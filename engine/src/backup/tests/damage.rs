@@ -59,6 +59,25 @@ async fn a_damaged_byte_anywhere_is_noticed_and_its_file_named() {
 }
 
 #[tokio::test]
+async fn a_state_that_cannot_be_read_keeps_nobody_from_the_others() {
+    let (engine, _disk, backups) = backed_up().await;
+    back_up(&engine, &backups, "two").await;
+    backups.open(&state_path("two"), OpenMode::Existing).unwrap().set_len(10).unwrap();
+
+    let states = States::of(&backups).unwrap();
+    let unreadable: Vec<String> = states.unreadable.iter().map(ToString::to_string).collect();
+    assert!(unreadable[0].starts_with("backup two cannot be read: "), "{unreadable:?}");
+    assert_eq!((states.readable.len(), unreadable.len()), (1, 1));
+
+    let newest = restore_on(port(&backups), &port(&SimulatedDisk::new()), &restore_options());
+    assert_eq!(newest.unwrap().state, "one");
+    let two = RestoreOptions { state: Some("two".into()), ..restore_options() };
+    let asked_for = restore_on(port(&backups), &port(&SimulatedDisk::new()), &two);
+    assert!(matches!(asked_for.unwrap_err(), BackupError::Damaged { .. }));
+    assert_eq!(back_up(&engine, &backups, "three").await.copied, 0);
+}
+
+#[tokio::test]
 async fn a_missing_pack_is_told_before_anything_is_made_and_the_next_backup_heals() {
     let (engine, _disk, backups) = backed_up().await;
     let pack = backups.list("packs").unwrap().pop().unwrap();
