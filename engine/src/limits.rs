@@ -340,6 +340,10 @@ pub const INTAKE_DICTIONARY_BYTES_SMALL: u64 = 8 << 20;
 /// attributes of a file.
 pub const INTAKE_TAR_HEADER_BYTES_MAX: usize = 1 << 20;
 
+/// Headers of a tar that describe one and the same entry behind them. Programs write two or three; each
+/// costs its sender half a kilobyte and us a look.
+pub const INTAKE_TAR_DESCRIPTIONS_MAX: usize = 16;
+
 /// Zeros that may follow a tar's end; programs fill the last record, which can have some megabytes.
 pub const INTAKE_TAR_TAIL_BYTES_MAX: usize = 16 << 20;
 

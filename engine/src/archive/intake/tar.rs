@@ -19,8 +19,8 @@ use super::unpacking::refusal;
 use super::{Names, bad_member, filename_of, not_an_archive, within};
 use crate::error::IntakeError;
 use crate::limits::{
-    FILE_BYTES_MAX, INTAKE_BYTES_MAX, INTAKE_FILES_MAX, INTAKE_TAR_HEADER_BYTES_MAX,
-    INTAKE_TAR_TAIL_BYTES_MAX,
+    FILE_BYTES_MAX, INTAKE_BYTES_MAX, INTAKE_FILES_MAX, INTAKE_TAR_DESCRIPTIONS_MAX,
+    INTAKE_TAR_HEADER_BYTES_MAX, INTAKE_TAR_TAIL_BYTES_MAX,
 };
 use crate::model::Filename;
 
@@ -44,7 +44,8 @@ pub(crate) struct TarReader<R> {
     /// Zeros behind the content.
     padding: u64,
     names: Names,
-    entries: u64,
+    /// Files and directories so far.
+    members: u64,
     files_bytes: u64,
 }
 
@@ -59,7 +60,7 @@ struct Extended {
 impl<R: Read> TarReader<R> {
     /// Begins to read.
     pub(crate) fn new(source: R) -> Self {
-        Self { source, left: 0, padding: 0, names: Names::default(), entries: 0, files_bytes: 0 }
+        Self { source, left: 0, padding: 0, names: Names::default(), members: 0, files_bytes: 0 }
     }
 
     /// The next file; `None` once the archive has ended, in order and with all its names checked.
@@ -69,14 +70,17 @@ impl<R: Read> TarReader<R> {
     pub(crate) fn next(&mut self) -> Result<Option<TarMember>, IntakeError> {
         self.skip_to_header()?;
         let mut extended = Extended::default();
+        let mut descriptions = 0;
         while let Some(header) = self.header()? {
-            self.entries += 1;
-            within("the number of its members", self.entries, count(INTAKE_FILES_MAX))?;
             let size = header.entry_size();
             let size = size.map_err(|_unread| not_an_archive("a size in it cannot be read"))?;
             if self.is_description(&header, size, &mut extended)? {
+                descriptions += 1;
+                let descriptions_max = count(INTAKE_TAR_DESCRIPTIONS_MAX);
+                within("the number of headers before a member", descriptions, descriptions_max)?;
                 continue;
             }
+            descriptions = 0;
             let extended = std::mem::take(&mut extended);
             if let Some(member) = self.member(&header, size, extended)? {
                 return Ok(Some(member));
@@ -131,6 +135,8 @@ impl<R: Read> TarReader<R> {
         size: u64,
         extended: Extended,
     ) -> Result<Option<TarMember>, IntakeError> {
+        self.members += 1;
+        within("the number of its members", self.members, count(INTAKE_FILES_MAX))?;
         let kind = header.entry_type();
         let raw_name = extended.name.unwrap_or_else(|| header.path_bytes().into_owned());
         let shown = String::from_utf8_lossy(&raw_name).into_owned();

@@ -240,3 +240,27 @@ fn a_size_of_the_extended_header_counts() {
     let files: BTreeMap<String, Vec<u8>> = read_whole(&tar).unwrap().into_iter().collect();
     assert_eq!((files["a"].len(), files["b"].len()), (1000, 0));
 }
+
+#[test]
+fn members_are_counted_and_not_the_headers_that_describe_them() {
+    let described = |name: &str| [pax(&[("mtime", "1.5")]), file(name, b"")].concat();
+    let tar = tar_of(&[described("a"), described("b"), described("c")]);
+    let mut reader = TarReader::new(tar.as_slice());
+    reader.members = count(INTAKE_FILES_MAX) - 2;
+    assert!(reader.next().unwrap().is_some());
+    assert!(reader.next().unwrap().is_some());
+    let refused = reader.next().unwrap_err().to_string();
+    assert!(refused.contains("the number of its members"), "{refused}");
+}
+
+#[test]
+fn headers_without_a_member_behind_them_are_refused() {
+    let described = |headers: usize| {
+        let mut entries = vec![pax(&[("mtime", "1.5")]); headers];
+        entries.push(file("a", b""));
+        tar_of(&[entries.concat(), file("b", b"")])
+    };
+    assert_eq!(read_whole(&described(INTAKE_TAR_DESCRIPTIONS_MAX)).unwrap().len(), 2);
+    let refused = refusal(&described(INTAKE_TAR_DESCRIPTIONS_MAX + 1));
+    assert!(refused.contains("the number of headers before a member"), "{refused}");
+}
