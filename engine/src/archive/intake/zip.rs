@@ -14,6 +14,7 @@ use super::zip_member::{self, Method};
 use super::{
     Names, Room, bad_member, filename_of, not_an_archive, our_failure, within, within_ratio,
 };
+use crate::blobs::byte_count;
 use crate::error::IntakeError;
 use crate::limits::{FILE_BYTES_MAX, INTAKE_BYTES_MAX, INTAKE_FILES_MAX};
 use crate::model::Filename;
@@ -59,8 +60,6 @@ pub(crate) fn read_directory<R: Read + Seek>(
     let place = zip_directory::find(reader)?;
     let files_max = u64::try_from(INTAKE_FILES_MAX).unwrap_or(u64::MAX);
     within("the number of its members", place.entries, files_max)?;
-    // Its names, and some bytes for each beside them.
-    room.grow(place.entries, place.bytes)?;
 
     reader.seek(SeekFrom::Start(place.offset)).map_err(our_failure)?;
     let mut rows = BufReader::new(reader.take(place.bytes));
@@ -73,6 +72,8 @@ pub(crate) fn read_directory<R: Read + Seek>(
         };
         bytes_total = bytes_total.saturating_add(member.length);
         within("the size of its files", bytes_total, INTAKE_BYTES_MAX)?;
+        // Not what the directory has: of a name in another code page three times as much is kept.
+        room.grow(1, byte_count(member.filename.as_str().len()))?;
         members.push(member);
     }
     if !rows.fill_buf().map_err(our_failure)?.is_empty() {

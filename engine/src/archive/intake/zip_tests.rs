@@ -4,9 +4,10 @@ use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 
 use proptest::prelude::*;
 
+use super::room::Pool;
 use super::*;
 use crate::archive::tests::{Tree, trees};
-use crate::limits::{FILE_BYTES_MAX, INTAKE_FILES_MAX};
+use crate::limits::{FILE_BYTES_MAX, INTAKE_FILE_MEMORY_BYTES, INTAKE_FILES_MAX};
 
 /// A member as it stands in an archive, lies included.
 #[derive(Clone)]
@@ -186,6 +187,20 @@ fn names_are_in_code_page_437_unless_they_say_otherwise_or_come_from_unix() {
     old.flags = 1 << 11;
     old.name = vec![0xff];
     assert!(refusal(&[old]).contains("is not"));
+}
+
+#[test]
+fn memory_is_counted_of_names_as_they_are_kept() {
+    let mut old = stored("", b"");
+    (old.flags, old.made_by) = (0, 0);
+    old.name = vec![0xb0; 100];
+    let zip = zip_of(&[old]);
+    let kept = INTAKE_FILE_MEMORY_BYTES + 2 * 300;
+    let read =
+        |bytes_max| read_directory(&mut Cursor::new(&zip), &mut Pool::new(bytes_max, bytes_max).begin());
+    assert_eq!(read(kept).unwrap()[0].filename.as_str(), "░".repeat(100));
+    let refused = read(kept - 1).unwrap_err();
+    assert!(matches!(refused, IntakeError::TooLarge { .. }), "{refused}");
 }
 
 #[test]
