@@ -247,6 +247,9 @@ pub enum ReadError {
     },
     #[error("too many reads of this kind are under way")]
     Busy,
+    /// A bug of ours; nothing is wrong with what is stored.
+    #[error("the reading broke")]
+    Panicked,
 }
 
 /// Why an archive of files was not taken in. Nothing of it was added.

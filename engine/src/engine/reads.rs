@@ -87,13 +87,11 @@ impl Engine {
         let store = Arc::clone(&self.inner.store);
         let manifests = Arc::clone(&self.inner.manifests);
         let workshop = self.inner.workshop.clone();
-        let prepared = tokio::task::spawn_blocking(move || {
+        on_blocking_pool(move || {
             let _turn = turn;
             prepare(&store, &manifests, dataset, format, workshop)
-        });
-        prepared.await.unwrap_or_else(|_panicked| {
-            Err(ReadError::Gone { what: "the archive's builder".into() })
         })
+        .await
     }
 
     /// One committed state of the whole store for a backup (I8), with a lease on its contents, and
@@ -104,15 +102,13 @@ impl Engine {
     /// The index cannot be read, or there is no space for the copy of its rows.
     pub async fn begin_backup(&self, files: Vec<(String, Vec<u8>)>) -> Result<Backup, ReadError> {
         let inner = Arc::clone(&self.inner);
-        let begun = tokio::task::spawn_blocking(move || {
+        on_blocking_pool(move || {
             if inner.committer.refusal().is_none() {
                 write_touches(&inner.store, &inner.committer);
             }
             backup::begin(&inner.store, &inner.key, &files)
-        });
-        begun
-            .await
-            .unwrap_or_else(|_panicked| Err(ReadError::Gone { what: "the backup's maker".into() }))
+        })
+        .await
     }
 
     /// A place for a response of any size: memory first, then a nameless file.
@@ -125,6 +121,12 @@ impl Engine {
         let Store { disk, blobs, .. } = &*self.inner.store;
         SpoolUpload::new(Arc::clone(disk), Arc::clone(blobs), INTAKE_BYTES_MAX)
     }
+}
+
+async fn on_blocking_pool<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(ReadError::Panicked))
 }
 
 fn prepare(
@@ -169,5 +171,16 @@ fn manifest(store: &Store, snapshot: &Snapshot, dataset: &Dataset) -> Result<Man
 impl ContentReader for Blob {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
         Self::read_exact_at(self, buffer, offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_that_breaks_is_told_as_such() {
+        let broken = on_blocking_pool::<()>(|| panic!("as this test wants it")).await;
+        assert!(matches!(broken, Err(ReadError::Panicked)));
     }
 }

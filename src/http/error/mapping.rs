@@ -194,7 +194,10 @@ fn read_error(error: &ReadError) -> Option<ApiError> {
             Some(MutationError::OutOfSpace.into())
         }
         // The error itself goes to the log, so it is made where it is still whole.
-        ReadError::DamagedContent { .. } | ReadError::Corrupt { .. } | ReadError::Io { .. } => None,
+        ReadError::DamagedContent { .. }
+        | ReadError::Corrupt { .. }
+        | ReadError::Io { .. }
+        | ReadError::Panicked => None,
     }
 }
 
@@ -239,6 +242,14 @@ mod tests {
         let response = ApiError::from(busy).into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers().get(RETRY_AFTER), Some(&RETRY_AFTER_SECONDS));
+    }
+
+    #[test]
+    fn what_breaks_is_our_fault_and_not_absent() {
+        for error in [ReadError::Panicked.into(), MutationError::Panicked.into()] {
+            let response = ApiError::into_response(error);
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        }
     }
 
     #[test]
