@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use granary_engine::limits::CHANGE_FILES_MAX;
 use granary_engine::model::Digest;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -17,8 +18,8 @@ use crate::cli::failure::Failure;
 /// Bytes of the largest file that goes into a tar; of larger ones a request each is no burden.
 pub(crate) const MEMBER_BYTES_MAX: u64 = 128 << 10;
 
-/// Files of a tar, and bytes of them: what the server makes one record of.
-const BUNDLE_FILES_MAX: usize = 512;
+/// Files of a tar, and bytes of them: what the server makes one record of, and one change.
+const BUNDLE_FILES_MAX: usize = CHANGE_FILES_MAX;
 const BUNDLE_BYTES_MAX: u64 = 3 << 20;
 
 /// A tar that is ready to be sent.
