@@ -524,7 +524,7 @@ pub const CHECK_HITS_MAX: usize = 100_000;
 pub const CHECK_HITS_TOLD_MAX: usize = 10;
 
 /// Contents in quarantine, some 10 MiB of memory; what is found damaged beyond them is refused by
-/// each read anew.
+/// each read anew. What a restore lacks beyond them is healed all the same by whoever brings it.
 pub const QUARANTINED_MAX: usize = 65_536;
 
 /// Bytes that the scrub reads in a second unless the configuration says otherwise: a terabyte in a

@@ -101,12 +101,17 @@ impl Quarantine {
         true
     }
 
-    /// The mark of a content whose row points at this place.
-    pub(crate) fn mark(&self, digest: &Digest, place: BlobPlace) -> Option<QuarantineRow> {
+    /// What is known to be wrong with a content whose row points at this place. One that is nowhere
+    /// needs no mark: a restore may lack more than there is room for.
+    pub(crate) fn fault(&self, digest: &Digest, place: BlobPlace) -> Option<Fault> {
+        if place == BlobPlace::NOWHERE {
+            return Some(Fault::Missing);
+        }
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }
-        self.marks().held.get(digest).copied().filter(|row| row.place == place)
+        let marks = self.marks();
+        marks.held.get(digest).filter(|row| row.place == place).map(|row| row.fault)
     }
 
     /// The place that a content's mark is of.
@@ -165,11 +170,11 @@ mod tests {
     fn a_mark_counts_for_its_place_only_and_is_written_once() {
         let quarantine = Quarantine::default();
         let digest = Digest::of(b"x");
-        assert!(quarantine.mark(&digest, place(1)).is_none());
+        assert!(quarantine.fault(&digest, place(1)).is_none());
         assert!(quarantine.note(digest, place(1), Fault::WrongBytes));
         assert!(!quarantine.note(digest, place(1), Fault::WrongBytes));
-        assert!(quarantine.mark(&digest, place(1)).is_some());
-        assert!(quarantine.mark(&digest, place(2)).is_none());
+        assert!(quarantine.fault(&digest, place(1)).is_some());
+        assert!(quarantine.fault(&digest, place(2)).is_none());
         let unwritten = quarantine.take_unwritten();
         assert!(matches!(unwritten.as_slice(), [(found, Some(_))] if *found == digest));
         assert_eq!(quarantine.take_unwritten(), []);
@@ -178,8 +183,14 @@ mod tests {
         quarantine.release(&digest, place(1));
         quarantine.release(&digest, place(1));
         assert_eq!((quarantine.place(&digest), quarantine.count()), (None, 0));
-        assert!(quarantine.mark(&digest, place(1)).is_none());
+        assert!(quarantine.fault(&digest, place(1)).is_none());
         assert_eq!(quarantine.take_unwritten(), [(digest, None)]);
+    }
+
+    #[test]
+    fn what_is_nowhere_is_missing_without_a_mark() {
+        let fault = Quarantine::default().fault(&Digest::of(b"x"), BlobPlace::NOWHERE);
+        assert_eq!(fault, Some(Fault::Missing));
     }
 
     #[test]

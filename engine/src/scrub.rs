@@ -298,7 +298,7 @@ impl Scrubber {
                 Verdict::Stopped => return Ok(false),
                 Verdict::Gone => continue,
                 Verdict::Sound => {
-                    if self.store.quarantine.mark(digest, row.place).is_some() {
+                    if self.store.quarantine.fault(digest, row.place).is_some() {
                         self.store.quarantine.release(digest, row.place);
                     }
                 }

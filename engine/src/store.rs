@@ -123,7 +123,7 @@ impl Store {
     /// pins.
     pub(crate) fn knows(&self, digest: &Digest) -> Result<bool, ReadError> {
         let Some(row) = self.snapshot_as_applied()?.blob(digest)? else { return Ok(false) };
-        let is_damaged = self.quarantine.mark(digest, row.place).is_some();
+        let is_damaged = self.quarantine.fault(digest, row.place).is_some();
         if is_damaged {
             self.blobs.pins().forget_brought(digest);
         }
@@ -182,9 +182,9 @@ impl Store {
     }
 
     fn refuse_damaged(&self, digest: &Digest, place: BlobPlace) -> Result<(), ReadError> {
-        match self.quarantine.mark(digest, place) {
-            Some(mark) if mark.fault != Fault::Unreadable => {
-                let reason = format!("{}; it is in quarantine", mark.fault.text());
+        match self.quarantine.fault(digest, place) {
+            Some(fault) if fault != Fault::Unreadable => {
+                let reason = format!("{}; it is in quarantine", fault.text());
                 Err(ReadError::DamagedContent { digest: *digest, reason })
             }
             Some(_) | None => Ok(()),

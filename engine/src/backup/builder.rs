@@ -19,7 +19,7 @@ use crate::index::apply::{add_live_bytes, write_live_bytes};
 use crate::index::rows::{AppliedRow, BlobRow};
 use crate::index::{INDEX_PATH, Index, IndexError, create_place_tables, tables, write_applied};
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
-use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX};
+use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, QUARANTINED_MAX};
 use crate::model::change::{BlobPlace, Change, LargeFileId, SegmentId};
 use crate::model::{Digest, Sequence, Timestamp};
 use crate::quarantine::{Fault, QuarantineRow};
@@ -40,6 +40,8 @@ pub(super) struct Builder {
     live_bytes: HashMap<SegmentId, i64>,
     /// Contents that have a row.
     pub(super) contents: u64,
+    /// Contents that are in quarantine; never more than that holds.
+    marked: usize,
     /// Transactions since the index was made durable.
     transactions: u32,
 }
@@ -70,6 +72,7 @@ impl Builder {
             gathered_bytes: 0,
             live_bytes: HashMap::new(),
             contents: 0,
+            marked: 0,
             transactions: 0,
         })
     }
@@ -178,17 +181,22 @@ impl Builder {
         Ok(())
     }
 
-    /// Adds a content whose bytes are nowhere. It is marked as damaged, so that it counts as unknown to
-    /// whoever brings it.
-    pub(super) fn add_absent(&mut self, row: ContentRow) -> Result<(), BackupError> {
-        let nowhere = BlobPlace::Large(self.next_large_id());
-        let mark = QuarantineRow { place: nowhere, fault: Fault::Missing, since: Timestamp::now() };
+    /// Adds contents whose bytes are nowhere, so that they count as unknown to whoever brings them. As
+    /// many as there is room for are marked as damaged, so that somebody hears of them.
+    pub(super) fn add_absent(&mut self, rows: &[ContentRow]) -> Result<(), BackupError> {
+        let place = BlobPlace::NOWHERE;
+        let mark = QuarantineRow { place, fault: Fault::Missing, since: Timestamp::now() };
+        let marked = rows.len().min(QUARANTINED_MAX - self.marked);
+        self.marked += marked;
         self.change(|txn| {
             let mut marks = txn.open_table(tables::QUARANTINE)?;
-            marks.insert(row.digest.as_bytes(), codec::encode(&mark)?.as_slice())?;
+            for row in rows.iter().take(marked) {
+                marks.insert(row.digest.as_bytes(), codec::encode(&mark)?.as_slice())?;
+            }
             Ok(())
         })?;
-        self.add_rows(&[(row, nowhere)])
+        let placed: Vec<(ContentRow, BlobPlace)> = rows.iter().map(|row| (*row, place)).collect();
+        self.add_rows(&placed)
     }
 
     pub(super) fn add_file(&self, name: &str, content: &[u8]) -> Result<(), BackupError> {

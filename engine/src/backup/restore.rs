@@ -252,17 +252,15 @@ impl Source {
         }
         let mut at = 0;
         while at < self.state.contents() {
-            let rows = self.state.contents_from(at, CHANGE_FILES_MAX)?;
+            let mut rows = self.state.contents_from(at, CHANGE_FILES_MAX)?;
             at += byte_count(rows.len());
-            for row in rows.into_iter().filter(|row| !builder.has(&row.digest)).collect::<Vec<_>>()
-            {
-                if !allowed {
-                    let reason = format!("content {} was not restored", row.digest);
-                    return Err(BackupError::Contradiction { reason });
-                }
-                added += 1;
-                builder.add_absent(row)?;
+            rows.retain(|row| !builder.has(&row.digest));
+            if let Some(row) = rows.first().filter(|_| !allowed) {
+                let reason = format!("content {} was not restored", row.digest);
+                return Err(BackupError::Contradiction { reason });
             }
+            added += byte_count(rows.len());
+            builder.add_absent(&rows)?;
         }
         Ok(added)
     }

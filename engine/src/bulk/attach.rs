@@ -125,7 +125,7 @@ fn find(
     let Some(record) = search.find(&file.digest)? else { return Ok(None) };
     let Some(row) = snapshot.blob(&file.digest)? else { return Ok(None) };
     // Whoever has a content that is damaged here is to send it, which heals it.
-    let is_sound = store.quarantine.mark(&file.digest, row.place).is_none();
+    let is_sound = store.quarantine.fault(&file.digest, row.place).is_none();
     Ok((is_sound && record.length == file.length).then_some(record))
 }
 

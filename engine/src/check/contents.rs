@@ -37,8 +37,8 @@ pub(super) fn check_contents(
                 BlobPlace::Segment { segment, .. } => doubtful.contains(&segment),
                 BlobPlace::Large(_) => false,
             };
-            let is_marked = store.quarantine.mark(digest, row.place).is_some();
-            let is_read = scope.is_deep || is_doubtful || is_marked;
+            let is_known_damaged = store.quarantine.fault(digest, row.place).is_some();
+            let is_read = scope.is_deep || is_doubtful || is_known_damaged;
             let depth = if is_read { Depth::Bytes } else { Depth::Place };
             check_content(store, digest, *row, depth, progress, findings)?;
             progress.note_content();

@@ -414,6 +414,11 @@ pub(crate) enum BlobPlace {
     Large(LargeFileId),
 }
 
+impl BlobPlace {
+    /// Where a content is that a restore had no bytes of. No start gets this number.
+    pub(crate) const NOWHERE: Self = Self::Large(LargeFileId { start: u64::MAX, number: u64::MAX });
+}
+
 /// Distinguishes the files that ever held one large content.
 ///
 /// It contains the process's start number, so a dead file's removal can never hit a fresh upload

@@ -2,7 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use super::super::builder::Builder;
+use super::super::state::ContentRow;
 use super::*;
+use crate::index::rows::BlobRow;
+use crate::index::{Index, tables};
+use crate::limits::{CHANGE_FILES_MAX, QUARANTINED_MAX};
+use crate::quarantine::Fault;
 
 async fn backed_up() -> (Engine, SimulatedDisk, SimulatedDisk) {
     let (disk, backups) = (SimulatedDisk::new(), SimulatedDisk::new());
@@ -170,6 +176,35 @@ async fn what_a_restore_lacks_is_healed_by_whoever_uploads_it() {
     for digest in healed {
         let content = twin.open_blob(&digest).unwrap().unwrap();
         assert!(content.verify(&mut |_| true).unwrap().is_some(), "{digest}");
+    }
+}
+
+/// A pack of small contents may hold more than the quarantine.
+#[test]
+fn what_a_restore_lacks_is_known_to_be_missing_however_much_it_is() {
+    let target = port(&SimulatedDisk::new());
+    let mut builder = Builder::create(&target, [0; 32], 1, &restore_options()).unwrap();
+    let row = |number: usize| ContentRow {
+        digest: Digest::of(&number.to_le_bytes()),
+        length: 8,
+        crc32: 0,
+        count: 1,
+        place: (0, 0),
+    };
+    let rows: Vec<ContentRow> = (0..QUARANTINED_MAX + 2).map(row).collect();
+    for page in rows.chunks(CHANGE_FILES_MAX) {
+        builder.add_absent(page).unwrap();
+    }
+    builder.finish().unwrap();
+
+    let index = Index::open(&target, OpenMode::Existing, 4 << 20).unwrap();
+    let quarantine = index.quarantine().unwrap();
+    assert_eq!(quarantine.count(), QUARANTINED_MAX);
+    let contents = index.read().unwrap().open_table(tables::BLOBS).unwrap();
+    for row in rows {
+        let stored = contents.get(row.digest.as_bytes()).unwrap().unwrap();
+        let place = BlobRow::decode(stored.value()).unwrap().place;
+        assert_eq!(quarantine.fault(&row.digest, place), Some(Fault::Missing));
     }
 }
 
