@@ -99,6 +99,9 @@ pub struct ResumablePart {
     pub(crate) id: ResumableId,
     pub(crate) writer: OwnedMutexGuard<Writer>,
     waiting: watch::Receiver<usize>,
+    /// Whether what it brought is still to be checked: until then that goes with the part, whatever
+    /// ends it.
+    is_unchecked: bool,
 }
 
 impl ResumablePart {
@@ -120,18 +123,21 @@ impl ResumablePart {
         }
     }
 
-    /// Takes the next bytes. `is_checked` says that more is to come before they may count.
+    /// Takes the next bytes. `is_checked` says that they are to be checked before they may count,
+    /// which they do from [`Self::settle`] on.
     ///
     /// # Errors
     /// There is no space for them or for those before them, or they are too many.
     ///
     /// # Cancellation
-    /// What was taken stays, and counts with the next sync.
+    /// What was taken stays, and counts with the next sync; what is to be checked is forgotten, as
+    /// it is after an error.
     pub async fn write(
         mut self,
         mut bytes: bytes::Bytes,
         is_checked: bool,
     ) -> Result<Self, MutationError> {
+        self.is_unchecked |= is_checked;
         self.writer.expect_announced(bytes.len())?;
         bytes.advance(self.writer.gather(&bytes));
         if bytes.is_empty() {
@@ -161,13 +167,16 @@ impl ResumablePart {
     /// # Errors
     /// The disk failed.
     pub async fn settle(self) -> Result<Self, MutationError> {
-        let (part, outcome) = self.blocking(Writer::settle).await?;
-        outcome.map(|()| part)
+        let (mut part, outcome) = self.blocking(Writer::settle).await?;
+        outcome?;
+        part.is_unchecked = false;
+        Ok(part)
     }
 
     /// Forgets what has come since the last bytes that count.
     pub fn forget(&mut self) {
         self.writer.forget();
+        self.is_unchecked = false;
     }
 
     pub(crate) async fn blocking<T: Send + 'static>(
@@ -193,6 +202,9 @@ impl Drop for ResumablePart {
     /// Nobody may come to go on with it for long, so its memory goes back; whoever comes first, this
     /// or the next one, moves what it holds to the file.
     fn drop(&mut self) {
+        if self.is_unchecked {
+            self.writer.forget();
+        }
         if !self.writer.has_memory() {
             return;
         }
@@ -349,7 +361,7 @@ impl Resumables {
             locked.map_err(|_elapsed| MutationError::Busy { what: "the upload", waiting: 1 })?;
         // It may have ended, or expired, meanwhile.
         self.entry(id, owner, dataset).ok_or_else(not_found)?;
-        Ok(ResumablePart { id, writer, waiting: entry.waiting.subscribe() })
+        Ok(ResumablePart { id, writer, waiting: entry.waiting.subscribe(), is_unchecked: false })
     }
 
     /// How far an upload is that nobody else goes on with while the part lives.

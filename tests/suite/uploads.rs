@@ -105,6 +105,11 @@ async fn a_part_with_a_digest_counts_whole_or_not_at_all() {
     go_on(&client, &upload, 0, "0123x").await.is(400);
     go_on(&client, &upload, 0, broken(b"0123")).await.is(400);
     assert_eq!(offset(&dataset.client, &upload).await, "0");
+    // Nor does the beginning of one that is refused before its end.
+    let chunks = ["01234", "56789abc"].map(|chunk| Ok::<_, std::io::Error>(Bytes::from(chunk)));
+    let too_long = Body::from_stream(stream::iter(chunks));
+    go_on(&client, &upload, 0, too_long).await.is(413);
+    assert_eq!(offset(&dataset.client, &upload).await, "0");
     go_on(&client, &upload, 0, "01234").await.is(204);
     go_on(&dataset.client, &upload, 5, "56789").await.is(204);
     assert_eq!(dataset.content("a").await.body, "0123456789");

@@ -441,6 +441,36 @@ fn bytes_that_come_again_and_differ_are_the_ones_that_count() {
     });
 }
 
+#[test]
+fn what_was_not_checked_yet_goes_with_the_part_that_brought_it() {
+    block_on(async {
+        let content = content(LONGER);
+        let engine = open(&SimulatedDisk::new());
+        let dataset = dataset(&engine).await;
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        // In memory, and in the file as well.
+        for bytes in [PIECE, 4 * PIECE] {
+            let mut part = engine.resume(id, OWNER, dataset).await.unwrap();
+            for frame in content[..bytes].chunks(70_001) {
+                part = part.write(bytes::Bytes::copy_from_slice(frame), true).await.unwrap();
+            }
+            drop(part);
+            let part = engine.resume(id, OWNER, dataset).await.unwrap();
+            assert_eq!(engine.resumable_state(&part).offset, 0, "{bytes}");
+            let part = part.write(content[..PIECE].to_vec().into(), true).await.unwrap();
+            part.write(vec![0; LONGER].into(), true).await.unwrap_err();
+            let part = engine.resume(id, OWNER, dataset).await.unwrap();
+            assert_eq!(engine.resumable_state(&part).offset, 0, "{bytes}, and too many");
+        }
+        assert_eq!(
+            send(&engine, (dataset, id), &content, &mut drop).await.unwrap(),
+            Digest::of(&content)
+        );
+        assert_has(&engine, dataset, &content);
+        engine.shutdown().await;
+    });
+}
+
 /// Sends so much in one request, and goes away without a word.
 async fn send_and_leave(engine: &Engine, upload: (DatasetId, ResumableId), bytes: &[u8]) {
     let mut part = engine.resume(upload.1, OWNER, upload.0).await.unwrap();
