@@ -17,6 +17,8 @@
 //! The last byte of one is told to have arrived only when its file was added: a client that hears
 //! that all is there need not ask what became of it.
 
+mod places;
+
 mod record;
 
 mod terms;
@@ -29,7 +31,6 @@ mod tests;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Buf as _;
 use tokio::sync::{OwnedMutexGuard, watch};
@@ -37,16 +38,16 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use crate::blobs::{BLOBS, STAGING, remove_if_there, staging_error};
 use crate::disk::Disk;
 use crate::error::MutationError;
-use crate::limits::{
-    FILE_BYTES_MAX, RESUMABLE_DONE_MAX, RESUMABLE_PER_USER_MAX, RESUMABLE_TAKE_OVER_MAX,
-};
+use crate::limits::{FILE_BYTES_MAX, RESUMABLE_DONE_MAX, RESUMABLE_TAKE_OVER_MAX};
 use crate::model::{DatasetId, Digest, Timestamp, UserId};
 use crate::store::Store;
 
+pub(crate) use places::ResumableLimits;
 pub(crate) use terms::is_resumable_name;
 pub use terms::{ResumableId, ResumableTerms, WholeDigest};
 pub(crate) use writer::{Arrived, Writer};
 
+use places::{Begun, Place};
 use terms::PREFIX;
 
 /// How far an upload is.
@@ -60,16 +61,6 @@ pub struct ResumableState {
     pub added: Option<Digest>,
     /// When it is given up, unless more of it comes.
     pub expires: Timestamp,
-}
-
-/// How long and how large uploads that go on may be.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ResumableLimits {
-    pub(crate) expire_after: Duration,
-    /// Uploads that are not done.
-    pub(crate) uploads_max: usize,
-    /// Bytes of all of them, as they were announced; one user may have half of it.
-    pub(crate) bytes_max: u64,
 }
 
 /// An upload that goes on, for as long as this process knows it.
@@ -90,6 +81,8 @@ struct Entry {
 pub(crate) struct Resumables {
     store: Arc<Store>,
     limits: ResumableLimits,
+    /// Those whose files are being made. Locked before `entries`.
+    begun: Mutex<Begun>,
     entries: Mutex<HashMap<ResumableId, Arc<Entry>>>,
 }
 
@@ -224,14 +217,15 @@ impl Drop for ResumablePart {
 impl Resumables {
     /// Finds the uploads that an earlier process left. What is over, or was never told, goes.
     pub(crate) fn open(store: Arc<Store>, limits: ResumableLimits) -> io::Result<Self> {
-        let resumables = Self { store, limits, entries: Mutex::default() };
+        let (begun, entries) = (Mutex::default(), Mutex::default());
+        let resumables = Self { store, limits, begun, entries };
         let mut names = resumables.disk().list(STAGING)?;
         names.retain(|name| is_resumable_name(name));
         for name in &names {
             let id = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".state"));
             let Some(id) = id.and_then(|id| id.parse().ok()) else { continue };
             match Writer::open(&resumables.store, id) {
-                Ok(Some(writer)) => drop(resumables.enter(id, writer)),
+                Ok(Some(writer)) => resumables.enter(id, writer),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%id, %error, "an upload cannot go on; it is given up");
@@ -258,7 +252,7 @@ impl Resumables {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, id: ResumableId, writer: Writer) -> Arc<Entry> {
+    fn enter(&self, id: ResumableId, writer: Writer) {
         let entry = Arc::new(Entry {
             terms: Arc::clone(writer.terms()),
             touched: Mutex::new(writer.touched()),
@@ -266,8 +260,10 @@ impl Resumables {
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             waiting: watch::Sender::new(0),
         });
-        self.entries().insert(id, Arc::clone(&entry));
-        entry
+        // In one step, so that it counts once.
+        let mut begun = places::lock(&self.begun);
+        self.entries().insert(id, entry);
+        begun.remove(&id);
     }
 
     /// Begins an upload. Blocks.
@@ -283,8 +279,8 @@ impl Resumables {
             return Err(MutationError::TooLarge { what: "a file", actual, limit });
         }
         self.expire(Timestamp::now());
-        self.expect_place(&terms)?;
         let id = ResumableId::draw()?;
+        let _place = self.reserve(id, &terms)?;
         let writer = Writer::create(&self.store, id, terms).map_err(|error| {
             self.remove_files(id);
             staging_error(error)
@@ -293,44 +289,16 @@ impl Resumables {
         Ok(id)
     }
 
-    /// Refuses one more upload where there are too many, of this owner or in all.
-    fn expect_place(&self, terms: &ResumableTerms) -> Result<(), MutationError> {
-        let (mut all, mut own) = ((0, 0u64), (0, 0u64));
-        for entry in self.entries().values().filter(|entry| !entry.is_done()) {
-            let length = entry.terms.length;
-            all = (all.0 + 1, all.1.saturating_add(length));
-            if entry.terms.owner == terms.owner {
-                own = (own.0 + 1, own.1.saturating_add(length));
-            }
-        }
-        let bytes_max = self.limits.bytes_max;
-        let own_max = bytes_max / 2;
-        let (of_all, of_own) =
-            (all.1.saturating_add(terms.length), own.1.saturating_add(terms.length));
-        // Where there are few, one user must not have all.
-        let own_count_max = RESUMABLE_PER_USER_MAX.min((self.limits.uploads_max / 2).max(1));
-        if own.0 >= own_count_max || of_own > own_max {
-            let (count, bytes) = own;
-            return Err(MutationError::TooManyUploads {
-                whose: "you have",
-                count,
-                bytes,
-                count_max: own_count_max,
-                bytes_max: own_max,
-            });
-        }
-        let count_max = self.limits.uploads_max;
-        if all.0 >= count_max || of_all > bytes_max {
-            let (count, bytes) = all;
-            return Err(MutationError::TooManyUploads {
-                whose: "the server has",
-                count,
-                bytes,
-                count_max,
-                bytes_max,
-            });
-        }
-        Ok(())
+    /// Takes the place of one more upload, which is its own until its files are made: that takes some
+    /// syncs, during which others may begin.
+    fn reserve(&self, id: ResumableId, terms: &ResumableTerms) -> Result<Place<'_>, MutationError> {
+        let mut begun = places::lock(&self.begun);
+        let entries = self.entries();
+        let going_on = entries.values().filter(|entry| !entry.is_done());
+        let known = going_on.map(|entry| (entry.terms.owner, entry.terms.length));
+        self.limits.expect_place(terms, known.chain(begun.values().copied()))?;
+        begun.insert(id, (terms.owner, terms.length));
+        Ok(Place::new(&self.begun, id))
     }
 
     fn entry(&self, id: ResumableId, owner: UserId, dataset: DatasetId) -> Option<Arc<Entry>> {

@@ -422,6 +422,44 @@ fn what_comes_no_further_expires_and_what_is_too_much_is_refused() {
 }
 
 #[test]
+fn of_those_who_begin_at_once_no_more_have_a_place_than_one_after_the_other() {
+    let small = EngineOptions { resumable_bytes: 8000, ..options() };
+    let disk = SimulatedDisk::new();
+    let engine = Engine::open_on(Arc::new(disk.clone()), &small).unwrap();
+    let dataset = block_on(dataset(&engine));
+    let barrier = std::sync::Barrier::new(8);
+    let make = |owner| {
+        let terms = ResumableTerms { owner: UserId(owner), ..terms(dataset, &content(4000)) };
+        barrier.wait();
+        block_on(engine.begin_resumable(terms))
+    };
+    let make = &make;
+    let at_once = |owners: [u64; 8]| {
+        std::thread::scope(|scope| {
+            let threads = owners.map(|owner| scope.spawn(move || make(owner)));
+            threads.map(|thread| thread.join().unwrap())
+        })
+    };
+    // Of one user, who may have half of all, then of others.
+    let own = at_once([OWNER.0; 8]);
+    let others = at_once([2, 3, 4, 5, 6, 7, 8, 9]);
+    for made in [&own, &others] {
+        assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1, "{made:?}");
+    }
+    // Nothing is kept of a place that came to nothing.
+    block_on(async {
+        let id = own.into_iter().flatten().next().unwrap();
+        let part = engine.resume(id, OWNER, dataset).await.unwrap();
+        engine.remove_resumable(part).await;
+        disk.fail(At::Operation(disk.operations() + 1), Fault::Io);
+        let again = || engine.begin_resumable(terms(dataset, &content(4000)));
+        again().await.unwrap_err();
+        again().await.unwrap();
+        engine.shutdown().await;
+    });
+}
+
+#[test]
 fn bytes_that_come_again_and_differ_are_the_ones_that_count() {
     block_on(async {
         let content = content(LARGE);
