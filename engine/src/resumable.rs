@@ -70,8 +70,6 @@ struct Entry {
     writer: Arc<tokio::sync::Mutex<Writer>>,
     /// How many want to go on with it: tells who does that its own connection may be dead.
     waiting: watch::Sender<usize>,
-    /// When it last got somewhere.
-    touched: Mutex<Timestamp>,
     /// Set when its file was added.
     is_done: std::sync::atomic::AtomicBool,
 }
@@ -192,21 +190,21 @@ impl ResumablePart {
 }
 
 impl Drop for ResumablePart {
-    /// Nobody may come to go on with it for long, so its memory goes back; whoever comes first, this
-    /// or the next one, moves what it holds to the file.
+    /// Nobody may come to go on with it for long, so its memory goes back, and what it brought counts;
+    /// whoever comes first, this or the next one, sees to that.
     fn drop(&mut self) {
         if self.is_unchecked {
             self.writer.forget();
         }
-        if !self.writer.has_memory() {
+        if self.writer.is_settled() {
             return;
         }
         let writer = Arc::clone(OwnedMutexGuard::mutex(&self.writer));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let mut writer = writer.lock_owned().await;
-                let moved = tokio::task::spawn_blocking(move || writer.let_go()).await;
-                if let Ok(Err(error)) = moved {
+                let settled = tokio::task::spawn_blocking(move || writer.settle()).await;
+                if let Ok(Err(error)) = settled {
                     tracing::debug!(%error, "the last bytes of a part could not be kept");
                 }
             });
@@ -255,7 +253,6 @@ impl Resumables {
     fn enter(&self, id: ResumableId, writer: Writer) {
         let entry = Arc::new(Entry {
             terms: Arc::clone(writer.terms()),
-            touched: Mutex::new(writer.touched()),
             is_done: writer.added().is_some().into(),
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             waiting: watch::Sender::new(0),
@@ -334,20 +331,11 @@ impl Resumables {
 
     /// How far an upload is that nobody else goes on with while the part lives.
     pub(crate) fn state(&self, part: &ResumablePart) -> ResumableState {
-        let touched = self.entries().get(&part.id).map(|entry| entry.touched());
-        let touched = touched.unwrap_or_else(|| part.writer.touched());
         ResumableState {
             terms: Arc::clone(part.writer.terms()),
             offset: part.writer.told(),
             added: part.writer.added(),
-            expires: touched.after(self.limits.expire_after),
-        }
-    }
-
-    /// An upload got somewhere: it expires later.
-    pub(crate) fn touch(&self, part: &ResumablePart) {
-        if let Some(entry) = self.entries().get(&part.id) {
-            *entry.touched.lock().unwrap_or_else(PoisonError::into_inner) = Timestamp::now();
+            expires: part.writer.touched().after(self.limits.expire_after),
         }
     }
 
@@ -385,13 +373,14 @@ impl Resumables {
         }
     }
 
-    /// Gives up what has come no further for too long. What somebody goes on with stays.
+    /// Gives up what has come no further for too long. What somebody goes on with stays, and what
+    /// came just now and is not counted yet.
     pub(crate) fn expire(&self, now: Timestamp) {
         let mut expired = Vec::new();
         self.entries().retain(|id, entry| {
-            let is_over = entry.touched().after(self.limits.expire_after) <= now;
-            let is_free = entry.writer.try_lock().is_ok();
-            let stays = !(is_over && is_free);
+            let Ok(writer) = entry.writer.try_lock() else { return true };
+            let is_over = writer.touched().after(self.limits.expire_after) <= now;
+            let stays = !(is_over && writer.is_settled());
             if !stays {
                 expired.push(*id);
             }
@@ -408,7 +397,11 @@ impl Resumables {
         let mut done: Vec<(Timestamp, ResumableId)> = {
             let entries = self.entries();
             let done = entries.iter().filter(|(_, entry)| entry.is_done());
-            done.map(|(id, entry)| (entry.touched(), *id)).collect()
+            // Whoever has one is telling of it, or just did it.
+            let touched = |entry: &Entry| {
+                entry.writer.try_lock().map_or(Timestamp(i64::MAX), |writer| writer.touched())
+            };
+            done.map(|(id, entry)| (touched(entry), *id)).collect()
         };
         done.sort_unstable_by_key(|(touched, _)| *touched);
         let excess = done.len().saturating_sub(RESUMABLE_DONE_MAX);
@@ -438,10 +431,6 @@ impl Drop for Waiting<'_> {
 impl Entry {
     fn is_done(&self) -> bool {
         self.is_done.load(std::sync::atomic::Ordering::Acquire)
-    }
-
-    fn touched(&self) -> Timestamp {
-        *self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

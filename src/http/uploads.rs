@@ -261,10 +261,8 @@ async fn go_on(
     part: ResumablePart,
     incoming: Incoming,
 ) -> Result<ResumableState, ApiError> {
-    let poured = incoming.pour_part(part).await;
-    let Poured { part, outcome } = poured?;
+    let Poured { part, outcome } = incoming.pour_part(part).await?;
     let part = part.settle().await?;
-    engine.touch_resumable(&part);
     outcome?;
     if part.offset() < part.length() {
         return Ok(engine.resumable_state(&part));

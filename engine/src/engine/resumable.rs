@@ -62,11 +62,6 @@ impl Engine {
         self.inner.resumables.state(part)
     }
 
-    /// Puts off the time at which an upload expires.
-    pub fn touch_resumable(&self, part: &ResumablePart) {
-        self.inner.resumables.touch(part);
-    }
-
     /// Gives an upload up and frees its space.
     pub async fn remove_resumable(&self, part: ResumablePart) {
         let resumables = std::sync::Arc::clone(&self.inner.resumables);
@@ -177,6 +172,11 @@ impl Engine {
             None => Usage { files: 1, bytes: terms.length },
         };
         snapshot.expect_room(header.project, added)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn resumables(&self) -> &crate::resumable::Resumables {
+        &self.inner.resumables
     }
 
     async fn is_there(

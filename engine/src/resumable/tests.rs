@@ -422,6 +422,78 @@ fn what_comes_no_further_expires_and_what_is_too_much_is_refused() {
 }
 
 #[test]
+fn what_came_last_puts_off_the_end_of_an_upload_however_its_request_ended() {
+    block_on(async {
+        let disk = SimulatedDisk::new();
+        let engine = open(&disk);
+        let dataset = dataset(&engine).await;
+        let content = content(24 << 20);
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        let mut last = 0;
+        // So much that some of it counts before the request ends, and so little that none does.
+        for bytes in [9 << 20, PIECE] {
+            let part = engine.resume(id, OWNER, dataset).await.unwrap();
+            let end = engine.resumable_state(&part).expires;
+            let next = content[last..last + bytes].to_vec();
+            drop(part.write(next.into(), false).await.unwrap());
+            engine.resumables().expire(end);
+            last += bytes;
+            while engine.figures().upload_memory.0 > 0 {
+                tokio::task::yield_now().await;
+            }
+            engine.resumables().expire(end);
+            let part = engine.resume(id, OWNER, dataset).await.unwrap();
+            assert_eq!(engine.resumable_state(&part).offset, byte_count(last));
+        }
+        let part = engine.resume(id, OWNER, dataset).await.unwrap();
+        let end = engine.resumable_state(&part).expires;
+        drop(part);
+        engine.shutdown().await;
+        drop(engine);
+        let engine = open(&disk);
+        let part = engine.resume(id, OWNER, dataset).await.unwrap();
+        assert_eq!(engine.resumable_state(&part).expires, end, "as it was told before the restart");
+        // Of which nobody comes to count the last bytes.
+        let next = content[last..last + PIECE].to_vec();
+        drop(part.write(next.into(), false).await.unwrap());
+        while !disk.list(STAGING).unwrap().is_empty() {
+            engine.resumables().expire(Timestamp(i64::MAX));
+            tokio::task::yield_now().await;
+        }
+        engine.shutdown().await;
+    });
+}
+
+/// Refused for its name, a whole upload waits for its last byte to be sent again: that puts off its end.
+#[test]
+fn a_last_byte_that_is_refused_puts_off_the_end_of_an_upload_and_asking_writes_nothing() {
+    block_on(async {
+        let content = content(3000);
+        let disk = SimulatedDisk::new();
+        let engine = open(&disk);
+        let dataset = dataset(&engine).await;
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        set_quota(&engine, dataset, Some(10)).await;
+        let mut end = Timestamp(0);
+        for _ in 0..2 {
+            send(&engine, (dataset, id), &content, &mut drop).await.unwrap_err();
+            let writes = disk.writes();
+            let part = engine.resume(id, OWNER, dataset).await.unwrap();
+            let state = engine.resumable_state(&part);
+            assert_eq!((disk.writes(), state.offset), (writes, 2999));
+            assert!(state.expires > end);
+            end = state.expires;
+        }
+        engine.shutdown().await;
+        drop(engine);
+        let engine = open(&disk);
+        let part = engine.resume(id, OWNER, dataset).await.unwrap();
+        assert_eq!(engine.resumable_state(&part).expires, end);
+        engine.abandon();
+    });
+}
+
+#[test]
 fn of_those_who_begin_at_once_no_more_have_a_place_than_one_after_the_other() {
     let small = EngineOptions { resumable_bytes: 8000, ..options() };
     let disk = SimulatedDisk::new();

@@ -57,8 +57,10 @@ pub(crate) struct Writer {
     gathered: Option<CountedBuffer>,
     /// Bytes that a durable record counts.
     durable: u64,
+    /// Whether bytes were written that no record was made for yet.
+    is_dirty: bool,
     taken: Taken,
-    /// When the last record was written.
+    /// When the last record was written: it expires so long after that, another process or not.
     touched: Timestamp,
     added: Option<Digest>,
     /// After a failed write or sync: nothing may be assumed of the files.
@@ -106,6 +108,7 @@ impl Writer {
             written: 0,
             gathered: None,
             durable: 0,
+            is_dirty: false,
             touched,
             added: None,
             has_failed: false,
@@ -138,6 +141,7 @@ impl Writer {
             written: durable,
             gathered: None,
             durable,
+            is_dirty: false,
             touched,
             added,
             has_failed: false,
@@ -307,6 +311,9 @@ impl Writer {
     }
 
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         if self.is_given {
             self.regain()?;
         }
@@ -322,6 +329,7 @@ impl Writer {
             self.taken.update(bytes);
         }
         self.written += byte_count(bytes.len());
+        self.is_dirty = true;
         Ok(())
     }
 
@@ -335,12 +343,18 @@ impl Writer {
 
     /// Makes what has come durable, then counts it; gives its memory back.
     pub(super) fn settle(&mut self) -> Result<(), MutationError> {
-        self.let_go().map_err(staging_error)?;
-        self.make_durable()
+        let moved = self.let_go();
+        self.make_durable()?;
+        moved.map_err(staging_error)
+    }
+
+    /// Whether all that has come counts, and no memory is held.
+    pub(super) fn is_settled(&self) -> bool {
+        self.gathered.is_none() && !self.is_dirty
     }
 
     fn make_durable(&mut self) -> Result<(), MutationError> {
-        if self.written == self.durable || self.added.is_some() {
+        if !self.is_dirty {
             return Ok(());
         }
         self.sync().map_err(|error| {
@@ -355,17 +369,15 @@ impl Writer {
             return Err(io::Error::other("the upload's file has failed before"));
         };
         data.sync_data()?;
-        let at = Timestamp::now();
-        // Bytes that were sent again count no less than before.
-        let offset = self.written.max(self.durable);
+        let (offset, at) = (self.written, Timestamp::now());
         self.state.append(&*self.disk, &Record::Progress { offset, at })?;
-        (self.durable, self.touched) = (offset, at);
+        (self.durable, self.touched, self.is_dirty) = (offset, at, false);
         Ok(())
     }
 
     /// Forgets bytes that do not count yet; the next ones are written over them.
     pub(super) fn forget(&mut self) {
-        self.gathered = None;
+        (self.gathered, self.is_dirty) = (None, false);
         self.rewind();
         if self.taken.to > self.written {
             self.taken = Taken::new(&self.terms);
@@ -421,15 +433,11 @@ impl Writer {
         Ok(bytes)
     }
 
-    /// Gives the file the name of a large content, durably (I2); gives its old name, to which it
-    /// goes back where it is not wanted.
+    /// Gives the file, of which all is settled, the name of a large content, durably (I2); gives its old
+    /// name, to which it goes back where it is not wanted.
     pub(crate) fn publish(&mut self, file: LargeFileId, digest: Digest) -> io::Result<String> {
         if self.is_given {
             self.regain()?;
-        }
-        // A last byte that came again is not synced yet.
-        if let Some(data) = &self.data {
-            data.sync_data()?;
         }
         self.state.append(&*self.disk, &Record::Publishing { file, digest })?;
         self.disk.rename(&self.id.data_path(), &large_path(&digest, file))?;
