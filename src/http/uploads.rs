@@ -230,8 +230,7 @@ pub(crate) async fn delete_upload(
     let Opened { allowed, snapshot, .. } = open(&app, &principal, Action::ResumeUpload, id)?;
     drop(snapshot);
     let engine = app.engine(&allowed)?;
-    let part = engine.resume(upload_id(&uri)?, owner(&principal)?, id).await?;
-    engine.remove_resumable(part).await;
+    engine.give_up_resumable(upload_id(&uri)?, owner(&principal)?, id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

@@ -62,8 +62,24 @@ impl Engine {
         self.inner.resumables.state(part)
     }
 
+    /// Takes an upload from whoever goes on with it, gives it up and frees its space. Its bytes need not
+    /// be settled for that, so it works where the disk does not.
+    ///
+    /// # Errors
+    /// As [`Self::resume`], but for the disk's.
+    pub async fn give_up_resumable(
+        &self,
+        id: ResumableId,
+        owner: UserId,
+        dataset: DatasetId,
+    ) -> Result<(), MutationError> {
+        let part = self.inner.resumables.take_over(id, owner, dataset).await?;
+        self.remove_resumable(part).await;
+        Ok(())
+    }
+
     /// Gives an upload up and frees its space.
-    pub async fn remove_resumable(&self, part: ResumablePart) {
+    async fn remove_resumable(&self, part: ResumablePart) {
         let resumables = std::sync::Arc::clone(&self.inner.resumables);
         if tokio::task::spawn_blocking(move || resumables.remove(part)).await.is_err() {
             tracing::error!("removing an upload panicked");

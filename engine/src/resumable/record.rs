@@ -90,6 +90,8 @@ pub(super) struct StateFile {
     key: [u8; 32],
     /// Where the next record goes.
     end: u64,
+    /// Whether a record may stand there that could not be added.
+    is_in_doubt: bool,
 }
 
 impl StateFile {
@@ -108,7 +110,7 @@ impl StateFile {
         file.write_all_at(&[IoSlice::new(&head), IoSlice::new(&key)], 0)?;
         file.sync_data()?;
         let end = byte_count(head.len() + key.len());
-        Ok(Self { path, key, end })
+        Ok(Self { path, key, end, is_in_doubt: false })
     }
 
     /// Reads the file; `None` if its making was interrupted.
@@ -139,7 +141,7 @@ impl StateFile {
         }
         let terms = before.get(start.len()..).unwrap_or_default();
         let terms = codec::decode(terms).map_err(io::Error::other)?;
-        let mut state = Self { path, key: *key, end: head_bytes };
+        let mut state = Self { path, key: *key, end: head_bytes, is_in_doubt: false };
         let records = state.read_records(&*file, length)?;
         Ok(Some((state, terms, records)))
     }
@@ -156,15 +158,22 @@ impl StateFile {
         Ok(records)
     }
 
+    /// Whether a record that could not be added may be found all the same, until the next one is.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt
+    }
+
     /// Adds a record.
     ///
     /// # Durability
-    /// It is durable when this returns.
+    /// It is durable when this returns; after an error it may be or not.
     pub(super) fn append(&mut self, disk: &dyn Disk, record: &Record) -> io::Result<()> {
         let file = disk.open(&self.path, OpenMode::Existing)?;
+        self.is_in_doubt = true;
         file.write_all_at(&[IoSlice::new(&record.encode(&self.key))], self.end)?;
         file.sync_data()?;
         self.end += byte_count(RECORD_BYTES);
+        self.is_in_doubt = false;
         Ok(())
     }
 }

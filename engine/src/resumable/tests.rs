@@ -388,7 +388,8 @@ fn only_the_owner_goes_on_and_whoever_comes_last_takes_over() {
         let part = part.unwrap();
         // What the one before brought counts, though it was never settled.
         assert_eq!(engine.resumable_state(&part).offset, byte_count(PIECE));
-        engine.remove_resumable(part).await;
+        drop(part);
+        engine.give_up_resumable(id, OWNER, dataset).await.unwrap();
         engine.shutdown().await;
     });
 }
@@ -521,8 +522,7 @@ fn of_those_who_begin_at_once_no_more_have_a_place_than_one_after_the_other() {
     // Nothing is kept of a place that came to nothing.
     block_on(async {
         let id = own.into_iter().flatten().next().unwrap();
-        let part = engine.resume(id, OWNER, dataset).await.unwrap();
-        engine.remove_resumable(part).await;
+        engine.give_up_resumable(id, OWNER, dataset).await.unwrap();
         disk.fail(At::Operation(disk.operations() + 1), Fault::Io);
         let again = || engine.begin_resumable(terms(dataset, &content(4000)));
         again().await.unwrap_err();
@@ -667,6 +667,85 @@ fn a_piece_that_fails_half_way_is_as_if_it_had_not_come() {
                 assert_has(&engine, dataset, &content);
                 engine.shutdown().await;
             });
+        }
+    }
+}
+
+/// An upload of which a part of other bytes fails at so many operations from its first on, all of which
+/// it has; no byte of that part counts.
+async fn after_a_fault(
+    disk: &SimulatedDisk,
+    content: &[u8],
+    (failed, fault): (u64, Fault),
+) -> (Engine, DatasetId, ResumableId) {
+    let engine = open(disk);
+    let dataset = dataset(&engine).await;
+    let id = engine.begin_resumable(terms(dataset, content)).await.unwrap();
+    let part = engine.resume(id, OWNER, dataset).await.unwrap();
+    disk.fail(At::Operation(disk.operations() + failed), fault);
+    let others = vec![9; content.len() / 2].into();
+    if let Ok(part) = part.write(others, false).await {
+        part.settle().await.unwrap_err();
+    }
+    (engine, dataset, id)
+}
+
+/// The last one leaves a record that is whole.
+const FAULTS: [Fault; 3] = [Fault::Io, Fault::Full, Fault::Short { bytes: 64 }];
+
+#[test]
+fn an_upload_can_be_given_up_after_any_fault_of_the_disk() {
+    for fault in FAULTS {
+        for (content, operations) in [(content(3000), 4), (content(LARGE), 5)] {
+            for failed in 1..=operations {
+                block_on(async {
+                    let disk = SimulatedDisk::new();
+                    let (engine, dataset, id) =
+                        after_a_fault(&disk, &content, (failed, fault)).await;
+                    let given_up = engine.give_up_resumable(id, OWNER, dataset).await;
+                    given_up.unwrap();
+                    assert_eq!(disk.list(STAGING).unwrap(), [""; 0], "{fault:?} at {failed}");
+                    engine.shutdown().await;
+                });
+            }
+        }
+    }
+}
+
+/// A sync that fails may have lost what it was for, so that is to come again; and until it has, no power
+/// cut brings back a record that was not made.
+#[test]
+fn an_upload_goes_on_from_what_was_told_after_any_fault_of_the_disk() {
+    let cuts = [Reached::Nothing, Reached::Everything];
+    for (fault, reached) in FAULTS.into_iter().flat_map(|fault| cuts.map(|cut| (fault, cut))) {
+        for (content, operations) in [(content(3000), 4), (content(LARGE), 5)] {
+            for (failed, is_settled) in (1..=operations).flat_map(|at| [(at, false), (at, true)]) {
+                block_on(async {
+                    let case = format!("{fault:?} at {failed}, {reached:?}, settled: {is_settled}");
+                    let disk = SimulatedDisk::with_seed(failed);
+                    let (engine, dataset, id) =
+                        after_a_fault(&disk, &content, (failed, fault)).await;
+                    let part = engine.resume(id, OWNER, dataset).await.expect(&case);
+                    assert_eq!(engine.resumable_state(&part).offset, 0, "{case}");
+                    let start = content.len() / 4;
+                    let part = part.write(content[..start].to_vec().into(), false).await.unwrap();
+                    if is_settled {
+                        drop(part.settle().await.expect(&case));
+                    }
+                    engine.abandon();
+                    let engine = open(&disk.image(reached));
+                    let mut first = None;
+                    let mut heard = |offset| {
+                        first.get_or_insert(offset);
+                    };
+                    let sent = send(&engine, (dataset, id), &content, &mut heard).await;
+                    assert_eq!(sent.expect(&case), Digest::of(&content));
+                    let told = if is_settled { byte_count(start) } else { 0 };
+                    assert_eq!(first, Some(told), "{case}");
+                    assert_has(&engine, dataset, &content);
+                    engine.shutdown().await;
+                });
+            }
         }
     }
 }

@@ -63,8 +63,6 @@ pub(crate) struct Writer {
     /// When the last record was written: it expires so long after that, another process or not.
     touched: Timestamp,
     added: Option<Digest>,
-    /// After a failed write or sync: nothing may be assumed of the files.
-    has_failed: bool,
 }
 
 impl Taken {
@@ -111,7 +109,6 @@ impl Writer {
             is_dirty: false,
             touched,
             added: None,
-            has_failed: false,
         })
     }
 
@@ -144,7 +141,6 @@ impl Writer {
             is_dirty: false,
             touched,
             added,
-            has_failed: false,
         };
         crate::blobs::remove_if_there(&*writer.disk, &id.copy_path())?;
         if writer.added.is_some() {
@@ -317,9 +313,7 @@ impl Writer {
         if self.is_given {
             self.regain()?;
         }
-        let Some(data) = self.data.clone().filter(|_| !self.has_failed) else {
-            return Err(io::Error::other("the upload's file has failed before"));
-        };
+        let Some(data) = self.data.clone() else { return Err(already_done()) };
         expect_room(&*self.disk, byte_count(bytes.len()))?;
         if self.taken.to > self.written && !self.has_same(&data, bytes)? {
             self.taken = Taken::new(&self.terms);
@@ -343,6 +337,10 @@ impl Writer {
 
     /// Makes what has come durable, then counts it; gives its memory back.
     pub(super) fn settle(&mut self) -> Result<(), MutationError> {
+        if self.state.is_in_doubt() {
+            // A record that was not made must not turn up once something else was told.
+            self.record_progress(self.durable, self.touched).map_err(staging_error)?;
+        }
         let moved = self.let_go();
         self.make_durable()?;
         moved.map_err(staging_error)
@@ -358,20 +356,23 @@ impl Writer {
             return Ok(());
         }
         self.sync().map_err(|error| {
-            // Nothing may be assumed after a failed sync, and none is tried again.
-            self.has_failed = true;
+            // What a failed sync was for may be lost, and a second one would not tell (I7): these bytes
+            // count only when they have come, and were written, once more.
+            self.forget();
             staging_error(error)
         })
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let Some(data) = self.data.as_ref().filter(|_| !self.has_failed) else {
-            return Err(io::Error::other("the upload's file has failed before"));
-        };
-        data.sync_data()?;
-        let (offset, at) = (self.written, Timestamp::now());
+        self.data.as_ref().ok_or_else(already_done)?.sync_data()?;
+        self.record_progress(self.written, Timestamp::now())?;
+        self.is_dirty = false;
+        Ok(())
+    }
+
+    fn record_progress(&mut self, offset: u64, at: Timestamp) -> io::Result<()> {
         self.state.append(&*self.disk, &Record::Progress { offset, at })?;
-        (self.durable, self.touched, self.is_dirty) = (offset, at, false);
+        (self.durable, self.touched) = (offset, at);
         Ok(())
     }
 
@@ -458,4 +459,8 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+fn already_done() -> io::Error {
+    io::Error::other("the upload's file was added already")
 }
