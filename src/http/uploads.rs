@@ -8,6 +8,8 @@
 
 mod protocol;
 
+mod untold;
+
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -43,6 +45,7 @@ use super::wire::uploads::Upload;
 use crate::permission::{Action, Principal};
 pub(super) use protocol::method_meant;
 use protocol::{expect_version, spoken};
+use untold::Untold;
 
 const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
@@ -57,8 +60,8 @@ const PART: &str = "application/offset+octet-stream";
 /// tus 1.0: `Upload-Length` is the length of the whole file, `Upload-Metadata` has its `filename`,
 /// and `replace` with the value `true` to put it in the place of a file of its name. What the
 /// conditions and `Repr-Digest` ask for is looked at when all has come. A body, if there is one, is
-/// the file's beginning. For the same as adding one file; the user who began an upload goes on with
-/// it, nobody else.
+/// the file's beginning; where it breaks off or is refused, nothing was begun. For the same as adding
+/// one file; the user who began an upload goes on with it, nobody else.
 #[utoipa::path(
     post,
     path = "/v1/datasets/{pk}/uploads",
@@ -96,17 +99,25 @@ pub(crate) async fn create_upload(
     let engine = app.engine(&allowed)?;
     let is_empty = terms.length == 0;
     let upload = engine.begin_resumable(terms).await?;
+    let untold = Untold::new(&engine, upload, owner, id);
     let location = format!("/v1/datasets/{}/uploads/{upload}", id.0);
     let part = engine.resume(upload, owner, id).await?;
     // Nothing more will come of an empty file, so it is there at once.
     let state = if has_part || is_empty {
-        go_on(&engine, part, incoming).await?
+        match go_on(&engine, part, incoming).await {
+            Ok(state) => state,
+            Err(refused) => {
+                untold.give_up().await;
+                return Err(refused);
+            }
+        }
     } else {
         engine.resumable_state(&part)
     };
     let mut response = described(StatusCode::CREATED, &state, has_part)?;
     let location = HeaderValue::try_from(location).map_err(ApiError::internal)?;
     response.headers_mut().insert(LOCATION, location);
+    untold.tell();
     Ok(response)
 }
 

@@ -3,7 +3,7 @@
 use axum::body::{Body, Bytes};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use granary_engine::model::Digest;
 use granary_engine::model::PermissionLevel::Write;
 use serde_json::json;
@@ -143,6 +143,45 @@ async fn the_first_part_may_come_with_the_beginning() {
     // Of an empty file nothing more will come.
     begin(&dataset.client, &dataset, "empty", 0).await.is(201);
     assert_eq!(dataset.content("empty").await.is(200).body, "");
+}
+
+/// Lengths of the files that hold bytes of uploads which go on.
+fn kept(server: &Server) -> Vec<u64> {
+    let staged = std::fs::read_dir(server.directory.path().join("staging")).unwrap();
+    let staged = staged.map(|entry| entry.unwrap().path());
+    let data = staged.filter(|path| path.extension().is_some_and(|end| end == "data"));
+    data.filter_map(|path| Some(path.metadata().ok()?.len())).collect()
+}
+
+#[tokio::test]
+async fn an_upload_whose_beginning_is_refused_has_not_begun() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let client = dataset.client.with("Content-Type", PART).with("Upload-Length", "8");
+    let client = client.with("Upload-Metadata", metadata("a"));
+    let path = dataset.path("/uploads");
+    let wrong = client.with("Content-Digest", sha256(b"0124"));
+    for answer in [
+        client.send("POST", &path, "0123456789").await.is(413),
+        client.send("POST", &path, broken(b"0123")).await.is(400),
+        wrong.send("POST", &path, "0123").await.is(400),
+    ] {
+        assert_eq!((answer.header("location"), kept(&server)), ("", vec![]));
+    }
+    // Nor has one whose client goes away in the middle.
+    let first = stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"0123")) });
+    let endless = Body::from_stream(first.chain(stream::pending()));
+    let mut request = Box::pin(client.send("POST", &path, endless));
+    while kept(&server) != [4] {
+        tokio::select! {
+            _ = &mut request => panic!("it does not end"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    drop(request);
+    while kept(&server) != [0; 0] {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
