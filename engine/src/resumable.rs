@@ -28,7 +28,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -373,13 +373,15 @@ impl Resumables {
         }
     }
 
-    /// Gives up what has come no further for too long. What somebody goes on with stays, and what
-    /// came just now and is not counted yet.
+    /// Gives up what has come no further for too long, or is for a dataset that is gone. What somebody
+    /// goes on with stays, and what came just now and is not counted yet.
     pub(crate) fn expire(&self, now: Timestamp) {
+        let datasets_gone = self.datasets_gone();
         let mut expired = Vec::new();
         self.entries().retain(|id, entry| {
             let Ok(writer) = entry.writer.try_lock() else { return true };
-            let is_over = writer.touched().after(self.limits.expire_after) <= now;
+            let is_over = writer.touched().after(self.limits.expire_after) <= now
+                || datasets_gone.contains(&entry.terms.dataset);
             let stays = !(is_over && writer.is_settled());
             if !stays {
                 expired.push(*id);
@@ -390,6 +392,21 @@ impl Resumables {
             tracing::info!(%id, "an upload has expired");
             self.remove_files(id);
         }
+    }
+
+    /// Datasets of uploads that were deleted for good: no request finds these uploads any more, not even
+    /// to give them up.
+    fn datasets_gone(&self) -> HashSet<DatasetId> {
+        let mut datasets: HashSet<DatasetId> =
+            self.entries().values().map(|entry| entry.terms.dataset).collect();
+        if datasets.is_empty() {
+            return datasets;
+        }
+        match self.store.snapshot_as_applied() {
+            Ok(snapshot) => datasets.retain(|id| matches!(snapshot.dataset(*id), Ok(None))),
+            Err(_) => datasets.clear(),
+        }
+        datasets
     }
 
     /// Bounds what is remembered of uploads that are done.

@@ -423,6 +423,40 @@ fn what_comes_no_further_expires_and_what_is_too_much_is_refused() {
 }
 
 #[test]
+fn an_upload_goes_with_its_dataset_for_good() {
+    block_on(async {
+        let disk = SimulatedDisk::new();
+        let small = EngineOptions { resumable_bytes: 8000, ..options() };
+        let engine = Engine::open_on(Arc::new(disk.clone()), &small).unwrap();
+        let gone = dataset(&engine).await;
+        let header = engine.snapshot().unwrap().dataset(gone).unwrap().unwrap();
+        let stays = NewDataset {
+            name: "dogs".into(),
+            description: String::new(),
+            project: header.project,
+            licence: header.licence,
+            tags: String::new(),
+            is_public: false,
+            creator: None,
+        };
+        let stays = engine.create_dataset(stays).await.unwrap().id;
+        let content = content(3000);
+        let id = engine.begin_resumable(terms(gone, &content)).await.unwrap();
+        engine.destroy_dataset(gone).await.unwrap();
+        engine.resumables().expire(Timestamp::now());
+        assert_eq!(disk.list(STAGING).unwrap().len(), 2, "it can be reinstated");
+        engine.hard_delete_dataset(gone).await.unwrap();
+        // Its share is free at once.
+        let other = engine.begin_resumable(terms(stays, &content)).await.unwrap();
+        let refused = engine.resume(id, OWNER, gone).await.unwrap_err();
+        assert!(matches!(refused, MutationError::UploadNotFound { .. }));
+        assert_eq!(disk.list(STAGING).unwrap().len(), 2, "those of the other one");
+        send(&engine, (stays, other), &content, &mut drop).await.unwrap();
+        engine.shutdown().await;
+    });
+}
+
+#[test]
 fn what_came_last_puts_off_the_end_of_an_upload_however_its_request_ended() {
     block_on(async {
         let disk = SimulatedDisk::new();
