@@ -98,14 +98,14 @@ pub(crate) async fn replace_file(
     }
     let Opened { allowed, snapshot, dataset } = open(&app, &principal, Action::ReplaceFile, id)?;
     let filename = path::name(&uri)?;
-    match RequestedFilename::parse(&filename) {
-        Ok(RequestedFilename::Named(_)) => {}
+    let named = match RequestedFilename::parse(&filename) {
+        Ok(RequestedFilename::Named(named)) => named,
         Ok(RequestedFilename::Numbered(_)) => {
             return Err(ApiError::bad_name(&filename, "Must name a file to replace it"));
         }
         Err(reason) => return Err(ApiError::bad_name(&filename, reason)),
-    }
-    quotas::expect_room_to_replace(&snapshot, &dataset, &filename, incoming.length())?;
+    };
+    quotas::expect_room_to_replace(&snapshot, &dataset, named.as_str(), incoming.length())?;
     drop(snapshot);
     let place = Place { uri: &uri, id, filename: &filename, replaces: true };
     upload(&app, &allowed, place, incoming).await

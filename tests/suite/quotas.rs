@@ -202,6 +202,22 @@ async fn many_uploads_at_once_to_many_datasets_come_to_the_quota_and_not_beyond(
 }
 
 #[tokio::test]
+async fn a_file_is_replaced_under_any_spelling_of_its_name_where_no_other_has_room() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("d").await;
+    dataset.add("a", "12345").await.is(200);
+    set(&server, server.team, json!({"files": 1})).await;
+    for (name, content) in [("a", "1"), ("%2Fa", "2")] {
+        let path = dataset.path(&format!("/files/{name}?replace=true"));
+        dataset.client.send("PUT", &path, content).await.is(200);
+        assert_eq!(dataset.content("a").await.body, content);
+    }
+    let other = dataset.path("/files/%2Fb?replace=true");
+    is_refused(dataset.client.send("PUT", &other, "3").await, "may hold 1 files");
+    assert_eq!(dataset.names().await, ["a"]);
+}
+
+#[tokio::test]
 async fn replacing_attaching_and_uploads_that_go_on_obey_the_quota() {
     let server = Server::start().await;
     let dataset = server.add_dataset("d").await;
