@@ -253,7 +253,7 @@ impl Incoming {
         let outcome = loop {
             let frame = tokio::select! {
                 biased;
-                () = part.is_wanted() => break Err(ApiError::upload_taken_over()),
+                () = part.is_wanted() => break Err(ApiError::upload_taken_over(is_checked)),
                 frame = timeout(REST_AFTER, body.frame()) => frame,
             };
             let Ok(frame) = frame else {

@@ -313,12 +313,11 @@ impl ApiError {
         )
     }
 
-    /// 409: another request goes on with the upload.
-    pub(crate) fn upload_taken_over() -> Self {
-        Self::detail(
-            StatusCode::CONFLICT,
-            "Another request goes on with this upload; what came with this one counts.",
-        )
+    /// 409: another request goes on with the upload. What was to be checked first does not count.
+    pub(crate) fn upload_taken_over(is_checked: bool) -> Self {
+        let counted = if is_checked { "nothing of this one" } else { "what came with this one" };
+        let text = format!("Another request goes on with this upload; {counted} counts.");
+        Self::detail(StatusCode::CONFLICT, text)
     }
 
     /// 412: a client of another version of tus.

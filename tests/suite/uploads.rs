@@ -116,6 +116,30 @@ async fn a_part_with_a_digest_counts_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn who_is_overtaken_hears_what_of_it_counts() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let checked = dataset.client.with("Content-Digest", sha256(b"01234"));
+    for (client, counted, offset_after) in
+        [(&dataset.client, "what came with this one", "4"), (&checked, "nothing of this one", "0")]
+    {
+        let upload = begun(&dataset, "a", 10).await;
+        let first = stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"0123")) });
+        let endless = Body::from_stream(first.chain(stream::pending()));
+        let later = async {
+            while kept(&server) != [4] {
+                tokio::task::yield_now().await;
+            }
+            offset(&dataset.client, &upload).await
+        };
+        let (overtaken, offset) = tokio::join!(go_on(client, &upload, 0, endless), later);
+        let text = format!("Another request goes on with this upload; {counted} counts.");
+        assert_eq!((overtaken.detail(409), offset.as_str()), (text, offset_after));
+        dataset.client.delete(&upload).await.is(204);
+    }
+}
+
+#[tokio::test]
 async fn the_whole_must_have_the_digest_that_it_was_announced_with() {
     let server = Server::start().await;
     let dataset = server.add_dataset("cats").await;
