@@ -287,6 +287,11 @@ impl ApiError {
         Self::detail(StatusCode::INSUFFICIENT_STORAGE, text)
     }
 
+    /// Whether it is for want of space.
+    pub(crate) fn is_for_space(&self) -> bool {
+        self.0.status == StatusCode::INSUFFICIENT_STORAGE
+    }
+
     /// 412: what would be sent is not in the state that the client names.
     pub(crate) fn precondition_failed() -> Self {
         Self::detail(

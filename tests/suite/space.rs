@@ -1,8 +1,11 @@
 //! What takes the space, and what is given back to an administrator who asks for it.
 
+use std::sync::Arc;
+
+use granary_engine::disk::SimulatedDisk;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server};
+use crate::support::{Client, Server, zip_of};
 
 const USAGE: &str = "/v1/store/usage";
 const GARBAGE: &str = "/v1/store/garbage";
@@ -88,4 +91,20 @@ async fn a_collection_gives_back_what_was_deleted_for_good() {
     }
     assert_eq!(dataset.content("stays").await.is(200).body, "stays");
     assert_eq!(server.engine.check(true).unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_dataset_goes_for_good_where_there_is_no_space_to_list_its_files() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let server = Server::on(Arc::clone(&disk)).await;
+    let dataset = server.add_dataset("cats").await;
+    // More than a list may have in memory.
+    let names: Vec<String> = (0..600).map(|number| format!("{number:02000}")).collect();
+    let members: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+    dataset.client.upload(&dataset.path("/files-multi"), zip_of(&members)).await.is(200);
+    disk.set_space(1 << 30, 20 << 20);
+    dataset.client.get(&dataset.path("")).await.is(507);
+    let detail = dataset.client.delete(&dataset.path("/hard")).await.detail(507);
+    assert!(detail.ends_with("The change that was asked for is made."), "{detail}");
+    dataset.client.get(&dataset.path("")).await.is(404);
 }

@@ -35,7 +35,8 @@ pub(crate) async fn destroy(
 
 /// Deletes a dataset for good.
 ///
-/// For administrators; the right is looked at before the dataset.
+/// For administrators; the right is looked at before the dataset. Where the disk has no space to put a
+/// long answer together, the dataset is deleted all the same, and the answer is 507 and says so.
 #[utoipa::path(
     delete,
     path = "/v1/datasets/{pk}/hard",
@@ -52,9 +53,13 @@ pub(crate) async fn hard_delete(
     let id = path::dataset(&uri)?;
     let shown = read_dataset(&snapshot, id)?;
     let with_files = query::with_files(&uri)?;
-    let response = dataset(&app, StatusCode::OK, snapshot, shown, with_files).await?;
+    let response = match dataset(&app, StatusCode::OK, snapshot, shown, with_files).await {
+        // What makes space must not be refused for want of some.
+        Err(refused) if refused.is_for_space() => Err(ApiError::no_space_to_answer(true)),
+        response => Ok(response?),
+    };
     app.engine(&allowed)?.hard_delete_dataset(id).await?;
-    Ok(response)
+    response
 }
 
 /// Brings a soft-deleted dataset back; an active one stays as it is.
