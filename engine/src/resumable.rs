@@ -213,20 +213,26 @@ impl Drop for ResumablePart {
 }
 
 impl Resumables {
-    /// Finds the uploads that an earlier process left. What is over, or was never told, goes.
+    /// Finds the uploads that an earlier process left. What is over, was never told, or is damaged goes;
+    /// what could only not be read stays for the next start.
     pub(crate) fn open(store: Arc<Store>, limits: ResumableLimits) -> io::Result<Self> {
         let (begun, entries) = (Mutex::default(), Mutex::default());
         let resumables = Self { store, limits, begun, entries };
         let mut names = resumables.disk().list(STAGING)?;
         names.retain(|name| is_resumable_name(name));
+        let mut unread = HashSet::new();
         for name in &names {
             let id = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(".state"));
             let Some(id) = id.and_then(|id| id.parse().ok()) else { continue };
             match Writer::open(&resumables.store, id) {
                 Ok(Some(writer)) => resumables.enter(id, writer),
                 Ok(None) => {}
-                Err(error) => {
+                Err(error) if is_damage(&error) => {
                     tracing::warn!(%id, %error, "an upload cannot go on; it is given up");
+                }
+                Err(error) => {
+                    tracing::warn!(%id, %error, "an upload cannot go on until the next start");
+                    unread.insert(id);
                 }
             }
         }
@@ -234,7 +240,8 @@ impl Resumables {
         for name in names {
             let id = name.strip_prefix(PREFIX).and_then(|name| name.split('.').next());
             let id: Option<ResumableId> = id.and_then(|id| id.parse().ok());
-            if id.is_none_or(|id| !resumables.entries().contains_key(&id)) {
+            let is_kept = |id| unread.contains(id) || resumables.entries().contains_key(id);
+            if !id.as_ref().is_some_and(is_kept) {
                 remove_if_there(&**resumables.disk(), &format!("{STAGING}/{name}"))?;
             }
         }
@@ -449,6 +456,12 @@ impl Entry {
     fn is_done(&self) -> bool {
         self.is_done.load(std::sync::atomic::Ordering::Acquire)
     }
+}
+
+/// Whether what an upload's files hold, or lack, is wrong, rather than that they could not be read.
+fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
 }
 
 /// Makes names in both directories durable.

@@ -140,7 +140,8 @@ impl StateFile {
             return Ok(None);
         }
         let terms = before.get(start.len()..).unwrap_or_default();
-        let terms = codec::decode(terms).map_err(io::Error::other)?;
+        let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let terms = codec::decode(terms).map_err(damaged)?;
         let mut state = Self { path, key: *key, end: head_bytes, is_in_doubt: false };
         let records = state.read_records(&*file, length)?;
         Ok(Some((state, terms, records)))

@@ -784,6 +784,49 @@ fn an_upload_goes_on_from_what_was_told_after_any_fault_of_the_disk() {
     }
 }
 
+#[test]
+fn an_upload_that_a_start_could_not_read_is_there_with_the_next_one() {
+    let content = content(LARGE);
+    let disk = SimulatedDisk::new();
+    let (dataset, id) = block_on(async {
+        let engine = open(&disk);
+        let dataset = dataset(&engine).await;
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        let part = engine.resume(id, OWNER, dataset).await.unwrap();
+        let start = content[..PIECE].to_vec().into();
+        drop(part.write(start, false).await.unwrap().settle().await.unwrap());
+        engine.shutdown().await;
+        (dataset, id)
+    });
+    let (mut failed, mut is_reached) = (0, true);
+    while is_reached {
+        failed += 1;
+        let disk = disk.image(Reached::Everything);
+        disk.fail(At::Read(failed), Fault::Io);
+        if let Ok(engine) = Engine::open_on(Arc::new(disk.clone()), &options()) {
+            engine.abandon();
+        }
+        is_reached = disk.reads() >= failed;
+        block_on(async {
+            let engine = open(&disk.restart());
+            let part = engine.resume(id, OWNER, dataset).await.unwrap();
+            assert_eq!(engine.resumable_state(&part).offset, byte_count(PIECE), "read {failed}");
+            drop(part);
+            engine.abandon();
+        });
+    }
+    // One of which bytes are gone that were told cannot go on.
+    block_on(async {
+        let disk = disk.image(Reached::Everything);
+        disk.remove(&id.data_path()).unwrap();
+        let engine = open(&disk);
+        let gone = engine.resume(id, OWNER, dataset).await.unwrap_err();
+        assert!(matches!(gone, MutationError::UploadNotFound { .. }));
+        assert_eq!(disk.list(STAGING).unwrap(), [""; 0]);
+        engine.shutdown().await;
+    });
+}
+
 /// Once its file is the store's, others may rely on it: what a client sends again goes to a copy.
 #[test]
 fn a_last_byte_that_comes_again_and_differs_changes_no_content_of_the_store() {

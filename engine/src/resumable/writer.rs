@@ -155,7 +155,8 @@ impl Writer {
         if writer.added.is_none() {
             let data = writer.disk.open(&id.data_path(), OpenMode::Existing)?;
             if data.len()? < durable {
-                return Err(io::Error::other("its file is shorter than what was told"));
+                let lost = "its file is shorter than what was told";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, lost));
             }
             writer.data = Some(data);
         }
