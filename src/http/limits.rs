@@ -16,6 +16,10 @@ pub(crate) const ERROR_BYTES_MAX: usize = 16 << 10;
 /// and as much again.
 pub(crate) const UPLOAD_METADATA_BYTES_MAX: usize = 12 << 10;
 
+/// Digests in `Repr-Digest`, `If-Match` and `If-None-Match` together of an upload that goes on: they are
+/// kept until the upload is forgotten, and more than a few say nothing.
+pub(crate) const UPLOAD_DIGESTS_MAX: usize = 64;
+
 /// Bytes of a multipart form that may come at a stretch and are no file's content: heads of parts, texts, what
 /// stands between them. All of it is in memory until a part begins.
 pub(crate) const FORM_BYTES_MAX: usize = 256 << 10;

@@ -16,7 +16,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use granary_engine::model::{Dataset, DatasetId, Digest, RequestedFilename, UserId};
+use granary_engine::model::{
+    Dataset, DatasetId, Digest, FileCondition, RequestedFilename, Tags, UserId,
+};
 use granary_engine::{
     Engine, MutationError, ResumableId, ResumablePart, ResumableState, ResumableTerms, Snapshot,
     WholeDigest,
@@ -28,7 +30,7 @@ use super::conditions::{text, write_condition};
 use super::datasets::{Opened, open};
 use super::error::ApiError;
 use super::integrity::{Algorithm, REPR_DIGEST, expected};
-use super::limits::UPLOAD_METADATA_BYTES_MAX;
+use super::limits::{UPLOAD_DIGESTS_MAX, UPLOAD_METADATA_BYTES_MAX};
 use super::openapi::failures::{
     Conditional, ContentBody, Guarded, UnfinishedUploads, UploadConflict,
 };
@@ -367,15 +369,29 @@ fn read_terms(
     let filename = filename.ok_or_else(|| {
         ApiError::bad_request("Upload-Metadata must have a 'filename', in base64.")
     })?;
+    let (digests, condition) = read_digests(headers)?;
+    let metadata = metadata.to_owned();
+    Ok(ResumableTerms { owner, dataset, filename, length, replaces, condition, digests, metadata })
+}
+
+/// Reads which digests the whole must have, and what must hold of the file of its name.
+fn read_digests(headers: &HeaderMap) -> Result<(Vec<WholeDigest>, FileCondition), ApiError> {
     let digests = expected(headers)?.into_iter().filter(|digest| digest.field == REPR_DIGEST);
     let digests = digests.map(|expected| match expected.algorithm {
         Algorithm::Sha256 => WholeDigest::Sha256(expected.digest),
         Algorithm::Blake3 => WholeDigest::Blake3(Digest(expected.digest)),
     });
+    let digests: Vec<_> = digests.collect();
     let condition = write_condition(headers);
-    let digests = digests.collect();
-    let metadata = metadata.to_owned();
-    Ok(ResumableTerms { owner, dataset, filename, length, replaces, condition, digests, metadata })
+    let tags = [&condition.matches, &condition.matches_none].into_iter().flatten();
+    let kept = digests.len() + tags.map(Tags::count).sum::<usize>();
+    if kept > UPLOAD_DIGESTS_MAX {
+        return Err(ApiError::bad_request(format!(
+            "Repr-Digest, If-Match and If-None-Match name {kept} digests; {UPLOAD_DIGESTS_MAX} are \
+             kept at most."
+        )));
+    }
+    Ok((digests, condition))
 }
 
 /// Refuses at once what would be refused when all has come, as things stand.

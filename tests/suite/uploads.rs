@@ -297,6 +297,13 @@ async fn uploads_that_cannot_become_files_are_refused_at_once() {
     long.send("POST", &path, "").await.is(400);
     let bad = with("Upload-Metadata", "filename %%").with("Upload-Length", "5");
     bad.send("POST", &path, "").await.is(400);
+    let tags = |count| vec![format!("\"{}\"", Digest::of(b"x")); count].join(", ");
+    for (header, value) in
+        [("If-None-Match", tags(65)), ("Repr-Digest", vec![sha256(b"x"); 65].join(","))]
+    {
+        begin(&with(header, &value), &dataset, "a", 5).await.is(400);
+    }
+    begin(&with("If-None-Match", &tags(64)), &dataset, "a", 5).await.is(201);
     let upload = begun(&dataset, "a", 5).await;
     let plain = with("Upload-Offset", "0").with("Content-Type", "application/data");
     plain.send("PATCH", &upload, "x").await.is(415);

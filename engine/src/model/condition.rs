@@ -70,6 +70,14 @@ impl FileCondition {
 }
 
 impl Tags {
+    /// Number of states that it names.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Any => 0,
+            Self::These(tags) => tags.len(),
+        }
+    }
+
     /// Whether what is there (`None`: nothing) has one of these tags.
     fn has_any(&self, tags: Option<&[Digest]>) -> bool {
         match (self, tags) {
