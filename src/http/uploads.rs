@@ -20,7 +20,7 @@ use granary_engine::model::{
     Dataset, DatasetId, Digest, FileCondition, RequestedFilename, Tags, UserId,
 };
 use granary_engine::{
-    Engine, MutationError, ResumableId, ResumablePart, ResumableState, ResumableTerms, Snapshot,
+    MutationError, ResumableId, ResumablePart, ResumableState, ResumableTerms, Snapshot,
     WholeDigest,
 };
 use utoipa_axum::routes;
@@ -44,7 +44,7 @@ use super::routes::Route;
 use super::state::AppState;
 use super::wire::Content;
 use super::wire::uploads::Upload;
-use crate::permission::{Action, Principal};
+use crate::permission::{Action, Allowed, Principal};
 pub(super) use protocol::method_meant;
 use protocol::{expect_version, spoken};
 use untold::Untold;
@@ -106,7 +106,7 @@ pub(crate) async fn create_upload(
     let part = engine.resume(upload, owner, id).await?;
     // Nothing more will come of an empty file, so it is there at once.
     let state = if has_part || is_empty {
-        match go_on(&engine, part, incoming).await {
+        match go_on(&app, &allowed, part, incoming).await {
             Ok(state) => state,
             Err(refused) => {
                 untold.give_up().await;
@@ -220,7 +220,7 @@ pub(crate) async fn resume_upload(
     let state = match state.added {
         // The last answer was lost.
         Some(_) => state,
-        None => go_on(&engine, part, incoming).await?,
+        None => go_on(&app, &allowed, part, incoming).await?,
     };
     described(StatusCode::NO_CONTENT, &state, true)
 }
@@ -269,13 +269,15 @@ async fn as_meant(
 
 /// Pours a body into an upload, and ends the upload where that was the last of it.
 async fn go_on(
-    engine: &Engine,
+    app: &AppState,
+    allowed: &Allowed,
     part: ResumablePart,
     incoming: Incoming,
 ) -> Result<ResumableState, ApiError> {
     let Poured { part, outcome } = incoming.pour_part(part).await?;
     let part = part.settle().await?;
     outcome?;
+    let engine = app.engine(allowed)?;
     if part.offset() < part.length() {
         return Ok(engine.resumable_state(&part));
     }

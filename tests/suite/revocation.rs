@@ -83,10 +83,17 @@ async fn who_was_removed_from_a_team_adds_neither_themselves_nor_files() {
     let file = Held::begin(&mallory, "POST", &dataset.path("/files/a"), b"content").await;
     let archive = zip_of(&[("b", "content")]);
     let archive = Held::begin(&mallory, "POST", &dataset.path("/files-multi"), &archive).await;
+    let headers = [("Upload-Length", "7"), ("Upload-Metadata", "filename Yw==")];
+    let headers =
+        headers.into_iter().fold(mallory.clone(), |to, (name, value)| to.with(name, value));
+    let begun = headers.send("POST", &dataset.path("/uploads"), "").await.is(201);
+    let parts = mallory.with("Upload-Offset", "0");
+    let parts = parts.with("Content-Type", "application/offset+octet-stream");
+    let upload = Held::begin(&parts, "PATCH", begun.header("location"), b"content").await;
     let description =
         Held::begin_json(&mallory, "PATCH", &dataset.path(""), &json!({"description": "d"})).await;
     server.engine.remove_member(TeamId(server.team), UserId(pk)).await.unwrap();
-    for held in [membership, file, archive, description] {
+    for held in [membership, file, archive, upload, description] {
         held.finish().await.is(403);
     }
     assert_eq!(dataset.names().await, [""; 0]);

@@ -1,5 +1,7 @@
 //! Lists that outlive a state of the store, which through the router take ten seconds.
 
+use std::sync::Arc;
+
 use granary_engine::model::{NewTeam, NewUser};
 use granary_engine::{Engine, EngineOptions};
 use serde_json::{Value, json};

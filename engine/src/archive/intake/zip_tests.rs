@@ -196,8 +196,9 @@ fn memory_is_counted_of_names_as_they_are_kept() {
     old.name = vec![0xb0; 100];
     let zip = zip_of(&[old]);
     let kept = INTAKE_FILE_MEMORY_BYTES + 2 * 300;
-    let read =
-        |bytes_max| read_directory(&mut Cursor::new(&zip), &mut Pool::new(bytes_max, bytes_max).begin());
+    let read = |bytes_max| {
+        read_directory(&mut Cursor::new(&zip), &mut Pool::new(bytes_max, bytes_max).begin())
+    };
     assert_eq!(read(kept).unwrap()[0].filename.as_str(), "░".repeat(100));
     let refused = read(kept - 1).unwrap_err();
     assert!(matches!(refused, IntakeError::TooLarge { .. }), "{refused}");
