@@ -20,6 +20,9 @@ mod reads;
 
 mod resumable;
 
+#[cfg(test)]
+pub(crate) mod rig;
+
 mod space;
 
 mod texts;

@@ -158,7 +158,8 @@ impl ResumablePart {
     /// # Errors
     /// The disk failed.
     pub async fn settle(self) -> Result<Self, MutationError> {
-        let (mut part, outcome) = self.blocking(Writer::settle).await?;
+        let settle = if self.is_unchecked { Writer::settle_as_one } else { Writer::settle };
+        let (mut part, outcome) = self.blocking(settle).await?;
         outcome?;
         part.is_unchecked = false;
         Ok(part)

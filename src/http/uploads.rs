@@ -100,8 +100,7 @@ pub(crate) async fn create_upload(
     let has_part = media_type(headers).is_some_and(|kind| kind == PART);
     let engine = app.engine(&allowed)?;
     let is_empty = terms.length == 0;
-    let upload = engine.begin_resumable(terms).await?;
-    let untold = Untold::new(&engine, upload, owner, id);
+    let (upload, untold) = Untold::begin(&engine, terms).await?;
     let location = format!("/v1/datasets/{}/uploads/{upload}", id.0);
     let part = engine.resume(upload, owner, id).await?;
     // Nothing more will come of an empty file, so it is there at once.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{ClaimedFile, MayRead};
 use crate::disk::SimulatedDisk;
-use crate::model::{DatasetId, Digest, NewDataset, NewLicence, NewProject, NewTeam};
+use crate::engine::rig::dataset;
+use crate::model::{DatasetId, Digest};
 use crate::{Engine, EngineOptions};
 
 /// The contents that the store has.
@@ -31,31 +32,6 @@ pub(super) fn run(test: impl AsyncFnOnce(&Engine, DatasetId)) {
         test(&engine, dataset).await;
         engine.shutdown().await;
     });
-}
-
-async fn dataset(engine: &Engine) -> DatasetId {
-    let licence = NewLicence {
-        name: "CC0".into(),
-        url: "https://example.org/".into(),
-        permissions: vec![],
-        conditions: vec![],
-        limitations: vec![],
-        domains: vec![],
-    };
-    let licence = engine.create_licence(licence).await.unwrap().id;
-    let team = engine.create_team(NewTeam { name: "team".into(), creator: None }).await.unwrap();
-    let project = NewProject { name: "project".into(), team: team.id, creator: None };
-    let project = engine.create_project(project).await.unwrap().id;
-    let dataset = NewDataset {
-        name: "cats".into(),
-        description: String::new(),
-        project,
-        licence,
-        tags: String::new(),
-        is_public: false,
-        creator: None,
-    };
-    engine.create_dataset(dataset).await.unwrap().id
 }
 
 /// A file with one of the contents.

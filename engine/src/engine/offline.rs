@@ -30,9 +30,10 @@ mod tests {
     use crate::blobs::STAGING;
     use crate::committer::Left;
     use crate::disk::{Disk, OpenMode, SimulatedDisk};
+    use crate::engine::rig::dataset;
     use crate::index::{Index, tables, write_marks};
     use crate::model::audit::AuditRow;
-    use crate::model::{DatasetId, FileCondition, Origin, Subject, Timestamp, UserId};
+    use crate::model::{FileCondition, Origin, Subject, Timestamp, UserId};
     use crate::resumable::ResumableTerms;
     use crate::scrub::{ScrubPass, ScrubRow};
     use crate::{AuditRange, Engine, codec};
@@ -59,7 +60,7 @@ mod tests {
         let engine = open(&disk, &EngineOptions::default());
         let terms = ResumableTerms {
             owner: UserId(1),
-            dataset: DatasetId(1),
+            dataset: dataset(&engine).await,
             filename: "a".into(),
             length: 3,
             replaces: false,

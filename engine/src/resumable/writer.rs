@@ -347,6 +347,15 @@ impl Writer {
         moved.map_err(staging_error)
     }
 
+    /// As [`Writer::settle`], for bytes that count all together or not at all.
+    pub(super) fn settle_as_one(&mut self) -> Result<(), MutationError> {
+        if let Err(error) = self.let_go() {
+            self.forget();
+            return Err(staging_error(error));
+        }
+        self.settle()
+    }
+
     /// Whether all that has come counts, and no memory is held.
     pub(super) fn is_settled(&self) -> bool {
         self.gathered.is_none() && !self.is_dirty

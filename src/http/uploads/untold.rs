@@ -1,7 +1,7 @@
 //! Uploads of which no client knows yet.
 
 use granary_engine::model::{DatasetId, UserId};
-use granary_engine::{Engine, ResumableId};
+use granary_engine::{Engine, MutationError, ResumableId, ResumableTerms};
 
 /// An upload that was begun, until its client is told of it: it goes with the request that began it,
 /// however that ends, since nobody else can go on with it or give it up.
@@ -13,13 +13,18 @@ pub(super) struct Untold {
 }
 
 impl Untold {
-    pub(super) fn new(
+    /// Begins one. The request may end meanwhile: then it goes as soon as it is there.
+    pub(super) async fn begin(
         engine: &Engine,
-        upload: ResumableId,
-        owner: UserId,
-        dataset: DatasetId,
-    ) -> Self {
-        Self { engine: engine.clone(), upload: Some((upload, owner, dataset)) }
+        terms: ResumableTerms,
+    ) -> Result<(ResumableId, Self), MutationError> {
+        let engine = engine.clone();
+        let begun = tokio::spawn(async move {
+            let (owner, dataset) = (terms.owner, terms.dataset);
+            let upload = engine.begin_resumable(terms).await?;
+            Ok((upload, Self { engine, upload: Some((upload, owner, dataset)) }))
+        });
+        begun.await.unwrap_or(Err(MutationError::Panicked))
     }
 
     /// What its client is about to hear of it is all that is needed to go on.
