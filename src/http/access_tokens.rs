@@ -72,6 +72,7 @@ pub(crate) async fn create(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let body = AccessTokenBody::read(incoming.fields(&app).await?)?;
+    let principal = app.renewed(&principal)?;
     let team = TeamId(body.team);
     let (allowed, level) = {
         let snapshot = app.snapshot()?;

@@ -141,9 +141,10 @@ pub(crate) async fn contents(
     uri: Uri,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
-    let _allowed = may(&app, &principal)?;
+    let allowed = may(&app, &principal)?;
     let kept = app.backups().get(path::backup(&uri)?)?;
     let handles = read_handles(incoming.json(&app).await?.value)?;
+    app.expect_still(&allowed)?;
     Ok(bytes(Body::from_stream(contents_of(kept, handles))))
 }
 

@@ -186,6 +186,7 @@ async fn change(
     let with_files = query::with_files(uri)?;
     let fields = incoming.fields(app).await?;
     // Whoever moved it while the body came has decided what is asked for here.
+    let principal = &app.renewed(principal)?;
     let Opened { snapshot, dataset, allowed } = open(app, principal, Action::UpdateDataset, id)?;
     let patch = {
         let body = DatasetBody::read(fields, &snapshot, need, Some(dataset.project))?;

@@ -180,8 +180,11 @@ async fn change(
     incoming: Incoming,
     need: Need,
 ) -> Result<Response, ApiError> {
-    let (project, allowed) = open(app, principal, Action::UpdateProject, uri)?;
+    drop(open(app, principal, Action::UpdateProject, uri)?);
     let fields = incoming.fields(app).await?;
+    // Whoever moved it while the body came has decided what is asked for here.
+    let principal = &app.renewed(principal)?;
+    let (project, allowed) = open(app, principal, Action::UpdateProject, uri)?;
     let patch = {
         let snapshot = app.snapshot()?;
         let body = ProjectBody::read(fields, &snapshot, need, Some(project.team))?;

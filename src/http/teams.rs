@@ -284,9 +284,10 @@ pub(crate) async fn modify_memberships(
     uri: Uri,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
-    let Opened { team, allowed, .. } = open(&app, &principal, Action::ModifyMemberships, &uri)?;
+    drop(open(&app, &principal, Action::ModifyMemberships, &uri)?);
     let MembershipBody { username, method } =
         MembershipBody::read(incoming.json(&app).await?.value)?;
+    let Opened { team, allowed, .. } = open(&app, &principal, Action::ModifyMemberships, &uri)?;
     let user = known_user(&app.snapshot()?, &username)?;
     if !user.is_active {
         return Err(ApiError::bad_name(&username, "This user is no longer active"));

@@ -3,7 +3,8 @@
 use axum::body::Body;
 use futures_util::{StreamExt as _, stream};
 use granary_engine::model::{
-    AccessTokenId, DatasetId, DatasetPatch, PermissionLevel, ProjectId, TeamId, UserId, UserPatch,
+    AccessTokenId, DatasetId, DatasetPatch, PermissionLevel, ProjectId, ProjectPatch, TeamId,
+    UserId, UserPatch,
 };
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -131,6 +132,56 @@ async fn a_dataset_that_was_moved_to_another_team_is_not_moved_back() {
     back.finish().await.is(403);
     let moved = server.engine.snapshot().unwrap().dataset(DatasetId(dataset.pk)).unwrap().unwrap();
     assert_eq!(moved.project, ProjectId(foreign));
+}
+
+#[tokio::test]
+async fn a_project_that_was_moved_to_another_team_is_not_moved_back() {
+    let server = Server::start().await;
+    let writer = server.member("mallory", PermissionLevel::Write).await;
+    let (other, _) = server.add_foreign_project("other").await;
+    let path = format!("/v1/projects/{}", server.project);
+    let back = Held::begin_json(&writer, "PATCH", &path, &json!({"team": server.team})).await;
+    let to = ProjectPatch { team: Some(TeamId(other)), ..ProjectPatch::default() };
+    let project = ProjectId(server.project);
+    server.engine.update_project(project, to).await.unwrap();
+    back.finish().await.is(403);
+    let moved = server.engine.snapshot().unwrap().project(project).unwrap().unwrap();
+    assert_eq!(moved.team, TeamId(other));
+}
+
+#[tokio::test]
+async fn a_dataset_that_one_may_no_longer_change_is_not_merged_into_another() {
+    let server = Server::start().await;
+    let (foreign, project) = server.add_foreign_project("foreign").await;
+    let admin = server.admin().await;
+    let target = server.add_dataset("target").await;
+    let body = json!({"name": "source", "project": project, "licence": 1, "tags": ""});
+    let source = admin.post("/v1/datasets/create", &body).await.json(201)["pk"].as_u64().unwrap();
+    admin.upload(&format!("/v1/datasets/{source}/files/a"), "secret").await.is(200);
+    let pk = server.add_user("mallory").await;
+    server.join(pk, server.team, PermissionLevel::Write).await;
+    server.join(pk, foreign, PermissionLevel::Write).await;
+    let mallory = server.login("mallory").await;
+    let path = target.path(&format!("/merge/{source}"));
+    let merge = Held::begin_json(&mallory, "POST", &path, &json!({"delete": true})).await;
+    server.engine.remove_member(TeamId(foreign), UserId(pk)).await.unwrap();
+    merge.finish().await.is(403);
+    assert_eq!(target.names().await, [""; 0]);
+    admin.get(&format!("/v1/datasets/{source}/files/a")).await.is(200);
+}
+
+#[tokio::test]
+async fn nobody_takes_a_backup_with_a_login_that_ended() {
+    let server = Server::start().await;
+    server.add_dataset("cats").await.add("a", "secret").await.is(200);
+    let admin = server.admin().await;
+    let backup = admin.post("/v1/backups/create", &json!({})).await.json(201);
+    let path = format!("/v1/backups/{}/contents", backup["pk"]);
+    let handles = json!({"handles": [granary_engine::model::Digest::of(b"secret").to_string()]});
+    let contents = Held::begin_json(&admin, "POST", &path, &handles).await;
+    let hash = Some(granary::auth::hash_password("another").unwrap());
+    change_user(&server, 1, UserPatch { password_hash: hash, ..UserPatch::default() }).await;
+    contents.finish().await.is(401);
 }
 
 #[tokio::test]

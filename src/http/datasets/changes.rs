@@ -64,17 +64,19 @@ pub(crate) async fn merge(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let (target, source) = (path::dataset(&uri)?, path::other_dataset(&uri)?);
-    let allowed = {
+    let (into, from) = {
         let snapshot = app.snapshot()?;
         let into = read_dataset(&snapshot, target)?;
         let from = read_dataset(&snapshot, source)?;
-        let action = Action::MergeDatasets;
-        drop(allow(&snapshot, &principal, action, Object::Dataset(&from))?);
-        allow(&snapshot, &principal, action, Object::Dataset(&into))?
+        let allow =
+            |dataset| allow(&snapshot, &principal, Action::MergeDatasets, Object::Dataset(dataset));
+        let from = allow(&from)?;
+        (allow(&into)?, from)
     };
     let with_files = query::with_files(&uri)?;
     let after = read_merge(incoming.json(&app).await?.value)?;
-    let merged = app.engine(&allowed)?.merge_datasets(target, source, after).await?;
+    app.expect_still(&from)?;
+    let merged = app.engine(&into)?.merge_datasets(target, source, after).await?;
     changed_dataset(&app, StatusCode::OK, merged, with_files).await
 }
 
