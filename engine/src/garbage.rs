@@ -233,12 +233,13 @@ pub(crate) fn is_sparse(live_bytes: u64, bytes: u64) -> bool {
 
 /// Reads a page of names in a snapshot, and asks the disk for their lengths without one.
 fn look_at_removals(store: &Store, garbage: &mut Garbage) -> Result<(), ReadError> {
-    let mut from = ([0; 32], 0, 0);
+    let mut from: Bound<([u8; 32], u64, u64)> = Bound::Unbounded;
     loop {
         let page: Vec<(Digest, LargeFileId)> = {
             let snapshot = store.snapshot()?;
             let removals = snapshot.table(tables::LARGE_REMOVALS)?;
-            let rows = removals.range::<(&[u8; 32], u64, u64)>((&from.0, from.1, from.2)..);
+            let from = from.as_ref().map(|(digest, start, number)| (digest, *start, *number));
+            let rows = removals.range::<(&[u8; 32], u64, u64)>((from, Bound::Unbounded));
             let rows = rows.map_err(IndexError::from)?.take(USAGE_ROWS_AT_ONCE);
             let names = rows.map(|row| {
                 let row = row.map_err(IndexError::from)?;
@@ -257,7 +258,7 @@ fn look_at_removals(store: &Store, garbage: &mut Garbage) -> Result<(), ReadErro
         }
         match page.last() {
             Some((digest, file)) if page.len() == USAGE_ROWS_AT_ONCE => {
-                from = (digest.0, file.start, file.number + 1);
+                from = Bound::Excluded((digest.0, file.start, file.number));
             }
             Some(_) | None => return Ok(()),
         }

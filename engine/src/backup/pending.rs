@@ -65,13 +65,16 @@ impl StateDownload {
         let directory = self.directory;
         let state = StateFile::open(&*directory.disk, INCOMING_STATE)?;
         let StateHeader::V1 { key, .. } = state.header();
-        let States { readable, unreadable } = States::of(&*directory.disk)?;
+        let States { readable, mut unreadable } = States::of(&*directory.disk)?;
         if let Some(newest) = readable.last() {
             let newest = StateFile::open_unchecked(&*directory.disk, &state_path(&newest.name))?;
             let StateHeader::V1 { key: earlier, .. } = newest.header();
             if earlier != key {
                 return Err(BackupError::OtherStore { path: directory.disk.display() });
             }
+        } else if let Some(state) = unreadable.pop() {
+            // None says whose backups these are.
+            return Err(state.error);
         }
         let packs = packs(&*directory.disk)?;
         let report = BackupReport {

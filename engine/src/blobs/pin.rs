@@ -180,6 +180,11 @@ pub(crate) struct Doomed {
 }
 
 impl Doomed {
+    /// Whether none of them is.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.digests.is_empty()
+    }
+
     /// Whether a digest's row may be removed.
     pub(crate) fn contains(&self, digest: &Digest) -> bool {
         self.digests.contains(digest)

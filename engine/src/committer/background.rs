@@ -12,7 +12,7 @@ use super::restacked::Restacked;
 use crate::disk::{Space, reserve_bytes};
 use crate::index::apply::Group;
 use crate::index::audit::{self, Rotated};
-use crate::index::reclaim::DeadBlob;
+use crate::index::reclaim::{DeadBlob, Reclaimed};
 use crate::index::stacks::Job;
 use crate::index::{Index, IndexError, reclaim, stacks, write_marks};
 use crate::limits::BACKGROUND_ROWS_MAX;
@@ -65,6 +65,8 @@ pub(super) struct Background {
     unlooked: Option<u64>,
     /// How far the step before came among the dead contents, if more lie behind.
     reclaimed_to: Option<DeadBlob>,
+    /// Whether any went since the oldest was looked at.
+    has_reclaimed: bool,
     is_short_of_space: bool,
 }
 
@@ -80,6 +82,7 @@ impl Default for Background {
             jobs: 0,
             unlooked: Some(0),
             reclaimed_to: None,
+            has_reclaimed: false,
             is_short_of_space: false,
         }
     }
@@ -108,6 +111,17 @@ impl Background {
     /// Asks for a step soon.
     pub(super) fn wake(&mut self) {
         self.wanted = true;
+    }
+
+    /// Notes how far a step came among the dead contents; tells whether there is more to do at once. After the
+    /// last of them it is the oldest's turn again if any went: what kept those may have ended meanwhile.
+    fn note_reclaimed(&mut self, reclaimed: &Reclaimed) -> bool {
+        let is_behind = self.reclaimed_to.is_some();
+        self.has_reclaimed |= !reclaimed.gone.is_empty();
+        self.reclaimed_to = reclaimed.reached;
+        let is_over = reclaimed.reached.is_none();
+        let has_reclaimed = is_over && std::mem::take(&mut self.has_reclaimed);
+        !is_over || (has_reclaimed && is_behind)
     }
 
     pub(super) fn note_restacked(&mut self, datasets: Vec<DatasetId>) {
@@ -148,7 +162,7 @@ impl IndexThread {
         let pins = self.store.blobs.pins();
         let after = self.background.reclaimed_to;
         let reclaimed = reclaim::reclaim_blobs(&index, pins, oldest_lease, after)?;
-        self.background.reclaimed_to = reclaimed.reached;
+        let reclaiming = self.background.note_reclaimed(&reclaimed);
         for digest in &reclaimed.gone {
             self.store.forget_left(digest)?;
         }
@@ -158,7 +172,6 @@ impl IndexThread {
         self.look_at_some(&index)?;
         let looking = self.background.unlooked.is_some() || !self.background.restacked.is_empty();
         let rotating = rotated.is_some_and(|rotated| rotated.more);
-        let reclaiming = reclaimed.reached.is_some();
         let has_more = reclaiming || dropped.is_some() || stacked.is_some() || looking || rotating;
         self.background.wanted = has_more;
         self.background.left = if has_more { Left::More } else { Left::Nothing };

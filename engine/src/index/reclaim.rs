@@ -51,6 +51,10 @@ pub(crate) fn reclaim_blobs(
     // Marked under the pin shards, and until the removal is visible: whoever pins one of these
     // from now on treats it as absent and brings its bytes again.
     let doomed = pins.doom(dead.iter().map(|(_, digest)| *digest));
+    let reached = dead.last().copied().filter(|_| dead.len() >= BACKGROUND_ROWS_MAX);
+    if doomed.is_empty() {
+        return Ok(Reclaimed { gone: Vec::new(), reached });
+    }
     let gone = index.apply(|txn| {
         let mut removal = Removal::begin(txn)?;
         let mut gone = Vec::new();
@@ -62,7 +66,6 @@ pub(crate) fn reclaim_blobs(
         write_live_bytes(txn, &removal.live_bytes)?;
         Ok(gone)
     })?;
-    let reached = dead.last().copied().filter(|_| dead.len() >= BACKGROUND_ROWS_MAX);
     Ok(Reclaimed { gone, reached })
 }
 
