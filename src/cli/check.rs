@@ -164,7 +164,7 @@ fn text_of(report: &CheckReportShape) -> String {
     let depth = if report.deep {
         format!("{} of contents read", HumanBytes(report.bytes_read))
     } else {
-        "contents not read (--deep)".to_owned()
+        "of contents those in quarantine read (--deep reads all)".to_owned()
     };
     let (files, contents) = (HumanCount(report.files), HumanCount(report.contents));
     lines.push(format!("{verdict}: {files} rows of files, {contents} contents, {depth}"));
@@ -206,7 +206,8 @@ mod tests {
              PROBLEM (I9): two\n    hits dataset 3 (\"cats\", version 2): a\n    and 3 more files\n\
              ... and 5 more problems\n\
              what to do: upload it again\n\
-             7 problems: 1,000 rows of files, 2 contents, contents not read (--deep)"
+             7 problems: 1,000 rows of files, 2 contents, of contents those in \
+             quarantine read (--deep reads all)"
         );
     }
 }

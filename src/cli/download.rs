@@ -112,8 +112,8 @@ impl Downloader {
         match Arc::clone(&self).look(path, file).await? {
             Here::Same { bytes } => Ok(Outcome::AlreadyThere { bytes }),
             Here::Other if self.overwrite => {
-                give_name(true).await?;
-                Ok(brought(bytes, true))
+                let is_given = give_name(true).await?;
+                if is_given { Ok(brought(bytes, true)) } else { Err(beyond_a_link()) }
             }
             Here::Other => Ok(Outcome::Differs),
             Here::Beyond => Err(beyond_a_link()),
@@ -124,7 +124,7 @@ impl Downloader {
     }
 
     /// Moves what has arrived to where it belongs, and remembers its digest. Unless it replaces what
-    /// is there, nothing must be there; whether that was so.
+    /// is there, nothing must be there, and no folder may have become a link; whether that was so.
     fn give_name(
         &self,
         file: &RemoteFile,
@@ -132,6 +132,9 @@ impl Downloader {
         path: &Path,
         replaces: bool,
     ) -> io::Result<bool> {
+        if has_link_above(&self.target, &file.name) {
+            return Ok(false);
+        }
         // Modified a few seconds ago, as far as anybody can see: so whoever writes to it later,
         // and be it at once, gives it another time, and the digest can be remembered now.
         let settled = fs::File::options().write(true).open(place)?.set_modified(settled_past());
@@ -151,7 +154,9 @@ impl Downloader {
 
     /// Where a file goes. The server's rules keep every name inside; this does not rely on them.
     fn place(&self, name: &str) -> Result<PathBuf, Failure> {
-        let ours = name.split('/').next() == Some(partial::DIRECTORY);
+        // Also where the folder takes letters of both cases for the same.
+        let top = name.split('/').next().unwrap_or_default();
+        let ours = top.eq_ignore_ascii_case(partial::DIRECTORY);
         if ours || Filename::exact(name).is_none() {
             return Err(Failure::Altered {
                 reason: "the name would leave the folder; rename the file on the server",
@@ -225,7 +230,7 @@ impl Downloader {
 
     async fn attempt(&self, file: &RemoteFile, incoming: &mut Incoming) -> Result<(), Failure> {
         if incoming.length > 0 && Some(incoming.length) == file.size {
-            return Ok(());
+            return incoming.flush().await;
         }
         let address = self.client.url.file(self.dataset, &file.name);
         let mut request = self.client.http.get(address);
@@ -480,7 +485,8 @@ mod tests {
         let (_server, client) = StandIn::start(&[]).await;
         let folder = tempfile::tempdir().unwrap();
         let downloader = downloader(client, folder.path());
-        for name in ["../x", "/etc/x", "a/../../x", ".granary-partial/0", ""] {
+        for name in ["../x", "/etc/x", "a/../../x", ".granary-partial/0", ".Granary-Partial/0", ""]
+        {
             let failure = Arc::clone(&downloader).transfer(&remote(name, b"")).await;
             assert!(matches!(failure, Err(Failure::Altered { .. })), "{name}");
         }

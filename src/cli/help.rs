@@ -25,7 +25,8 @@ Examples:
 
 `granary COMMAND --help` says more of each. A command ends with 0 if all was done, 1 if something
 failed (standard error says what, and the next step), 2 if the command line is wrong, and 3 if
-what is stored is not sound or the server is not well.
+what is stored is not sound or the server is not well; `diff` with 1 if there is a difference, and
+2 if it could not look.
 
 --url or GRANARY_URL says where the server is. Scripts set GRANARY_TOKEN, or GRANARY_USERNAME and
 GRANARY_PASSWORD, instead of logging in.";

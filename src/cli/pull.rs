@@ -168,9 +168,15 @@ async fn pull(
             if options.delete {
                 names.add(&file.name);
             }
+            let here = options.delete.then(|| names.here());
             let downloader = Arc::clone(downloader);
             let transfer = async move {
+                let path = downloader.target.join(&file.name);
                 let result = downloader.transfer(&file).await;
+                if let Some(here) = here.filter(|_| result.is_ok()) {
+                    // One system call; what it cannot tell is not spared.
+                    here.note(&path);
+                }
                 (file.name, result)
             };
             transfers.start(transfer).await?;

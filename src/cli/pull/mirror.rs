@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use granary_engine::model::Digest;
 
@@ -19,19 +20,42 @@ use crate::cli::walk::{Found, LocalFile, walk};
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     exact: HashSet<[u8; 16]>,
-    /// The same in small letters.
-    small: HashSet<[u8; 16]>,
+    /// The files that these names lead to here. A folder that does not tell letters by their case, or by how
+    /// they are composed, shows some under other names.
+    here: Here,
+}
+
+/// What tells files from all others of the machine; clones are the same ones.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Here(Arc<Mutex<HashSet<(u64, u64)>>>);
+
+impl Here {
+    /// Takes the file that a path leads to, if there is one. A call of the file system.
+    pub(crate) fn note(&self, path: &Path) {
+        if let Some(number) = number_of(path) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+        }
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        let here = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        number_of(path).is_some_and(|number| here.contains(&number))
+    }
 }
 
 impl Names {
     /// Takes a name.
     pub(crate) fn add(&mut self, name: &str) {
         self.exact.insert(short(name));
-        self.small.insert(short(&name.to_lowercase()));
+    }
+
+    /// Where the files of the names are to be noted once they are here.
+    pub(crate) fn here(&self) -> Here {
+        self.here.clone()
     }
 
     /// Removes the files of a folder that are selected and have none of the names. Links and folders
-    /// stay; so does what cannot be looked at, or have a name of a dataset, which is a failure.
+    /// stay, and so do hard links to files of the dataset, and what cannot be looked at, or have a name of a dataset, which is a failure.
     ///
     /// # Errors
     /// Standard output is closed.
@@ -48,7 +72,7 @@ impl Names {
         }
         walk(folder, selection, |found| {
             told = match found {
-                Found::File(file) if !self.have(folder, &file) => {
+                Found::File(file) if !self.have(&file) => {
                     let removed = if dry_run { Ok(()) } else { fs::remove_file(&file.path) };
                     let result = removed.map_err(|error| local(&file.path, error));
                     ledger.take((file.name, result.map(|()| Outcome::Deleted)))
@@ -61,25 +85,9 @@ impl Names {
         told
     }
 
-    /// Whether a file has one of the names, or the folder takes its name for one of them because it
-    /// does not tell letters by their case.
-    fn have(&self, folder: &Path, file: &LocalFile) -> bool {
-        let name = &file.name;
-        if self.exact.contains(&short(name)) {
-            return true;
-        }
-        if !self.small.contains(&short(&name.to_lowercase())) {
-            return false;
-        }
-        let spellings = [
-            name.to_lowercase(),
-            name.to_uppercase(),
-            name.to_ascii_lowercase(),
-            name.to_ascii_uppercase(),
-        ];
-        let here = number_of(&file.path);
-        let mut others = spellings.iter().filter(|spelling| *spelling != name);
-        here.is_some() && others.any(|other| number_of(&folder.join(other)) == here)
+    /// Whether a file has one of the names, or is what one of them leads to.
+    fn have(&self, file: &LocalFile) -> bool {
+        self.exact.contains(&short(&file.name)) || self.here.has(&file.path)
     }
 }
 
@@ -106,22 +114,26 @@ mod tests {
     fn a_name_in_other_letters_is_the_same_where_it_leads_to_the_same_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        for name in ["Cat.jpg", "Straße", "Dog.jpg", "DOG.JPG", "Bird"] {
+        for name in ["Cat.jpg", "stra\u{df}e", "e\u{301}", "Dog.jpg", "DOG.JPG", "Bird"] {
             fs::File::create_new(path(name)).unwrap();
         }
-        // As a folder shows it that does not tell letters by their case.
+        // As a folder shows it that does not tell letters by their case, or by how they are composed.
         fs::hard_link(path("Cat.jpg"), path("cat.jpg")).unwrap();
-        fs::hard_link(path("Straße"), path("STRAßE")).unwrap();
+        fs::hard_link(path("stra\u{df}e"), path("strasse")).unwrap();
+        fs::hard_link(path("e\u{301}"), path("\u{e9}")).unwrap();
         let mut names = Names::default();
-        for name in ["cat.jpg", "straße", "dog.jpg"] {
+        for name in ["cat.jpg", "strasse", "\u{e9}", "dog.jpg"] {
             names.add(name);
+            names.here().note(&path(name));
         }
         let has = |name: &str| {
             let path = path(name);
             let stamp = Stamp::of(&fs::symlink_metadata(&path).unwrap());
-            names.have(folder.path(), &LocalFile { name: name.to_owned(), path, stamp })
+            names.have(&LocalFile { name: name.to_owned(), path, stamp })
         };
-        assert!(has("cat.jpg") && has("Cat.jpg") && has("Straße"));
+        for name in ["cat.jpg", "Cat.jpg", "strasse", "stra\u{df}e", "\u{e9}", "e\u{301}"] {
+            assert!(has(name), "{name}");
+        }
         assert!(!has("Dog.jpg") && !has("DOG.JPG") && !has("Bird"));
     }
 }
