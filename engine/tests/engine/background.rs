@@ -6,7 +6,7 @@ use std::sync::Arc;
 use granary_engine::disk::{At, Disk, Reached, SimulatedDisk};
 use granary_engine::limits::BACKGROUND_ROWS_MAX;
 use granary_engine::model::{DatasetId, Digest, LicenceId, ProjectId};
-use granary_engine::{ArchiveFormat, Engine, SourceAfterMerge};
+use granary_engine::{ArchiveFormat, Engine, SourceAfterMerge, StagedBlob};
 
 use crate::driver::zip_of;
 use crate::faults::wait_until;
@@ -79,24 +79,29 @@ async fn bytes_that_nobody_names_any_longer_go() {
     assert_eq!(read(&engine, set, "again").await.unwrap(), *Content::numbered(10, LARGE).0);
 }
 
-/// A tar pins so many known contents until the member behind them is whole, however long that takes.
-#[tokio::test]
-async fn contents_that_are_pinned_for_long_hide_none_that_may_go() {
-    let disk = SimulatedDisk::new();
-    let engine = open(&disk);
-    let within = project(&engine).await.unwrap();
-    let set = dataset(&engine, within, "set").await.unwrap().id;
-    let files = BACKGROUND_ROWS_MAX + 20;
-    let bytes = |number: usize| format!("content {number}").into_bytes();
+/// Contents without a file that somebody still holds.
+async fn dead_and_pinned(engine: &Engine, files: usize) -> Vec<StagedBlob> {
+    let within = project(engine).await.unwrap();
+    let set = dataset(engine, within, "set").await.unwrap().id;
     let mut pinned = Vec::new();
     for number in 0..files {
-        add(&engine, set, &number.to_string(), &bytes(number)).await.unwrap();
-        pinned.push(content(&engine, &bytes(number)).await.unwrap());
+        let bytes = format!("content {number}").into_bytes();
+        add(engine, set, &number.to_string(), &bytes).await.unwrap();
+        pinned.push(content(engine, &bytes).await.unwrap());
     }
-    let last = pinned.pop();
     for number in 0..files {
         engine.delete_file(set, &number.to_string()).await.unwrap();
     }
+    pinned
+}
+
+/// A tar pins so many known contents until the member behind them is whole, however long that takes.
+#[tokio::test]
+async fn contents_that_are_pinned_for_long_hide_none_that_may_go() {
+    let engine = open(&SimulatedDisk::new());
+    let files = BACKGROUND_ROWS_MAX + 20;
+    let mut pinned = dead_and_pinned(&engine, files).await;
+    let last = pinned.pop();
     let dead = || engine.garbage().unwrap().contents;
     while engine.step_background().await.unwrap() {}
     assert_eq!(dead(), u64::try_from(files).unwrap());
@@ -115,18 +120,8 @@ async fn contents_that_are_pinned_for_long_hide_none_that_may_go() {
 #[tokio::test]
 async fn what_is_pinned_no_longer_goes_with_the_steps_that_are_under_way() {
     let engine = open(&SimulatedDisk::new());
-    let within = project(&engine).await.unwrap();
-    let set = dataset(&engine, within, "set").await.unwrap().id;
     let files = BACKGROUND_ROWS_MAX + 20;
-    let bytes = |number: usize| format!("content {number}").into_bytes();
-    let mut pinned = Vec::new();
-    for number in 0..files {
-        add(&engine, set, &number.to_string(), &bytes(number)).await.unwrap();
-        pinned.push(content(&engine, &bytes(number)).await.unwrap());
-    }
-    for number in 0..files {
-        engine.delete_file(set, &number.to_string()).await.unwrap();
-    }
+    let pinned = dead_and_pinned(&engine, files).await;
     while engine.garbage().unwrap().contents < files as u64 {
         engine.step_background().await.unwrap();
     }
