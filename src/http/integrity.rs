@@ -108,6 +108,8 @@ pub(crate) struct Digests {
     sha256: Option<Sha256>,
     blake3: Option<DigestHasher>,
     expected: Vec<Expected>,
+    /// Whether the body is a part of something, of which `Repr-Digest` is the digest.
+    is_part: bool,
 }
 
 impl Digests {
@@ -116,21 +118,19 @@ impl Digests {
     /// # Errors
     /// As [`expected`].
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        Self::of_fields(headers, |_| true)
+        Self::of_fields(headers, false)
     }
 
-    /// The same where a body is a part of something, of which `Repr-Digest` is the digest.
+    /// The same where a body is a part of something.
     ///
     /// # Errors
     /// As [`expected`].
     pub(crate) fn of_part(headers: &HeaderMap) -> Result<Self, ApiError> {
-        Self::of_fields(headers, |field| *field == CONTENT_DIGEST)
+        Self::of_fields(headers, true)
     }
 
-    fn of_fields(
-        headers: &HeaderMap,
-        counts: impl Fn(&HeaderName) -> bool,
-    ) -> Result<Self, ApiError> {
+    fn of_fields(headers: &HeaderMap, is_part: bool) -> Result<Self, ApiError> {
+        let counts = |field: &HeaderName| !is_part || *field == CONTENT_DIGEST;
         let mut expected = expected(headers)?;
         expected.retain(|expected| counts(&expected.field));
         let trailers = headers.get_all(TRAILER).into_iter().filter_map(|value| value.to_str().ok());
@@ -147,6 +147,7 @@ impl Digests {
             sha256: needs(Algorithm::Sha256).then(Sha256::new),
             blake3: needs(Algorithm::Blake3).then(DigestHasher::new),
             expected,
+            is_part,
         })
     }
 
@@ -170,7 +171,9 @@ impl Digests {
     /// # Errors
     /// As [`expected`].
     pub(crate) fn take_trailers(&mut self, trailers: &HeaderMap) -> Result<(), ApiError> {
-        self.expected.extend(expected(trailers)?);
+        let mut behind = expected(trailers)?;
+        behind.retain(|expected| !self.is_part || expected.field == CONTENT_DIGEST);
+        self.expected.extend(behind);
         Ok(())
     }
 
@@ -179,7 +182,7 @@ impl Digests {
     /// # Errors
     /// The first digest that is another one.
     pub(crate) fn verify(self) -> Result<(), ApiError> {
-        let Self { sha256, blake3, expected } = self;
+        let Self { sha256, blake3, expected, .. } = self;
         let sha256: Option<[u8; 32]> = sha256.map(|hasher| hasher.finalize().into());
         let blake3 = blake3.map(|hasher| hasher.finish().0);
         for Expected { field, algorithm, digest } in expected {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::blobs::byte_count;
-use crate::disk::{At, Fault, Reached, SimulatedDisk};
+use crate::disk::{At, Fault, Reached, SimulatedDisk, reserve_bytes};
 use crate::engine::rig::dataset;
 use crate::model::{FileCondition, NewDataset, Quota};
 use crate::{CollectionProgress, Engine, EngineOptions};

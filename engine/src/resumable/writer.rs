@@ -2,21 +2,22 @@
 
 mod gathering;
 
-use std::io::{self, IoSlice};
+mod given;
+
+use std::io;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::record::{Record, StateFile};
-use super::{ResumableId, ResumableTerms, WholeDigest, sync_names};
+use super::{ResumableId, ResumableTerms, WholeDigest};
 use crate::blobs::{
-    Blobs, CountedBuffer, Hashes, byte_count, capped, is_compressible, large_path, staging_error,
+    Blobs, CountedBuffer, Hashes, Pin, byte_count, capped, is_compressible, staging_error,
     write_run,
 };
 use crate::disk::{Disk, DiskFile, OpenMode, expect_room};
-use crate::error::{MutationError, ReadError};
+use crate::error::MutationError;
 use crate::limits::{COMPRESSIBLE_SAMPLE_BYTES, READ_CHUNK_BYTES, STAGE_SYNC_BYTES};
-use crate::model::change::{BlobPlace, LargeFileId};
 use crate::model::{Digest, Timestamp};
 use crate::store::Store;
 
@@ -51,6 +52,8 @@ pub(crate) struct Writer {
     /// Whether that file was given to the store, which does not give it back: nothing may be written
     /// to it, and it stays readable for as long as it is open.
     is_given: bool,
+    /// Keeps the content that the store was given the file as, until its bytes are the upload's own again.
+    pin: Option<Pin>,
     /// Bytes that are in the file.
     written: u64,
     /// Those that have come after them.
@@ -103,6 +106,7 @@ impl Writer {
             state,
             data: Some(data),
             is_given: false,
+            pin: None,
             written: 0,
             gathered: None,
             durable: 0,
@@ -135,6 +139,7 @@ impl Writer {
             state,
             data: None,
             is_given: false,
+            pin: None,
             written: durable,
             gathered: None,
             durable,
@@ -152,7 +157,7 @@ impl Writer {
         {
             return Ok(None);
         }
-        if writer.added.is_none() {
+        if writer.added.is_none() && !writer.is_given {
             let data = writer.disk.open(&id.data_path(), OpenMode::Existing)?;
             if data.len()? < durable {
                 let lost = "its file is shorter than what was told";
@@ -161,89 +166,6 @@ impl Writer {
             writer.data = Some(data);
         }
         Ok(Some(writer))
-    }
-
-    /// Finds out what became of an upload whose file was about to become a large content. Tells
-    /// whether the upload still is one.
-    fn take_back(&mut self, store: &Store, file: LargeFileId, digest: Digest) -> io::Result<bool> {
-        let published = large_path(&digest, file);
-        let is_here = || self.disk.open(&self.id.data_path(), OpenMode::Existing).is_ok();
-        let given = match self.disk.open(&published, OpenMode::Existing) {
-            // It was never renamed, or was renamed back; its own name tells.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(is_here()),
-            Err(error) => return Err(error),
-            Ok(given) => given,
-        };
-        match self.is_named(store, digest, file).map_err(io::Error::other)? {
-            Some(true) => self.note_added(digest)?,
-            // A copy was made, which has come whole: it gets this name last.
-            Some(false) | None if is_here() => {}
-            // The change that brought it was refused: it is the store's to remove.
-            Some(false) => {
-                (self.data, self.is_given) = (Some(given), true);
-                self.regain()?;
-            }
-            None => {
-                self.disk.rename(&published, &self.id.data_path())?;
-                sync_names(&*self.disk)?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether the dataset shows the upload's file with a content; `None` if the index does not have
-    /// that content in this very file.
-    fn is_named(
-        &self,
-        store: &Store,
-        digest: Digest,
-        file: LargeFileId,
-    ) -> Result<Option<bool>, ReadError> {
-        let snapshot = store.snapshot()?;
-        let row = snapshot.blob(&digest)?;
-        if row.is_none_or(|row| row.place != BlobPlace::Large(file)) {
-            return Ok(None);
-        }
-        let (Some(dataset), Some(name)) =
-            (snapshot.dataset(self.terms.dataset)?, self.terms.named())
-        else {
-            return Ok(Some(false));
-        };
-        let shown = snapshot.file(&dataset, name.as_str())?;
-        Ok(Some(shown.is_some_and(|record| record.digest == digest)))
-    }
-
-    /// Makes the bytes the upload's own again, after a change that brought them to the store was
-    /// refused when it was applied: the file is the store's by then, and others may rely on it, so it
-    /// is copied. A refusal before that gives the file back, and costs nothing here.
-    ///
-    /// # Durability
-    /// They are as durable as before when this returns.
-    pub(crate) fn regain(&mut self) -> io::Result<()> {
-        let own = self.id.data_path();
-        let Some(given) = self.data.clone() else { return Ok(()) };
-        if self.disk.open(&own, OpenMode::Existing).is_ok() {
-            self.is_given = false;
-            return Ok(());
-        }
-        self.is_given = true;
-        let path = self.id.copy_path();
-        crate::blobs::remove_if_there(&*self.disk, &path)?;
-        let copy = self.disk.open(&path, OpenMode::CreateNew)?;
-        let (mut buffer, mut place) = (vec![0; READ_CHUNK_BYTES], 0);
-        while place < self.terms.length {
-            let count = capped(self.terms.length - place, buffer.len());
-            let piece = buffer.get_mut(..count).unwrap_or_default();
-            given.read_exact_at(piece, place)?;
-            expect_room(&*self.disk, byte_count(piece.len()))?;
-            copy.write_all_at(&[IoSlice::new(piece)], place)?;
-            place += byte_count(piece.len());
-        }
-        copy.sync_data()?;
-        self.disk.rename(&path, &own)?;
-        self.disk.sync_dir(crate::blobs::STAGING)?;
-        (self.data, self.is_given) = (Some(copy), false);
-        Ok(())
     }
 
     pub(crate) fn terms(&self) -> &Arc<ResumableTerms> {
@@ -444,25 +366,11 @@ impl Writer {
         Ok(bytes)
     }
 
-    /// Gives the file, of which all is settled, the name of a large content, durably (I2); gives its old
-    /// name, to which it goes back where it is not wanted.
-    pub(crate) fn publish(&mut self, file: LargeFileId, digest: Digest) -> io::Result<String> {
-        if self.is_given {
-            self.regain()?;
-        }
-        self.state.append(&*self.disk, &Record::Publishing { file, digest })?;
-        self.disk.rename(&self.id.data_path(), &large_path(&digest, file))?;
-        // From here on it is the store's, whatever fails before anybody hears of it.
-        self.is_given = true;
-        self.disk.sync_dir(crate::blobs::BLOBS)?;
-        Ok(self.id.data_path())
-    }
-
     /// The file was added: nothing but that is remembered from here on.
     pub(super) fn note_added(&mut self, digest: Digest) -> io::Result<()> {
         let at = Timestamp::now();
         self.state.append(&*self.disk, &Record::Added { digest, at })?;
-        (self.added, self.touched, self.data) = (Some(digest), at, None);
+        (self.added, self.touched, self.data, self.pin) = (Some(digest), at, None, None);
         let removed = crate::blobs::remove_if_there(&*self.disk, &self.id.data_path());
         if let Err(error) = removed {
             tracing::warn!(id = %self.id, %error, "an upload's bytes stay; the next start removes them");

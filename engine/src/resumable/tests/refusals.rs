@@ -110,6 +110,47 @@ fn a_quota_that_others_filled_meanwhile_costs_no_byte_of_an_upload() {
     }
 }
 
+/// The copy waits for space, and the file that the store has stays until there is some, whoever starts in between.
+#[test]
+fn nor_if_there_is_no_space_for_a_copy_before_the_next_start() {
+    for is_restarted in [false, true] {
+        block_on(async {
+            let content = content(LARGE);
+            let disk = SimulatedDisk::new();
+            let mut engine = open(&disk);
+            let dataset = dataset(&engine).await;
+            let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+            set_quota(&engine, dataset, Some(10)).await;
+            let part = engine.resume(id, OWNER, dataset).await.unwrap();
+            let part = part.write(content[..LARGE - 1].to_vec().into(), false).await.unwrap();
+            drop(part.settle().await.unwrap());
+            // Enough for what is left of the upload, and for no second one.
+            let space = disk.space().unwrap();
+            disk.set_space(space.total, 2 * reserve_bytes(space) + byte_count(LARGE) / 2);
+            let refused = refused_when_applied(&engine, id, dataset).await.unwrap_err();
+            assert!(matches!(refused, MutationError::QuotaExceeded { .. }), "{refused:?}");
+            assert_eq!(disk.list(STAGING).unwrap().len(), 1, "no part of a copy");
+            for _ in 0..2 {
+                let collecting = engine.clone();
+                let collect = move || collecting.collect_garbage(&CollectionProgress::default());
+                tokio::task::spawn_blocking(collect).await.unwrap().unwrap();
+                // In one place or the other: a start may find that nobody has the file, and take it back.
+                let files = [BLOBS, STAGING].map(|directory| disk.list(directory).unwrap().len());
+                assert_eq!(files.iter().sum::<usize>(), 2, "{files:?}");
+                if is_restarted {
+                    engine.shutdown().await;
+                    drop(engine);
+                    engine = open(&disk);
+                }
+            }
+            disk.set_space(space.total, space.available);
+            set_quota(&engine, dataset, None).await;
+            goes_on_one_byte_before_its_end(&engine, (dataset, id), &content).await;
+            engine.shutdown().await;
+        });
+    }
+}
+
 #[test]
 fn nor_if_the_power_is_cut_at_any_operation_after_the_refusal_was_journaled() {
     let (mut stop, mut is_answered) = (1, false);
