@@ -43,6 +43,8 @@ pub(crate) struct IndexFile {
     changed: Condvar,
     /// Whether somebody waits for what is carried out.
     is_awaited: AtomicBool,
+    /// Held by a sync beside what is carried out.
+    growing: Mutex<()>,
 }
 
 /// What becomes of a call that changes the file.
@@ -124,6 +126,7 @@ impl IndexFile {
             keeps_back: AtomicBool::new(false),
             changed: Condvar::new(),
             is_awaited: AtomicBool::new(false),
+            growing: Mutex::default(),
         }
     }
 
@@ -165,13 +168,11 @@ impl IndexFile {
             drop(off);
             self.follow()
         }));
-        let failed = match carried {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => Phase::Failed(error.kind(), error.to_string()),
-            Err(_panic) => Phase::Failed(io::ErrorKind::Other, "a panic".to_owned()),
-        };
-        *self.phase() = failed;
-        self.changed.notify_all();
+        match carried {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.fail(error.kind(), error.to_string()),
+            Err(_panic) => self.fail(io::ErrorKind::Other, "a panic".to_owned()),
+        }
     }
 
     fn carry(&self, off: &PutOff) -> io::Result<()> {
@@ -179,8 +180,25 @@ impl IndexFile {
         off.rest.iter().try_for_each(|held| match held {
             Held::Write(offset, data) => self.write_now(&[(*offset, data)]),
             Held::SetLen(length) => self.set_len_now(*length),
-            Held::Sync => self.sync_now(),
+            Held::Sync => {
+                self.sync_now()?;
+                self.expect_none_failed_beside()
+            }
         })
+    }
+
+    /// The kernel tells one sync only that a page could not be written. Where one that began meanwhile was
+    /// told, what comes behind must not name pages that are lost.
+    fn expect_none_failed_beside(&self) -> io::Result<()> {
+        drop(self.growing());
+        match &*self.phase() {
+            Phase::Failed(kind, text) => Err(io::Error::new(*kind, text.clone())),
+            Phase::Direct | Phase::PuttingOff(_) | Phase::CarryingOut { .. } => Ok(()),
+        }
+    }
+
+    fn growing(&self) -> MutexGuard<'_, ()> {
+        self.growing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes what came meanwhile, which the next commit syncs, until nothing more does.
@@ -275,9 +293,7 @@ impl IndexFile {
 
     /// From now on nothing is written; what asks for it fails.
     pub(crate) fn give_up(&self) {
-        let text = "the index was given up".to_owned();
-        *self.phase() = Phase::Failed(io::ErrorKind::Other, text);
-        self.changed.notify_all();
+        self.fail(io::ErrorKind::Other, "the index was given up".to_owned());
     }
 
     /// Waits until all that was kept back has been carried out.
@@ -408,6 +424,7 @@ impl IndexFile {
 
     pub(super) fn sync(&self) -> io::Result<()> {
         if self.take_growth() {
+            let _growing = self.growing();
             return self.sync_now();
         }
         if let Phase::PuttingOff(off) = &mut *self.settled()? {
@@ -417,9 +434,15 @@ impl IndexFile {
         self.sync_now()
     }
 
+    /// A sync that fails is final (I7).
     fn sync_now(&self) -> io::Result<()> {
         self.set_aside();
-        self.file.sync_data()
+        self.file.sync_data().inspect_err(|error| self.fail(error.kind(), error.to_string()))
+    }
+
+    fn fail(&self, kind: io::ErrorKind, text: String) {
+        *self.phase() = Phase::Failed(kind, text);
+        self.changed.notify_all();
     }
 
     /// Sets aside space behind the last page, once half of what was is used, as far as the disk can spare

@@ -119,6 +119,28 @@ fn a_sync_that_fails_behind_is_final() {
     }
 }
 
+/// A sync beside the checkpoint may be the one that is told of a page that was lost.
+#[test]
+fn a_sync_that_fails_beside_what_is_carried_out_keeps_its_header_from_the_file() {
+    let disk = SimulatedDisk::new();
+    let file = file(&disk);
+    let syncs = disk.syncs();
+    let stall = disk.stall(At::Sync(syncs + 1));
+    disk.fail(At::Sync(syncs + 2), Fault::Io);
+    file.put_off().unwrap();
+    commit(&file, 7);
+    file.carry_out();
+    while !stall.is_reached() {
+        std::thread::yield_now();
+    }
+    file.set_len(16 * 4096).unwrap();
+    file.sync().unwrap_err();
+    drop(stall);
+    file.settle().unwrap_err();
+    file.sync().unwrap_err();
+    assert_eq!(on_platter(&disk, Reached::Everything, 0), 7);
+}
+
 #[test]
 fn what_grows_the_file_is_synced_before_what_is_put_off() {
     let disk = SimulatedDisk::new();
