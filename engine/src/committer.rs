@@ -57,7 +57,7 @@ use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Mutex, MutexGuard};
 use crate::visibility::Visibility;
 use debt::Debts;
-use index_thread::{IndexThread, IndexWork};
+use index_thread::{IndexThread, IndexWork, MadeDurable, Until};
 use journal_thread::{JournalParts, JournalThread};
 use queue::Queue;
 
@@ -154,10 +154,11 @@ impl Committer {
         ticket.redeem().await
     }
 
-    /// Makes the index durable now.
+    /// Makes the index durable now, and lets go of what that lets go of.
     pub(crate) async fn checkpoint(&self) -> Result<(), MutationError> {
         let work = self.work().clone().ok_or(MutationError::Stopping)?;
-        let asked = tokio::task::spawn_blocking(move || ask_for_checkpoint(&work)).await;
+        let ask = move || ask_for_checkpoint(&work, Until::Removed);
+        let asked = tokio::task::spawn_blocking(ask).await;
         match asked.unwrap_or(Err(MutationError::Stopping)) {
             Ok(waiting) => waiting.await.unwrap_or(Err(MutationError::Stopping)),
             Err(stopping) => Err(stopping),
@@ -166,8 +167,17 @@ impl Committer {
 
     /// As [`Committer::checkpoint`], for threads that may block.
     pub(crate) fn checkpoint_blocking(&self) -> Result<(), MutationError> {
+        self.ask_blocking(Until::Removed)
+    }
+
+    /// Makes the index durable now, whatever there is to be removed after that. Blocks.
+    pub(crate) fn make_durable_blocking(&self) -> Result<(), MutationError> {
+        self.ask_blocking(Until::Durable)
+    }
+
+    fn ask_blocking(&self, until: Until) -> Result<(), MutationError> {
         let work = self.work().clone().ok_or(MutationError::Stopping)?;
-        let waiting = ask_for_checkpoint(&work)?;
+        let waiting = ask_for_checkpoint(&work, until)?;
         drop(work);
         crate::sync::receive(waiting).unwrap_or(Err(MutationError::Stopping))
     }
@@ -235,9 +245,13 @@ impl Committer {
 }
 
 /// Blocks while groups wait to be applied.
-fn ask_for_checkpoint(work: &SyncSender<IndexWork>) -> Result<CheckpointMade, MutationError> {
+fn ask_for_checkpoint(
+    work: &SyncSender<IndexWork>,
+    until: Until,
+) -> Result<CheckpointMade, MutationError> {
     let (done, waiting) = oneshot::channel();
-    work.send(IndexWork::Checkpoint(done)).map_err(|_gone| MutationError::Stopping)?;
+    let asked = MadeDurable { until, done };
+    work.send(IndexWork::Checkpoint(asked)).map_err(|_gone| MutationError::Stopping)?;
     Ok(waiting)
 }
 

@@ -80,6 +80,16 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Waits until the bytes of removed files are free, but for those that are still open.
     fn await_freed(&self) {}
 
+    /// Whether bytes of removed files are on their way to be free.
+    fn is_freeing(&self) -> bool {
+        false
+    }
+
+    /// How many files may be removed before their removal waits until the bytes of others are free.
+    fn freeing_room(&self) -> usize {
+        usize::MAX
+    }
+
     /// Makes the names in a directory durable.
     fn sync_dir(&self, directory: &str) -> io::Result<()>;
 

@@ -73,6 +73,9 @@ pub(crate) enum IndexError {
     /// Rows contradict each other.
     #[error("the index is damaged: {0}")]
     Contradiction(String),
+    /// Names that were removed or made in the journal's directory may not last; final (I7).
+    #[error("a sync of the journal's directory failed")]
+    Names(#[source] std::io::Error),
     /// A change was answered as made, and its rows refuse it: a bug of ours.
     #[error("change {sequence} was answered as made and is refused")]
     PromiseBroken {
@@ -114,6 +117,9 @@ impl From<IndexError> for ReadError {
                 Self::Corrupt { what: "a row of the index", place: error.to_string() }
             }
             IndexError::Contradiction(place) => Self::Corrupt { what: "the index", place },
+            IndexError::Names(source) => {
+                Self::IndexFailed { source: Box::new(redb::Error::Io(source)) }
+            }
             IndexError::PromiseBroken { .. } => {
                 Self::Corrupt { what: "the index", place: error.to_text() }
             }

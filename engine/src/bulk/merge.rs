@@ -89,7 +89,7 @@ fn attempt_merge(
     {
         // The background takes tombstones, hidden rows and marks away without a record. So what was found
         // must be what the next start begins with, or a replay would put back what it took (I1).
-        bulk.committer.checkpoint_blocking()?;
+        bulk.committer.make_durable_blocking()?;
         return submit_joined(bulk, merge, joined, &lease);
     }
     let mut planner = Planner::default();

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::debt::Debt;
-use super::index_thread::{IndexThread, MadeDurable};
+use super::index_thread::{IndexThread, MadeDurable, Until};
 use crate::index::reclaim::Removable;
 use crate::index::{IndexError, reclaim, write_applied};
 use crate::model::change::SegmentId;
@@ -21,7 +21,7 @@ pub(super) struct Settling {
     pub(super) debt: Debt,
     /// Bytes whose rows it does not hold.
     pub(super) removable: Removable,
-    /// Who is told once that is gone.
+    /// Who is told once it is durable, or once that is gone.
     pub(super) asked: Vec<MadeDurable>,
 }
 
@@ -50,10 +50,8 @@ impl IndexThread {
         let before: Vec<SegmentId> =
             before.filter(|segment| *segment < self.applied.position.segment).collect();
         // As of this checkpoint: what later changes doom is still in it.
-        let removable = reclaim::removable(&index, &before)?;
-        // What was not removed yet is met again: no row of it was forgotten.
-        let mut asked = self.removing.give_up();
-        asked.append(&mut self.asking);
+        let removable = self.removing.new_of(reclaim::removable(&index, &before)?);
+        let asked = std::mem::take(&mut self.asking);
         let debt = std::mem::take(&mut self.debt);
         self.settling = Some(Settling { is_made, journal_bytes, debt, removable, asked });
         Ok(())
@@ -73,7 +71,14 @@ impl IndexThread {
             self.store.counters.checkpointed(self.since_checkpoint.journal_bytes());
             self.store.trace.note(trace::CHECKPOINTED);
         }
-        self.removing.begin(settling.removable, settling.asked);
+        let (waiting, told) =
+            settling.asked.into_iter().partition(|asked| asked.until == Until::Removed);
+        self.removing.add(settling.removable, waiting);
+        self.debts.note_removing(self.removing.is_wanted());
+        let told: Vec<MadeDurable> = told;
+        for asked in told {
+            drop(asked.done.send(Ok(())));
+        }
         Ok(())
     }
 

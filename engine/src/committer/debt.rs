@@ -5,6 +5,7 @@
 //! that space counts as used from the moment that a change goes to the journal.
 
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::disk::Promises;
 use crate::sync::Mutex;
@@ -63,11 +64,21 @@ impl Debt {
 pub(crate) struct Debts {
     all: Mutex<Debt>,
     promises: Promises,
+    /// Whether files are on their way to be removed, which gives space back.
+    is_removing: AtomicBool,
 }
 
 impl Debts {
     pub(super) fn new(promises: Promises) -> Self {
-        Self { all: Mutex::default(), promises }
+        Self { all: Mutex::default(), promises, is_removing: AtomicBool::new(false) }
+    }
+
+    pub(super) fn note_removing(&self, is_removing: bool) {
+        self.is_removing.store(is_removing, Ordering::Release);
+    }
+
+    pub(super) fn is_removing(&self) -> bool {
+        self.is_removing.load(Ordering::Acquire)
     }
 
     /// Notes what a group leaves, before it goes to the index thread.

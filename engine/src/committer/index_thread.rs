@@ -44,8 +44,21 @@ pub(crate) enum IndexWork {
     Step(oneshot::Sender<Result<Left, MutationError>>),
 }
 
-/// Told when a checkpoint is durable, and what it lets go of is gone.
-pub(super) type MadeDurable = oneshot::Sender<Result<(), MutationError>>;
+/// What is waited for after a checkpoint was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// It is durable.
+    Durable,
+    /// And the files that it lets go of are gone.
+    Removed,
+}
+
+/// Who asked for a checkpoint.
+#[derive(Debug)]
+pub(crate) struct MadeDurable {
+    pub(crate) until: Until,
+    pub(crate) done: oneshot::Sender<Result<(), MutationError>>,
+}
 
 /// A change that is durable in the journal.
 #[derive(Debug)]
@@ -141,8 +154,9 @@ fn apply_span(groups: &[JournaledGroup]) -> Span {
 /// Bytes of changed pages that are taken to find their place on any disk.
 const PAGES_FEW_BYTES: u64 = 1 << 20;
 
-/// How often the index thread looks whether a checkpoint is durable, where nothing else wakes it.
-const SETTLING_PERIOD: Duration = Duration::from_millis(2);
+/// How often the index thread looks whether a checkpoint is durable, or bytes are free, where nothing else
+/// wakes it.
+const WATCHING_PERIOD: Duration = Duration::from_millis(2);
 
 impl IndexThread {
     pub(crate) fn new(
@@ -175,11 +189,13 @@ impl IndexThread {
 
     /// How long to wait for work.
     fn wait(&self) -> Duration {
-        if self.removing.is_wanted() {
+        let is_removing = self.removing.is_wanted();
+        if is_removing && self.store.disk.freeing_room() > 0 {
             return Duration::ZERO;
         }
         let wait = self.background.wait();
-        if self.settling.is_some() { wait.min(SETTLING_PERIOD) } else { wait }
+        let is_watched = is_removing || self.settling.is_some();
+        if is_watched { wait.min(WATCHING_PERIOD) } else { wait }
     }
 
     /// Runs until the journal thread has gone and everything it sent is applied.
@@ -193,8 +209,9 @@ impl IndexThread {
             let asked = self.settling.take().map_or_else(Vec::new, |settling| settling.asked);
             let asked = asked.into_iter().chain(self.removing.give_up());
             for asked in asked.chain(self.asking.drain(..)) {
-                drop(asked.send(Err(MutationError::ReadOnly { cause: Arc::clone(&cause) })));
+                drop(asked.done.send(Err(MutationError::ReadOnly { cause: Arc::clone(&cause) })));
             }
+            self.debts.note_removing(false);
             // From here on nothing is answered that readers will not see.
             let last = self.store.visibility.close().max(self.applied.sequence);
             let is_reopened = caught(|| self.reopen_for_reading(last)).unwrap_or(false);
@@ -239,10 +256,10 @@ impl IndexThread {
                     self.apply_and_answer(groups)?;
                     self.take_turns(count, rows)?;
                 }
-                Ok(IndexWork::Checkpoint(done)) => {
+                Ok(IndexWork::Checkpoint(asked)) => {
                     // Whoever asks again and again must not keep the background from its period.
                     self.background.wake();
-                    self.asking.push(done);
+                    self.asking.push(asked);
                     // Not a part of the one on its way, which does not hold what was asked for.
                     self.store.index.get().hurry();
                 }
@@ -416,8 +433,10 @@ impl IndexThread {
                         record.reply.answer(Err(MutationError::OutcomeUnknown { cause }));
                     }
                 }
-                IndexWork::Checkpoint(done) => {
-                    drop(done.send(Err(MutationError::ReadOnly { cause: Arc::clone(cause) })));
+                IndexWork::Checkpoint(asked) => {
+                    drop(
+                        asked.done.send(Err(MutationError::ReadOnly { cause: Arc::clone(cause) })),
+                    );
                 }
                 IndexWork::Step(done) => {
                     drop(done.send(Err(MutationError::ReadOnly { cause: Arc::clone(cause) })));

@@ -1,7 +1,10 @@
 //! Letting go of files that a durable checkpoint needs no longer, a bounded step at a time: a deletion may
 //! doom thousands, and groups wait for a step.
 
+use std::collections::VecDeque;
+
 use super::index_thread::{IndexThread, MadeDurable};
+use crate::disk::is_for_want_of_means;
 use crate::index::reclaim::Removable;
 use crate::index::{IndexError, reclaim};
 use crate::limits::REMOVED_AT_ONCE;
@@ -10,53 +13,87 @@ use crate::model::change::{LargeFileId, SegmentId};
 use crate::store::Store;
 use crate::trace;
 
-/// What the last durable checkpoint lets go of and is still there.
-#[derive(Debug, Default)]
-pub(super) struct Removing {
+/// What one durable checkpoint lets go of and is still there.
+#[derive(Debug)]
+struct LetGo {
     removable: Removable,
     /// Who is told when all of it is gone.
     asked: Vec<MadeDurable>,
 }
 
+/// What durable checkpoints let go of, in the order of the checkpoints; no file is in two of them.
+#[derive(Debug, Default)]
+pub(super) struct Removing(VecDeque<LetGo>);
+
 impl Removing {
-    /// Goes on with what a checkpoint lets go of, which is durable now.
-    pub(super) fn begin(&mut self, removable: Removable, asked: Vec<MadeDurable>) {
-        self.removable = removable;
-        self.asked.extend(asked);
+    /// Adds what a checkpoint lets go of, which is durable now.
+    pub(super) fn add(&mut self, removable: Removable, asked: Vec<MadeDurable>) {
+        if !removable.is_empty() || !asked.is_empty() {
+            self.0.push_back(LetGo { removable, asked });
+        }
     }
 
     /// Whether a step would find something to do.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.removable.is_empty() || !self.asked.is_empty()
+        !self.0.is_empty()
     }
 
-    /// Leaves what is still there to a later checkpoint, which lets go of it as well; gives who waits.
-    pub(super) fn give_up(&mut self) -> Vec<MadeDurable> {
-        std::mem::take(self).asked
+    /// What of this is not on its way already. A file that is has kept its rows so far, so a later checkpoint
+    /// meets it once more.
+    pub(super) fn new_of(&self, mut removable: Removable) -> Removable {
+        for earlier in &self.0 {
+            removable.take_out(&earlier.removable);
+        }
+        removable
+    }
+
+    fn take_some(&mut self, files_max: usize) -> Removable {
+        self.0
+            .front_mut()
+            .map_or_else(Removable::default, |first| first.removable.take_some(files_max))
+    }
+
+    /// Who waits for what is gone now.
+    fn take_told(&mut self) -> Vec<MadeDurable> {
+        match self.0.front() {
+            Some(first) if first.removable.is_empty() => {
+                self.0.pop_front().map_or_else(Vec::new, |first| first.asked)
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    /// Leaves what is still there to a later start; gives who waits.
+    pub(super) fn give_up(&mut self) -> impl Iterator<Item = MadeDurable> + use<> {
+        std::mem::take(self).0.into_iter().flat_map(|let_go| let_go.asked)
     }
 }
 
 impl IndexThread {
-    /// Removes some of the files, and tells those who wait for all when none is left.
+    /// Removes some of the files, as far as the bytes of those before are free, and tells those who wait for
+    /// all when none is left.
     pub(super) fn remove_some(&mut self) -> Result<(), IndexError> {
         if !self.removing.is_wanted() {
             return Ok(());
         }
-        let mut removed = self.removing.removable.take_some(REMOVED_AT_ONCE);
+        let files_max = REMOVED_AT_ONCE.min(self.store.disk.freeing_room());
+        let mut removed = self.removing.take_some(files_max);
         removed.large.retain(|(digest, file)| self.removes_large(digest, *file));
-        removed.segments = self.remove_segments(removed.segments);
+        removed.segments = self.remove_segments(removed.segments)?;
         self.forget(&removed)?;
-        if self.removing.removable.is_empty() {
-            for asked in self.removing.asked.drain(..) {
-                drop(asked.send(Ok(())));
-            }
+        for asked in self.removing.take_told() {
+            drop(asked.done.send(Ok(())));
         }
+        self.debts.note_removing(self.removing.is_wanted());
         Ok(())
     }
 
     /// Removes all of them, when no group can come any more.
     pub(super) fn remove_all(&mut self) -> Result<(), IndexError> {
         while self.removing.is_wanted() {
+            if self.store.disk.freeing_room() == 0 {
+                self.store.disk.await_freed();
+            }
             self.remove_some()?;
         }
         Ok(())
@@ -77,7 +114,7 @@ impl IndexThread {
     }
 
     /// Removes segments, durably; gives those that have gone.
-    fn remove_segments(&self, mut segments: Vec<SegmentId>) -> Vec<SegmentId> {
+    fn remove_segments(&self, mut segments: Vec<SegmentId>) -> Result<Vec<SegmentId>, IndexError> {
         let Store { segments: files, counters, .. } = &*self.store;
         segments.retain(|segment| {
             let bytes = files.length(*segment);
@@ -89,14 +126,17 @@ impl IndexThread {
             removed.is_ok()
         });
         if segments.is_empty() {
-            return segments;
+            return Ok(segments);
         }
         match files.sync_removals() {
-            Ok(()) => segments,
-            Err(error) => {
+            Ok(()) => Ok(segments),
+            Err(error) if is_for_want_of_means(&error) => {
                 tracing::warn!(%error, "removed segments may come back with a power cut");
-                Vec::new()
+                Ok(Vec::new())
             }
+            // The next sync would succeed and tell nothing of the names that this one was for, which may
+            // be a new segment's as well (I7).
+            Err(error) => Err(IndexError::Names(error)),
         }
     }
 
@@ -113,5 +153,64 @@ impl IndexThread {
             self.store.trace.note(trace::SEGMENTS_REMOVED);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::committer::index_thread::Until;
+    use crate::error::MutationError;
+
+    fn segments(numbers: std::ops::Range<u64>) -> Removable {
+        Removable { large: Vec::new(), segments: numbers.map(SegmentId).collect() }
+    }
+
+    fn asked() -> (MadeDurable, oneshot::Receiver<Result<(), MutationError>>) {
+        let (done, is_done) = oneshot::channel();
+        (MadeDurable { until: Until::Removed, done }, is_done)
+    }
+
+    #[test]
+    fn who_waits_for_a_checkpoint_waits_for_no_file_of_a_later_one() {
+        let mut removing = Removing::default();
+        let ((first, mut first_done), (second, mut second_done)) = (asked(), asked());
+        removing.add(segments(0..3), vec![first]);
+        assert_eq!(removing.take_some(2).segments, [SegmentId(1), SegmentId(2)]);
+        assert!(removing.take_told().is_empty());
+
+        // The row of the first has not gone, so the next checkpoint meets it again.
+        let met = Removable { large: Vec::new(), segments: [0, 3, 4].map(SegmentId).to_vec() };
+        let later = removing.new_of(met);
+        assert_eq!(later.segments, [SegmentId(3), SegmentId(4)]);
+        removing.add(later, vec![second]);
+        assert_eq!(removing.take_some(64).segments, [SegmentId(0)]);
+        for asked in removing.take_told() {
+            asked.done.send(Ok(())).unwrap();
+        }
+        assert!(matches!(first_done.try_recv(), Ok(Ok(()))));
+        assert!(second_done.try_recv().is_err());
+        assert!(removing.is_wanted());
+
+        assert_eq!(removing.take_some(64).segments.len(), 2);
+        assert_eq!(removing.take_told().len(), 1);
+        assert!(!removing.is_wanted());
+    }
+
+    #[test]
+    fn who_waits_for_nothing_is_told_with_the_next_step_and_all_when_it_is_given_up() {
+        let mut removing = Removing::default();
+        removing.add(segments(0..0), Vec::new());
+        assert!(!removing.is_wanted());
+        removing.add(segments(0..0), vec![asked().0]);
+        assert!(removing.is_wanted());
+        assert_eq!(removing.take_told().len(), 1);
+
+        removing.add(segments(0..1), vec![asked().0]);
+        removing.add(segments(1..2), vec![asked().0, asked().0]);
+        assert_eq!(removing.give_up().count(), 3);
+        assert!(!removing.is_wanted());
     }
 }

@@ -69,6 +69,16 @@ impl Freeing {
         }
     }
 
+    /// How many may be added before whoever adds one waits.
+    pub(super) fn room(&self) -> usize {
+        FILES_WAITING_MAX.saturating_sub(self.0.lock().files.len())
+    }
+
+    /// Whether bytes of any are not free yet.
+    pub(super) fn is_busy(&self) -> bool {
+        self.0.lock().is_worked_on
+    }
+
     /// Waits until the bytes of all of them are free.
     pub(super) fn wait(&self) {
         let waiting = self.0.lock();
@@ -96,6 +106,7 @@ mod tests {
         freeing.wait();
         // All that could be written to is closed.
         assert_eq!(io::read_to_string(reader).unwrap(), "");
-        assert!(freeing.0.lock().files.is_empty());
+        assert!(freeing.0.lock().files.is_empty() && !freeing.is_busy());
+        assert_eq!(freeing.room(), FILES_WAITING_MAX);
     }
 }

@@ -62,6 +62,14 @@ impl Disk for PromisedDisk {
         self.disk.await_freed();
     }
 
+    fn is_freeing(&self) -> bool {
+        self.disk.is_freeing()
+    }
+
+    fn freeing_room(&self) -> usize {
+        self.disk.freeing_room()
+    }
+
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
         self.disk.sync_dir(directory)
     }

@@ -21,8 +21,8 @@ use super::{Disk, DiskFile, OpenMode, Space};
 /// Pieces that one `pwritev` takes (`IOV_MAX` of Linux).
 const PIECES_MAX: usize = 1024;
 
-/// Bytes from which a file takes long to be freed.
-const LARGE_BYTES: u64 = 4 << 20;
+/// Bytes from which a file takes long to be freed, or many of them do.
+const LARGE_BYTES: u64 = 256 << 10;
 
 fn is_large(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() >= LARGE_BYTES)
@@ -138,6 +138,14 @@ impl Disk for RealDisk {
 
     fn await_freed(&self) {
         self.freeing.wait();
+    }
+
+    fn is_freeing(&self) -> bool {
+        self.freeing.is_busy()
+    }
+
+    fn freeing_room(&self) -> usize {
+        self.freeing.room()
     }
 
     fn sync_dir(&self, directory: &str) -> io::Result<()> {

@@ -3,7 +3,7 @@
 //! None of it is journaled. After a crash the index is as at the last checkpoint, and the same
 //! rows are met again; bytes go only after a checkpoint that contains their row's removal.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
 
 use redb::{ReadableTable, Table, WriteTransaction};
@@ -211,6 +211,14 @@ pub(crate) struct Removable {
 impl Removable {
     pub(crate) fn is_empty(&self) -> bool {
         self.large.is_empty() && self.segments.is_empty()
+    }
+
+    /// Takes out what is in another as well.
+    pub(crate) fn take_out(&mut self, other: &Self) {
+        let large: HashSet<_> = other.large.iter().collect();
+        self.large.retain(|file| !large.contains(file));
+        let segments: HashSet<_> = other.segments.iter().collect();
+        self.segments.retain(|segment| !segments.contains(segment));
     }
 
     /// Takes out so many files at most.

@@ -3,10 +3,10 @@
 use std::io::Read as _;
 use std::sync::Arc;
 
-use granary_engine::disk::{At, Disk, Reached, SimulatedDisk};
+use granary_engine::disk::{At, Disk, Fault, Reached, SimulatedDisk};
 use granary_engine::limits::BACKGROUND_ROWS_MAX;
 use granary_engine::model::{DatasetId, Digest, LicenceId, ProjectId};
-use granary_engine::{ArchiveFormat, Engine, SourceAfterMerge, StagedBlob};
+use granary_engine::{ArchiveFormat, Engine, Health, SourceAfterMerge, StagedBlob};
 
 use crate::driver::zip_of;
 use crate::faults::wait_until;
@@ -159,6 +159,29 @@ async fn bytes_go_only_once_the_removal_of_their_row_is_durable() {
     add(&engine, set, "again", &bytes).await.unwrap();
     assert!(read(&engine, set, "again").await.unwrap() == *bytes);
     assert_eq!(engine.check(true).unwrap(), []);
+}
+
+/// The directory of the removed segments is that of new ones.
+#[tokio::test]
+async fn no_sync_that_fails_while_files_go_is_passed_over() {
+    for failing in 1_u64.. {
+        let disk = SimulatedDisk::new();
+        let (engine, set) = store(&disk).await;
+        engine.hard_delete_dataset(set).await.unwrap();
+        let at = disk.syncs() + failing;
+        disk.fail(At::Sync(at), Fault::Io);
+        let goes_on = || files_in(&disk, "blobs") > 0 || files_in(&disk, "journal") > 2;
+        assert!(goes_on());
+        let mut is_sound = true;
+        while is_sound && goes_on() {
+            is_sound = engine.compact().await.is_ok() && engine.checkpoint().await.is_ok();
+        }
+        if disk.syncs() < at {
+            assert!(failing > 1, "nothing was synced");
+            break;
+        }
+        wait_until(|| matches!(engine.health(), Health::ReadOnly { .. })).await;
+    }
 }
 
 #[tokio::test]

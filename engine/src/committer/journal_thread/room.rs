@@ -3,18 +3,21 @@
 
 use std::collections::VecDeque;
 use std::slice;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{JournalThread, count_of};
+use super::{JournalParts, JournalThread, count_of};
 use crate::blobs::byte_count;
 use crate::codec;
 use crate::committer::debt::Debt;
-use crate::committer::index_thread::IndexWork;
+use crate::committer::index_thread::{IndexWork, MadeDurable, Until};
 use crate::committer::submission::Submission;
 use crate::committer::weight::payload_bytes;
 use crate::error::MutationError;
 use crate::journal::AppendError;
+use crate::limits::SPACE_WAIT_MAX;
 use crate::model::change::{CatalogueChange, Change};
 use crate::sync::receive;
 
@@ -29,6 +32,9 @@ const SMALL_BYTES: u64 = 64 << 10;
 
 /// Bytes of a record beside its contents, generously.
 const RECORD_BYTES: u64 = 64 << 10;
+
+/// How often it is looked whether enough space has come back.
+const GIVEN_BACK_PERIOD: Duration = Duration::from_millis(2);
 
 /// Bytes beside which no group's rows count.
 const PLENTY_BYTES: u64 = 1 << 30;
@@ -157,7 +163,7 @@ impl JournalThread {
             return true;
         }
         if self.parts.debts.is_something() {
-            self.pay_debts();
+            self.pay_debts(|| self.has_room_at_once(needs));
         }
         self.has_room_at_once(needs)
     }
@@ -202,7 +208,7 @@ impl JournalThread {
         if space >= needed || !self.parts.debts.is_something() {
             return space;
         }
-        self.pay_debts();
+        self.pay_debts(|| self.space() >= needed);
         self.space()
     }
 
@@ -211,12 +217,20 @@ impl JournalThread {
         self.parts.disk.space().map_or(u64::MAX, |space| space.available)
     }
 
-    /// Waits for a checkpoint that holds all groups so far.
-    fn pay_debts(&self) {
+    /// Waits for a checkpoint that holds all groups so far, and for what it gives back until that is enough,
+    /// but not for ever.
+    fn pay_debts(&self, is_enough: impl Fn() -> bool) {
+        let JournalParts { index, debts, disk, .. } = &self.parts;
         let (done, is_done) = oneshot::channel();
-        if self.parts.index.send(IndexWork::Checkpoint(done)).is_ok() {
+        let asked = MadeDurable { until: Until::Durable, done };
+        if index.send(IndexWork::Checkpoint(asked)).is_ok() {
             // Without the index thread there is nothing to wait for, and nothing will be taken.
             receive(is_done).ok();
+        }
+        let began = Instant::now();
+        let gives_back = || debts.is_removing() || disk.is_freeing();
+        while !is_enough() && gives_back() && began.elapsed() < SPACE_WAIT_MAX {
+            thread::sleep(GIVEN_BACK_PERIOD);
         }
     }
 
