@@ -194,11 +194,32 @@ async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) ->
 
 const INTERRUPTED: &str = "interrupted; nothing of the load was reported";
 
-/// Waits for a signal to end.
+/// Waits for a signal to end. The end of a terminal is one, unless whoever began this ignores it, as
+/// `nohup` does.
 async fn interrupted() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot heed signals")?;
+    let heed = |kind| signal(kind).context("cannot heed signals");
+    let mut hang_up = if ignores_hangups() { None } else { Some(heed(SignalKind::hangup())?) };
+    let terminal_ended = async {
+        match &mut hang_up {
+            Some(hang_up) => hang_up.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    let (mut terminate, mut interrupt) =
+        (heed(SignalKind::terminate())?, heed(SignalKind::interrupt())?);
     tokio::select! {
-        heard = tokio::signal::ctrl_c() => heard.context("cannot heed signals"),
-        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = terminal_ended => {}
     }
+    Ok(())
+}
+
+/// Whether this process ignores SIGHUP, as the kernel says.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|signals| u64::from_str_radix(signals.trim(), 16).ok());
+    // The lowest bit is signal 1.
+    ignored.is_some_and(|signals| signals & 1 != 0)
 }

@@ -1,0 +1,96 @@
+//! A directory to work in, the program in it, and servers.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) const GRANARY: &str = env!("CARGO_BIN_EXE_granary");
+pub(crate) const PASSWORD: &str = "a password of this test only";
+
+/// A directory of one test, with nothing of the user's nearby.
+pub(crate) struct Work(pub(crate) TempDir);
+
+impl Work {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn granary(&self) -> Command {
+        let mut command = Command::new(GRANARY);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GRANARY_")) {
+            command.env_remove(name);
+        }
+        command.env("XDG_CONFIG_HOME", self.path("config")).current_dir(self.0.path());
+        command
+    }
+
+    /// Runs a load with a server of its own; gives its report.
+    pub(crate) fn load(&self, arguments: &[&str]) -> Value {
+        let report = self.path("report.json");
+        let mut command = self.granary();
+        command.arg("bench").args(arguments).args(["--self", "--no-ceiling", "--dir"]);
+        let output = command.arg(self.0.path()).arg("--json").arg(&report).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        self.assert_nothing_is_left();
+        serde_json::from_slice(&fs::read(report).unwrap()).unwrap()
+    }
+
+    pub(crate) fn assert_nothing_is_left(&self) {
+        let names = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left = names.filter(|name| name.to_string_lossy().starts_with("granary-"));
+        assert_eq!(left.collect::<Vec<_>>(), Vec::<std::ffi::OsString>::new());
+    }
+}
+
+pub(crate) fn said(output: &Output) -> String {
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+pub(crate) fn operation<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let operations = report["runs"][0]["operations"].as_array().unwrap();
+    operations.iter().find(|operation| operation["operation"] == name).unwrap()
+}
+
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Server {
+    pub(crate) fn start(work: &Work) -> Self {
+        Self::on(work, &work.path("data"))
+    }
+
+    /// Of a store that is there or, with the password of these tests, is made.
+    pub(crate) fn on(work: &Work, data: &Path) -> Self {
+        let mut command = work.granary();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+        command.env("GRANARY_ADMIN_PASSWORD", PASSWORD).env("RUST_LOG", "error");
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let url = |line: String| Some(line.strip_prefix("granary listening on ")?.to_owned());
+        let url = lines.into_iter().find_map(url).unwrap();
+        Self { child, url }
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
