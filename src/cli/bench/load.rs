@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
 use super::connection::Connection;
-use super::numbers::float;
+use super::numbers::{float, whole};
 use super::pacer::{Beat, Due, beat};
 use super::plan::{Plan, Turn};
 use super::recorder::{Ended, Recorder};
@@ -52,6 +52,38 @@ pub(crate) struct Drive {
     /// What is sent first and not recorded.
     pub(crate) warm_up: Extent,
     pub(crate) measured: Extent,
+}
+
+impl Drive {
+    /// Number of the first request that is measured, where that is known: of a closed loop that is warmed up
+    /// for a time it is not.
+    fn first_measured(self) -> u64 {
+        match (self.warm_up, self.rate) {
+            (Extent::Requests(requests), _) => requests,
+            (Extent::Time(time), Some(rate)) => due_within(time, rate),
+            (Extent::Time(_), None) => 0,
+        }
+    }
+
+    /// Number of the first request that is not sent any more. A time at a rate is a number of requests, so
+    /// that whatever becomes of them no more are due.
+    fn end(self) -> u64 {
+        match (self.warm_up, self.measured, self.rate) {
+            (_, Extent::Requests(requests), _) => self.first_measured().saturating_add(requests),
+            (Extent::Time(before), Extent::Time(time), Some(rate)) => {
+                due_within(before + time, rate)
+            }
+            (Extent::Requests(before), Extent::Time(time), Some(rate)) => {
+                before.saturating_add(due_within(time, rate))
+            }
+            (_, Extent::Time(_), None) => u64::MAX,
+        }
+    }
+}
+
+/// Requests of a rate that are due within a time, its end not included.
+fn due_within(time: Duration, rate: f64) -> u64 {
+    whole((time.as_secs_f64() * rate).ceil())
 }
 
 /// Which of the plan's two actions a load does.
@@ -163,7 +195,14 @@ fn thread(shared: &Arc<Shared>, number: u32) -> anyhow::Result<(Recorder, Durati
     local.block_on(&runtime, async {
         let mut first = Connection::new(shared.plan.target.address.clone());
         first.open().await?;
-        let due = Rc::new(Due::default());
+        let beats = |rate| Beat {
+            begin: shared.begin,
+            rate,
+            first: u64::from(number),
+            stride: u64::from(threads),
+            end: shared.drive.end(),
+        };
+        let due = shared.drive.rate.map(|rate| Rc::new(Due::new(beats(rate))));
         let mut opened = Some(first);
         let loops: Vec<_> = (0..share.max(1))
             .map(|_| {
@@ -175,21 +214,15 @@ fn thread(shared: &Arc<Shared>, number: u32) -> anyhow::Result<(Recorder, Durati
                     connection,
                     recorder: Rc::clone(&recorder),
                 };
-                let due = Rc::clone(&due);
-                tokio::task::spawn_local(sender.run(due))
+                tokio::task::spawn_local(sender.run(due.clone()))
             })
             .collect();
-        if let Some(rate) = shared.drive.rate {
-            let beats = Beat {
-                begin: shared.begin,
-                rate,
-                first: u64::from(number),
-                stride: u64::from(threads),
-                end: shared.end(),
-            };
-            beat(beats, &due, |now| shared.over_since(now)).await.context("no timer")?;
+        if let Some(due) = &due {
+            let is_stopped = || shared.stop.load(Ordering::Relaxed);
+            beat(due, is_stopped).await.context("no timer")?;
         }
-        let unsent = shared.ended(loops, &due).await.context("a connection's loop broke")?;
+        let unsent = shared.ended(loops, due.as_deref()).await;
+        let unsent = unsent.context("a connection's loop broke")?;
         if unsent > 0 {
             let mut recorder = recorder.borrow_mut();
             recorder.get_or_insert_with(|| shared.recorder()).leave_out(unsent);
@@ -203,8 +236,9 @@ fn thread(shared: &Arc<Shared>, number: u32) -> anyhow::Result<(Recorder, Durati
 }
 
 impl Shared {
-    /// Waits for the connections' loops; gives how many requests were due and could not be sent.
-    async fn ended(&self, loops: Vec<JoinHandle<()>>, due: &Due) -> anyhow::Result<u64> {
+    /// Waits for the connections' loops; gives how many requests were due, would have been measured and
+    /// could not be sent.
+    async fn ended(&self, loops: Vec<JoinHandle<()>>, due: Option<&Due>) -> anyhow::Result<u64> {
         let patience = match self.drive.measured {
             Extent::Time(_) => BACKLOG_TIME_MAX,
             Extent::Requests(_) => Duration::MAX,
@@ -214,9 +248,9 @@ impl Shared {
             ended?;
             return Ok(0);
         }
-        let unsent = due.take_back();
+        let unsent = due.map_or(0, |due| due.take_back(self.drive.first_measured()));
         all.await?;
-        Ok(super::numbers::count(unsent))
+        Ok(unsent)
     }
 
     /// For what has happened since measuring began.
@@ -225,42 +259,22 @@ impl Shared {
         Recorder::new(origin)
     }
 
-    /// Requests that are not recorded.
-    fn warm_requests(&self) -> u64 {
-        match self.drive.warm_up {
-            Extent::Requests(requests) => requests,
-            Extent::Time(_) => 0,
-        }
-    }
-
-    fn warm_time(&self) -> Duration {
-        match self.drive.warm_up {
-            Extent::Time(time) => time,
-            Extent::Requests(_) => Duration::ZERO,
-        }
-    }
-
-    /// Number of the first request that is not sent any more.
-    fn end(&self) -> u64 {
-        match self.drive.measured {
-            Extent::Requests(requests) => self.warm_requests().saturating_add(requests),
-            Extent::Time(_) => u64::MAX,
-        }
-    }
-
-    /// Since when the load is over, if it is.
-    fn over_since(&self, now: Instant) -> Option<Instant> {
+    /// Whether a closed loop is over; of an open one the numbers say it.
+    fn is_over(&self, now: Instant) -> bool {
         let end = match (self.drive.measured, self.origin.get()) {
             (Extent::Time(time), Some(origin)) => Some(*origin + time),
             (Extent::Time(_) | Extent::Requests(_), _) => None,
         };
-        let stopped = self.stop.load(Ordering::Relaxed).then_some(now);
-        end.filter(|end| *end <= now).or(stopped)
+        end.is_some_and(|end| end <= now) || self.stop.load(Ordering::Relaxed)
     }
 
     /// Whether a request is one that is measured; with the first of them measuring begins.
     fn is_measured(&self, number: u64, intended: Instant) -> bool {
-        if number < self.warm_requests() || intended < self.begin + self.warm_time() {
+        let warm_time = match (self.drive.warm_up, self.drive.rate) {
+            (Extent::Time(time), None) => time,
+            (Extent::Time(_) | Extent::Requests(_), _) => Duration::ZERO,
+        };
+        if number < self.drive.first_measured() || intended < self.begin + warm_time {
             return false;
         }
         self.origin.get_or_init(|| {
@@ -300,10 +314,10 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run(mut self, due: Rc<Due>) {
+    async fn run(mut self, due: Option<Rc<Due>>) {
         let mut token = self.shared.plan.target.token.clone();
         let mut current = token.as_mut().map(|token| token.borrow_and_update().clone());
-        while let Some((number, intended)) = self.next(&due).await {
+        while let Some((number, intended)) = self.next(due.as_deref()).await {
             if let Some(token) = &mut token
                 && token.has_changed().unwrap_or(false)
             {
@@ -316,17 +330,17 @@ impl Sender {
     }
 
     /// Number of the next request and when it should be sent.
-    async fn next(&self, due: &Due) -> Option<(u64, Instant)> {
-        if self.shared.drive.rate.is_some() {
+    async fn next(&self, due: Option<&Due>) -> Option<(u64, Instant)> {
+        if let Some(due) = due {
             let next = due.next().await;
             return next.filter(|_| !self.shared.stop.load(Ordering::Relaxed));
         }
         let now = Instant::now();
-        if self.shared.over_since(now).is_some() {
+        if self.shared.is_over(now) {
             return None;
         }
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        (number < self.shared.end()).then_some((number, now))
+        (number < self.shared.drive.end()).then_some((number, now))
     }
 
     /// Sends a request; whether it failed.
@@ -364,5 +378,28 @@ impl Driven {
     /// Microseconds of a processor that the load tool takes for each request.
     pub(crate) fn processor_micros(&self) -> f64 {
         super::numbers::ratio(self.processor.as_secs_f64() * 1e6, float(self.sent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drive(rate: f64, warm_up: Extent, measured: Extent) -> Drive {
+        Drive { connections: 1, threads: 1, rate: Some(rate), warm_up, measured }
+    }
+
+    #[test]
+    fn an_open_loop_has_as_many_requests_as_its_time_whatever_becomes_of_them() {
+        let seconds = |seconds| Extent::Time(Duration::from_secs(seconds));
+        let shape = drive(1_000.0, seconds(2), seconds(10));
+        assert_eq!((shape.first_measured(), shape.end()), (2_000, 12_000));
+        // Due at 0, 4 and 8 seconds; the next one at the end.
+        let shape = drive(0.25, seconds(2), seconds(10));
+        assert_eq!((shape.first_measured(), shape.end()), (1, 3));
+        let shape = drive(5.0, Extent::Requests(10), Extent::Requests(100));
+        assert_eq!((shape.first_measured(), shape.end()), (10, 110));
+        let closed = Drive { rate: None, ..drive(1.0, seconds(2), seconds(10)) };
+        assert_eq!((closed.first_measured(), closed.end()), (0, u64::MAX));
     }
 }

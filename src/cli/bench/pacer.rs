@@ -3,8 +3,7 @@
 //! A timer of the kernel, since those of the runtime are good to a millisecond, which is longer
 //! than many answers take.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -23,46 +22,71 @@ const WAKE_INTERVAL_MIN: Duration = Duration::from_micros(100);
 /// It looks at least this often whether the load has been stopped.
 const WAKE_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-/// Requests that are due and not taken yet.
-#[derive(Debug, Default)]
+/// Requests that are due and not taken yet, in two numbers, however many they are.
+#[derive(Debug)]
 pub(crate) struct Due {
-    /// Number and time of each; nothing more will come when it is closed.
-    queue: RefCell<(VecDeque<(u64, Instant)>, bool)>,
+    beat: Beat,
+    /// Number of the request that is taken next.
+    next: Cell<u64>,
+    /// Number of the first that is not due yet.
+    until: Cell<u64>,
+    /// Whether nothing more becomes due.
+    is_closed: Cell<bool>,
     changed: Notify,
 }
 
 impl Due {
+    /// Nothing is due yet.
+    pub(crate) fn new(beat: Beat) -> Self {
+        Self {
+            beat,
+            next: Cell::new(beat.first),
+            until: Cell::new(beat.first),
+            is_closed: Cell::new(false),
+            changed: Notify::new(),
+        }
+    }
+
     /// The next request that is due; waits for it. `None` when there will be none.
     pub(crate) async fn next(&self) -> Option<(u64, Instant)> {
         loop {
-            {
-                let mut queue = self.queue.borrow_mut();
-                if let Some(next) = queue.0.pop_front() {
-                    return Some(next);
-                }
-                if queue.1 {
-                    // Others may wait who were not told.
-                    self.changed.notify_one();
-                    return None;
-                }
+            let number = self.next.get();
+            if number < self.until.get() {
+                self.next.set(number.saturating_add(self.beat.stride));
+                return Some((number, self.beat.time_of(number)));
+            }
+            if self.is_closed.get() {
+                // Others may wait who were not told.
+                self.changed.notify_one();
+                return None;
             }
             self.changed.notified().await;
         }
     }
 
-    fn put(&self, number: u64, at: Instant) {
-        self.queue.borrow_mut().0.push_back((number, at));
-        self.changed.notify_one();
+    /// Lets be taken what is due before this time; gives the number that is due next.
+    fn advance(&self, now: Instant) -> u64 {
+        let mut number = self.until.get();
+        while number < self.beat.end && self.beat.time_of(number) < now {
+            number = number.saturating_add(self.beat.stride);
+            self.until.set(number);
+            self.changed.notify_one();
+        }
+        number
     }
 
     fn close(&self) {
-        self.queue.borrow_mut().1 = true;
+        self.is_closed.set(true);
         self.changed.notify_one();
     }
 
-    /// Takes back what is due and was not taken; gives how many requests that were.
-    pub(crate) fn take_back(&self) -> usize {
-        std::mem::take(&mut self.queue.borrow_mut().0).len()
+    /// Takes back what is due and was not taken; gives how many of those requests have this number or a
+    /// higher one.
+    pub(crate) fn take_back(&self, from: u64) -> u64 {
+        let until = self.until.get();
+        let taken_back = self.next.replace(until);
+        let before = from.saturating_sub(taken_back).div_ceil(self.beat.stride);
+        until.saturating_sub(taken_back).div_ceil(self.beat.stride).saturating_sub(before)
     }
 }
 
@@ -87,15 +111,6 @@ impl Beat {
         self.begin + Duration::from_secs_f64(super::numbers::float(number) / self.rate)
     }
 
-    /// Puts what is due before this time, from a number on; gives the number that is due next.
-    fn put_before(&self, until: Instant, mut number: u64, due: &Due) -> u64 {
-        while number < self.end && self.time_of(number) < until {
-            due.put(number, self.time_of(number));
-            number = number.saturating_add(self.stride);
-        }
-        number
-    }
-
     /// How long the clock waits before it looks for this number.
     fn wait(&self, number: u64, now: Instant) -> Duration {
         let wait = self.time_of(number).saturating_duration_since(now);
@@ -103,26 +118,19 @@ impl Beat {
     }
 }
 
-/// Puts requests into the queue as they become due, until all are or `over_since` gives an end. What
-/// was due before that is sent all the same: leaving it out would leave out the slowest.
+/// Lets requests be taken as they become due, until all are or `is_stopped` says so.
 ///
 /// # Errors
 /// The kernel has no timer for us.
-pub(crate) async fn beat(
-    beat: Beat,
-    due: &Due,
-    mut over_since: impl FnMut(Instant) -> Option<Instant>,
-) -> io::Result<()> {
+pub(crate) async fn beat(due: &Due, mut is_stopped: impl FnMut() -> bool) -> io::Result<()> {
     let timer = Timer::new()?;
-    let mut number = beat.first;
-    while number < beat.end {
+    loop {
         let now = Instant::now();
-        let over = over_since(now);
-        number = beat.put_before(over.unwrap_or(now), number, due);
-        if over.is_some() {
+        let next = due.advance(now);
+        if next >= due.beat.end || is_stopped() {
             break;
         }
-        timer.wait(beat.wait(number, now)).await?;
+        timer.wait(due.beat.wait(next, now)).await?;
     }
     due.close();
     Ok(())
@@ -166,9 +174,8 @@ mod tests {
     #[tokio::test]
     async fn every_request_of_a_thread_is_due_once_and_at_its_time() {
         let begin = Instant::now();
-        let shape = Beat { begin, rate: 50_000.0, first: 1, stride: 3, end: 100 };
-        let due = Due::default();
-        beat(shape, &due, |_| None).await.unwrap();
+        let due = Due::new(Beat { begin, rate: 50_000.0, first: 1, stride: 3, end: 100 });
+        beat(&due, || false).await.unwrap();
         let mut numbers = Vec::new();
         while let Some((number, at)) = due.next().await {
             assert_eq!(at, begin + Duration::from_micros(20 * number));
@@ -179,39 +186,41 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_learns_of_the_end() {
-        let due = Due::default();
+        let begin = Instant::now();
+        let due = Due::new(Beat { begin, rate: 1.0, first: 0, stride: 1, end: 9 });
         let end = async { due.close() };
         let (first, second, ()) = tokio::join!(due.next(), due.next(), end);
         assert_eq!((first, second), (None, None));
     }
 
     #[tokio::test]
-    async fn what_was_due_when_time_was_up_is_sent_or_counted() {
+    async fn nothing_becomes_due_after_a_stop() {
         let begin = Instant::now();
-        let shape = Beat { begin, rate: 1e6, first: 0, stride: 1, end: u64::MAX };
-        let due = Due::default();
+        let due = Due::new(Beat { begin, rate: 1e6, first: 0, stride: 1, end: u64::MAX });
         let mut looks = 0;
-        let over_since = |now| {
+        let is_stopped = || {
             looks += 1;
-            (looks > 2).then_some(now)
+            looks > 2
         };
-        beat(shape, &due, over_since).await.unwrap();
+        beat(&due, is_stopped).await.unwrap();
         assert_eq!(due.next().await, Some((0, begin)));
-        assert!(due.take_back() > 0);
+        assert!(due.take_back(0) > 0);
         assert_eq!(due.next().await, None);
     }
 
-    #[tokio::test]
-    async fn what_became_due_since_the_last_look_is_sent_and_nothing_that_is_due_later() {
+    #[test]
+    fn of_what_was_never_taken_what_would_not_have_been_measured_is_left_out() {
         let begin = Instant::now();
-        let shape = Beat { begin, rate: 1e6, first: 0, stride: 1, end: u64::MAX };
-        let due = Due::default();
-        let end = begin + Duration::from_micros(4);
-        beat(shape, &due, |_| Some(end)).await.unwrap();
-        for number in 0..4 {
-            assert_eq!(due.next().await, Some((number, begin + Duration::from_micros(number))));
+        for (first, from, wanted) in [(0, 0, 34), (0, 50, 17), (1, 50, 16), (2, 99, 0), (0, 200, 0)]
+        {
+            let due = Due::new(Beat { begin, rate: 1e6, first, stride: 3, end: 100 });
+            // Long after the last of them is due: what comes after the end is not.
+            due.advance(begin + Duration::from_secs(1));
+            let counted = (first..100).step_by(3).filter(|number| *number >= from).count();
+            assert_eq!(due.take_back(from), super::super::numbers::count(counted));
+            assert_eq!(counted, wanted, "{first} {from}");
+            assert_eq!(due.take_back(from), 0, "it is gone");
         }
-        assert_eq!(due.next().await, None);
     }
 
     #[test]
