@@ -18,7 +18,7 @@ use super::numbers::count;
 use super::target::Address;
 
 /// How long a connection may take to come about.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How long an answer may take; an archive of a large dataset is one.
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(10);

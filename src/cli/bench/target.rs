@@ -7,12 +7,13 @@ use anyhow::{Context, ensure};
 use hyper::header::HeaderValue;
 use reqwest::Url;
 use serde::Deserialize;
-use tokio::net::lookup_host;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::super::client::Client;
 use super::super::server_url::ServerUrl;
+use super::connection::CONNECT_TIME_MAX;
 
 /// How often it is looked whether the token wants renewing, which it does after minutes.
 const TOKEN_LOOK_INTERVAL: Duration = Duration::from_secs(20);
@@ -131,12 +132,45 @@ async fn resolve(url: &ServerUrl) -> anyhow::Result<Address> {
     let host = parsed.host_str().unwrap_or_default();
     let port = parsed.port_or_known_default().unwrap_or(80);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let mut found =
-        lookup_host((bare, port)).await.with_context(|| format!("cannot find {host}"))?;
-    let socket = found.next().with_context(|| format!("{host} has no address"))?;
+    let found = lookup_host((bare, port)).await.with_context(|| format!("cannot find {host}"))?;
+    let socket = first_that_opens(&found.collect::<Vec<_>>()).await;
+    let socket = socket.with_context(|| format!("{host} has no address"))?;
     Ok(Address {
         socket,
         host: HeaderValue::try_from(format!("{host}:{port}"))?,
         base: parsed.path().trim_end_matches('/').to_owned(),
     })
+}
+
+/// The first of a host's addresses at which somebody listens: a server may be on one of them only. Where
+/// nobody does it is the first of all, so that the load says why it does not open.
+async fn first_that_opens(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    // One that is alone is not tried, since the load does so itself.
+    if addresses.len() > 1 {
+        for address in addresses {
+            if let Ok(Ok(_)) = timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await {
+                return Some(*address);
+            }
+        }
+    }
+    addresses.first().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_on_one_address_of_its_host_is_found() {
+        let listener = || TcpListener::bind("127.0.0.1:0");
+        let (closed, open) = (listener().await.unwrap(), listener().await.unwrap());
+        let [nobody, somebody] = [&closed, &open].map(|one| one.local_addr().unwrap());
+        drop(closed);
+        assert_eq!(first_that_opens(&[nobody, somebody]).await, Some(somebody));
+        assert_eq!(first_that_opens(&[somebody, nobody]).await, Some(somebody));
+        assert_eq!(first_that_opens(&[nobody, nobody]).await, Some(nobody));
+        assert_eq!(first_that_opens(&[]).await, None);
+    }
 }
