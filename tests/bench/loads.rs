@@ -268,7 +268,7 @@ fn reports_are_compared_and_shown() {
         assert!(output.status.success(), "{}", said(&output));
     };
     run(&one, &[]);
-    run(&two, &["--floor", "-c", "2"]);
+    run(&two, &["--floor", "-c", "2", "--size", "coco"]);
     let compare = |other: &Path| {
         let mut command = work.granary();
         command.args(["bench", "compare"]).arg(&one).arg(other).output().unwrap()
@@ -278,6 +278,12 @@ fn reports_are_compared_and_shown() {
     assert!(said(&output).contains("Welch"), "{}", said(&output));
     let same = said(&compare(&one));
     assert_eq!(same.matches(" noise").count(), 7, "{same}");
+
+    let floor: Value = serde_json::from_slice(&fs::read(&two).unwrap()).unwrap();
+    let groups = floor["floor"]["groups"].as_array().unwrap().iter();
+    // The published mean, whatever size the first file has.
+    let bytes: Vec<_> = groups.map(|group| [&group["files"], &group["bytes"]]).collect();
+    assert_eq!(bytes, [[1, 163_474], [2, 2 * 163_474]]);
 
     let html = fs::read_to_string(&page).unwrap();
     assert_eq!(

@@ -116,7 +116,7 @@ async fn floor(
     directory: &Path,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Floor> {
-    let (bytes, connections) = (options.size.of(0), options.connections);
+    let (bytes, connections) = (options.size.mean(), options.connections);
     let round_trip = round_trip(bytes.min(ROUND_TRIP_BYTES_MAX), stop).await?;
     // Kept here, so that it goes with this future and not only with the thread that writes to it.
     let temporary = temporary("granary-floor-", directory)?;

@@ -65,6 +65,14 @@ impl Sizes {
             }
         }
     }
+
+    /// Mean bytes of a file.
+    pub(crate) fn mean(self) -> u64 {
+        match self {
+            Self::Fixed(bytes) => bytes,
+            Self::Drawn(set) => whole(set.mean()),
+        }
+    }
 }
 
 /// A number of the standard normal distribution for each input (the method of Box and Muller).
