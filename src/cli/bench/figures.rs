@@ -21,6 +21,15 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Looks that are kept; of more every second one goes, and the interval doubles.
 const LOOKS_MAX: usize = 512;
 
+/// What was seen of them.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// The first look is at the beginning, the last at the end; of those between some may be left out.
+    usages: Vec<Usage>,
+    /// Most bytes of memory that were resident at any look.
+    resident_most: u64,
+}
+
 /// Watches what the server's processes take while a load runs; clones watch the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Watch(Arc<Watching>);
@@ -28,7 +37,7 @@ pub(crate) struct Watch(Arc<Watching>);
 #[derive(Debug)]
 struct Watching {
     processes: Option<Processes>,
-    usages: Mutex<Vec<Usage>>,
+    seen: Mutex<Watched>,
     over: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -38,7 +47,7 @@ impl Watch {
     pub(crate) fn new(processes: Option<Processes>) -> Self {
         Self(Arc::new(Watching {
             processes,
-            usages: Mutex::default(),
+            seen: Mutex::default(),
             over: AtomicBool::new(false),
             thread: Mutex::default(),
         }))
@@ -63,8 +72,8 @@ impl Watch {
         *self.0.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
     }
 
-    /// Measuring is over: what was seen, the first look at its beginning, the last at its end.
-    pub(crate) fn end(self) -> Vec<Usage> {
+    /// Measuring is over: what was seen.
+    pub(crate) fn end(self) -> Watched {
         self.0.over.store(true, Ordering::Relaxed);
         let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -72,7 +81,7 @@ impl Watch {
             // A watch that broke has seen less; what it saw is still true.
             thread.join().ok();
         }
-        std::mem::take(&mut *self.0.usages.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -80,13 +89,21 @@ impl Watching {
     /// Looks; whether every second look before was dropped for it.
     fn look(&self, looks_max: usize) -> bool {
         let usage = self.processes.as_ref().and_then(Processes::usage);
-        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
-        usages.extend(usage);
-        if usages.len() < looks_max {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        usage.is_some_and(|usage| seen.note(usage, looks_max))
+    }
+}
+
+impl Watched {
+    /// Notes a look; whether every second one before was dropped for it.
+    fn note(&mut self, usage: Usage, looks_max: usize) -> bool {
+        self.resident_most = self.resident_most.max(usage.resident);
+        self.usages.push(usage);
+        if self.usages.len() < looks_max {
             return false;
         }
         let mut number = 0;
-        usages.retain(|_| {
+        self.usages.retain(|_| {
             number += 1;
             number % 2 == 1
         });
@@ -97,7 +114,7 @@ impl Watching {
 /// The figures of a run.
 pub(crate) fn run_of(
     driven: &Driven,
-    usages: &[Usage],
+    watched: &Watched,
     checkpoints: Option<Checkpoints>,
     workload: Workload,
 ) -> Run {
@@ -120,7 +137,7 @@ pub(crate) fn run_of(
             processor_per_request: driven.processor_micros(),
             sent_late_p99: float(recorder.lateness.value_at_quantile(0.99)) / 1e3,
         },
-        server: server(recorder, usages, requests, workload),
+        server: server(recorder, watched, requests, workload),
         histogram: pairs(&latencies),
         slice_seconds: recorder.slice_time.as_secs_f64(),
         slices: recorder
@@ -166,7 +183,7 @@ fn micros(time: Duration) -> f64 {
 
 fn server(
     recorder: &Recorder,
-    usages: &[Usage],
+    Watched { usages, resident_most }: &Watched,
     requests: u64,
     workload: Workload,
 ) -> Option<ServerFigures> {
@@ -190,11 +207,37 @@ fn server(
         processor_per_request: ratio(processor * 1e6, float(requests)),
         cores: ratio(processor, seconds),
         resident: last.resident,
-        resident_peak: usages.iter().map(|usage| usage.resident_peak).max()?,
+        resident_peak: *resident_most,
         written,
         written_per_byte: written
             .filter(|_| comparable)
             .map(|written| ratio(float(written), float(recorder.bytes))),
         course,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn usage(resident: u64) -> Usage {
+        let (at, processor) = (Instant::now(), Duration::ZERO);
+        // What the process once had, long before the run, is not the run's.
+        Usage { at, processor, resident, resident_peak: 1_000, written: None }
+    }
+
+    #[test]
+    fn memory_at_most_is_that_of_the_run_and_is_kept_when_looks_are_left_out() {
+        let mut watched = Watched::default();
+        let residents = [300, 310, 305, 450, 304];
+        let dropped = residents.map(|resident| watched.note(usage(resident), 5));
+        assert_eq!(dropped, [false, false, false, false, true]);
+        let kept: Vec<u64> = watched.usages.iter().map(|usage| usage.resident).collect();
+        assert_eq!(kept, [300, 305, 304]);
+        let recorder = Recorder::new(Instant::now());
+        let figures = server(&recorder, &watched, 1, Workload::Upload).unwrap();
+        assert_eq!((figures.resident, figures.resident_peak), (304, 450));
+    }
 }

@@ -141,7 +141,7 @@ pub(crate) struct ServerFigures {
     pub(crate) processor_per_request: f64,
     /// Cores that it kept busy.
     pub(crate) cores: f64,
-    /// Bytes of memory at the end, and at most.
+    /// Bytes of memory at the end of the run, and at most at any look during it.
     pub(crate) resident: u64,
     pub(crate) resident_peak: u64,
     /// Bytes written to the disk in the run; unknown for another user's process.

@@ -29,6 +29,9 @@ const STEPS: u32 = 4_000;
 /// What lies outside of an interval, on either side.
 const TAIL: f64 = 0.025;
 
+/// What logarithms of the same figure may differ by when they are summed up.
+const ROUNDING: f64 = 1e-12;
+
 /// From and to, with 95 percent in between.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Interval {
@@ -44,7 +47,8 @@ impl Interval {
 }
 
 /// The ratio of the means, from one figure for each run: Welch's interval of the logarithms.
-/// Nothing if there are too few runs, or figures that have no logarithm.
+/// Nothing if there are too few runs, figures that have no logarithm, or figures that differ although on
+/// neither side any does from another: they cannot be from runs that are independent.
 pub(crate) fn welch(before: &[f64], after: &[f64]) -> Option<Interval> {
     let usable =
         |figures: &[f64]| figures.len() >= RUNS_MIN && figures.iter().all(|figure| *figure > 0.0);
@@ -55,8 +59,8 @@ pub(crate) fn welch(before: &[f64], after: &[f64]) -> Option<Interval> {
     let difference = second.mean - first.mean;
     let (one, two) = (first.variance_of_mean(), second.variance_of_mean());
     let error = (one + two).sqrt();
-    if error == 0.0 {
-        return Some(Interval { low: difference.exp(), high: difference.exp() });
+    if error < ROUNDING {
+        return (difference.abs() < ROUNDING).then_some(Interval { low: 1.0, high: 1.0 });
     }
     let freedom =
         (one + two).powi(2) / (one * one / (first.count - 1.0) + two * two / (second.count - 1.0));
@@ -259,6 +263,14 @@ mod tests {
     fn two_runs_are_too_few_for_a_test_of_runs() {
         assert_eq!(welch(&[100.0, 101.0], &[120.0, 121.0, 119.0]), None);
         assert_eq!(welch(&[0.0, 1.0, 1.0], &[1.0, 1.0, 1.0]), None);
+    }
+
+    #[test]
+    fn figures_without_any_scatter_are_not_judged_unless_they_are_the_same() {
+        assert_eq!(welch(&[300.0; 3], &[301.0; 3]), None);
+        let same = welch(&[0.1; 3], &[0.1; 5]).unwrap();
+        assert!(same.holds_one(), "{same:?}");
+        assert!(welch(&[300.0; 3], &[301.0, 301.0, 301.1]).is_some());
     }
 
     #[test]
