@@ -358,7 +358,7 @@ impl Sender {
             shared.sent.fetch_add(1, Ordering::Relaxed);
             failed |= ended.outcome.is_err();
             if is_measured {
-                shared.silence.end(ended.sent, ended.answered);
+                shared.silence.end(ended.intended, ended.sent, ended.answered);
                 let mut recorder = recorder.borrow_mut();
                 recorder.get_or_insert_with(|| shared.recorder()).take(ended);
             } else {

@@ -49,16 +49,19 @@ struct Gap {
     over: Instant,
     /// How long a request waited in it at most, as far as those are answered: a stall once it is long.
     waited: Duration,
+    /// Requests that were due so long in it and do not count in a stall yet.
+    due: u64,
 }
 
 impl Silence {
-    /// A request that was measured has been answered.
-    pub(crate) fn end(&self, sent: Instant, answered: Instant) {
+    /// A request that was measured has been answered. It is in a stall from when it was due, since in an open
+    /// loop it may have waited for a connection; the stall itself is known from those that were sent.
+    pub(crate) fn end(&self, intended: Instant, sent: Instant, answered: Instant) {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Before the first answer the silence is its own request's.
         watched.last_answered.get_or_insert(sent);
         watched.answered(answered);
-        watched.waited(sent, answered);
+        watched.waited(intended, sent, answered);
     }
 
     /// One that was not measured has been: it is in no stall, and the server was not silent.
@@ -76,24 +79,28 @@ impl Watched {
     fn answered(&mut self, answered: Instant) {
         let before = *self.last_answered.get_or_insert(answered);
         if answered.saturating_duration_since(before) >= STALL_MIN {
-            self.gap = Some(Gap { begun: before, over: answered, waited: Duration::ZERO });
+            self.gap = Some(Gap { begun: before, over: answered, waited: Duration::ZERO, due: 0 });
         }
         self.last_answered = Some(before.max(answered));
     }
 
     /// Notes a request that was under way in the last gap. The first one that is answered after it may
     /// have been sent late in it, so each that waited for longer lengthens the stall.
-    fn waited(&mut self, sent: Instant, answered: Instant) {
+    fn waited(&mut self, intended: Instant, sent: Instant, answered: Instant) {
         let Self { gap: Some(gap), stalls, .. } = self else { return };
-        let begun = gap.begun.max(sent);
-        let length = gap.over.min(answered).saturating_duration_since(begun);
-        if length < STALL_MIN {
+        let over = gap.over.min(answered);
+        if over.saturating_duration_since(gap.begun.max(intended)) < STALL_MIN {
             return;
         }
-        stalls.requests += 1;
-        if length > gap.waited {
+        gap.due += 1;
+        let begun = gap.begun.max(sent);
+        let length = over.saturating_duration_since(begun);
+        if length >= STALL_MIN && length > gap.waited {
             stalls.note(Stall { begun, length }, gap.waited.is_zero());
             gap.waited = length;
+        }
+        if !gap.waited.is_zero() {
+            stalls.requests += std::mem::take(&mut gap.due);
         }
     }
 }
@@ -124,15 +131,15 @@ mod tests {
         let origin = Instant::now();
         let at = |millis| origin + Duration::from_millis(millis);
         let silence = Silence::default();
-        silence.end(at(0), at(1));
+        silence.end(at(0), at(0), at(1));
         // Nobody asked anything for 100 ms: no stall.
-        silence.end(at(100), at(101));
+        silence.end(at(100), at(100), at(101));
         assert_eq!(silence.stalls().count, 0);
         // Three were under way for 80 ms, one was sent when it was nearly over.
         for _ in 0..3 {
-            silence.end(at(101), at(181));
+            silence.end(at(101), at(101), at(181));
         }
-        silence.end(at(170), at(182));
+        silence.end(at(170), at(170), at(182));
         let Stalls { each, count, longest, requests } = silence.stalls();
         assert_eq!(each, [Stall { begun: at(101), length: Duration::from_millis(80) }]);
         assert_eq!((count, longest, requests), (1, Duration::from_millis(80), 3));
@@ -143,8 +150,8 @@ mod tests {
         let origin = Instant::now();
         let at = |micros| origin + Duration::from_micros(micros);
         let silence = Silence::default();
-        silence.end(at(0), at(1_000));
-        silence.end(at(1_001), at(81_001));
+        silence.end(at(0), at(0), at(1_000));
+        silence.end(at(1_001), at(1_001), at(81_001));
         let Stalls { each, count, requests, .. } = silence.stalls();
         assert_eq!(each, [Stall { begun: at(1_001), length: Duration::from_millis(80) }]);
         assert_eq!((count, requests), (1, 1));
@@ -155,14 +162,37 @@ mod tests {
         let origin = Instant::now();
         let at = |millis| origin + Duration::from_millis(millis);
         let silence = Silence::default();
-        silence.end(at(0), at(10));
+        silence.end(at(0), at(0), at(10));
         // All are answered after 90 ms of silence, in the reverse order of sending.
         for sent in [95, 60, 20, 5] {
-            silence.end(at(sent), at(100));
+            silence.end(at(sent), at(sent), at(100));
         }
         let Stalls { each, count, longest, requests } = silence.stalls();
         assert_eq!(each, [Stall { begun: at(10), length: Duration::from_millis(90) }]);
         assert_eq!((count, longest, requests), (1, Duration::from_millis(90), 3));
+    }
+
+    #[test]
+    fn who_was_due_in_a_stall_was_in_it_although_no_connection_was_free() {
+        let origin = Instant::now();
+        let at = |millis| origin + Duration::from_millis(millis);
+        let silence = Silence::default();
+        silence.end(at(0), at(0), at(10));
+        // One connection: it was silent up to 110 while a request became due every 10 ms.
+        silence.end(at(10), at(10), at(110));
+        for number in 2..=10 {
+            silence.end(at(10 * number), at(108 + number), at(109 + number));
+        }
+        let Stalls { count, longest, requests, .. } = silence.stalls();
+        // All up to the one that was due at 90.
+        assert_eq!((count, longest, requests), (1, Duration::from_millis(100), 9));
+
+        // What waited in the load tool alone is in no stall of the server.
+        silence.end(at(150), at(190), at(191));
+        assert_eq!((silence.stalls().count, silence.stalls().requests), (1, 9));
+        // Unless one that was sent tells that it was silent: then it counts, too.
+        silence.end(at(150), at(151), at(192));
+        assert_eq!((silence.stalls().count, silence.stalls().requests), (2, 11));
     }
 
     #[test]
@@ -174,7 +204,7 @@ mod tests {
         for answered in [45, 60, 75] {
             silence.end_unmeasured(at(answered));
         }
-        silence.end(at(50), at(90));
+        silence.end(at(50), at(50), at(90));
         assert_eq!(silence.stalls().count, 0);
     }
 
@@ -186,7 +216,7 @@ mod tests {
         for number in 0..u64::try_from(STALLS_MAX).unwrap() + 5 {
             let sent = now;
             now += STALL_MIN + Duration::from_millis(number);
-            silence.end(sent, now);
+            silence.end(sent, sent, now);
         }
         let stalls = silence.stalls();
         assert_eq!((stalls.each.len(), stalls.count), (STALLS_MAX, 1_005));
