@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::super::client::Client;
+use super::super::complain;
 use super::numbers::{float, ratio, whole};
 use super::recorder::{Recorder, pairs};
 use super::report::{Latency, quantile};
@@ -37,8 +39,8 @@ const OTHERS_SHARE_MIN: f64 = 0.2;
 pub(crate) struct Checkpoints {
     /// Those that were begun.
     pub(crate) count: u64,
-    /// How long changes waited for one to begin, as the server says: the mean, and the longest that
-    /// came alone between two looks.
+    /// How long changes waited for one to begin, as the server says: the mean, and the longest. Of several
+    /// between two looks the longest is not known, and their mean stands for it.
     pub(crate) stop: f64,
     pub(crate) stop_longest: f64,
     /// Share of the time in which one was begun or written.
@@ -55,6 +57,8 @@ pub(crate) struct Checkpoints {
 /// Asks the server until it is dropped.
 pub(crate) struct CheckpointWatch {
     seen: Arc<Mutex<Seen>>,
+    /// The run is over, so the last look is not put off.
+    is_over: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -90,6 +94,8 @@ impl CheckpointWatch {
     pub(crate) fn begin(client: &Client) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
         let (http, address, noted) = (client.http.clone(), client.url.metrics(), Arc::clone(&seen));
+        let is_over = Arc::new(Notify::new());
+        let over = Arc::clone(&is_over);
         let task = tokio::spawn(async move {
             let mut follows_gap = false;
             let mut is_first = true;
@@ -102,23 +108,32 @@ impl CheckpointWatch {
                     Some(_) | None => {}
                 }
                 (follows_gap, is_first) = (found.is_none(), false);
-                let rest = if follows_gap { LOOK_TIME_MAX } else { LOOK_INTERVAL };
-                tokio::time::sleep(rest.max(began.elapsed() * REST_FACTOR)).await;
+                let took = (!follows_gap).then(|| began.elapsed());
+                rest(rest_after(took), &over).await;
             }
         });
-        Self { seen, task }
+        Self { seen, is_over, task }
     }
 
-    /// What was seen of the run; nothing if the server does not tell. Waits for a last look, which
-    /// bounds the run.
+    /// What was seen of the run; nothing if the server does not tell, and where it began to and too little
+    /// was seen, that is said. Waits for a last look, which bounds the run.
     pub(crate) async fn end(self, recorder: &Recorder) -> Option<Checkpoints> {
         let ended = Instant::now();
         let deadline = ended + 2 * LOOK_TIME_MAX;
+        self.is_over.notify_one();
         while !self.is_over_since(ended) && Instant::now() < deadline && !self.task.is_finished() {
             tokio::time::sleep(LOOK_INTERVAL / 4).await;
         }
         let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
-        if seen.is_full { None } else { figures(&seen.looks, recorder) }
+        let found = figures(&seen.looks, recorder).filter(|_| !seen.is_full);
+        // A short one may be over before the server has told anything.
+        let is_lacking = found.is_none() && !seen.looks.is_empty();
+        if is_lacking && recorder.length() > LOOK_TIME_MAX {
+            complain(
+                "the server did not tell of its checkpoints for the whole load, so nothing is said of them",
+            );
+        }
+        found
     }
 
     fn is_over_since(&self, ended: Instant) -> bool {
@@ -131,6 +146,16 @@ impl Drop for CheckpointWatch {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// How long the server is left in peace after an answer that took so long, or after none.
+fn rest_after(took: Option<Duration>) -> Duration {
+    took.map_or(LOOK_TIME_MAX, |took| LOOK_INTERVAL.max(took * REST_FACTOR))
+}
+
+/// Rests for so long, or until the run is over.
+async fn rest(time: Duration, is_over: &Notify) {
+    timeout(time, is_over.notified()).await.ok();
 }
 
 /// Adds a look; `false` where there are too many.
@@ -217,17 +242,16 @@ fn figures(looks: &[Look], recorder: &Recorder) -> Option<Checkpoints> {
         |(start, end): &(Duration, Duration)| end.saturating_sub(*start).as_secs_f64();
     let under_way: f64 = spans.iter().map(span_length).sum();
     let count = last.said.begun.saturating_sub(first.said.begun);
-    let alone = looks.windows(2).filter_map(|two| match two {
-        [before, after] if after.said.begun == before.said.begun + 1 => {
-            Some(stopped_between(before, after))
-        }
-        _ => None,
+    let stops = looks.windows(2).filter_map(|two| {
+        let [before, after] = two else { return None };
+        let more = after.said.begun.saturating_sub(before.said.begun);
+        (more > 0).then(|| stopped_between(before, after) / float(more))
     });
     let share_of_requests = ratio(float(meanwhile), float(requests));
     Some(Checkpoints {
         count,
         stop: ratio(stopped_between(first, last) * 1e6, float(count)),
-        stop_longest: alone.fold(0.0, f64::max) * 1e6,
+        stop_longest: stops.fold(0.0, f64::max) * 1e6,
         share_of_time: ratio(under_way, length.as_secs_f64()),
         share_of_requests,
         others: (1.0 - share_of_requests >= OTHERS_SHARE_MIN).then(|| latency_of(others)),
@@ -333,6 +357,14 @@ mod tests {
         // With the 10 ms for which it stopped changes before it was counted.
         assert!((start - 0.3).abs() < 1e-6 && (length - 180_000.0).abs() < 1.0);
 
+        let mut several = looks;
+        for later in &mut several[3..] {
+            later.said = Said { begun: 8, stopped: 0.24, is_settling: false };
+        }
+        let told = figures(&several, &recorder).unwrap();
+        // One of 10 ms, then two of 180 ms together between two looks.
+        assert!((told.stop_longest - 90_000.0).abs() < 1.0, "{told:?}");
+
         let mut with_gap = looks;
         with_gap[4].follows_gap = true;
         let told = figures(&with_gap, &recorder).unwrap();
@@ -343,6 +375,22 @@ mod tests {
         assert_eq!(figures(&looks[..5], &recorder), None, "the end was not seen");
         assert_eq!(figures(&looks[1..], &recorder), None, "the beginning was not seen");
         assert_eq!(figures(&[], &recorder), None);
+    }
+
+    #[test]
+    fn a_server_that_is_slow_is_asked_less_and_one_that_gave_no_answer_is_soon_asked_again() {
+        assert_eq!(rest_after(Some(MILLI)), LOOK_INTERVAL);
+        assert_eq!(rest_after(Some(10 * MILLI)), 190 * MILLI);
+        assert_eq!(rest_after(None), LOOK_TIME_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_load_that_ends_while_the_server_is_left_in_peace_has_its_last_look() {
+        let is_over = Notify::new();
+        // Told before it rests, or while it does.
+        is_over.notify_one();
+        rest(Duration::MAX, &is_over).await;
+        tokio::join!(rest(Duration::MAX, &is_over), async { is_over.notify_one() });
     }
 
     #[test]

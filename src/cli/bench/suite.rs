@@ -132,8 +132,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Ending> {
 
 struct Suite<'a> {
     options: &'a Options,
-    /// By name of the row: its figure in each round.
-    reached: BTreeMap<&'static str, Vec<f64>>,
+    /// By name of the row: its figure in each round, if there is one.
+    reached: BTreeMap<&'static str, Vec<Option<f64>>>,
     /// Whether all requests succeeded.
     is_clean: bool,
 }
@@ -156,7 +156,7 @@ impl Suite<'_> {
 
     /// Notes a row's figure in this round, if there is one.
     fn reach(&mut self, name: &'static str, figure: Option<f64>) {
-        self.reached.entry(name).or_default().extend(figure);
+        self.reached.entry(name).or_default().push(figure);
     }
 
     /// Measures a load that could be typed so.
@@ -344,23 +344,26 @@ async fn settle(directory: PathBuf) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(sync).await.context("syncing broke")?
 }
 
-fn line(row: &Row, reached: &[f64]) -> String {
+/// A row of the table; a round without a figure is a dash in it.
+fn line(row: &Row, rounds: &[Option<f64>]) -> String {
     let target = match row.bound {
         AtLeast(bound) => format!(">= {bound}"),
         AtMost(bound) => format!("<= {bound}"),
         Bound::None => String::new(),
     };
+    let reached: Vec<f64> = rounds.iter().copied().flatten().collect();
     if reached.is_empty() {
         return format!("{:<64} {target:>10} {:>9}  not measured", row.what, "");
     }
-    let figure = median(reached);
+    let figure = median(&reached);
     let verdict = match row.bound {
         AtLeast(bound) if figure >= bound => "met",
         AtMost(bound) if figure <= bound => "met",
         AtLeast(_) | AtMost(_) => "MISSED",
         Bound::None => "",
     };
-    let rounds: Vec<String> = reached.iter().map(|figure| format!("{figure:.2}")).collect();
+    let shown = |round: &Option<f64>| round.map_or_else(|| "-".to_owned(), |it| format!("{it:.2}"));
+    let rounds: Vec<String> = rounds.iter().map(shown).collect();
     format!("{:<64} {target:>10} {figure:>9.2}  {verdict:<12} {}", row.what, rounds.join(" "))
 }
 
@@ -404,6 +407,9 @@ mod tests {
     #[test]
     fn a_target_is_met_or_missed_by_the_middle_round() {
         let [at_least, at_most] = [AtLeast(0.5), AtMost(2.0)].map(|bound| row("a", "b", bound));
+        let line = |row: &Row, rounds: &[f64]| {
+            line(row, &rounds.iter().copied().map(Some).collect::<Vec<_>>())
+        };
         assert!(line(&at_least, &[0.4, 0.6, 0.51]).contains(" met"));
         assert!(line(&at_least, &[0.4, 0.6, 0.49]).contains(" MISSED"));
         assert!(line(&at_most, &[1.0, 2.0, 9.0]).contains(" met"));
@@ -411,6 +417,14 @@ mod tests {
         assert!(line(&at_most, &[]).contains("not measured"));
         let told = line(&row("a", "b", Bound::None), &[3.0]);
         assert!(told.contains("3.00") && !told.contains("met") && !told.contains("MISSED"));
+    }
+
+    #[test]
+    fn a_round_without_a_figure_is_seen_in_its_row() {
+        let row = row("a", "b", AtMost(2.0));
+        let told = line(&row, &[Some(1.5), None, Some(3.5)]);
+        assert!(told.contains("2.50") && told.ends_with("1.50 - 3.50"), "{told}");
+        assert!(line(&row, &[None, None]).ends_with("not measured"));
     }
 
     #[test]
