@@ -19,6 +19,8 @@ mod growth;
 
 mod html;
 
+mod life;
+
 mod load;
 
 mod machine;

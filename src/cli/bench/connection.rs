@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use hyper::body::Body;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -14,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::content::Content;
+use super::life::Moved;
 use super::numbers::count;
 use super::target::Address;
 
@@ -41,12 +43,14 @@ pub(crate) struct Answer {
 pub(crate) struct Connection {
     address: Address,
     sender: Option<SendRequest<Content>>,
+    /// Told of each piece but the first of an answer that is no refusal.
+    moved: Moved,
 }
 
 impl Connection {
     /// A connection that is not open yet.
-    pub(crate) fn new(address: Address) -> Self {
-        Self { address, sender: None }
+    pub(crate) fn new(address: Address, moved: Moved) -> Self {
+        Self { address, sender: None, moved }
     }
 
     /// Opens it, unless it is open.
@@ -70,8 +74,9 @@ impl Connection {
         request: Request<Content>,
         keep: bool,
     ) -> Result<Answer, String> {
+        let moved = self.moved.clone();
         let sender = self.ready().await?;
-        let answer = timeout(ANSWER_TIME_MAX, answer(sender, request, keep)).await;
+        let answer = timeout(ANSWER_TIME_MAX, answer(sender, request, keep, &moved)).await;
         let answer = answer.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
         if answer.is_err() {
             // Where its bytes stand is unknown, so it cannot be used again.
@@ -108,22 +113,37 @@ async fn answer(
     sender: &mut SendRequest<Content>,
     request: Request<Content>,
     keep: bool,
+    moved: &Moved,
 ) -> Result<Answer, String> {
     sender.ready().await.map_err(|error| words(&error))?;
     let response = sender.send_request(request).await.map_err(|error| words(&error))?;
     let status = response.status();
-    let keep = keep || !status.is_success();
-    let mut body = response.into_body();
+    let moved = status.is_success().then_some(moved);
+    let read = read(response.into_body(), keep || moved.is_none(), moved).await;
+    let (length, kept) = read.map_err(|error| words(&error))?;
+    Ok(Answer { status, length, kept })
+}
+
+/// Reads a body to its end: its length, and the beginning if that is to be kept. What comes behind the
+/// first piece is told.
+async fn read<B: Body<Data = Bytes> + Unpin>(
+    mut body: B,
+    keep: bool,
+    moved: Option<&Moved>,
+) -> Result<(u64, Vec<u8>), B::Error> {
     let (mut length, mut kept) = (0, Vec::new());
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| words(&error))?;
+        let frame = frame?;
         let data = frame.data_ref().map_or(&[][..], Bytes::as_ref);
+        if let Some(moved) = moved.filter(|_| length > 0) {
+            moved.add(count(data.len()));
+        }
         length += count(data.len());
         if keep && kept.len() < KEPT_BYTES_MAX {
             kept.extend_from_slice(data);
         }
     }
-    Ok(Answer { status, length, kept })
+    Ok((length, kept))
 }
 
 /// The innermost cause of an error, which says what kind it is.
@@ -137,4 +157,31 @@ fn words(error: &hyper::Error) -> String {
 
 fn kind_of(error: &io::Error) -> String {
     error.kind().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream::{iter, pending};
+    use futures_util::{FutureExt, StreamExt};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_of_a_long_answer_is_told_before_its_end() {
+        let pieces = || {
+            iter(["abc", "de", "fg"]).map(|piece| Ok::<_, Infallible>(Frame::data(piece.into())))
+        };
+        let moved = Moved::default();
+        let more_to_come = StreamBody::new(pieces().chain(pending()));
+        let mut reading = std::pin::pin!(read(more_to_come, false, Some(&moved)));
+        assert!(reading.as_mut().now_or_never().is_none());
+        assert_eq!(moved.so_far(), 4);
+        let whole = read(StreamBody::new(pieces()), true, None).await.unwrap();
+        assert_eq!(whole, (7, b"abcdefg".to_vec()));
+        assert_eq!(moved.so_far(), 4);
+    }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::life::Moved;
 use super::numbers::{count, index, mixed};
 
 /// Bytes of the block: a content that is longer repeats it.
@@ -21,6 +22,8 @@ pub(crate) struct Contents {
     block: Bytes,
     /// Tells the contents of one run from those of another at the same server.
     run: u64,
+    /// Told of what goes of a long content, of each piece behind the first block.
+    pub(crate) moved: Moved,
 }
 
 impl Contents {
@@ -28,7 +31,7 @@ impl Contents {
     pub(crate) fn new(run: u64) -> Self {
         let words =
             (0..count(BLOCK_BYTES / size_of::<u64>())).map(|word| mixed(word).to_le_bytes());
-        Self { block: words.flatten().collect(), run }
+        Self { block: words.flatten().collect(), run, moved: Moved::default() }
     }
 
     /// The noise that all contents share.
@@ -46,7 +49,9 @@ impl Contents {
             *place = byte;
         }
         let stamp = Bytes::copy_from_slice(&stamp);
-        Content { stamp, block: self.block.clone(), left: length }
+        let is_long = length > count(BLOCK_BYTES);
+        let moved = is_long.then(|| self.moved.clone());
+        Content { stamp, block: self.block.clone(), left: length, moved, is_begun: false }
     }
 }
 
@@ -56,18 +61,22 @@ pub(crate) struct Content {
     stamp: Bytes,
     block: Bytes,
     left: u64,
+    /// If it is a long one.
+    moved: Option<Moved>,
+    /// Whether the first block has gone.
+    is_begun: bool,
 }
 
 impl Content {
     /// No body.
     pub(crate) fn none() -> Self {
-        Self { stamp: Bytes::new(), block: Bytes::new(), left: 0 }
+        Self { stamp: Bytes::new(), block: Bytes::new(), left: 0, moved: None, is_begun: false }
     }
 
     /// A body of a few bytes.
     pub(crate) fn text(text: String) -> Self {
         let left = count(text.len());
-        Self { stamp: Bytes::from(text), block: Bytes::new(), left }
+        Self { stamp: Bytes::from(text), left, ..Self::none() }
     }
 }
 
@@ -89,6 +98,10 @@ impl Body for Content {
         };
         piece.truncate(index(self.left));
         self.left -= count(piece.len());
+        if let Some(moved) = self.moved.as_ref().filter(|_| self.is_begun) {
+            moved.add(count(piece.len()));
+        }
+        self.is_begun |= piece.len() == BLOCK_BYTES;
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -120,6 +133,18 @@ mod tests {
             let content = contents.content(7, length);
             assert_eq!(content.size_hint().exact(), Some(length));
             assert_eq!(count(bytes(content).await.len()), length);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_goes_of_a_long_content_is_told() {
+        let contents = Contents::new(1);
+        for (length, wanted) in
+            [(20_480, 0), (1 << 20, 0), ((1 << 20) + 15, 0), (3 << 20, (2 << 20) - 16)]
+        {
+            let before = contents.moved.so_far();
+            bytes(contents.content(7, length)).await;
+            assert_eq!(contents.moved.so_far() - before, wanted, "{length}");
         }
     }
 

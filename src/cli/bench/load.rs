@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -20,14 +20,12 @@ use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
 use super::connection::Connection;
+use super::life::{FAILING_TIME_MAX, Failing};
 use super::numbers::{float, whole};
 use super::pacer::{Beat, Due, beat};
 use super::plan::{Plan, Turn};
 use super::recorder::{Ended, Recorder};
 use super::silence::{Silence, Stalls};
-
-/// How long nothing but errors may come until the server counts as gone.
-const FAILING_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// How long a connection rests after an error, so that a dead server costs no core.
 const REST_AFTER_ERROR: Duration = Duration::from_millis(5);
@@ -121,9 +119,7 @@ struct Shared {
     /// Called at that moment.
     on_origin: Box<dyn Fn() + Send + Sync>,
     stop: Arc<AtomicBool>,
-    /// Since when there were only errors.
-    failing: Mutex<Option<Instant>>,
-    is_failing: AtomicBool,
+    failing: Failing,
     /// Why the load was given up.
     given_up: OnceLock<String>,
 }
@@ -150,8 +146,7 @@ pub(crate) fn drive(
         silence: Silence::default(),
         on_origin: Box::new(on_origin),
         stop,
-        failing: Mutex::new(None),
-        is_failing: AtomicBool::new(false),
+        failing: Failing::default(),
         given_up: OnceLock::new(),
     });
     let threads: Vec<_> = (0..drive.threads)
@@ -193,7 +188,7 @@ fn thread(shared: &Arc<Shared>, number: u32) -> anyhow::Result<(Recorder, Durati
     let share = connections / threads + u32::from(number < connections % threads);
     let recorder = Rc::new(RefCell::new(None));
     local.block_on(&runtime, async {
-        let mut first = Connection::new(shared.plan.target.address.clone());
+        let mut first = shared.connection();
         first.open().await?;
         let beats = |rate| Beat {
             begin: shared.begin,
@@ -206,9 +201,7 @@ fn thread(shared: &Arc<Shared>, number: u32) -> anyhow::Result<(Recorder, Durati
         let mut opened = Some(first);
         let loops: Vec<_> = (0..share.max(1))
             .map(|_| {
-                let connection = opened.take();
-                let connection = connection
-                    .unwrap_or_else(|| Connection::new(shared.plan.target.address.clone()));
+                let connection = opened.take().unwrap_or_else(|| shared.connection());
                 let sender = Sender {
                     shared: Arc::clone(shared),
                     connection,
@@ -287,22 +280,21 @@ impl Shared {
     /// Notes whether a request succeeded; gives the load up when none has for too long.
     fn note(&self, ended: &Ended) {
         match &ended.outcome {
-            Ok(_) => {
-                if self.is_failing.swap(false, Ordering::Relaxed) {
-                    *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                }
-            }
+            Ok(_) => self.failing.succeeded(),
             Err(trouble) => {
-                self.is_failing.store(true, Ordering::Relaxed);
-                let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-                let since = *failing.get_or_insert(ended.answered);
-                if ended.answered.saturating_duration_since(since) > FAILING_TIME_MAX {
+                if self.failing.failed(ended.answered, &self.plan.contents.moved) {
                     let said = [trouble.kind.as_str(), trouble.said.as_str()].join(" ");
                     self.given_up.set(said.trim().to_owned()).ok();
                     self.stop.store(true, Ordering::Relaxed);
                 }
             }
         }
+    }
+
+    /// A connection to the server that is not open yet.
+    fn connection(&self) -> Connection {
+        let Plan { target, contents, .. } = &*self.plan;
+        Connection::new(target.address.clone(), contents.moved.clone())
     }
 }
 
