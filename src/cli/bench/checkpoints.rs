@@ -15,7 +15,10 @@ use super::numbers::{float, ratio, whole};
 use super::recorder::{Recorder, pairs};
 use super::report::{Latency, quantile};
 
-/// How often the server is asked, which costs it a hundredth of a core.
+/// Requests of an open loop beside which a look counts little, which costs the server as much as a few.
+const REQUESTS_A_LOOK: f64 = 20.0;
+
+/// How often the server is asked at most, which costs it a hundredth of a core.
 const LOOK_INTERVAL: Duration = Duration::from_millis(40);
 
 /// The server answers for a twentieth of the time at most, however long it takes.
@@ -91,9 +94,13 @@ struct Said {
 
 impl CheckpointWatch {
     /// Begins to ask. A server that has no such metrics, or does not show them, is asked once.
-    pub(crate) fn begin(client: &Client) -> Self {
+    ///
+    /// Of the processor time a request this is to be the small part, so a load of few requests a second, if
+    /// their rate is known, has fewer looks.
+    pub(crate) fn begin(client: &Client, rate: Option<f64>) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
         let (http, address, noted) = (client.http.clone(), client.url.metrics(), Arc::clone(&seen));
+        let interval = interval(rate);
         let is_over = Arc::new(Notify::new());
         let over = Arc::clone(&is_over);
         let task = tokio::spawn(async move {
@@ -109,7 +116,7 @@ impl CheckpointWatch {
                 }
                 (follows_gap, is_first) = (found.is_none(), false);
                 let took = (!follows_gap).then(|| began.elapsed());
-                rest(rest_after(took), &over).await;
+                rest(rest_after(took, interval), &over).await;
             }
         });
         Self { seen, is_over, task }
@@ -149,8 +156,14 @@ impl Drop for CheckpointWatch {
 }
 
 /// How long the server is left in peace after an answer that took so long, or after none.
-fn rest_after(took: Option<Duration>) -> Duration {
-    took.map_or(LOOK_TIME_MAX, |took| LOOK_INTERVAL.max(took * REST_FACTOR))
+fn rest_after(took: Option<Duration>, interval: Duration) -> Duration {
+    took.map_or(LOOK_TIME_MAX, |took| interval.max(took * REST_FACTOR))
+}
+
+/// From a look to the next beside a load with so many requests a second.
+fn interval(rate: Option<f64>) -> Duration {
+    let wanted = rate.and_then(|rate| Duration::try_from_secs_f64(REQUESTS_A_LOOK / rate).ok());
+    wanted.unwrap_or_default().clamp(LOOK_INTERVAL, LOOK_TIME_MAX)
 }
 
 /// Rests for so long, or until the run is over.
@@ -379,9 +392,17 @@ mod tests {
 
     #[test]
     fn a_server_that_is_slow_is_asked_less_and_one_that_gave_no_answer_is_soon_asked_again() {
-        assert_eq!(rest_after(Some(MILLI)), LOOK_INTERVAL);
-        assert_eq!(rest_after(Some(10 * MILLI)), 190 * MILLI);
-        assert_eq!(rest_after(None), LOOK_TIME_MAX);
+        assert_eq!(rest_after(Some(MILLI), LOOK_INTERVAL), LOOK_INTERVAL);
+        assert_eq!(rest_after(Some(10 * MILLI), LOOK_INTERVAL), 190 * MILLI);
+        assert_eq!(rest_after(None, LOOK_INTERVAL), LOOK_TIME_MAX);
+    }
+
+    #[test]
+    fn beside_few_requests_the_server_is_asked_less() {
+        assert_eq!(interval(None), LOOK_INTERVAL);
+        assert_eq!(interval(Some(5_000.0)), LOOK_INTERVAL);
+        assert_eq!(interval(Some(100.0)), 200 * MILLI);
+        assert_eq!(interval(Some(0.001)), LOOK_TIME_MAX);
     }
 
     #[tokio::test]
