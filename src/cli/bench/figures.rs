@@ -1,7 +1,7 @@
 //! From what was recorded to figures.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::checkpoints::Checkpoints;
 use super::load::Driven;
 use super::numbers::{float, ratio};
 use super::operation::{Operation, Workload};
-use super::process::{Processes, Usage};
+use super::process::{Disks, Processes, Usage};
 use super::recorder::{Recorder, pairs};
 use super::report::{
     ClientFigures, Latency, OperationFigures, Run, ServerFigures, SliceFigures, Stalls,
@@ -37,6 +37,8 @@ pub(crate) struct Watch(Arc<Watching>);
 #[derive(Debug)]
 struct Watching {
     processes: Option<Processes>,
+    /// Those that the server's data lie on when measuring begins.
+    disks: OnceLock<Disks>,
     seen: Mutex<Watched>,
     over: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -47,6 +49,7 @@ impl Watch {
     pub(crate) fn new(processes: Option<Processes>) -> Self {
         Self(Arc::new(Watching {
             processes,
+            disks: OnceLock::new(),
             seen: Mutex::default(),
             over: AtomicBool::new(false),
             thread: Mutex::default(),
@@ -88,9 +91,11 @@ impl Watch {
 impl Watching {
     /// Looks; whether every second look before was dropped for it.
     fn look(&self, looks_max: usize) -> bool {
-        let usage = self.processes.as_ref().and_then(Processes::usage);
+        let Some(processes) = &self.processes else { return false };
+        let Some(usage) = processes.usage() else { return false };
+        let written = self.disks.get_or_init(|| processes.disks()).written();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        usage.is_some_and(|usage| seen.note(usage, looks_max))
+        seen.note(Usage { written, ..usage }, looks_max)
     }
 }
 

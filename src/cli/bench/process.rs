@@ -1,7 +1,7 @@
 //! What a server's processes take of the machine, as the kernel counts it in `/proc`.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -13,6 +13,9 @@ use rustix::param::clock_ticks_per_second;
 /// What the kernel calls a sector in its counts, whatever the disk's own are.
 const SECTOR_BYTES: u64 = 512;
 
+/// Descriptors of what a process reads and says, not of its data.
+const STANDARD_FILES: [&str; 3] = ["0", "1", "2"];
+
 /// What some processes had taken at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
@@ -22,8 +25,7 @@ pub(crate) struct Usage {
     /// Bytes of memory that are resident, and the most that ever were.
     pub(crate) resident: u64,
     pub(crate) resident_peak: u64,
-    /// Bytes that the disks under their open files have taken, whoever wrote them; unknown for
-    /// processes of others, and where there is no disk below.
+    /// Bytes that the disks under their data have taken, if somebody looked at those too.
     pub(crate) written: Option<u64>,
 }
 
@@ -57,23 +59,43 @@ impl Processes {
     /// What they have taken by now; nothing if none of them is left.
     pub(crate) fn usage(&self) -> Option<Usage> {
         let each: Vec<Usage> = self.0.iter().filter_map(|id| usage(*id)).collect();
-        let sum = each.into_iter().reduce(|sum, one| Usage {
+        each.into_iter().reduce(|sum, one| Usage {
             at: sum.at,
             processor: sum.processor + one.processor,
             resident: sum.resident + one.resident,
             resident_peak: sum.resident_peak + one.resident_peak,
             written: None,
-        });
-        Some(Usage { written: self.written(), ..sum? })
+        })
     }
 
+    /// The disks under the files that they have open now; none for processes of others, and where there
+    /// is no disk below.
+    pub(crate) fn disks(&self) -> Disks {
+        let table = fs::read_to_string("/proc/diskstats").unwrap_or_default();
+        let devices = self.0.iter().flat_map(|id| devices_of(*id));
+        Disks(devices.filter(|device| sectors_written(&table, *device).is_some()).collect())
+    }
+}
+
+/// Disks by major and minor number: the same ones at each look, since what they took is counted from
+/// their own beginning.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Disks(BTreeSet<(u32, u32)>);
+
+impl Disks {
+    /// Bytes that all of them have taken, whoever wrote them; unknown if one of them is gone.
+    ///
     /// Not `write_bytes` of `/proc/PID/io`: that counts pages that became dirty, and where a file
     /// system caches in large folios, all pages of a folio for a byte that changed in it.
-    fn written(&self) -> Option<u64> {
-        let devices: BTreeSet<(u32, u32)> = self.0.iter().flat_map(|id| devices_of(*id)).collect();
-        let disks = fs::read_to_string("/proc/diskstats").ok()?;
-        let taken = devices.iter().filter_map(|device| sectors_written(&disks, *device));
-        taken.reduce(|sum, one| sum + one).map(|sectors| sectors * SECTOR_BYTES)
+    pub(crate) fn written(&self) -> Option<u64> {
+        self.written_of(&fs::read_to_string("/proc/diskstats").ok()?)
+    }
+
+    fn written_of(&self, table: &str) -> Option<u64> {
+        let taken: Option<Vec<u64>> =
+            self.0.iter().map(|device| sectors_written(table, *device)).collect();
+        let sectors: u64 = taken.filter(|taken| !taken.is_empty())?.into_iter().sum();
+        Some(sectors * SECTOR_BYTES)
     }
 }
 
@@ -89,12 +111,16 @@ fn usage(id: u32) -> Option<Usage> {
     })
 }
 
-/// The disks that hold the regular files that a process has open.
+/// The devices that hold the regular files that a process has open; what it says need not lie where its
+/// data do.
 fn devices_of(id: u32) -> Vec<(u32, u32)> {
     let Ok(entries) = fs::read_dir(format!("/proc/{id}/fd")) else {
         return Vec::new();
     };
-    let files = entries.flatten().filter_map(|entry| fs::metadata(entry.path()).ok());
+    let is_standard =
+        |entry: &DirEntry| STANDARD_FILES.iter().any(|name| entry.file_name() == *name);
+    let entries = entries.flatten().filter(|entry| !is_standard(entry));
+    let files = entries.filter_map(|entry| fs::metadata(entry.path()).ok());
     let devices = files.filter(fs::Metadata::is_file).map(|file| file.dev());
     devices.map(|device| (major(device), minor(device))).collect()
 }
@@ -159,7 +185,10 @@ fn holds_one_of(descriptors: &Path, links: &BTreeSet<String>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Read;
     use std::net::TcpListener;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -179,6 +208,32 @@ mod tests {
         assert_eq!(sectors_written(disks, (7, 0)), Some(145_544));
         assert_eq!(sectors_written(disks, (254, 16)), Some(70));
         assert_eq!(sectors_written(disks, (0, 27)), None, "memory is no disk");
+        let of = |devices: &[(u32, u32)]| Disks(devices.iter().copied().collect());
+        assert_eq!(of(&[(254, 16), (254, 1)]).written_of(disks), Some((70 + 99) * 512));
+        assert_eq!(of(&[(254, 16), (9, 9)]).written_of(disks), None, "one of them is gone");
+        assert_eq!(of(&[]).written_of(disks), None);
+    }
+
+    #[test]
+    fn where_a_process_complains_its_data_need_not_lie() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = File::create_new(directory.path().join("a")).unwrap();
+        let devices = |script: &str| {
+            let mut command = Command::new("sh");
+            // It says when it has opened its files, and lives until its input ends.
+            command.args(["-c", &format!("{script}; echo; read -r line")]);
+            command.arg(directory.path().join("b")).stderr(file.try_clone().unwrap());
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            assert_eq!(child.stdout.as_mut().unwrap().read(&mut [0]).unwrap(), 1);
+            let devices = devices_of(child.id());
+            drop(child.stdin.take());
+            child.wait().unwrap();
+            devices
+        };
+        assert_eq!(devices("true"), []);
+        let device = file.metadata().unwrap().dev();
+        assert_eq!(devices("exec 3>$0"), [(major(device), minor(device))]);
     }
 
     #[test]
