@@ -134,6 +134,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 }
 
 async fn load(options: &options::Options, workload: Workload) -> anyhow::Result<Ending> {
+    // Found out before the load, and not when its figures have nowhere to go.
+    for path in [&options.json, &options.html].into_iter().flatten() {
+        report::expect_writable(path)?;
+    }
     if options.own || options.floor {
         let directory = options.dir.clone().unwrap_or_else(std::env::temp_dir);
         measure::warn_of_memory(&directory);

@@ -55,7 +55,9 @@ fn an_open_loop_sends_as_many_as_are_due() {
 #[test]
 fn a_time_bounds_a_load_as_well() {
     let work = Work::new();
-    let report = work.load(&["upload", "--duration", "0.5", "--warmup", "0.1", "--threads", "2"]);
+    let timed = ["upload", "--duration", "0.5", "--warmup", "0.1", "-c", "2", "--threads", "8"];
+    let report = work.load(&timed);
+    assert_eq!(report["settings"]["threads"], 2, "a thread has one connection at least");
     let run = &report["runs"][0];
     assert!(run["requests"].as_u64().unwrap() > 0);
     assert!(run["seconds"].as_f64().unwrap() >= 0.4);
@@ -168,6 +170,8 @@ fn what_does_not_go_together_is_refused_before_anything_is_begun() {
         (&["upload", "--self", "--sink", "--duplicates", "50"], "without --sink"),
         (&["upload", "--self", "--durability", "synced"], "leave --durability out"),
         (&["merge", "--self"], "say --datasets 2"),
+        (&["upload", "--self", "--json", "nowhere/a.json"], "cannot write nowhere/a.json"),
+        (&["upload", "--self", "--html", "."], "cannot write .: it is a directory"),
         (&["suite", "--only", "uplaod"], "the names are upload/sink, "),
         (&["growth", "--from", "2000", "--to", "50000"], "they are 1,000, 100,000, "),
     ] {

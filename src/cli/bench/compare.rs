@@ -98,7 +98,7 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
     let mut text = String::new();
     for (name, report) in [("A", before), ("B", after)] {
         let runs = report.runs.len();
-        let line = format!("{name}: {} ({})", heading(report), report.durability_word());
+        let line = format!("{name}: {} ({})", heading(report), report.durability_words());
         // A string takes whatever is written to it.
         writeln!(text, "{line}, {runs} run{}", if runs == 1 { "" } else { "s" }).ok();
     }

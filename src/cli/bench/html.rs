@@ -177,7 +177,7 @@ fn row(
         millis(latency.p99),
         millis(latency.p999),
         millis(latency.max),
-        escaped(report.durability_word()),
+        escaped(report.durability_words()),
         if errors == 0 { "0".to_owned() } else { format!("<b class=\"errors\">{errors}</b>") },
     )
 }

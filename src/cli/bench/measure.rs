@@ -26,7 +26,7 @@ use super::plan::Plan;
 use super::process::Processes;
 use super::report::{Latency, Report, Run};
 use super::sizes::Sizes;
-use super::target::{Address, Dialect, SYNCED, Target};
+use super::target::{Address, Dialect, SYNCED, Target, UNKNOWN};
 use super::trivial::Trivial;
 
 /// How long the load tool's own ceiling is measured, and warmed up before.
@@ -147,7 +147,7 @@ async fn run(
 ) -> anyhow::Result<(Run, String)> {
     if options.plain {
         let durability = options.durability.clone();
-        let durability = durability.unwrap_or_else(|| "unknown to the load tool".to_owned());
+        let durability = durability.unwrap_or_else(|| UNKNOWN.to_owned());
         let target = Target::plain(&options.server.url).await?;
         let numbers = (0..u64::from(options.datasets)).collect();
         let plan = plan(options, workload, target, numbers, u64::from_le_bytes(random()?));

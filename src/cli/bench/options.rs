@@ -182,7 +182,7 @@ impl Options {
             Extent::Requests(requests) => format!("{requests} requests"),
             Extent::Time(time) => format!("{} s", time.as_secs_f64()),
         };
-        let Drive { warm_up, measured, .. } = self.drive();
+        let Drive { threads, warm_up, measured, .. } = self.drive();
         let (warm_up, extent) = (said(warm_up), said(measured));
         Settings {
             workload,
@@ -191,7 +191,7 @@ impl Options {
             datasets: self.datasets,
             files: self.files_before(workload),
             connections: self.connections,
-            threads: self.threads,
+            threads,
             rate: self.rate,
             extent,
             warm_up: Some(warm_up),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
+use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::Checkpoints;
@@ -14,6 +15,7 @@ use super::numbers::{float, median, ratio};
 use super::operation::{Operation, Workload};
 use super::recorder::ErrorCount;
 use super::sizes::Sizes;
+use super::target::UNKNOWN;
 
 /// Version of the file's layout.
 const LAYOUT: u32 = 1;
@@ -251,9 +253,12 @@ impl Report {
         self.runs.iter().all(|run| run.errors.is_empty())
     }
 
-    /// The first word of what a success means for the bytes.
-    pub(crate) fn durability_word(&self) -> &str {
-        self.durability.split([' ', ':']).next().unwrap_or_default()
+    /// What a success means for the bytes, without the particulars.
+    pub(crate) fn durability_words(&self) -> &str {
+        if self.durability == UNKNOWN {
+            return "unknown";
+        }
+        self.durability.split(['(', ':']).next().unwrap_or_default().trim_end()
     }
 
     /// Share of the load tool's own ceiling that was reached.
@@ -288,6 +293,23 @@ impl Report {
     }
 }
 
+/// That a file can be written there, as far as that is known before it is; nothing is made.
+///
+/// # Errors
+/// It cannot.
+pub(crate) fn expect_writable(path: &Path) -> anyhow::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    };
+    let at = if path.exists() { path } else { directory };
+    let writable = access(at, Access::WRITE_OK).map_err(std::io::Error::from);
+    writable.with_context(|| format!("cannot write {}", path.display()))?;
+    anyhow::ensure!(!path.is_dir(), "cannot write {}: it is a directory", path.display());
+    Ok(())
+}
+
 /// Writes a file that replaces what has its name.
 ///
 /// # Errors
@@ -313,6 +335,21 @@ mod tests {
             replace(&path, text.as_bytes()).unwrap();
             let error = Report::load(&path).unwrap_err().to_string();
             assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_success_means_is_said_in_few_words_that_do_not_say_the_reverse() {
+        let mut report = super::super::compare::tests::report(Vec::new());
+        for (durability, words) in [
+            (super::super::target::SYNCED, "synced"),
+            (UNKNOWN, "unknown"),
+            ("none (the bodies are discarded)", "none"),
+            ("not synced", "not synced"),
+            ("not synced: it is nginx", "not synced"),
+        ] {
+            durability.clone_into(&mut report.durability);
+            assert_eq!(report.durability_words(), words);
         }
     }
 

@@ -35,7 +35,7 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
     writeln!(text, "\ndurability: {}\n", report.durability)?;
     writeln!(
         text,
-        "{:<12} {:>10} {:>10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9}  {:<10} {:>6}",
+        "{:<12} {:>10} {:>10} {:>9} {:>8} {:>8} {:>8} {:>8} {:>9}  {:<width$} {:>6}",
         "",
         "requests",
         "per s",
@@ -46,7 +46,8 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
         "p99.9",
         "max",
         "durability",
-        "errors"
+        "errors",
+        width = durability_width(report)
     )?;
     for (number, run) in report.runs.iter().enumerate() {
         let name = format!("run {}", number + 1);
@@ -121,7 +122,7 @@ fn row(
 ) -> fmt::Result {
     writeln!(
         text,
-        "{name:<12} {:>10} {:>10} {megabytes:>9} {:>8} {:>8} {:>8} {:>8} {:>9}  {:<10} {errors:>6}",
+        "{name:<12} {:>10} {:>10} {megabytes:>9} {:>8} {:>8} {:>8} {:>8} {:>9}  {:<width$} {errors:>6}",
         grouped(requests),
         rate(per_second),
         millis(latency.p50),
@@ -129,8 +130,14 @@ fn row(
         millis(latency.p99),
         millis(latency.p999),
         millis(latency.max),
-        report.durability_word(),
+        report.durability_words(),
+        width = durability_width(report)
     )
+}
+
+/// Letters of that column.
+fn durability_width(report: &Report) -> usize {
+    report.durability_words().chars().count().max("durability".len())
 }
 
 fn particulars(text: &mut String, run: &Run) -> fmt::Result {

@@ -21,6 +21,9 @@ const TOKEN_LOOK_INTERVAL: Duration = Duration::from_secs(20);
 /// How every answer of a granary is given.
 pub(crate) const SYNCED: &str = "synced (each answer after the fdatasync that covers it)";
 
+/// How those of a server are given that says nothing of it.
+pub(crate) const UNKNOWN: &str = "unknown to the load tool";
+
 /// Where requests go.
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
@@ -83,7 +86,7 @@ impl Target {
         };
         match health {
             Some(Health { status }) if status == "ready" => SYNCED.to_owned(),
-            Some(_) | None => "unknown to the load tool".to_owned(),
+            Some(_) | None => UNKNOWN.to_owned(),
         }
     }
 

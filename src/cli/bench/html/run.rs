@@ -30,27 +30,54 @@ fn figure(title: &str, key: Key<'_>, plot: Plot) -> String {
     )
 }
 
-/// The middle of each slice that has requests, in seconds, and something of it.
-fn course(run: &Run, of: impl Fn(&SliceFigures) -> f64) -> Vec<(f64, f64)> {
-    let slices = run.slices.iter().enumerate().filter(|(_, slice)| slice.requests() > 0);
+/// So many times what lies between two answers on average is no chance any more: nobody was answered.
+const SILENCE_FACTOR: f64 = 10.0;
+
+/// The middle of each slice that has requests, in seconds, and something of it; in pieces where nobody was
+/// answered in between, or only with errors.
+fn course(run: &Run, of: impl Fn(&SliceFigures) -> f64) -> Vec<Vec<(f64, f64)>> {
+    let usual = ratio(run.seconds, float(run.requests)) * SILENCE_FACTOR;
     let middle = |number: usize| (float(count(number)) + 0.5) * run.slice_seconds;
-    slices.map(|(number, slice)| (middle(number), of(slice))).collect()
+    let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
+    let (mut empty, mut has_errors) = (0_usize, false);
+    for (number, slice) in run.slices.iter().enumerate() {
+        if slice.requests() == 0 {
+            empty += 1;
+            has_errors |= slice.errors > 0;
+            continue;
+        }
+        let point = (middle(number), of(slice));
+        let is_broken = has_errors || float(count(empty)) * run.slice_seconds > usual;
+        match pieces.last_mut().filter(|_| !is_broken) {
+            Some(piece) => piece.push(point),
+            None => pieces.push(vec![point]),
+        }
+        (empty, has_errors) = (0, false);
+    }
+    pieces
 }
 
 fn latency(run: &Run) -> String {
     let at = |share: f64| course(run, |slice| quantile(&slice.histogram, share) / 1e3);
     let (middle, upper, most) = (at(0.5), at(0.99), at(1.0));
-    let all = middle.iter().chain(&most).map(|(_, millis)| *millis);
+    let all = middle.iter().chain(&most).flatten().map(|(_, millis)| *millis);
     let (low, high) = all.fold((f64::INFINITY, 0.0), |(low, high), millis| {
         (f64::min(low, millis), f64::max(high, millis))
     });
     let low = if low.is_finite() { low } else { 1.0 };
-    let plot = Plot::new(
+    let mut plot = Plot::new(
         "Latency against time",
         Axis::even(run.seconds, "seconds"),
         Axis::by_decades(low * 0.8, high * 1.2, "ms"),
     );
-    let plot = plot.dots("red", &most).line("amber", &upper).line("blue", &middle);
+    for piece in &most {
+        plot = plot.dots("red", piece);
+    }
+    for (colour, pieces) in [("amber", &upper), ("blue", &middle)] {
+        for piece in pieces {
+            plot = plot.line(colour, piece);
+        }
+    }
     figure("Latency against time", &[("blue", "p50"), ("amber", "p99"), ("red", "max")], plot)
 }
 
@@ -154,4 +181,29 @@ fn server(run: &Run) -> Vec<String> {
         plot("The server's memory", &mebibytes, "amber", "MiB resident"),
         plot("The server's processors", &cores, "red", "cores busy"),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::compare::tests::run;
+    use super::*;
+
+    /// How many points each piece has after these slices have lost their requests.
+    fn pieces(mut run: Run, empty: &[usize], errors: u64) -> Vec<usize> {
+        for number in empty {
+            run.slices[*number] = SliceFigures { bytes: 0, errors, histogram: Vec::new() };
+        }
+        run.requests = run.slices.iter().map(SliceFigures::requests).sum();
+        course(&run, |_| 1.0).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn no_line_is_drawn_across_an_outage() {
+        assert_eq!(pieces(run(100, 40), &[], 0), [40]);
+        assert_eq!(pieces(run(100, 40), &[10, 11, 12], 0), [10, 27]);
+        assert_eq!(pieces(run(1, 40), &[10], 3), [10, 29]);
+        // With one request in half a second every second slice has none, and that is no outage.
+        let empty: Vec<usize> = (1..40).step_by(2).collect();
+        assert_eq!(pieces(run(1, 40), &empty, 0), [20]);
+    }
 }
