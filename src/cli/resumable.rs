@@ -7,7 +7,7 @@
 //! the server has the file.
 
 use std::fs;
-use std::io::SeekFrom;
+use std::io::{self, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +18,9 @@ use granary_engine::model::Digest;
 use reqwest::header::{CONTENT_TYPE, ETAG, IF_MATCH, LOCATION};
 use reqwest::{Body, RequestBuilder, Response, StatusCode};
 use tokio::io::AsyncSeekExt;
+use tokio::sync::oneshot;
 
-use super::content::local;
+use super::content::{Identity, local};
 use super::failure::Failure;
 use super::upload::{Purpose, REPR_DIGEST, Uploader, digest_field, pieces_of, tag};
 use super::walk::LocalFile;
@@ -186,12 +187,17 @@ impl Way<'_> {
         let before = counted.swap(state.offset, Ordering::Relaxed);
         self.uploader.counters.bytes_undone(before);
         self.uploader.counters.bytes_done(state.offset);
-        let body = self.rest(state.offset, counted).await?;
+        let (body, mut read) = self.rest(state.offset, counted).await?;
         let request = tus(client.http.patch(address))
             .header(CONTENT_TYPE, PART)
             .header(UPLOAD_OFFSET, state.offset)
             .body(body);
-        match client.send(request).await {
+        let answer = client.send(request).await;
+        if let Ok(Err(error)) = read.try_recv() {
+            // The request broke because the file could not be read on.
+            return Err(local(&self.file.path, error));
+        }
+        match answer {
             Ok(response) => self.added(&self.state(&response)?),
             // Another request on it was faster, perhaps an earlier one of ours.
             Err(Failure::Refused { status: StatusCode::CONFLICT, detail }) => {
@@ -241,7 +247,12 @@ impl Way<'_> {
         path.map(Some).ok_or_else(|| self.strange("no Location of the upload"))
     }
 
-    async fn rest(&self, offset: u64, counted: &Arc<AtomicU64>) -> Result<Body, Failure> {
+    /// What is to be sent, and why it broke off if it could not be read on.
+    async fn rest(
+        &self,
+        offset: u64,
+        counted: &Arc<AtomicU64>,
+    ) -> Result<(Body, oneshot::Receiver<io::Result<Identity>>), Failure> {
         let path = &self.file.path;
         let opened = tokio::fs::File::open(path).await;
         let mut file = opened.map_err(|error| local(path, error))?;
@@ -361,6 +372,22 @@ mod tests {
         let outcome = Outcome::Transferred { bytes: RESUMABLE_BYTES_MIN };
         assert_eq!(large.sent(&uploader).await.unwrap(), outcome);
         assert_eq!(server.content("d/large").unwrap(), CONTENT);
+        assert_eq!(server.uploads(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_on_is_no_fault_of_the_server() {
+        let (server, client) = StandIn::start(&[]).await;
+        let mut large = Large::new();
+        // A directory opens as a file does, has a length, and refuses to be read.
+        large.file.path = large.memory.path().to_path_buf();
+        tokio::fs::create_dir(large.memory.path().join("something")).await.unwrap();
+        large.file.stamp = Stamp::of(&fs::metadata(&large.file.path).unwrap());
+        assert!(large.file.stamp.length > 0);
+        let uploader = Uploader { memory: None, ..large.uploader(client) };
+        let sent = uploader.resume(&large.file, Digest::of(CONTENT), Purpose::Add).await;
+        let failure = sent.unwrap_err();
+        assert!(matches!(failure, Failure::Local { .. }), "{failure:?}");
         assert_eq!(server.uploads(), 1);
     }
 

@@ -71,7 +71,9 @@ async fn go_on(
     headers: HeaderMap,
     part: Body,
 ) -> Response {
-    let part = axum::body::to_bytes(part, usize::MAX).await.unwrap();
+    let Ok(part) = axum::body::to_bytes(part, usize::MAX).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
     let mut uploads = lock(&stand_in.0.uploads);
     let upload = uploads[number].as_mut().unwrap();
     assert_eq!(headers.get(UPLOAD_OFFSET).unwrap(), &upload.content.len().to_string());

@@ -13,22 +13,24 @@ use tokio::sync::oneshot;
 use crate::cli::content::{Hasher, Identity, PIECE_BYTES};
 use crate::cli::progress::Counters;
 
-/// The next `left` bytes of a file, as a body; `counted` is kept at how many have left.
+/// The next `left` bytes of a file, as a body, which tells why if they cannot be read; `counted` is
+/// kept at how many have left.
 pub(crate) fn pieces_of(
     file: tokio::fs::File,
     left: u64,
     counters: &Arc<Counters>,
     counted: &Arc<AtomicU64>,
-) -> Body {
+) -> (Body, oneshot::Receiver<io::Result<Identity>>) {
+    let (identity, read) = oneshot::channel();
     let pieces = Pieces {
         file,
         left,
         hasher: None,
-        identity: None,
+        identity: Some(identity),
         counters: Arc::clone(counters),
         counted: Arc::clone(counted),
     };
-    pieces.into_body()
+    (pieces.into_body(), read)
 }
 
 /// A large file, read piece by piece as the network takes it.
