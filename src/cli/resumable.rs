@@ -81,7 +81,7 @@ struct State {
 
 impl Uploader {
     /// Sends a file, going on where an earlier command stopped; `None` if the server does not take
-    /// files so. `digest` is that of its content.
+    /// files so, or has too many of them unfinished. `digest` is that of its content.
     ///
     /// # Errors
     /// Any [`Failure`]; refused where the name is in use or the content another one.
@@ -238,6 +238,8 @@ impl Way<'_> {
         let response = match client.send(request).await {
             Ok(response) => response,
             Err(failure) if super::listing::is_no_route(&failure) => return Ok(None),
+            // Too many are unfinished: nothing keeps the file from being sent in one request.
+            Err(Failure::Busy { status: StatusCode::TOO_MANY_REQUESTS, .. }) => return Ok(None),
             Err(failure) => return Err(failure),
         };
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
@@ -389,6 +391,17 @@ mod tests {
         let failure = sent.unwrap_err();
         assert!(matches!(failure, Failure::Local { .. }), "{failure:?}");
         assert_eq!(server.uploads(), 1);
+    }
+
+    #[tokio::test]
+    async fn where_too_many_uploads_are_unfinished_a_file_is_sent_plainly() {
+        let (server, client) = StandIn::start(&[Fault::TooManyUploads]).await;
+        let large = Large::new();
+        let uploader = large.uploader(client);
+        let outcome = Outcome::Transferred { bytes: RESUMABLE_BYTES_MIN };
+        assert_eq!(large.sent(&uploader).await.unwrap(), outcome);
+        assert_eq!(server.content("d/large").unwrap(), CONTENT);
+        assert_eq!((server.uploads(), server.faults_left()), (0, 0));
     }
 
     #[tokio::test]

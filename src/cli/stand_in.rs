@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     NameOnItsWay,
     /// 507, after half of what is sent was kept.
     Full,
+    /// 429: no further upload that goes on where it stopped may begin.
+    TooManyUploads,
     /// The answer's body ends after this many bytes.
     CutAfter(usize),
     /// The answer's bytes are other ones.
@@ -143,8 +145,18 @@ impl StandIn {
         self.0.ranges.load(Ordering::Relaxed)
     }
 
+    /// How many faults nothing has met yet.
+    pub(crate) fn faults_left(&self) -> usize {
+        lock(&self.0.faults).len()
+    }
+
     fn next_fault(&self) -> Option<Fault> {
         lock(&self.0.faults).pop_front()
+    }
+
+    /// Whether this fault is the next one, which it then was.
+    fn meets(&self, fault: Fault) -> bool {
+        lock(&self.0.faults).pop_front_if(|next| *next == fault).is_some()
     }
 }
 
@@ -174,8 +186,14 @@ async fn store(
         Some(Fault::Busy) => return busy(),
         Some(Fault::Worn) => return StatusCode::UNAUTHORIZED.into_response(),
         Some(Fault::NameOnItsWay) => return name_in_use(&name),
-        Some(Fault::StoredUnanswered | Fault::Full | Fault::CutAfter(_) | Fault::Rotten) | None => {
-        }
+        Some(
+            Fault::StoredUnanswered
+            | Fault::Full
+            | Fault::TooManyUploads
+            | Fault::CutAfter(_)
+            | Fault::Rotten,
+        )
+        | None => {}
     }
     if stand_in.content(&name).is_some() {
         return name_in_use(&name);
@@ -231,9 +249,14 @@ async fn fetch(
             Body::from_stream(piece.chain(end))
         }
         Some(Fault::Rotten) => Body::from(content.iter().map(|byte| !byte).collect::<Vec<_>>()),
-        Some(Fault::StoredUnanswered | Fault::Worn | Fault::NameOnItsWay | Fault::Full) | None => {
-            Body::from(content)
-        }
+        Some(
+            Fault::StoredUnanswered
+            | Fault::Worn
+            | Fault::NameOnItsWay
+            | Fault::Full
+            | Fault::TooManyUploads,
+        )
+        | None => Body::from(content),
     };
     answer.body(body).unwrap()
 }

@@ -49,6 +49,9 @@ async fn begin(State(stand_in): State<StandIn>, headers: HeaderMap) -> Response 
     if stand_in.content(&name).is_some() {
         return name_in_use(&name);
     }
+    if stand_in.meets(Fault::TooManyUploads) {
+        return StatusCode::TOO_MANY_REQUESTS.into_response();
+    }
     let mut uploads = lock(&stand_in.0.uploads);
     let location = format!("/v1/datasets/1/uploads/{}", uploads.len());
     let length = text(UPLOAD_LENGTH).parse().unwrap();
@@ -77,7 +80,7 @@ async fn go_on(
     let mut uploads = lock(&stand_in.0.uploads);
     let upload = uploads[number].as_mut().unwrap();
     assert_eq!(headers.get(UPLOAD_OFFSET).unwrap(), &upload.content.len().to_string());
-    if stand_in.next_fault() == Some(Fault::Full) {
+    if stand_in.meets(Fault::Full) {
         upload.content.extend_from_slice(&part[..part.len() / 2]);
         return StatusCode::INSUFFICIENT_STORAGE.into_response();
     }
