@@ -3,9 +3,7 @@
 //! A file counts as sent only when the server has answered with the digest of the bytes that were
 //! read here, so what is reported as sent is durable there and equal.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,29 +12,22 @@ use base64::engine::general_purpose::STANDARD;
 use granary_engine::model::Digest;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH};
-use reqwest::{Body, RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
-use tokio::sync::oneshot;
 
 use super::client::Client;
-use super::content::{
-    Handles, Hasher, Identity, digest_of_handle, identity_of, local, on_blocking_pool, steady,
-};
+use super::content::{Handles, digest_of_handle, identity_of, local, on_blocking_pool};
 use super::failure::Failure;
 use super::progress::Counters;
 use super::report::Outcome;
 use super::resumable::RESUMABLE_BYTES_MIN;
 use super::walk::LocalFile;
 
+mod outgoing;
+
 mod pieces;
 
 pub(crate) use pieces::pieces_of;
-
-use pieces::Pieces;
-
-/// Bytes of the largest file that is read whole; larger ones are streamed. With the number of
-/// transfers under way it bounds the memory of a push.
-const WHOLE_BYTES_MAX: u64 = 1 << 20;
 
 /// The field that a server compares with what it got (RFC 9530).
 pub(crate) const REPR_DIGEST: &str = "Repr-Digest";
@@ -67,15 +58,6 @@ pub(crate) enum Purpose {
 struct Stored {
     filename: String,
     handle: String,
-}
-
-/// A body, and the identity of its bytes once they were all read.
-struct Outgoing {
-    body: Body,
-    length: u64,
-    read: oneshot::Receiver<io::Result<Identity>>,
-    /// What the digest will be, if it is known ahead.
-    digest: Option<Digest>,
 }
 
 impl Uploader {
@@ -211,42 +193,6 @@ impl Uploader {
                 request.header(IF_MATCH, tag(&seen))
             }
         }
-    }
-
-    async fn outgoing(
-        &self,
-        file: &LocalFile,
-        known: Option<Digest>,
-        counted: &Arc<AtomicU64>,
-    ) -> Result<Outgoing, Failure> {
-        let (identity, read) = oneshot::channel();
-        if file.stamp.length > WHOLE_BYTES_MAX {
-            let opened = tokio::fs::File::open(&file.path).await;
-            let opened = opened.map_err(|error| local(&file.path, error))?;
-            let metadata = opened.metadata().await;
-            let length = metadata.map_err(|error| local(&file.path, error))?.len();
-            let pieces = Pieces {
-                file: opened,
-                left: length,
-                hasher: Some(Hasher::new(self.handles)),
-                identity: Some(identity),
-                counters: Arc::clone(&self.counters),
-                counted: Arc::clone(counted),
-            };
-            return Ok(Outgoing { body: pieces.into_body(), length, read, digest: known });
-        }
-        let handles = self.handles;
-        let content = on_blocking_pool(&file.path, move |path: &Path| {
-            steady(known, handles, || fs::read(path))
-        });
-        let (content, whole) = content.await?.ok_or_else(Failure::changed_meanwhile)?;
-        let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        // The receiver is in our hands, so this cannot fail.
-        identity.send(Ok(whole)).ok();
-        self.counters.bytes_done(length);
-        counted.store(length, Ordering::Relaxed);
-        let body = Body::from(content);
-        Ok(Outgoing { body, length, read, digest: Some(whole.digest) })
     }
 
     /// The handle of a file of the dataset as it is now.
@@ -403,6 +349,19 @@ mod tests {
         drop(on_disk);
         let failure = uploader(client).transfer(&file, None, Purpose::Add).await.unwrap_err();
         assert!(matches!(failure, Failure::Local { .. }), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_has_grown_since_it_was_listed_is_not_read_whole() {
+        let (_server, client) = StandIn::start(&[]).await;
+        let (on_disk, file) = local_file(b"content");
+        on_disk.as_file().set_len(3 << 20).unwrap();
+        let uploader = uploader(client);
+        let outgoing = uploader.outgoing(&file, None, &Arc::default()).await.unwrap();
+        assert_eq!(outgoing.length, 3 << 20);
+        assert!(outgoing.body.as_bytes().is_none(), "it is streamed");
+        let sent = uploader.transfer(&file, None, Purpose::Add).await;
+        assert_eq!(sent.unwrap(), Outcome::Transferred { bytes: 3 << 20 });
     }
 
     #[tokio::test]
