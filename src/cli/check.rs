@@ -2,21 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use granary::store_shapes::{CheckPhase, CheckProgressShape, CheckReportShape, CheckShape};
+use granary::store_shapes::{CheckProgressShape, CheckReportShape, CheckShape};
 use granary_engine::{CheckError, CheckProgress, OpenError, check_directory};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::check_progress::CheckBar;
 use super::client::Client;
-use super::errand::ADMINISTRATOR;
-use super::{Ending, ServerOptions, say, shown};
-
-/// How often a server is asked how far it is.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
+use super::errand::carry_out_shown;
+use super::{Ending, ServerOptions, complain, say, shown};
 
 /// Check whether everything that is stored is as it must be.
 ///
@@ -24,7 +20,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// journal with their checksums, looks at the place of every content, and reads those that were
 /// found damaged before; --deep reads every content and compares its BLAKE3 digest and CRC-32.
 /// Nothing is changed. A directory that a server uses is checked by that server, with --online,
-/// beside its other work; only the checksums of the index's pages are then left out. Ends with 0 if
+/// beside its other work; only the checksums of the index's pages are then left out, and a check that
+/// it is at already is waited for. Ends with 0 if
 /// everything is sound, 3 if something is wrong, which is told with what it hits and what to do,
 /// and 1 if the check could not be carried to its end.
 #[derive(Debug, Args)]
@@ -54,7 +51,7 @@ pub(crate) struct Options {
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let report = if options.online {
-        check_online(&options).await?
+        check_online(&Client::new(&options.server)?, options.deep).await?
     } else {
         check_offline(&options).await?
     };
@@ -89,36 +86,21 @@ async fn check_offline(options: &Options) -> anyhow::Result<CheckReportShape> {
     }
 }
 
-async fn check_online(options: &Options) -> anyhow::Result<CheckReportShape> {
-    let client = Client::new(&options.server)?;
-    let action = || client.url.action("store/check");
-    let fields = serde_json::json!({ "deep": options.deep });
-    let running = client.ask(client.http.get(action())).await;
-    let running: CheckShape = running.map_err(|failure| failure.needing(ADMINISTRATOR))?;
-    if running.state == CheckPhase::Running {
-        bail!("the server is checking already; wait for it, or stop it with DELETE {}", action());
-    }
-    let mut check: CheckShape = client.ask(client.http.post(action()).json(&fields)).await?;
-    let number = check.number;
-    let bar = CheckBar::start();
-    while check.state == CheckPhase::Running {
-        if let Some(progress) = &check.progress {
-            bar.show(progress);
+async fn check_online(client: &Client, is_deep: bool) -> anyhow::Result<CheckReportShape> {
+    let fields = serde_json::json!({ "deep": is_deep });
+    loop {
+        let bar = CheckBar::start();
+        let show = |check: &CheckShape| {
+            if let Some(progress) = &check.progress {
+                bar.show(progress);
+            }
+        };
+        let report = carry_out_shown(client, &fields, show).await?;
+        drop(bar);
+        if report.deep || !is_deep {
+            return Ok(report);
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
-        check = client.ask(client.http.get(action())).await?;
-        if check.number != number {
-            bail!("the server was started again, or another check was begun; run this once more");
-        }
-    }
-    drop(bar);
-    match (check.state, check.report, check.error) {
-        (CheckPhase::Finished, Some(report), _) => Ok(report),
-        (CheckPhase::Stopped, _, _) => bail!("somebody stopped the check at the server"),
-        (_, _, error) => {
-            let reason = error.unwrap_or_else(|| "it gave no report".to_owned());
-            bail!("the server could not carry the check to its end: {reason}")
-        }
+        complain("the server was at a check without --deep already; this one begins after it");
     }
 }
 
@@ -173,9 +155,72 @@ fn text_of(report: &CheckReportShape) -> String {
 
 #[cfg(test)]
 mod tests {
-    use granary::store_shapes::{FindingShape, HitShape};
+    use std::sync::Mutex;
+
+    use axum::http::StatusCode;
+    use axum::response::{IntoResponse, Response};
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use granary::store_shapes::{CheckPhase, FindingShape, HitShape};
 
     use super::*;
+    use crate::cli::stand_in::StandIn;
+
+    fn clean(deep: bool) -> CheckReportShape {
+        CheckReportShape {
+            clean: true,
+            deep,
+            files: 7,
+            contents: 7,
+            bytes_read: 7,
+            findings: Vec::new(),
+            unlisted: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// A server whose check number 1 is not deep, and the others are; each is finished when it is
+    /// asked about, which the server does not answer as often as `unanswered` says. With a client,
+    /// and how many checks were begun.
+    async fn checking(unanswered: usize) -> (Client, Arc<Mutex<u64>>) {
+        let begun = Arc::new(Mutex::new(0));
+        let (counted, numbered) = (Arc::clone(&begun), Arc::clone(&begun));
+        let answer = |state, number, report| -> Response {
+            Json(CheckShape { state, number, progress: None, report, error: None }).into_response()
+        };
+        let start = move || async move {
+            let mut count = counted.lock().unwrap();
+            *count += 1;
+            answer(CheckPhase::Running, *count, None)
+        };
+        let unanswered = Arc::new(Mutex::new(unanswered));
+        let show = move || async move {
+            let mut unanswered = unanswered.lock().unwrap();
+            if let Some(left) = unanswered.checked_sub(1) {
+                *unanswered = left;
+                return StatusCode::BAD_GATEWAY.into_response();
+            }
+            let number = *numbered.lock().unwrap();
+            answer(CheckPhase::Finished, number, Some(clean(number > 1)))
+        };
+        let others = Router::new().route("/v1/store/check", get(show).post(start));
+        let (_server, client) = StandIn::start_with(&[], others).await;
+        (client, begun)
+    }
+
+    #[tokio::test]
+    async fn a_check_of_hours_is_not_lost_to_a_moment_without_an_answer() {
+        let (client, begun) = checking(3).await;
+        assert!(!check_online(&client, false).await.unwrap().deep);
+        assert_eq!(*begun.lock().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_check_that_runs_already_is_waited_for_and_does_if_it_is_deep_enough() {
+        let (client, begun) = checking(0).await;
+        assert!(check_online(&client, true).await.unwrap().deep);
+        assert_eq!(*begun.lock().unwrap(), 2);
+    }
 
     #[test]
     fn the_report_says_what_is_hit_and_what_to_do() {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use granary::space_shapes::{CollectionShape, MeasurementShape};
-use granary::store_shapes::CheckPhase;
+use granary::store_shapes::{CheckPhase, CheckReportShape, CheckShape};
 use indicatif::ProgressBar;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::client::Client;
 
@@ -69,27 +70,65 @@ impl Errand for CollectionShape {
     }
 }
 
+impl Errand for CheckShape {
+    const PATH: &'static str = "store/check";
+    type Report = CheckReportShape;
+
+    fn state(&self) -> (CheckPhase, u64) {
+        (self.state, self.number)
+    }
+
+    fn progress(&self) -> String {
+        self.progress.as_ref().map(|progress| progress.stage.clone()).unwrap_or_default()
+    }
+
+    fn end(self) -> (Option<Self::Report>, Option<String>) {
+        (self.report, self.error)
+    }
+}
+
 /// Has the server carry it out, and shows on a terminal how far it is. One that runs already is
 /// waited for.
 ///
 /// # Errors
 /// Any failure on the way; or it did not come to its end.
 pub(crate) async fn carry_out<E: Errand>(client: &Client) -> anyhow::Result<E::Report> {
-    let address = client.url.action(E::PATH);
-    let begun = client.ask(client.http.post(&address)).await;
-    let mut errand: E = begun.map_err(|failure| failure.needing(ADMINISTRATOR))?;
-    let number = errand.state().1;
     let bar = ProgressBar::new_spinner();
-    while errand.state().0 == CheckPhase::Running {
+    let show = |errand: &E| {
         bar.set_message(errand.progress());
         bar.tick();
+    };
+    let report = carry_out_shown(client, &Value::Null, show).await;
+    bar.finish_and_clear();
+    report
+}
+
+/// The same with fields that say what is to be done, shown by the caller.
+///
+/// # Errors
+/// As [`carry_out`].
+pub(crate) async fn carry_out_shown<E: Errand>(
+    client: &Client,
+    fields: &Value,
+    show: impl Fn(&E),
+) -> anyhow::Result<E::Report> {
+    let address = client.url.action(E::PATH);
+    // Of one that was begun and not answered, the next attempt hears.
+    let order = || {
+        let request = client.http.post(&address);
+        client.ask(if fields.is_null() { request } else { request.json(fields) })
+    };
+    let begun = client.patience.persist_if_it_runs(order).await;
+    let mut errand: E = begun.map_err(|failure| failure.needing(ADMINISTRATOR))?;
+    let number = errand.state().1;
+    while errand.state().0 == CheckPhase::Running {
+        show(&errand);
         tokio::time::sleep(POLL_INTERVAL).await;
-        errand = client.ask(client.http.get(&address)).await?;
+        errand = client.patience.persist(|| client.ask(client.http.get(&address))).await?;
         if errand.state().1 != number {
             bail!("the server was started again, or somebody began anew; run this once more");
         }
     }
-    bar.finish_and_clear();
     let is_stopped = errand.state().0 == CheckPhase::Stopped;
     match errand.end() {
         (Some(report), _) => Ok(report),

@@ -73,6 +73,11 @@ pub(crate) const DATASET: u64 = 1;
 impl StandIn {
     /// Starts a server that meets these faults in turn, and a client of it.
     pub(crate) async fn start(faults: &[Fault]) -> (Self, Client) {
+        Self::start_with(faults, Router::new()).await
+    }
+
+    /// The same of one that answers something else, too.
+    pub(crate) async fn start_with(faults: &[Fault], others: Router) -> (Self, Client) {
         // Another test of the same process may have been first.
         rustls::crypto::ring::default_provider().install_default().ok();
         let stand_in = Self::default();
@@ -82,7 +87,8 @@ impl StandIn {
             .route("/v1/auth/refresh", post(refresh))
             .route("/v1/datasets/1/files/{*name}", get(fetch).post(store))
             .merge(uploads::routes())
-            .with_state(stand_in.clone());
+            .with_state(stand_in.clone())
+            .merge(others);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
