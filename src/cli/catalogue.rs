@@ -298,7 +298,7 @@ impl Catalogue {
 }
 
 /// What consists of digits is a primary key, as in the API's addresses.
-fn is_pk(named: &str) -> bool {
+pub(crate) fn is_pk(named: &str) -> bool {
     !named.is_empty() && named.bytes().all(|letter| letter.is_ascii_digit())
 }
 

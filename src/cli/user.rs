@@ -311,9 +311,11 @@ async fn set_active(options: OneOptions, is_active: bool) -> anyhow::Result<()> 
 async fn reset_password(options: ResetOptions) -> anyhow::Result<()> {
     if let Some(directory) = &options.data {
         let password = options.password.get(&options.user)?;
-        let sentence =
-            set_password_offline(directory, &options.user, password.text.clone()).await?;
-        let record = json!({ "username": options.user });
+        let user = set_password_offline(directory, &options.user, password.text.clone()).await?;
+        let rights = if user.is_staff { "an administrator" } else { "no administrator" };
+        let name = &user.username;
+        let sentence = format!("set the password of user {name}, who is active and {rights}");
+        let record = json!({ "username": name });
         return tell_password(record, options.json, &sentence, &password);
     }
     let catalogue = Catalogue::open(&options.server, NEEDED)?;

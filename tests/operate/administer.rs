@@ -241,13 +241,20 @@ fn whoever_may_write_the_data_directory_finds_the_way_back_in() {
     let nobody = reset("nobody", "data");
     assert!(nobody.complained.contains("its administrators are admin, ann"), "{nobody:?}");
 
-    let ended = reset("admin", "data");
-
     let sentence = "set the password of user admin, who is active and an administrator\n";
-    assert_eq!((ended.status, ended.said.as_str()), (0, sentence), "{ended:?}");
+    // By name, and by primary key.
+    for who in ["admin", "1"] {
+        let ended = reset(who, "data");
+        assert_eq!((ended.status, ended.said.as_str()), (0, sentence), "{ended:?}");
+    }
     let server = serve(&work);
     let admin = ("admin", "found again");
     assert_eq!(run(&mut as_user(&work, &server, admin, &["user", "list"])).status, 0);
+    let log = ["audit", "--action", "reset_password_offline"];
+    let log = run(&mut as_user(&work, &server, admin, &log)).said;
+    let cells = rows(&log);
+    assert_eq!(cells.len(), 2, "{log}");
+    assert_eq!(cells[0][2..9], ["-", "-", "200", "reset_password_offline", "user", "1", "(admin)"]);
 }
 
 #[test]

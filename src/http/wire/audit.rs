@@ -46,7 +46,8 @@ pub(crate) struct AuditEntryShape {
     /// The node that the request named.
     #[schema(required = true)]
     node: Option<u64>,
-    /// What was asked for: the operation's id, as the metrics have it; `purge` and `first_start` are
+    /// What was asked for: the operation's id, as the metrics have it; `reset_password_offline` is
+    /// what the command line did in the directory of a stopped server; `purge` and `first_start` are
     /// the server's own.
     #[schema(examples("files_add_file"))]
     action: String,
