@@ -92,6 +92,12 @@ impl Failure {
         matches!(self, Self::Unreachable { .. } | Self::Busy { .. } | Self::LoginRenewed)
     }
 
+    /// Whether what was asked for may have been done all the same.
+    pub(crate) fn leaves_open(&self) -> bool {
+        let is_unanswered = matches!(self, Self::Busy { .. } | Self::Strange { .. });
+        is_unanswered || matches!(self, Self::Unreachable { connected: true, .. })
+    }
+
     /// Whether there was not even a connection, so that the server does not run or is elsewhere.
     pub(crate) fn is_without_connection(&self) -> bool {
         matches!(self, Self::Unreachable { connected: false, .. })

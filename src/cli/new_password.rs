@@ -17,7 +17,8 @@ pub(crate) struct NewPasswordOptions {
     /// from the first line of standard input elsewhere.
     #[arg(long, value_name = "FILE", conflicts_with = "generate_password")]
     password_file: Option<PathBuf>,
-    /// Make the new password up and print it once; it is kept nowhere.
+    /// Make the new password up and print it once, also where it is not known whether it was set; it
+    /// is kept nowhere.
     #[arg(long)]
     generate_password: bool,
 }

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use granary_engine::MutationError;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{Catalogue, User, second_of, tell};
+use super::failure::Failure;
 use super::new_password::{NewPassword, NewPasswordOptions, line_of_input};
 use super::offline_password::set_password_offline;
 use super::session::FIRST_USER;
@@ -257,10 +259,12 @@ async fn create(options: CreateOptions) -> anyhow::Result<()> {
     let catalogue = Catalogue::open(&options.server, NEEDED)?;
     let password = options.password.get(&options.name)?;
     let mut fields = options.details.fields();
-    fields.insert("username".to_owned(), options.name.into());
+    fields.insert("username".to_owned(), options.name.as_str().into());
     fields.insert("password".to_owned(), password.text.as_str().into());
-    let made = catalogue.ask(Method::POST, "users/create", Some(&fields.into())).await?;
-    let user: User = catalogue.read(made.clone())?;
+    let made = catalogue.ask(Method::POST, "users/create", Some(&fields.into())).await;
+    let made = made.and_then(|made| Ok((catalogue.read::<User>(made.clone())?, made)));
+    let made = made.map_err(|error| in_doubt(error, &options.name, options.json, &password));
+    let (user, made) = made?;
     let sentence = format!("made user {} ({})", user.username, user.pk);
     tell_password(made, options.json, &sentence, &password)
 }
@@ -280,6 +284,27 @@ fn tell_password(
     }
     let sentence = format!("{sentence}, password {} (shown this once)", password.text);
     tell(&record, as_json, &sentence)
+}
+
+/// Tells a password that nobody knows yet where it may have been set although that failed; gives why it
+/// failed.
+fn in_doubt(
+    error: anyhow::Error,
+    username: &str,
+    as_json: bool,
+    password: &NewPassword,
+) -> anyhow::Error {
+    let may_be_done = match error.downcast_ref::<Failure>() {
+        Some(failure) => failure.leaves_open(),
+        None => matches!(error.downcast_ref(), Some(MutationError::OutcomeUnknown { .. })),
+    };
+    if !may_be_done || !password.is_made_up {
+        return error;
+    }
+    let text = &password.text;
+    let record = json!({ "username": username, "password": text, "is_certain": false });
+    let sentence = format!("if it was set, the password of {username} is {text} (shown this once)");
+    tell(&record, as_json, &sentence).err().unwrap_or(error)
 }
 
 async fn change(options: ChangeOptions) -> anyhow::Result<()> {
@@ -311,7 +336,8 @@ async fn set_active(options: OneOptions, is_active: bool) -> anyhow::Result<()> 
 async fn reset_password(options: ResetOptions) -> anyhow::Result<()> {
     if let Some(directory) = &options.data {
         let password = options.password.get(&options.user)?;
-        let user = set_password_offline(directory, &options.user, password.text.clone()).await?;
+        let set = set_password_offline(directory, &options.user, password.text.clone()).await;
+        let user = set.map_err(|error| in_doubt(error, &options.user, options.json, &password))?;
         let rights = if user.is_staff { "an administrator" } else { "no administrator" };
         let name = &user.username;
         let sentence = format!("set the password of user {name}, who is active and {rights}");
@@ -322,7 +348,9 @@ async fn reset_password(options: ResetOptions) -> anyhow::Result<()> {
     let user = catalogue.user(&options.user).await?;
     let password = options.password.get(&user.username)?;
     let fields = json!({ "password": password.text });
-    let changed = catalogue.ask(Method::PATCH, &path(&user), Some(&fields)).await?;
+    let changed = catalogue.ask(Method::PATCH, &path(&user), Some(&fields)).await;
+    let changed =
+        changed.map_err(|error| in_doubt(error, &user.username, options.json, &password))?;
     let sentence = format!(
         "set the password of user {} ({}); their logins until now have ended",
         user.username, user.pk
@@ -337,7 +365,8 @@ async fn change_own_password(options: OwnOptions) -> anyhow::Result<()> {
     let old = old_password(&who, url.as_str())?;
     let password = options.password.get(&who)?;
     let fields = json!({ "old_password": old, "new_password": password.text });
-    let tokens = catalogue.ask(Method::POST, "auth/password", Some(&fields)).await?;
+    let tokens = catalogue.ask(Method::POST, "auth/password", Some(&fields)).await;
+    let tokens = tokens.map_err(|error| in_doubt(error, &who, false, &password))?;
     let made_up = if password.is_made_up {
         format!(" to {} (shown this once)", password.text)
     } else {

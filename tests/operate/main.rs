@@ -23,6 +23,9 @@ mod token;
 /// The life of a server: what it says at its start, while it works, and at its end.
 mod lifecycle;
 
+/// Passwords whose setting was not answered.
+mod lost_answers;
+
 /// Backups of a server that works, and the servers that come of them.
 mod backup;
 
