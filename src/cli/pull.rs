@@ -107,7 +107,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         complain("nothing was deleted, since not all files could be fetched");
     }
     let unread = downloader.cache.hits();
-    if let Err(error) = close(downloader, is_whole) {
+    // What has come of files that were not selected is for a later pull of them.
+    if let Err(error) = close(downloader, is_whole && selection.is_all()) {
         ledger.fail(&path.display().to_string(), &format!("cannot tidy up: {error}"))?;
     }
     let differ = ledger.report.has_differences();

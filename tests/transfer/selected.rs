@@ -95,3 +95,15 @@ fn what_a_mirror_cannot_look_at_or_name_is_a_failure() {
     assert!(ended.said.contains("failed: pulled/..odd: "), "{ended:?}");
     assert!(ended.said.contains("deleted 1") && ended.said.contains("failed 1"), "{ended:?}");
 }
+
+#[test]
+fn a_pull_of_some_files_keeps_what_has_come_of_others() {
+    let world = world();
+    world.done(&["push", "files", "--dataset", "cats"]);
+    let come = format!("pulled/.granary-partial/{}", blake3::hash(b"a large file"));
+    world.write(&[(&come, "a lar")]);
+    world.done(&["pull", "--dataset", "cats", "pulled", "--include", "a.txt"]);
+    assert!(world.work.path(&come).exists());
+    world.done(&["pull", "--dataset", "cats", "pulled"]);
+    assert!(!world.work.path("pulled/.granary-partial").exists());
+}
