@@ -5,13 +5,13 @@ use std::time::Duration;
 use clap::Args;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::catalogue::{Catalogue, Which, second_of};
+use super::output::{Output, is_closed};
 use super::table::{Side, Table};
-use super::{Ending, ServerOptions, complain, say};
+use super::{Ending, ServerOptions, complain};
 
 /// Entries of one page.
 const PAGE: u64 = 1000;
@@ -30,6 +30,7 @@ Examples:
   granary audit
   granary audit --user ann --since 7d --limit 1000
   granary audit --dataset 5 --action files_delete_file
+  granary audit --after 12345 --json >> audit.log
   granary audit --follow --json | jq -r 'select(.status == 401) | .address'")]
 pub(crate) struct Options {
     /// Of this user: a name as it was then, or a primary key.
@@ -56,7 +57,10 @@ pub(crate) struct Options {
     /// How many of the newest, or all.
     #[arg(long, value_name = "NUMBER|all", default_value = "100", value_parser = limit)]
     limit: u64,
-    /// Then go on with what is new, until it is interrupted.
+    /// All after the entry of this number, to go on from there.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "limit")]
+    after: Option<u64>,
+    /// Then go on with what is new, until it is interrupted or nobody reads on.
     #[arg(long)]
     follow: bool,
     /// Print each entry as a line of JSON.
@@ -94,22 +98,44 @@ struct Entry {
     detail: Option<String>,
 }
 
+/// The log on its way from the server to standard output.
+struct Log<'a> {
+    catalogue: &'a Catalogue,
+    /// Parts of every query.
+    filter: String,
+    as_json: bool,
+    /// Whether the server has answered.
+    is_begun: bool,
+    /// Whether something was shown.
+    has_head: bool,
+}
+
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let catalogue = Catalogue::open(&options.server, "an administrator")?;
-    let filter = filter(&catalogue, &options).await?;
-    let (mut entries, mut last) = newest(&catalogue, &filter, options.limit).await?;
-    entries.reverse();
-    show(&catalogue, entries, options.json, true)?;
-    if !options.follow {
-        return Ok(Ending::Complete);
+    match show(&options).await {
+        // Whoever closed it has read enough.
+        Err(error) if is_closed(&error) => Ok(Ending::Complete),
+        Err(error) => Err(error),
+        Ok(()) => Ok(Ending::Complete),
     }
-    // Until it is interrupted, or the server is gone.
+}
+
+async fn show(options: &Options) -> anyhow::Result<()> {
+    let catalogue = &Catalogue::open(&options.server, "an administrator")?;
+    let filter = filter(catalogue, options).await?;
+    let as_json = options.json;
+    let mut log = Log { catalogue, filter, as_json, is_begun: false, has_head: false };
+    let mut last = match options.after {
+        None if options.limit < u64::MAX => log.pass_on_newest(options.limit).await?,
+        after => log.pass_on(after.unwrap_or_default()).await?,
+    };
+    if !options.follow {
+        return Ok(());
+    }
+    // Until it is interrupted, nobody reads on, or the server is gone.
     loop {
         tokio::time::sleep(FOLLOW_EVERY).await;
-        let (entries, seen) = newer(&catalogue, &filter, last).await?;
-        last = seen;
-        show(&catalogue, entries, options.json, false)?;
+        last = log.pass_on(last).await?;
     }
 }
 
@@ -143,88 +169,87 @@ async fn filter(catalogue: &Catalogue, options: &Options) -> anyhow::Result<Stri
     Ok(parts.concat())
 }
 
-async fn page(catalogue: &Catalogue, query: &str) -> anyhow::Result<Page> {
-    catalogue.read(catalogue.ask(Method::GET, &format!("audit?{query}"), None).await?)
-}
-
-/// So many of the newest entries, the newest first, and the number of the newest that there is.
-async fn newest(
-    catalogue: &Catalogue,
-    filter: &str,
-    limit: u64,
-) -> anyhow::Result<(Vec<Value>, u64)> {
-    let mut entries = Vec::new();
-    let (mut after, mut last) = (String::new(), None);
-    let missing = |entries: &Vec<Value>| {
-        limit.saturating_sub(u64::try_from(entries.len()).unwrap_or(u64::MAX))
-    };
-    while missing(&entries) > 0 {
-        let wanted = missing(&entries).min(PAGE);
-        let query = format!("order=newest&limit={wanted}{filter}{after}");
-        let page = page(catalogue, &query).await?;
-        last = last.or(page.last);
-        entries.extend(page.entries);
-        let Some(next) = page.next else {
-            if let Some(first) = page.first.filter(|first| *first > 1) {
-                complain(format_args!(
-                    "entries before number {first} were rotated away (audit.keep, audit.size)"
-                ));
-            }
-            break;
+impl Log<'_> {
+    /// Shows so many of the newest entries; gives the number of the newest that there is.
+    async fn pass_on_newest(&mut self, limit: u64) -> anyhow::Result<u64> {
+        let mut entries = Vec::new();
+        let (mut after, mut last) = (String::new(), None);
+        let missing = |entries: &Vec<Value>| {
+            limit.saturating_sub(u64::try_from(entries.len()).unwrap_or(u64::MAX))
         };
-        after = format!("&after={next}");
+        while missing(&entries) > 0 {
+            let wanted = missing(&entries).min(PAGE);
+            let page = self.page(&format!("order=newest&limit={wanted}{after}")).await?;
+            last = last.or(page.last);
+            entries.extend(page.entries);
+            let Some(next) = page.next else {
+                tell_gap(page.first, 0);
+                break;
+            };
+            after = format!("&after={next}");
+        }
+        entries.reverse();
+        self.write(entries)?;
+        Ok(last.unwrap_or_default())
     }
-    Ok((entries, last.unwrap_or_default()))
-}
 
-/// What came after an entry, the oldest first, and the number of the last that was looked at.
-async fn newer(
-    catalogue: &Catalogue,
-    filter: &str,
-    mut last: u64,
-) -> anyhow::Result<(Vec<Value>, u64)> {
-    let mut entries = Vec::new();
-    loop {
-        let after = if last > 0 { format!("&after={last}") } else { String::new() };
-        let query = format!("order=oldest&limit={PAGE}{filter}{after}");
-        let page = page(catalogue, &query).await?;
-        entries.extend(page.entries);
-        match page.next {
-            Some(next) => last = next,
-            None => return Ok((entries, page.last.unwrap_or(last))),
+    /// Shows what came after an entry, the oldest first, page by page as it comes; gives the number of
+    /// the last that was looked at.
+    async fn pass_on(&mut self, mut last: u64) -> anyhow::Result<u64> {
+        loop {
+            let after = if last > 0 { format!("&after={last}") } else { String::new() };
+            let page = self.page(&format!("order=oldest&limit={PAGE}{after}")).await?;
+            tell_gap(page.first, last);
+            self.write(page.entries)?;
+            match page.next {
+                Some(next) => last = next,
+                None => return Ok(page.last.unwrap_or(last)),
+            }
         }
     }
-}
 
-fn show(
-    catalogue: &Catalogue,
-    entries: Vec<Value>,
-    as_json: bool,
-    with_head: bool,
-) -> anyhow::Result<()> {
-    if as_json {
+    async fn page(&mut self, query: &str) -> anyhow::Result<Page> {
+        let path = format!("audit?{query}{}", self.filter);
+        let page = self.catalogue.get_patiently(&path, !self.is_begun).await?;
+        self.is_begun = true;
+        self.catalogue.read(page)
+    }
+
+    fn write(&mut self, entries: Vec<Value>) -> anyhow::Result<()> {
+        let mut output = Output::new();
+        if self.as_json {
+            entries.iter().try_for_each(|entry| output.line(entry))?;
+            return Ok(output.flush()?);
+        }
+        if entries.is_empty() && self.has_head {
+            return Ok(());
+        }
+        let mut table = Table::new(&[
+            ("NUMBER", Side::Right),
+            ("TIME", Side::Left),
+            ("WHO", Side::Left),
+            ("FROM", Side::Left),
+            ("STATUS", Side::Right),
+            ("ACTION", Side::Left),
+            ("WHAT", Side::Left),
+        ]);
         for entry in entries {
-            say(entry)?;
+            let entry: Entry = self.catalogue.read(entry)?;
+            table.row(cells(&entry));
         }
-        return Ok(());
+        table.write(&mut output, !self.has_head)?;
+        self.has_head = true;
+        Ok(())
     }
-    if entries.is_empty() && !with_head {
-        return Ok(());
+}
+
+/// Says that entries between the last that was looked at and the first that there is are gone.
+fn tell_gap(first: Option<u64>, last: u64) {
+    if let Some(first) = first.filter(|first| *first > last.saturating_add(1)) {
+        complain(format_args!(
+            "entries before number {first} were rotated away (audit.keep, audit.size)"
+        ));
     }
-    let mut table = Table::new(&[
-        ("NUMBER", Side::Right),
-        ("TIME", Side::Left),
-        ("WHO", Side::Left),
-        ("FROM", Side::Left),
-        ("STATUS", Side::Right),
-        ("ACTION", Side::Left),
-        ("WHAT", Side::Left),
-    ]);
-    for entry in entries {
-        let entry: Entry = catalogue.read(entry)?;
-        table.row(cells(&entry));
-    }
-    Ok(table.print()?)
 }
 
 fn cells(entry: &Entry) -> [String; 7] {

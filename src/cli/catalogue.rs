@@ -143,6 +143,22 @@ impl Catalogue {
         self.try_ask(method, path, body).await.map_err(|failure| self.explained(failure))
     }
 
+    /// Gets something, and tries again for as long as a server takes to be restarted. That it does not
+    /// run is said at once where it `is_first`.
+    ///
+    /// # Errors
+    /// As of [`Catalogue::ask`].
+    pub(crate) async fn get_patiently(&self, path: &str, is_first: bool) -> anyhow::Result<Value> {
+        let ask = || self.try_ask(Method::GET, path, None);
+        let patience = self.client.patience;
+        let got = if is_first {
+            patience.persist_if_it_runs(ask).await
+        } else {
+            patience.persist(ask).await
+        };
+        got.map_err(|failure| self.explained(failure))
+    }
+
     /// Gets what the user may perhaps not see; `None` if so.
     ///
     /// # Errors

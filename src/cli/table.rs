@@ -51,16 +51,20 @@ impl Table {
     /// # Errors
     /// It cannot be written.
     pub(crate) fn print(&self) -> io::Result<()> {
-        match self.write(&mut Output::new()) {
+        match self.write(&mut Output::new(), true) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    fn write(&self, output: &mut Output) -> io::Result<()> {
+    /// Writes one table of many, the first of which has a head.
+    ///
+    /// # Errors
+    /// Standard output is closed or full.
+    pub(crate) fn write(&self, output: &mut Output, with_head: bool) -> io::Result<()> {
         let lines = self.lines(terminal::width());
         let mut lines = lines.iter();
-        if let Some(head) = lines.next() {
+        if let Some(head) = lines.next().filter(|_| with_head) {
             output.line(Painted(HEAD, head))?;
         }
         lines.try_for_each(|line| output.line(line))?;

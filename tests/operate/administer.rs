@@ -1,6 +1,7 @@
 //! `granary user`, `team`, `project` and `audit`: what they do, say and refuse.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -286,6 +287,55 @@ fn the_audit_log_tells_people_and_programs_who_did_what() {
     let failed: Vec<_> = failed.map(|entry| (&entry["action"], &entry["name"])).collect();
     assert_eq!(failed, [(&json!("auth_obtain"), &json!("ann"))]);
     assert!(!lines.contains("password of ann") && !lines.contains("not the password"));
+
+    let after = said(&work, &server, &["audit", "--json", "--after", "1"]);
+    let first: Value = serde_json::from_str(after.lines().next().unwrap()).unwrap();
+    assert_eq!(first["sequence"], 2);
+    assert!(after.lines().count() >= numbers.len(), "all that came since, and it has grown");
+}
+
+#[test]
+fn following_the_audit_log_ends_where_nobody_reads_on() {
+    let work = Work::new();
+    let server = serve(&work);
+    for format in [&[][..], &["--json"]] {
+        let follow = [&["audit", "--follow"], format].concat();
+        let mut command = as_user(&work, &server, ADMIN, &follow);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut String::new()).unwrap();
+        drop(output);
+        // Something new, which it then cannot tell.
+        while child.try_wait().unwrap().is_none() {
+            said(&work, &server, &["audit", "--limit", "1"]);
+        }
+        let ended = child.wait_with_output().unwrap();
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    }
+}
+
+#[test]
+fn following_the_audit_log_outlives_the_server() {
+    let work = Work::new();
+    let server = serve(&work);
+    let mut command = as_user(&work, &server, ADMIN, &["audit", "--follow", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("first_start"));
+    let address = server.address.clone();
+    drop(server);
+    // It asks, and gets no answer.
+    drop(TcpListener::bind(&address).unwrap().accept().unwrap());
+    let mut command = work.granary(&["serve", "--data", "data", "--listen", &address]);
+    let server = Server::start(&mut command, &work.path(""));
+    said(&work, &server, &["team", "create", "vision"]);
+    let mut numbers = Vec::new();
+    let told = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let mut told = told.inspect(|entry| numbers.push(entry["sequence"].as_u64().unwrap()));
+    assert!(told.any(|entry| entry["action"] == "teams_create"), "it ended");
+    assert!(numbers.is_sorted_by(|one, next| one + 1 == *next), "each once: {numbers:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]
