@@ -3,12 +3,17 @@
 use clap::Args;
 use granary::store_shapes::StatusShape;
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
+use reqwest::StatusCode;
 use serde::Deserialize;
+use serde_json::json;
 use std::time::Duration;
 
 use super::client::{Client, http_client};
 use super::failure::Failure;
 use super::{Ending, ServerOptions, complain, say, shown, shown_lines};
+
+/// How long a server may take to say whether it is ready, so that a health check comes to an end.
+const READINESS_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What a server that is not ready says, or one that is.
 #[derive(Debug, Deserialize)]
@@ -17,9 +22,16 @@ struct Readiness {
     reason: Option<String>,
 }
 
+/// What a server says that has no place for another request, not even for this one.
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    detail: String,
+}
+
 /// Show how long a server has run, how full and busy it is, and whether it is well.
 ///
-/// Whether it is ready can be asked by everybody, the numbers by administrators. Ends with 0 if the
+/// Whether it is ready can be asked by everybody, the numbers by administrators. Of a server that
+/// serves nothing yet or nothing more, only its condition and the reason are known. Ends with 0 if the
 /// server is ready and no content is damaged, 3 if it answers and is not well, 1 if it cannot be
 /// asked.
 #[derive(Debug, Args)]
@@ -36,11 +48,10 @@ pub(crate) struct Options {
 
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let readiness = readiness(&options.server).await?;
+    let readiness = readiness(&options.server, READINESS_TIME_MAX).await?;
     let url = &options.server.url;
     if options.ready || !serves(&readiness) {
-        say(shown(&in_words(&readiness)))?;
-        return Ok(ending(readiness.status == "ready"));
+        return tell(&readiness, options.json);
     }
     let client = Client::new(&options.server)?;
     let status: StatusShape =
@@ -49,9 +60,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
             Err(failure @ (Failure::NotLoggedIn { .. } | Failure::Forbidden { .. }))
                 if !options.json =>
             {
-                say(shown(&in_words(&readiness)))?;
                 complain(format_args!("the numbers are for administrators: {}", failure.chain()));
-                return Ok(ending(readiness.status == "ready"));
+                return tell(&readiness, false);
+            }
+            // It has become so since.
+            Err(Failure::Busy { status: StatusCode::SERVICE_UNAVAILABLE, detail, .. }) => {
+                return tell(&busy(detail), options.json);
             }
             Err(failure) => return Err(failure.into()),
         };
@@ -63,14 +77,38 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     Ok(ending(status.condition == "ready" && status.quarantined == 0))
 }
 
-async fn readiness(server: &ServerOptions) -> anyhow::Result<Readiness> {
+async fn readiness(server: &ServerOptions, time_max: Duration) -> anyhow::Result<Readiness> {
     let ServerOptions { url, ca_file } = server;
     let address = format!("{}/readyz", url.as_str().trim_end_matches('/'));
-    let answer = http_client(url, ca_file.as_deref())?.get(address).send().await;
-    let answer = answer.map_err(|error| Failure::on_the_way(url, &error))?;
+    let request = http_client(url, ca_file.as_deref())?.get(address).timeout(time_max);
+    let answer = request.send().await.map_err(|error| Failure::on_the_way(url, &error))?;
+    let is_unavailable = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
     let text = answer.text().await.map_err(|error| Failure::on_the_way(url, &error))?;
-    let read = serde_json::from_str(&text);
-    Ok(read.map_err(|error| Failure::Strange { url: url.clone(), reason: error.to_string() })?)
+    let refusal = || serde_json::from_str::<Refusal>(&text).ok().filter(|_| is_unavailable);
+    match serde_json::from_str(&text) {
+        Ok(readiness) => Ok(readiness),
+        Err(error) => match refusal() {
+            Some(refusal) => Ok(busy(refusal.detail)),
+            None => Err(Failure::Strange { url: url.clone(), reason: error.to_string() }.into()),
+        },
+    }
+}
+
+/// How a server is that answers, and has no time to.
+fn busy(reason: String) -> Readiness {
+    Readiness { status: "busy".to_owned(), reason: Some(reason) }
+}
+
+/// Says only whether the server is ready.
+fn tell(readiness: &Readiness, as_json: bool) -> anyhow::Result<Ending> {
+    let Readiness { status, reason } = readiness;
+    if as_json {
+        let known = json!({ "condition": status, "reason": reason });
+        say(serde_json::to_string_pretty(&known)?)?;
+    } else {
+        say(shown(&in_words(readiness)))?;
+    }
+    Ok(ending(status == "ready"))
 }
 
 /// Whether the server answers more than how it is.
@@ -145,4 +183,48 @@ fn text_of(url: &str, status: &StatusShape) -> String {
         format!("scrub     {scrub}; {damaged}"),
     ]
     .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn options(listener: &TcpListener) -> ServerOptions {
+        // Another test of the same process may have been first.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        ServerOptions { url: url.parse().unwrap(), ca_file: None }
+    }
+
+    #[tokio::test]
+    async fn a_server_without_room_for_the_question_is_not_ready_and_a_granary() {
+        for (status, is_granary) in [(503, true), (404, false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let server = options(&listener);
+            let status = StatusCode::from_u16(status).unwrap();
+            let words = r#"{"detail":"Too many requests are under way."}"#;
+            let router =
+                Router::new().route("/readyz", get(move || async move { (status, words) }));
+            tokio::spawn(async move { axum::serve(listener, router).await });
+            let readiness = readiness(&server, READINESS_TIME_MAX).await;
+            assert_eq!(readiness.is_ok(), is_granary, "{readiness:?}");
+            if let Ok(readiness) = readiness {
+                assert_eq!(in_words(&readiness), "busy: Too many requests are under way.");
+                assert!(!serves(&readiness));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_is_not_waited_for_without_end() {
+        // The system takes the connection, and nobody reads from it.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let error = readiness(&options(&listener), Duration::from_millis(1)).await.unwrap_err();
+        let failure = error.downcast_ref::<Failure>().unwrap();
+        assert!(matches!(failure, Failure::Unreachable { .. }), "{failure:?}");
+    }
 }

@@ -331,6 +331,10 @@ fn status_tells_people_how_a_server_is() {
     let ended = run(&mut client(&work, &server, &["status"]));
     assert_eq!(ended.status, 3, "{ended:?}");
     assert!(ended.said.starts_with("draining: "), "{ended:?}");
+    let ended = run(&mut client(&work, &server, &["status", "--json"]));
+    let status: serde_json::Value = serde_json::from_str(&ended.said).unwrap();
+    assert_eq!((ended.status, &status["condition"]), (3, &"draining".into()), "{ended:?}");
+    assert!(status["reason"].is_string(), "{ended:?}");
     drop(upload);
     drop(server);
     let ended = run(&mut work.granary(&["status", "--ready", "--url", "http://127.0.0.1:1"]));
