@@ -118,7 +118,14 @@ impl Failure {
                 *status == StatusCode::INSUFFICIENT_STORAGE
                     || (*status == StatusCode::NOT_FOUND && !file_is_missing)
             }
-            Self::Local { .. } | Self::Altered { .. } => false,
+            // A disk that takes nothing takes no other file either.
+            Self::Local { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::ReadOnlyFilesystem
+            ),
+            Self::Altered { .. } => false,
         }
     }
 
@@ -136,4 +143,25 @@ fn root_cause(error: &reqwest::Error) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_takes_nothing_concerns_all_and_one_file_of_it_does_not() {
+        let local =
+            |kind| Failure::Local { path: PathBuf::from("f"), source: io::Error::from(kind) };
+        for kind in [
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::ReadOnlyFilesystem,
+        ] {
+            assert!(local(kind).concerns_all(), "{kind:?}");
+        }
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::IsADirectory] {
+            assert!(!local(kind).concerns_all(), "{kind:?}");
+        }
+    }
 }
