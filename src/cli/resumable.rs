@@ -405,6 +405,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_is_tried_as_often_as_patience_says_and_no_more() {
+        let (server, client) = StandIn::start(&[Fault::Busy; 20]).await;
+        let large = Large::new();
+        let tries = usize::try_from(client.patience.tries_max).unwrap();
+        let uploader = large.uploader(client);
+        let failure = large.sent(&uploader).await.unwrap_err();
+        assert!(failure.concerns_all(), "{failure:?}");
+        assert_eq!(server.faults_left(), 20 - tries);
+    }
+
+    #[tokio::test]
     async fn a_file_that_was_removed_since_its_upload_was_done_is_sent_again() {
         let (server, client) = StandIn::start(&[]).await;
         let large = Large::new();

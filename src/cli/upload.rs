@@ -74,7 +74,12 @@ impl Uploader {
         let (mut tried, mut looked) = (0, 0);
         loop {
             tried += 1;
-            let failure = match (self.attempt(file, known, purpose).await, purpose) {
+            let (sent, has_been_repeated) = match self.resumed(file, known, purpose).await {
+                Ok(None) => (self.sent(file, known, purpose).await, false),
+                Ok(Some(bytes)) => (Ok(bytes), true),
+                Err(failure) => (Err(failure), true),
+            };
+            let failure = match (sent, purpose) {
                 (Ok(bytes), Purpose::Add) => return Ok(Outcome::Transferred { bytes }),
                 (Ok(bytes), Purpose::Replace(_)) => return Ok(Outcome::Replaced { bytes }),
                 (Err(failure), _) => failure,
@@ -93,7 +98,9 @@ impl Uploader {
                 tried -= 1;
                 continue;
             }
-            match self.client.patience.after(tried, &failure) {
+            // An upload that goes on where it stopped has a patience of its own.
+            let wait = self.client.patience.after(tried, &failure);
+            match wait.filter(|_| !has_been_repeated) {
                 Some(wait) => self.counters.wait(wait).await,
                 None => return Err(failure),
             }
@@ -121,19 +128,27 @@ impl Uploader {
         })
     }
 
-    async fn attempt(
+    /// Sends a large file in as many requests as it takes; `None` if it is to be sent in one.
+    async fn resumed(
+        &self,
+        file: &LocalFile,
+        known: Option<Digest>,
+        purpose: Purpose,
+    ) -> Result<Option<u64>, Failure> {
+        let is_large = file.stamp.length >= RESUMABLE_BYTES_MIN;
+        match known.filter(|_| is_large && self.handles == Handles::Blake3) {
+            Some(known) => self.resume(file, known, purpose).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn sent(
         &self,
         file: &LocalFile,
         known: Option<Digest>,
         purpose: Purpose,
     ) -> Result<u64, Failure> {
         let counted = Arc::new(AtomicU64::new(0));
-        if let Some(known) = known.filter(|_| file.stamp.length >= RESUMABLE_BYTES_MIN)
-            && self.handles == Handles::Blake3
-            && let Some(length) = self.resume(file, known, purpose).await?
-        {
-            return Ok(length);
-        }
         let sent = self.send(file, known, purpose, &counted).await;
         if sent.is_err() {
             self.counters.bytes_undone(counted.load(Ordering::Relaxed));

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use granary_engine::model::Digest;
 use serde_json::json;
 
-use super::{Fault, StandIn, lock, name_in_use};
+use super::{Fault, StandIn, busy, lock, name_in_use};
 
 const UPLOAD_LENGTH: &str = "upload-length";
 const UPLOAD_METADATA: &str = "upload-metadata";
@@ -80,6 +80,9 @@ async fn go_on(
     let mut uploads = lock(&stand_in.0.uploads);
     let upload = uploads[number].as_mut().unwrap();
     assert_eq!(headers.get(UPLOAD_OFFSET).unwrap(), &upload.content.len().to_string());
+    if stand_in.meets(Fault::Busy) {
+        return busy();
+    }
     if stand_in.meets(Fault::Full) {
         upload.content.extend_from_slice(&part[..part.len() / 2]);
         return StatusCode::INSUFFICIENT_STORAGE.into_response();
