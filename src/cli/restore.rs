@@ -29,7 +29,7 @@ pub(crate) struct Options {
     /// Name of the backup; without it the newest one that can be read is restored.
     #[arg(long, value_name = "NAME")]
     state: Option<String>,
-    /// List the backups there are, and do nothing.
+    /// List the backups there are, and do nothing; ends with 1 if one of them cannot be read.
     #[arg(long)]
     list: bool,
     /// Restore also a backup that lacks contents; their files are there and cannot be read.
@@ -49,7 +49,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     }
     let data = match data {
         Some(data) if !list => data,
-        Some(_) | None => return show(&states),
+        Some(_) | None => {
+            show(&states)?;
+            let is_whole = unreadable.is_empty();
+            return Ok(if is_whole { Ending::Complete } else { Ending::Incomplete });
+        }
     };
     let counters = Arc::new(Counters::default());
     let wanted = |summary: &&StateSummary| state.as_ref().is_none_or(|name| *name == summary.name);
@@ -90,7 +94,7 @@ fn tell(restored: &Restored, data: &Path) -> anyhow::Result<Ending> {
     Ok(Ending::Incomplete)
 }
 
-fn show(states: &[StateSummary]) -> anyhow::Result<Ending> {
+fn show(states: &[StateSummary]) -> anyhow::Result<()> {
     let mut table = Table::new(&[
         ("NAME", Side::Left),
         ("ROWS", Side::Right),
@@ -102,8 +106,7 @@ fn show(states: &[StateSummary]) -> anyhow::Result<Ending> {
         let bytes = HumanBytes(state.content_bytes).to_string();
         table.row([state.name.clone(), count(state.rows), count(state.contents), bytes]);
     }
-    table.print()?;
-    Ok(Ending::Complete)
+    Ok(table.print()?)
 }
 
 async fn in_background<T: Send + 'static>(

@@ -228,6 +228,13 @@ fn a_second_backup_moves_only_new_bytes_and_one_of_a_stopped_server_goes_on_from
     for state in work.path("backups/states").read_dir().unwrap() {
         assert_eq!(bits(&state.unwrap().path()), 0o600);
     }
+
+    let state = work.path("backups/states").read_dir().unwrap().next().unwrap().unwrap();
+    work.file(state.path().to_str().unwrap(), "no state");
+    let listed = restore(&work, &["backups", "--list"]);
+    assert_eq!(listed.status, 1, "what cannot be read is not as it should be: {listed:?}");
+    assert!(listed.complained.contains("passed over"), "{listed:?}");
+    assert_eq!(listed.said.lines().count(), names.len(), "{listed:?}");
 }
 
 #[test]
