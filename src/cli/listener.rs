@@ -276,7 +276,7 @@ impl Connection {
                 return;
             }
         };
-        let stream = Outflow::new(stream, self.bounds.answer_pace);
+        let stream = Outflow::new(stream, self.bounds.answer_pace, Arc::clone(&self.presence));
         match tls {
             None => self.serve(stream, peer).await,
             Some(tls) => {
@@ -369,8 +369,13 @@ impl Desk {
         let router = router.clone();
         async move {
             let under_way = Arc::new(under_way);
+            let answer = if request.version() == Version::HTTP_2 {
+                Answer::in_pieces
+            } else {
+                Answer::whole
+            };
             if !names_its_host(&request) {
-                return Ok(no_host().map(|body| Answer::new(body, under_way)));
+                return Ok(no_host().map(|body| answer(body, under_way)));
             }
             request.extensions_mut().insert(peer);
             let request = request.map(|body| {
@@ -380,7 +385,7 @@ impl Desk {
                 Body::new(Asked::new(body, Arc::clone(&under_way)))
             });
             let answered = router.oneshot(request).await?;
-            Ok(answered.map(|body| Answer::new(body, under_way)))
+            Ok(answered.map(|body| answer(body, under_way)))
         }
     }
 }
@@ -404,6 +409,9 @@ fn no_host() -> Response<Body> {
 mod lag;
 
 mod refusal;
+
+#[cfg(test)]
+mod answer_tests;
 
 #[cfg(test)]
 mod hostile_tests;

@@ -5,22 +5,35 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use granary::{Pace, Pacer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::presence::Presence;
 
 /// A stream whose writes end in `TimedOut` when the peer takes too little.
 #[derive(Debug)]
 pub(super) struct Outflow<S> {
     stream: S,
     pacer: Pacer,
+    presence: Arc<Presence>,
+    /// Told to `presence`: a write waits for the peer.
+    is_waiting: bool,
 }
 
 impl<S> Outflow<S> {
-    /// Watches the writes of a stream.
-    pub(super) fn new(stream: S, pace: Pace) -> Self {
-        Self { stream, pacer: Pacer::new(pace) }
+    /// Watches the writes of a stream, which is that of a connection.
+    pub(super) fn new(stream: S, pace: Pace, presence: Arc<Presence>) -> Self {
+        Self { stream, pacer: Pacer::new(pace), presence, is_waiting: false }
+    }
+
+    fn waits(&mut self, is_waiting: bool) {
+        if self.is_waiting != is_waiting {
+            self.is_waiting = is_waiting;
+            self.presence.sends(is_waiting);
+        }
     }
 
     /// What a write came to, unless too little has come of them for too long.
@@ -29,6 +42,7 @@ impl<S> Outflow<S> {
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        self.waits(written.is_pending());
         if let Poll::Ready(outcome) = &written {
             self.pacer.moved(outcome.as_ref().map_or(0, |bytes| *bytes));
             return written;
@@ -92,10 +106,15 @@ mod tests {
 
     use super::*;
 
+    fn presence() -> Arc<Presence> {
+        Presence::new(&Arc::default())
+    }
+
     #[tokio::test]
     async fn a_peer_that_takes_nothing_is_given_up() {
         let (ours, _theirs) = tokio::io::duplex(8);
-        let mut stream = Outflow::new(ours, Pace { span: Duration::ZERO, bytes: 0 });
+        let pace = Pace { span: Duration::ZERO, bytes: 0 };
+        let mut stream = Outflow::new(ours, pace, presence());
         stream.write_all(b"eight by").await.unwrap();
         let error = stream.write_all(b"t").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -104,7 +123,8 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_its_time_gets_everything() {
         let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut stream = Outflow::new(ours, Pace { span: Duration::from_hours(1), bytes: 100 });
+        let pace = Pace { span: Duration::from_hours(1), bytes: 100 };
+        let mut stream = Outflow::new(ours, pace, presence());
         let writing = tokio::spawn(async move { stream.write_all(&[7; 1000]).await });
         let mut bytes = Vec::new();
         theirs.read_to_end(&mut bytes).await.unwrap();
@@ -116,7 +136,7 @@ mod tests {
     async fn a_peer_that_takes_byte_by_byte_is_given_up() {
         let (ours, mut theirs) = tokio::io::duplex(8);
         let pace = Pace { span: Duration::from_millis(5), bytes: 1 << 20 };
-        let mut stream = Outflow::new(ours, pace);
+        let mut stream = Outflow::new(ours, pace, presence());
         let taking = tokio::spawn(async move { while theirs.read_u8().await.is_ok() {} });
         let error = loop {
             if let Err(error) = stream.write_all(b"some more bytes than fit").await {

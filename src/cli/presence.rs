@@ -5,7 +5,8 @@
 //! waits for thousands who do not. One that has waited for an instant only stays: its request is on
 //! its way, and would get no answer. A request is under way until its answer has been taken whole and
 //! its body has been read, or given up: a client that is refused while it sends is spoken to until it
-//! has sent everything.
+//! has sent everything. An answer's last bytes may wait to be sent when its request is no longer under
+//! way: a connection on which bytes wait is not idle either.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
@@ -18,6 +19,9 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
+
+/// Bytes of an answer of HTTP/2 that are given away at a time: a frame's, as most clients take them.
+const PIECE_BYTES_MAX: usize = 16 << 10;
 
 /// The connections of a server that have no request under way, and how many requests the others
 /// have.
@@ -78,8 +82,10 @@ pub(super) struct Presence {
 
 #[derive(Debug)]
 struct Requests {
-    /// Among the idle, while there is no request.
+    /// Among the idle, while there is no request and nothing to send.
     place: Option<u64>,
+    /// Bytes wait until the client takes some.
+    is_sending: bool,
     /// Number of the next one.
     next: u64,
     under_way: usize,
@@ -92,21 +98,44 @@ impl Presence {
     pub(super) fn new(idle: &Arc<Idle>) -> Arc<Self> {
         let told = Arc::new(Notify::new());
         let place = Some(idle.enter(&told));
-        let requests = Requests { place, next: 0, under_way: 0, untaken: HashMap::new() };
+        let requests =
+            Requests { place, is_sending: false, next: 0, under_way: 0, untaken: HashMap::new() };
         Arc::new(Self { idle: Arc::clone(idle), told, requests: Mutex::new(requests) })
     }
 
     /// A request begins; it lasts until the result is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
         let mut requests = self.requests();
-        if let Some(place) = requests.place.take() {
-            self.idle.leave(place);
-        }
+        self.leave(&mut requests);
         let number = requests.next;
         requests.next += 1;
         requests.under_way += 1;
         let ahead = self.idle.requests.fetch_add(1, Ordering::Relaxed);
         UnderWay { presence: Arc::clone(self), number, ahead }
+    }
+
+    /// Bytes wait to be sent from now on, or none do.
+    pub(super) fn sends(&self, is_sending: bool) {
+        let mut requests = self.requests();
+        requests.is_sending = is_sending;
+        if is_sending {
+            self.leave(&mut requests);
+        } else {
+            self.enter(&mut requests);
+        }
+    }
+
+    /// Takes its place among the idle, if it is.
+    fn enter(&self, requests: &mut Requests) {
+        if requests.under_way == 0 && !requests.is_sending && requests.place.is_none() {
+            requests.place = Some(self.idle.enter(&self.told));
+        }
+    }
+
+    fn leave(&self, requests: &mut Requests) {
+        if let Some(place) = requests.place.take() {
+            self.idle.leave(place);
+        }
     }
 
     /// Ends when the connection is to end: its place is wanted, no request came for so long, or
@@ -126,7 +155,7 @@ impl Presence {
         loop {
             let next = {
                 let requests = self.requests();
-                (requests.under_way == 0).then_some(requests.next)
+                requests.place.map(|_place| requests.next)
             };
             if next.is_some() && next == seen {
                 return;
@@ -151,9 +180,7 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        if let Some(place) = self.requests().place.take() {
-            self.idle.leave(place);
-        }
+        self.leave(&mut self.requests());
     }
 }
 
@@ -189,9 +216,7 @@ impl Drop for UnderWay {
         let mut requests = presence.requests();
         requests.untaken.remove(&self.number);
         requests.under_way -= 1;
-        if requests.under_way == 0 {
-            requests.place = Some(presence.idle.enter(&presence.told));
-        }
+        presence.enter(&mut requests);
     }
 }
 
@@ -234,12 +259,47 @@ impl HttpBody for Asked {
 pub(super) struct Answer {
     body: Body,
     request: Arc<UnderWay>,
+    piece_bytes_max: usize,
+    /// What does not go with the last piece.
+    rest: Bytes,
 }
 
 impl Answer {
-    /// The answer to a request.
-    pub(super) fn new(body: Body, request: Arc<UnderWay>) -> Self {
-        Self { body, request }
+    /// The answer to a request, given away as it comes.
+    pub(super) fn whole(body: Body, request: Arc<UnderWay>) -> Self {
+        Self::new(body, request, usize::MAX)
+    }
+
+    /// The answer to a request of HTTP/2, where each stream has a window of its own. The library takes a
+    /// piece of any size once the window lets a byte of it through, and says no more of when the rest
+    /// goes; so it gets them small, and asks for the next.
+    pub(super) fn in_pieces(body: Body, request: Arc<UnderWay>) -> Self {
+        Self::new(body, request, PIECE_BYTES_MAX)
+    }
+
+    fn new(body: Body, request: Arc<UnderWay>, piece_bytes_max: usize) -> Self {
+        Self { body, request, piece_bytes_max, rest: Bytes::new() }
+    }
+
+    fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            return Poll::Ready(Some(Ok(Frame::data(self.piece(rest)))));
+        }
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        frame.map_ok(|frame| match frame.into_data() {
+            Ok(bytes) => Frame::data(self.piece(bytes)),
+            Err(trailers) => trailers,
+        })
+    }
+
+    /// The beginning of some bytes; the rest stays.
+    fn piece(&mut self, mut bytes: Bytes) -> Bytes {
+        self.rest = bytes.split_off(bytes.len().min(self.piece_bytes_max));
+        bytes
     }
 }
 
@@ -258,18 +318,25 @@ impl HttpBody for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(context);
+        let frame = this.poll_piece(context);
         // Whoever asks for more has taken what there was.
         this.request.awaits_client(matches!(frame, Poll::Ready(Some(Ok(_)))));
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+        let of_body = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(of_body.lower().saturating_add(rest));
+        if let Some(upper) = of_body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
     }
 }
 
@@ -310,6 +377,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_on_which_bytes_wait_is_not_idle_though_its_request_is_over() {
+        let idle = Arc::new(Idle::default());
+        let presence = Presence::new(&idle);
+        presence.sends(true);
+        drop(presence.begin());
+        assert!(!idle.end_longest(Duration::ZERO));
+        presence.sends(false);
+        presence.sends(false);
+        assert!(idle.end_longest(Duration::ZERO));
+        assert!(!idle.end_longest(Duration::ZERO), "it has one place");
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_pieces_is_the_answer_and_ends_with_the_last() {
+        let presence = Presence::new(&Arc::new(Idle::default()));
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(2 * PIECE_BYTES_MAX + 1).collect();
+        let body = Body::from(bytes.clone());
+        let mut answer = Answer::in_pieces(body, Arc::new(presence.begin()));
+        let (mut taken, mut left) = (Vec::new(), u64::try_from(bytes.len()).unwrap());
+        while !answer.is_end_stream() {
+            assert_eq!(answer.size_hint().exact(), Some(left));
+            let piece = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert!(!piece.is_empty() && piece.len() <= PIECE_BYTES_MAX);
+            left -= u64::try_from(piece.len()).unwrap();
+            taken.extend(piece);
+        }
+        assert_eq!(taken, bytes);
+        assert!(answer.frame().await.is_none());
+    }
+
+    #[tokio::test]
     async fn without_a_request_for_long_it_is_over() {
         let presence = Presence::new(&Arc::new(Idle::default()));
         presence.over(Duration::ZERO, HOUR).await;
@@ -318,7 +416,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_nobody_takes_ends_the_connection() {
         let presence = Presence::new(&Arc::new(Idle::default()));
-        let mut answer = Answer::new(Body::from("taken"), Arc::new(presence.begin()));
+        let mut answer = Answer::whole(Body::from("taken"), Arc::new(presence.begin()));
         answer.frame().await.unwrap().unwrap();
         presence.over(HOUR, Duration::ZERO).await;
         assert!(answer.frame().await.is_none());
@@ -331,7 +429,7 @@ mod tests {
         let presence = Presence::new(&idle);
         let request = Arc::new(presence.begin());
         let body = Asked::new(Body::from("sent"), Arc::clone(&request));
-        let mut answer = Answer::new(Body::from("refused"), request);
+        let mut answer = Answer::whole(Body::from("refused"), request);
         answer.frame().await.unwrap().unwrap();
         drop(answer);
         assert!(presence.requests().untaken.is_empty());

@@ -13,12 +13,12 @@ use tokio::net::TcpStream;
 
 use super::*;
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const HOUR: Duration = Duration::from_hours(1);
+pub(super) const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const HOUR: Duration = Duration::from_hours(1);
 
 /// Bounds that nobody meets within a test.
-fn patient() -> Bounds {
+pub(super) fn patient() -> Bounds {
     Bounds {
         connections_max: 100,
         idle_time_min: Duration::ZERO,
@@ -31,14 +31,14 @@ fn patient() -> Bounds {
 }
 
 /// A server, until it is dropped.
-struct Server {
+pub(super) struct Server {
     address: std::net::SocketAddr,
-    counts: Arc<Connections>,
+    pub(super) counts: Arc<Connections>,
     _stop: watch::Sender<bool>,
 }
 
 impl Server {
-    async fn start(router: Router, bounds: Bounds) -> Self {
+    pub(super) async fn start(router: Router, bounds: Bounds) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -55,12 +55,12 @@ impl Server {
         Self::start(router, bounds).await
     }
 
-    async fn connect(&self) -> TcpStream {
+    pub(super) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
     /// A client as it should be is answered.
-    async fn serves(&self) {
+    pub(super) async fn serves(&self) {
         let mut stream = self.connect().await;
         stream.write_all(REQUEST).await.unwrap();
         let answer = text(&mut stream).await;
@@ -76,7 +76,7 @@ async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-async fn text(stream: &mut TcpStream) -> String {
+pub(super) async fn text(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&rest(stream).await).into_owned()
 }
 
@@ -344,7 +344,7 @@ async fn a_body_that_comes_byte_by_byte_is_given_up() {
 }
 
 /// A frame of HTTP/2.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = length[1..].to_vec();
     bytes.extend([kind, flags]);
@@ -354,7 +354,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A request for `/`: method, scheme and path from the protocol's table, and an authority.
-fn asks(stream: u32) -> Vec<u8> {
+pub(super) fn asks(stream: u32) -> Vec<u8> {
     frame(1, 0b101, stream, &[0x82, 0x86, 0x84, 0x41, 1, b'h'])
 }
 

@@ -1,0 +1,75 @@
+//! Answers that wait until they are taken: of what is the client's to do, a connection is neither idle
+//! nor late too early.
+
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::hostile_tests::{PREFACE, REQUEST, Server, asks, frame, patient, text};
+use super::*;
+
+/// Its answer is one piece, and smaller than what the library keeps of it: to the library it is sent
+/// when the client has hardly any of it.
+#[tokio::test]
+async fn an_answer_whose_last_bytes_wait_to_be_taken_gives_way_to_nobody() {
+    let idle = Arc::default();
+    let presence = Presence::new(&idle);
+    let router = Router::new().route("/", get(async || vec![7; 40 << 10]));
+    let bounds = patient();
+    let desk = Arc::new(Desk { routers: router.into(), lag: Lag::watch(), bounds });
+    let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+    let (_stop, stop) = watch::channel(false);
+    let outflow = Outflow::new(ours, bounds.answer_pace, Arc::clone(&presence));
+    let connection = Connection { presence, desk, stop, bounds };
+    let serving = tokio::spawn(connection.serve(outflow, Peer([127, 0, 0, 1].into())));
+
+    theirs.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(theirs.read_u8().await.unwrap());
+    }
+    let mut answer = vec![0; 40 << 10];
+    let (most, last) = answer.split_at_mut(38 << 10);
+    for piece in most.chunks_mut(512) {
+        assert!(!idle.end_longest(Duration::ZERO));
+        theirs.read_exact(piece).await.unwrap();
+    }
+    theirs.read_exact(last).await.unwrap();
+    assert!(answer.iter().all(|byte| *byte == 7));
+    while !idle.end_longest(Duration::ZERO) {
+        tokio::task::yield_now().await;
+    }
+    serving.await.unwrap();
+}
+
+/// Over HTTP/2 it waits for its stream's window, which the library says nothing of.
+#[tokio::test]
+async fn an_answer_that_waits_for_its_window_gives_way_to_nobody() {
+    let router = Router::new().route("/", get(async || vec![7; 40 << 10]));
+    let server = Server::start(router, Bounds { connections_max: 1, ..patient() }).await;
+    let mut stream = server.connect().await;
+    // SETTINGS_INITIAL_WINDOW_SIZE is one.
+    let narrow = frame(4, 0, 0, &[0, 4, 0, 0, 0, 1]);
+    stream.write_all(&[PREFACE, &narrow, &asks(1)].concat()).await.unwrap();
+    while next_frame(&mut stream).await.kind != 0 {}
+    let mut other = server.connect().await;
+    other.write_all(REQUEST).await.unwrap();
+    let refusal = text(&mut other).await;
+    assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
+    assert_eq!(server.counts.given_up.get(), 0);
+}
+
+/// What came as a frame of HTTP/2.
+struct Came {
+    kind: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+async fn next_frame(stream: &mut TcpStream) -> Came {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    let [a, b, c, kind, _flags, id @ ..] = head;
+    let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
+    stream.read_exact(&mut payload).await.unwrap();
+    Came { kind, stream: u32::from_be_bytes(id), payload }
+}
