@@ -294,7 +294,7 @@ impl Connection {
         tls: &TlsAcceptor,
     ) -> Option<tokio_rustls::server::TlsStream<S>> {
         let bounds = self.bounds;
-        let over = self.presence.over(bounds.handshake_time_max, bounds.answer_pace.span);
+        let over = self.presence.over(bounds.handshake_time_max);
         tokio::select! {
             done = tls.accept(stream) => {
                 // What strangers try is no fault of ours.
@@ -321,10 +321,23 @@ impl Connection {
         let mut connection = std::pin::pin!(connection);
         // The library by itself waits for ever for the bytes that tell the protocol, and for the
         // next request of one that has many. Silence is neither a fault of ours nor worth a line.
-        let over = self.presence.over(bounds.head_time_max, bounds.answer_pace.span);
+        let over = self.presence.over(bounds.head_time_max);
+        let mut over = std::pin::pin!(over);
+        // The connection goes first: what it has to send is sent before it may be over.
         let ended = tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
-            () = over => return,
+            () = over.as_mut() => return,
+            () = self.presence.stalled_for(bounds.answer_pace.span) => {
+                // The other requests under way are no worse for it; there are no more of them.
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    biased;
+                    ended = connection => ended,
+                    () = over => return,
+                    () = self.presence.all_stalled_for(bounds.answer_pace.span) => return,
+                }
+            }
             () = told(&mut self.stop) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

@@ -8,20 +8,17 @@
 //! has sent everything. An answer's last bytes may wait to be sent when its request is no longer under
 //! way: a connection on which bytes wait is not idle either.
 
+mod bodies;
+
 use std::collections::{BTreeMap, HashMap};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
-use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-/// Bytes of an answer of HTTP/2 that are given away at a time: a frame's, as most clients take them.
-const PIECE_BYTES_MAX: usize = 16 << 10;
+pub(super) use bodies::{Answer, Asked};
 
 /// The connections of a server that have no request under way, and how many requests the others
 /// have.
@@ -93,6 +90,17 @@ struct Requests {
     untaken: HashMap<u64, Instant>,
 }
 
+impl Requests {
+    fn late(&self, stall_max: Duration) -> usize {
+        self.untaken.values().filter(|since| since.elapsed() >= stall_max).count()
+    }
+
+    fn are_all_late(&self, stall_max: Duration) -> bool {
+        // Bytes that wait are the pace's matter (`outflow.rs`).
+        self.under_way > 0 && !self.is_sending && self.late(stall_max) == self.under_way
+    }
+}
+
 impl Presence {
     /// A new connection, without a request so far.
     pub(super) fn new(idle: &Arc<Idle>) -> Arc<Self> {
@@ -138,13 +146,11 @@ impl Presence {
         }
     }
 
-    /// Ends when the connection is to end: its place is wanted, no request came for so long, or
-    /// an answer was left standing for so long.
-    pub(super) async fn over(&self, idle_max: Duration, stall_max: Duration) {
+    /// Ends when the connection is to end: its place is wanted, or no request came for so long.
+    pub(super) async fn over(&self, idle_max: Duration) {
         tokio::select! {
             () = self.told.notified() => {}
             () = self.idle_for(idle_max) => {}
-            () = self.stalled_for(stall_max) => {}
         }
     }
 
@@ -165,9 +171,16 @@ impl Presence {
         }
     }
 
-    async fn stalled_for(&self, stall_max: Duration) {
-        let is_late = |since: &Instant| since.elapsed() >= stall_max;
-        while !self.requests().untaken.values().any(is_late) {
+    /// Ends when an answer was left standing for so long.
+    pub(super) async fn stalled_for(&self, stall_max: Duration) {
+        while self.requests().late(stall_max) == 0 {
+            sleep(stall_max / 4).await;
+        }
+    }
+
+    /// Ends when all answers that are under way were left standing for so long, and there is one.
+    pub(super) async fn all_stalled_for(&self, stall_max: Duration) {
+        while !self.requests().are_all_late(stall_max) {
             sleep(stall_max / 4).await;
         }
     }
@@ -220,128 +233,9 @@ impl Drop for UnderWay {
     }
 }
 
-/// The body of a request, which keeps it under way for as long as anybody reads it.
-#[derive(Debug)]
-pub(super) struct Asked {
-    body: Body,
-    _request: Arc<UnderWay>,
-}
-
-impl Asked {
-    /// What belongs to a request.
-    pub(super) fn new(body: Body, request: Arc<UnderWay>) -> Self {
-        Self { body, _request: request }
-    }
-}
-
-impl HttpBody for Asked {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// The body of an answer, which keeps its request under way until it has been taken.
-#[derive(Debug)]
-pub(super) struct Answer {
-    body: Body,
-    request: Arc<UnderWay>,
-    piece_bytes_max: usize,
-    /// What does not go with the last piece.
-    rest: Bytes,
-}
-
-impl Answer {
-    /// The answer to a request, given away as it comes.
-    pub(super) fn whole(body: Body, request: Arc<UnderWay>) -> Self {
-        Self::new(body, request, usize::MAX)
-    }
-
-    /// The answer to a request of HTTP/2, where each stream has a window of its own. The library takes a
-    /// piece of any size once the window lets a byte of it through, and says no more of when the rest
-    /// goes; so it gets them small, and asks for the next.
-    pub(super) fn in_pieces(body: Body, request: Arc<UnderWay>) -> Self {
-        Self::new(body, request, PIECE_BYTES_MAX)
-    }
-
-    fn new(body: Body, request: Arc<UnderWay>, piece_bytes_max: usize) -> Self {
-        Self { body, request, piece_bytes_max, rest: Bytes::new() }
-    }
-
-    fn poll_piece(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if !self.rest.is_empty() {
-            let rest = std::mem::take(&mut self.rest);
-            return Poll::Ready(Some(Ok(Frame::data(self.piece(rest)))));
-        }
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        frame.map_ok(|frame| match frame.into_data() {
-            Ok(bytes) => Frame::data(self.piece(bytes)),
-            Err(trailers) => trailers,
-        })
-    }
-
-    /// The beginning of some bytes; the rest stays.
-    fn piece(&mut self, mut bytes: Bytes) -> Bytes {
-        self.rest = bytes.split_off(bytes.len().min(self.piece_bytes_max));
-        bytes
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.request.awaits_client(false);
-    }
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = self.get_mut();
-        let frame = this.poll_piece(context);
-        // Whoever asks for more has taken what there was.
-        this.request.awaits_client(matches!(frame, Poll::Ready(Some(Ok(_)))));
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
-        let of_body = self.body.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(of_body.lower().saturating_add(rest));
-        if let Some(upper) = of_body.upper() {
-            hint.set_upper(upper.saturating_add(rest));
-        }
-        hint
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use http_body_util::BodyExt as _;
 
     use super::*;
@@ -355,11 +249,11 @@ mod tests {
         let request = first.begin();
         assert!(!idle.end_longest(HOUR), "it has not waited for long");
         assert!(idle.end_longest(Duration::ZERO));
-        second.over(HOUR, HOUR).await;
+        second.over(HOUR).await;
         assert!(!idle.end_longest(Duration::ZERO));
         drop(request);
         assert!(idle.end_longest(Duration::ZERO));
-        first.over(HOUR, HOUR).await;
+        first.over(HOUR).await;
     }
 
     #[tokio::test]
@@ -390,37 +284,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_in_pieces_is_the_answer_and_ends_with_the_last() {
-        let presence = Presence::new(&Arc::new(Idle::default()));
-        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(2 * PIECE_BYTES_MAX + 1).collect();
-        let body = Body::from(bytes.clone());
-        let mut answer = Answer::in_pieces(body, Arc::new(presence.begin()));
-        let (mut taken, mut left) = (Vec::new(), u64::try_from(bytes.len()).unwrap());
-        while !answer.is_end_stream() {
-            assert_eq!(answer.size_hint().exact(), Some(left));
-            let piece = answer.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert!(!piece.is_empty() && piece.len() <= PIECE_BYTES_MAX);
-            left -= u64::try_from(piece.len()).unwrap();
-            taken.extend(piece);
-        }
-        assert_eq!(taken, bytes);
-        assert!(answer.frame().await.is_none());
-    }
-
-    #[tokio::test]
     async fn without_a_request_for_long_it_is_over() {
         let presence = Presence::new(&Arc::new(Idle::default()));
-        presence.over(Duration::ZERO, HOUR).await;
+        presence.over(Duration::ZERO).await;
     }
 
     #[tokio::test]
-    async fn an_answer_that_nobody_takes_ends_the_connection() {
+    async fn an_answer_that_nobody_takes_is_late_and_does_not_make_others_so() {
         let presence = Presence::new(&Arc::new(Idle::default()));
-        let mut answer = Answer::whole(Body::from("taken"), Arc::new(presence.begin()));
+        let mut answer = Answer::in_pieces(Body::from("taken"), Arc::new(presence.begin()));
         answer.frame().await.unwrap().unwrap();
-        presence.over(HOUR, Duration::ZERO).await;
+        presence.stalled_for(Duration::ZERO).await;
+        presence.all_stalled_for(Duration::ZERO).await;
+        let other = presence.begin();
+        presence.stalled_for(Duration::ZERO).await;
+        assert!(!presence.requests().are_all_late(Duration::ZERO));
+        drop(other);
+        presence.sends(true);
+        assert!(!presence.requests().are_all_late(Duration::ZERO), "what comes before it is sent");
+        presence.sends(false);
         assert!(answer.frame().await.is_none());
         assert!(presence.requests().untaken.is_empty());
+        drop(answer);
+        assert!(!presence.requests().are_all_late(Duration::ZERO), "nothing is under way");
     }
 
     #[tokio::test]

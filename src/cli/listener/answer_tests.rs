@@ -4,7 +4,7 @@
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::hostile_tests::{PREFACE, REQUEST, Server, asks, frame, patient, text};
+use super::hostile_tests::{PREFACE, REQUEST, Server, asks, frame, patient, rest, text};
 use super::*;
 
 /// Its answer is one piece, and smaller than what the library keeps of it: to the library it is sent
@@ -56,6 +56,38 @@ async fn an_answer_that_waits_for_its_window_gives_way_to_nobody() {
     let refusal = text(&mut other).await;
     assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
     assert_eq!(server.counts.given_up.get(), 0);
+}
+
+/// The client asks no more of what it left standing, and takes everything else.
+#[tokio::test]
+async fn an_answer_that_is_left_standing_ends_no_other_on_its_connection() {
+    let go_on = Arc::new(Semaphore::new(0));
+    let goes_on = Arc::clone(&go_on);
+    let slow = async move || {
+        drop(goes_on.acquire().await);
+        "done"
+    };
+    let router = Router::new().route("/", get(async || "here")).route("/index.html", get(slow));
+    let answer_pace = Pace { span: Duration::from_millis(20), bytes: 0 };
+    let server = Server::start(router, Bounds { answer_pace, ..patient() }).await;
+    let mut stream = server.connect().await;
+    // SETTINGS_INITIAL_WINDOW_SIZE is nothing.
+    let shut = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    // `/index.html` is in the protocol's table.
+    let asks_slow = frame(1, 0b101, 3, &[0x82, 0x86, 0x85, 0x41, 1, b'h']);
+    let opens = frame(8, 0, 3, &100_u32.to_be_bytes());
+    stream.write_all(&[PREFACE, &shut, &asks(1), &asks_slow, &opens].concat()).await.unwrap();
+    // GOAWAY.
+    while next_frame(&mut stream).await.kind != 7 {}
+    go_on.add_permits(1);
+    let answer = loop {
+        let came = next_frame(&mut stream).await;
+        if (came.kind, came.stream) == (0, 3) {
+            break came.payload;
+        }
+    };
+    assert_eq!(answer, b"done");
+    rest(&mut stream).await;
 }
 
 /// What came as a frame of HTTP/2.

@@ -69,7 +69,7 @@ impl Server {
 }
 
 /// What comes until the connection ends, in whichever way.
-async fn rest(stream: &mut TcpStream) -> Vec<u8> {
+pub(super) async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     // An end that is no clean one is one too.
     stream.read_to_end(&mut bytes).await.ok();
