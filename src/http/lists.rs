@@ -122,7 +122,9 @@ impl View {
         self.held_since.elapsed() >= self.held_max
     }
 
+    /// Goes on with the store as it is now, and with the caller as they are.
     fn exchange(&mut self) -> Result<(), ApiError> {
+        self.principal = self.app.renewed(&self.principal)?;
         self.snapshot = self.app.snapshot()?;
         self.held_since = Instant::now();
         self.exchanges += 1;
@@ -215,14 +217,31 @@ fn write_sorted<R: Resource>(
     request: &ListRequest,
     rows: &mut Rows<'_>,
 ) -> Result<Option<Vec<u8>>, ApiError> {
+    let (places, more) = sort::<R>(&mut view, request)?;
+    let last = places.last().cloned().filter(|_| more);
+    write_places::<R>(view, request, places, rows)?;
+    Ok(last)
+}
+
+/// The places of the rows that are asked for, and whether there are more.
+fn sort<R: Resource>(
+    view: &mut View,
+    request: &ListRequest,
+) -> Result<(Vec<Vec<u8>>, bool), ApiError> {
     let mut sorting = Sorting::new(request.rows, request.after.as_deref());
     view.visit::<R>(request, 0, |scope, row| {
         sorting.take(request.filter.place(scope, &R::record(row), R::pk(row))?)?;
         Ok(ControlFlow::Continue(()))
     })?;
-    let (places, more) = sorting.finish();
-    let last = places.last().cloned().filter(|_| more);
-    let sorted_in = view.exchanges;
+    Ok(sorting.finish())
+}
+
+fn write_places<R: Resource>(
+    mut view: View,
+    request: &ListRequest,
+    places: Vec<Vec<u8>>,
+    rows: &mut Rows<'_>,
+) -> Result<(), ApiError> {
     let mut places = places.into_iter();
     loop {
         let mut scope = Scope::of(&view.snapshot, &view.principal);
@@ -230,9 +249,10 @@ fn write_sorted<R: Resource>(
         for place in places.by_ref() {
             view.caller.expect_waits()?;
             let row = pk_of(&place).map(|pk| R::row(&view.snapshot, pk)).transpose()?.flatten();
-            // A row may have gone from a later state, or from the caller's sight.
+            // A row may have gone from a later state than that in which it was sorted in, or from the
+            // caller's sight.
             if let Some(row) = row
-                && (view.exchanges == sorted_in || admits::<R>(request, &mut scope, &row)?)
+                && (view.exchanges == 0 || admits::<R>(request, &mut scope, &row)?)
             {
                 R::write(rows.next()?, &view.snapshot, &row, request.with_files)?;
             }
@@ -242,7 +262,7 @@ fn write_sorted<R: Resource>(
             }
         }
         if !is_old {
-            return Ok(last);
+            return Ok(());
         }
         view.exchange()?;
     }

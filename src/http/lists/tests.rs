@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use granary_engine::model::{NewTeam, NewUser};
+use granary_engine::model::{NewTeam, NewUser, TeamId, UserPatch};
 use granary_engine::{Engine, EngineOptions};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::auth::load_or_create_key;
 
-async fn store() -> (tempfile::TempDir, AppState, Principal) {
+async fn store() -> (tempfile::TempDir, Engine, AppState, Principal) {
     let directory = tempfile::tempdir().unwrap();
     let options = EngineOptions { arbiters: 1, ..EngineOptions::default() };
     let engine = Engine::open(directory.path().to_owned(), &options).unwrap();
@@ -28,9 +28,9 @@ async fn store() -> (tempfile::TempDir, AppState, Principal) {
         engine.create_team(NewTeam { name: name.into(), creator: None }).await.unwrap();
     }
     let key = load_or_create_key(directory.path()).unwrap();
-    let app = AppState::new(engine, key).unwrap();
+    let app = AppState::new(engine.clone(), key).unwrap();
     let (reach, as_of) = (crate::permission::Reach::Whole, app.as_of());
-    (directory, app, Principal::User { user, node: None, reach, as_of })
+    (directory, engine, app, Principal::User { user, node: None, reach, as_of })
 }
 
 fn listed(view: View, body: Value, query: &str) -> (Vec<String>, Option<Vec<u8>>) {
@@ -44,7 +44,7 @@ fn listed(view: View, body: Value, query: &str) -> (Vec<String>, Option<Vec<u8>>
 
 #[tokio::test]
 async fn a_list_that_goes_on_in_later_states_has_every_row_once() {
-    let (_directory, app, admin) = store().await;
+    let (_directory, _engine, app, admin) = store().await;
     let sorted = json!({"order_by": [{"field": "name"}]});
     for (body, query) in
         [(json!({}), ""), (json!({}), "?limit=3"), (sorted.clone(), ""), (sorted, "?limit=3")]
@@ -61,7 +61,7 @@ async fn a_list_that_goes_on_in_later_states_has_every_row_once() {
 
 #[tokio::test]
 async fn a_state_is_exchanged_only_when_it_was_held_for_long() {
-    let (_directory, app, admin) = store().await;
+    let (_directory, _engine, app, admin) = store().await;
     let uri = "/v1/teams/list".parse().unwrap();
     let request = ListRequest::read(json!({}), &uri, Teams::KIND).unwrap();
     for (held_max, expected) in [(LIST_STATE_TIME_MAX, 0), (Duration::ZERO, 5)] {
@@ -73,8 +73,44 @@ async fn a_state_is_exchanged_only_when_it_was_held_for_long() {
 }
 
 #[tokio::test]
+async fn a_row_that_was_sorted_in_an_earlier_state_is_written_only_if_it_may_be_seen_still() {
+    let (_directory, engine, app, admin) = store().await;
+    let uri = "/v1/teams/list".parse().unwrap();
+    let body = json!({"order_by": [{"field": "name"}]});
+    let request = ListRequest::read(body, &uri, Teams::KIND).unwrap();
+    let caller = Waiting::default();
+    let mut view = View::take(app.clone(), admin, caller.watch(), LIST_STATE_TIME_MAX).unwrap();
+    let (places, more) = sort::<Teams>(&mut view, &request).unwrap();
+    assert_eq!((places.len(), more), (5, false));
+    let first = view.snapshot.teams_from(TeamId(0)).unwrap().next().unwrap().unwrap();
+    engine.destroy_team(first.id).await.unwrap();
+    view.exchange().unwrap();
+
+    let mut out = Vec::new();
+    let mut rows = Rows::begin(&mut out);
+    write_places::<Teams>(view, &request, places, &mut rows).unwrap();
+    rows.end().unwrap();
+    let rows: Vec<Value> = serde_json::from_slice(&out).unwrap();
+    let names: Vec<_> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "b", "d", "e"]);
+}
+
+#[tokio::test]
+async fn a_list_goes_on_in_a_later_state_with_the_caller_as_they_are_then() {
+    let (_directory, engine, app, admin) = store().await;
+    let caller = Waiting::default();
+    let watched = caller.watch();
+    let mut view = View::take(app.clone(), admin.clone(), watched, LIST_STATE_TIME_MAX).unwrap();
+    view.exchange().unwrap();
+    let Principal::User { user, .. } = &admin else { unreachable!("a user asks") };
+    let patch = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    engine.update_user(user.id, patch).await.unwrap();
+    view.exchange().unwrap_err();
+}
+
+#[tokio::test]
 async fn a_list_ends_where_its_caller_has_gone() {
-    let (_directory, app, admin) = store().await;
+    let (_directory, _engine, app, admin) = store().await;
     for body in [json!({}), json!({"order_by": [{"field": "name"}]})] {
         let uri = "/v1/teams/list".parse().unwrap();
         let request = ListRequest::read(body, &uri, Teams::KIND).unwrap();
