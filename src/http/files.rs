@@ -21,6 +21,7 @@ use super::query;
 use super::quotas;
 use super::respond::{Rows, json, spooled_after_change};
 use super::state::AppState;
+use super::waiting::Waiting;
 use super::wire::{Content, File, FileForm};
 use crate::permission::{Action, Allowed, Principal};
 
@@ -237,20 +238,39 @@ pub(crate) async fn get_file_by_handle(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
-    let Opened { snapshot, dataset, allowed } = open(&app, &principal, Action::GetFile, id)?;
+    let Opened { allowed, .. } = open(&app, &principal, Action::GetFile, id)?;
     let name = path::name(&uri)?;
     let handle = name.strip_suffix('/').unwrap_or(&name);
     let digest: Option<Digest> = handle.parse().ok();
     let digest = digest.ok_or_else(|| ApiError::no_file(handle))?;
-    // Of many files with the same content, hidden ones too, each may have to be looked at.
-    let find = move || snapshot.file_by_digest(&dataset, &digest);
-    let found = tokio::task::spawn_blocking(find).await;
-    let (filename, _) =
-        found.map_err(ApiError::internal)??.ok_or_else(|| ApiError::no_file(handle))?;
+    let filename = name_of(&app, principal, id, digest).await?;
+    let filename = filename.ok_or_else(|| ApiError::no_file(handle))?;
     let blob = app.engine(&allowed)?.open_blob_as_applied(&digest)?;
     let blob = blob.ok_or_else(|| ApiError::no_file(handle))?;
     let guess_from = query::wants_guess(&uri)?.then_some(filename.as_str());
     content::respond(app.outgoing(), &blob, &method, &headers, guess_from).await
+}
+
+/// The first name of a content in a dataset. Of many files with the same content, hidden ones too, each may
+/// have to be looked at.
+async fn name_of(
+    app: &AppState,
+    principal: Principal,
+    id: DatasetId,
+    digest: Digest,
+) -> Result<Option<String>, ApiError> {
+    let turn = app.spooled_answer_turn().await?;
+    let state = app.clone();
+    let caller = Waiting::default();
+    let watched = caller.watch();
+    let find = move || {
+        // Held by the work itself, which goes on for a file if the caller goes away.
+        let _turn = turn;
+        let Opened { snapshot, dataset, .. } = open(&state, &principal, Action::GetFile, id)?;
+        snapshot.file_by_digest(&dataset, &digest, || watched.expect_waits())
+    };
+    let found = tokio::task::spawn_blocking(find).await.map_err(ApiError::internal)??;
+    Ok(found.map(|(filename, _)| filename))
 }
 
 /// Deletes a file.

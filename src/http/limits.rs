@@ -51,6 +51,10 @@ pub(crate) const ANSWER_BYTES: usize = 64 << 20;
 /// and are too long for memory or find none, as many to reads and as many to changes.
 pub(crate) const SPOOLED_ANSWERS_MAX: usize = 64;
 
+/// Renderings of the numbers at `/metrics` at a time, which anybody may ask for: each looks at every file
+/// that the process has open.
+pub(crate) const SCRAPES_MAX: usize = 2;
+
 /// Files of a dataset up to which its map is rendered in the request's own task: it is faster than
 /// the way to the blocking pool.
 pub(crate) const INLINE_FILES_MAX: u64 = 64;

@@ -45,7 +45,12 @@ pub(crate) async fn show(
 /// The numbers, for whoever asks.
 pub(crate) async fn answer(app: AppState) -> Result<Response, ApiError> {
     // Files are looked at, and there may be thousands of them open.
-    let text = tokio::task::spawn_blocking(move || render(&METRICS, &scrape(&app)));
+    let turn = app.scrape_turn().await?;
+    let text = tokio::task::spawn_blocking(move || {
+        let text = render(&METRICS, &scrape(&app));
+        drop(turn);
+        text
+    });
     let text = text.await.map_err(ApiError::internal)?;
     let mut response = Response::new(Body::from(text));
     let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
@@ -60,5 +65,40 @@ fn scrape(app: &AppState) -> Scrape<'_> {
         process: ProcessFigures::read(),
         condition: app.condition().word(),
         works: app.works(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use granary_engine::{Engine, EngineOptions};
+
+    use super::*;
+    use crate::auth::load_or_create_key;
+    use crate::http::limits::{SCRAPES_MAX, TURNS_WAITING_MAX};
+
+    fn app() -> (tempfile::TempDir, AppState) {
+        let directory = tempfile::tempdir().unwrap();
+        let options = EngineOptions { arbiters: 1, ..EngineOptions::default() };
+        let engine = Engine::open(directory.path().to_owned(), &options).unwrap();
+        let key = load_or_create_key(directory.path()).unwrap();
+        (directory, AppState::new(engine, key).unwrap())
+    }
+
+    #[tokio::test]
+    async fn so_many_scrapes_are_rendered_at_once_and_the_others_wait_or_are_refused() {
+        let (_directory, app) = app();
+        let mut turns = Vec::new();
+        for _ in 0..SCRAPES_MAX {
+            turns.push(app.scrape_turn().await.unwrap());
+        }
+        let waiting = (0..TURNS_WAITING_MAX).map(|_| Box::pin(answer(app.clone())));
+        let mut waiting: Vec<_> = waiting.collect();
+        assert!(waiting.iter_mut().all(|answer| answer.now_or_never().is_none()));
+        answer(app.clone()).await.unwrap_err();
+        drop(turns);
+        for answer in waiting {
+            answer.await.unwrap();
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::health::Condition;
 use super::inflow::usual_pace;
 use super::kept_backups::KeptBackups;
 use super::limits::{
-    ANSWER_BYTES, CATCHING_UP_MAX, LARGE_BODIES_MAX, OUTGOING_BYTES, SORTED_LISTS_MAX,
+    ANSWER_BYTES, CATCHING_UP_MAX, LARGE_BODIES_MAX, OUTGOING_BYTES, SCRAPES_MAX, SORTED_LISTS_MAX,
     SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX, TURNS_WAITING_MAX,
 };
 use super::outgoing::Outgoing;
@@ -59,6 +59,8 @@ struct Parts {
     strangers_large_bodies: Turns,
     /// Lists that are being sorted.
     sorted_lists: Turns,
+    /// Numbers that are being rendered.
+    scrapes: Turns,
     backups: KeptBackups,
     /// What bodies must bring.
     body_pace: Pace,
@@ -144,6 +146,7 @@ impl AppState {
             large_bodies: turns(LARGE_BODIES_MAX),
             strangers_large_bodies: turns(1),
             sorted_lists: turns(SORTED_LISTS_MAX),
+            scrapes: turns(SCRAPES_MAX),
             backups: KeptBackups::default(),
             body_pace: usual_pace(),
             checks: Checks::default(),
@@ -343,6 +346,7 @@ impl AppState {
             work("large_bodies", &self.0.large_bodies),
             work("strangers_large_bodies", &self.0.strangers_large_bodies),
             work("sorted_lists", &self.0.sorted_lists),
+            work("scrapes", &self.0.scrapes),
         ]
     }
 
@@ -392,7 +396,7 @@ impl AppState {
         &self.0.outgoing
     }
 
-    /// Waits for leave to render an answer of unbounded size.
+    /// Waits for leave to render an answer of unbounded size, or to look for one without bounds.
     pub(crate) async fn spooled_answer_turn(&self) -> Result<Turn, ApiError> {
         granted(self.0.spooled_answers.take().await)
     }
@@ -426,6 +430,11 @@ impl AppState {
     /// Waits for leave to sort a list.
     pub(crate) async fn sorted_list_turn(&self) -> Result<Turn, ApiError> {
         granted(self.0.sorted_lists.take().await)
+    }
+
+    /// Waits for leave to render the numbers.
+    pub(super) async fn scrape_turn(&self) -> Result<Turn, ApiError> {
+        granted(self.0.scrapes.take().await)
     }
 }
 

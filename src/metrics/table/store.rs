@@ -143,7 +143,7 @@ pub(super) static METRICS: [Metric; 39] = [
         kind: Kind::Gauge,
         labels: &[(
             "work",
-            "`archives`, `archive_lists`, `streamed_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `strangers_large_bodies`, `sorted_lists`",
+            "`archives`, `archive_lists`, `streamed_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `strangers_large_bodies`, `sorted_lists`, `scrapes`",
         )],
         about: "Work under way of a kind of which only so much is done at once.",
         read: |scrape, samples| {
@@ -157,7 +157,7 @@ pub(super) static METRICS: [Metric; 39] = [
         kind: Kind::Gauge,
         labels: &[(
             "work",
-            "`archives`, `archive_lists`, `streamed_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `strangers_large_bodies`, `sorted_lists`",
+            "`archives`, `archive_lists`, `streamed_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `strangers_large_bodies`, `sorted_lists`, `scrapes`",
         )],
         about: "How much of such work is done at once at most.",
         read: |scrape, samples| {

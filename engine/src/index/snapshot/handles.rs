@@ -11,38 +11,49 @@ impl Snapshot {
     ///
     /// What that takes depends on the dataset's layers and on its files with this very content: not on how many
     /// others it has, nor on whether the content is anywhere else in the store, of which nothing is to be told.
+    /// Hidden ones count, and there may be a million: `go_on` is asked before each whether anybody still wants
+    /// it.
     ///
     /// # Errors
-    /// The index cannot be read.
-    pub fn file_by_digest(
+    /// The index cannot be read, or that of `go_on`.
+    pub fn file_by_digest<E: From<ReadError>>(
         &self,
         dataset: &Dataset,
         digest: &Digest,
-    ) -> Result<Option<(String, FileRecord)>, ReadError> {
+        go_on: impl Fn() -> Result<(), E>,
+    ) -> Result<Option<(String, FileRecord)>, E> {
         let mut first = First { snapshot: self, dataset, digest, found: None };
-        let blobs = self.table(tables::BLOBS)?;
-        let row = blobs.get(digest.as_bytes()).map_err(IndexError::from)?;
+        let blobs = self.table(tables::BLOBS).map_err(ReadError::from)?;
+        let row =
+            blobs.get(digest.as_bytes()).map_err(IndexError::from).map_err(ReadError::from)?;
         let row = row.map(|row| NamedBlob::decode(row.value())).transpose();
         let layers = || dataset.stack.iter().map(|entry| entry.layer);
         // A few files stand in the content's own row.
-        for naming in row.map_err(IndexError::from)?.iter().flat_map(|row| &row.namings) {
+        let row = row.map_err(IndexError::from).map_err(ReadError::from)?;
+        for naming in row.iter().flat_map(|row| &row.namings) {
             if layers().any(|layer| layer == naming.layer) {
                 first.look_at(&naming.name)?;
             }
         }
         for layer in layers() {
-            self.look_within(layer, &mut first)?;
+            self.look_within(layer, &mut first, &go_on)?;
         }
         Ok(first.found)
     }
 
     /// The others that a layer has, in order of name, up to the first that the dataset shows.
-    fn look_within(&self, layer: LayerId, first: &mut First<'_>) -> Result<(), ReadError> {
-        let namings = self.table(tables::NAMINGS)?;
+    fn look_within<E: From<ReadError>>(
+        &self,
+        layer: LayerId,
+        first: &mut First<'_>,
+        go_on: impl Fn() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = |error| ReadError::from(IndexError::from(error));
+        let namings = self.table(tables::NAMINGS).map_err(ReadError::from)?;
         let digest = first.digest.as_bytes();
-        let entries = namings.range((digest, layer.0, "")..).map_err(IndexError::from)?;
-        for entry in entries {
-            let (key, ()) = entry.map(|(key, _)| (key, ())).map_err(IndexError::from)?;
+        for entry in namings.range((digest, layer.0, "")..).map_err(failed)? {
+            go_on()?;
+            let (key, ()) = entry.map(|(key, _)| (key, ())).map_err(failed)?;
             let (found, of, name) = key.value();
             if (found, of) != (digest, layer.0) || first.look_at(name)? {
                 break;
@@ -72,5 +83,36 @@ impl First<'_> {
         };
         self.found = Some((name.to_owned(), record));
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::SimulatedDisk;
+    use crate::engine::rig::dataset;
+    use crate::error::MutationError;
+    use crate::{Engine, EngineOptions};
+
+    #[tokio::test]
+    async fn names_are_looked_at_while_somebody_waits() {
+        let options = EngineOptions { arbiters: 1, ..EngineOptions::default() };
+        let engine = Engine::open_on(Arc::new(SimulatedDisk::new()), &options).unwrap();
+        let id = dataset(&engine).await;
+        // More than stand in the content's own row.
+        for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+            let staged = engine.begin_upload(Some(0)).await.unwrap().finish().await.unwrap();
+            engine.add_file(id, name, staged).await.unwrap();
+        }
+        let snapshot = engine.snapshot().unwrap();
+        let dataset = snapshot.dataset(id).unwrap().unwrap();
+        let digest = Digest::of(b"");
+        let found = snapshot.file_by_digest(&dataset, &digest, || Ok::<_, ReadError>(()));
+        assert_eq!(found.unwrap().unwrap().0, "a");
+        let ended = snapshot.file_by_digest(&dataset, &digest, || Err(MutationError::Panicked));
+        assert!(matches!(ended, Err(MutationError::Panicked)));
+        engine.shutdown().await;
     }
 }
