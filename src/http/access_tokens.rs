@@ -33,10 +33,11 @@ pub(crate) async fn list(
     State(app): State<AppState>,
     principal: Principal,
 ) -> Result<Response, ApiError> {
-    let snapshot = app.snapshot()?;
-    drop(allow(&snapshot, &principal, Action::ListAccessTokens, Object::Server)?);
-    // Users have few tokens each; the store may have many.
+    drop(allow(&app.snapshot()?, &principal, Action::ListAccessTokens, Object::Server)?);
+    let state = app.clone();
+    // Users have few tokens each; the store may have many. Who waits for a turn holds no state.
     let write = move |out: &mut dyn Write| {
+        let snapshot = state.snapshot()?;
         let mut rights = Rights::of(&snapshot, &principal);
         let mut rows = Rows::begin(out);
         for token in snapshot.access_tokens()? {

@@ -123,10 +123,15 @@ pub(crate) async fn retrieve(
     principal: Principal,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let opened = open(&app, &principal, Action::RetrieveDataset, path::dataset(&uri)?)?;
-    let Opened { snapshot, dataset: shown, .. } = opened;
+    let id = path::dataset(&uri)?;
+    let state = app.clone();
+    let open = move || {
+        let action = Action::RetrieveDataset;
+        open(&state, &principal, action, id).map(|opened| (opened.snapshot, opened.dataset))
+    };
+    let shown = open()?;
     let with_files = query::with_files(&uri)?;
-    dataset(&app, StatusCode::OK, snapshot, shown, with_files).await
+    dataset(&app, StatusCode::OK, shown, open, with_files).await
 }
 
 /// Changes a dataset; the same fields are needed as for a new one.

@@ -52,18 +52,21 @@ pub(crate) async fn list_files(
     principal: Principal,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let opened = open(&app, &principal, Action::ListFiles, path::dataset(&uri)?)?;
+    let id = path::dataset(&uri)?;
+    let state = app.clone();
+    let open = move || open(&state, &principal, Action::ListFiles, id);
+    drop(open()?);
     let request = page_request(&uri, query::boolean(&uri, "metadata")?.unwrap_or(false))?;
-    page(&app, &uri, opened, request, write_files).await
+    page(&app, &uri, open, request, write_files).await
 }
 
 /// `GET /datasets/{pk}/metadata` with any of the parameters of a page.
 pub(crate) async fn list_metadata(
     app: &AppState,
     uri: &Uri,
-    opened: Opened,
+    open: impl FnOnce() -> Result<Opened, ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    page(app, uri, opened, page_request(uri, true)?, write_metadata).await
+    page(app, uri, open, page_request(uri, true)?, write_metadata).await
 }
 
 /// Whether a page is asked for, rather than all there is.
@@ -71,17 +74,19 @@ pub(crate) fn wants_page(uri: &Uri) -> bool {
     ["prefix", "limit", "after"].iter().any(|name| query::has(uri, name))
 }
 
+/// A page of the dataset that `open` gives when its turn comes: who waits holds no state.
 async fn page(
     app: &AppState,
     uri: &Uri,
-    opened: Opened,
+    open: impl FnOnce() -> Result<Opened, ApiError> + Send + 'static,
     request: PageRequest,
     write: fn(&mut dyn Write, &mut FilePage<'_>) -> Result<(), ApiError>,
 ) -> Result<Response, ApiError> {
     let (tell, told) = oneshot::channel();
     let asked = request.clone();
     let mut response = spooled(app, StatusCode::OK, move |out| {
-        let mut page = opened.snapshot.file_page(&opened.dataset, &request)?;
+        let Opened { snapshot, dataset, .. } = open()?;
+        let mut page = snapshot.file_page(&dataset, &request)?;
         write(out, &mut page)?;
         // Nobody listens if the client has gone.
         tell.send(page.next_after().map(str::to_owned)).ok();

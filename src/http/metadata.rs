@@ -113,10 +113,15 @@ pub(crate) async fn get_all_metadata(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
-    let opened = open(&app, &principal, Action::GetAllMetadata, id)?;
+    let state = app.clone();
+    let open = move || open(&state, &principal, Action::GetAllMetadata, id);
+    drop(open()?);
     if wants_page(&uri) {
-        return list_metadata(&app, &uri, opened).await;
+        return list_metadata(&app, &uri, open).await;
     }
-    let Opened { snapshot, dataset, .. } = opened;
-    spooled(&app, StatusCode::OK, move |out| write_all_metadata(out, &snapshot, &dataset)).await
+    spooled(&app, StatusCode::OK, move |out| {
+        let Opened { snapshot, dataset, .. } = open()?;
+        write_all_metadata(out, &snapshot, &dataset)
+    })
+    .await
 }

@@ -51,11 +51,13 @@ pub(crate) async fn check_files(
     let claims = read_claims(value)?;
     // Asked again, as the body may have taken its time.
     let principal = app.renewed(&principal)?;
-    let Opened { snapshot, dataset, allowed } = open(&app, &principal, Action::CheckFiles, id)?;
+    let Opened { allowed, .. } = open(&app, &principal, Action::CheckFiles, id)?;
     let engine = app.engine(&allowed)?;
+    let state = app.clone();
     let caller = Waiting::default();
     let watched = caller.watch();
     spooled(&app, StatusCode::OK, move |out| {
+        let Opened { snapshot, dataset, .. } = open(&state, &principal, Action::CheckFiles, id)?;
         let may_read = may_read_for(principal);
         let go_on = || watched.expect_waits();
         let checked = engine.check_files(&snapshot, &dataset, &claims, &may_read, go_on)?;

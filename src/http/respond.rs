@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::limits::{INLINE_ANSWER_BYTES_MAX, INLINE_FILES_MAX};
 use super::outgoing::Share;
 use super::state::AppState;
-use super::wire;
+use super::wire::datasets::{dataset_without_files, write_dataset};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -37,18 +37,25 @@ pub(crate) fn empty(status: StatusCode) -> Response {
 }
 
 /// The fields of a dataset as one snapshot shows them, with or without the map of its files.
+///
+/// A long map is rendered when its turn comes, from what `again` says of the dataset then: who waits
+/// holds no state.
 pub(crate) async fn dataset(
     app: &AppState,
     status: StatusCode,
-    snapshot: Snapshot,
-    dataset: Dataset,
+    (snapshot, shown): (Snapshot, Dataset),
+    again: impl FnOnce() -> Result<(Snapshot, Dataset), ApiError> + Send + 'static,
     with_files: bool,
 ) -> Result<Response, ApiError> {
-    let is_small = is_small(&dataset, with_files);
+    if is_small(&shown, with_files) {
+        return inline(status, |out| write_dataset(out, &snapshot, &shown, with_files));
+    }
+    drop(snapshot);
     let write = move |out: &mut dyn Write| {
-        wire::datasets::write_dataset(out, &snapshot, &dataset, with_files)
+        let (snapshot, shown) = again()?;
+        write_dataset(out, &snapshot, &shown, with_files)
     };
-    if is_small { inline(status, write) } else { spooled(app, status, write).await }
+    spooled(app, status, write).await
 }
 
 /// Whether an answer is rendered faster than it finds its way to the blocking pool.
@@ -73,15 +80,26 @@ pub(crate) async fn changed_dataset(
     with_files: bool,
 ) -> Result<Response, ApiError> {
     if !with_files {
-        return json(status, &wire::datasets::dataset_without_files(&changed));
+        return json(status, &dataset_without_files(&changed));
     }
-    let snapshot = app.snapshot()?;
-    let shown = read_dataset(&snapshot, changed.id)?;
-    let is_small = is_small(&shown, with_files);
+    // It may have been deleted for good since.
+    let (id, snapshot) = (changed.id, app.snapshot()?);
+    match snapshot.dataset(id)? {
+        None => return json(status, &dataset_without_files(&changed)),
+        Some(shown) if is_small(&shown, with_files) => {
+            return inline(status, |out| write_dataset(out, &snapshot, &shown, with_files));
+        }
+        Some(_large) => drop(snapshot),
+    }
+    let state = app.clone();
     let write = move |out: &mut dyn Write| {
-        wire::datasets::write_dataset(out, &snapshot, &shown, with_files)
+        let snapshot = state.snapshot()?;
+        match snapshot.dataset(id)? {
+            Some(shown) => write_dataset(out, &snapshot, &shown, with_files),
+            None => write_shape(out, &dataset_without_files(&changed)),
+        }
     };
-    if is_small { inline(status, write) } else { spooled_after_change(app, status, write).await }
+    spooled_after_change(app, status, write).await
 }
 
 /// The dataset in a snapshot, or 404.
@@ -270,3 +288,6 @@ impl<'a> Rows<'a> {
         self.out.write_all(end).map_err(ApiError::internal)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,19 +90,21 @@ pub(crate) async fn retrieve(
     let snapshot = app.snapshot()?;
     let team = read(&snapshot, &uri)?;
     drop(allow(&snapshot, &principal, Action::RetrieveTeam, Object::Team(team.id))?);
-    shown(&app, team, snapshot).await
+    drop(snapshot);
+    let state = app.clone();
+    // Of any number of members, as they are when its turn comes.
+    let write = move |out: &mut dyn Write| {
+        let Opened { snapshot, team, .. } = open(&state, &principal, Action::RetrieveTeam, &uri)?;
+        write_shape(out, &TeamShape::of(&team, &snapshot)?)
+    };
+    spooled(&app, StatusCode::OK, write).await
 }
 
-/// A team of any number of members.
-async fn shown(app: &AppState, team: Team, snapshot: Snapshot) -> Result<Response, ApiError> {
-    let write = move |out: &mut dyn Write| write_shape(out, &TeamShape::of(&team, &snapshot)?);
-    spooled(app, StatusCode::OK, write).await
-}
-
-/// The same of one that was changed.
+/// A team that was changed, with the members that it has when its turn comes.
 async fn shown_changed(app: &AppState, team: Team) -> Result<Response, ApiError> {
-    let snapshot = app.snapshot()?;
-    let write = move |out: &mut dyn Write| write_shape(out, &TeamShape::of(&team, &snapshot)?);
+    let state = app.clone();
+    let write =
+        move |out: &mut dyn Write| write_shape(out, &TeamShape::of(&team, &state.snapshot()?)?);
     spooled_after_change(app, StatusCode::OK, write).await
 }
 

@@ -53,7 +53,14 @@ pub(crate) async fn hard_delete(
     let id = path::dataset(&uri)?;
     let shown = read_dataset(&snapshot, id)?;
     let with_files = query::with_files(&uri)?;
-    let response = match dataset(&app, StatusCode::OK, snapshot, shown, with_files).await {
+    let state = app.clone();
+    let again = move || {
+        let snapshot = state.snapshot()?;
+        let shown = read_dataset(&snapshot, id)?;
+        Ok((snapshot, shown))
+    };
+    let shown = dataset(&app, StatusCode::OK, (snapshot, shown), again, with_files);
+    let response = match shown.await {
         // What makes space must not be refused for want of some.
         Err(refused) if refused.is_for_space() => Err(ApiError::no_space_to_answer(true)),
         response => Ok(response?),

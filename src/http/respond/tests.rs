@@ -1,0 +1,111 @@
+//! Who waits for a turn to render: no state of the store waits with it.
+
+use axum::response::IntoResponse as _;
+use futures_util::FutureExt as _;
+use granary_engine::model::{NewDataset, NewLicence, NewProject, NewTeam};
+use granary_engine::{Engine, EngineOptions};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+
+use super::*;
+use crate::auth::load_or_create_key;
+use crate::http::limits::SPOOLED_ANSWERS_MAX;
+
+/// A dataset of one file more than are rendered without a turn.
+async fn large_dataset() -> (tempfile::TempDir, Engine, AppState, Dataset) {
+    let directory = tempfile::tempdir().unwrap();
+    let options = EngineOptions { arbiters: 1, ..EngineOptions::default() };
+    let engine = Engine::open(directory.path().to_owned(), &options).unwrap();
+    let licence = NewLicence {
+        name: "CC0".into(),
+        url: String::new(),
+        permissions: vec![],
+        conditions: vec![],
+        limitations: vec![],
+        domains: vec![],
+    };
+    let licence = engine.create_licence(licence).await.unwrap().id;
+    let team = engine.create_team(NewTeam { name: "team".into(), creator: None }).await.unwrap();
+    let project = NewProject { name: "project".into(), team: team.id, creator: None };
+    let project = engine.create_project(project).await.unwrap().id;
+    let dataset = NewDataset {
+        name: "cats".into(),
+        description: String::new(),
+        project,
+        licence,
+        tags: String::new(),
+        is_public: false,
+        creator: None,
+    };
+    let id = engine.create_dataset(dataset).await.unwrap().id;
+    for number in 0..=INLINE_FILES_MAX {
+        add(&engine, id, &number.to_string()).await;
+    }
+    let dataset = engine.snapshot().unwrap().dataset(id).unwrap().unwrap();
+    let key = load_or_create_key(directory.path()).unwrap();
+    let app = AppState::new(engine.clone(), key).unwrap();
+    (directory, engine, app, dataset)
+}
+
+async fn add(engine: &Engine, dataset: DatasetId, name: &str) {
+    let content = engine.begin_upload(Some(0)).await.unwrap().finish().await.unwrap();
+    engine.add_file(dataset, name, content).await.unwrap();
+}
+
+async fn all_turns(app: &AppState) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    for _ in 0..SPOOLED_ANSWERS_MAX {
+        turns.push(app.spooled_answer_turn().await.unwrap());
+    }
+    turns
+}
+
+/// The names of the files that an answer shows, if it shows any.
+async fn files(answer: Result<Response, ApiError>) -> Option<usize> {
+    let text = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let fields: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(fields["name"], "cats");
+    fields.get("files").map(|files| files.as_object().unwrap().len())
+}
+
+#[tokio::test]
+async fn a_changed_dataset_is_shown_as_it_is_when_its_turn_has_come() {
+    let (_directory, engine, app, dataset) = large_dataset().await;
+    let id = dataset.id;
+    let turns = all_turns(&app).await;
+    let shown = || Box::pin(changed_dataset(&app, StatusCode::OK, dataset.clone(), true));
+    let mut answer = shown();
+    assert!((&mut answer).now_or_never().is_none());
+    add(&engine, id, "later").await;
+    engine.caught_up().await;
+    drop(turns);
+    let count = usize::try_from(INLINE_FILES_MAX).unwrap() + 2;
+    assert_eq!(files(answer.await).await, Some(count));
+
+    // It is deleted for good while its change waits to be told.
+    let turns = all_turns(&app).await;
+    let mut answer = shown();
+    assert!((&mut answer).now_or_never().is_none());
+    engine.hard_delete_dataset(id).await.unwrap();
+    drop(turns);
+    assert_eq!(files(answer.await).await, None);
+}
+
+#[tokio::test]
+async fn a_dataset_is_read_when_its_turn_has_come() {
+    let (_directory, engine, app, shown) = large_dataset().await;
+    let id = shown.id;
+    let turns = all_turns(&app).await;
+    let first = (app.snapshot().unwrap(), shown);
+    let state = app.clone();
+    let again = move || {
+        let snapshot = state.snapshot()?;
+        let shown = read_dataset(&snapshot, id)?;
+        Ok((snapshot, shown))
+    };
+    let mut answer = Box::pin(dataset(&app, StatusCode::OK, first, again, true));
+    assert!((&mut answer).now_or_never().is_none());
+    engine.hard_delete_dataset(id).await.unwrap();
+    drop(turns);
+    assert_eq!(answer.await.unwrap_err().into_response().status(), StatusCode::NOT_FOUND);
+}
