@@ -45,12 +45,12 @@ pub(super) fn of(
 fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
     let mut nearest = peer;
     let lines = headers.get_all(FORWARDED_FOR).iter().rev();
-    let lines = lines.map(|line| line.to_str().unwrap_or_default());
-    for told in lines.flat_map(|line| line.rsplit(',')) {
+    // What stands before a proxy's own part may be anything that a client sent.
+    for told in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
         if !trusted.contain(nearest) {
             break;
         }
-        let Some(address) = address(told.trim()) else {
+        let Some(address) = str::from_utf8(told).ok().and_then(address) else {
             break;
         };
         nearest = address.to_canonical();
@@ -58,10 +58,15 @@ fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
     nearest
 }
 
-/// An address, with a port or without.
+/// An address, with a port or without, in brackets or not.
 fn address(text: &str) -> Option<IpAddr> {
-    let with_port = || text.parse().map(|address: SocketAddr| address.ip());
-    text.parse().or_else(|_no_address| with_port()).ok()
+    let text = text.trim();
+    let with_port = || text.parse().map(|address: SocketAddr| address.ip()).ok();
+    let in_brackets = || {
+        let text = text.strip_prefix('[')?.strip_suffix(']')?;
+        text.parse().map(IpAddr::V6).ok()
+    };
+    text.parse().ok().or_else(with_port).or_else(in_brackets)
 }
 
 #[cfg(test)]
@@ -74,7 +79,7 @@ mod tests {
         let trusted: Networks = "10.0.0.0/8".parse().unwrap();
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(FORWARDED_FOR, HeaderValue::from_static(line));
+            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
         sender(peer.parse().unwrap(), &headers, &trusted).to_string()
     }
@@ -88,8 +93,11 @@ mod tests {
         assert_eq!(told("10.0.0.1", &["203.0.113.5, 198.51.100.7, 10.0.0.2"]), "198.51.100.7");
         assert_eq!(told("10.0.0.1", &["203.0.113.5", "198.51.100.7"]), "198.51.100.7");
         assert_eq!(told("10.0.0.1", &["[2001:db8::7]:443"]), "2001:db8::7");
+        assert_eq!(told("10.0.0.1", &["[2001:db8::7]"]), "2001:db8::7");
         assert_eq!(told("10.0.0.1", &["198.51.100.7:5000"]), "198.51.100.7");
-        for rubbish in ["unknown", "", ",", "198.51.100.7, "] {
+        // A byte of a client's that is no text leaves what the proxies say.
+        assert_eq!(told("10.0.0.1", &["M\u{fc}ller, 198.51.100.7"]), "198.51.100.7");
+        for rubbish in ["unknown", "", ",", "198.51.100.7, ", "[198.51.100.7]", "\u{fc}"] {
             assert_eq!(told("10.0.0.1", &[rubbish]), "10.0.0.1", "{rubbish}");
         }
     }
