@@ -391,8 +391,9 @@ pub const ARCHIVE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// can, so more than a few only disturb each other and the writers.
 pub const MANIFESTS_MADE_MAX: usize = 4;
 
-/// How long the reader of an archive may take none of its chunks before it counts as gone: a
-/// quarter of a megabyte in that time is slower than any line.
+/// How long the reader of an archive may take none of its chunks before it counts as gone, whatever
+/// keeps it: a quarter of a megabyte in that time is slower than any line. A client of the server
+/// that takes nothing at all has lost its connection long before.
 pub const ARCHIVE_STALL_MAX: Duration = Duration::from_mins(10);
 
 /// Bulk changes that are planned at once; each keeps a thread of the blocking pool.

@@ -54,6 +54,14 @@ const STREAMS_MAX: u32 = 128;
 /// means no good, and its connection ends.
 const RESET_STREAMS_MAX: usize = 20;
 
+/// Span in which a client must take `ANSWER_BYTES_MIN` of an answer under way, while it is waited for;
+/// otherwise its connection ends. As slow as of a body, but for twice the time: buffers on the way are large.
+const ANSWER_SPAN: Duration = Duration::from_mins(2);
+
+/// Bytes that a client must take in each `ANSWER_SPAN`. Of an answer over HTTP/2, whose stream has a window
+/// of its own, it must take the piece that it was given, which is shorter.
+const ANSWER_BYTES_MIN: u64 = 32 << 10;
+
 /// How long nothing is taken after the system could not open another connection.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(100);
 
@@ -93,8 +101,7 @@ impl Default for Bounds {
             head_time_max: Duration::from_secs(30),
             // A few round trips and a signature, on the slowest of ways.
             handshake_time_max: Duration::from_secs(10),
-            // As little as of a body, but for twice the time: buffers on the way are large.
-            answer_pace: Pace { span: Duration::from_mins(2), bytes: 32 << 10 },
+            answer_pace: Pace { span: ANSWER_SPAN, bytes: ANSWER_BYTES_MIN },
         }
     }
 }

@@ -86,7 +86,7 @@ struct Requests {
     /// Number of the next one.
     next: u64,
     under_way: usize,
-    /// Answers of which the client has yet to take something, with the time since when.
+    /// Answers in pieces of which the client has yet to take one, with the time since when.
     untaken: HashMap<u64, Instant>,
 }
 
@@ -292,6 +292,11 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_nobody_takes_is_late_and_does_not_make_others_so() {
         let presence = Presence::new(&Arc::new(Idle::default()));
+        // As one piece it waits at the connection, which is held to its pace.
+        let mut whole = Answer::whole(Body::from("taken"), Arc::new(presence.begin()));
+        whole.frame().await.unwrap().unwrap();
+        assert!(presence.requests().untaken.is_empty());
+        drop(whole);
         let mut answer = Answer::in_pieces(Body::from("taken"), Arc::new(presence.begin()));
         answer.frame().await.unwrap().unwrap();
         presence.stalled_for(Duration::ZERO).await;

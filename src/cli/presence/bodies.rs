@@ -51,25 +51,27 @@ impl HttpBody for Asked {
 pub(in crate::cli) struct Answer {
     body: Body,
     request: Arc<UnderWay>,
-    piece_bytes_max: usize,
+    /// If it goes in pieces, and it is watched when they are taken.
+    piece_bytes_max: Option<usize>,
     /// What does not go with the last piece.
     rest: Bytes,
 }
 
 impl Answer {
-    /// The answer to a request, given away as it comes.
+    /// The answer to a request, given away as it comes: what the client does not take waits at the
+    /// connection, which is held to its pace (`outflow.rs`).
     pub(in crate::cli) fn whole(body: Body, request: Arc<UnderWay>) -> Self {
-        Self::new(body, request, usize::MAX)
+        Self::new(body, request, None)
     }
 
     /// The answer to a request of HTTP/2, where each stream has a window of its own. The library takes a
     /// piece of any size once the window lets a byte of it through, and says no more of when the rest
     /// goes; so it gets them small, and asks for the next.
     pub(in crate::cli) fn in_pieces(body: Body, request: Arc<UnderWay>) -> Self {
-        Self::new(body, request, PIECE_BYTES_MAX)
+        Self::new(body, request, Some(PIECE_BYTES_MAX))
     }
 
-    fn new(body: Body, request: Arc<UnderWay>, piece_bytes_max: usize) -> Self {
+    fn new(body: Body, request: Arc<UnderWay>, piece_bytes_max: Option<usize>) -> Self {
         Self { body, request, piece_bytes_max, rest: Bytes::new() }
     }
 
@@ -90,14 +92,18 @@ impl Answer {
 
     /// The beginning of some bytes; the rest stays.
     fn piece(&mut self, mut bytes: Bytes) -> Bytes {
-        self.rest = bytes.split_off(bytes.len().min(self.piece_bytes_max));
+        if let Some(max) = self.piece_bytes_max {
+            self.rest = bytes.split_off(bytes.len().min(max));
+        }
         bytes
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.request.awaits_client(false);
+        if self.piece_bytes_max.is_some() {
+            self.request.awaits_client(false);
+        }
     }
 }
 
@@ -111,8 +117,10 @@ impl HttpBody for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
         let frame = this.poll_piece(context);
-        // Whoever asks for more has taken what there was.
-        this.request.awaits_client(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        if this.piece_bytes_max.is_some() {
+            // Whoever asks for more has taken what there was.
+            this.request.awaits_client(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        }
         frame
     }
 
