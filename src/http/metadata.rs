@@ -2,19 +2,19 @@
 
 use axum::extract::State;
 use axum::http::header::ETAG;
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use granary_engine::model::metadata_tag;
 
 use super::body::Incoming;
-use super::conditions::write_condition;
+use super::conditions::{has_it_already, wants_another, write_condition};
 use super::datasets::{Opened, open};
 use super::error::ApiError;
 use super::file_listing::{list_metadata, wants_page};
-use super::openapi::failures::{Conditional, Growing, Guarded, JsonBody};
-use super::openapi::parameters::{PageOfFiles, WriteConditions};
+use super::openapi::failures::{Conditional, Growing, Guarded, JsonBody, Overtaken};
+use super::openapi::parameters::{PageOfFiles, ReadConditions, WriteConditions};
 use super::path;
-use super::respond::{json, spooled};
+use super::respond::{empty, json, spooled};
 use super::state::AppState;
 use super::wire::bodies::{MetadataBody, read_metadata};
 use super::wire::datasets::{Metadata, write_all_metadata};
@@ -59,6 +59,7 @@ pub(crate) async fn set_metadata(
 #[utoipa::path(
     get,
     path = "/v1/datasets/{pk}/metadata/{filename}",
+    params(ReadConditions),
     responses(
         (
             status = OK,
@@ -66,13 +67,15 @@ pub(crate) async fn set_metadata(
             body = Metadata<'_>,
             headers(("ETag" = String, description = "Names this state of the metadata.")),
         ),
-        Guarded,
+        (status = NOT_MODIFIED, description = "The client has it already."),
+        Guarded, Overtaken,
     ),
 )]
 pub(crate) async fn get_metadata(
     State(app): State<AppState>,
     principal: Principal,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
     let opened = open(&app, &principal, Action::GetMetadata, id)?;
@@ -82,8 +85,15 @@ pub(crate) async fn get_metadata(
     let (Some(metadata), Some(file)) = (metadata, file) else {
         return Err(ApiError::no_file(&filename));
     };
-    let mut response = json(StatusCode::OK, &Metadata { metadata: &metadata })?;
     let tag = format!("\"{}\"", metadata_tag(&file.digest, &metadata));
+    if wants_another(&headers, &tag) {
+        return Err(ApiError::precondition_failed());
+    }
+    let mut response = if has_it_already(&headers, &tag) {
+        empty(StatusCode::NOT_MODIFIED)
+    } else {
+        json(StatusCode::OK, &Metadata { metadata: &metadata })?
+    };
     let tag = HeaderValue::try_from(tag).map_err(ApiError::internal)?;
     response.headers_mut().insert(ETAG, tag);
     Ok(response)

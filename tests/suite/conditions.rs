@@ -168,3 +168,24 @@ async fn metadata_is_set_only_in_the_state_that_its_writer_knows() {
     dataset.with("If-Match", "*").set_metadata("b", "x").await.is(404);
     assert_eq!(dataset.metadata("a").await, "third");
 }
+
+#[tokio::test]
+async fn metadata_is_given_only_in_the_state_that_its_reader_asks_for() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    dataset.add("a", "one").await.is(200);
+    dataset.set_metadata("a", "first").await.is(200);
+    let path = dataset.path("/metadata/a");
+    let known = dataset.client.get(&path).await.is(200).header("etag").to_owned();
+    let reads = async |name: &'static str, value: &str| {
+        dataset.with(name, value).client.get(&path).await.status.as_u16()
+    };
+    let answer = dataset.with("If-None-Match", &known).client.get(&path).await.is(304);
+    assert_eq!(answer.header("etag"), known);
+    assert!(answer.body.is_empty());
+    assert_eq!(reads("If-Match", &known).await, 200);
+    dataset.set_metadata("a", "second").await.is(200);
+    assert_eq!(reads("If-None-Match", &known).await, 200);
+    assert_eq!(reads("If-Match", &known).await, 412);
+    assert_eq!(dataset.metadata("a").await, "second");
+}

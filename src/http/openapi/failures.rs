@@ -144,6 +144,15 @@ impl IntoResponses for Conditional {
     }
 }
 
+/// Of reads that ask for what is there only as it was.
+pub(crate) struct Overtaken;
+
+impl IntoResponses for Overtaken {
+    fn responses() -> Responses {
+        set(&[OVERTAKEN])
+    }
+}
+
 /// Of files that are added without their bytes.
 pub(crate) struct UnknownContents;
 

@@ -235,6 +235,18 @@ impl IntoParams for Conditions {
     }
 }
 
+/// The headers by which what is small is had only as it was, or not again.
+pub(crate) struct ReadConditions;
+
+impl IntoParams for ReadConditions {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![
+            in_header("If-Match", "Tags of which what is there must have one.", "\"af1349b9\""),
+            in_header("If-None-Match", "Tags of what the client has.", "\"af1349b9\""),
+        ]
+    }
+}
+
 /// The headers by which a change asks for a state of what it changes.
 pub(crate) struct WriteConditions;
 
