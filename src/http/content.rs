@@ -44,7 +44,8 @@ pub(crate) async fn respond(
         return Ok(response);
     }
     let length = blob.length();
-    let wanted = match text(headers, RANGE) {
+    // Of a HEAD, which has no bytes, no range is defined.
+    let wanted = match text(headers, RANGE).filter(|_| *method != Method::HEAD) {
         Some(range) if range_applies(headers, &etag) => wanted(range, length),
         Some(_) | None => Wanted::Whole,
     };

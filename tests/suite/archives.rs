@@ -116,6 +116,10 @@ async fn a_head_tells_what_a_get_would_send() {
         for name in ["content-length", "etag", "content-type", "content-disposition"] {
             assert_eq!(head.header(name), get.header(name), "{name}");
         }
+        // What HEAD asks of has no bytes, so it is no part of them either.
+        let ranged =
+            dataset.client.with("Range", "bytes=0-1").send("HEAD", &path, "").await.is(200);
+        assert_eq!(ranged.header("content-length"), get.header("content-length"));
     }
 }
 

@@ -246,6 +246,12 @@ async fn head_says_what_get_would() {
         assert!(!get.header(name).is_empty(), "{name}");
     }
     dataset.client.send("HEAD", &dataset.path("/files/b"), "").await.is(404);
+    // What HEAD asks of has no bytes, so it is no part of them either.
+    for range in ["bytes=0-1", "bytes=99-"] {
+        let head = dataset.client.with("Range", range).send("HEAD", &path, "").await.is(200);
+        assert_eq!(head.header("content-length"), "7");
+        assert!(head.headers.get("content-range").is_none());
+    }
 }
 
 #[tokio::test]

@@ -227,7 +227,11 @@ pub(crate) struct Conditions;
 impl IntoParams for Conditions {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         vec![
-            in_header("Range", "One range of bytes; several are as if none.", "bytes=0-99"),
+            in_header(
+                "Range",
+                "One range of bytes; several, and any of HEAD, are as if none.",
+                "bytes=0-99",
+            ),
             in_header("If-Match", "Tags of which what is there must have one.", "\"af1349b9\""),
             in_header("If-None-Match", "Tags of what the client has.", "\"af1349b9\""),
             in_header("If-Range", "The tag of what the range is of.", "\"af1349b9\""),
