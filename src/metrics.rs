@@ -63,7 +63,15 @@ pub(crate) struct Scrape<'a> {
     pub(crate) process: ProcessFigures,
     /// The server's condition, as `/readyz` has it.
     pub(crate) condition: &'static str,
-    /// Work of the HTTP edge that only so much of is done at once: its name, how much is under way,
-    /// how much may be.
-    pub(crate) works: Vec<(&'static str, u64, u64)>,
+    /// Work of the HTTP edge.
+    pub(crate) works: Vec<Work>,
+}
+
+/// Work that only so much of is done at once.
+pub(crate) struct Work {
+    pub(crate) name: &'static str,
+    pub(crate) running: u64,
+    pub(crate) limit: u64,
+    /// Who got no turn at it.
+    pub(crate) refused: u64,
 }

@@ -123,6 +123,11 @@ impl Passwords {
         .await
     }
 
+    /// Leave to hash, for who counts it.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
     /// Waits for leave to hash.
     ///
     /// # Errors

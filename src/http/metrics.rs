@@ -72,6 +72,7 @@ fn scrape(app: &AppState) -> Scrape<'_> {
 mod tests {
     use futures_util::FutureExt as _;
     use granary_engine::{Engine, EngineOptions};
+    use http_body_util::BodyExt as _;
 
     use super::*;
     use crate::auth::load_or_create_key;
@@ -99,6 +100,24 @@ mod tests {
         drop(turns);
         for answer in waiting {
             answer.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn who_got_no_turn_is_counted_by_the_turn() {
+        let (_directory, app) = app();
+        let turn = app.large_body_turn(false).await.unwrap();
+        let waiting = (0..TURNS_WAITING_MAX).map(|_| Box::pin(app.large_body_turn(false)));
+        let mut waiting: Vec<_> = waiting.collect();
+        assert!(waiting.iter_mut().all(|turn| turn.now_or_never().is_none()));
+        app.large_body_turn(false).await.unwrap_err();
+        drop((turn, waiting));
+        let text = answer(app).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let text = str::from_utf8(&text).unwrap();
+        for (queue, refused) in [("strangers_large_bodies", 1), ("large_bodies", 0), ("logins", 0)]
+        {
+            let sample = format!("granary_queue_refusals_total{{queue=\"{queue}\"}} {refused}\n");
+            assert!(text.contains(&sample), "{sample}");
         }
     }
 }

@@ -24,7 +24,7 @@ use super::witness::Witness;
 use crate::auth::{LoginBounds, LoginLimits, PasswordError, Passwords, TokenKey};
 use crate::checks::Checks;
 use crate::config::MetricsAccess;
-use crate::metrics::{Connections, Metrics};
+use crate::metrics::{Connections, Metrics, Work};
 use crate::networks::Networks;
 use crate::pace::Pace;
 use crate::permission::{Allowed, AsOf, Principal};
@@ -333,11 +333,12 @@ impl AppState {
     }
 
     /// Work of the HTTP edge of which only so much is done at once, see `Scrape`.
-    pub(crate) fn works(&self) -> Vec<(&'static str, u64, u64)> {
+    pub(crate) fn works(&self) -> Vec<Work> {
         let number = |count| u64::try_from(count).unwrap_or(u64::MAX);
         let work = |name, turns: &Turns| {
             let (running, limit) = turns.working();
-            (name, number(running), number(limit))
+            let (running, limit) = (number(running), number(limit));
+            Work { name, running, limit, refused: turns.refused() }
         };
         vec![
             work("spooled_answers", &self.0.spooled_answers),
@@ -347,6 +348,7 @@ impl AppState {
             work("strangers_large_bodies", &self.0.strangers_large_bodies),
             work("sorted_lists", &self.0.sorted_lists),
             work("scrapes", &self.0.scrapes),
+            work("logins", self.0.passwords.turns()),
         ]
     }
 

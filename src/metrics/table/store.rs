@@ -11,7 +11,7 @@ const CONDITIONS: [&str; 5] = ["ready", "read-only", "nearly-full", "draining", 
 fn works(scrape: &Scrape<'_>) -> impl Iterator<Item = (&'static str, u64, u64)> {
     let of_the_store = scrape.figures.works.iter();
     let of_the_store = of_the_store.map(|work| (work.name, work.running, work.limit));
-    of_the_store.chain(scrape.works.iter().copied())
+    of_the_store.chain(scrape.works.iter().map(|work| (work.name, work.running, work.limit)))
 }
 
 fn scrub_pass(scrape: &Scrape<'_>) -> Option<ScrubPass> {
@@ -127,14 +127,17 @@ pub(super) static METRICS: [Metric; 39] = [
         kind: Kind::Counter,
         labels: &[(
             "queue",
-            "`datasets` (changes queued or in flight), `journal` (changes), `groups` (synced, not yet applied), `upload_memory` (uploads), `archives`, `archive_lists`, `bulk_changes`",
+            "`datasets` (changes queued or in flight), `journal` (changes), `groups` (synced, not yet applied), `upload_memory` (uploads), `archives`, `archive_lists`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
         )],
-        about: "Those who found a queue full, or waited in it in vain, and were answered with 503.",
+        about: "Those who found a queue full, or waited in it in vain, and were answered with 503; in `long_answers_after_changes` with 507, since the change is made.",
         read: |scrape, samples| {
             for queue in &scrape.figures.queues {
                 if let Some(refused) = queue.refused {
                     samples.labelled(&[queue.name], refused);
                 }
+            }
+            for work in &scrape.works {
+                samples.labelled(&[work.name], work.refused);
             }
         },
     },
@@ -143,7 +146,7 @@ pub(super) static METRICS: [Metric; 39] = [
         kind: Kind::Gauge,
         labels: &[(
             "work",
-            "`archives`, `archive_lists`, `streamed_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `strangers_large_bodies`, `sorted_lists`, `scrapes`",
+            "`archives`, `archive_lists`, `streamed_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
         )],
         about: "Work under way of a kind of which only so much is done at once.",
         read: |scrape, samples| {
@@ -157,7 +160,7 @@ pub(super) static METRICS: [Metric; 39] = [
         kind: Kind::Gauge,
         labels: &[(
             "work",
-            "`archives`, `archive_lists`, `streamed_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `strangers_large_bodies`, `sorted_lists`, `scrapes`",
+            "`archives`, `archive_lists`, `streamed_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
         )],
         about: "How much of such work is done at once at most.",
         read: |scrape, samples| {
