@@ -314,15 +314,16 @@ pub const INTAKE_RATIO_MAX: u64 = 200;
 pub const INTAKE_RATIO_FREE_BYTES: u64 = 64 << 20;
 
 /// Bytes of memory for the names of all archives that have come whole, until they are added: one of a
-/// million files whose names have a hundred bytes, or ten of a hundred thousand.
+/// million files whose names have a hundred bytes, or ten of a hundred thousand. Names that merges suffix
+/// count as well: of such a merge may have a million and a half.
 pub const INTAKE_NAMES_MEMORY_BYTES: u64 = 512 << 20;
 
 /// Bytes of memory for the names of all tars that are taken in while they arrive, as slowly as their
 /// senders like: one may have [`INTAKE_NAMES_MEMORY_BYTES`] of them, and does not keep the others out.
 pub const INTAKE_STREAMED_NAMES_MEMORY_BYTES: u64 = 640 << 20;
 
-/// Bytes of memory for the names of one archive that do not count: it may have some thousand files
-/// whoever has the memory of all.
+/// Bytes of memory for the names of one archive, or one merge, that do not count: it may have some thousand
+/// files whoever has the memory of all.
 pub const INTAKE_NAMES_FREE_BYTES: u64 = 1 << 20;
 
 /// Bytes of memory that a file of an archive that comes in takes beside its name.

@@ -32,6 +32,8 @@ mod zip_member;
 mod zip_tests;
 
 pub(crate) use names::Names;
+#[cfg(test)]
+pub(crate) use room::Pool;
 pub(crate) use room::{Room, Rooms};
 pub use sniff::IntakeKind;
 pub(crate) use sniff::{SNIFF_BYTES, sniff};

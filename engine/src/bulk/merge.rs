@@ -15,6 +15,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
+use crate::archive::intake::Room;
+use crate::blobs::byte_count;
 use crate::committer::Verdict;
 use crate::dataset::{FreeNames, Standing};
 use crate::error::{MutationError, ReadError};
@@ -92,7 +94,7 @@ fn attempt_merge(
         bulk.committer.make_durable_blocking()?;
         return submit_joined(bulk, merge, joined, &lease);
     }
-    let mut planner = Planner::default();
+    let mut planner = Planner::begin(bulk);
     let mut page = planner.next_page(bulk, &merge)?;
     if planner.is_done() {
         let change = Change::MergeFiles { merge, files: page };
@@ -120,16 +122,28 @@ fn submit_joined(bulk: &Bulk, merge: MergePlan, joined: Joined, lease: &Arc<Leas
 }
 
 /// Walks a source in order of name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Planner {
     after: Option<String>,
     done: bool,
     /// Names that earlier files of this merge took by a suffix; the target does not show them.
     suffixed: HashMap<Filename, Digest>,
     numbers: Numbers,
+    /// For what it remembers of these names.
+    room: Room,
 }
 
 impl Planner {
+    fn begin(bulk: &Bulk) -> Self {
+        Self {
+            after: None,
+            done: false,
+            suffixed: HashMap::new(),
+            numbers: Numbers::default(),
+            room: bulk.rooms.whole.begin(),
+        }
+    }
+
     fn is_done(&self) -> bool {
         self.done
     }
@@ -189,10 +203,11 @@ impl Planner {
         filename: &Filename,
         record: &FileRecord,
     ) -> Result<Filename, MutationError> {
-        let Self { suffixed, numbers, .. } = self;
+        let Self { suffixed, numbers, room, .. } = self;
         let free = numbers.first_free(filename, |name| {
             Ok::<_, ReadError>(suffixed.contains_key(name) || names.are_using(name, filename)?)
         })?;
+        room.grow_of_merge(byte_count(free.as_str().len()))?;
         suffixed.insert(free.clone(), record.digest);
         Ok(free)
     }
@@ -276,6 +291,7 @@ pub(super) fn expected(
 mod tests {
     use super::super::rig::{attach, run};
     use super::*;
+    use crate::archive::intake::Pool;
     use crate::index::file_tree::visits;
     use crate::limits::FILENAME_BYTES_MAX;
 
@@ -299,7 +315,7 @@ mod tests {
                 at: Timestamp::now(),
             };
             let (brought, visits) = visits::during(|| {
-                let (mut planner, mut brought) = (Planner::default(), Vec::new());
+                let (mut planner, mut brought) = (Planner::begin(&bulk), Vec::new());
                 while !planner.is_done() {
                     let page = planner.next_page(&bulk, &merge).unwrap();
                     brought.extend(page.into_iter().map(|file| file.filename.to_string()));
@@ -309,6 +325,35 @@ mod tests {
             let expected: Vec<String> = (1..=2000).map(|n| format!("{kept}-{n:04}")).collect();
             assert!(brought == expected);
             assert!(visits < 20 * 2000, "{visits}");
+        });
+    }
+
+    #[test]
+    fn names_that_a_merge_suffixes_count_as_those_of_archives_do() {
+        run(async |engine, target| {
+            let source = engine.copy_dataset(target, None, None, None).await.unwrap().id;
+            let names = || (0..600).map(|number| format!("{number:04000}"));
+            attach(engine, target, "one", names()).await;
+            attach(engine, source, "two", names()).await;
+            let merged = async |pool: &Pool| {
+                let mut bulk = engine.bulk();
+                bulk.rooms.whole = pool.clone();
+                merge_datasets(&bulk, target, source, SourceAfterMerge::Keep).await
+            };
+            // Each counts as 160 bytes and twice its own.
+            let too_small = Pool::new(u64::MAX, 600 * 8160);
+            let refused = merged(&too_small).await.unwrap_err();
+            assert!(matches!(refused, MutationError::TooLarge { .. }), "{refused}");
+            let in_use = Pool::new(2 << 20, u64::MAX);
+            let refused = merged(&in_use).await.unwrap_err();
+            assert!(matches!(refused, MutationError::Busy { .. }), "{refused}");
+            let enough = Pool::new(4 << 20, 600 * 8170);
+            // Where the memory of the first did not come back, there is none for the second.
+            for _ in 0..2 {
+                merged(&enough).await.unwrap();
+            }
+            let snapshot = engine.snapshot().unwrap();
+            assert_eq!(header(&snapshot, target).unwrap().file_count, 2 + 3 * 600);
         });
     }
 }

@@ -1,5 +1,6 @@
 //! Memory for the names of all archives that come in: each is known by its names until it is added,
-//! and a million names that may have 4,096 bytes each would be more than a machine has.
+//! and a million names that may have 4,096 bytes each would be more than a machine has. Merges take
+//! theirs for the names that they suffix from the same memory.
 //!
 //! Nobody waits for it: who holds some goes on holding it, so waiting could be for ever. A tar that is
 //! taken in while it arrives holds it for as long as its sender likes. So such have a pool of their own,
@@ -8,7 +9,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::within;
 use crate::error::{IntakeError, MutationError};
 use crate::limits::{
     INTAKE_FILE_MEMORY_BYTES, INTAKE_NAMES_FREE_BYTES, INTAKE_NAMES_MEMORY_BYTES,
@@ -18,7 +18,7 @@ use crate::limits::{
 /// The memory of all archives under way; clones are the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct Rooms {
-    /// Of those that are there whole before their names are read.
+    /// Of those that are there whole before their names are read, and of merges.
     pub(crate) whole: Pool,
     /// Of those that are read while they arrive.
     pub(crate) streamed: Pool,
@@ -68,21 +68,55 @@ impl Room {
     /// `TooLarge` if one archive cannot have as much, whoever else is there; otherwise `Busy` if
     /// others have too much of it now.
     pub(crate) fn grow(&mut self, files: u64, names_bytes: u64) -> Result<(), IntakeError> {
+        let what = "the memory for the names of its members";
+        self.take(files, names_bytes).map_err(|none| match none {
+            NoRoom::TooLarge { actual, limit } => IntakeError::TooLarge { what, actual, limit },
+            NoRoom::Busy => busy().into(),
+        })
+    }
+
+    /// As [`Self::grow`], of the names that a merge suffixes.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn grow_of_merge(&mut self, name_bytes: u64) -> Result<(), MutationError> {
+        let what = "the memory for the names that the merge has to suffix";
+        self.take(1, name_bytes).map_err(|none| match none {
+            NoRoom::TooLarge { actual, limit } => MutationError::TooLarge { what, actual, limit },
+            NoRoom::Busy => busy(),
+        })
+    }
+
+    fn take(&mut self, files: u64, names_bytes: u64) -> Result<(), NoRoom> {
         // A name is kept where its file is and where it is looked for.
         let names_bytes = names_bytes.saturating_mul(2);
         let more = files.saturating_mul(INTAKE_FILE_MEMORY_BYTES).saturating_add(names_bytes);
         let wanted = self.bytes.saturating_add(more);
         let Pool { used, bytes_max, archive_bytes_max } = &self.pool;
-        within("the memory for the names of its members", wanted, *archive_bytes_max)?;
+        if wanted > *archive_bytes_max {
+            return Err(NoRoom::TooLarge { actual: wanted, limit: *archive_bytes_max });
+        }
         let more = counted(wanted) - counted(self.bytes);
         self.bytes = wanted;
         if more == 0 || used.fetch_add(more, Ordering::Relaxed).saturating_add(more) <= *bytes_max {
             return Ok(());
         }
         // What was taken too much goes back with the archive, which is over.
-        let what = "the memory for names of archives";
-        Err(MutationError::Busy { what, waiting: 0 }.into())
+        Err(NoRoom::Busy)
     }
+}
+
+/// Why there is no more of it.
+#[derive(Debug)]
+enum NoRoom {
+    /// For this one, whoever else is there.
+    TooLarge { actual: u64, limit: u64 },
+    /// Now.
+    Busy,
+}
+
+fn busy() -> MutationError {
+    MutationError::Busy { what: "the memory for names of archives and merges", waiting: 0 }
 }
 
 /// What an archive with so many bytes of names takes from its pool.
