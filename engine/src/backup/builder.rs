@@ -17,6 +17,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::engine::journal_options;
 use crate::index::apply::{add_live_bytes, write_live_bytes};
 use crate::index::rows::{AppliedRow, BlobRow};
+use crate::index::upgrade::upgrade;
 use crate::index::{INDEX_PATH, Index, IndexError, create_place_tables, tables, write_applied};
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
 use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, QUARANTINED_MAX};
@@ -232,6 +233,9 @@ impl Builder {
     /// Makes all of it durable.
     pub(super) fn finish(mut self) -> Result<(), BackupError> {
         self.flush()?;
+        // What the backup does not hold is filled in here, on the disk, as the first start would do it:
+        // whoever checks the directory before that would fill it in in memory.
+        upgrade(&self.index).map_err(|error| target_failed(&*self.disk, &error))?;
         let position = self.journal.end();
         let sequence = self.journal.last_sequence();
         let applied = AppliedRow { position, sequence, start: self.start };

@@ -4,11 +4,11 @@ mod crash;
 
 mod damage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redb::ReadableTable;
+use redb::{ReadableTable, TableHandle};
 
 use super::directory::state_path;
 use super::pending::StateDownload;
@@ -289,6 +289,24 @@ async fn every_row_comes_back_byte_for_byte() {
     let file = backups.open("states/again.state", OpenMode::CreateNew).unwrap();
     file.write_all_at(&[std::io::IoSlice::new(&again)], 0).unwrap();
     assert_eq!(rows(&backups, "again"), rows(&backups, "one"));
+}
+
+/// Whoever checks it before it is opened would make them in memory.
+#[tokio::test]
+async fn a_restored_store_lacks_no_table_of_a_new_one() {
+    let (disk, backups) = (SimulatedDisk::new(), SimulatedDisk::new());
+    let engine = open(&disk);
+    fill(&engine).await;
+    back_up(&engine, &backups, "one").await;
+    let tables = |disk: &SimulatedDisk| -> BTreeSet<String> {
+        let index = crate::index::Index::open(&port(disk), OpenMode::Existing, 1 << 20).unwrap();
+        let state = index.read().unwrap();
+        state.list_tables().unwrap().map(|table| table.name().to_owned()).collect()
+    };
+    let restored = restore_new(&backups);
+    engine.shutdown().await;
+    drop(engine);
+    assert_eq!(tables(&restored), tables(&disk));
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! What is not as it should be is told by name, and nothing is made of it.
 
-use std::collections::BTreeSet;
-
 use super::super::builder::Builder;
 use super::super::state::ContentRow;
 use super::*;
