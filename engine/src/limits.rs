@@ -333,8 +333,8 @@ pub const INTAKE_FILE_MEMORY_BYTES: u64 = 160;
 /// the common tools go up to this.
 pub const INTAKE_DICTIONARY_BYTES_MAX: u32 = 64 << 20;
 
-/// Bytes of a dictionary up to which members are unpacked side by side; of those that need more,
-/// one at a time, whoever sent it.
+/// Bytes of an lzma member's dictionary, or of a zstd member's window, up to which members are unpacked side by
+/// side; of those that need more, one at a time, whoever sent it.
 pub const INTAKE_DICTIONARY_BYTES_SMALL: u64 = 8 << 20;
 
 /// Bytes of one header of a tar that describes the entry behind it: a long name, or the extended

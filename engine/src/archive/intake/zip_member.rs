@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Take};
+#[cfg(feature = "zstd")]
+use std::io::{Chain, Cursor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bzip2::bufread::BzDecoder;
@@ -109,8 +111,13 @@ fn open<'r, R: Read + Seek>(
         }
         #[cfg(feature = "zstd")]
         Method::Zstd => {
-            memory = large_memory(member.length.min(INTAKE_DICTIONARY_BYTES_MAX.into()));
-            let window_max = INTAKE_DICTIONARY_BYTES_MAX.into();
+            let head = zstd_head(&mut packed)?;
+            let mut window_max = INTAKE_DICTIONARY_BYTES_SMALL;
+            if zstd_window_is_beyond(window_max, &head) {
+                window_max = INTAKE_DICTIONARY_BYTES_MAX.into();
+                memory = large_memory(window_max);
+            }
+            let packed = Cursor::new(head).chain(packed);
             let zstd = StreamingDecoder::new_with_max_window_size(packed, window_max);
             Unpacked::Zstd(Box::new(zstd.map_err(of_zstd)?))
         }
@@ -120,7 +127,7 @@ fn open<'r, R: Read + Seek>(
         crc32: crc32fast::Hasher::new(),
         crc32_declared: member.crc32,
         left: member.length,
-        _memory: memory,
+        memory,
     };
     if reader.left == 0 {
         reader.check_end()?;
@@ -157,7 +164,8 @@ pub(crate) struct MemberReader<'r, R: Read> {
     crc32_declared: u32,
     /// Bytes that are still to come.
     left: u64,
-    _memory: Option<MutexGuard<'static, ()>>,
+    #[cfg_attr(not(all(test, feature = "zstd")), expect(dead_code, reason = "held, not read"))]
+    memory: Option<MutexGuard<'static, ()>>,
 }
 
 /// Leave to hold so much memory for unpacking; one member at a time may have much.
@@ -165,6 +173,25 @@ fn large_memory(bytes: u64) -> Option<MutexGuard<'static, ()>> {
     static LARGE: Mutex<()> = Mutex::new(());
     let is_large = bytes > INTAKE_DICTIONARY_BYTES_SMALL;
     is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The first bytes of a zstd content, among them the whole header of its frame.
+#[cfg(feature = "zstd")]
+fn zstd_head(packed: &mut impl Read) -> io::Result<Vec<u8>> {
+    // Magic number, descriptor, window, dictionary, length (RFC 8878, section 3.1.1).
+    const FRAME_HEADER_BYTES_MAX: u64 = 4 + 1 + 1 + 4 + 8;
+    let mut head = Vec::new();
+    packed.take(FRAME_HEADER_BYTES_MAX).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+/// Whether a frame asks for a larger window. It is held back until it is full, however few bytes the member
+/// is said to have; a long content may have a small one.
+#[cfg(feature = "zstd")]
+fn zstd_window_is_beyond(window_max: u64, head: &[u8]) -> bool {
+    let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(window_max);
+    matches!(decoder.init(head), Err(FrameDecoderError::WindowSizeTooBig { .. }))
 }
 
 /// An error of the decoder; what is below it stays below it.
@@ -175,13 +202,17 @@ fn of_zstd(error: FrameDecoderError) -> io::Error {
 
 type Packed<'r, R> = BufReader<Take<Source<'r, R>>>;
 
+/// Of what was looked at, and the rest.
+#[cfg(feature = "zstd")]
+type Zstd<P> = StreamingDecoder<Chain<Cursor<Vec<u8>>, P>, FrameDecoder>;
+
 enum Unpacked<'r, R: Read> {
     Stored(Packed<'r, R>),
     Deflate(DeflateDecoder<Packed<'r, R>>),
     Bzip2(BzDecoder<Packed<'r, R>>),
     Lzma(Box<LzmaReader<Packed<'r, R>>>),
     #[cfg(feature = "zstd")]
-    Zstd(Box<StreamingDecoder<Packed<'r, R>, FrameDecoder>>),
+    Zstd(Box<Zstd<Packed<'r, R>>>),
 }
 
 impl<R: Read> fmt::Debug for MemberReader<'_, R> {
@@ -211,6 +242,12 @@ impl<R: Read> Read for MemberReader<'_, R> {
 }
 
 impl<R: Read> MemberReader<'_, R> {
+    /// Whether it may hold much memory, and others that want as much wait.
+    #[cfg(all(test, feature = "zstd"))]
+    pub(super) fn has_large_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
     /// Checks that nothing follows and that what came was right.
     fn check_end(&mut self) -> io::Result<()> {
         if self.unpacked.read(&mut [0])? != 0 {

@@ -349,6 +349,45 @@ fn every_method_of_the_wire_is_unpacked() {
     assert!(read_whole(&zip).unwrap_err().to_string().contains("dictionary"));
 }
 
+/// One raw block after another of so many bytes, in a frame that has a window, or the length of its content in its place.
+#[cfg(feature = "zstd")]
+fn zstd_frame(head: &[u8], blocks: &[usize]) -> Vec<u8> {
+    let mut frame = b"\x28\xb5\x2f\xfd".to_vec();
+    frame.extend(head);
+    for (at, length) in blocks.iter().enumerate() {
+        let is_last = usize::from(at + 1 == blocks.len());
+        frame.extend(&(length << 3 | is_last).to_le_bytes()[..3]);
+        frame.resize(frame.len() + length, b'g');
+    }
+    frame
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn a_zstd_member_waits_for_much_memory_if_its_frame_asks_for_much() {
+    let window = |log: u8| [0, (log - 10) << 3];
+    let whole = |bytes: u32| [&[0b1010_0000], bytes.to_le_bytes().as_slice()].concat();
+    let block = 128 << 10;
+    let large = [vec![block; 64], vec![1]].concat();
+    for (frame, length, is_large) in [
+        (zstd_frame(&window(26), &[1]), 1, true),
+        (zstd_frame(&window(26), &[0, 0, 1]), 1, true),
+        (zstd_frame(&whole(64 << 20), &[1]), 1, true),
+        (zstd_frame(&window(23), &[1]), 1, false),
+        (zstd_frame(&whole(1), &[1]), 1, false),
+        (zstd_frame(&window(20), &large), 64 * block + 1, false),
+    ] {
+        let member = packed(93, &frame, &vec![b'g'; length]);
+        let mut reader = Cursor::new(zip_of(&[member]));
+        let members = read_directory(&mut reader, &mut Rooms::default().whole.begin()).unwrap();
+        let mut opened = open_member(&mut reader, &members[0]).unwrap();
+        assert_eq!(opened.has_large_memory(), is_large, "{:?} of {length}", &frame[..9]);
+        assert_eq!(opened.read_to_end(&mut Vec::new()).unwrap(), length);
+    }
+    let beyond = zstd_frame(&window(27), &[1]);
+    assert!(refusal(&[packed(93, &beyond, b"g")]).contains("cannot be read"));
+}
+
 #[test]
 fn a_wrong_crc_is_told_before_the_last_byte() {
     let lie = Member { crc32: 1, ..stored("a", b"content") };
