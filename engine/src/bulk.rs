@@ -22,7 +22,7 @@ mod merge;
 mod metadata;
 
 #[cfg(test)]
-mod rig;
+pub(crate) mod rig;
 
 use std::sync::{Arc, Mutex};
 

@@ -12,7 +12,7 @@ use crate::{Engine, EngineOptions};
 const CONTENTS: [&str; 2] = ["one", "two"];
 
 /// Runs a test on an engine and a dataset with a file of each content, called like it.
-pub(super) fn run(test: impl AsyncFnOnce(&Engine, DatasetId)) {
+pub(crate) fn run(test: impl AsyncFnOnce(&Engine, DatasetId)) {
     let options = EngineOptions {
         index_cache_bytes: 4 << 20,
         segment_bytes: 8 << 20,
@@ -35,17 +35,17 @@ pub(super) fn run(test: impl AsyncFnOnce(&Engine, DatasetId)) {
 }
 
 /// A file with one of the contents.
-pub(super) fn claim(filename: &str, content: &str) -> ClaimedFile {
+pub(crate) fn claim(filename: &str, content: &str) -> ClaimedFile {
     let length = u64::try_from(content.len()).unwrap();
     ClaimedFile { filename: filename.to_owned(), digest: Digest::of(content.as_bytes()), length }
 }
 
-pub(super) fn all_may_read() -> MayRead {
+pub(crate) fn all_may_read() -> MayRead {
     Arc::new(|_, _| Ok(true))
 }
 
 /// Adds files with one of the contents.
-pub(super) async fn attach(
+pub(crate) async fn attach(
     engine: &Engine,
     dataset: DatasetId,
     content: &str,

@@ -10,7 +10,7 @@ use redb::ReadableTable;
 
 use crate::error::MutationError;
 use crate::index::IndexError;
-use crate::index::file_tree::{Below, FileTree, Key, Value};
+use crate::index::file_tree::{Below, FileTree, Key, Looks, Value};
 use crate::model::{FileRecord, Filename};
 
 /// A look at names of one dataset in one state.
@@ -53,6 +53,17 @@ impl Standing {
     }
 }
 
+/// What [`FreeNames::file_above`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Above<'n> {
+    /// This directory is a file.
+    File(&'n str),
+    /// None is.
+    Nothing,
+    /// So many rows that it stopped looking.
+    Unknown,
+}
+
 /// Names of which none is a file's, however many tombstones lie there.
 #[derive(Debug, Default)]
 struct Bare {
@@ -92,15 +103,33 @@ where
 
     fn is_below_file(&mut self, filename: &Filename) -> Result<bool, IndexError> {
         let name = filename.as_str();
-        let mut from = behind_shared_directory(name, &self.directory);
-        let mut is_below = false;
+        let from = behind_shared_directory(name, &self.directory);
+        let (cleared, is_below) = match self.file_above(name, from, &Looks::any_number())? {
+            Above::File(directory) => (directory, true),
+            Above::Nothing | Above::Unknown => (name, false),
+        };
+        let directory = cleared.rsplit_once('/').map_or("", |(directory, _)| directory);
+        directory.clone_into(&mut self.directory);
+        Ok(is_below)
+    }
+
+    /// The nearest to the top of a name's directories that is a file, of those that have at least so many
+    /// bytes, if there are looks enough to find it.
+    pub(super) fn file_above<'n>(
+        &mut self,
+        name: &'n str,
+        mut from: usize,
+        looks: &Looks,
+    ) -> Result<Above<'n>, IndexError> {
         // From one row to the next: of directories that lie between none is a file.
         while let Some(directory) = directory_from(name, from) {
+            if !looks.take() {
+                return Ok(Above::Unknown);
+            }
             let Some(next) = self.next_from(directory)?.filter(|next| *next < name) else { break };
             if next == directory {
-                is_below = self.tree.get(directory)?.is_some();
-                if is_below {
-                    break;
+                if self.tree.get(directory)?.is_some() {
+                    return Ok(Above::File(directory));
                 }
                 from = directory.len() + 1;
             } else {
@@ -109,10 +138,7 @@ where
                 from = if shared == next.len() { shared } else { shared + 1 };
             }
         }
-        let cleared = if is_below { name.get(..from) } else { Some(name) };
-        let cleared = cleared.and_then(|cleared| cleared.rsplit_once('/'));
-        cleared.map_or("", |(directory, _)| directory).clone_into(&mut self.directory);
-        Ok(is_below)
+        Ok(Above::Nothing)
     }
 
     /// Whether any file lies below a name.
@@ -120,11 +146,12 @@ where
         let from = format!("{name}/");
         let is_known = self.bare.from <= from && from < self.bare.until;
         if !is_known {
-            let until = match self.tree.first_below(&from, Bound::Included(&from), usize::MAX)? {
-                Below::File(file) => file,
-                // `0` follows the slash: nothing that begins with `from` comes here or later.
-                Below::Nothing | Below::Unknown => format!("{name}0"),
-            };
+            let until =
+                match self.tree.first_below(&from, Bound::Included(&from), &Looks::any_number())? {
+                    Below::File(file) => file,
+                    // `0` follows the slash: nothing that begins with `from` comes here or later.
+                    Below::Nothing | Below::Unknown => format!("{name}0"),
+                };
             self.bare = Bare { from: from.clone(), until };
         }
         Ok(self.bare.until.starts_with(&from))
@@ -223,7 +250,8 @@ mod tests {
             return Standing::File(record);
         }
         let below = format!("{filename}/");
-        let first = tree.first_below(&below, Bound::Included(&below), usize::MAX).unwrap();
+        let first =
+            tree.first_below(&below, Bound::Included(&below), &Looks::any_number()).unwrap();
         if matches!(first, Below::File(_)) {
             return Standing::Directory;
         }

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use super::free_names::Above;
 use super::overlay::{Left, Overlay};
 use crate::error::{MutationError, ReadError};
 use crate::index::file_tree::Below;
@@ -25,6 +26,10 @@ pub(crate) trait Committed {
 
     /// The first file from `from` whose name starts with `prefix`.
     fn first_below(&self, prefix: &str, from: Bound<&str>) -> Result<Below, ReadError>;
+
+    /// The nearest to the top of a name's directories that is a file, of those that have at least so many
+    /// bytes.
+    fn file_above<'n>(&self, name: &'n str, from: usize) -> Result<Above<'n>, ReadError>;
 }
 
 impl<C: Committed> Committed for &C {
@@ -34,6 +39,10 @@ impl<C: Committed> Committed for &C {
 
     fn first_below(&self, prefix: &str, from: Bound<&str>) -> Result<Below, ReadError> {
         C::first_below(self, prefix, from)
+    }
+
+    fn file_above<'n>(&self, name: &'n str, from: usize) -> Result<Above<'n>, ReadError> {
+        C::file_above(self, name, from)
     }
 }
 
@@ -110,6 +119,28 @@ impl<C: Committed> View<'_, C> {
             }
         }
     }
+
+    fn is_below_file(&self, filename: &Filename) -> Result<bool, NoPlan> {
+        let mut above = filename.directories();
+        let is_file = |left: Option<Left>| matches!(left, Some(Left::File(_)));
+        if above.any(|above| is_file(self.overlay.get(above)) && !self.is_leaving(above)) {
+            return Ok(true);
+        }
+        let mut from = 0;
+        loop {
+            match self.committed.file_above(filename.as_str(), from)? {
+                Above::Nothing => return Ok(false),
+                Above::Unknown => return Err(NoPlan::TooLong),
+                Above::File(directory)
+                    if self.is_leaving(directory)
+                        || self.overlay.get(directory) == Some(Left::Absent) =>
+                {
+                    from = directory.len() + 1;
+                }
+                Above::File(_) => return Ok(true),
+            }
+        }
+    }
 }
 
 fn is_same_kind(one: &MutationError, other: &MutationError) -> bool {
@@ -138,10 +169,8 @@ pub(crate) fn plan_add_file<C: Committed>(
         }
         RequestedFilename::Numbered(directory) => plan_number(view, directory)?,
     };
-    for directory in filename.directories() {
-        if view.file(directory)?.is_some() {
-            return Err(MutationError::DirectoryIsFile { filename: filename.to_string() }.into());
-        }
+    if view.is_below_file(&filename)? {
+        return Err(MutationError::DirectoryIsFile { filename: filename.to_string() }.into());
     }
     // Applying it looks at its own name alone.
     if view.overlay.frees_around(&filename) {
@@ -295,6 +324,12 @@ mod tests {
             let first = self.0.range::<str, _>((from, Bound::Unbounded)).next();
             let first = first.filter(|(name, _)| name.starts_with(prefix));
             Ok(first.map_or(Below::Nothing, |(name, _)| Below::File(name.clone())))
+        }
+
+        fn file_above<'n>(&self, name: &'n str, from: usize) -> Result<Above<'n>, ReadError> {
+            let slashes = name.match_indices('/').filter(|(at, _)| *at >= from);
+            let file = slashes.map(|(at, _)| &name[..at]).find(|above| self.0.contains_key(*above));
+            Ok(file.map_or(Above::Nothing, Above::File))
         }
     }
 

@@ -12,6 +12,7 @@ use crate::blobs::StagedBlob;
 use crate::committer::{Basis, Committer, Footing, Reply, Submission, Ticket};
 use crate::error::MutationError;
 use crate::in_flight::Slot;
+use crate::index::file_tree::Looks;
 use crate::limits::PLAN_ROWS_MAX;
 use crate::model::change::{Change, NewFile};
 use crate::model::{
@@ -56,8 +57,8 @@ impl Planner {
         let snapshot = self.store.snapshot_as_applied()?;
         let header = snapshot.dataset(dataset)?;
         let header = header.ok_or(MutationError::DatasetNotFound { dataset })?;
-        let rows_max = PLAN_ROWS_MAX;
-        let committed = CommittedFiles { snapshot: &snapshot, header: &header, rows_max };
+        let looks = Looks::at_most(PLAN_ROWS_MAX);
+        let committed = CommittedFiles { snapshot: &snapshot, header: &header, looks };
         View { dataset, committed, overlay: &self.overlay, leaving: None }.apply(rule)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Works over the tables of a snapshot and over those of the transaction that applies a group.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
@@ -131,22 +132,25 @@ where
         Ok(names)
     }
 
-    /// The first file from `from` whose name starts with `prefix`, if at most `rows_max` rows must
-    /// be visited to find it: deletions may have left any number of tombstones there.
+    /// The first file from `from` whose name starts with `prefix`, if there are looks enough to find it:
+    /// deletions may have left any number of tombstones there.
     pub(crate) fn first_below(
         &self,
         prefix: &str,
         from: Bound<&str>,
-        rows_max: usize,
+        looks: &Looks,
     ) -> Result<Below, IndexError> {
-        for (visited, row) in self.rows_from(from)?.enumerate() {
-            let NearestRow { name, row, .. } = row?;
+        let mut rows = self.rows_from(from)?;
+        loop {
+            if !looks.take() {
+                return Ok(Below::Unknown);
+            }
+            let Some(NearestRow { name, row, .. }) = rows.next().transpose()? else { break };
             if !name.starts_with(prefix) {
                 break;
             }
             match row {
                 FileRow::File(_) => return Ok(Below::File(name)),
-                FileRow::Tombstone if visited >= rows_max => return Ok(Below::Unknown),
                 FileRow::Tombstone => {}
             }
         }
@@ -174,6 +178,28 @@ fn bounds(layer: LayerId, from: Bound<&str>) -> Keys<'_> {
         Bound::Unbounded => Bound::Included((layer.0, "")),
     };
     (lower, Bound::Excluded((layer.0 + 1, "")))
+}
+
+/// How many more rows may be looked for, over all that whoever looks wants to know.
+#[derive(Debug)]
+pub(crate) struct Looks(Cell<usize>);
+
+impl Looks {
+    pub(crate) fn at_most(rows: usize) -> Self {
+        Self(Cell::new(rows))
+    }
+
+    /// As many as it takes.
+    pub(crate) fn any_number() -> Self {
+        Self::at_most(usize::MAX)
+    }
+
+    /// Takes one; `false` if there are none left.
+    pub(crate) fn take(&self) -> bool {
+        let left = self.0.get().checked_sub(1);
+        self.0.set(left.unwrap_or_default());
+        left.is_some()
+    }
 }
 
 /// What [`FileTree::first_below`] found.
