@@ -32,7 +32,7 @@ pub(crate) struct Options {
     /// List the backups there are, and do nothing; ends with 1 if one of them cannot be read.
     #[arg(long)]
     list: bool,
-    /// Restore also a backup that lacks contents; their files are there and cannot be read.
+    /// Restore also a backup that lacks contents, or has damaged ones; their files are there and cannot be read.
     #[arg(long)]
     incomplete: bool,
 }
@@ -75,7 +75,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 }
 
 fn tell(restored: &Restored, data: &Path) -> anyhow::Result<Ending> {
-    let Restored { state, rows, contents, content_bytes, missing } = restored;
+    let Restored { state, rows, contents, content_bytes, missing, passed_over } = restored;
+    for fault in passed_over {
+        complain(format_args!("{fault}; it is passed over"));
+    }
     say(format_args!(
         "restored backup {state}: {} rows, {} contents ({}) into {}",
         HumanCount(*rows),

@@ -179,9 +179,14 @@ pub(super) fn state_name(file: &str) -> Option<&str> {
 
 /// All packs of a directory, their tables checked.
 pub(super) fn packs(disk: &dyn Disk) -> Result<Vec<Pack>, BackupError> {
+    pack_names(disk)?.iter().map(|name| Pack::open(disk, name)).collect()
+}
+
+/// The names of all packs of a directory.
+pub(super) fn pack_names(disk: &dyn Disk) -> Result<Vec<String>, BackupError> {
     let shown = format!("{}/{PACKS}", disk.display());
     let mut names = disk.list(PACKS).map_err(BackupError::io(shown))?;
     names.retain(|name| name.ends_with(PACK_EXTENSION));
     names.sort_unstable();
-    names.iter().map(|name| Pack::open(disk, name)).collect()
+    Ok(names)
 }

@@ -4,6 +4,7 @@
 //! as no store; the mark becomes the identity by a rename. Restoring into a marked directory again
 //! starts over.
 
+use std::error::Error;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 
 use super::Progress;
 use super::builder::Builder;
-use super::directory::{check_identity, expect_ours_or_empty, packs, state_path};
+use super::directory::{check_identity, expect_ours_or_empty, pack_names, state_path};
 use super::error::BackupError;
 use super::pack::{Pack, PackReader, Packed};
 use super::state::{ContentRow, StateHeader};
@@ -20,7 +21,7 @@ use super::state_file::{Block, StateFile};
 use super::states::States;
 use super::window::look;
 use crate::blobs::{Hashes, byte_count, capped, remove_if_there};
-use crate::disk::{Disk, OpenMode, RealDisk};
+use crate::disk::{Disk, OpenMode, RealDisk, is_for_want_of_means};
 use crate::limits::{
     BACKUP_WINDOW_CONTENTS, CHANGE_FILES_MAX, INLINE_BYTES_MAX, READ_CHUNK_BYTES, SEGMENT_BYTES,
 };
@@ -33,6 +34,9 @@ pub(crate) const RESTORING_PATH: &str = "store.restoring";
 /// Bytes of rows in one transaction, about.
 const ROWS_BYTES: usize = 2 << 20;
 
+/// Faults of packs that a restore tells of; which contents it lacks the store tells itself.
+const FAULTS_TOLD_MAX: usize = 20;
+
 /// Files beside the tables that a state may bring.
 pub(super) const FILES: [&str; 1] = ["token-key"];
 
@@ -41,7 +45,7 @@ pub(super) const FILES: [&str; 1] = ["token-key"];
 pub struct RestoreOptions {
     /// Name of the backup; the newest one that can be read if there is none.
     pub state: Option<String>,
-    /// Whether contents may be missing: their files are then there, and cannot be read.
+    /// Whether contents may be missing, or damaged: their files are then there, and cannot be read.
     pub incomplete: bool,
     /// Bytes that redb may use to cache the index.
     pub index_cache_bytes: usize,
@@ -67,8 +71,37 @@ pub struct Restored {
     pub contents: u64,
     /// Bytes of these contents.
     pub content_bytes: u64,
-    /// Contents that the backup lacks.
+    /// Contents that the backup lacks, or has only damaged.
     pub missing: u64,
+    /// What is wrong with the packs that they were to be in, the first faults.
+    pub passed_over: Vec<String>,
+}
+
+/// What cannot be read of a backup's packs.
+#[derive(Debug)]
+struct PassedOver {
+    may_be_incomplete: bool,
+    told: Vec<String>,
+}
+
+impl PassedOver {
+    /// Passes over a content, or a pack, that cannot be read.
+    ///
+    /// # Errors
+    /// The fault, if nothing may be missing.
+    fn note(&mut self, fault: BackupError) -> Result<(), BackupError> {
+        // Want of means says nothing of the pack.
+        let is_lost = matches!(&fault, BackupError::Damaged { .. })
+            || matches!(&fault, BackupError::Io { source, .. } if !is_for_want_of_means(source));
+        if !is_lost || !self.may_be_incomplete {
+            return Err(fault);
+        }
+        if self.told.len() < FAULTS_TOLD_MAX {
+            let cause = fault.source().map(|cause| format!(": {cause}"));
+            self.told.push(format!("{fault}{}", cause.unwrap_or_default()));
+        }
+        Ok(())
+    }
 }
 
 /// Restores a backup into a directory that is absent or empty, or into which a restore was
@@ -112,6 +145,7 @@ struct Source {
     state: StateFile,
     packs: Vec<Pack>,
     missing: u64,
+    passed_over: PassedOver,
 }
 
 impl Source {
@@ -130,8 +164,16 @@ impl Source {
             let what = format!("the store in backup {name}");
             return Err(BackupError::NewerFormat { what, found, known: FORMAT_VERSION });
         }
-        let packs = packs(&*disk)?;
-        let mut source = Self { disk, name, state, packs, missing: 0 };
+        let mut passed_over =
+            PassedOver { may_be_incomplete: options.incomplete, told: Vec::new() };
+        let mut packs = Vec::new();
+        for name in pack_names(&*disk)? {
+            match Pack::open(&*disk, &name) {
+                Ok(pack) => packs.push(pack),
+                Err(fault) => passed_over.note(fault)?,
+            }
+        }
+        let mut source = Self { disk, name, state, packs, missing: 0, passed_over };
         source.count_missing(options.incomplete)?;
         Ok(source)
     }
@@ -159,7 +201,7 @@ impl Source {
     }
 
     fn restore_to(
-        self,
+        mut self,
         target: &Arc<dyn Disk>,
         options: &RestoreOptions,
         progress: Progress<'_>,
@@ -176,7 +218,7 @@ impl Source {
         let StateHeader::V1 { key, start, .. } = *self.state.header();
         prepare(&**target, &key)?;
         let mut builder = Builder::create(target, key, start, options)?;
-        for pack in &self.packs {
+        for pack in std::mem::take(&mut self.packs) {
             self.restore_pack(&pack.reader(&*self.disk)?, &mut builder, progress)?;
         }
         self.restore_rows(&mut builder)?;
@@ -194,11 +236,12 @@ impl Source {
             contents,
             content_bytes: self.state.content_bytes(),
             missing: added,
+            passed_over: self.passed_over.told,
         })
     }
 
     fn restore_pack(
-        &self,
+        &mut self,
         pack: &PackReader,
         builder: &mut Builder,
         progress: Progress<'_>,
@@ -207,12 +250,17 @@ impl Source {
             let row = self.state.content(&packed.digest)?;
             let row = row.filter(|row| row.length == packed.length);
             let Some(row) = row.filter(|row| !builder.has(&row.digest)) else { continue };
-            if row.length <= INLINE_BYTES_MAX {
-                let bytes = read_small(pack, &packed)?;
-                progress(1, packed.length);
-                builder.add_small(row, bytes)?;
-            } else {
-                restore_large(pack, &packed, row, builder, progress)?;
+            if row.length > INLINE_BYTES_MAX {
+                let passed_over = &mut self.passed_over;
+                restore_large(pack, &packed, row, builder, passed_over, progress)?;
+                continue;
+            }
+            match read_small(pack, &packed) {
+                Ok(bytes) => {
+                    progress(1, packed.length);
+                    builder.add_small(row, bytes)?;
+                }
+                Err(fault) => self.passed_over.note(fault)?,
             }
         }
         // What another pack holds too is found among the rows.
@@ -271,6 +319,7 @@ fn restore_large(
     packed: &Packed,
     row: ContentRow,
     builder: &mut Builder,
+    passed_over: &mut PassedOver,
     progress: Progress<'_>,
 ) -> Result<(), BackupError> {
     let (mut large, mut hashes) = (builder.begin_large()?, Hashes::default());
@@ -279,7 +328,9 @@ fn restore_large(
     while at < packed.length {
         let length = capped(packed.length - at, buffer.len());
         let chunk = buffer.get_mut(..length).unwrap_or_default();
-        pack.read(chunk, packed.offset + at)?;
+        if let Err(fault) = pack.read(chunk, packed.offset + at) {
+            return passed_over.note(fault);
+        }
         large.append(chunk).map_err(|source| builder.io(source))?;
         hashes.update(chunk);
         at += byte_count(length);
@@ -287,7 +338,7 @@ fn restore_large(
     }
     progress(1, 0);
     if hashes.finish().0 != packed.digest {
-        return Err(rotten(pack, packed));
+        return passed_over.note(rotten(pack, packed));
     }
     builder.add_large(row, large)
 }
@@ -295,7 +346,7 @@ fn restore_large(
 fn rotten(pack: &PackReader, packed: &Packed) -> BackupError {
     let reason = format!(
         "the bytes at {} are not those of content {}; remove the pack, and back up the store once \
-         more if it still holds the content",
+         more if it still holds the content, or restore the others (--incomplete)",
         packed.offset, packed.digest
     );
     BackupError::damaged(pack.path(), reason)

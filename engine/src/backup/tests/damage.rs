@@ -1,6 +1,7 @@
 //! What is not as it should be is told by name, and nothing is made of it.
 
 use super::super::builder::Builder;
+use super::super::pack::{Pack, PackWriter};
 use super::super::state::ContentRow;
 use super::*;
 use crate::index::rows::BlobRow;
@@ -103,6 +104,59 @@ async fn a_missing_pack_is_told_before_anything_is_made_and_the_next_backup_heal
     assert_eq!(again.copied, restored.missing);
     let one = RestoreOptions { state: Some("one".into()), ..restore_options() };
     restore_on(port(&backups), &port(&SimulatedDisk::new()), &one).unwrap();
+}
+
+#[tokio::test]
+async fn an_incomplete_restore_passes_over_what_is_damaged_and_nothing_else() {
+    let (_engine, _disk, backups) = backed_up().await;
+    let incomplete = RestoreOptions { incomplete: true, ..restore_options() };
+    let restored = || {
+        let target = SimulatedDisk::new();
+        (restore_on(port(&backups), &port(&target), &incomplete).unwrap(), target)
+    };
+    for pack in backups.list("packs").unwrap() {
+        let path = format!("packs/{pack}");
+        let file = backups.open(&path, OpenMode::Existing).unwrap();
+        let length = file.len().unwrap();
+        // A content, and the end of the table.
+        for (at, is_content) in [(16, true), (length - 60, false)] {
+            flip(&*file, at);
+            let (report, target) = restored();
+            assert!(report.passed_over[0].contains(&path), "{:?}", report.passed_over);
+            assert_eq!(report.passed_over.len(), 1);
+            assert!(!is_content || report.missing == 1, "{} of {path}", report.missing);
+            let twin = open(&target);
+            let found = twin.check(true).unwrap();
+            assert_eq!(found.len(), usize::try_from(report.missing).unwrap(), "{found:?}");
+            assert!(found.iter().all(|finding| finding.invariant == "I2"), "{found:?}");
+            flip(&*file, at);
+        }
+    }
+    assert_eq!(restored().0.passed_over, [""; 0]);
+
+    // What another pack has too is whole, whichever of both comes first.
+    let twice = [numbered(100, LARGE), numbered(200, 70_000)];
+    let mut writer = PackWriter::create(&port(&backups)).unwrap();
+    for bytes in &twice {
+        writer.append(bytes).unwrap();
+        assert!(writer.end_content(&Digest::of(bytes), u64::try_from(bytes.len()).unwrap()));
+    }
+    writer.seal().unwrap();
+    let (mut copies, mut told) = (0, 0);
+    for pack in backups.list("packs").unwrap() {
+        let file = backups.open(&format!("packs/{pack}"), OpenMode::Existing).unwrap();
+        let contents = Pack::open(&backups, &pack).unwrap().reader(&backups).unwrap().contents();
+        for packed in contents.unwrap() {
+            if twice.iter().any(|bytes| Digest::of(bytes) == packed.digest) {
+                flip(&*file, packed.offset);
+                let (report, _) = restored();
+                assert_eq!(report.missing, 0);
+                (copies, told) = (copies + 1, told + report.passed_over.len());
+                flip(&*file, packed.offset);
+            }
+        }
+    }
+    assert_eq!((copies, told), (4, 2));
 }
 
 #[tokio::test]
