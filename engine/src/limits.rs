@@ -128,7 +128,8 @@ pub const APART_ROWS: usize = 1024;
 /// How long a message waits in the mailbox of a dataset that stands still before it is taken back.
 pub const MAILBOX_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How long a change that touches two datasets waits for the other one to stand still.
+/// How long a bulk change waits for its dataset to stand still, and one that touches two for the other one: for
+/// other such changes of it above all, so longer than a plain change does.
 pub const HOLD_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How long an idle actor stays.

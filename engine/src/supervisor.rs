@@ -20,12 +20,12 @@ use std::sync::Arc;
 
 use actix::{Actor, Addr, Handler};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::committer::Committer;
 use crate::dataset::actor::{ActorParts, DatasetActor};
 use crate::dataset::message::{Envelope, HoldDataset, Planned, Request};
 use crate::error::MutationError;
-use crate::limits::HOLD_WAIT_MAX;
 use crate::model::{DatasetId, Origin};
 use crate::store::Store;
 use arbiters::Arbiters;
@@ -107,13 +107,14 @@ impl Supervisor {
     /// Makes a dataset stand still, with nothing in flight, until the hold is dropped.
     ///
     /// # Errors
-    /// `Busy` if it does not come to that in time.
+    /// `Busy` if it does not come to that in time, be it for another hold or for what is in flight.
     pub(crate) async fn hold(&self, dataset: DatasetId) -> Result<Hold, MutationError> {
         let (granted, granting) = oneshot::channel();
         let (release, released) = oneshot::channel();
+        let until = Instant::now() + HoldDataset::WAIT_MAX;
         let ((), ticket) = self.ask(dataset, HoldDataset { granted, released }).await?;
         drop(ticket);
-        match tokio::time::timeout(HOLD_WAIT_MAX, granting).await {
+        match tokio::time::timeout_at(until, granting).await {
             Ok(Ok(())) => Ok(Hold { _release: release }),
             Ok(Err(_)) => Err(MutationError::Panicked),
             Err(_) => Err(MutationError::Busy { what: "the dataset", waiting: 1 }),

@@ -4,6 +4,7 @@
 //! actor died knows whether its message was the one that was being handled or merely queued.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use actix::Message;
 use tokio::sync::oneshot;
@@ -12,6 +13,7 @@ use crate::blobs::StagedBlob;
 use crate::committer::Ticket;
 use crate::error::MutationError;
 use crate::in_flight::Slot;
+use crate::limits::{HOLD_WAIT_MAX, MAILBOX_WAIT_MAX};
 use crate::model::change::CopyTarget;
 use crate::model::{
     DatasetPatch, FileCondition, RequestedFilename, StoredFile, Timestamp, UploadTerms,
@@ -83,6 +85,9 @@ impl<M: Request> Message for Envelope<M> {
 pub(crate) trait Request: Send + 'static {
     /// Known as soon as the change is planned.
     type Planned: Send + 'static;
+
+    /// How long it waits in the mailbox of a dataset that stands still.
+    const WAIT_MAX: Duration = MAILBOX_WAIT_MAX;
 }
 
 /// Adds one file, or puts it in another's place; the ticket is redeemed once it is durable (I1).
@@ -187,7 +192,13 @@ requests! {
     HardDeleteDataset => (),
     PurgeDataset => (),
     CopyDataset => (),
-    HoldDataset => (),
+}
+
+impl Request for HoldDataset {
+    type Planned = ();
+
+    // The change that it is for has come whole, or is planned at length.
+    const WAIT_MAX: Duration = HOLD_WAIT_MAX;
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::pin::pin;
 use super::entry::Entry;
 use crate::dataset::message::{Envelope, Planned, Request};
 use crate::error::MutationError;
-use crate::limits::{ACTOR_ATTEMPTS_MAX, MAILBOX_WAIT_MAX};
+use crate::limits::ACTOR_ATTEMPTS_MAX;
 use crate::sync::timeout;
 
 /// An actor has died, with the message in its mailbox or in its hands.
@@ -30,8 +30,8 @@ impl<M> Drop for Withdrawal<'_, M> {
     }
 }
 
-/// Delivers a message; `start` starts an actor where there is none. `None` if the message broke
-/// its actor, or no actor can be started.
+/// Delivers a message, which waits in a mailbox as long as one of its kind does; `start` starts an actor where
+/// there is none. `None` if the message broke its actor, or no actor can be started.
 pub(crate) async fn deliver<A: Address<M>, M: Request>(
     entry: &Entry<A>,
     envelope: &Envelope<M>,
@@ -41,7 +41,7 @@ pub(crate) async fn deliver<A: Address<M>, M: Request>(
     for _ in 0..ACTOR_ATTEMPTS_MAX {
         let address = entry.address_or_start(&start);
         let mut sending = pin!(address.send(envelope.again()));
-        let sent = match timeout(MAILBOX_WAIT_MAX, &mut sending).await {
+        let sent = match timeout(M::WAIT_MAX, &mut sending).await {
             Ok(sent) => sent,
             // Still in the mailbox of a dataset that stands still: taken back, so that what
             // it holds, upload memory above all, is there for other datasets.
@@ -57,4 +57,57 @@ pub(crate) async fn deliver<A: Address<M>, M: Request>(
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::super::entry::Registry;
+    use super::*;
+    use crate::dataset::message::{ClearDataset, HoldDataset};
+    use crate::limits::{HOLD_WAIT_MAX, MAILBOX_WAIT_MAX};
+    use crate::model::DatasetId;
+
+    /// A message that waits for no time at all.
+    #[derive(Debug)]
+    struct Impatient(#[expect(dead_code, reason = "held, not read")] Arc<()>);
+
+    impl Request for Impatient {
+        type Planned = ();
+        const WAIT_MAX: Duration = Duration::ZERO;
+    }
+
+    /// The mailbox of a dataset that stands still.
+    #[derive(Clone)]
+    struct Still(Arc<Mutex<Vec<Envelope<Impatient>>>>);
+
+    impl PartialEq for Still {
+        fn eq(&self, other: &Self) -> bool {
+            Arc::ptr_eq(&self.0, &other.0)
+        }
+    }
+
+    impl Address<Impatient> for Still {
+        async fn send(&self, envelope: Envelope<Impatient>) -> Result<Planned<()>, Died> {
+            self.0.lock().unwrap().push(envelope);
+            pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_is_taken_back_from_a_dataset_that_stands_still_as_soon_as_its_kind_says() {
+        assert_eq!(ClearDataset::WAIT_MAX, MAILBOX_WAIT_MAX);
+        assert_eq!(HoldDataset::WAIT_MAX, HOLD_WAIT_MAX);
+        let registry = Registry::default();
+        let still = Still(Arc::default());
+        let (entry, slot) = registry.claim(DatasetId(1)).unwrap();
+        let held = Arc::new(());
+        let envelope = Envelope::new(Impatient(Arc::clone(&held)), slot);
+        let planned = deliver(&entry, &envelope, || still.clone()).await;
+        assert!(matches!(planned, Some(Err(MutationError::Busy { .. }))));
+        assert_eq!(Arc::strong_count(&held), 1, "what it held is there for others");
+    }
 }
