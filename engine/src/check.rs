@@ -120,7 +120,7 @@ fn check_into(
     let doubtful = journal::check_journal(store, &rows, progress, findings)?;
     contents::check_contents(store, scope, &doubtful, progress, findings)?;
     leftovers::check_leftovers(store, scope, findings)?;
-    hits::name_hits(&store.snapshot()?, findings)?;
+    hits::name_hits(&store.snapshot()?, progress, findings)?;
     Ok(())
 }
 

@@ -520,7 +520,7 @@ pub const CHECK_CONTENTS_EXACT_MAX: usize = 500_000;
 /// Rows of contents that a check sorts by their places at once, some 10 MiB.
 pub const CHECK_CONTENTS_AT_ONCE: usize = 65_536;
 
-/// Rows of files that name damaged contents and are followed to their datasets.
+/// Rows of files that name damaged contents and are followed to their datasets; findings say where there were more.
 pub const CHECK_HITS_MAX: usize = 100_000;
 
 /// Files that are told for each damaged content.

@@ -124,7 +124,9 @@ fn text_of(report: &CheckReportShape) -> String {
             let more = HumanCount(finding.hit_count - told);
             lines.push(format!("    and {more} more files"));
         }
-        if finding.handle.is_some() && finding.hit_count == 0 {
+        if finding.hits_cut {
+            lines.push("    not all files were looked for: too many are hit".to_owned());
+        } else if finding.handle.is_some() && finding.hit_count == 0 {
             lines.push("    no dataset shows it".to_owned());
         }
         if !advices.contains(&finding.advice.as_str()) {
@@ -233,14 +235,17 @@ mod tests {
             handle: Some("00".into()),
             hits: vec![hit.clone()],
             hit_count: 4,
+            hits_cut: false,
         };
+        let unhit =
+            |hits_cut| FindingShape { hits: vec![], hit_count: 0, hits_cut, ..finding("three") };
         let report = CheckReportShape {
             clean: false,
             deep: false,
             files: 1000,
             contents: 2,
             bytes_read: 0,
-            findings: vec![finding("one"), finding("two")],
+            findings: vec![finding("one"), finding("two"), unhit(false), unhit(true)],
             unlisted: 5,
             notes: vec!["a note".into()],
         };
@@ -249,9 +254,11 @@ mod tests {
             "note: a note\n\
              PROBLEM (I9): one\n    hits dataset 3 (\"cats\", version 2): a\n    and 3 more files\n\
              PROBLEM (I9): two\n    hits dataset 3 (\"cats\", version 2): a\n    and 3 more files\n\
+             PROBLEM (I9): three\n    no dataset shows it\n\
+             PROBLEM (I9): three\n    not all files were looked for: too many are hit\n\
              ... and 5 more problems\n\
              what to do: upload it again\n\
-             7 problems: 1,000 rows of files, 2 contents, of contents those in \
+             9 problems: 1,000 rows of files, 2 contents, of contents those in \
              quarantine read (--deep reads all)"
         );
     }

@@ -21,6 +21,9 @@ pub struct Finding {
     pub hits: Vec<Hit>,
     /// How many are hit in all.
     pub hit_count: u64,
+    /// Whether files that name the content were not looked for to the end, because damaged ones have too many:
+    /// more may be hit than that, also where none are told.
+    pub hits_cut: bool,
 }
 
 /// A dataset or file that a finding hits.
@@ -147,8 +150,8 @@ impl Findings {
     ) -> bool {
         let has_room = self.list.len() < CHECK_FINDINGS_MAX;
         if has_room {
-            let (hits, hit_count) = (Vec::new(), 0);
-            self.list.push(Finding { invariant, what, advice, content, hits, hit_count });
+            let (hits, hit_count, hits_cut) = (Vec::new(), 0, false);
+            self.list.push(Finding { invariant, what, advice, content, hits, hit_count, hits_cut });
         } else {
             self.unlisted(1);
         }

@@ -6,6 +6,7 @@ use redb::ReadableTable;
 
 use super::datasets::hit;
 use super::findings::{Findings, Hit};
+use super::{CheckProgress, Halt};
 use crate::error::ReadError;
 use crate::index::rows::FileRow;
 use crate::index::snapshot::Snapshot;
@@ -23,33 +24,51 @@ pub(crate) struct Hits {
 }
 
 /// Adds to findings of contents the files that they hit.
-pub(super) fn name_hits(snapshot: &Snapshot, findings: &mut Findings) -> Result<(), ReadError> {
+pub(super) fn name_hits(
+    snapshot: &Snapshot,
+    progress: &CheckProgress,
+    findings: &mut Findings,
+) -> Result<(), Halt> {
     let damaged: BTreeSet<Digest> =
         findings.list_mut().iter().filter_map(|finding| finding.content).collect();
-    let mut hits = files_of(snapshot, &damaged)?;
+    let (mut hits, is_cut) = files_of(snapshot, &damaged, || progress.advance(0))?;
     for finding in findings.list_mut() {
-        if let Some(Hits { told, count }) = finding.content.and_then(|digest| hits.remove(&digest))
-        {
+        let Some(digest) = finding.content else { continue };
+        finding.hits_cut = is_cut;
+        if let Some(Hits { told, count }) = hits.remove(&digest) {
             (finding.hits, finding.hit_count) = (told, count);
         }
     }
     Ok(())
 }
 
-/// The files that name these contents. Visits all rows of files if there are any contents.
-pub(crate) fn files_of(
+/// The files that name these contents, and whether there were too many rows of these to follow all, so that
+/// any of them may have more. Visits all rows of files if there are any contents; asks before each whether it is
+/// to go on.
+pub(crate) fn files_of<E: From<ReadError>>(
     snapshot: &Snapshot,
     contents: &BTreeSet<Digest>,
-) -> Result<BTreeMap<Digest, Hits>, ReadError> {
+    go_on: impl Fn() -> Result<(), E>,
+) -> Result<(BTreeMap<Digest, Hits>, bool), E> {
+    follow(snapshot, contents, CHECK_HITS_MAX, go_on)
+}
+
+fn follow<E: From<ReadError>>(
+    snapshot: &Snapshot,
+    contents: &BTreeSet<Digest>,
+    rows_max: usize,
+    go_on: impl Fn() -> Result<(), E>,
+) -> Result<(BTreeMap<Digest, Hits>, bool), E> {
     let mut hits: BTreeMap<Digest, Hits> = BTreeMap::new();
     if contents.is_empty() {
-        return Ok(hits);
+        return Ok((hits, false));
     }
-    let rows = rows_of(snapshot, contents)?;
+    let (rows, is_cut) = rows_of(snapshot, contents, rows_max, &go_on)?;
     for dataset in snapshot.datasets()? {
         let dataset = dataset?;
         for entry in &dataset.stack {
             for (name, digest) in rows.get(&entry.layer.0).into_iter().flatten() {
+                go_on()?;
                 let shown = snapshot.file(&dataset, name)?;
                 if shown.is_none_or(|record| record.digest != *digest) {
                     continue;
@@ -62,25 +81,69 @@ pub(crate) fn files_of(
             }
         }
     }
-    Ok(hits)
+    Ok((hits, is_cut))
 }
 
 /// Layer to the names in it that stand for one of the contents.
 type Rows = BTreeMap<u64, Vec<(String, Digest)>>;
 
-fn rows_of(snapshot: &Snapshot, contents: &BTreeSet<Digest>) -> Result<Rows, ReadError> {
+fn rows_of<E: From<ReadError>>(
+    snapshot: &Snapshot,
+    contents: &BTreeSet<Digest>,
+    rows_max: usize,
+    go_on: impl Fn() -> Result<(), E>,
+) -> Result<(Rows, bool), E> {
+    let failed = |error| ReadError::from(IndexError::from(error));
     let (mut rows, mut count) = (Rows::new(), 0);
-    for entry in snapshot.table(tables::FILES)?.iter().map_err(IndexError::from)? {
-        let (key, row) = entry.map_err(IndexError::from)?;
+    let table = snapshot.table(tables::FILES).map_err(ReadError::from)?;
+    for entry in table.iter().map_err(failed)? {
+        go_on()?;
+        let (key, row) = entry.map_err(failed)?;
         let Ok(FileRow::File(record)) = FileRow::decode(row.value()) else { continue };
         if contents.contains(&record.digest) {
+            if count >= rows_max {
+                return Ok((rows, true));
+            }
             let (layer, name) = key.value();
             rows.entry(layer).or_default().push((name.to_owned(), record.digest));
             count += 1;
-            if count >= CHECK_HITS_MAX {
-                break;
-            }
         }
     }
-    Ok(rows)
+    Ok((rows, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::bulk::rig::{attach, run};
+
+    #[test]
+    fn where_too_many_rows_are_hit_it_says_so_and_a_stop_is_heeded_on_the_way() {
+        run(async |engine, dataset| {
+            attach(engine, dataset, "one", (0..9).map(|number| format!("a/{number}"))).await;
+            let snapshot = engine.snapshot().unwrap();
+            let [one, two] = ["one", "two"].map(|content| Digest::of(content.as_bytes()));
+            let both = BTreeSet::from([one, two]);
+            let go_on = || Ok::<_, ReadError>(());
+            // Those of the other one come behind them.
+            let (hits, is_cut) = follow(&snapshot, &both, 10, go_on).unwrap();
+            assert_eq!((hits[&one].count, hits.get(&two), is_cut), (10, None, true));
+            let (hits, is_cut) = follow(&snapshot, &both, 11, go_on).unwrap();
+            assert_eq!((hits[&one].count, hits[&two].count, is_cut), (10, 1, false));
+
+            // While rows are looked for, and while they are followed.
+            for asked_max in [5, 15] {
+                let asked = Cell::new(0);
+                let stopping = || {
+                    asked.set(asked.get() + 1);
+                    if asked.get() < asked_max { Ok(()) } else { Err(Halt::Stopped) }
+                };
+                let stopped = follow(&snapshot, &both, 11, stopping);
+                assert!(matches!(stopped, Err(Halt::Stopped)));
+                assert_eq!(asked.get(), asked_max);
+            }
+        });
+    }
 }

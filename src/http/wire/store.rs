@@ -51,6 +51,11 @@ pub struct FindingShape {
     pub hits: Vec<HitShape>,
     /// How many are hit in all.
     pub hit_count: u64,
+    /// Whether not all files that name the content were looked for, because those of damaged ones are too many
+    /// (100,000): more may be hit than that, also where none are told.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub hits_cut: bool,
 }
 
 /// What a check found.
@@ -85,6 +90,7 @@ impl From<granary_engine::CheckReport> for CheckReportShape {
             handle: finding.content.map(|digest| digest.to_string()),
             hits: finding.hits.into_iter().map(HitShape::from).collect(),
             hit_count: finding.hit_count,
+            hits_cut: finding.hits_cut,
         });
         Self {
             clean,
@@ -243,7 +249,7 @@ pub struct QuarantinedShape {
     pub since: String,
     /// The first files that name it.
     pub files: Vec<HitShape>,
-    /// How many files name it.
+    /// How many files name it; of all contents here 100,000 are looked for.
     pub file_count: u64,
 }
 
