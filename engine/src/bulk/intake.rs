@@ -19,7 +19,9 @@ use crate::archive::intake::{IntakeKind, IntakeMember, open_member, read_directo
 use crate::blobs::StageError;
 use crate::engine::cores;
 use crate::error::{IntakeError, MutationError};
-use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, INTAKE_PARTS_AT_ONCE_MAX};
+use crate::limits::{
+    CHANGE_BYTES_MAX, CHANGE_FILES_MAX, INTAKE_PARTS_AT_ONCE_MAX, INTAKE_WAITING_BYTES_MAX,
+};
 use crate::model::{DatasetId, Digest, Filename, StoredFile};
 use crate::spool::Spooled;
 
@@ -82,15 +84,30 @@ fn stage_zip(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Stage
     let mut under_way = VecDeque::new();
     let at_once = cores().min(INTAKE_PARTS_AT_ONCE_MAX);
     for part in parts(&members) {
-        if under_way.len() >= at_once {
+        let bytes = part.iter().map(|member| member.length).sum();
+        while under_way.len() >= at_once
+            || would_wait_with_much(under_way.iter().map(|(bytes, _)| *bytes), bytes)
+        {
             stage_first(&mut under_way, &mut set, &mut stored)?;
         }
-        under_way.push_back(begin_part(bulk, archive, part.to_vec()));
+        under_way.push_back((bytes, begin_part(bulk, archive, part.to_vec())));
     }
     while !under_way.is_empty() {
         stage_first(&mut under_way, &mut set, &mut stored)?;
     }
     Ok(Staged::of_parts(stored, set, room))
+}
+
+/// Whether a part of so many bytes would, with those under way, keep much upload memory while one large member
+/// before it is unpacked, which may take long: parts go to the journal in order. That member itself goes to a file.
+fn would_wait_with_much(under_way: impl Iterator<Item = u64>, bytes: u64) -> bool {
+    let is_large = |bytes: u64| bytes > CHANGE_BYTES_MAX;
+    let mut waiting = under_way.skip_while(|before| !is_large(*before)).peekable();
+    if is_large(bytes) || waiting.peek().is_none() {
+        return false;
+    }
+    let in_memory: u64 = waiting.filter(|before| !is_large(*before)).sum();
+    in_memory + bytes > INTAKE_WAITING_BYTES_MAX
 }
 
 /// A part that is unpacked and hashed on the blocking pool.
@@ -112,11 +129,11 @@ fn begin_part(bulk: &Bulk, archive: &Spooled, members: Vec<IntakeMember>) -> Par
 
 /// Waits for the first part and leaves it to the journal.
 fn stage_first(
-    under_way: &mut VecDeque<PartUnderWay>,
+    under_way: &mut VecDeque<(u64, PartUnderWay)>,
     set: &mut LargeSet,
     stored: &mut Vec<StoredFile>,
 ) -> Result<(), IntakeError> {
-    let Some(part) = under_way.pop_front() else {
+    let Some((_, part)) = under_way.pop_front() else {
         return Ok(());
     };
     let part = part.blocking_recv().map_err(|_broke_off| MutationError::Panicked)??;
@@ -163,4 +180,36 @@ fn stage_part(
         part.push(member.filename.clone(), content);
     }
     Ok(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_a_little_waits_in_memory_behind_a_large_member() {
+        const LARGE: u64 = CHANGE_BYTES_MAX + 1;
+        const FULL: u64 = CHANGE_BYTES_MAX;
+        const LITTLE: u64 = INTAKE_WAITING_BYTES_MAX / 2;
+        let waits = |under_way: &[u64], next| would_wait_with_much(under_way.iter().copied(), next);
+        for (under_way, next) in [
+            ([LARGE].as_slice(), FULL),
+            (&[FULL, LARGE], FULL),
+            (&[LARGE, LITTLE], LITTLE + 1),
+            (&[LARGE, LITTLE, LARGE], LITTLE + 1),
+        ] {
+            assert!(waits(under_way, next), "{next} behind {under_way:?}");
+        }
+        for (under_way, next) in [
+            ([].as_slice(), FULL),
+            (&[FULL, FULL, FULL], FULL),
+            (&[FULL, FULL], LARGE),
+            (&[LARGE, LARGE], LARGE),
+            // As where each picture has its label.
+            (&[LARGE, LITTLE, LARGE], LITTLE),
+            (&[FULL, FULL, LARGE], LITTLE),
+        ] {
+            assert!(!waits(under_way, next), "{next} behind {under_way:?}");
+        }
+    }
 }
