@@ -29,7 +29,7 @@ pub(crate) struct Envelope<M> {
 #[derive(Debug)]
 enum Letter<M> {
     Sealed(M, Slot),
-    /// Its sender has gone.
+    /// Its sender has gone, or waits no longer.
     Withdrawn(#[expect(dead_code, reason = "held, not read")] Slot),
     Opened,
 }
@@ -62,7 +62,8 @@ impl<M> Envelope<M> {
     }
 
     /// Takes the message away, if no actor began to handle it; its place stays taken until one finds that.
-    pub(crate) fn withdraw(&self) {
+    /// Says whether it was there.
+    pub(crate) fn withdraw(&self) -> bool {
         let mut letter = self.letter();
         let (left, message) = match std::mem::replace(&mut *letter, Letter::Opened) {
             Letter::Sealed(message, slot) => (Letter::Withdrawn(slot), Some(message)),
@@ -70,7 +71,8 @@ impl<M> Envelope<M> {
         };
         *letter = left;
         drop(letter);
-        drop(message);
+        // It goes with the lock released.
+        message.is_some()
     }
 }
 

@@ -44,8 +44,9 @@ pub(crate) async fn deliver<A: Address<M>, M: Request>(
         let sent = match timeout(M::WAIT_MAX, &mut sending).await {
             Ok(sent) => sent,
             // Still in the mailbox of a dataset that stands still: taken back, so that what
-            // it holds, upload memory above all, is there for other datasets.
-            Err(_) if envelope.open().is_some() => {
+            // it holds, upload memory above all, is there for other datasets. What is left in the mailbox
+            // has its place there.
+            Err(_) if envelope.withdraw() => {
                 return Some(Err(MutationError::Busy { what: "the dataset", waiting: 1 }));
             }
             Err(_) => sending.await,
@@ -109,5 +110,10 @@ mod tests {
         let planned = deliver(&entry, &envelope, || still.clone()).await;
         assert!(matches!(planned, Some(Err(MutationError::Busy { .. }))));
         assert_eq!(Arc::strong_count(&held), 1, "what it held is there for others");
+        drop(envelope);
+        assert_eq!(entry.in_flight().waiting(), 1, "it lies in the mailbox");
+        let left = still.0.lock().unwrap().pop().unwrap();
+        assert!(left.open().is_none());
+        assert_eq!(entry.in_flight().waiting(), 0, "an actor has found that");
     }
 }
