@@ -28,6 +28,7 @@ use crate::model::{
 };
 use crate::noted::NotedChange;
 use crate::quarantine::{Fault, QuarantineRow};
+use crate::resumable::{ResumableTerms, WholeDigest};
 use crate::scrub::{ScrubPass, ScrubRow};
 
 const GOLDEN: &str = include_str!("golden.txt");
@@ -153,6 +154,7 @@ fn changes_keep_their_bytes() {
     show_bulk_changes(&mut book);
     show_catalogue_changes(&mut book);
     show_rows(&mut book);
+    show_terms(&mut book);
     show_records(&mut book);
     show_audit(&mut book);
     book.close();
@@ -444,6 +446,24 @@ fn show_rows(book: &mut Book) {
         stack: vec![StackEntry { layer: LayerId(9), metadata_void: true }],
     };
     book.holds("dataset_row", &dataset);
+}
+
+/// Kept in a file of its own for as long as the upload goes on.
+fn show_terms(book: &mut Book) {
+    let terms = ResumableTerms {
+        owner: UserId(3),
+        dataset: DatasetId(300),
+        filename: text("d/é"),
+        length: 1 << 40,
+        replaces: true,
+        condition: FileCondition {
+            matches: Some(Tags::These(vec![digest()])),
+            matches_none: Some(Tags::Any),
+        },
+        digests: vec![WholeDigest::Blake3(digest()), WholeDigest::Sha256([9; 32])],
+        metadata: text("filename ZA=="),
+    };
+    book.holds("resumable_terms", &terms);
 }
 
 fn show_records(book: &mut Book) {
