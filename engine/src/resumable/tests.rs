@@ -13,6 +13,7 @@ use crate::{CollectionProgress, Engine, EngineOptions};
 
 mod ends;
 mod faults;
+mod given;
 mod refusals;
 
 const LARGE: usize = (1 << 20) + 5000;

@@ -52,7 +52,7 @@ fn a_name_that_is_in_use_by_now_costs_no_byte_of_an_upload() {
 
 /// What a race for the last of a quota comes to: it was there when the last byte came, and is not
 /// when the change is applied.
-async fn refused_when_applied(
+pub(super) async fn refused_when_applied(
     engine: &Engine,
     id: ResumableId,
     dataset: DatasetId,
@@ -69,7 +69,7 @@ async fn refused_when_applied(
     engine.add_arrived(part, arrived?, filename).await.map(drop)
 }
 
-async fn goes_on_one_byte_before_its_end(
+pub(super) async fn goes_on_one_byte_before_its_end(
     engine: &Engine,
     upload: (DatasetId, ResumableId),
     content: &[u8],

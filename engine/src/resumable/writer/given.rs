@@ -40,8 +40,11 @@ impl Writer {
     pub(crate) fn regain(&mut self) -> io::Result<()> {
         let own = self.id.data_path();
         let Some(given) = self.data.clone() else { return Ok(()) };
-        if self.has_own_file()? {
-            (self.is_given, self.pin) = (false, None);
+        if let Some(own) = self.own_file()? {
+            if self.is_given {
+                // Not the one that is open: the name may be a copy's, made before something failed.
+                (self.data, self.is_given, self.pin) = (Some(own), false, None);
+            }
             return Ok(());
         }
         self.is_given = true;
@@ -78,11 +81,11 @@ impl Writer {
         Ok(copy)
     }
 
-    /// Whether the file has the upload's own name. One that cannot be looked at is no file that is gone.
-    fn has_own_file(&self) -> io::Result<bool> {
+    /// The file that has the upload's own name. One that cannot be looked at is no file that is gone.
+    fn own_file(&self) -> io::Result<Option<Arc<dyn DiskFile>>> {
         match self.disk.open(&self.id.data_path(), OpenMode::Existing) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(own) => Ok(Some(own)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -98,13 +101,15 @@ impl Writer {
         let published = large_path(&digest, file);
         let given = match self.disk.open(&published, OpenMode::Existing) {
             // It was never renamed, or was renamed back; its own name tells.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.has_own_file(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(self.own_file()?.is_some());
+            }
             Err(error) => return Err(error),
             Ok(given) => given,
         };
         // Nobody removes the file while it is looked for what it is.
         self.pin = Some(self.blobs.pins().pin(digest));
-        let is_here = self.has_own_file()?;
+        let is_here = self.own_file()?.is_some();
         match self.is_named(store, digest, file).map_err(io::Error::other)? {
             Some(true) => self.note_added(digest)?,
             // A copy was made, which has come whole: it gets this name last.

@@ -1,0 +1,62 @@
+//! The file as the store's: what goes wrong when it is given, goes back, or is copied.
+
+use super::refusals::refused_when_applied;
+use super::*;
+use crate::disk::OpenMode;
+
+/// Every large content of the store has the bytes that its name says.
+fn assert_contents_unharmed(disk: &SimulatedDisk, case: &str) {
+    for name in disk.list(BLOBS).unwrap() {
+        let file = disk.open(&format!("{BLOBS}/{name}"), OpenMode::ReadOnly).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        let (digest, _) = name.split_once('.').unwrap();
+        assert_eq!(Digest::of(&bytes).to_string(), digest, "{case}: {name}");
+    }
+}
+
+/// An upload of which all but the last byte counts.
+async fn all_but_one_byte(engine: &Engine, content: &[u8]) -> (DatasetId, ResumableId) {
+    let dataset = dataset(engine).await;
+    let id = engine.begin_resumable(terms(dataset, content)).await.unwrap();
+    let part = engine.resume(id, OWNER, dataset).await.unwrap();
+    let most = bytes::Bytes::copy_from_slice(&content[..content.len() - 1]);
+    drop(part.write(most, false).await.unwrap().settle().await.unwrap());
+    (dataset, id)
+}
+
+/// Sends another last byte, which may be refused or not.
+async fn send_another_end(engine: &Engine, (dataset, id): (DatasetId, ResumableId), end: u8) {
+    if let Ok(part) = engine.resume(id, OWNER, dataset).await
+        && engine.resumable_state(&part).added.is_none()
+        && let Ok(part) = part.write(vec![end].into(), false).await
+    {
+        drop(part.settle().await);
+    }
+}
+
+#[test]
+fn a_sync_that_fails_while_a_file_is_given_or_copied_harms_no_content_of_the_store() {
+    let (mut failed, mut is_reached) = (0, true);
+    while is_reached {
+        failed += 1;
+        is_reached = block_on(async {
+            let content = content(LARGE);
+            let disk = SimulatedDisk::new();
+            let engine = open(&disk);
+            let (dataset, id) = all_but_one_byte(&engine, &content).await;
+            set_quota(&engine, dataset, Some(10)).await;
+            let at = disk.syncs() + failed;
+            disk.fail(At::Sync(at), Fault::Io);
+            refused_when_applied(&engine, id, dataset).await.unwrap_err();
+            // As a client does that was told of an error.
+            for _ in 0..2 {
+                send_another_end(&engine, (dataset, id), !content[LARGE - 1]).await;
+                assert_contents_unharmed(&disk, &format!("sync {failed}"));
+            }
+            engine.abandon();
+            disk.syncs() >= at
+        });
+    }
+    assert!(failed > 4, "there is something to fail");
+}
