@@ -1,7 +1,7 @@
 //! Uploads that go on where they stopped: begun, gone on with, and made a file of.
 
 use super::Engine;
-use crate::blobs::{PublishedFile, StagedBlob, staging_error};
+use crate::blobs::{StagedBlob, staging_error};
 use crate::error::MutationError;
 use crate::limits::INLINE_BYTES_MAX;
 use crate::model::{
@@ -228,8 +228,7 @@ impl Engine {
                 return Ok(StagedBlob::resumed(pin, &arrived, None));
             }
             let id = store.blobs.next_id();
-            let back_to = writer.publish(id, digest).map_err(staging_error)?;
-            let file = PublishedFile::renamed(&store.disk, &digest, id, back_to);
+            let file = writer.publish(id, digest).map_err(staging_error)?;
             Ok(StagedBlob::resumed(pin, &arrived, Some(file)))
         };
         let (part, staged) = part.blocking(publish).await?;

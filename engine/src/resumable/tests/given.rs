@@ -1,6 +1,6 @@
 //! The file as the store's: what goes wrong when it is given, goes back, or is copied.
 
-use super::refusals::refused_when_applied;
+use super::refusals::{goes_on_one_byte_before_its_end, refused_when_applied};
 use super::*;
 use crate::disk::OpenMode;
 
@@ -59,4 +59,32 @@ fn a_sync_that_fails_while_a_file_is_given_or_copied_harms_no_content_of_the_sto
         });
     }
     assert!(failed > 4, "there is something to fail");
+}
+
+/// Whose name was not synced the store never had: it goes back at once, and no copy is made of it.
+#[test]
+fn a_file_whose_new_name_could_not_be_synced_is_the_uploads_again() {
+    for goes_on in [true, false] {
+        block_on(async {
+            let content = content(LARGE);
+            let disk = SimulatedDisk::new();
+            let engine = open(&disk);
+            let (dataset, id) = all_but_one_byte(&engine, &content).await;
+            // The last byte, its record, and the record that the file is about to be renamed.
+            disk.fail(At::Sync(disk.syncs() + 4), Fault::Io);
+            send(&engine, (dataset, id), &content, &mut drop).await.unwrap_err();
+            assert_eq!(disk.list(BLOBS).unwrap(), [""; 0]);
+            assert_eq!(disk.list(STAGING).unwrap().len(), 2);
+            if goes_on {
+                // None for a copy.
+                let space = disk.space().unwrap();
+                disk.set_space(space.total, 2 * reserve_bytes(space) + byte_count(LARGE) / 2);
+                goes_on_one_byte_before_its_end(&engine, (dataset, id), &content).await;
+            } else {
+                engine.give_up_resumable(id, OWNER, dataset).await.unwrap();
+                assert_eq!(disk.list(STAGING).unwrap(), [""; 0]);
+            }
+            engine.shutdown().await;
+        });
+    }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::super::sync_names;
 use super::{Record, Writer};
-use crate::blobs::{BLOBS, STAGING, byte_count, capped, large_path, remove_if_there};
+use crate::blobs::{
+    BLOBS, PublishedFile, STAGING, byte_count, capped, large_path, remove_if_there,
+};
 use crate::disk::{DiskFile, OpenMode, expect_room};
 use crate::error::ReadError;
 use crate::limits::READ_CHUNK_BYTES;
@@ -16,19 +18,24 @@ use crate::model::change::{BlobPlace, LargeFileId};
 use crate::store::Store;
 
 impl Writer {
-    /// Gives the file, of which all is settled, the name of a large content, durably (I2); gives its old
-    /// name, to which it goes back where it is not wanted.
-    pub(crate) fn publish(&mut self, file: LargeFileId, digest: Digest) -> io::Result<String> {
+    /// Gives the file, of which all is settled, the name of a large content, durably (I2). It goes back to
+    /// its old name where it is not wanted, and after an error.
+    pub(crate) fn publish(
+        &mut self,
+        file: LargeFileId,
+        digest: Digest,
+    ) -> io::Result<PublishedFile> {
         if self.is_given {
             self.regain()?;
         }
-        self.pin = Some(self.blobs.pins().pin(digest));
         self.state.append(&*self.disk, &Record::Publishing { file, digest })?;
-        self.disk.rename(&self.id.data_path(), &large_path(&digest, file))?;
-        // From here on it is the store's, whatever fails before anybody hears of it.
-        self.is_given = true;
+        let own = self.id.data_path();
+        self.disk.rename(&own, &large_path(&digest, file))?;
+        // From here on it is the store's, until it is seen to have gone back.
+        (self.is_given, self.pin) = (true, Some(self.blobs.pins().pin(digest)));
+        let published = PublishedFile::renamed(&self.disk, &digest, file, own);
         self.disk.sync_dir(BLOBS)?;
-        Ok(self.id.data_path())
+        Ok(published)
     }
 
     /// Makes the bytes the upload's own again, after a change that brought them to the store was
