@@ -88,3 +88,92 @@ fn a_file_whose_new_name_could_not_be_synced_is_the_uploads_again() {
         });
     }
 }
+
+/// What a power cut may leave of names that were not synced.
+fn cuts(stop: u64) -> impl Iterator<Item = Reached> {
+    let random = (6 * stop..6 * (stop + 1)).map(Reached::Random);
+    [Reached::Nothing, Reached::Everything].into_iter().chain(random)
+}
+
+#[test]
+fn no_power_cut_after_a_refusal_leaves_a_content_of_the_store_to_an_upload() {
+    let (mut stop, mut is_answered) = (1, false);
+    while !is_answered {
+        let content = content(LARGE);
+        let disk = SimulatedDisk::new();
+        let upload = block_on(async {
+            let engine = open(&disk);
+            let upload = all_but_one_byte(&engine, &content).await;
+            set_quota(&engine, upload.0, Some(10)).await;
+            disk.stop_at(disk.operations() + stop);
+            let refused = refused_when_applied(&engine, upload.1, upload.0).await.unwrap_err();
+            is_answered = matches!(refused, MutationError::QuotaExceeded { .. });
+            engine.abandon();
+            upload
+        });
+        for reached in cuts(stop) {
+            let image = disk.image(reached);
+            block_on(async {
+                let engine = open(&image);
+                send_another_end(&engine, upload, !content[LARGE - 1]).await;
+                assert_contents_unharmed(&image, &format!("stopped at {stop}, {reached:?}"));
+                engine.abandon();
+            });
+        }
+        stop += 1;
+    }
+}
+
+async fn add_in_the_way(engine: &Engine, dataset: DatasetId) {
+    let mut upload = engine.begin_upload(None).await.unwrap();
+    upload.write(b"in the way").await.unwrap();
+    let staged = upload.finish().await.unwrap();
+    engine.add_file(dataset, "large.bin", staged).await.unwrap();
+}
+
+/// Each attempt gives the file another name, and takes it back; a start in between finds it back.
+#[test]
+fn no_power_cut_in_a_second_attempt_costs_a_byte() {
+    for is_restarted in [false, true] {
+        let (mut stop, mut is_answered) = (1, false);
+        while !is_answered {
+            let content = content(LARGE);
+            let mut disk = SimulatedDisk::new();
+            let upload = block_on(async {
+                let mut engine = open(&disk);
+                let upload = all_but_one_byte(&engine, &content).await;
+                add_in_the_way(&engine, upload.0).await;
+                if is_restarted {
+                    // Of the names, when it is back: before it the byte, two records, and the names when it went.
+                    disk.fail(At::Sync(disk.syncs() + 6), Fault::Io);
+                }
+                let refused = send(&engine, upload, &content, &mut drop).await.unwrap_err();
+                assert!(matches!(refused, MutationError::FilenameTaken { .. }), "{refused:?}");
+                if is_restarted {
+                    engine.abandon();
+                    disk = disk.restart();
+                    engine = open(&disk);
+                }
+                disk.stop_at(disk.operations() + stop);
+                let refused = send(&engine, upload, &content, &mut drop).await.unwrap_err();
+                is_answered = matches!(refused, MutationError::FilenameTaken { .. });
+                engine.abandon();
+                upload
+            });
+            for reached in cuts(stop) {
+                let image = disk.image(reached);
+                block_on(async {
+                    let engine = open(&image);
+                    let case = format!("stopped at {stop}, {reached:?}, {is_restarted}");
+                    let part = engine.resume(upload.1, OWNER, upload.0).await.expect(&case);
+                    assert_eq!(engine.resumable_state(&part).offset, byte_count(LARGE) - 1);
+                    drop(part);
+                    engine.delete_file(upload.0, "large.bin").await.unwrap();
+                    goes_on_one_byte_before_its_end(&engine, upload, &content).await;
+                    engine.abandon();
+                });
+            }
+            stop += 1;
+        }
+    }
+}

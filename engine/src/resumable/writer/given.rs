@@ -35,6 +35,8 @@ impl Writer {
         (self.is_given, self.pin) = (true, Some(self.blobs.pins().pin(digest)));
         let published = PublishedFile::renamed(&self.disk, &digest, file, own);
         self.disk.sync_dir(BLOBS)?;
+        // Its old name is not found again after a power cut: what has that name is a copy.
+        self.disk.sync_dir(STAGING)?;
         Ok(published)
     }
 
@@ -49,6 +51,8 @@ impl Writer {
         let Some(given) = self.data.clone() else { return Ok(()) };
         if let Some(own) = self.own_file()? {
             if self.is_given {
+                // Before another name is given, or the pin goes.
+                sync_names(&*self.disk)?;
                 // Not the one that is open: the name may be a copy's, made before something failed.
                 (self.data, self.is_given, self.pin) = (Some(own), false, None);
             }
@@ -106,35 +110,43 @@ impl Writer {
         digest: Digest,
     ) -> io::Result<bool> {
         let published = large_path(&digest, file);
-        let given = match self.disk.open(&published, OpenMode::Existing) {
-            // It was never renamed, or was renamed back; its own name tells.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(self.own_file()?.is_some());
-            }
-            Err(error) => return Err(error),
-            Ok(given) => given,
-        };
         // Nobody removes the file while it is looked for what it is.
         self.pin = Some(self.blobs.pins().pin(digest));
         let is_here = self.own_file()?.is_some();
-        match self.is_named(store, digest, file).map_err(io::Error::other)? {
-            Some(true) => self.note_added(digest)?,
-            // A copy was made, which has come whole: it gets this name last.
-            Some(false) | None if is_here => self.pin = None,
-            // The change that brought it was refused: it is the store's to remove.
-            Some(false) => {
-                (self.data, self.is_given) = (Some(given), true);
-                if let Err(error) = self.regain() {
-                    tracing::warn!(id = %self.id, %error, "an upload's bytes are not copied yet");
+        match self.disk.open(&published, OpenMode::Existing) {
+            // It was never renamed, or was renamed back; its own name tells.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !is_here {
+                    return Ok(false);
                 }
+                self.keep_own()?;
             }
-            None => {
-                self.disk.rename(&published, &self.id.data_path())?;
-                sync_names(&*self.disk)?;
-                self.pin = None;
-            }
+            Err(error) => return Err(error),
+            Ok(given) => match self.is_named(store, digest, file).map_err(io::Error::other)? {
+                Some(true) => self.note_added(digest)?,
+                // A copy was made, which has come whole: it gets this name last.
+                Some(false) | None if is_here => self.keep_own()?,
+                // The change that brought it was refused: it is the store's to remove.
+                Some(false) => {
+                    (self.data, self.is_given) = (Some(given), true);
+                    if let Err(error) = self.regain() {
+                        tracing::warn!(id = %self.id, %error, "an upload's bytes are not copied yet");
+                    }
+                }
+                None => {
+                    self.disk.rename(&published, &self.id.data_path())?;
+                    self.keep_own()?;
+                }
+            },
         }
         Ok(true)
+    }
+
+    /// What has the upload's own name is its file, whatever becomes of others.
+    fn keep_own(&mut self) -> io::Result<()> {
+        sync_names(&*self.disk)?;
+        self.pin = None;
+        Ok(())
     }
 
     /// Whether the dataset shows the upload's file with a content; `None` if the index does not have
