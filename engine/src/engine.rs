@@ -216,7 +216,8 @@ impl Engine {
         }
         let (is_new, start) = (recovered.is_new, recovered.applied.start);
         let key = StoreKey(recovered.key);
-        let (store, committer) = start_writing(&disk, recovered, &sizes, options).map_err(io)?;
+        let (store, resumables, committer) =
+            start_writing(&disk, recovered, &sizes, options).map_err(io)?;
         let (reads, writes) = (Arc::clone(&store), Arc::clone(&committer));
         let supervisor = Arc::new(Supervisor::start(reads, writes, options.arbiters).map_err(io)?);
         let compactor = Compactor::new(Arc::clone(&store), Arc::clone(&committer));
@@ -231,13 +232,6 @@ impl Engine {
             rooms: Rooms::default(),
             origin: None,
         };
-        // Before anything is swept: one of them may be about to lie among the contents.
-        let limits = ResumableLimits {
-            expire_after: options.resumable_expire_after,
-            uploads_max: options.resumable_uploads_max,
-            bytes_max: options.resumable_bytes,
-        };
-        let resumables = Arc::new(Resumables::open(Arc::clone(&store), limits).map_err(io)?);
         let housekeeping =
             Housekeeping::start(&store, &committer, &compactor, &resumables).map_err(io)?;
         let scrub = Scrub::start(&store, &committer, options).map_err(io)?;
@@ -403,7 +397,7 @@ pub(crate) fn start_writing(
     recovered: Recovered,
     sizes: &Sizes,
     options: &EngineOptions,
-) -> io::Result<(Arc<Store>, Arc<Committer>)> {
+) -> io::Result<(Arc<Store>, Arc<Resumables>, Arc<Committer>)> {
     let promises = Promises::default();
     let bare_disk = Arc::clone(disk);
     let disk: Arc<dyn Disk> = Arc::new(PromisedDisk::new(Arc::clone(disk), promises.clone()));
@@ -423,6 +417,13 @@ pub(crate) fn start_writing(
         visibility: Arc::new(Visibility::of(recovered.applied.sequence)),
         rights_version: AtomicU64::default(),
     });
+    // Before anything is swept or reclaimed: one of them may lie among the contents, or be about to.
+    let limits = ResumableLimits {
+        expire_after: options.resumable_expire_after,
+        uploads_max: options.resumable_uploads_max,
+        bytes_max: options.resumable_bytes,
+    };
+    let resumables = Resumables::open(Arc::clone(&store), limits)?;
     let committer = Committer::start(CommitterParts {
         disk,
         journal: recovered.journal,
@@ -436,7 +437,7 @@ pub(crate) fn start_writing(
         reserve_bytes: sizes.reserve_bytes,
         promises,
     })?;
-    Ok((store, Arc::new(committer)))
+    Ok((store, Arc::new(resumables), Arc::new(committer)))
 }
 
 /// The journal's sizes on this disk.

@@ -11,7 +11,7 @@
 //! | while one is made | parts of its files | removes them: its name was not told |
 //! | while bytes arrive | bytes beyond the last record | forgets them |
 //! | after a large one's file was renamed to `blobs`, before its file was added | a record that names that file; the index does not | renames it back |
-//! | after a change with a large one was refused, before its bytes are its own again | a row with that file; the dataset does not show it | copies it |
+//! | after a change with a large one was refused, before its bytes are its own again | a row with that file; the dataset does not show it | keeps that file, which is copied when more comes |
 //! | after its file was added, before that was noted | a row with that file, or the bytes still here | notes it; or the client sends the last byte again, and finds the file there with that very content |
 //!
 //! The last byte of one is told to have arrived only when its file was added: a client that hears

@@ -99,7 +99,8 @@ impl Rig {
         let port: Arc<dyn Disk> = Arc::new(disk.clone());
         let sizes = Sizes::on(&*port, &options()).unwrap();
         let recovered = recovery::open(&port, sizes.journal, options().index_cache_bytes).unwrap();
-        let (store, committer) = start_writing(&port, recovered, &sizes, &options()).unwrap();
+        let (store, _uploads, committer) =
+            start_writing(&port, recovered, &sizes, &options()).unwrap();
         Self { disk: disk.clone(), store, committer }
     }
 

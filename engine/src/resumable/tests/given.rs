@@ -2,16 +2,18 @@
 
 use super::refusals::{goes_on_one_byte_before_its_end, refused_when_applied};
 use super::*;
-use crate::disk::OpenMode;
 
-/// Every large content of the store has the bytes that its name says.
-fn assert_contents_unharmed(disk: &SimulatedDisk, case: &str) {
-    for name in disk.list(BLOBS).unwrap() {
-        let file = disk.open(&format!("{BLOBS}/{name}"), OpenMode::ReadOnly).unwrap();
-        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
-        file.read_exact_at(&mut bytes, 0).unwrap();
-        let (digest, _) = name.split_once('.').unwrap();
-        assert_eq!(Digest::of(&bytes).to_string(), digest, "{case}: {name}");
+/// Every large content that the store has has the bytes that its name says. What nobody names is swept.
+fn assert_contents_unharmed(engine: &Engine, case: &str) {
+    let store = &engine.resumables().store;
+    for name in store.disk.list(BLOBS).unwrap() {
+        let (digest, file) = store.blobs.earlier_large_file(&name, true).unwrap().unwrap();
+        let Ok(content) = store.blobs.open_large(&digest, file) else { continue };
+        if store.snapshot_as_applied().unwrap().names_large_file(&digest, file).unwrap() {
+            let mut bytes = vec![0; usize::try_from(content.len().unwrap()).unwrap()];
+            content.read_exact_at(&mut bytes, 0).unwrap();
+            assert_eq!(Digest::of(&bytes), digest, "{case}: {name}");
+        }
     }
 }
 
@@ -52,7 +54,7 @@ fn a_sync_that_fails_while_a_file_is_given_or_copied_harms_no_content_of_the_sto
             // As a client does that was told of an error.
             for _ in 0..2 {
                 send_another_end(&engine, (dataset, id), !content[LARGE - 1]).await;
-                assert_contents_unharmed(&disk, &format!("sync {failed}"));
+                assert_contents_unharmed(&engine, &format!("sync {failed}"));
             }
             engine.abandon();
             disk.syncs() >= at
@@ -116,7 +118,7 @@ fn no_power_cut_after_a_refusal_leaves_a_content_of_the_store_to_an_upload() {
             block_on(async {
                 let engine = open(&image);
                 send_another_end(&engine, upload, !content[LARGE - 1]).await;
-                assert_contents_unharmed(&image, &format!("stopped at {stop}, {reached:?}"));
+                assert_contents_unharmed(&engine, &format!("stopped at {stop}, {reached:?}"));
                 engine.abandon();
             });
         }
@@ -175,5 +177,72 @@ fn no_power_cut_in_a_second_attempt_costs_a_byte() {
             }
             stop += 1;
         }
+    }
+}
+
+/// Of a refused upload of which the store has the file, since there was no space for a copy.
+async fn refused_without_a_copy(disk: &SimulatedDisk, content: &[u8]) -> (DatasetId, ResumableId) {
+    let engine = open(disk);
+    let upload = all_but_one_byte(&engine, content).await;
+    set_quota(&engine, upload.0, Some(10)).await;
+    let space = disk.space().unwrap();
+    disk.set_space(space.total, 2 * reserve_bytes(space) + byte_count(LARGE) / 2);
+    refused_when_applied(&engine, upload.1, upload.0).await.unwrap_err();
+    disk.set_space(space.total, space.available);
+    engine.shutdown().await;
+    upload
+}
+
+/// Of many large ones, copying would keep everybody waiting for the server.
+#[test]
+fn a_start_copies_no_upload_and_the_next_byte_does() {
+    block_on(async {
+        let content = content(LARGE);
+        let disk = SimulatedDisk::new();
+        let upload = refused_without_a_copy(&disk, &content).await;
+        for _ in 0..2 {
+            let engine = open(&disk);
+            assert_eq!(disk.list(STAGING).unwrap().len(), 1, "its state and no copy");
+            let part = engine.resume(upload.1, OWNER, upload.0).await.unwrap();
+            assert_eq!(engine.resumable_state(&part).offset, byte_count(LARGE) - 1);
+            drop(part);
+            engine.shutdown().await;
+        }
+        let engine = open(&disk);
+        set_quota(&engine, upload.0, None).await;
+        send_another_end(&engine, upload, !content[LARGE - 1]).await;
+        assert_eq!(disk.list(STAGING).unwrap().len(), 2, "a copy");
+        assert_contents_unharmed(&engine, "after another last byte");
+        // It is as the store has it by then.
+        goes_on_one_byte_before_its_end(&engine, upload, &content).await;
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn an_upload_that_was_not_copied_goes_with_what_the_store_has_of_it() {
+    for is_expired in [false, true] {
+        block_on(async {
+            let content = content(LARGE);
+            let disk = SimulatedDisk::new();
+            let (dataset, id) = refused_without_a_copy(&disk, &content).await;
+            let mut engine = open(&disk);
+            if is_expired {
+                engine.resumables().expire(Timestamp(i64::MAX));
+            } else {
+                engine.destroy_dataset(dataset).await.unwrap();
+                engine.hard_delete_dataset(dataset).await.unwrap();
+                engine.shutdown().await;
+                drop(engine);
+                engine = open(&disk);
+            }
+            assert_eq!(disk.list(STAGING).unwrap(), [""; 0]);
+            engine.resume(id, OWNER, dataset).await.unwrap_err();
+            let collecting = engine.clone();
+            let collect = move || collecting.collect_garbage(&CollectionProgress::default());
+            tokio::task::spawn_blocking(collect).await.unwrap().unwrap();
+            assert_eq!(disk.list(BLOBS).unwrap(), [""; 0]);
+            engine.shutdown().await;
+        });
     }
 }

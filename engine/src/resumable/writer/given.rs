@@ -126,13 +126,9 @@ impl Writer {
                 Some(true) => self.note_added(digest)?,
                 // A copy was made, which has come whole: it gets this name last.
                 Some(false) | None if is_here => self.keep_own()?,
-                // The change that brought it was refused: it is the store's to remove.
-                Some(false) => {
-                    (self.data, self.is_given) = (Some(given), true);
-                    if let Err(error) = self.regain() {
-                        tracing::warn!(id = %self.id, %error, "an upload's bytes are not copied yet");
-                    }
-                }
+                // The change that brought it was refused: it is the store's to remove, and is copied when
+                // more comes, since a start waits for nothing so long.
+                Some(false) => (self.data, self.is_given) = (Some(given), true),
                 None => {
                     self.disk.rename(&published, &self.id.data_path())?;
                     self.keep_own()?;
