@@ -382,7 +382,8 @@ impl Resumables {
     }
 
     fn remove_files(&self, id: ResumableId) {
-        for path in [id.copy_path(), id.data_path(), id.state_path()] {
+        let own = [id.copy_path(), id.data_path(), id.next_state_path(), id.state_path()];
+        for path in own {
             if let Err(error) = remove_if_there(&**self.disk(), &path) {
                 tracing::warn!(path, %error, "cannot remove an upload's file; the next start will");
             }

@@ -29,6 +29,11 @@ impl ResumableId {
         format!("{STAGING}/{PREFIX}{self}.state")
     }
 
+    /// Where a shorter one is made, until it is durable.
+    pub(super) fn next_state_path(self) -> String {
+        format!("{STAGING}/{PREFIX}{self}.next")
+    }
+
     /// Where a copy is made, until it is whole.
     pub(super) fn copy_path(self) -> String {
         format!("{STAGING}/{PREFIX}{self}.copy")

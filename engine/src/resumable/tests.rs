@@ -15,6 +15,7 @@ mod ends;
 mod faults;
 mod given;
 mod refusals;
+mod state;
 
 const LARGE: usize = (1 << 20) + 5000;
 /// Bytes of one request; no whole pages, so that the next one goes on within a page.

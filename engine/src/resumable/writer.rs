@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::record::{Record, StateFile};
+use super::record::{Known, Record, StateFile};
 use super::{ResumableId, ResumableTerms, WholeDigest};
 use crate::blobs::{
     Blobs, CountedBuffer, Hashes, Pin, byte_count, capped, is_compressible, staging_error,
@@ -119,17 +119,9 @@ impl Writer {
     /// Opens what an earlier process left; `None` if it is over.
     pub(super) fn open(store: &Store, id: ResumableId) -> io::Result<Option<Self>> {
         let disk = Arc::clone(&store.disk);
-        let Some((state, terms, records)) = StateFile::open(&*disk, id)? else { return Ok(None) };
-        let (mut durable, mut touched, mut added, mut publishing) =
-            (None, Timestamp(0), None, None);
-        for record in records {
-            match record {
-                Record::Progress { offset, at } => (durable, touched) = (Some(offset), at),
-                Record::Publishing { file, digest } => publishing = Some((file, digest)),
-                Record::Added { digest, at } => (added, touched) = (Some(digest), at),
-            }
-        }
-        let Some(durable) = durable else { return Ok(None) };
+        let Some((state, terms)) = StateFile::open(&*disk, id)? else { return Ok(None) };
+        let Known { progress, publishing, added } = *state.known();
+        let Some((durable, progressed)) = progress else { return Ok(None) };
         let mut writer = Self {
             id,
             disk,
@@ -144,10 +136,12 @@ impl Writer {
             gathered: None,
             durable,
             is_dirty: false,
-            touched,
-            added,
+            touched: added.map_or(progressed, |(_, at)| at),
+            added: added.map(|(digest, _)| digest),
         };
-        crate::blobs::remove_if_there(&*writer.disk, &id.copy_path())?;
+        for path in [id.copy_path(), id.next_state_path()] {
+            crate::blobs::remove_if_there(&*writer.disk, &path)?;
+        }
         if writer.added.is_some() {
             crate::blobs::remove_if_there(&*writer.disk, &id.data_path())?;
             return Ok(Some(writer));
