@@ -11,7 +11,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::counters::Counters;
 use crate::disk::{Disk, DiskFile, OpenMode};
@@ -82,6 +82,8 @@ pub(crate) struct Blobs {
     start: u64,
     /// Number of the next staging file; unique within the start.
     next_number: AtomicU64,
+    /// Whether large files stay that nothing names.
+    keeps_large: AtomicBool,
 }
 
 impl Blobs {
@@ -98,7 +100,8 @@ impl Blobs {
     fn with_budget(disk: Arc<dyn Disk>, start: u64, budget: Budget) -> Arc<Self> {
         let (pins, counters, spares) = (Pins::new(), Arc::default(), Arc::default());
         let next_number = AtomicU64::new(0);
-        Arc::new(Self { disk, pins, budget, spares, counters, start, next_number })
+        let keeps_large = AtomicBool::new(false);
+        Arc::new(Self { disk, pins, budget, spares, counters, start, next_number, keeps_large })
     }
 
     /// Makes the directories, durably.
@@ -142,6 +145,17 @@ impl Blobs {
         self.disk.open(&large::blob_path(digest, file), OpenMode::Existing)
     }
 
+    /// Keeps all large files of earlier starts, whether anything names them or not, for as long as this
+    /// process lives: somebody whom nobody can ask may have one.
+    pub(crate) fn keep_large(&self) {
+        self.keeps_large.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a large file that nothing names is to stay.
+    pub(crate) fn is_kept(&self, file: LargeFileId) -> bool {
+        file.start < self.start && self.keeps_large.load(Ordering::Relaxed)
+    }
+
     /// Removes the file of a large content; readers that have it open keep the bytes.
     ///
     /// # Durability
@@ -156,7 +170,7 @@ impl Blobs {
     /// Runs beside live writers and readers: files of this start are never touched. `referenced`
     /// must say yes for a file that no row names any longer but that is still to be kept for a
     /// reader (I3); its removal is the matter of whoever keeps it. Files whose names are not ours
-    /// stay.
+    /// stay, and those that are kept ([`Blobs::keep_large`]).
     pub(crate) fn sweep(
         &self,
         referenced: &dyn Fn(&Digest, LargeFileId) -> Result<bool, ReadError>,
@@ -177,7 +191,7 @@ impl Blobs {
                 tracing::warn!(name, "a file among the large contents is not ours; it stays");
                 continue;
             };
-            if id.start < self.start && !referenced(&digest, id)? {
+            if id.start < self.start && !self.is_kept(id) && !referenced(&digest, id)? {
                 self.sweep_file(&format!("{BLOBS}/{name}"))?;
                 removed += 1;
             }
@@ -303,6 +317,20 @@ mod tests {
         let blobs = Blobs::new(disk.clone(), 2);
         assert!(blobs.sweep(&|_, _| Err(ReadError::Busy)).is_err());
         assert_eq!(disk.paths().len(), 1);
+    }
+
+    #[test]
+    fn sweep_that_keeps_large_files_removes_what_is_staged_only() {
+        let disk = MemoryDisk::prepared();
+        let large = large::blob_path(&Digest::of(b"x"), id(1, 1));
+        for path in [&large, &large::staging_path(id(1, 2))] {
+            put(&disk, path);
+        }
+        let blobs = Blobs::new(disk.clone(), 2);
+        blobs.keep_large();
+        assert!(blobs.is_kept(id(1, 1)) && !blobs.is_kept(id(2, 1)));
+        assert_eq!(blobs.sweep(&|_, _| Ok(false)).unwrap(), 1);
+        assert_eq!(disk.paths(), [large]);
     }
 
     #[test]

@@ -82,7 +82,6 @@ pub(crate) struct Resumables {
     /// Those whose files are being made. Locked before `entries`.
     begun: Mutex<Begun>,
     entries: Mutex<HashMap<ResumableId, Arc<Entry>>>,
-    has_unread: bool,
 }
 
 /// The right to go on with an upload, until it is dropped.
@@ -219,7 +218,7 @@ impl Resumables {
     /// what could only not be read stays for the next start.
     pub(crate) fn open(store: Arc<Store>, limits: ResumableLimits) -> io::Result<Self> {
         let (begun, entries) = (Mutex::default(), Mutex::default());
-        let mut resumables = Self { store, limits, begun, entries, has_unread: false };
+        let resumables = Self { store, limits, begun, entries };
         let mut names = resumables.disk().list(STAGING)?;
         names.retain(|name| is_resumable_name(name));
         let mut unread = HashSet::new();
@@ -247,15 +246,12 @@ impl Resumables {
                 remove_if_there(&**resumables.disk(), &format!("{STAGING}/{name}"))?;
             }
         }
-        resumables.has_unread = !unread.is_empty();
+        if !unread.is_empty() {
+            // Files of theirs are anywhere, under names that nobody knows.
+            resumables.store.blobs.keep_large();
+        }
         resumables.expire(Timestamp::now());
         Ok(resumables)
-    }
-
-    /// Whether there are some that could not be read: files of theirs are anywhere, under names that nobody
-    /// knows.
-    pub(crate) fn has_unread(&self) -> bool {
-        self.has_unread
     }
 
     fn disk(&self) -> &Arc<dyn Disk> {

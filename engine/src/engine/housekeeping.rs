@@ -111,9 +111,8 @@ impl Keeper {
     /// Removes what uploads of earlier starts left (nothing of it was ever answered).
     fn sweep(&self) {
         let names = |digest: &_, file| -> Result<bool, ReadError> {
-            // What is not looked at before the end stays for the next start, and so does what may be an
-            // upload's.
-            let is_kept = self.is_stopping.load(Ordering::Acquire) || self.resumables.has_unread();
+            // What is not looked at before the end stays for the next start.
+            let is_kept = self.is_stopping.load(Ordering::Acquire);
             Ok(is_kept || self.store.snapshot_as_applied()?.names_large_file(digest, file)?)
         };
         match self.store.blobs.sweep(&names) {

@@ -246,3 +246,32 @@ fn an_upload_that_was_not_copied_goes_with_what_the_store_has_of_it() {
         });
     }
 }
+
+/// The store may have its file, which no row names and nobody pins.
+#[test]
+fn what_the_store_has_of_an_upload_that_a_start_could_not_read_is_not_reclaimed() {
+    let content = content(LARGE);
+    let disk = SimulatedDisk::new();
+    let upload = block_on(refused_without_a_copy(&disk, &content));
+    let (mut failed, mut is_reached) = (0, true);
+    while is_reached {
+        failed += 1;
+        let disk = disk.image(Reached::Everything);
+        disk.fail(At::Read(failed), Fault::Io);
+        block_on(async {
+            let Ok(engine) = Engine::open_on(Arc::new(disk.clone()), &options()) else { return };
+            let collecting = engine.clone();
+            let collect = move || collecting.collect_garbage(&CollectionProgress::default());
+            // What cannot be read may be of the index.
+            drop(tokio::task::spawn_blocking(collect).await.unwrap());
+            engine.shutdown().await;
+        });
+        is_reached = disk.reads() >= failed;
+        block_on(async {
+            let engine = open(&disk.restart());
+            set_quota(&engine, upload.0, None).await;
+            goes_on_one_byte_before_its_end(&engine, upload, &content).await;
+            engine.shutdown().await;
+        });
+    }
+}
