@@ -178,7 +178,7 @@ async fn serve(
     let metrics_address = doors.metrics.as_ref().map(Door::address).transpose()?;
     whereabouts::tell_of_service(config, address, metrics_address, bounds);
     say(format_args!("granary listening on {}://{address}", doors.main.scheme()))?;
-    service_manager::ready(&format!("serving on {address}"));
+    service_manager::ready(format!("serving on {address}"));
     let routers = Routers::new(router, crowded_router(&app));
     let serving = listener::serve(entrance, routers, stop.clone(), config.shutdown_grace, bounds);
     let (cut, drained) =

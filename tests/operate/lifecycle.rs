@@ -155,6 +155,24 @@ fn a_service_manager_is_told_that_the_server_is_ready_lives_and_stops() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
+/// The kernel keeps some ten messages for who does not listen, and the next waits.
+#[test]
+fn a_service_manager_that_does_not_listen_holds_nothing_up() {
+    let work = Work::new();
+    let socket = UnixDatagram::bind(work.path("notify")).unwrap();
+    let mut command = serve(&work, &[]);
+    command.env("NOTIFY_SOCKET", work.path("notify")).env("WATCHDOG_USEC", "2000");
+    let mut server = Server::start(&mut command, &work.path(""));
+    // The server lets a sender wait only once there is no room for what it says.
+    let filling = UnixDatagram::unbound().unwrap();
+    filling.set_nonblocking(true).unwrap();
+    while filling.send_to(b"FILLING=1", work.path("notify")).is_ok() {}
+    assert!(server.ask("GET", "/readyz", "", "").starts_with("HTTP/1.1 200 "));
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    drop(socket);
+}
+
 #[test]
 fn the_log_of_a_start_says_what_is_where_and_how_durable() {
     let work = Work::new();
