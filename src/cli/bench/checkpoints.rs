@@ -97,28 +97,33 @@ impl CheckpointWatch {
     ///
     /// Of the processor time a request this is to be the small part, so a load of few requests a second, if
     /// their rate is known, has fewer looks.
-    pub(crate) fn begin(client: &Client, rate: Option<f64>) -> Self {
+    /// Waits for the first look, so that there is one from before the load.
+    pub(crate) async fn begin(client: &Client, rate: Option<f64>) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
         let (http, address, noted) = (client.http.clone(), client.url.metrics(), Arc::clone(&seen));
         let interval = interval(rate);
         let is_over = Arc::new(Notify::new());
         let over = Arc::clone(&is_over);
+        let (has_looked, first_look) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(async move {
             let mut follows_gap = false;
-            let mut is_first = true;
+            let mut is_first = Some(has_looked);
             loop {
                 let began = Instant::now();
                 let found = timeout(LOOK_TIME_MAX, look(&http, &address)).await.ok().flatten();
                 match found {
                     Some(look) if !noted_in(&noted, Look { follows_gap, ..look }) => break,
-                    None if is_first => break,
+                    None if is_first.is_some() => break,
                     Some(_) | None => {}
                 }
-                (follows_gap, is_first) = (found.is_none(), false);
+                follows_gap = found.is_none();
+                drop(is_first.take());
                 let took = (!follows_gap).then(|| began.elapsed());
                 rest(rest_after(took, interval), &over).await;
             }
         });
+        // Told by the end of its sender, whatever came of the look.
+        first_look.await.unwrap_or(());
         Self { seen, is_over, task }
     }
 
@@ -135,7 +140,11 @@ impl CheckpointWatch {
         let found = figures(&seen.looks, recorder).filter(|_| !seen.is_full);
         // A short one may be over before the server has told anything.
         let is_lacking = found.is_none() && !seen.looks.is_empty();
-        if is_lacking && recorder.length() > LOOK_TIME_MAX {
+        if seen.is_full {
+            complain(
+                "the load was longer than checkpoints are watched for, so nothing is said of them",
+            );
+        } else if is_lacking && recorder.length() > LOOK_TIME_MAX {
             complain(
                 "the server did not tell of its checkpoints for the whole load, so nothing is said of them",
             );

@@ -79,7 +79,7 @@ const FIGURES: [Figure; 7] = [
         name: "server memory",
         more_is_better: false,
         shown: |bytes| shown_bytes(super::numbers::whole(bytes)),
-        of: |run| server(run).map(|server| super::numbers::float(server.resident_peak)),
+        of: |run| server(run)?.resident_most.map(super::numbers::float),
     },
     Figure {
         name: "written per byte",

@@ -43,8 +43,8 @@ pub(crate) struct Answer {
 pub(crate) struct Connection {
     address: Address,
     sender: Option<SendRequest<Content>>,
-    /// Told of each piece but the first of an answer that is no refusal.
-    moved: Moved,
+    /// Told of what goes of a long content, and of each piece but the first of an answer that is no refusal.
+    pub(crate) moved: Moved,
 }
 
 impl Connection {
@@ -75,6 +75,7 @@ impl Connection {
         keep: bool,
     ) -> Result<Answer, String> {
         let moved = self.moved.clone();
+        let request = request.map(|content| content.told(&moved));
         let sender = self.ready().await?;
         let answer = timeout(ANSWER_TIME_MAX, answer(sender, request, keep, &moved)).await;
         let answer = answer.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));

@@ -22,8 +22,6 @@ pub(crate) struct Contents {
     block: Bytes,
     /// Tells the contents of one run from those of another at the same server.
     run: u64,
-    /// Told of what goes of a long content, of each piece behind the first block.
-    pub(crate) moved: Moved,
 }
 
 impl Contents {
@@ -31,7 +29,7 @@ impl Contents {
     pub(crate) fn new(run: u64) -> Self {
         let words =
             (0..count(BLOCK_BYTES / size_of::<u64>())).map(|word| mixed(word).to_le_bytes());
-        Self { block: words.flatten().collect(), run, moved: Moved::default() }
+        Self { block: words.flatten().collect(), run }
     }
 
     /// The noise that all contents share.
@@ -49,9 +47,7 @@ impl Contents {
             *place = byte;
         }
         let stamp = Bytes::copy_from_slice(&stamp);
-        let is_long = length > count(BLOCK_BYTES);
-        let moved = is_long.then(|| self.moved.clone());
-        Content { stamp, block: self.block.clone(), left: length, moved, is_begun: false }
+        Content { stamp, block: self.block.clone(), left: length, ..Content::none() }
     }
 }
 
@@ -61,7 +57,7 @@ pub(crate) struct Content {
     stamp: Bytes,
     block: Bytes,
     left: u64,
-    /// If it is a long one.
+    /// Told of what goes, of each piece behind the first block.
     moved: Option<Moved>,
     /// Whether the first block has gone.
     is_begun: bool,
@@ -71,6 +67,12 @@ impl Content {
     /// No body.
     pub(crate) fn none() -> Self {
         Self { stamp: Bytes::new(), block: Bytes::new(), left: 0, moved: None, is_begun: false }
+    }
+
+    /// The same, of which is told what goes of it.
+    pub(crate) fn told(self, moved: &Moved) -> Self {
+        let is_long = self.left > count(BLOCK_BYTES);
+        Self { moved: is_long.then(|| moved.clone()), ..self }
     }
 
     /// A body of a few bytes.
@@ -142,9 +144,9 @@ mod tests {
         for (length, wanted) in
             [(20_480, 0), (1 << 20, 0), ((1 << 20) + 15, 0), (3 << 20, (2 << 20) - 16)]
         {
-            let before = contents.moved.so_far();
-            bytes(contents.content(7, length)).await;
-            assert_eq!(contents.moved.so_far() - before, wanted, "{length}");
+            let moved = Moved::default();
+            bytes(contents.content(7, length).told(&moved)).await;
+            assert_eq!(moved.own(), wanted, "{length}");
         }
     }
 

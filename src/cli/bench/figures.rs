@@ -173,7 +173,8 @@ fn stalls(driven: &Driven) -> Stalls {
         let at = stall.begun.saturating_duration_since(recorder.origin());
         (at.as_secs_f64(), micros(stall.length))
     });
-    let ended = recorder.requests() + recorder.failed();
+    // Those that were never sent are not known to have been in one.
+    let ended = recorder.requests() + recorder.failed() - recorder.left_out();
     Stalls {
         count: stalls.count,
         longest: micros(stalls.longest),
@@ -212,7 +213,8 @@ fn server(
         processor_per_request: ratio(processor * 1e6, float(requests)),
         cores: ratio(processor, seconds),
         resident: last.resident,
-        resident_peak: *resident_most,
+        resident_peak: usages.iter().map(|usage| usage.resident_peak).max()?,
+        resident_most: Some(*resident_most),
         written,
         written_per_byte: written
             .filter(|_| comparable)
@@ -243,6 +245,7 @@ mod tests {
         assert_eq!(kept, [300, 305, 304]);
         let recorder = Recorder::new(Instant::now());
         let figures = server(&recorder, &watched, 1, Workload::Upload).unwrap();
-        assert_eq!((figures.resident, figures.resident_peak), (304, 450));
+        assert_eq!((figures.resident, figures.resident_most), (304, Some(450)));
+        assert_eq!(figures.resident_peak, 1_000);
     }
 }

@@ -227,7 +227,7 @@ async fn load(
         measured: Extent::Time(Duration::from_secs(seconds.into())),
     };
     let watch = Watch::new(Some(processes.clone()));
-    let checkpoints = CheckpointWatch::begin(client, None);
+    let checkpoints = CheckpointWatch::begin(client, None).await;
     let begin = watch.clone();
     let stop = Arc::new(AtomicBool::new(false));
     let driven = driven(&Arc::new(plan), Phase::Load, shape, &stop, move || begin.begin()).await?;

@@ -107,7 +107,9 @@ fn cards(page: &mut String, report: &Report) -> fmt::Result {
     if let Some(micros) = server(|server| server.processor_per_request) {
         card(page, format_args!("{micros:.1}"), "us", "server's processor, a request")?;
     }
-    if let Some(bytes) = server(|server| super::numbers::float(server.resident_peak)) {
+    if let Some(bytes) =
+        server(|server| super::numbers::float(server.resident_most.unwrap_or(server.resident_peak)))
+    {
         card(page, shown_bytes(whole(bytes)), "", "server's memory, at most")?;
     }
     if let Some(per_byte) = server(|server| server.written_per_byte.unwrap_or_default())

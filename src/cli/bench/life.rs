@@ -7,20 +7,34 @@ use std::time::{Duration, Instant};
 /// How long nothing but errors may come until the server counts as gone.
 pub(crate) const FAILING_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// Bytes of long bodies that moved, which are a sign of life long before such a request ends. Clones
-/// count the same.
+/// Bytes of long bodies that moved, which are a sign of life long before such a request ends: those of one
+/// connection, and of all together. Clones count the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Moved(Arc<AtomicU64>);
+pub(crate) struct Moved {
+    all: Arc<AtomicU64>,
+    own: Arc<AtomicU64>,
+}
 
 impl Moved {
-    /// Some more did.
-    pub(crate) fn add(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+    /// Those of another connection.
+    pub(crate) fn of_another(&self) -> Self {
+        Self { all: Arc::clone(&self.all), own: Arc::default() }
     }
 
-    /// So many have until now.
+    /// Some more did.
+    pub(crate) fn add(&self, bytes: u64) {
+        self.own.fetch_add(bytes, Ordering::Relaxed);
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many have until now, of the connection.
+    pub(crate) fn own(&self) -> u64 {
+        self.own.load(Ordering::Relaxed)
+    }
+
+    /// So many have until now, of all.
     pub(crate) fn so_far(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.all.load(Ordering::Relaxed)
     }
 }
 
@@ -32,7 +46,7 @@ pub(crate) struct Failing {
     is_failing: AtomicBool,
 }
 
-/// The first of the errors, and what had moved by then.
+/// The first of the errors, and what had moved by then, with what moved for nothing since.
 #[derive(Debug)]
 struct Since {
     at: Instant,
@@ -49,13 +63,17 @@ impl Failing {
         }
     }
 
-    /// A request failed; whether there has been nothing but errors for too long.
-    pub(crate) fn failed(&self, at: Instant, moved: &Moved) -> bool {
+    /// A request failed, for which so many bytes had moved; whether there has been nothing but errors for
+    /// too long.
+    pub(crate) fn failed(&self, at: Instant, moved: u64, for_nothing: u64) -> bool {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_failing.store(true, Ordering::Relaxed);
-        let moved = moved.so_far();
+        let is_first = since.is_none();
         let since = since.get_or_insert(Since { at, moved });
-        if since.moved != moved {
+        if !is_first {
+            since.moved += for_nothing;
+        }
+        if moved > since.moved {
             *since = Since { at, moved };
         }
         at.saturating_duration_since(since.at) > FAILING_TIME_MAX
@@ -70,23 +88,41 @@ mod tests {
     fn nothing_but_errors_for_too_long_is_the_end() {
         let origin = Instant::now();
         let at = |seconds| origin + Duration::from_secs(seconds);
-        let (failing, moved) = (Failing::default(), Moved::default());
-        assert!(!failing.failed(at(0), &moved) && !failing.failed(at(3), &moved));
-        assert!(failing.failed(at(4), &moved));
+        let failing = Failing::default();
+        assert!(!failing.failed(at(0), 0, 0) && !failing.failed(at(3), 0, 0));
+        assert!(failing.failed(at(4), 0, 0));
         failing.succeeded();
-        assert!(!failing.failed(at(5), &moved), "it counts from here");
-        assert!(failing.failed(at(9), &moved));
+        assert!(!failing.failed(at(5), 0, 0), "it counts from here");
+        assert!(failing.failed(at(9), 0, 0));
+    }
+
+    #[test]
+    fn what_moved_for_requests_that_failed_is_no_life() {
+        let origin = Instant::now();
+        let (failing, one) = (Failing::default(), Moved::default());
+        let other = one.of_another();
+        let fails = |second, for_nothing| {
+            failing.failed(origin + Duration::from_secs(second), one.so_far(), for_nothing)
+        };
+        for second in 0..4 {
+            one.add(10);
+            assert!(!fails(second, 10), "{second}");
+        }
+        one.add(10);
+        assert!(fails(4, 10));
+        other.add(1);
+        assert_eq!((one.own(), other.own(), one.so_far()), (50, 1, 51));
+        assert!(!fails(5, 0), "another's goes on");
     }
 
     #[test]
     fn while_bytes_of_long_bodies_move_errors_beside_them_are_not() {
         let origin = Instant::now();
-        let (failing, moved) = (Failing::default(), Moved::default());
+        let failing = Failing::default();
         for second in 0..20 {
-            moved.add(1);
-            assert!(!failing.failed(origin + Duration::from_secs(second), &moved));
+            assert!(!failing.failed(origin + Duration::from_secs(second), second, 0));
         }
-        assert!(!failing.failed(origin + Duration::from_secs(22), &moved));
-        assert!(failing.failed(origin + Duration::from_secs(23), &moved));
+        assert!(!failing.failed(origin + Duration::from_secs(22), 19, 0));
+        assert!(failing.failed(origin + Duration::from_secs(23), 19, 0));
     }
 }

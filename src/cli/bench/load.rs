@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
 use super::connection::Connection;
-use super::life::{FAILING_TIME_MAX, Failing};
+use super::life::{FAILING_TIME_MAX, Failing, Moved};
 use super::numbers::{float, whole};
 use super::pacer::{Beat, Due, beat};
 use super::plan::{Plan, Turn};
@@ -120,6 +120,7 @@ struct Shared {
     on_origin: Box<dyn Fn() + Send + Sync>,
     stop: Arc<AtomicBool>,
     failing: Failing,
+    moved: Moved,
     /// Why the load was given up.
     given_up: OnceLock<String>,
 }
@@ -147,6 +148,7 @@ pub(crate) fn drive(
         on_origin: Box::new(on_origin),
         stop,
         failing: Failing::default(),
+        moved: Moved::default(),
         given_up: OnceLock::new(),
     });
     let threads: Vec<_> = (0..drive.threads)
@@ -277,12 +279,13 @@ impl Shared {
         true
     }
 
-    /// Notes whether a request succeeded; gives the load up when none has for too long.
-    fn note(&self, ended: &Ended) {
+    /// Notes whether a request, for which so many bytes moved, succeeded; gives the load up when none has for
+    /// too long.
+    fn note(&self, ended: &Ended, moved: u64) {
         match &ended.outcome {
             Ok(_) => self.failing.succeeded(),
             Err(trouble) => {
-                if self.failing.failed(ended.answered, &self.plan.contents.moved) {
+                if self.failing.failed(ended.answered, self.moved.so_far(), moved) {
                     let said = [trouble.kind.as_str(), trouble.said.as_str()].join(" ");
                     self.given_up.set(said.trim().to_owned()).ok();
                     self.stop.store(true, Ordering::Relaxed);
@@ -293,8 +296,7 @@ impl Shared {
 
     /// A connection to the server that is not open yet.
     fn connection(&self) -> Connection {
-        let Plan { target, contents, .. } = &*self.plan;
-        Connection::new(target.address.clone(), contents.moved.clone())
+        Connection::new(self.plan.target.address.clone(), self.moved.of_another())
     }
 }
 
@@ -345,8 +347,11 @@ impl Sender {
         let Self { shared, connection, recorder } = self;
         let is_measured = shared.is_measured(number, intended);
         let mut failed = false;
+        let moved = connection.moved.clone();
+        let mut moved_before = moved.own();
         let record = |ended: Ended| {
-            shared.note(&ended);
+            let moved_now = moved.own();
+            shared.note(&ended, moved_now - std::mem::replace(&mut moved_before, moved_now));
             shared.sent.fetch_add(1, Ordering::Relaxed);
             failed |= ended.outcome.is_err();
             if is_measured {
@@ -354,7 +359,7 @@ impl Sender {
                 let mut recorder = recorder.borrow_mut();
                 recorder.get_or_insert_with(|| shared.recorder()).take(ended);
             } else {
-                shared.silence.end_unmeasured(ended.answered);
+                shared.silence.end_unmeasured(ended.sent, ended.answered);
             }
         };
         let turn = Turn { connection, token, intended, record };

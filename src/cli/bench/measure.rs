@@ -273,7 +273,10 @@ async fn load(
     }
     let shape = options.drive();
     let watch = Watch::new(processes);
-    let checkpoints = client.map(|client| CheckpointWatch::begin(client, shape.rate));
+    let checkpoints = match client {
+        Some(client) => Some(CheckpointWatch::begin(client, shape.rate).await),
+        None => None,
+    };
     let begin = watch.clone();
     let driven = driven(&plan, Phase::Load, shape, stop, move || begin.begin()).await?;
     let watched = watch.end();

@@ -27,6 +27,9 @@ const SLICE_TIME: Duration = Duration::from_millis(100);
 /// Kinds of errors that are told apart; a server could make up any number.
 const ERRORS_MAX: usize = 32;
 
+/// Kind of the error that a request is which was due and for which no connection was free.
+const LEFT_OUT: &str = "due and never sent";
+
 /// One request, as it ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -127,7 +130,12 @@ impl Recorder {
         let example =
             "no connection was free until long after the load's end; ask for a lower rate";
         let errors = ErrorCount { times, example: example.to_owned() };
-        self.count_error("due and never sent".to_owned(), errors);
+        self.count_error(LEFT_OUT.to_owned(), errors);
+    }
+
+    /// Requests that were due and could not be sent, which are among those that failed.
+    pub(crate) fn left_out(&self) -> u64 {
+        self.errors.get(LEFT_OUT).map_or(0, |errors| errors.times)
     }
 
     /// Requests that failed.

@@ -143,9 +143,13 @@ pub(crate) struct ServerFigures {
     pub(crate) processor_per_request: f64,
     /// Cores that it kept busy.
     pub(crate) cores: f64,
-    /// Bytes of memory at the end of the run, and at most at any look during it.
+    /// Bytes of memory at the end of the run, and at most since the process began, which may have been long
+    /// before it.
     pub(crate) resident: u64,
     pub(crate) resident_peak: u64,
+    /// At most at any look during the run; earlier reports have none.
+    #[serde(default)]
+    pub(crate) resident_most: Option<u64>,
     /// Bytes written to the disk in the run; unknown for another user's process.
     pub(crate) written: Option<u64>,
     /// Those for each byte of contents that was sent.

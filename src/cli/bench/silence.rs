@@ -51,6 +51,16 @@ struct Gap {
     waited: Duration,
     /// Requests that were due so long in it and do not count in a stall yet.
     due: u64,
+    /// The longest that a request waited in it which is not measured; a stall once one that is was due in it.
+    unmeasured: Option<Stall>,
+}
+
+impl Gap {
+    /// What of it a request waited for.
+    fn stall(&self, sent: Instant, answered: Instant) -> Stall {
+        let begun = self.begun.max(sent);
+        Stall { begun, length: self.over.min(answered).saturating_duration_since(begun) }
+    }
 }
 
 impl Silence {
@@ -64,9 +74,16 @@ impl Silence {
         watched.waited(intended, sent, answered);
     }
 
-    /// One that was not measured has been: it is in no stall, and the server was not silent.
-    pub(crate) fn end_unmeasured(&self, answered: Instant) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).answered(answered);
+    /// One that was not measured has been: it does not count, but the stall that it waited in is one for those
+    /// that do.
+    pub(crate) fn end_unmeasured(&self, sent: Instant, answered: Instant) {
+        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.answered(answered);
+        if let Some(gap) = &mut watched.gap {
+            let stall = gap.stall(sent, answered);
+            let longest = gap.unmeasured.filter(|longest| longest.length >= stall.length);
+            gap.unmeasured = longest.or(Some(stall));
+        }
     }
 
     /// The stalls until now.
@@ -79,7 +96,8 @@ impl Watched {
     fn answered(&mut self, answered: Instant) {
         let before = *self.last_answered.get_or_insert(answered);
         if answered.saturating_duration_since(before) >= STALL_MIN {
-            self.gap = Some(Gap { begun: before, over: answered, waited: Duration::ZERO, due: 0 });
+            let (begun, over, waited) = (before, answered, Duration::ZERO);
+            self.gap = Some(Gap { begun, over, waited, due: 0, unmeasured: None });
         }
         self.last_answered = Some(before.max(answered));
     }
@@ -93,11 +111,12 @@ impl Watched {
             return;
         }
         gap.due += 1;
-        let begun = gap.begun.max(sent);
-        let length = over.saturating_duration_since(begun);
-        if length >= STALL_MIN && length > gap.waited {
-            stalls.note(Stall { begun, length }, gap.waited.is_zero());
-            gap.waited = length;
+        for stall in [gap.unmeasured.take(), Some(gap.stall(sent, answered))].into_iter().flatten()
+        {
+            if stall.length >= STALL_MIN && stall.length > gap.waited {
+                stalls.note(stall, gap.waited.is_zero());
+                gap.waited = stall.length;
+            }
         }
         if !gap.waited.is_zero() {
             stalls.requests += std::mem::take(&mut gap.due);
@@ -202,10 +221,27 @@ mod tests {
         let silence = Silence::default();
         // Of the warm-up, and under way when measuring began at 50.
         for answered in [45, 60, 75] {
-            silence.end_unmeasured(at(answered));
+            silence.end_unmeasured(at(40), at(answered));
         }
         silence.end(at(50), at(50), at(90));
         assert_eq!(silence.stalls().count, 0);
+    }
+
+    #[test]
+    fn a_stall_that_began_before_the_run_is_one_for_those_that_were_due_in_it() {
+        let origin = Instant::now();
+        let at = |millis| origin + Duration::from_millis(millis);
+        let silence = Silence::default();
+        silence.end_unmeasured(at(0), at(10));
+        // Measuring begins at 50, and all connections wait for what was sent before.
+        silence.end_unmeasured(at(12), at(110));
+        silence.end_unmeasured(at(11), at(111));
+        assert_eq!(silence.stalls().count, 0, "nobody who counts was in it");
+        silence.end(at(50), at(112), at(113));
+        silence.end(at(100), at(113), at(114));
+        let Stalls { each, count, requests, .. } = silence.stalls();
+        assert_eq!(each, [Stall { begun: at(11), length: Duration::from_millis(99) }]);
+        assert_eq!((count, requests), (1, 1));
     }
 
     #[test]

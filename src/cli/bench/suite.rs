@@ -97,6 +97,10 @@ const ROWS: [Row; 20] = [
     row("stall", "--long: longest stall with 1,000,000 blobs, ms", AtMost(200.0)),
 ];
 
+/// What is measured at a share of the peak.
+const PACED_KEYS: [&str; 4] =
+    ["upload/processor/paced", "upload/p99/all", "upload/p99", "upload/p99/stop"];
+
 /// Runs the command.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Ending> {
     let mut suite = Suite { options, reached: BTreeMap::new(), is_clean: true };
@@ -229,8 +233,13 @@ impl Suite<'_> {
         self.reach("upload/written", middle(&one, |run| run.server.as_ref()?.written_per_byte));
         self.reach("upload/nginx", over(peak, put.as_ref().and_then(speed)));
         // Soon after the peak that it is a share of.
-        if let Some(peak) = peak {
-            self.paced_uploads(peak * 0.7).await?;
+        match peak {
+            Some(peak) => self.paced_uploads(peak * 0.7).await?,
+            None => {
+                for key in PACED_KEYS {
+                    self.reach(key, None);
+                }
+            }
         }
         let many = self.load(Workload::Upload, "--self --datasets 64").await?;
         self.reach("upload/datasets", over(speed(&many), peak));

@@ -200,7 +200,7 @@ fn write_server(text: &mut String, server: &ServerFigures) -> fmt::Result {
         server.processor_per_request,
         server.cores,
         shown_bytes(server.resident),
-        shown_bytes(server.resident_peak)
+        shown_bytes(server.resident_most.unwrap_or(server.resident_peak))
     )?;
     if let Some(per_byte) = server.written_per_byte {
         write!(text, ", {per_byte:.2} bytes written a byte sent")?;

@@ -75,7 +75,9 @@ fn latency(run: &Run) -> String {
     }
     for (colour, pieces) in [("amber", &upper), ("blue", &middle)] {
         for piece in pieces {
-            plot = plot.line(colour, piece);
+            // A line of one point would not be seen.
+            let is_alone = piece.len() == 1;
+            plot = if is_alone { plot.dots(colour, piece) } else { plot.line(colour, piece) };
         }
     }
     figure("Latency against time", &[("blue", "p50"), ("amber", "p99"), ("red", "max")], plot)
