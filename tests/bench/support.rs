@@ -24,7 +24,7 @@ impl Work {
     }
 
     pub(crate) fn granary(&self) -> Command {
-        let mut command = Command::new(GRANARY);
+        let mut command = heeding_hangups(GRANARY);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GRANARY_")) {
             command.env_remove(name);
         }
@@ -93,4 +93,16 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// A program that does not ignore SIGHUP, as those inherit it that `nohup` began.
+fn heeding_hangups(program: &str) -> Command {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    if u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 == 0 {
+        return Command::new(program);
+    }
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", program]);
+    command
 }
