@@ -41,6 +41,7 @@ pub(super) struct Builder {
     live_bytes: HashMap<SegmentId, i64>,
     /// Contents that have a row.
     pub(super) contents: u64,
+    pub(super) content_bytes: u64,
     /// Contents that are in quarantine; never more than that holds.
     marked: usize,
     /// Transactions since the index was made durable.
@@ -73,6 +74,7 @@ impl Builder {
             gathered_bytes: 0,
             live_bytes: HashMap::new(),
             contents: 0,
+            content_bytes: 0,
             marked: 0,
             transactions: 0,
         })
@@ -158,6 +160,7 @@ impl Builder {
             Ok(())
         })?;
         self.contents += byte_count(rows.len());
+        self.content_bytes += rows.iter().map(|(row, _)| row.length).sum::<u64>();
         Ok(())
     }
 

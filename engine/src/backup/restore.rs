@@ -222,7 +222,7 @@ impl Source {
             self.restore_pack(&pack.reader(&*self.disk)?, &mut builder, progress)?;
         }
         self.restore_rows(&mut builder)?;
-        let contents = builder.contents;
+        let (contents, content_bytes) = (builder.contents, builder.content_bytes);
         let added = self.add_missing(&mut builder, options.incomplete)?;
         builder.finish()?;
         let io = |source| BackupError::Io { path: path.clone(), source };
@@ -234,7 +234,7 @@ impl Source {
             state: self.name,
             rows: self.state.rows(),
             contents,
-            content_bytes: self.state.content_bytes(),
+            content_bytes,
             missing: added,
             passed_over: self.passed_over.told,
         })
