@@ -84,13 +84,13 @@ fn stage_zip(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Stage
     let mut under_way = VecDeque::new();
     let at_once = cores().min(INTAKE_PARTS_AT_ONCE_MAX);
     for part in parts(&members) {
-        let bytes = part.iter().map(|member| member.length).sum();
+        let weight = Weight::of(part);
         while under_way.len() >= at_once
-            || would_wait_with_much(under_way.iter().map(|(bytes, _)| *bytes), bytes)
+            || would_wait_with_much(under_way.iter().map(|(weight, _)| *weight), weight)
         {
             stage_first(&mut under_way, &mut set, &mut stored)?;
         }
-        under_way.push_back((bytes, begin_part(bulk, archive, part.to_vec())));
+        under_way.push_back((weight, begin_part(bulk, archive, part.to_vec())));
     }
     while !under_way.is_empty() {
         stage_first(&mut under_way, &mut set, &mut stored)?;
@@ -98,16 +98,34 @@ fn stage_zip(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Stage
     Ok(Staged::of_parts(stored, set, room))
 }
 
-/// Whether a part of so many bytes would, with those under way, keep much upload memory while one large member
-/// before it is unpacked, which may take long: parts go to the journal in order. That member itself goes to a file.
-fn would_wait_with_much(under_way: impl Iterator<Item = u64>, bytes: u64) -> bool {
-    let is_large = |bytes: u64| bytes > CHANGE_BYTES_MAX;
-    let mut waiting = under_way.skip_while(|before| !is_large(*before)).peekable();
-    if is_large(bytes) || waiting.peek().is_none() {
+/// What a part means for those behind it.
+#[derive(Debug, Clone, Copy)]
+struct Weight {
+    /// Bytes of upload memory that it keeps until it is in the journal.
+    in_memory: u64,
+    /// Whether it may take long, for its length or since it waits for others.
+    is_slow: bool,
+}
+
+impl Weight {
+    fn of(part: &[IntakeMember]) -> Self {
+        let bytes: u64 = part.iter().map(|member| member.length).sum();
+        // A large member, which is a part by itself, goes to a file.
+        let is_large = bytes > CHANGE_BYTES_MAX;
+        let is_slow = is_large || part.iter().any(IntakeMember::may_wait_for_memory);
+        Self { in_memory: if is_large { 0 } else { bytes }, is_slow }
+    }
+}
+
+/// Whether a part would, with those under way, keep much upload memory while a slow one before it is unpacked:
+/// parts go to the journal in order.
+fn would_wait_with_much(under_way: impl Iterator<Item = Weight>, next: Weight) -> bool {
+    let mut waiting = under_way.skip_while(|before| !before.is_slow);
+    if next.in_memory == 0 || waiting.next().is_none() {
         return false;
     }
-    let in_memory: u64 = waiting.filter(|before| !is_large(*before)).sum();
-    in_memory + bytes > INTAKE_WAITING_BYTES_MAX
+    let in_memory: u64 = waiting.map(|before| before.in_memory).sum();
+    in_memory + next.in_memory > INTAKE_WAITING_BYTES_MAX
 }
 
 /// A part that is unpacked and hashed on the blocking pool.
@@ -129,7 +147,7 @@ fn begin_part(bulk: &Bulk, archive: &Spooled, members: Vec<IntakeMember>) -> Par
 
 /// Waits for the first part and leaves it to the journal.
 fn stage_first(
-    under_way: &mut VecDeque<(u64, PartUnderWay)>,
+    under_way: &mut VecDeque<(Weight, PartUnderWay)>,
     set: &mut LargeSet,
     stored: &mut Vec<StoredFile>,
 ) -> Result<(), IntakeError> {
@@ -187,18 +205,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_than_a_little_waits_in_memory_behind_a_large_member() {
-        const LARGE: u64 = CHANGE_BYTES_MAX + 1;
-        const FULL: u64 = CHANGE_BYTES_MAX;
-        const LITTLE: u64 = INTAKE_WAITING_BYTES_MAX / 2;
-        let waits = |under_way: &[u64], next| would_wait_with_much(under_way.iter().copied(), next);
+    fn no_more_than_a_little_waits_in_memory_behind_a_slow_part() {
+        const LARGE: Weight = Weight { in_memory: 0, is_slow: true };
+        const FULL: Weight = Weight { in_memory: CHANGE_BYTES_MAX, is_slow: false };
+        const SLOW: Weight = Weight { is_slow: true, ..FULL };
+        const LITTLE: Weight = Weight { in_memory: INTAKE_WAITING_BYTES_MAX / 2, is_slow: false };
+        const MORE: Weight = Weight { in_memory: LITTLE.in_memory + 1, ..LITTLE };
+        let waits =
+            |under_way: &[Weight], next| would_wait_with_much(under_way.iter().copied(), next);
         for (under_way, next) in [
             ([LARGE].as_slice(), FULL),
             (&[FULL, LARGE], FULL),
-            (&[LARGE, LITTLE], LITTLE + 1),
-            (&[LARGE, LITTLE, LARGE], LITTLE + 1),
+            (&[LARGE, LITTLE], MORE),
+            (&[LARGE, LITTLE, LARGE], MORE),
+            (&[SLOW], FULL),
+            (&[SLOW], SLOW),
         ] {
-            assert!(waits(under_way, next), "{next} behind {under_way:?}");
+            assert!(waits(under_way, next), "{next:?} behind {under_way:?}");
         }
         for (under_way, next) in [
             ([].as_slice(), FULL),
@@ -208,8 +231,10 @@ mod tests {
             // As where each picture has its label.
             (&[LARGE, LITTLE, LARGE], LITTLE),
             (&[FULL, FULL, LARGE], LITTLE),
+            (&[SLOW], LITTLE),
+            (&[FULL], SLOW),
         ] {
-            assert!(!waits(under_way, next), "{next} behind {under_way:?}");
+            assert!(!waits(under_way, next), "{next:?} behind {under_way:?}");
         }
     }
 }

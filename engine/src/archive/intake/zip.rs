@@ -40,6 +40,16 @@ pub(crate) struct IntakeMember {
 }
 
 impl IntakeMember {
+    /// Whether reading it may wait for others whatever its length, since only its content tells how much memory
+    /// that takes.
+    pub(crate) fn may_wait_for_memory(&self) -> bool {
+        match self.method {
+            Method::Stored | Method::Deflate | Method::Bzip2 | Method::Lzma => false,
+            #[cfg(feature = "zstd")]
+            Method::Zstd => true,
+        }
+    }
+
     /// What an error while reading this member means: its fault, or that of our own disk.
     pub(crate) fn unreadable(&self, error: io::Error) -> IntakeError {
         match zip_member::failure_of_source(error) {
