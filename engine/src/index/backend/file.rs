@@ -45,6 +45,8 @@ pub(crate) struct IndexFile {
     is_awaited: AtomicBool,
     /// Held by a sync beside what is carried out.
     growing: Mutex<()>,
+    /// Whether a thread carries something out; changes with the lock of `phase` held.
+    is_carrying: AtomicBool,
 }
 
 /// What becomes of a call that changes the file.
@@ -127,6 +129,7 @@ impl IndexFile {
             changed: Condvar::new(),
             is_awaited: AtomicBool::new(false),
             growing: Mutex::default(),
+            is_carrying: AtomicBool::new(false),
         }
     }
 
@@ -151,6 +154,7 @@ impl IndexFile {
         let Phase::PuttingOff(off) = &mut *phase else { return };
         let off = Arc::new(std::mem::take(off));
         *phase = Phase::CarryingOut { off: Arc::clone(&off), late: PutOff::default() };
+        self.is_carrying.store(true, Ordering::Relaxed);
         drop(phase);
         let (file, theirs) = (Arc::clone(self), Arc::clone(&off));
         let thread = std::thread::Builder::new().name("granary-settle".into());
@@ -169,10 +173,14 @@ impl IndexFile {
             self.follow()
         }));
         match carried {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return,
             Ok(Err(error)) => self.fail(error.kind(), error.to_string()),
             Err(_panic) => self.fail(io::ErrorKind::Other, "a panic".to_owned()),
         }
+        let phase = self.phase();
+        self.is_carrying.store(false, Ordering::Relaxed);
+        drop(phase);
+        self.changed.notify_all();
     }
 
     fn carry(&self, off: &PutOff) -> io::Result<()> {
@@ -205,9 +213,13 @@ impl IndexFile {
     fn follow(&self) -> io::Result<()> {
         loop {
             let mut phase = self.phase();
-            let Phase::CarryingOut { off, late } = &mut *phase else { return Ok(()) };
+            let Phase::CarryingOut { off, late } = &mut *phase else {
+                drop(phase);
+                return self.expect_none_failed_beside();
+            };
             if late.pages.is_empty() {
                 self.keeps_back.store(false, Ordering::Release);
+                self.is_carrying.store(false, Ordering::Relaxed);
                 *phase = Phase::Direct;
                 drop(phase);
                 self.changed.notify_all();
@@ -250,6 +262,7 @@ impl IndexFile {
                 self.write_now(&run)?;
                 run.clear();
                 self.sync_now()?;
+                self.expect_none_failed_beside()?;
                 self.rest(began.elapsed());
                 (slice, began) = (0, Instant::now());
             }
@@ -308,8 +321,11 @@ impl IndexFile {
         let mut phase = self.phase();
         loop {
             match &*phase {
-                Phase::Failed(kind, text) => return Err(io::Error::new(*kind, text.clone())),
-                Phase::CarryingOut { .. } => {
+                Phase::Failed(kind, text) if !self.is_carrying.load(Ordering::Relaxed) => {
+                    return Err(io::Error::new(*kind, text.clone()));
+                }
+                // What failed beside it writes on until its own thread has heard of that.
+                Phase::Failed(..) | Phase::CarryingOut { .. } => {
                     self.hurry_locked();
                     phase = self.changed.wait(phase).unwrap_or_else(PoisonError::into_inner);
                 }

@@ -135,8 +135,17 @@ fn a_sync_that_fails_beside_what_is_carried_out_keeps_its_header_from_the_file()
     }
     file.set_len(16 * 4096).unwrap();
     file.sync().unwrap_err();
+    file.is_settled().unwrap_err();
+    // Nothing reaches the file any more once somebody has heard that all is over.
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (waiting, over) = (Arc::clone(&file), Arc::clone(&is_over));
+    let waiting = std::thread::spawn(move || {
+        waiting.settle().unwrap_err();
+        over.load(Ordering::SeqCst)
+    });
+    is_over.store(true, Ordering::SeqCst);
     drop(stall);
-    file.settle().unwrap_err();
+    assert!(waiting.join().unwrap());
     file.sync().unwrap_err();
     assert_eq!(on_platter(&disk, Reached::Everything, 0), 7);
 }
