@@ -248,6 +248,10 @@ impl Resumables {
         }
         if !unread.is_empty() {
             // Files of theirs are anywhere, under names that nobody knows.
+            tracing::warn!(
+                uploads = unread.len(),
+                "until a start reads these uploads, large contents of before that are deleted keep their space"
+            );
             resumables.store.blobs.keep_large();
         }
         resumables.expire(Timestamp::now());

@@ -50,7 +50,9 @@ impl IndexThread {
         let before: Vec<SegmentId> =
             before.filter(|segment| *segment < self.applied.position.segment).collect();
         // As of this checkpoint: what later changes doom is still in it.
-        let removable = self.removing.new_of(reclaim::removable(&index, &before)?);
+        let is_kept = |file| self.store.blobs.is_kept(file);
+        let removable = reclaim::removable(&index, &before, is_kept)?;
+        let removable = self.removing.new_of(removable);
         let asked = std::mem::take(&mut self.asking);
         let debt = std::mem::take(&mut self.debt);
         self.settling = Some(Settling { is_made, journal_bytes, debt, removable, asked });
@@ -65,7 +67,6 @@ impl IndexThread {
         }
         self.store.index.get().settle()?;
         let Some(settling) = self.settling.take() else { return Ok(()) };
-        self.debts.pay(settling.debt);
         if settling.is_made {
             self.store.counters.checkpoints_settling.set(0);
             self.store.counters.checkpointed(self.since_checkpoint.journal_bytes());
@@ -75,6 +76,8 @@ impl IndexThread {
             settling.asked.into_iter().partition(|asked| asked.until == Until::Removed);
         self.removing.add(settling.removable, waiting);
         self.debts.note_removing(self.removing.is_wanted());
+        // Behind that, so that who needs space finds one or the other.
+        self.debts.pay(settling.debt);
         let told: Vec<MadeDurable> = told;
         for asked in told {
             drop(asked.done.send(Ok(())));

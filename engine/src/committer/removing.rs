@@ -102,9 +102,6 @@ impl IndexThread {
     /// Removes a large file. One that will not go now goes with a later checkpoint; it costs space only.
     fn removes_large(&self, digest: &Digest, file: LargeFileId) -> bool {
         let blobs = &self.store.blobs;
-        if blobs.is_kept(file) {
-            return false;
-        }
         let bytes = blobs.open_large(digest, file).and_then(|file| file.len());
         match blobs.remove_large(digest, file) {
             Ok(()) => self.store.counters.reclaimed_bytes.add(bytes.unwrap_or_default()),

@@ -230,18 +230,29 @@ impl Removable {
     }
 }
 
-/// What the state just checkpointed lets go of; `segments` are those before its position.
+/// What the state just checkpointed lets go of, but for large files that are kept; `segments` are those
+/// before its position.
 ///
 /// # Errors
 /// The index failed.
-pub(crate) fn removable(index: &Index, segments: &[SegmentId]) -> Result<Removable, IndexError> {
+pub(crate) fn removable(
+    index: &Index,
+    segments: &[SegmentId],
+    is_kept: impl Fn(LargeFileId) -> bool,
+) -> Result<Removable, IndexError> {
     let txn = index.read()?;
     let mut removable = Removable::default();
     let removals = txn.open_table(tables::LARGE_REMOVALS)?;
-    for entry in removals.iter()?.take(LARGE_REMOVED_MAX) {
+    for entry in removals.iter()? {
         let (key, _) = entry?;
         let (digest, start, number) = key.value();
-        removable.large.push((Digest(*digest), LargeFileId { start, number }));
+        let file = LargeFileId { start, number };
+        if removable.large.len() == LARGE_REMOVED_MAX {
+            break;
+        }
+        if !is_kept(file) {
+            removable.large.push((Digest(*digest), file));
+        }
     }
     let live = txn.open_table(tables::SEGMENTS)?;
     for segment in segments {

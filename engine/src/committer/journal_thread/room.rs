@@ -162,9 +162,7 @@ impl JournalThread {
         if ends || self.has_room_at_once(needs) {
             return true;
         }
-        if self.parts.debts.is_something() {
-            self.pay_debts(|| self.has_room_at_once(needs));
-        }
+        self.pay_debts(|| self.has_room_at_once(needs));
         self.has_room_at_once(needs)
     }
 
@@ -205,7 +203,7 @@ impl JournalThread {
     /// These bytes, which are free; where they are fewer than are needed, those beside what the index really
     /// took: what is promised to it may be more than it comes to.
     fn space_of(&self, needed: u64, space: u64) -> u64 {
-        if space >= needed || !self.parts.debts.is_something() {
+        if space >= needed {
             return space;
         }
         self.pay_debts(|| self.space() >= needed);
@@ -217,13 +215,13 @@ impl JournalThread {
         self.parts.disk.space().map_or(u64::MAX, |space| space.available)
     }
 
-    /// Waits for a checkpoint that holds all groups so far, and for what it gives back until that is enough,
-    /// but not for ever.
+    /// Waits for a checkpoint that holds all groups so far, if there are any, and for what is given back until
+    /// that is enough, but not for ever.
     fn pay_debts(&self, is_enough: impl Fn() -> bool) {
         let JournalParts { index, debts, disk, .. } = &self.parts;
         let (done, is_done) = oneshot::channel();
         let asked = MadeDurable { until: Until::Durable, done };
-        if index.send(IndexWork::Checkpoint(asked)).is_ok() {
+        if debts.is_something() && index.send(IndexWork::Checkpoint(asked)).is_ok() {
             // Without the index thread there is nothing to wait for, and nothing will be taken.
             receive(is_done).ok();
         }
