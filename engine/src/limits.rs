@@ -399,7 +399,7 @@ pub const MANIFESTS_MADE_MAX: usize = 4;
 
 /// How long the reader of an archive may take none of its chunks before it counts as gone, whatever
 /// keeps it: a quarter of a megabyte in that time is slower than any line. A client of the server
-/// that takes nothing at all has lost its connection long before.
+/// that takes nothing at all has lost its answer long before.
 pub const ARCHIVE_STALL_MAX: Duration = Duration::from_mins(10);
 
 /// Bulk changes that are planned at once; each keeps a thread of the blocking pool.

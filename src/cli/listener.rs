@@ -55,7 +55,8 @@ const STREAMS_MAX: u32 = 128;
 const RESET_STREAMS_MAX: usize = 20;
 
 /// Span in which a client must take `ANSWER_BYTES_MIN` of an answer under way, while it is waited for;
-/// otherwise its connection ends. As slow as of a body, but for twice the time: buffers on the way are large.
+/// otherwise its connection ends; over HTTP/2 the answer is given up, and the connection ends once no other is
+/// under way. As slow as of a body, but for twice the time: buffers on the way are large.
 const ANSWER_SPAN: Duration = Duration::from_mins(2);
 
 /// Bytes that a client must take in each `ANSWER_SPAN`. Of an answer over HTTP/2, whose stream has a window

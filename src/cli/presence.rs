@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use bodies::Left;
 pub(super) use bodies::{Answer, Asked};
 
 /// The connections of a server that have no request under way, and how many requests the others
@@ -86,18 +87,25 @@ struct Requests {
     /// Number of the next one.
     next: u64,
     under_way: usize,
-    /// Answers in pieces of which the client has yet to take one, with the time since when.
-    untaken: HashMap<u64, Instant>,
+    /// Answers in pieces of which the client has yet to take one.
+    untaken: HashMap<u64, Untaken>,
+}
+
+/// An answer of which the client has yet to take a piece.
+#[derive(Debug)]
+struct Untaken {
+    since: Instant,
+    left: Arc<Left>,
 }
 
 impl Requests {
-    fn late(&self, stall_max: Duration) -> usize {
-        self.untaken.values().filter(|since| since.elapsed() >= stall_max).count()
+    fn late(&self, stall_max: Duration) -> impl Iterator<Item = &Untaken> {
+        self.untaken.values().filter(move |answer| answer.since.elapsed() >= stall_max)
     }
 
     fn are_all_late(&self, stall_max: Duration) -> bool {
         // Bytes that wait are the pace's matter (`outflow.rs`).
-        self.under_way > 0 && !self.is_sending && self.late(stall_max) == self.under_way
+        self.under_way > 0 && !self.is_sending && self.late(stall_max).count() == self.under_way
     }
 }
 
@@ -171,18 +179,29 @@ impl Presence {
         }
     }
 
-    /// Ends when an answer was left standing for so long.
+    /// Ends when an answer was left standing for so long, and is given up.
     pub(super) async fn stalled_for(&self, stall_max: Duration) {
-        while self.requests().late(stall_max) == 0 {
+        while !self.give_up_late(stall_max) {
             sleep(stall_max / 4).await;
         }
     }
 
-    /// Ends when all answers that are under way were left standing for so long, and there is one.
+    /// Ends when all answers that are under way were left standing for so long, and there is one. Those
+    /// that were are given up while others go on.
     pub(super) async fn all_stalled_for(&self, stall_max: Duration) {
         while !self.requests().are_all_late(stall_max) {
+            self.give_up_late(stall_max);
             sleep(stall_max / 4).await;
         }
+    }
+
+    /// Lets go of what answers hold that were left standing for so long; whether there is one.
+    fn give_up_late(&self, stall_max: Duration) -> bool {
+        // A body that goes may end a request, which is noted here.
+        let late: Vec<_> =
+            self.requests().late(stall_max).map(|answer| Arc::clone(&answer.left)).collect();
+        late.iter().for_each(|left| left.give_up());
+        !late.is_empty()
     }
 
     fn requests(&self) -> MutexGuard<'_, Requests> {
@@ -211,14 +230,15 @@ impl UnderWay {
         self.ahead
     }
 
-    /// Notes whose turn it is.
-    fn awaits_client(&self, awaits: bool) {
-        let mut requests = self.presence.requests();
-        if awaits {
-            requests.untaken.insert(self.number, Instant::now());
-        } else {
-            requests.untaken.remove(&self.number);
-        }
+    /// Notes that the client has yet to take what it was given of the answer.
+    fn awaits_client(&self, left: &Arc<Left>) {
+        let untaken = Untaken { since: Instant::now(), left: Arc::clone(left) };
+        self.presence.requests().untaken.insert(self.number, untaken);
+    }
+
+    /// Notes that the client has taken it.
+    fn is_taken(&self) {
+        self.presence.requests().untaken.remove(&self.number);
     }
 }
 
@@ -308,7 +328,7 @@ mod tests {
         presence.sends(true);
         assert!(!presence.requests().are_all_late(Duration::ZERO), "what comes before it is sent");
         presence.sends(false);
-        assert!(answer.frame().await.is_none());
+        assert!(answer.frame().await.unwrap().is_err(), "it was given up");
         assert!(presence.requests().untaken.is_empty());
         drop(answer);
         assert!(!presence.requests().are_all_late(Duration::ZERO), "nothing is under way");

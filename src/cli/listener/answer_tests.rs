@@ -71,23 +71,76 @@ async fn an_answer_that_is_left_standing_ends_no_other_on_its_connection() {
     let answer_pace = Pace { span: Duration::from_millis(20), bytes: 0 };
     let server = Server::start(router, Bounds { answer_pace, ..patient() }).await;
     let mut stream = server.connect().await;
-    // SETTINGS_INITIAL_WINDOW_SIZE is nothing.
-    let shut = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
-    // `/index.html` is in the protocol's table.
-    let asks_slow = frame(1, 0b101, 3, &[0x82, 0x86, 0x85, 0x41, 1, b'h']);
-    let opens = frame(8, 0, 3, &100_u32.to_be_bytes());
-    stream.write_all(&[PREFACE, &shut, &asks(1), &asks_slow, &opens].concat()).await.unwrap();
+    let opening = [PREFACE, &no_window(), &asks(1), &asks_slow(3), &opens(3)].concat();
+    stream.write_all(&opening).await.unwrap();
     // GOAWAY.
     while next_frame(&mut stream).await.kind != 7 {}
     go_on.add_permits(1);
-    let answer = loop {
+    assert_eq!(data(&mut stream, 3).await, b"done");
+    rest(&mut stream).await;
+}
+
+/// What it holds may be wanted by others, and the library waits for its window for as long as the client
+/// takes another answer on the connection.
+#[tokio::test]
+async fn an_answer_that_is_left_standing_lets_go_of_what_it_holds_while_another_goes_on() {
+    let (turns, go_on) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(0)));
+    let (turn, goes_on) = (Arc::clone(&turns), Arc::clone(&go_on));
+    let held = async move || {
+        let turn = turn.acquire_owned().await.unwrap();
+        Body::from_stream(futures_util::stream::unfold(turn, async |turn| {
+            Some((Ok::<_, Infallible>("more"), turn))
+        }))
+    };
+    let slow = async move || {
+        drop(goes_on.acquire().await);
+        "done"
+    };
+    let router = Router::new().route("/", get(held)).route("/index.html", get(slow));
+    let answer_pace = Pace { span: Duration::from_millis(20), bytes: 0 };
+    let server = Server::start(router, Bounds { answer_pace, ..patient() }).await;
+    let mut stream = server.connect().await;
+    let opening = [PREFACE, &no_window(), &asks(1), &asks_slow(3), &opens(3)].concat();
+    stream.write_all(&opening).await.unwrap();
+    // HEADERS.
+    while next_frame(&mut stream).await.kind != 1 {}
+    drop(turns.acquire().await.unwrap());
+    stream.write_all(&opens(1)).await.unwrap();
+    // RST_STREAM, of that one only.
+    let reset = loop {
         let came = next_frame(&mut stream).await;
-        if (came.kind, came.stream) == (0, 3) {
-            break came.payload;
+        if came.kind == 3 {
+            break came.stream;
         }
     };
-    assert_eq!(answer, b"done");
-    rest(&mut stream).await;
+    assert_eq!(reset, 1);
+    go_on.add_permits(1);
+    assert_eq!(data(&mut stream, 3).await, b"done");
+}
+
+/// SETTINGS, in which the window of a stream is nothing at first.
+fn no_window() -> Vec<u8> {
+    frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])
+}
+
+/// HEADERS, as of `asks`, for `/index.html`, which is in the protocol's table.
+fn asks_slow(stream: u32) -> Vec<u8> {
+    frame(1, 0b101, stream, &[0x82, 0x86, 0x85, 0x41, 1, b'h'])
+}
+
+/// WINDOW_UPDATE.
+fn opens(stream: u32) -> Vec<u8> {
+    frame(8, 0, stream, &100_u32.to_be_bytes())
+}
+
+/// The next data on a stream.
+async fn data(stream: &mut TcpStream, of: u32) -> Vec<u8> {
+    loop {
+        let came = next_frame(stream).await;
+        if (came.kind, came.stream) == (0, of) {
+            return came.payload;
+        }
+    }
 }
 
 /// What came as a frame of HTTP/2.

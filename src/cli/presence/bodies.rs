@@ -1,7 +1,7 @@
 //! Bodies that keep their request under way.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -49,32 +49,99 @@ impl HttpBody for Asked {
 /// The body of an answer, which keeps its request under way until it has been taken.
 #[derive(Debug)]
 pub(in crate::cli) struct Answer {
-    body: Body,
+    left: Arc<Left>,
     request: Arc<UnderWay>,
     /// If it goes in pieces, and it is watched when they are taken.
-    piece_bytes_max: Option<usize>,
-    /// What does not go with the last piece.
-    rest: Bytes,
+    is_in_pieces: bool,
 }
 
 impl Answer {
     /// The answer to a request, given away as it comes: what the client does not take waits at the
     /// connection, which is held to its pace (`outflow.rs`).
     pub(in crate::cli) fn whole(body: Body, request: Arc<UnderWay>) -> Self {
-        Self::new(body, request, None)
+        Self { left: Left::of(body, None), request, is_in_pieces: false }
     }
 
     /// The answer to a request of HTTP/2, where each stream has a window of its own. The library takes a
     /// piece of any size once the window lets a byte of it through, and says no more of when the rest
     /// goes; so it gets them small, and asks for the next.
     pub(in crate::cli) fn in_pieces(body: Body, request: Arc<UnderWay>) -> Self {
-        Self::new(body, request, Some(PIECE_BYTES_MAX))
+        Self { left: Left::of(body, Some(PIECE_BYTES_MAX)), request, is_in_pieces: true }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if self.is_in_pieces {
+            self.request.is_taken();
+        }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = match self.left.source().as_mut() {
+            Some(source) => source.poll_piece(context),
+            None => Poll::Ready(Some(Err(axum::Error::new("the answer was given up")))),
+        };
+        if self.is_in_pieces {
+            // Whoever asks for more has taken what there was.
+            if matches!(frame, Poll::Ready(Some(Ok(_)))) {
+                self.request.awaits_client(&self.left);
+            } else {
+                self.request.is_taken();
+            }
+        }
+        frame
     }
 
-    fn new(body: Body, request: Arc<UnderWay>, piece_bytes_max: Option<usize>) -> Self {
-        Self { body, request, piece_bytes_max, rest: Bytes::new() }
+    fn is_end_stream(&self) -> bool {
+        self.left.source().as_ref().is_some_and(Source::is_at_end)
     }
 
+    fn size_hint(&self) -> SizeHint {
+        self.left.source().as_ref().map(Source::size_hint).unwrap_or_default()
+    }
+}
+
+/// What the client has yet to be given of an answer; nothing once that was given up. The library, which
+/// waits for the client, lets go of no answer by itself.
+#[derive(Debug)]
+pub(super) struct Left(Mutex<Option<Source>>);
+
+impl Left {
+    fn of(body: Body, piece_bytes_max: Option<usize>) -> Arc<Self> {
+        let source = Source { body, piece_bytes_max, rest: Bytes::new() };
+        Arc::new(Self(Mutex::new(Some(source))))
+    }
+
+    /// Lets go of it, with all that it holds. Who takes more of it after all is told that it broke off.
+    pub(super) fn give_up(&self) {
+        let source = self.source().take();
+        drop(source);
+    }
+
+    fn source(&self) -> MutexGuard<'_, Option<Source>> {
+        // A body that panicked is not asked again: its connection has ended.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct Source {
+    body: Body,
+    piece_bytes_max: Option<usize>,
+    /// What does not go with the last piece.
+    rest: Bytes,
+}
+
+impl Source {
     fn poll_piece(
         &mut self,
         context: &mut Context<'_>,
@@ -97,34 +164,8 @@ impl Answer {
         }
         bytes
     }
-}
 
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if self.piece_bytes_max.is_some() {
-            self.request.awaits_client(false);
-        }
-    }
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = self.get_mut();
-        let frame = this.poll_piece(context);
-        if this.piece_bytes_max.is_some() {
-            // Whoever asks for more has taken what there was.
-            this.request.awaits_client(matches!(frame, Poll::Ready(Some(Ok(_)))));
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
+    fn is_at_end(&self) -> bool {
         self.rest.is_empty() && self.body.is_end_stream()
     }
 
