@@ -156,9 +156,17 @@ impl Presence {
 
     /// Ends when the connection is to end: its place is wanted, or no request came for so long.
     pub(super) async fn over(&self, idle_max: Duration) {
-        tokio::select! {
-            () = self.told.notified() => {}
-            () = self.idle_for(idle_max) => {}
+        let mut idle_for = std::pin::pin!(self.idle_for(idle_max));
+        loop {
+            tokio::select! {
+                () = self.told.notified() => {
+                    // A request that came before this was heard is answered.
+                    if self.requests().place.is_some() {
+                        return;
+                    }
+                }
+                () = idle_for.as_mut() => return,
+            }
         }
     }
 
@@ -256,6 +264,7 @@ impl Drop for UnderWay {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use futures_util::FutureExt as _;
     use http_body_util::BodyExt as _;
 
     use super::*;
@@ -301,6 +310,20 @@ mod tests {
         presence.sends(false);
         assert!(idle.end_longest(Duration::ZERO));
         assert!(!idle.end_longest(Duration::ZERO), "it has one place");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_came_before_the_connection_heard_that_it_is_to_end_is_answered() {
+        let idle = Arc::new(Idle::default());
+        let presence = Presence::new(&idle);
+        assert!(idle.end_longest(Duration::ZERO));
+        let request = presence.begin();
+        let mut over = Box::pin(presence.over(HOUR));
+        assert!((&mut over).now_or_never().is_none());
+        drop(request);
+        assert!((&mut over).now_or_never().is_none(), "nobody asks for its new place");
+        assert!(idle.end_longest(Duration::ZERO));
+        over.await;
     }
 
     #[tokio::test]

@@ -296,6 +296,9 @@ async fn who_takes_an_answer_too_slowly_is_cut_off() {
             while stream.read_u8().await.is_ok() && !is_reset(&stream) {}
         }
         // It has the one place until it is cut off.
+        while !is_reset(&stream) {
+            tokio::task::yield_now().await;
+        }
         server.serves().await;
     }
 }
