@@ -41,21 +41,27 @@ async fn an_answer_whose_last_bytes_wait_to_be_taken_gives_way_to_nobody() {
     serving.await.unwrap();
 }
 
-/// Over HTTP/2 it waits for its stream's window, which the library says nothing of.
+/// Over HTTP/2 it waits for its stream's window, which the library says nothing of: neither of one in many
+/// pieces nor of a short one, whether or not the end is known when the last of it comes.
 #[tokio::test]
 async fn an_answer_that_waits_for_its_window_gives_way_to_nobody() {
-    let router = Router::new().route("/", get(async || vec![7; 40 << 10]));
-    let server = Server::start(router, Bounds { connections_max: 1, ..patient() }).await;
-    let mut stream = server.connect().await;
-    // SETTINGS_INITIAL_WINDOW_SIZE is one.
-    let narrow = frame(4, 0, 0, &[0, 4, 0, 0, 0, 1]);
-    stream.write_all(&[PREFACE, &narrow, &asks(1)].concat()).await.unwrap();
-    while next_frame(&mut stream).await.kind != 0 {}
-    let mut other = server.connect().await;
-    other.write_all(REQUEST).await.unwrap();
-    let refusal = text(&mut other).await;
-    assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
-    assert_eq!(server.counts.given_up.get(), 0);
+    let stream =
+        async || Body::from_stream(futures_util::stream::iter([Ok::<_, Infallible>("short")]));
+    let answers = [get(async || vec![7; 40 << 10]), get(async || "short"), get(stream)];
+    for answer in answers {
+        let router = Router::new().route("/", answer);
+        let server = Server::start(router, Bounds { connections_max: 1, ..patient() }).await;
+        let mut stream = server.connect().await;
+        // SETTINGS_INITIAL_WINDOW_SIZE is one.
+        let narrow = frame(4, 0, 0, &[0, 4, 0, 0, 0, 1]);
+        stream.write_all(&[PREFACE, &narrow, &asks(1)].concat()).await.unwrap();
+        while next_frame(&mut stream).await.kind != 0 {}
+        let mut other = server.connect().await;
+        other.write_all(REQUEST).await.unwrap();
+        let refusal = text(&mut other).await;
+        assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
+        assert_eq!(server.counts.given_up.get(), 0);
+    }
 }
 
 /// The client asks no more of what it left standing, and takes everything else.
@@ -76,7 +82,7 @@ async fn an_answer_that_is_left_standing_ends_no_other_on_its_connection() {
     // GOAWAY.
     while next_frame(&mut stream).await.kind != 7 {}
     go_on.add_permits(1);
-    assert_eq!(data(&mut stream, 3).await, b"done");
+    assert_eq!(data(&mut stream, 3, 4).await, b"done");
     rest(&mut stream).await;
 }
 
@@ -115,7 +121,7 @@ async fn an_answer_that_is_left_standing_lets_go_of_what_it_holds_while_another_
     };
     assert_eq!(reset, 1);
     go_on.add_permits(1);
-    assert_eq!(data(&mut stream, 3).await, b"done");
+    assert_eq!(data(&mut stream, 3, 4).await, b"done");
 }
 
 /// SETTINGS, in which the window of a stream is nothing at first.
@@ -133,14 +139,16 @@ fn opens(stream: u32) -> Vec<u8> {
     frame(8, 0, stream, &100_u32.to_be_bytes())
 }
 
-/// The next data on a stream.
-async fn data(stream: &mut TcpStream, of: u32) -> Vec<u8> {
-    loop {
+/// The next data on a stream, of so many bytes.
+async fn data(stream: &mut TcpStream, of: u32, bytes: usize) -> Vec<u8> {
+    let mut data = Vec::new();
+    while data.len() < bytes {
         let came = next_frame(stream).await;
         if (came.kind, came.stream) == (0, of) {
-            return came.payload;
+            data.extend(came.payload);
         }
     }
+    data
 }
 
 /// What came as a frame of HTTP/2.

@@ -157,10 +157,14 @@ impl Source {
         })
     }
 
-    /// The beginning of some bytes; the rest stays.
+    /// The beginning of some bytes; the rest stays. A last byte goes alone, since the library takes it only
+    /// once the window lets all before it through, and then the answer may be over.
     fn piece(&mut self, mut bytes: Bytes) -> Bytes {
         if let Some(max) = self.piece_bytes_max {
             self.rest = bytes.split_off(bytes.len().min(max));
+            if self.rest.is_empty() && bytes.len() > 1 {
+                self.rest = bytes.split_off(bytes.len() - 1);
+            }
         }
         bytes
     }
