@@ -195,7 +195,12 @@ impl Way<'_> {
         let answer = client.send(request).await;
         if let Ok(Err(error)) = read.try_recv() {
             // The request broke because the file could not be read on.
-            return Err(local(&self.file.path, error));
+            let is_shorter = error.kind() == io::ErrorKind::UnexpectedEof;
+            return Err(if is_shorter {
+                Failure::changed_meanwhile()
+            } else {
+                local(&self.file.path, error)
+            });
         }
         match answer {
             Ok(response) => self.added(&self.state(&response)?),
@@ -333,7 +338,7 @@ mod tests {
 
     /// A file that is large enough, and the folder that remembers its upload.
     struct Large {
-        _on_disk: tempfile::NamedTempFile,
+        on_disk: tempfile::NamedTempFile,
         memory: tempfile::TempDir,
         file: LocalFile,
     }
@@ -345,7 +350,7 @@ mod tests {
             let path = on_disk.path().to_path_buf();
             let stamp = Stamp::of(&on_disk.as_file().metadata().unwrap());
             let file = LocalFile { name: "d/large".to_owned(), path, stamp };
-            Self { _on_disk: on_disk, memory: tempfile::tempdir().unwrap(), file }
+            Self { on_disk, memory: tempfile::tempdir().unwrap(), file }
         }
 
         fn uploader(&self, client: Client) -> Uploader {
@@ -391,6 +396,22 @@ mod tests {
         let failure = sent.unwrap_err();
         assert!(matches!(failure, Failure::Local { .. }), "{failure:?}");
         assert_eq!(server.uploads(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_came_of_a_file_that_became_shorter_is_given_up() {
+        let (server, client) = StandIn::start(&[]).await;
+        let mut large = Large::new();
+        // More than sockets hold.
+        large.on_disk.as_file().set_len(128 << 20).unwrap();
+        large.file.stamp = Stamp::of(&large.on_disk.as_file().metadata().unwrap());
+        server.write_meanwhile(&large.file.path, "short");
+        let uploader = large.uploader(client);
+        let digest = Digest::of(CONTENT);
+        let failure = uploader.resume(&large.file, digest, Purpose::Add).await.unwrap_err();
+        assert!(matches!(failure, Failure::Altered { .. }), "{failure:?}");
+        assert_eq!((server.uploads(), server.uploads_left()), (1, 0));
+        assert_eq!(uploader.way(&large.file, digest, Purpose::Add).remembered(), None);
     }
 
     #[tokio::test]

@@ -56,7 +56,8 @@ struct Inner {
     /// Uploads that go on where they stopped, by number; none in place of those that were given up.
     uploads: Mutex<Vec<Option<Upload>>>,
     faults: Mutex<VecDeque<Fault>>,
-    /// A file that somebody writes on the client's side while the next one is fetched.
+    /// A file that somebody writes on the client's side while the next one is fetched, or sent in
+    /// parts.
     meanwhile: Mutex<Option<(PathBuf, String)>>,
     logins: AtomicU64,
     ranges: AtomicU64,
@@ -131,7 +132,7 @@ impl StandIn {
         lock(&self.0.files).remove(name);
     }
 
-    /// Has somebody write this file while the next one is fetched.
+    /// Has somebody write this file while the next one is fetched, or sent in parts.
     pub(crate) fn write_meanwhile(&self, path: &std::path::Path, content: &str) {
         *lock(&self.0.meanwhile) = Some((path.to_path_buf(), content.to_owned()));
     }
@@ -139,6 +140,11 @@ impl StandIn {
     /// How many uploads were begun that go on where they stopped.
     pub(crate) fn uploads(&self) -> usize {
         lock(&self.0.uploads).len()
+    }
+
+    /// How many of these were not given up.
+    pub(crate) fn uploads_left(&self) -> usize {
+        lock(&self.0.uploads).iter().flatten().count()
     }
 
     /// How often tokens were given.
@@ -154,6 +160,14 @@ impl StandIn {
     /// How many faults nothing has met yet.
     pub(crate) fn faults_left(&self) -> usize {
         lock(&self.0.faults).len()
+    }
+
+    /// What happens on the client's side meanwhile.
+    async fn pass_time(&self) {
+        let meanwhile = lock(&self.0.meanwhile).take();
+        if let Some((path, content)) = meanwhile {
+            tokio::fs::write(path, content).await.unwrap();
+        }
     }
 
     fn next_fault(&self) -> Option<Fault> {
@@ -225,10 +239,7 @@ async fn fetch(
     let Some(mut content) = stand_in.content(&name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let meanwhile = lock(&stand_in.0.meanwhile).take();
-    if let Some((path, content)) = meanwhile {
-        tokio::fs::write(path, content).await.unwrap();
-    }
+    stand_in.pass_time().await;
     let etag = format!("\"{}\"", Digest::of(&content));
     let range = headers.get(header::RANGE).map(|range| {
         assert_eq!(headers.get(header::IF_RANGE).unwrap(), etag.as_str());

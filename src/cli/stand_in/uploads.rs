@@ -74,6 +74,7 @@ async fn go_on(
     headers: HeaderMap,
     part: Body,
 ) -> Response {
+    stand_in.pass_time().await;
     let Ok(part) = axum::body::to_bytes(part, usize::MAX).await else {
         return StatusCode::BAD_REQUEST.into_response();
     };
