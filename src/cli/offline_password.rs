@@ -14,7 +14,7 @@ use super::offline_store::open_offline;
 /// What the audit log calls it.
 const ACTION: &str = "reset_password_offline";
 
-/// Sets the password of a user who is named by name or primary key, and activates them; gives who it
+/// Sets the password of a user who is named by primary key, or else by name, and activates them; gives who it
 /// is.
 ///
 /// # Errors
@@ -46,20 +46,23 @@ pub(crate) async fn set_password_offline(
             | OpenError::JournalDamaged { .. }
             | OpenError::IndexDamaged { .. } => error.into(),
         })?;
-        let user = match named.parse() {
-            Ok(key) if is_pk(&named) => engine.snapshot()?.user(UserId(key))?,
-            Ok(_) | Err(_) => engine.snapshot()?.user_by_name(&named)?,
-        };
+        let snapshot = engine.snapshot()?;
+        let key = named.parse().ok().filter(|_| is_pk(&named));
+        let mut user = key.map(|key| snapshot.user(UserId(key))).transpose()?.flatten();
+        if user.is_none() {
+            // A name may consist of digits, too.
+            user = snapshot.user_by_name(&named)?;
+        }
         let Some(user) = user else {
-            let users = engine.snapshot()?;
-            let users = users.users()?.filter_map(Result::ok);
-            let administrators: Vec<String> =
-                users.filter(|user| user.is_staff).map(|user| user.username).collect();
+            let users = snapshot.users()?.filter_map(Result::ok).filter(|user| user.is_staff);
+            let shown = users.map(|user| format!("{} ({})", user.username, user.id));
+            let administrators: Vec<String> = shown.collect();
             bail!(
                 "there is no user {named:?} in it; its administrators are {}",
                 administrators.join(", ")
             );
         };
+        drop(snapshot);
         let password_hash = Some(granary::auth::hash_password(&password)?);
         let patch = UserPatch { password_hash, is_active: Some(true), ..UserPatch::default() };
         let runtime = tokio::runtime::Handle::current();

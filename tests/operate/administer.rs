@@ -227,6 +227,7 @@ fn whoever_may_write_the_data_directory_finds_the_way_back_in() {
     let work = Work::new();
     let server = serve(&work);
     said(&work, &server, &["user", "create", "ann", "--generate-password", "--admin"]);
+    said(&work, &server, &["user", "create", "77", "--generate-password"]);
     said(&work, &server, &["user", "deactivate", "admin"]);
     let file = work.file("password", "found again\n");
     let reset = |who: &str, data: &str| {
@@ -240,7 +241,9 @@ fn whoever_may_write_the_data_directory_finds_the_way_back_in() {
     assert!(nowhere.status == 1 && nowhere.complained.contains("no store"), "{nowhere:?}");
     assert!(!work.path("nowhere").exists());
     let nobody = reset("nobody", "data");
-    assert!(nobody.complained.contains("its administrators are admin, ann"), "{nobody:?}");
+    assert!(nobody.complained.contains("its administrators are admin (1), ann (2)"), "{nobody:?}");
+    let digits = reset("77", "data");
+    assert!(digits.said.contains("password of user 77, who is active"), "{digits:?}");
 
     let sentence = "set the password of user admin, who is active and an administrator\n";
     // By name, and by primary key.
@@ -254,8 +257,9 @@ fn whoever_may_write_the_data_directory_finds_the_way_back_in() {
     let log = ["audit", "--action", "reset_password_offline"];
     let log = run(&mut as_user(&work, &server, admin, &log)).said;
     let cells = rows(&log);
-    assert_eq!(cells.len(), 2, "{log}");
-    assert_eq!(cells[0][2..9], ["-", "-", "200", "reset_password_offline", "user", "1", "(admin)"]);
+    assert_eq!(cells.len(), 3, "{log}");
+    assert_eq!(cells[0][2..9], ["-", "-", "200", "reset_password_offline", "user", "3", "(77)"]);
+    assert_eq!(cells[1][2..9], ["-", "-", "200", "reset_password_offline", "user", "1", "(admin)"]);
 }
 
 #[test]
