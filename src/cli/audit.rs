@@ -193,16 +193,20 @@ impl Log<'_> {
         Ok(last.unwrap_or_default())
     }
 
-    /// Shows what came after an entry, the oldest first, page by page as it comes; gives the number of
-    /// the last that was looked at.
+    /// Shows what came after an entry until now, the oldest first, page by page as it comes; gives the
+    /// number of the last that was looked at.
     async fn pass_on(&mut self, mut last: u64) -> anyhow::Result<u64> {
+        let mut end = None;
         loop {
             let after = if last > 0 { format!("&after={last}") } else { String::new() };
             let page = self.page(&format!("order=oldest&limit={PAGE}{after}")).await?;
             tell_gap(page.first, last);
             self.write(page.entries)?;
+            // What comes meanwhile may come faster than it is passed on.
+            let end = *end.get_or_insert(page.last.unwrap_or(last));
             match page.next {
-                Some(next) => last = next,
+                Some(next) if next < end => last = next,
+                Some(next) => return Ok(next),
                 None => return Ok(page.last.unwrap_or(last)),
             }
         }
@@ -320,9 +324,17 @@ fn limit(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+    use axum::routing::get;
+    use axum::{Json, Router};
     use serde_json::json;
 
     use super::*;
+    use crate::cli::stand_in::StandIn;
 
     #[test]
     fn times_lie_so_long_ago_or_are_given() {
@@ -337,6 +349,27 @@ mod tests {
         for wrong in ["", "0", "-1", "some"] {
             limit(wrong).unwrap_err();
         }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_grows_faster_than_it_is_read_has_an_end() {
+        let asked = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&asked);
+        let show = move || async move {
+            let next = PAGE * (counted.fetch_add(1, Ordering::Relaxed) + 1);
+            if next > 5 * PAGE {
+                return StatusCode::NOT_FOUND.into_response();
+            }
+            let page = json!({ "entries": [], "next": next, "first": 1, "last": 2 * PAGE + next });
+            Json(page).into_response()
+        };
+        let others = Router::new().route("/v1/audit", get(show));
+        let (_server, client) = StandIn::start_with(&[], others).await;
+        let catalogue = &Catalogue::with(client);
+        let filter = String::new();
+        let mut log = Log { catalogue, filter, as_json: true, is_begun: false, has_head: false };
+        assert_eq!(log.pass_on(0).await.unwrap(), 3 * PAGE);
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
     }
 
     #[test]

@@ -118,6 +118,12 @@ impl Catalogue {
         Ok(Self { client: Client::new(server)?, needed })
     }
 
+    /// The way of a client that is there already.
+    #[cfg(test)]
+    pub(crate) fn with(client: Client) -> Self {
+        Self { client, needed: "an administrator" }
+    }
+
     /// Name of the user that the requests are sent as, as far as it is known.
     pub(crate) fn whose(&self) -> Option<&str> {
         self.client.session.username()
