@@ -224,6 +224,24 @@ mod tests {
         assert_eq!(*begun.lock().unwrap(), 2);
     }
 
+    #[tokio::test]
+    async fn a_check_that_somebody_begins_after_ours_is_joined_and_that_of_another_start_is_not() {
+        for (number, is_joined) in [(8, true), (6, false)] {
+            let answer = |state, number, report| {
+                Json(CheckShape { state, number, progress: None, report, error: None })
+            };
+            let start = move || async move { answer(CheckPhase::Running, 7, None) };
+            let show =
+                move || async move { answer(CheckPhase::Finished, number, Some(clean(true))) };
+            let others = Router::new().route("/v1/store/check", get(show).post(start));
+            let (_server, client) = StandIn::start_with(&[], others).await;
+            for is_deep in [false, true] {
+                let checked = check_online(&client, is_deep).await;
+                assert_eq!(checked.is_ok_and(|report| report.deep), is_joined, "{number}");
+            }
+        }
+    }
+
     #[test]
     fn the_report_says_what_is_hit_and_what_to_do() {
         let hit =

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::client::Client;
+use super::complain;
 
 /// The right that all of this needs.
 pub(crate) const ADMINISTRATOR: &str = "an administrator";
@@ -103,7 +104,8 @@ pub(crate) async fn carry_out<E: Errand>(client: &Client) -> anyhow::Result<E::R
     report
 }
 
-/// The same with fields that say what is to be done, shown by the caller.
+/// The same with fields that say what is to be done, shown by the caller. Where one ends and
+/// somebody's next begins between two questions, the next is waited for: what the first found is gone.
 ///
 /// # Errors
 /// As [`carry_out`].
@@ -120,13 +122,18 @@ pub(crate) async fn carry_out_shown<E: Errand>(
     };
     let begun = client.patience.persist_if_it_runs(order).await;
     let mut errand: E = begun.map_err(|failure| failure.needing(ADMINISTRATOR))?;
-    let number = errand.state().1;
+    let mut number = errand.state().1;
     while errand.state().0 == CheckPhase::Running {
         show(&errand);
         tokio::time::sleep(POLL_INTERVAL).await;
         errand = client.patience.persist(|| client.ask(client.http.get(&address))).await?;
-        if errand.state().1 != number {
-            bail!("the server was started again, or somebody began anew; run this once more");
+        let present = errand.state().1;
+        if present < number {
+            bail!("the server was started again; run this once more");
+        }
+        if present > number {
+            complain("it has ended, and somebody began another; that one is waited for instead");
+            number = present;
         }
     }
     let is_stopped = errand.state().0 == CheckPhase::Stopped;
