@@ -201,6 +201,7 @@ impl Log<'_> {
             let after = if last > 0 { format!("&after={last}") } else { String::new() };
             let page = self.page(&format!("order=oldest&limit={PAGE}{after}")).await?;
             tell_gap(page.first, last);
+            tell_end(page.last, last);
             self.write(page.entries)?;
             // What comes meanwhile may come faster than it is passed on.
             let end = *end.get_or_insert(page.last.unwrap_or(last));
@@ -252,6 +253,16 @@ fn tell_gap(first: Option<u64>, last: u64) {
     if let Some(first) = first.filter(|first| *first > last.saturating_add(1)) {
         complain(format_args!(
             "entries before number {first} were rotated away (audit.keep, audit.size)"
+        ));
+    }
+}
+
+/// Says that the last that was looked at is not there, as in a store of before.
+fn tell_end(end: Option<u64>, last: u64) {
+    if let Some(end) = end.filter(|end| *end < last) {
+        complain(format_args!(
+            "the log ends at entry {end}, before entry {last}: the store was restored, or is another \
+             one; its new entries are those after {end}"
         ));
     }
 }

@@ -296,6 +296,10 @@ fn the_audit_log_tells_people_and_programs_who_did_what() {
     let first: Value = serde_json::from_str(after.lines().next().unwrap()).unwrap();
     assert_eq!(first["sequence"], 2);
     assert!(after.lines().count() >= numbers.len(), "all that came since, and it has grown");
+    let beyond = run(&mut as_user(&work, &server, ADMIN, &["audit", "--after", "1000000"]));
+    assert!(beyond.complained.contains("before entry 1000000: the store"), "{beyond:?}");
+    let present = run(&mut as_user(&work, &server, ADMIN, &["audit", "--after", "1"]));
+    assert_eq!(present.complained, "");
 }
 
 #[test]
