@@ -12,8 +12,9 @@ use super::client::{Client, http_client};
 use super::failure::Failure;
 use super::{Ending, ServerOptions, complain, say, shown, shown_lines};
 
-/// How long a server may take to say whether it is ready, so that a health check comes to an end.
-const READINESS_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a server may take to say whether it is ready, and then for the numbers, so that a health
+/// check comes to an end.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What a server that is not ready says, or one that is.
 #[derive(Debug, Deserialize)]
@@ -48,33 +49,41 @@ pub(crate) struct Options {
 
 /// Runs the command.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let readiness = readiness(&options.server, READINESS_TIME_MAX).await?;
+    let readiness = readiness(&options.server, ANSWER_TIME_MAX).await?;
     let url = &options.server.url;
     if options.ready || !serves(&readiness) {
         return tell(&readiness, options.json);
     }
     let client = Client::new(&options.server)?;
-    let status: StatusShape =
-        match client.ask(client.http.get(client.url.action("store/status"))).await {
-            Ok(status) => status,
-            Err(failure @ (Failure::NotLoggedIn { .. } | Failure::Forbidden { .. }))
-                if !options.json =>
-            {
-                complain(format_args!("the numbers are for administrators: {}", failure.chain()));
-                return tell(&readiness, false);
-            }
-            // It has become so since.
-            Err(Failure::Busy { status: StatusCode::SERVICE_UNAVAILABLE, detail, .. }) => {
-                return tell(&busy(detail), options.json);
-            }
-            Err(failure) => return Err(failure.into()),
-        };
+    let status = match numbers(&client, ANSWER_TIME_MAX).await {
+        Ok(status) => status,
+        Err(failure @ (Failure::NotLoggedIn { .. } | Failure::Forbidden { .. }))
+            if !options.json =>
+        {
+            complain(format_args!("the numbers are for administrators: {}", failure.chain()));
+            return tell(&readiness, false);
+        }
+        // It has become so since.
+        Err(Failure::Busy { status: StatusCode::SERVICE_UNAVAILABLE, detail, .. }) => {
+            return tell(&busy(detail), options.json);
+        }
+        Err(failure) => return Err(failure.into()),
+    };
     if options.json {
         say(serde_json::to_string_pretty(&status)?)?;
     } else {
         say(shown_lines(&text_of(url.as_str(), &status)))?;
     }
     Ok(ending(status.condition == "ready" && status.quarantined == 0))
+}
+
+/// What administrators may know, with the login that it takes.
+async fn numbers(client: &Client, time_max: Duration) -> Result<StatusShape, Failure> {
+    let answer = client.ask(client.http.get(client.url.action("store/status")));
+    tokio::time::timeout(time_max, answer).await.unwrap_or_else(|_elapsed| {
+        let reason = format!("nothing came within {} s", time_max.as_secs());
+        Err(Failure::Unreachable { url: client.url.clone(), reason, connected: true })
+    })
 }
 
 async fn readiness(server: &ServerOptions, time_max: Duration) -> anyhow::Result<Readiness> {
@@ -192,6 +201,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::cli::stand_in::StandIn;
 
     fn options(listener: &TcpListener) -> ServerOptions {
         // Another test of the same process may have been first.
@@ -210,7 +220,7 @@ mod tests {
             let router =
                 Router::new().route("/readyz", get(move || async move { (status, words) }));
             tokio::spawn(async move { axum::serve(listener, router).await });
-            let readiness = readiness(&server, READINESS_TIME_MAX).await;
+            let readiness = readiness(&server, ANSWER_TIME_MAX).await;
             assert_eq!(readiness.is_ok(), is_granary, "{readiness:?}");
             if let Ok(readiness) = readiness {
                 assert_eq!(in_words(&readiness), "busy: Too many requests are under way.");
@@ -225,6 +235,15 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let error = readiness(&options(&listener), Duration::from_millis(1)).await.unwrap_err();
         let failure = error.downcast_ref::<Failure>().unwrap();
+        assert!(matches!(failure, Failure::Unreachable { .. }), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn numbers_that_do_not_come_are_not_waited_for_without_end() {
+        let never = get(std::future::pending::<StatusCode>);
+        let others = Router::new().route("/v1/store/status", never);
+        let (_server, client) = StandIn::start_with(&[], others).await;
+        let failure = numbers(&client, Duration::from_millis(1)).await.unwrap_err();
         assert!(matches!(failure, Failure::Unreachable { .. }), "{failure:?}");
     }
 }
