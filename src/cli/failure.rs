@@ -118,13 +118,9 @@ impl Failure {
                 *status == StatusCode::INSUFFICIENT_STORAGE
                     || (*status == StatusCode::NOT_FOUND && !file_is_missing)
             }
-            // A disk that takes nothing takes no other file either.
-            Self::Local { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull
-                    | io::ErrorKind::QuotaExceeded
-                    | io::ErrorKind::ReadOnlyFilesystem
-            ),
+            // A full disk takes no other file either. What is read-only or beyond a quota may be one
+            // folder.
+            Self::Local { source, .. } => source.kind() == io::ErrorKind::StorageFull,
             Self::Altered { .. } => false,
         }
     }
@@ -150,17 +146,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_that_takes_nothing_concerns_all_and_one_file_of_it_does_not() {
+    fn a_full_disk_concerns_all_and_one_file_or_folder_of_it_does_not() {
         let local =
             |kind| Failure::Local { path: PathBuf::from("f"), source: io::Error::from(kind) };
+        assert!(local(io::ErrorKind::StorageFull).concerns_all());
         for kind in [
-            io::ErrorKind::StorageFull,
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::IsADirectory,
             io::ErrorKind::QuotaExceeded,
             io::ErrorKind::ReadOnlyFilesystem,
         ] {
-            assert!(local(kind).concerns_all(), "{kind:?}");
-        }
-        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::IsADirectory] {
             assert!(!local(kind).concerns_all(), "{kind:?}");
         }
     }
