@@ -149,10 +149,6 @@ impl StateFile {
         self.contents
     }
 
-    pub(super) fn content_bytes(&self) -> u64 {
-        self.content_bytes
-    }
-
     pub(super) fn rows(&self) -> u64 {
         self.rows
     }
