@@ -37,6 +37,7 @@ pub(crate) async fn list(
     let state = app.clone();
     // Users have few tokens each; the store may have many. Who waits for a turn holds no state.
     let write = move |out: &mut dyn Write| {
+        let principal = state.renewed(&principal)?;
         let snapshot = state.snapshot()?;
         let mut rights = Rights::of(&snapshot, &principal);
         let mut rows = Rows::begin(out);

@@ -126,8 +126,9 @@ pub(crate) async fn retrieve(
     let id = path::dataset(&uri)?;
     let state = app.clone();
     let open = move || {
-        let action = Action::RetrieveDataset;
-        open(&state, &principal, action, id).map(|opened| (opened.snapshot, opened.dataset))
+        let principal = state.renewed(&principal)?;
+        let opened = open(&state, &principal, Action::RetrieveDataset, id)?;
+        Ok((opened.snapshot, opened.dataset))
     };
     let shown = open()?;
     let with_files = query::with_files(&uri)?;

@@ -54,7 +54,7 @@ pub(crate) async fn list_files(
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
     let state = app.clone();
-    let open = move || open(&state, &principal, Action::ListFiles, id);
+    let open = move || open(&state, &state.renewed(&principal)?, Action::ListFiles, id);
     drop(open()?);
     let request = page_request(&uri, query::boolean(&uri, "metadata")?.unwrap_or(false))?;
     page(&app, &uri, open, request, write_files).await

@@ -266,6 +266,7 @@ async fn name_of(
     let find = move || {
         // Held by the work itself, which goes on for a file if the caller goes away.
         let _turn = turn;
+        let principal = state.renewed(&principal)?;
         let Opened { snapshot, dataset, .. } = open(&state, &principal, Action::GetFile, id)?;
         snapshot.file_by_digest(&dataset, &digest, || watched.expect_waits())
     };

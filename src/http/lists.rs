@@ -54,7 +54,7 @@ pub(crate) async fn list<R: Resource>(
     let (mut response, place) = spooled_with(&app, StatusCode::OK, move |out| {
         // Held by the work itself, which goes on for a row if the caller goes away.
         let _turn = turn;
-        let view = View::take(state, principal, watched, LIST_STATE_TIME_MAX)?;
+        let view = View::take(state, &principal, watched, LIST_STATE_TIME_MAX)?;
         write::<R>(view, &request, out)
     })
     .await?;
@@ -109,10 +109,12 @@ struct View {
 impl View {
     fn take(
         app: AppState,
-        principal: Principal,
+        principal: &Principal,
         caller: Watched,
         held_max: Duration,
     ) -> Result<Self, ApiError> {
+        // A turn may have been waited for.
+        let principal = app.renewed(principal)?;
         let snapshot = app.snapshot()?;
         let held_since = Instant::now();
         Ok(Self { app, principal, caller, snapshot, held_since, held_max, exchanges: 0 })

@@ -124,7 +124,7 @@ pub(crate) async fn get_all_metadata(
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
     let state = app.clone();
-    let open = move || open(&state, &principal, Action::GetAllMetadata, id);
+    let open = move || open(&state, &state.renewed(&principal)?, Action::GetAllMetadata, id);
     drop(open()?);
     if wants_page(&uri) {
         return list_metadata(&app, &uri, open).await;

@@ -57,6 +57,7 @@ pub(crate) async fn check_files(
     let caller = Waiting::default();
     let watched = caller.watch();
     spooled(&app, StatusCode::OK, move |out| {
+        let principal = state.renewed(&principal)?;
         let Opened { snapshot, dataset, .. } = open(&state, &principal, Action::CheckFiles, id)?;
         let may_read = may_read_for(principal);
         let go_on = || watched.expect_waits();

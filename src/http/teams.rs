@@ -94,6 +94,7 @@ pub(crate) async fn retrieve(
     let state = app.clone();
     // Of any number of members, as they are when its turn comes.
     let write = move |out: &mut dyn Write| {
+        let principal = state.renewed(&principal)?;
         let Opened { snapshot, team, .. } = open(&state, &principal, Action::RetrieveTeam, &uri)?;
         write_shape(out, &TeamShape::of(&team, &snapshot)?)
     };

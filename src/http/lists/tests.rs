@@ -51,7 +51,7 @@ async fn a_list_that_goes_on_in_later_states_has_every_row_once() {
     {
         let [patient, hasty] = [LIST_STATE_TIME_MAX, Duration::ZERO].map(|held_max| {
             let caller = Waiting::default();
-            let view = View::take(app.clone(), admin.clone(), caller.watch(), held_max).unwrap();
+            let view = View::take(app.clone(), &admin, caller.watch(), held_max).unwrap();
             listed(view, body.clone(), query)
         });
         assert_eq!(patient.0.len(), if query.is_empty() { 5 } else { 3 });
@@ -66,7 +66,7 @@ async fn a_state_is_exchanged_only_when_it_was_held_for_long() {
     let request = ListRequest::read(json!({}), &uri, Teams::KIND).unwrap();
     for (held_max, expected) in [(LIST_STATE_TIME_MAX, 0), (Duration::ZERO, 5)] {
         let caller = Waiting::default();
-        let mut view = View::take(app.clone(), admin.clone(), caller.watch(), held_max).unwrap();
+        let mut view = View::take(app.clone(), &admin, caller.watch(), held_max).unwrap();
         view.visit::<Teams>(&request, 0, |_, _| Ok(ControlFlow::Continue(()))).unwrap();
         assert_eq!(view.exchanges, expected);
     }
@@ -79,7 +79,7 @@ async fn a_row_that_was_sorted_in_an_earlier_state_is_written_only_if_it_may_be_
     let body = json!({"order_by": [{"field": "name"}]});
     let request = ListRequest::read(body, &uri, Teams::KIND).unwrap();
     let caller = Waiting::default();
-    let mut view = View::take(app.clone(), admin, caller.watch(), LIST_STATE_TIME_MAX).unwrap();
+    let mut view = View::take(app.clone(), &admin, caller.watch(), LIST_STATE_TIME_MAX).unwrap();
     let (places, more) = sort::<Teams>(&mut view, &request).unwrap();
     assert_eq!((places.len(), more), (5, false));
     let first = view.snapshot.teams_from(TeamId(0)).unwrap().next().unwrap().unwrap();
@@ -100,12 +100,15 @@ async fn a_list_goes_on_in_a_later_state_with_the_caller_as_they_are_then() {
     let (_directory, engine, app, admin) = store().await;
     let caller = Waiting::default();
     let watched = caller.watch();
-    let mut view = View::take(app.clone(), admin.clone(), watched, LIST_STATE_TIME_MAX).unwrap();
+    let mut view = View::take(app.clone(), &admin, watched, LIST_STATE_TIME_MAX).unwrap();
     view.exchange().unwrap();
     let Principal::User { user, .. } = &admin else { unreachable!("a user asks") };
     let patch = UserPatch { is_active: Some(false), ..UserPatch::default() };
     engine.update_user(user.id, patch).await.unwrap();
     view.exchange().unwrap_err();
+    // Nor does one begin.
+    let taken = View::take(app.clone(), &admin, caller.watch(), LIST_STATE_TIME_MAX);
+    assert!(taken.is_err());
 }
 
 #[tokio::test]
@@ -115,7 +118,7 @@ async fn a_list_ends_where_its_caller_has_gone() {
         let uri = "/v1/teams/list".parse().unwrap();
         let request = ListRequest::read(body, &uri, Teams::KIND).unwrap();
         let watched = Waiting::default().watch();
-        let view = View::take(app.clone(), admin.clone(), watched, LIST_STATE_TIME_MAX).unwrap();
+        let view = View::take(app.clone(), &admin, watched, LIST_STATE_TIME_MAX).unwrap();
         let mut out = Vec::new();
         write::<Teams>(view, &request, &mut out).unwrap_err();
         assert_eq!(out, b"", "nobody waits for a row");

@@ -1,8 +1,14 @@
 //! Who waits for a turn to render: no state of the store waits with it.
 
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::Uri;
 use axum::response::IntoResponse as _;
 use futures_util::FutureExt as _;
-use granary_engine::model::{NewDataset, NewLicence, NewProject, NewTeam};
+use granary_engine::model::{
+    NewDataset, NewLicence, NewProject, NewTeam, NewUser, User, UserPatch,
+};
 use granary_engine::{Engine, EngineOptions};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
@@ -10,6 +16,8 @@ use serde_json::Value;
 use super::*;
 use crate::auth::load_or_create_key;
 use crate::http::limits::SPOOLED_ANSWERS_MAX;
+use crate::http::{access_tokens, datasets, file_listing, metadata, teams};
+use crate::permission::{Principal, Reach};
 
 /// A dataset of one file more than are rendered without a turn.
 async fn large_dataset() -> (tempfile::TempDir, Engine, AppState, Dataset) {
@@ -108,4 +116,48 @@ async fn a_dataset_is_read_when_its_turn_has_come() {
     engine.hard_delete_dataset(id).await.unwrap();
     drop(turns);
     assert_eq!(answer.await.unwrap_err().into_response().status(), StatusCode::NOT_FOUND);
+}
+
+/// Somebody who may do everything.
+async fn administrator(engine: &Engine, app: &AppState) -> (User, Principal) {
+    let user = NewUser {
+        username: "admin".into(),
+        password_hash: String::new(),
+        first_name: String::new(),
+        last_name: String::new(),
+        email: String::new(),
+        is_superuser: true,
+        is_staff: true,
+        is_active: true,
+    };
+    let user = engine.create_user(user).await.unwrap();
+    let (reach, as_of) = (Reach::Whole, app.as_of());
+    (user.clone(), Principal::User { user: Arc::new(user), node: None, reach, as_of })
+}
+
+#[tokio::test]
+async fn who_waits_for_a_turn_is_answered_as_who_they_are_when_it_comes() {
+    let (_directory, engine, app, dataset) = large_dataset().await;
+    let (user, admin) = administrator(&engine, &app).await;
+    let turns = all_turns(&app).await;
+    let asked = || (State(app.clone()), admin.clone());
+    let at =
+        |rest: &str| -> Uri { format!("/v1/datasets/{}{rest}", dataset.id.0).parse().unwrap() };
+    let mut answers = [
+        datasets::retrieve(asked().0, asked().1, at("")).boxed(),
+        file_listing::list_files(asked().0, asked().1, at("/files")).boxed(),
+        metadata::get_all_metadata(asked().0, asked().1, at("/metadata")).boxed(),
+        metadata::get_all_metadata(asked().0, asked().1, at("/metadata?limit=1")).boxed(),
+        teams::retrieve(asked().0, asked().1, "/v1/teams/1".parse().unwrap()).boxed(),
+        access_tokens::list(asked().0, asked().1).boxed(),
+    ];
+    for answer in &mut answers {
+        assert!(answer.now_or_never().is_none(), "it waits");
+    }
+    let patch = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    engine.update_user(user.id, patch).await.unwrap();
+    drop(turns);
+    let answers = futures_util::future::join_all(answers).await;
+    let statuses = answers.into_iter().map(|answer| answer.into_response().status());
+    assert_eq!(statuses.collect::<Vec<_>>(), [StatusCode::UNAUTHORIZED; 6]);
 }
