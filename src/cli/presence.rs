@@ -208,7 +208,9 @@ impl Presence {
         // A body that goes may end a request, which is noted here.
         let late: Vec<_> =
             self.requests().late(stall_max).map(|answer| Arc::clone(&answer.left)).collect();
-        late.iter().for_each(|left| left.give_up());
+        for left in &late {
+            left.give_up();
+        }
         !late.is_empty()
     }
 

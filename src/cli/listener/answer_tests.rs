@@ -134,7 +134,7 @@ fn asks_slow(stream: u32) -> Vec<u8> {
     frame(1, 0b101, stream, &[0x82, 0x86, 0x85, 0x41, 1, b'h'])
 }
 
-/// WINDOW_UPDATE.
+/// `WINDOW_UPDATE`.
 fn opens(stream: u32) -> Vec<u8> {
     frame(8, 0, stream, &100_u32.to_be_bytes())
 }
