@@ -259,6 +259,12 @@ async fn name_of(
     id: DatasetId,
     digest: Digest,
 ) -> Result<Option<String>, ApiError> {
+    let Opened { snapshot, dataset, .. } = open(app, &principal, Action::GetFile, id)?;
+    if !snapshot.has_many_files(&digest)? {
+        let found = snapshot.file_by_digest(&dataset, &digest, || Ok::<_, ApiError>(()))?;
+        return Ok(found.map(|(filename, _)| filename));
+    }
+    drop((snapshot, dataset));
     let turn = app.spooled_answer_turn().await?;
     let state = app.clone();
     let caller = Waiting::default();

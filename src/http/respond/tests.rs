@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::IntoResponse as _;
 use futures_util::FutureExt as _;
 use granary_engine::model::{
-    NewDataset, NewLicence, NewProject, NewTeam, NewUser, User, UserPatch,
+    Digest, NewDataset, NewLicence, NewProject, NewTeam, NewUser, User, UserPatch,
 };
 use granary_engine::{Engine, EngineOptions};
 use http_body_util::BodyExt as _;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::*;
 use crate::auth::load_or_create_key;
 use crate::http::limits::SPOOLED_ANSWERS_MAX;
-use crate::http::{access_tokens, datasets, file_listing, metadata, teams};
+use crate::http::{access_tokens, datasets, file_listing, files as files_of, metadata, teams};
 use crate::permission::{Principal, Reach};
 
 /// A dataset of one file more than are rendered without a turn.
@@ -160,4 +160,28 @@ async fn who_waits_for_a_turn_is_answered_as_who_they_are_when_it_comes() {
     let answers = futures_util::future::join_all(answers).await;
     let statuses = answers.into_iter().map(|answer| answer.into_response().status());
     assert_eq!(statuses.collect::<Vec<_>>(), [StatusCode::UNAUTHORIZED; 6]);
+}
+
+#[tokio::test]
+async fn a_file_whose_content_few_have_is_read_by_handle_without_a_turn() {
+    let (_directory, engine, app, dataset) = large_dataset().await;
+    let (_, admin) = administrator(&engine, &app).await;
+    let mut content = engine.begin_upload(Some(4)).await.unwrap();
+    content.write(b"meow").await.unwrap();
+    let added = engine.add_file(dataset.id, "few", content.finish().await.unwrap()).await.unwrap();
+    engine.caught_up().await;
+    let turns = all_turns(&app).await;
+    let get = |handle: String| {
+        let uri = format!("/v1/datasets/{}/file-handles/{handle}", dataset.id.0).parse().unwrap();
+        let (state, caller) = (State(app.clone()), admin.clone());
+        files_of::get_file_by_handle(state, caller, Method::GET, uri, HeaderMap::new()).boxed()
+    };
+    let answer = get(added.digest.to_string()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+
+    // Of the others each may have to be looked at.
+    let mut many = get(Digest::of(b"").to_string());
+    assert!((&mut many).now_or_never().is_none());
+    drop(turns);
+    assert_eq!(many.await.unwrap().status(), StatusCode::OK);
 }

@@ -41,6 +41,18 @@ impl Snapshot {
         Ok(first.found)
     }
 
+    /// Whether more files name a content, hidden ones too, than stand in its own row, so that finding one may
+    /// take long.
+    ///
+    /// # Errors
+    /// The index cannot be read.
+    pub fn has_many_files(&self, digest: &Digest) -> Result<bool, ReadError> {
+        let blobs = self.table(tables::BLOBS)?;
+        let row = blobs.get(digest.as_bytes()).map_err(IndexError::from)?;
+        let row = row.map(|row| NamedBlob::decode(row.value())).transpose();
+        Ok(row.map_err(IndexError::from)?.is_some_and(|row| row.has_others()))
+    }
+
     /// The others that a layer has, in order of name, up to the first that the dataset shows.
     fn look_within<E: From<ReadError>>(
         &self,
@@ -109,6 +121,8 @@ mod tests {
         let snapshot = engine.snapshot().unwrap();
         let dataset = snapshot.dataset(id).unwrap().unwrap();
         let digest = Digest::of(b"");
+        assert!(snapshot.has_many_files(&digest).unwrap());
+        assert!(!snapshot.has_many_files(&Digest::of(b"of nobody")).unwrap());
         let found = snapshot.file_by_digest(&dataset, &digest, || Ok::<_, ReadError>(()));
         assert_eq!(found.unwrap().unwrap().0, "a");
         let ended = snapshot.file_by_digest(&dataset, &digest, || Err(MutationError::Panicked));
