@@ -2,6 +2,7 @@
 
 mod room;
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,12 +54,15 @@ pub(crate) struct JournalThread {
     given_up: Option<SegmentId>,
     /// The log has it that there is no space: it is told of that once, not with each group.
     has_told_of_no_space: bool,
+    /// When the last wait for space ended that came to nothing.
+    waited_in_vain: Cell<Option<Instant>>,
 }
 
 impl JournalThread {
     pub(crate) fn new(parts: JournalParts) -> Self {
         let ahead = Ahead::new(parts.journal.last_sequence());
-        Self { parts, ahead, given_up: None, has_told_of_no_space: false }
+        let (has_told_of_no_space, waited_in_vain) = (false, Cell::new(None));
+        Self { parts, ahead, given_up: None, has_told_of_no_space, waited_in_vain }
     }
 
     /// Runs until the queue is closed and empty, or the disk fails.

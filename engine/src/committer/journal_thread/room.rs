@@ -216,7 +216,7 @@ impl JournalThread {
     }
 
     /// Waits for a checkpoint that holds all groups so far, if there are any, and for what is given back until
-    /// that is enough, but not for ever.
+    /// that is enough, but not for ever: all changes wait with it. After a wait in vain there is none for as long.
     fn pay_debts(&self, is_enough: impl Fn() -> bool) {
         let JournalParts { index, debts, disk, .. } = &self.parts;
         let (done, is_done) = oneshot::channel();
@@ -225,9 +225,17 @@ impl JournalThread {
             // Without the index thread there is nothing to wait for, and nothing will be taken.
             receive(is_done).ok();
         }
+        let was_in_vain = |ended: Instant| ended.elapsed() < SPACE_WAIT_MAX;
+        if self.waited_in_vain.get().is_some_and(was_in_vain) {
+            return;
+        }
         let began = Instant::now();
         let gives_back = || debts.is_removing() || disk.is_freeing();
-        while !is_enough() && gives_back() && began.elapsed() < SPACE_WAIT_MAX {
+        while !is_enough() && gives_back() {
+            if began.elapsed() >= SPACE_WAIT_MAX {
+                self.waited_in_vain.set(Some(Instant::now()));
+                return;
+            }
             thread::sleep(GIVEN_BACK_PERIOD);
         }
     }
