@@ -11,7 +11,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("src/http/limits.rs", "Requests"),
     ("src/auth/token.rs", "Tokens"),
     ("src/auth/password.rs", "Passwords"),
-    ("src/cli/listener.rs", "Connections"),
+    ("src/cli/listener/bounds.rs", "Connections"),
     ("src/purge.rs", "Purging"),
     ("engine/src/limits.rs", "The storage engine"),
     ("src/cli/client.rs", "Client commands: connections"),
@@ -187,7 +187,7 @@ fn the_page_for_operators_says_the_same_of_limits() {
         ("engine/src/limits.rs", "SEGMENT_BYTES", "128 MiB", "segments of 128 MiB"),
         ("src/auth/token.rs", "ACCESS_SECONDS", "5 min", "access tokens for five minutes"),
         ("src/auth/token.rs", "REFRESH_SECONDS", "8 h", "refresh token for eight hours"),
-        ("src/cli/listener.rs", "INPUT_BYTES_MAX", "64 KiB", "a connection | 64 KiB, up to"),
+        ("src/cli/listener/bounds.rs", "INPUT_BYTES_MAX", "64 KiB", "a connection | 64 KiB, up to"),
     ] {
         let code = read(source);
         let found = constants(&code);

@@ -359,8 +359,8 @@ pub const INTAKE_CHUNK_BYTES: usize = 64 << 10;
 /// See [`INTAKE_CHUNK_BYTES`]; together a megabyte.
 pub const INTAKE_CHUNKS_MAX: usize = 16;
 
-/// Bytes of an archive's parts that may wait in upload memory while a large member before them is unpacked:
-/// enough for the labels of pictures, and little for all archives together.
+/// Bytes of an archive's parts that may wait in upload memory while a large member before them, or one that
+/// may wait for memory itself, is unpacked: enough for the labels of pictures, and little for all archives together.
 pub const INTAKE_WAITING_BYTES_MAX: u64 = 1 << 20;
 
 /// Parts of one archive that are unpacked and hashed side by side.

@@ -14,8 +14,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
-use granary::{Connections, Pace, Peer};
-use granary_engine::limits::KEPT_PIECE_MEMORY_BYTES;
+use granary::{Connections, Peer};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -30,89 +29,13 @@ use tracing::{debug, warn};
 
 use super::outflow::Outflow;
 use super::presence::{Answer, Asked, Idle, Presence, UnderWay};
+pub(in crate::cli) use bounds::Bounds;
+use bounds::{
+    INPUT_BYTES_MAX, PAUSE_AFTER_REFUSAL, PAUSE_BETWEEN_ENDS, RESET_STREAMS_MAX, STREAMS_MAX,
+};
 use lag::Lag;
 pub(in crate::cli) use refusal::REFUSED_AT_ONCE_FEW;
 use refusal::Refusals;
-
-/// Connections at the same time where nobody says otherwise. Each costs some kilobytes and an open
-/// file.
-const CONNECTIONS_MAX: usize = 16_384;
-
-/// Bytes that a connection buffers of what comes in, and so of a request's head. By itself the
-/// library takes up to 400 KiB each, which a thousand uploads at once would multiply.
-const INPUT_BYTES_MAX: usize = 64 << 10;
-
-// A content that is kept as it came keeps all of a connection's buffer, which may have grown to three and
-// a half times this while requests followed each other.
-const _: () = assert!(4 * INPUT_BYTES_MAX <= KEPT_PIECE_MEMORY_BYTES);
-
-/// Requests at the same time on one connection, where the protocol has them; what a browser asks
-/// for at once, and far below what one client should keep busy.
-const STREAMS_MAX: u32 = 128;
-
-/// Requests that a client may have taken back before anybody looked at them; with one more it
-/// means no good, and its connection ends.
-const RESET_STREAMS_MAX: usize = 20;
-
-/// Span in which a client must take `ANSWER_BYTES_MIN` of an answer under way, while it is waited for;
-/// otherwise its connection ends; over HTTP/2 the answer is given up, and the connection ends once no other is
-/// under way. As slow as of a body, but for twice the time: buffers on the way are large.
-const ANSWER_SPAN: Duration = Duration::from_mins(2);
-
-/// Bytes that a client must take in each `ANSWER_SPAN`. Of an answer over HTTP/2, whose stream has a window
-/// of its own, it must take the piece that it was given, which is shorter.
-const ANSWER_BYTES_MIN: u64 = 32 << 10;
-
-/// How long nothing is taken after the system could not open another connection.
-const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(100);
-
-/// How long a place is waited for before another connection that has become idle goes for it.
-const PAUSE_BETWEEN_ENDS: Duration = Duration::from_millis(100);
-
-/// What clients may do to a server.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    /// Connections at the same time; for the next one, the one that has been idle longest goes, and
-    /// if none is, it is refused. Requests at the same time, over all connections.
-    pub(crate) connections_max: usize,
-    /// How long a connection must have been idle to go for another one.
-    pub(crate) idle_time_min: Duration,
-    /// Requests under way with which a server that is late takes no more, and no connections.
-    pub(crate) crowd_min: usize,
-    /// How late its tasks come to run then.
-    pub(crate) late_after: Duration,
-    /// How long a connection may take to send a request's head, silence before it included.
-    pub(crate) head_time_max: Duration,
-    /// How long the handshake of a connection with TLS may take.
-    pub(crate) handshake_time_max: Duration,
-    /// What a client must take of an answer under way, while it is waited for.
-    pub(crate) answer_pace: Pace,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            connections_max: CONNECTIONS_MAX,
-            // Longer than a request is on its way, at most times.
-            idle_time_min: Duration::from_secs(1),
-            // Fewer are late together only if something else takes the processors.
-            crowd_min: 512,
-            // A request has a few such waits before its answer.
-            late_after: Duration::from_millis(500),
-            head_time_max: Duration::from_secs(30),
-            // A few round trips and a signature, on the slowest of ways.
-            handshake_time_max: Duration::from_secs(10),
-            answer_pace: Pace { span: ANSWER_SPAN, bytes: ANSWER_BYTES_MIN },
-        }
-    }
-}
-
-impl Bounds {
-    /// Whether a server with so many requests under way keeps up with them no longer.
-    fn are_passed(&self, requests: usize, lag: &Lag) -> bool {
-        requests >= self.crowd_min && lag.now() >= self.late_after
-    }
-}
 
 /// Where connections come from, and whether they are encrypted.
 pub(crate) struct Entrance {
@@ -426,6 +349,8 @@ fn no_host() -> Response<Body> {
     response.headers_mut().insert(CONTENT_TYPE, json);
     response
 }
+
+mod bounds;
 
 mod lag;
 

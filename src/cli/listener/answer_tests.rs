@@ -5,6 +5,8 @@ use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::hostile_tests::{PREFACE, REQUEST, Server, asks, frame, patient, rest, text};
+use granary::Pace;
+
 use super::*;
 
 /// Its answer is one piece, and smaller than what the library keeps of it: to the library it is sent

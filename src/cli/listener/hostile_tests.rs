@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Bytes;
 use axum::routing::{get, post};
-use granary::{AppState, router};
+use granary::{AppState, Pace, router};
 use granary_engine::{Engine, EngineOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
