@@ -88,6 +88,9 @@ mod refused_uploads;
 
 mod respond;
 
+#[cfg(test)]
+mod rig;
+
 mod routes;
 
 mod sender;

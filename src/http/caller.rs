@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::path::parse_pk;
 use super::state::AppState;
 use crate::auth::{ACCESS_TOKEN_PREFIX, Claim, TokenFault, TokenKind};
-use crate::permission::{Allowed, Principal, Reach};
+use crate::permission::{Action, Allowed, Object, Principal, Reach, allow};
 
 /// Names the node that a request comes from.
 pub(crate) const NODE_ID: HeaderName = HeaderName::from_static("node-id");
@@ -78,6 +78,19 @@ impl AppState {
             Reach::Whole | Reach::Token { .. } => {}
         }
         Ok(Principal::User { user: Arc::new(user), node: *node, reach: *reach, as_of })
+    }
+
+    /// Whether somebody is who they were when their request began, and may do something in a state. What cannot
+    /// be found out is a no.
+    pub(crate) fn may_still(
+        &self,
+        snapshot: &Snapshot,
+        principal: &Principal,
+        action: Action,
+        object: Object<'_>,
+    ) -> bool {
+        let may = |principal| allow(snapshot, &principal, action, object).is_ok();
+        self.renewed(principal).is_ok_and(may)
     }
 
     /// That what was permitted when the request began still is.

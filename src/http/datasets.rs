@@ -105,7 +105,7 @@ pub(crate) async fn create(
     let with_files = query::with_files(&uri)?;
     let new = new.ok_or_else(|| ApiError::internal("a complete body gave no dataset"))?;
     let created = app.engine(&allowed)?.create_dataset(new).await?;
-    changed_dataset(&app, StatusCode::CREATED, created, with_files).await
+    changed_dataset(&app, &principal, StatusCode::CREATED, created, with_files).await
 }
 
 /// Shows a dataset, soft-deleted or not.
@@ -207,5 +207,5 @@ async fn change(
     };
     drop(snapshot);
     let changed = app.engine(&allowed)?.update_dataset(id, patch).await?;
-    changed_dataset(app, StatusCode::OK, changed, with_files).await
+    changed_dataset(app, principal, StatusCode::OK, changed, with_files).await
 }

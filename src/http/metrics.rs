@@ -71,24 +71,15 @@ fn scrape(app: &AppState) -> Scrape<'_> {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
-    use granary_engine::{Engine, EngineOptions};
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::auth::load_or_create_key;
     use crate::http::limits::{SCRAPES_MAX, TURNS_WAITING_MAX};
-
-    fn app() -> (tempfile::TempDir, AppState) {
-        let directory = tempfile::tempdir().unwrap();
-        let options = EngineOptions { arbiters: 1, ..EngineOptions::default() };
-        let engine = Engine::open(directory.path().to_owned(), &options).unwrap();
-        let key = load_or_create_key(directory.path()).unwrap();
-        (directory, AppState::new(engine, key).unwrap())
-    }
+    use crate::http::rig::server;
 
     #[tokio::test]
     async fn so_many_scrapes_are_rendered_at_once_and_the_others_wait_or_are_refused() {
-        let (_directory, app) = app();
+        let (_directory, _engine, app) = server();
         let mut turns = Vec::new();
         for _ in 0..SCRAPES_MAX {
             turns.push(app.scrape_turn().await.unwrap());
@@ -105,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_got_no_turn_is_counted_by_the_turn() {
-        let (_directory, app) = app();
+        let (_directory, _engine, app) = server();
         let turn = app.large_body_turn(false).await.unwrap();
         let waiting = (0..TURNS_WAITING_MAX).map(|_| Box::pin(app.large_body_turn(false)));
         let mut waiting: Vec<_> = waiting.collect();

@@ -17,6 +17,7 @@ use super::limits::{INLINE_ANSWER_BYTES_MAX, INLINE_FILES_MAX};
 use super::outgoing::Share;
 use super::state::AppState;
 use super::wire::datasets::{dataset_without_files, write_dataset};
+use crate::permission::{Action, Object, Principal};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -72,9 +73,11 @@ fn inline(
     Ok(json_response(status, text.into()))
 }
 
-/// The fields of a dataset after a change, from a state that holds the change.
+/// The fields of a dataset after a change, from a state that holds the change. One that is shown when a turn
+/// has come may hold others as well, and who may not see it by then sees what they changed, without files.
 pub(crate) async fn changed_dataset(
     app: &AppState,
+    principal: &Principal,
     status: StatusCode,
     changed: Dataset,
     with_files: bool,
@@ -91,10 +94,14 @@ pub(crate) async fn changed_dataset(
         }
         Some(_large) => drop(snapshot),
     }
-    let state = app.clone();
+    let (state, principal) = (app.clone(), principal.clone());
     let write = move |out: &mut dyn Write| {
         let snapshot = state.snapshot()?;
-        match snapshot.dataset(id)? {
+        let action = Action::RetrieveDataset;
+        let is_seen = |shown: &Dataset| {
+            state.may_still(&snapshot, &principal, action, Object::Dataset(shown))
+        };
+        match snapshot.dataset(id)?.filter(is_seen) {
             Some(shown) => write_dataset(out, &snapshot, &shown, with_files),
             None => write_shape(out, &dataset_without_files(&changed)),
         }

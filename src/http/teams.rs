@@ -101,11 +101,23 @@ pub(crate) async fn retrieve(
     spooled(&app, StatusCode::OK, write).await
 }
 
-/// A team that was changed, with the members that it has when its turn comes.
-async fn shown_changed(app: &AppState, team: Team) -> Result<Response, ApiError> {
-    let state = app.clone();
-    let write =
-        move |out: &mut dyn Write| write_shape(out, &TeamShape::of(&team, &state.snapshot()?)?);
+/// A team after a change, as it is when its turn has come; without members where it is gone, or who changed it
+/// may not see it any more.
+pub(super) async fn shown_changed(
+    app: &AppState,
+    principal: &Principal,
+    changed: Team,
+) -> Result<Response, ApiError> {
+    let (state, principal) = (app.clone(), principal.clone());
+    let write = move |out: &mut dyn Write| {
+        let snapshot = state.snapshot()?;
+        let object = Object::Team(changed.id);
+        let is_seen = state.may_still(&snapshot, &principal, Action::RetrieveTeam, object);
+        match snapshot.team(changed.id)?.filter(|_| is_seen) {
+            Some(shown) => write_shape(out, &TeamShape::of(&shown, &snapshot)?),
+            None => write_shape(out, &TeamShape::without_members(&changed)),
+        }
+    };
     spooled_after_change(app, StatusCode::OK, write).await
 }
 
@@ -199,7 +211,7 @@ async fn change(
     let Opened { team, allowed, .. } = open(app, principal, Action::UpdateTeam, uri)?;
     let patch = read_team_patch(incoming.fields(app).await?, need)?;
     let changed = app.engine(&allowed)?.update_team(team.id, patch).await?;
-    shown_changed(app, changed).await
+    shown_changed(app, principal, changed).await
 }
 
 /// Soft-deletes a team: its memberships end, its projects stay.

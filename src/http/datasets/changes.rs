@@ -39,7 +39,7 @@ pub(crate) async fn clear(
     let Opened { allowed, .. } = open(&app, &principal, Action::ClearDataset, id)?;
     let with_files = query::with_files(&uri)?;
     let cleared = app.engine(&allowed)?.clear_dataset(id).await?;
-    changed_dataset(&app, StatusCode::OK, cleared, with_files).await
+    changed_dataset(&app, &principal, StatusCode::OK, cleared, with_files).await
 }
 
 /// Adds the files of another dataset, with their metadata.
@@ -77,7 +77,7 @@ pub(crate) async fn merge(
     let after = read_merge(incoming.json(&app).await?.value)?;
     app.expect_still(&from)?;
     let merged = app.engine(&into)?.merge_datasets(target, source, after).await?;
-    changed_dataset(&app, StatusCode::OK, merged, with_files).await
+    changed_dataset(&app, &principal, StatusCode::OK, merged, with_files).await
 }
 
 /// Copies a dataset with its files and their metadata.
@@ -113,5 +113,5 @@ pub(crate) async fn copy(
         }
         (copied, _) => copied?,
     };
-    changed_dataset(&app, StatusCode::OK, copied, with_files).await
+    changed_dataset(&app, &principal, StatusCode::OK, copied, with_files).await
 }

@@ -96,5 +96,5 @@ pub(crate) async fn reinstate(
     };
     let with_files = query::with_files(&uri)?;
     let reinstated = app.engine(&allowed)?.reinstate_dataset(id).await?;
-    changed_dataset(&app, StatusCode::OK, reinstated, with_files).await
+    changed_dataset(&app, &principal, StatusCode::OK, reinstated, with_files).await
 }

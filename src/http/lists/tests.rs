@@ -1,36 +1,19 @@
 //! Lists that outlive a state of the store, which through the router take ten seconds.
 
-use std::sync::Arc;
-
-use granary_engine::model::{NewTeam, NewUser, TeamId, UserPatch};
-use granary_engine::{Engine, EngineOptions};
+use granary_engine::Engine;
+use granary_engine::model::{NewTeam, TeamId, UserPatch};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::load_or_create_key;
+use crate::http::rig::{administrator, server};
 
 async fn store() -> (tempfile::TempDir, Engine, AppState, Principal) {
-    let directory = tempfile::tempdir().unwrap();
-    let options = EngineOptions { arbiters: 1, ..EngineOptions::default() };
-    let engine = Engine::open(directory.path().to_owned(), &options).unwrap();
-    let user = NewUser {
-        username: "admin".into(),
-        password_hash: String::new(),
-        first_name: String::new(),
-        last_name: String::new(),
-        email: String::new(),
-        is_superuser: true,
-        is_staff: true,
-        is_active: true,
-    };
-    let user = Arc::new(engine.create_user(user).await.unwrap());
+    let (directory, engine, app) = server();
     for name in ["c", "a", "e", "b", "d"] {
         engine.create_team(NewTeam { name: name.into(), creator: None }).await.unwrap();
     }
-    let key = load_or_create_key(directory.path()).unwrap();
-    let app = AppState::new(engine.clone(), key).unwrap();
-    let (reach, as_of) = (crate::permission::Reach::Whole, app.as_of());
-    (directory, engine, app, Principal::User { user, node: None, reach, as_of })
+    let (_, admin) = administrator(&engine, &app).await;
+    (directory, engine, app, admin)
 }
 
 fn listed(view: View, body: Value, query: &str) -> (Vec<String>, Option<Vec<u8>>) {

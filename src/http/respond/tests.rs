@@ -1,29 +1,24 @@
 //! Who waits for a turn to render: no state of the store waits with it.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::IntoResponse as _;
 use futures_util::FutureExt as _;
+use granary_engine::Engine;
 use granary_engine::model::{
-    Digest, NewDataset, NewLicence, NewProject, NewTeam, NewUser, User, UserPatch,
+    Digest, NewDataset, NewLicence, NewProject, NewTeam, PermissionLevel, UserPatch,
 };
-use granary_engine::{Engine, EngineOptions};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 
 use super::*;
-use crate::auth::load_or_create_key;
 use crate::http::limits::SPOOLED_ANSWERS_MAX;
+use crate::http::rig::{administrator, server};
 use crate::http::{access_tokens, datasets, file_listing, files as files_of, metadata, teams};
-use crate::permission::{Principal, Reach};
 
 /// A dataset of one file more than are rendered without a turn.
 async fn large_dataset() -> (tempfile::TempDir, Engine, AppState, Dataset) {
-    let directory = tempfile::tempdir().unwrap();
-    let options = EngineOptions { arbiters: 1, ..EngineOptions::default() };
-    let engine = Engine::open(directory.path().to_owned(), &options).unwrap();
+    let (directory, engine, app) = server();
     let licence = NewLicence {
         name: "CC0".into(),
         url: String::new(),
@@ -50,8 +45,6 @@ async fn large_dataset() -> (tempfile::TempDir, Engine, AppState, Dataset) {
         add(&engine, id, &number.to_string()).await;
     }
     let dataset = engine.snapshot().unwrap().dataset(id).unwrap().unwrap();
-    let key = load_or_create_key(directory.path()).unwrap();
-    let app = AppState::new(engine.clone(), key).unwrap();
     (directory, engine, app, dataset)
 }
 
@@ -68,10 +61,14 @@ async fn all_turns(app: &AppState) -> Vec<Turn> {
     turns
 }
 
+async fn fields(answer: Result<Response, ApiError>) -> Value {
+    let text = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&text).unwrap()
+}
+
 /// The names of the files that an answer shows, if it shows any.
 async fn files(answer: Result<Response, ApiError>) -> Option<usize> {
-    let text = answer.unwrap().into_body().collect().await.unwrap().to_bytes();
-    let fields: Value = serde_json::from_slice(&text).unwrap();
+    let fields = fields(answer).await;
     assert_eq!(fields["name"], "cats");
     fields.get("files").map(|files| files.as_object().unwrap().len())
 }
@@ -79,9 +76,10 @@ async fn files(answer: Result<Response, ApiError>) -> Option<usize> {
 #[tokio::test]
 async fn a_changed_dataset_is_shown_as_it_is_when_its_turn_has_come() {
     let (_directory, engine, app, dataset) = large_dataset().await;
+    let (_, admin) = administrator(&engine, &app).await;
     let id = dataset.id;
     let turns = all_turns(&app).await;
-    let shown = || Box::pin(changed_dataset(&app, StatusCode::OK, dataset.clone(), true));
+    let shown = || Box::pin(changed_dataset(&app, &admin, StatusCode::OK, dataset.clone(), true));
     let mut answer = shown();
     assert!((&mut answer).now_or_never().is_none());
     add(&engine, id, "later").await;
@@ -97,6 +95,25 @@ async fn a_changed_dataset_is_shown_as_it_is_when_its_turn_has_come() {
     engine.hard_delete_dataset(id).await.unwrap();
     drop(turns);
     assert_eq!(files(answer.await).await, None);
+}
+
+#[tokio::test]
+async fn who_may_not_see_what_they_changed_when_its_turn_has_come_sees_the_change_alone() {
+    let (_directory, engine, app, dataset) = large_dataset().await;
+    let (user, admin) = administrator(&engine, &app).await;
+    let team = engine.snapshot().unwrap().teams().unwrap().next().unwrap().unwrap();
+    let turns = all_turns(&app).await;
+    let mut of_dataset =
+        Box::pin(changed_dataset(&app, &admin, StatusCode::OK, dataset.clone(), true));
+    engine.add_member(team.id, user.id, PermissionLevel::Read, None).await.unwrap();
+    let mut of_team = Box::pin(teams::shown_changed(&app, &admin, team));
+    assert!((&mut of_dataset).now_or_never().is_none());
+    assert!((&mut of_team).now_or_never().is_none());
+    let patch = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    engine.update_user(user.id, patch).await.unwrap();
+    drop(turns);
+    assert_eq!(files(of_dataset.await).await, None);
+    assert_eq!(fields(of_team.await).await["members"], Value::Array(Vec::new()));
 }
 
 #[tokio::test]
@@ -116,23 +133,6 @@ async fn a_dataset_is_read_when_its_turn_has_come() {
     engine.hard_delete_dataset(id).await.unwrap();
     drop(turns);
     assert_eq!(answer.await.unwrap_err().into_response().status(), StatusCode::NOT_FOUND);
-}
-
-/// Somebody who may do everything.
-async fn administrator(engine: &Engine, app: &AppState) -> (User, Principal) {
-    let user = NewUser {
-        username: "admin".into(),
-        password_hash: String::new(),
-        first_name: String::new(),
-        last_name: String::new(),
-        email: String::new(),
-        is_superuser: true,
-        is_staff: true,
-        is_active: true,
-    };
-    let user = engine.create_user(user).await.unwrap();
-    let (reach, as_of) = (Reach::Whole, app.as_of());
-    (user.clone(), Principal::User { user: Arc::new(user), node: None, reach, as_of })
 }
 
 #[tokio::test]

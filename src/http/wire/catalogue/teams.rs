@@ -71,14 +71,19 @@ impl<'a> TeamShape<'a> {
                 members.push(Member { pk: user.id.0, username: user.username });
             }
         }
-        Ok(Self {
+        Ok(Self { members, ..Self::without_members(team) })
+    }
+
+    /// The team alone.
+    pub(crate) fn without_members(team: &'a Team) -> Self {
+        Self {
             pk: team.id.0,
             name: &team.name,
-            members,
+            members: Vec::new(),
             creator: team.creator.map(|creator| creator.0),
             creation_time: Time(team.creation_time),
             deletion_time: team.deletion_time.map(Time),
-        })
+        }
     }
 }
 
