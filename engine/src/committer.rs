@@ -37,6 +37,7 @@ mod weight;
 
 use std::io;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -61,6 +62,9 @@ use index_thread::{IndexThread, IndexWork, MadeDurable, Until};
 use journal_thread::{JournalParts, JournalThread};
 use queue::Queue;
 
+/// How often it is looked whether what is on its way to be given back has been.
+const GIVEN_BACK_PERIOD: Duration = Duration::from_millis(2);
+
 /// What the committer's threads work on.
 #[derive(Debug)]
 pub(crate) struct CommitterParts {
@@ -78,6 +82,7 @@ pub(crate) struct CommitterParts {
 pub(crate) struct Committer {
     queue: Arc<Queue>,
     counters: Arc<Counters>,
+    debts: Arc<Debts>,
     /// Given up when the committer stops, so that the index thread sees the end.
     work: Mutex<Option<SyncSender<IndexWork>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -104,7 +109,8 @@ impl Committer {
             visibility: Arc::clone(&readers.store.visibility),
         });
         let visibility = Arc::clone(&readers.store.visibility);
-        let index_thread = IndexThread::new(Arc::clone(&queue), receiver, readers, debts);
+        let index_thread =
+            IndexThread::new(Arc::clone(&queue), receiver, readers, Arc::clone(&debts));
         let journal = thread::Builder::new().name("granary-journal".into());
         let index = thread::Builder::new().name("granary-index".into());
         let (journal_guard, index_guard) =
@@ -114,7 +120,7 @@ impl Committer {
             index.spawn(move || index_guard.run(|| index_thread.run()))?,
         ];
         let (work, threads) = (Mutex::new(Some(work)), Mutex::new(threads));
-        Ok(Self { queue, counters, work, threads })
+        Ok(Self { queue, counters, debts, work, threads })
     }
 
     /// Queues a change. Never waits; the ticket is redeemed once the change is durable and
@@ -166,6 +172,7 @@ impl Committer {
     }
 
     /// As [`Committer::checkpoint`], for threads that may block.
+    #[cfg(all(test, feature = "interleavings"))]
     pub(crate) fn checkpoint_blocking(&self) -> Result<(), MutationError> {
         self.ask_blocking(Until::Removed)
     }
@@ -173,6 +180,20 @@ impl Committer {
     /// Makes the index durable now, whatever there is to be removed after that. Blocks.
     pub(crate) fn make_durable_blocking(&self) -> Result<(), MutationError> {
         self.ask_blocking(Until::Durable)
+    }
+
+    /// Makes the index durable now, and waits until what that lets go of has given back its bytes, or it is
+    /// enough. Blocks.
+    pub(crate) fn give_back_blocking(
+        &self,
+        disk: &dyn Disk,
+        is_enough: &dyn Fn() -> bool,
+    ) -> Result<(), MutationError> {
+        self.make_durable_blocking()?;
+        while (self.debts.is_removing() || disk.is_freeing()) && !is_enough() {
+            thread::sleep(GIVEN_BACK_PERIOD);
+        }
+        Ok(())
     }
 
     fn ask_blocking(&self, until: Until) -> Result<(), MutationError> {

@@ -77,9 +77,6 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Removes a file's name; open files keep the bytes. Of others they may be free a little later.
     fn remove(&self, path: &str) -> io::Result<()>;
 
-    /// Waits until the bytes of removed files are free, but for those that are still open.
-    fn await_freed(&self) {}
-
     /// Whether bytes of removed files are on their way to be free.
     fn is_freeing(&self) -> bool {
         false

@@ -274,7 +274,7 @@ impl IndexThread {
                 Err(RecvTimeoutError::Disconnected) => {
                     self.begin_checkpoint()?;
                     self.settle()?;
-                    return self.remove_all();
+                    return self.remove_last();
                 }
             }
             self.settle_if_done()?;

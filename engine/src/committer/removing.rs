@@ -88,12 +88,11 @@ impl IndexThread {
         Ok(())
     }
 
-    /// Removes all of them, when no group can come any more.
-    pub(super) fn remove_all(&mut self) -> Result<(), IndexError> {
-        while self.removing.is_wanted() {
-            if self.store.disk.freeing_room() == 0 {
-                self.store.disk.await_freed();
-            }
+    /// Removes them as far as that waits for nothing, when no group can come any more. The others have kept
+    /// their rows, so the first checkpoint of the next start meets them: thousands of large files would keep a
+    /// server from ending for minutes.
+    pub(super) fn remove_last(&mut self) -> Result<(), IndexError> {
+        while self.removing.is_wanted() && self.store.disk.freeing_room() > 0 {
             self.remove_some()?;
         }
         Ok(())

@@ -58,10 +58,6 @@ impl Disk for PromisedDisk {
         self.disk.remove(path)
     }
 
-    fn await_freed(&self) {
-        self.disk.await_freed();
-    }
-
     fn is_freeing(&self) -> bool {
         self.disk.is_freeing()
     }

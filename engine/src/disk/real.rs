@@ -136,10 +136,6 @@ impl Disk for RealDisk {
         Ok(())
     }
 
-    fn await_freed(&self) {
-        self.freeing.wait();
-    }
-
     fn is_freeing(&self) -> bool {
         self.freeing.is_busy()
     }

@@ -11,7 +11,7 @@
 
 use std::fmt::{self, Debug};
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod blocks;
@@ -91,7 +91,8 @@ impl SimulatedDisk {
             page_writes: 0,
             process: 0,
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), available });
+        let is_slow_to_free = AtomicBool::new(false);
+        let shared = Arc::new(Shared { state: Mutex::new(state), available, is_slow_to_free });
         Self { process: Process { shared, number: 0 } }
     }
 
@@ -157,6 +158,11 @@ impl SimulatedDisk {
         Self { process: Process { shared: Arc::clone(&self.process.shared), number } }
     }
 
+    /// Has removed files take for ever to give back their bytes, as far as the disk says, or no time.
+    pub fn set_slow_to_free(&self, is_slow: bool) {
+        self.process.shared.is_slow_to_free.store(is_slow, Ordering::Relaxed);
+    }
+
     /// Sets the size of the disk and what of it is free, in bytes.
     pub fn set_space(&self, total: u64, available: u64) {
         self.process.shared.state().total = total;
@@ -212,6 +218,14 @@ impl Disk for SimulatedDisk {
 
     fn remove(&self, path: &str) -> io::Result<()> {
         self.process.change(|names| names.remove(path))
+    }
+
+    fn is_freeing(&self) -> bool {
+        self.process.shared.is_slow_to_free.load(Ordering::Relaxed)
+    }
+
+    fn freeing_room(&self) -> usize {
+        if self.is_freeing() { 0 } else { usize::MAX }
     }
 
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
@@ -344,6 +358,7 @@ struct Shared {
     state: Mutex<State>,
     /// Bytes that are free; each content takes from it as it grows.
     available: Arc<AtomicU64>,
+    is_slow_to_free: AtomicBool,
 }
 
 impl Shared {

@@ -88,9 +88,10 @@ impl Engine {
             left = committer.step_blocking()?;
         }
         progress.letting_go();
+        let disk = &*self.inner.store.disk;
         let mut files_left = u64::MAX;
         while !progress.is_stopped() {
-            committer.checkpoint_blocking()?;
+            committer.give_back_blocking(disk, &|| progress.is_stopped())?;
             let waiting = garbage::waiting_files(&self.inner.store)?;
             // A checkpoint lets go of so many files; those that will not go stay.
             if waiting == 0 || waiting >= files_left {
@@ -98,7 +99,6 @@ impl Engine {
             }
             files_left = waiting;
         }
-        self.inner.store.disk.await_freed();
         Ok(left)
     }
 }

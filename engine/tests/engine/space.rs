@@ -245,3 +245,47 @@ async fn what_an_archive_reads_is_told_and_stays() {
     drop(archive);
     assert_eq!(collect(&engine).await.after.contents, 0);
 }
+
+/// A store in which a large file was deleted on a disk that takes for ever to free it.
+async fn with_a_large_deletion(disk: &SimulatedDisk) -> Engine {
+    let engine = open(disk);
+    let within = project(&engine).await.unwrap();
+    let set = dataset(&engine, within, "set").await.unwrap().id;
+    add(&engine, set, "large", &Content::numbered(1, 2 << 20).0).await.unwrap();
+    disk.set_slow_to_free(true);
+    engine.delete_file(set, "large").await.unwrap();
+    while engine.step_background().await.unwrap() {}
+    assert_eq!(engine.garbage().unwrap().large_files, 1);
+    engine
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_removed_file_and_the_next_start_removes_what_is_left() {
+    let disk = SimulatedDisk::new();
+    with_a_large_deletion(&disk).await.shutdown().await;
+
+    let disk = disk.restart();
+    let engine = open(&disk);
+    assert_eq!(engine.garbage().unwrap().large_files, 1);
+    disk.set_slow_to_free(false);
+    collect(&engine).await;
+    assert_eq!(engine.garbage().unwrap().large_files, 0);
+    assert_eq!(engine.check(true).unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_collection_that_is_told_to_stop_waits_for_no_removed_file() {
+    let disk = SimulatedDisk::new();
+    let engine = with_a_large_deletion(&disk).await;
+    let progress = Arc::new(CollectionProgress::default());
+    let collecting = {
+        let (engine, progress) = (engine.clone(), Arc::clone(&progress));
+        tokio::task::spawn_blocking(move || engine.collect_garbage(&progress))
+    };
+    while progress.stage() != "letting go of files" {
+        tokio::task::yield_now().await;
+    }
+    progress.stop();
+    collecting.await.unwrap().unwrap();
+    assert_eq!(engine.garbage().unwrap().large_files, 1);
+}

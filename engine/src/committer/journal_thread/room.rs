@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::slice;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::{JournalParts, JournalThread, count_of};
 use crate::blobs::byte_count;
 use crate::codec;
+use crate::committer::GIVEN_BACK_PERIOD;
 use crate::committer::debt::Debt;
 use crate::committer::index_thread::{IndexWork, MadeDurable, Until};
 use crate::committer::submission::Submission;
@@ -32,9 +33,6 @@ const SMALL_BYTES: u64 = 64 << 10;
 
 /// Bytes of a record beside its contents, generously.
 const RECORD_BYTES: u64 = 64 << 10;
-
-/// How often it is looked whether enough space has come back.
-const GIVEN_BACK_PERIOD: Duration = Duration::from_millis(2);
 
 /// Bytes beside which no group's rows count.
 const PLENTY_BYTES: u64 = 1 << 30;
