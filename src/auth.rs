@@ -18,5 +18,5 @@ pub use login_limits::LoginBounds;
 pub(crate) use login_limits::{Attempt, LoginLimits, TooManyFailures};
 pub(crate) use password::{PASSWORD_LETTERS, Passwords};
 pub use password::{PasswordError, hash_password, made_up_password};
-pub(crate) use token::{TokenFault, TokenKind};
+pub(crate) use token::{Bearer, TokenFault, TokenKind};
 pub use token::{TokenKey, load_or_create_key};

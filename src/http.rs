@@ -34,6 +34,8 @@ mod docs;
 
 mod download;
 
+mod edge;
+
 mod error;
 
 mod exchange;
@@ -55,6 +57,8 @@ mod inflow;
 mod integrity;
 
 mod kept_backups;
+
+mod known_users;
 
 mod licences;
 
@@ -120,12 +124,9 @@ mod witness;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
-use tower::util::MapRequestLayer;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::routes;
 
+use edge::Edge;
 use routes::{Route, Routes};
 
 pub use closed::{crowded_router, draining_router, metrics_router, recovering_router};
@@ -155,19 +156,9 @@ fn real() -> Router<AppState> {
 }
 
 fn layered(router: Router<AppState>, state: AppState) -> Router {
-    let pace = state.body_pace();
-    // One layer, whose first part is the outermost: with each that is laid on by itself, a request
-    // costs half a dozen allocations more.
-    let layer = (
-        // Whatever is below has the request's id, and is counted.
-        from_fn_with_state(Arc::clone(state.observers()), exchange::observe),
-        MapRequestLayer::new(move |request| inflow::watched(request, pace)),
-        from_fn_with_state(headers::Told::of(state.outside()), headers::add),
-        CatchPanicLayer::custom(error::panicked),
-        // Bodies have bounds of their own, see `body.rs` and the engine's.
-        DefaultBodyLimit::disable(),
-    );
-    router.layer(layer).with_state(state)
+    let told = headers::Told::of(state.outside());
+    let edge = Edge::new(Arc::clone(state.observers()), state.body_pace(), told);
+    router.layer(edge).with_state(state)
 }
 
 /// The route table. Methods and paths stand at the handlers, with all else that is said of them.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::Method;
+use axum::http::{HeaderValue, Method};
 
 use super::routes::Named;
 use super::uploads::method_meant;
@@ -20,12 +20,34 @@ const OF_THE_SERVER: &str = "server_";
 /// All operations; the same for every server of this build.
 static ACTIONS: LazyLock<Actions> = LazyLock::new(Actions::of_the_routes);
 
+/// Methods in the order in which `Allow` has them.
+const ORDER: [Method; 6] =
+    [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
+
+/// What one path serves.
+struct OfPath {
+    actions: Vec<(Method, ActionId)>,
+    /// Its methods, as `Allow` has them.
+    methods: HeaderValue,
+}
+
+impl OfPath {
+    fn new(actions: Vec<(Method, ActionId)>) -> Self {
+        let serves = |asked: &&Method| actions.iter().any(|(method, _)| method == *asked);
+        let names = ORDER.iter().filter(serves).map(Method::as_str);
+        let methods = names.chain(["OPTIONS"]).collect::<Vec<_>>().join(", ");
+        // Names of methods fit every header.
+        let methods = HeaderValue::try_from(methods);
+        Self { methods: methods.unwrap_or(HeaderValue::from_static("OPTIONS")), actions }
+    }
+}
+
 struct Actions {
     names: Vec<String>,
     /// Statuses of success, of the actions with these names.
     successes: Vec<u16>,
     /// By the router's path.
-    by_path: HashMap<String, Vec<(Method, ActionId)>>,
+    by_path: HashMap<String, OfPath>,
 }
 
 impl Actions {
@@ -34,8 +56,8 @@ impl Actions {
             Self { names: vec![NONE.to_owned()], successes: vec![200], by_path: HashMap::new() };
         for (path, named) in super::routes().into_actions() {
             let known = named.into_iter().map(|(method, named)| (method, actions.id(named)));
-            let known = known.collect();
-            actions.by_path.insert(path, known);
+            let of_path = OfPath::new(known.collect());
+            actions.by_path.insert(path, of_path);
         }
         actions
     }
@@ -55,15 +77,29 @@ pub(crate) fn names() -> &'static [String] {
     &ACTIONS.names
 }
 
-/// What a request asks for; the router has found its path already.
-pub(super) fn of(request: &Request) -> ActionId {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let methods = path.and_then(|path| ACTIONS.by_path.get(path));
-    let methods = methods.map(Vec::as_slice).unwrap_or_default();
-    let of = |asked: &Method| methods.iter().find(|(method, _)| method == asked);
-    // A POST that stands for another method is that one's.
-    let found = of(request.method()).or_else(|| of(&method_meant(request.headers())?));
-    found.map_or(ActionId::default(), |(_, action)| *action)
+/// What the router found for a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Found {
+    /// What it asks for.
+    pub(super) action: ActionId,
+    /// The methods of its path, as `Allow` has them; `None` if there is no such path.
+    pub(super) methods: Option<&'static HeaderValue>,
+}
+
+impl Found {
+    /// The router has found the request's path already.
+    pub(super) fn of(request: &Request) -> Self {
+        let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        let Some(OfPath { actions, methods }) = path.and_then(|path| ACTIONS.by_path.get(path))
+        else {
+            return Self::default();
+        };
+        let of = |asked: &Method| actions.iter().find(|(method, _)| method == asked);
+        // A POST that stands for another method is that one's.
+        let found = of(request.method()).or_else(|| of(&method_meant(request.headers())?));
+        let action = found.map_or(ActionId::default(), |(_, action)| *action);
+        Self { action, methods: Some(methods) }
+    }
 }
 
 /// An action's name, and the status that its success has.
@@ -99,6 +135,6 @@ mod tests {
         }
         let nameless = &ACTIONS.by_path["/v1/datasets/{pk}/files/"];
         let named = &ACTIONS.by_path["/v1/datasets/{pk}/files/{*filename}"];
-        assert!(named.iter().all(|action| nameless.contains(action)));
+        assert!(named.actions.iter().all(|action| nameless.actions.contains(action)));
     }
 }

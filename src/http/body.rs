@@ -4,7 +4,6 @@
 //! looked at before the body.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
@@ -17,7 +16,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::error::{ApiError, comes_from};
-use super::exchange::Exchange;
+use super::exchange;
 use super::fields::Fields;
 use super::form;
 use super::inflow::TooSlow;
@@ -143,7 +142,7 @@ impl Incoming {
     /// It is too large, of another media type, or no JSON.
     pub(crate) async fn json(self, app: &AppState) -> Result<Json, ApiError> {
         let unsupported = self.unsupported_unless(&["application/json"]);
-        let is_known = self.is_known();
+        let is_known = exchange::is_caller_known();
         let (bytes, turn) = read_whole(self.0.into_body(), app, is_known).await?;
         let value = if bytes.is_empty() {
             Value::Object(Map::new())
@@ -162,7 +161,7 @@ impl Incoming {
     pub(crate) async fn fields(self, app: &AppState) -> Result<Fields, ApiError> {
         match self.media_type().as_deref() {
             Some("application/x-www-form-urlencoded") => {
-                let is_known = self.is_known();
+                let is_known = exchange::is_caller_known();
                 let (bytes, _turn) = read_whole(self.0.into_body(), app, is_known).await?;
                 let pairs = form_urlencoded::parse(&bytes).into_owned();
                 Ok(Fields::of_form(pairs))
@@ -173,11 +172,6 @@ impl Incoming {
             }
             Some(_) | None => Fields::of_json(self.json(app).await?.value),
         }
-    }
-
-    /// Whether it is known who sends it.
-    fn is_known(&self) -> bool {
-        self.0.extensions().get::<Arc<Exchange>>().is_some_and(|exchange| exchange.is_known())
     }
 
     fn unsupported_unless(&self, known: &[&str]) -> Option<ApiError> {

@@ -13,11 +13,11 @@ use granary_engine::Snapshot;
 use granary_engine::model::{AccessToken, NodeId, Timestamp, User, UserId};
 
 use super::error::ApiError;
-use super::exchange::Exchange;
+use super::exchange;
 use super::path::parse_pk;
 use super::state::AppState;
 use crate::auth::{ACCESS_TOKEN_PREFIX, Claim, TokenFault, TokenKind};
-use crate::permission::{Action, Allowed, Object, Principal, Reach, allow};
+use crate::permission::{Action, Allowed, AsOf, Object, Principal, Reach, allow};
 
 /// Names the node that a request comes from.
 pub(crate) const NODE_ID: HeaderName = HeaderName::from_static("node-id");
@@ -26,25 +26,21 @@ impl FromRequestParts<AppState> for Principal {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let exchange = parts.extensions.get::<Arc<Exchange>>();
-        app.caught_up_for(exchange.map_or("", |exchange| exchange.action().0)).await?;
+        let exchange = exchange::current();
+        let action = exchange.as_ref().map_or("", |exchange| exchange.action().0);
+        app.caught_up_for(action).await?;
         let headers = &parts.headers;
         if !headers.contains_key(AUTHORIZATION) && !headers.contains_key(NODE_ID) {
             return Ok(Self::Anonymous);
         }
         let as_of = app.as_of();
-        let snapshot = app.snapshot()?;
         let user = match token(headers)? {
             None => None,
-            Some(token) => Some(user_of(app, &snapshot, token, parts)?),
+            Some(token) => Some(user_of(app, token, as_of, parts)?),
         };
-        let node = node_of(&snapshot, headers)?;
-        let principal = user.map_or(Self::Anonymous, |(user, reach)| Self::User {
-            user: Arc::new(user),
-            node,
-            reach,
-            as_of,
-        });
+        let node = node_of(app, headers)?;
+        let principal =
+            user.map_or(Self::Anonymous, |(user, reach)| Self::User { user, node, reach, as_of });
         app.touch(&principal);
         if let Some(exchange) = exchange {
             exchange.is_of(&principal);
@@ -114,9 +110,7 @@ impl FromRequestParts<AppState> for NodeChecked {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        if parts.headers.contains_key(NODE_ID) {
-            node_of(&app.snapshot()?, &parts.headers)?;
-        }
+        node_of(app, &parts.headers)?;
         Ok(Self)
     }
 }
@@ -138,17 +132,19 @@ fn token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     }
 }
 
-/// The user of a login's token or of an access token, and how far it reaches.
+/// The user of a login's token or of an access token, and how far it reaches; `as_of` was read before.
 fn user_of(
     app: &AppState,
-    snapshot: &Snapshot,
     token: &str,
+    as_of: AsOf,
     request: &Parts,
-) -> Result<(User, Reach), ApiError> {
+) -> Result<(Arc<User>, Reach), ApiError> {
     if token.starts_with(ACCESS_TOKEN_PREFIX) {
+        let snapshot = app.snapshot()?;
         // Whoever has one does not renew it, and so does not come again with an empty upload.
-        let AccessToken { id, user, team, level, .. } = shown(snapshot, token)?;
-        return Ok((active(snapshot, user)?, Reach::Token { token: id, team, level }));
+        let AccessToken { id, user, team, level, .. } = shown(&snapshot, token)?;
+        let user = active(&snapshot, user)?;
+        return Ok((Arc::new(user), Reach::Token { token: id, team, level }));
     }
     let verdict = app.tokens().verify(token, Some(TokenKind::Access));
     let refused = |fault| {
@@ -156,10 +152,15 @@ fn user_of(
         ApiError::bad_access_token(fault)
     };
     let bearer = verdict.map_err(refused)?;
-    let user = active(snapshot, bearer.user)?;
+    if let Some(user) = app.known_users().get(&bearer, as_of) {
+        return Ok((user, Reach::Whole));
+    }
+    let user = active(&app.snapshot()?, bearer.user)?;
     if !app.tokens().is_current(&bearer, &user) {
         return Err(refused(TokenFault::Invalid));
     }
+    let user = Arc::new(user);
+    app.known_users().note(&user, bearer, as_of);
     Ok((user, Reach::Whole))
 }
 
@@ -180,7 +181,7 @@ fn shown(snapshot: &Snapshot, text: &str) -> Result<AccessToken, ApiError> {
     Ok(token)
 }
 
-fn node_of(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Option<NodeId>, ApiError> {
+fn node_of(app: &AppState, headers: &HeaderMap) -> Result<Option<NodeId>, ApiError> {
     let Some(header) = headers.get(NODE_ID) else {
         return Ok(None);
     };
@@ -188,7 +189,7 @@ fn node_of(snapshot: &Snapshot, headers: &HeaderMap) -> Result<Option<NodeId>, A
     let Some(node) = parse_pk(text.trim()).map(NodeId) else {
         return Err(ApiError::bad_node_id(&text, "Must be a node's primary key"));
     };
-    match snapshot.node(node)? {
+    match app.snapshot()?.node(node)? {
         Some(_) => Ok(Some(node)),
         None => Err(ApiError::bad_node_id(&text, "There is no such node")),
     }

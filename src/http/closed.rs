@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::get;
-use tower::util::MapRequestLayer;
+use axum::routing::{MethodRouter, get};
 
+use super::edge::Edge;
 use super::error::ApiError;
-use super::exchange::observe;
 use super::state::{AppState, Observers, Outside};
 use super::{headers, health, inflow, metrics};
 
@@ -22,8 +20,8 @@ pub fn recovering_router(outside: &Outside) -> Router {
         health::not_ready("recovering", reason)
     };
     let refuse = async || ApiError::unavailable("The server is starting.");
-    let router = Router::new().route("/readyz", get(recovering)).fallback(refuse);
-    let router = router.route("/livez", get(async || health::alive()));
+    let router = Router::new().route("/readyz", only(get(recovering))).fallback(refuse);
+    let router = router.route("/livez", only(get(async || health::alive())));
     observed(router, headers::Told::of(outside), Arc::new(Observers::new()))
 }
 
@@ -40,9 +38,9 @@ pub fn crowded_router(app: &AppState) -> Router {
 /// Says how the server is, and refuses everything else.
 fn refusing(reason: &'static str, app: &AppState) -> Router {
     let router = Router::new()
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::show))
+        .route("/livez", only(get(health::live)))
+        .route("/readyz", only(get(health::ready)))
+        .route("/metrics", only(get(metrics::show)))
         .fallback(move || async move { ApiError::unavailable(reason) })
         .with_state(app.clone());
     observed(router, headers::Told::of(app.outside()), Arc::clone(app.observers()))
@@ -54,20 +52,19 @@ pub fn metrics_router(app: &AppState) -> Router {
         metrics::answer(app).await
     };
     let router = Router::new()
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(show))
+        .route("/livez", only(get(health::live)))
+        .route("/readyz", only(get(health::ready)))
+        .route("/metrics", only(get(show)))
         .fallback(headers::no_route)
         .with_state(app.clone());
     observed(router, headers::Told::of(app.outside()), Arc::clone(app.observers()))
 }
 
+/// These methods of a path, and the refusal of all others.
+fn only<S: Clone + Send + Sync + 'static>(methods: MethodRouter<S>) -> MethodRouter<S> {
+    methods.fallback(headers::other_method)
+}
+
 fn observed(router: Router, told: headers::Told, observers: Arc<Observers>) -> Router {
-    let pace = inflow::usual_pace();
-    router.layer((
-        from_fn_with_state(observers, observe),
-        // Who is refused while it sends would otherwise meet a broken connection, not the answer.
-        MapRequestLayer::new(move |request| inflow::watched(request, pace)),
-        from_fn_with_state(told, headers::add),
-    ))
+    router.layer(Edge::new(observers, inflow::usual_pace(), told))
 }

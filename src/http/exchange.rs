@@ -19,11 +19,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
-use axum::middleware::Next;
 use axum::response::Response;
-use granary_engine::model::{AccessTokenId, NodeId, Origin, Subject, UserId};
+use granary_engine::model::{AccessTokenId, NodeId, Origin, Subject, User};
 use hyper::body::{Frame, SizeHint};
 use tracing::{Instrument as _, Span};
 
@@ -52,7 +51,12 @@ tokio::task_local! {
 
 /// A request's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RequestId(HeaderValue);
+pub(crate) enum RequestId {
+    /// By the client: letters, digits and signs of ASCII.
+    Chosen(HeaderValue),
+    /// By the server: hexadecimal digits.
+    Made([u8; 16]),
+}
 
 impl RequestId {
     /// The id that the client chose, if it is one.
@@ -61,22 +65,39 @@ impl RequestId {
         let (Some(value), None) = (values.next(), values.next()) else { return None };
         let is_known = |letter: &u8| letter.is_ascii_alphanumeric() || b"-_.:/+=@".contains(letter);
         let fits = (1..=ID_LETTERS_MAX).contains(&value.len());
-        (fits && value.as_bytes().iter().all(is_known)).then(|| Self(value.clone()))
+        (fits && value.as_bytes().iter().all(is_known)).then(|| Self::Chosen(value.clone()))
     }
 
     /// An id that this process gives once.
     fn made() -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         static FIRST: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(Instant::now()));
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let text = format!("{:016x}", scattered(FIRST.wrapping_add(number)));
-        // Hexadecimal digits fit every header.
-        Self(HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("none")))
+        let mut left = scattered(FIRST.wrapping_add(number));
+        Self::Made([(); 16].map(|()| {
+            left = left.rotate_left(4);
+            let digit = usize::try_from(left & 0xf).ok();
+            digit.and_then(|digit| DIGITS.get(digit)).copied().unwrap_or(b'0')
+        }))
     }
 
     fn as_str(&self) -> &str {
         // Only what is such text was taken or made.
-        self.0.to_str().unwrap_or_default()
+        match self {
+            Self::Chosen(value) => value.to_str().unwrap_or_default(),
+            Self::Made(digits) => str::from_utf8(digits).unwrap_or_default(),
+        }
+    }
+
+    fn header(&self) -> HeaderValue {
+        match self {
+            Self::Chosen(value) => value.clone(),
+            // Hexadecimal digits fit every header.
+            Self::Made(digits) => {
+                HeaderValue::from_bytes(digits).unwrap_or(HeaderValue::from_static("none"))
+            }
+        }
     }
 }
 
@@ -106,6 +127,11 @@ pub fn current_request_id() -> Option<String> {
     CURRENT.try_with(|exchange| exchange.id.to_string()).ok()
 }
 
+/// Whether it is known who sent the request that this task answers.
+pub(super) fn is_caller_known() -> bool {
+    CURRENT.try_with(|exchange| exchange.caller.get().is_some()).unwrap_or(false)
+}
+
 /// The exchange that this task answers, if it answers one.
 pub(super) fn current() -> Option<Arc<Exchange>> {
     CURRENT.try_with(Arc::clone).ok()
@@ -114,8 +140,7 @@ pub(super) fn current() -> Option<Arc<Exchange>> {
 /// Who asks, as far as the logs are to know it.
 #[derive(Debug)]
 struct Caller {
-    user: UserId,
-    name: String,
+    user: Arc<User>,
     token: Option<AccessTokenId>,
     node: Option<NodeId>,
 }
@@ -144,11 +169,16 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    fn begin(request: &Request, observers: Arc<Observers>) -> Arc<Self> {
+    /// Begins; its end is that of the answer.
+    pub(super) fn begin(
+        request: &Request,
+        action: ActionId,
+        observers: Arc<Observers>,
+    ) -> Arc<Self> {
         observers.metrics.requests.in_flight.enter();
         Arc::new(Self {
             id: RequestId::chosen(request).unwrap_or_else(RequestId::made),
-            action: actions::of(request),
+            action,
             method: request.method().clone(),
             uri: request.uri().clone(),
             caller: OnceLock::new(),
@@ -172,7 +202,7 @@ impl Exchange {
         not(feature = "otel"),
         expect(unused_variables, reason = "without the feature nobody continues a trace")
     )]
-    fn trace(&self, request: &Request) -> Span {
+    pub(super) fn trace(&self, request: &Request) -> Span {
         let action = self.observers.metrics.requests.of(self.action);
         let action = action.map_or("", |action| action.name.as_str());
         let trace = tracing::debug_span!(
@@ -194,15 +224,10 @@ impl Exchange {
     pub(super) fn is_of(&self, principal: &Principal) {
         if let Principal::User { user, node, .. } = principal {
             let (token, node) = (principal.access_token(), *node);
-            let caller = Caller { user: user.id, name: user.username.clone(), token, node };
+            let caller = Caller { user: Arc::clone(user), token, node };
             // Of two, the first: a request is one caller's.
             drop(self.caller.set(caller));
         }
-    }
-
-    /// Whether it is known who asks.
-    pub(super) fn is_known(&self) -> bool {
-        self.caller.get().is_some()
     }
 
     /// Notes what the audit log is to have of the request, if it is to have anything.
@@ -234,7 +259,7 @@ impl Exchange {
     pub(super) fn origin(&self, status: u16) -> Origin {
         let caller = self.caller.get();
         Origin {
-            user: caller.map(|caller| (caller.user, caller.name.clone())),
+            user: caller.map(|Caller { user, .. }| (user.id, user.username.clone())),
             access_token: caller.and_then(|caller| caller.token),
             node: caller.and_then(|caller| caller.node),
             action: self.action().0.to_owned(),
@@ -272,7 +297,7 @@ impl Exchange {
         if status == 0 {
             action.gone();
         }
-        let user = self.caller.get().map(|caller| caller.user.0);
+        let user = self.caller.get().map(|caller| caller.user.id.0);
         let path = self.path();
         let duration_ms = self.began.elapsed().as_micros();
         let duration_ms = format_args!("{}.{:03}", duration_ms / 1000, duration_ms % 1000);
@@ -308,22 +333,19 @@ impl Drop for Exchange {
     }
 }
 
-/// Observes every request.
-pub(crate) async fn observe(
-    State(observers): State<Arc<Observers>>,
-    mut request: Request,
-    next: Next,
+/// Answers a request as one that this exchange is.
+pub(super) async fn observed(
+    exchange: Arc<Exchange>,
+    trace: Span,
+    answering: impl Future<Output = Response>,
 ) -> Response {
-    let exchange = Exchange::begin(&request, observers);
-    let trace = exchange.trace(&request);
-    request.extensions_mut().insert(Arc::clone(&exchange));
-    let answering = CURRENT.scope(Arc::clone(&exchange), next.run(request));
+    let answering = CURRENT.scope(Arc::clone(&exchange), answering);
     let mut response = answering.instrument(trace.clone()).await;
     // Before anybody hears of the answer.
     exchange.observers.witness(&exchange, response.status()).await;
     exchange.answered(response.status());
     trace.record("http.response.status_code", response.status().as_u16());
-    response.headers_mut().insert(X_REQUEST_ID, exchange.id.0.clone());
+    response.headers_mut().insert(X_REQUEST_ID, exchange.id.header());
     response.map(|body| Body::new(Outgoing { body, exchange, _trace: trace }))
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::multipart::{Field, MultipartError};
-use axum::extract::{FromRequest as _, Multipart, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request};
 use hyper::body::{Frame, SizeHint};
 
 use super::body::{Sink, awaited};
@@ -84,8 +84,10 @@ pub(super) fn length_of(bytes: &Bytes) -> u64 {
 async fn multipart(request: Request) -> Result<(Multipart, Passed), ApiError> {
     let passed = Passed::default();
     let counted = passed.clone();
-    let request =
+    let mut request =
         request.map(|body| Body::new(Counted { body, passed: counted, last: 0, rests: false }));
+    // It has bounds of its own.
+    DefaultBodyLimit::disable().apply(&mut request);
     let form = Multipart::from_request(request, &()).await;
     match form {
         Ok(form) => Ok((form, passed)),

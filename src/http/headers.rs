@@ -1,10 +1,7 @@
 //! Headers that every answer has, whatever made it: what browsers may do with it, and which methods
 //! its path has.
 
-use std::str::FromStr;
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
@@ -12,9 +9,10 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use std::str::FromStr;
 
+use super::actions::Found;
 use super::error::ApiError;
 use super::respond::empty;
 use super::state::Outside;
@@ -25,6 +23,9 @@ const ALWAYS: [(HeaderName, &str); 4] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "same-origin"),
 ];
+
+/// The policy, `Allow`, and the request's id, which comes last.
+const ADDED_BESIDE: usize = 3;
 
 /// Of what has no policy of its own: a file that somebody stored is never a page of this server,
 /// whatever is in it.
@@ -105,56 +106,70 @@ impl Origins {
     }
 }
 
-/// What the headers depend on.
-#[derive(Debug, Clone)]
+/// What the headers of all answers depend on.
+#[derive(Debug)]
 pub(crate) struct Told {
     is_encrypted: bool,
-    origins: Arc<Origins>,
+    origins: Origins,
 }
 
 impl Told {
     /// As the configuration has it.
     pub(super) fn of(outside: &Outside) -> Self {
         let Outside { is_encrypted, origins, .. } = outside;
-        Self { is_encrypted: *is_encrypted, origins: Arc::new(origins.clone()) }
+        Self { is_encrypted: *is_encrypted, origins: origins.clone() }
+    }
+}
+
+/// What the headers of one answer depend on.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Which pages may see it, if those of another origin ask.
+    allowing: Option<HeaderValue>,
+    /// A browser asks whether a page may.
+    is_preflight: bool,
+    /// The methods of the path, if there is such a path.
+    methods: Option<&'static HeaderValue>,
+}
+
+impl Asked {
+    /// As a request has it.
+    pub(super) fn by(request: &Request, found: Found, told: &Told) -> Self {
+        let origin = request.headers().get(ORIGIN);
+        Self {
+            allowing: origin.and_then(|origin| told.origins.allowing(origin)),
+            is_preflight: request.method() == Method::OPTIONS
+                && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD),
+            methods: found.methods,
+        }
     }
 }
 
 /// Adds the headers.
-pub(crate) async fn add(State(told): State<Told>, request: Request, next: Next) -> Response {
-    let origin = request.headers().get(ORIGIN);
-    let allowing = origin.and_then(|origin| told.origins.allowing(origin));
-    let preflight = request.method() == Method::OPTIONS
-        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+pub(super) fn add(headers: &mut HeaderMap, asked: Asked, told: &Told) {
+    // Grown once, and not as each is added.
+    headers.reserve(ALWAYS.len() + ADDED_BESIDE);
     put(headers, &ALWAYS);
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
+    if let Some(methods) = asked.methods {
+        headers.insert(ALLOW, methods.clone());
+    }
     if told.is_encrypted {
         headers.insert(STRICT_TRANSPORT_SECURITY, COME_ENCRYPTED);
     }
-    if let Some(allowing) = allowing {
+    if let Some(allowing) = asked.allowing {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowing);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-        if preflight {
+        if asked.is_preflight {
             put(headers, &PREFLIGHT);
         }
     }
-    response
 }
 
 fn put(headers: &mut HeaderMap, values: &[(HeaderName, &'static str)]) {
-    // Grown once, and not as each is added.
-    headers.reserve(values.len());
     for (name, value) in values {
         headers.insert(name, HeaderValue::from_static(value));
     }
-}
-
-/// Adds the methods of the path, which are known since the router was built.
-pub(crate) fn allow(mut response: Response, methods: &HeaderValue) -> Response {
-    response.headers_mut().insert(ALLOW, methods.clone());
-    response
 }
 
 /// What a known path answers to a method that it does not have; OPTIONS is one that all have.

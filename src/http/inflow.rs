@@ -44,18 +44,17 @@ pub(super) fn usual_pace() -> Pace {
     body_pace(BODY_BYTES_A_SECOND)
 }
 
-/// Puts a request's body under watch.
-pub(crate) fn watched(request: Request, pace: Pace) -> Request {
+/// Puts a request's body, if it has one, under watch.
+pub(super) fn watched(request: Request, pace: Pace, exchange: &Arc<Exchange>) -> Request {
+    if request.body().is_end_stream() {
+        return request;
+    }
     let reading = Reading::of(request.version(), request.headers());
     let to_end = ReadToEnd::default();
-    let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
     let mut request = request.map(|body| {
-        if body.is_end_stream() {
-            return body;
-        }
         let mut inflow = Inflow::new(body, reading, pace);
         inflow.to_end = to_end.clone();
-        inflow.exchange = exchange;
+        inflow.exchange = Some(Arc::clone(exchange));
         Body::new(inflow)
     });
     request.extensions_mut().insert(to_end);

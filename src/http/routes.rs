@@ -5,22 +5,21 @@
 //! the end, the parameters that a path names, the group and the operation's id, `Node-Id` and the
 //! failures that every operation of the API has, forms where fields are read, `Allow`.
 
-mod served;
-
 use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::http::Method;
+use axum::routing::MethodRouter;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::{OneOf, SchemaType};
 use utoipa::openapi::{OpenApi, RefOr, Schema, Type};
 use utoipa_axum::router::UtoipaMethodRouter;
 
+use super::headers;
 use super::openapi::failures::Responses;
 use super::openapi::{failures, parameters};
 use super::state::AppState;
-use served::Served;
 
 /// One path, its methods and their descriptions, as `routes!` gives it.
 pub(crate) type Route = UtoipaMethodRouter<AppState>;
@@ -37,7 +36,7 @@ const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-d
 /// Routes and the document that describes them.
 pub(crate) struct Routes {
     /// By the router's path. A path gets its methods from several registrations.
-    served: BTreeMap<String, Served>,
+    served: BTreeMap<String, MethodRouter<AppState>>,
     document: OpenApi,
     /// The operations of a path, by method.
     actions: BTreeMap<String, Vec<(Method, Named)>>,
@@ -69,7 +68,7 @@ impl Routes {
                     for routed in routed(&path) {
                         let actions = self.actions.entry(routed.clone()).or_default();
                         actions.extend(actions_of(item, name));
-                        self.serve(routed, Served::new(item, methods.clone()));
+                        self.serve(routed, methods.clone());
                     }
                     let item = described(item.clone(), &path, name, spelling);
                     self.document.paths.paths.insert(path, item);
@@ -83,22 +82,22 @@ impl Routes {
     /// are, and refused as one. The document has it with the others.
     pub(crate) fn nameless(mut self, routes: Vec<Route>) -> Self {
         for (_, paths, methods) in routes {
-            for (path, item) in &paths.paths {
+            for path in paths.paths.keys() {
                 if let Some((before, name)) = ending_in_name(path) {
                     let named = self.actions.get(&format!("{before}{{*{name}}}"));
                     let named = named.cloned().unwrap_or_default();
                     self.actions.entry(before.to_owned()).or_default().extend(named);
-                    self.serve(before.to_owned(), Served::new(item, methods.clone()));
+                    self.serve(before.to_owned(), methods.clone());
                 }
             }
         }
         self
     }
 
-    fn serve(&mut self, path: String, more: Served) {
+    fn serve(&mut self, path: String, more: MethodRouter<AppState>) {
         let served = match self.served.remove(&path) {
             None => more,
-            Some(served) => served.and(more),
+            Some(served) => served.merge(more),
         };
         self.served.insert(path, served);
     }
@@ -111,7 +110,7 @@ impl Routes {
     /// The router and the complete document.
     pub(crate) fn split(self) -> (Router<AppState>, OpenApi) {
         let router = self.served.into_iter().fold(Router::new(), |router, (path, served)| {
-            router.route(&path, served.into_methods())
+            router.route(&path, served.fallback(headers::other_method))
         });
         (router, self.document)
     }

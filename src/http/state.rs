@@ -14,6 +14,7 @@ use super::headers::Origins;
 use super::health::Condition;
 use super::inflow::usual_pace;
 use super::kept_backups::KeptBackups;
+use super::known_users::KnownUsers;
 use super::limits::{
     ANSWER_BYTES, CATCHING_UP_MAX, LARGE_BODIES_MAX, OUTGOING_BYTES, SCRAPES_MAX, SORTED_LISTS_MAX,
     SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX, TURNS_WAITING_MAX,
@@ -66,6 +67,8 @@ struct Parts {
     body_pace: Pace,
     checks: Checks,
     refused_uploads: RefusedUploads,
+    /// Who asked not long ago.
+    known_users: Arc<KnownUsers>,
     outside: Arc<Outside>,
     login_limits: LoginLimits,
     observers: Arc<Observers>,
@@ -151,6 +154,7 @@ impl AppState {
             body_pace: usual_pace(),
             checks: Checks::default(),
             refused_uploads: RefusedUploads::default(),
+            known_users: Arc::new(KnownUsers::nobody()),
             outside: Arc::default(),
             login_limits: LoginLimits::new(LoginBounds::default()),
             observers,
@@ -372,6 +376,10 @@ impl AppState {
     }
 
     /// The uploads that were refused for their token.
+    pub(super) fn known_users(&self) -> &KnownUsers {
+        &self.0.known_users
+    }
+
     pub(super) fn refused_uploads(&self) -> &RefusedUploads {
         &self.0.refused_uploads
     }
