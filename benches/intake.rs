@@ -44,7 +44,7 @@ fn contestants() -> [Contestant; 3] {
             let archive = pack();
             let begun = Instant::now();
             store.runtime.block_on(async {
-                let mut intake = store.engine.begin_intake(dataset, None);
+                let mut intake = store.engine.begin_intake(dataset, None, None);
                 for chunk in archive.chunks(64 << 10) {
                     intake.write(chunk).await.unwrap();
                 }

@@ -179,6 +179,12 @@ fn the_page_for_operators_says_the_same_of_limits() {
             "96 MiB",
             "uploads on their way | 96 MiB, and",
         ),
+        (
+            "engine/src/limits.rs",
+            "SPOOL_KEPT_BYTES_MAX",
+            "48 MiB",
+            "that are kept until they are whole | 48 MiB;",
+        ),
         ("engine/src/blobs/spares.rs", "UPLOAD_SPARES_MAX", "4", "and 4 MiB to receive large ones"),
         ("engine/src/limits.rs", "DEAD_PERCENT_MAX", "20 %", "up to a fifth of the live ones"),
         ("engine/src/limits.rs", "SCRUB_BYTES_PER_SECOND", "8 MiB", "a terabyte at 8 MiB/s"),

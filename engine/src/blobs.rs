@@ -16,7 +16,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::counters::Counters;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::{MutationError, ReadError};
-use crate::limits::{UPLOAD_LATE_AFTER, UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX, UPLOADS_WAITING_MAX};
+use crate::limits::{
+    SPOOL_KEPT_BYTES_MAX, UPLOAD_LATE_AFTER, UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX,
+    UPLOADS_WAITING_MAX,
+};
 use crate::model::Digest;
 use crate::model::change::LargeFileId;
 
@@ -76,6 +79,8 @@ pub(crate) struct Blobs {
     pins: Pins,
     /// Bounds the memory of all uploads in flight.
     budget: Budget,
+    /// Bounds the memory of archives that have come, or come; nobody waits for it.
+    archive_budget: Budget,
     spares: Arc<Spares>,
     counters: Arc<Counters>,
     /// Number of this process's start; larger than that of every start before (I10).
@@ -98,10 +103,17 @@ impl Blobs {
     }
 
     fn with_budget(disk: Arc<dyn Disk>, start: u64, budget: Budget) -> Arc<Self> {
-        let (pins, counters, spares) = (Pins::new(), Arc::default(), Arc::default());
-        let next_number = AtomicU64::new(0);
-        let keeps_large = AtomicBool::new(false);
-        Arc::new(Self { disk, pins, budget, spares, counters, start, next_number, keeps_large })
+        Arc::new(Self {
+            disk,
+            pins: Pins::new(),
+            budget,
+            archive_budget: Budget::new(SPOOL_KEPT_BYTES_MAX, Patience::NONE),
+            spares: Arc::default(),
+            counters: Arc::default(),
+            start,
+            next_number: AtomicU64::new(0),
+            keeps_large: AtomicBool::new(false),
+        })
     }
 
     /// Makes the directories, durably.
@@ -134,6 +146,17 @@ impl Blobs {
     /// Memory of the budget for what can do with less, so it has some only where there is plenty.
     pub(crate) fn try_memory(&self, bytes: usize) -> Option<Share> {
         self.budget.try_acquire_of_plenty(bytes)
+    }
+
+    /// Memory for an archive on its way in, if there is some left.
+    pub(crate) fn try_archive_memory(&self, bytes: usize) -> Option<Share> {
+        self.archive_budget.try_acquire(bytes)
+    }
+
+    /// Bytes of the memory for archives that are taken.
+    #[cfg(test)]
+    pub(crate) fn archive_memory(&self) -> u64 {
+        self.archive_budget.used().0
     }
 
     /// Opens the file of a large content.

@@ -177,11 +177,16 @@ pub const UPLOAD_LATE_AFTER: Duration = Duration::from_secs(2);
 /// Bytes between two syncs of a large upload on its way; bounds what the last one has to flush.
 pub const STAGE_SYNC_BYTES: u64 = 8 << 20;
 
-/// Bytes of a response or intake that stay in memory before they go to a nameless file.
+/// Bytes of a response, or of an archive that comes in, that stay in memory before they go to a nameless
+/// file.
 pub const SPOOL_MEMORY_BYTES: usize = 1 << 20;
 
-/// The same of an archive that comes in while upload memory is not plenty.
+/// The same of an archive while upload memory is not plenty.
 pub const SPOOL_MEMORY_LEAN_BYTES: usize = 16 << 10;
+
+/// Bytes of all archives that come in, beside [`UPLOAD_MEMORY_BYTES`], that stay in memory until these are
+/// added; what finds no room goes to nameless files. Enough for some thousand small files.
+pub const SPOOL_KEPT_BYTES_MAX: usize = 48 << 20;
 
 /// Bytes that a read hands on at a time.
 pub const READ_CHUNK_BYTES: usize = 256 << 10;

@@ -1,9 +1,9 @@
 //! Bytes of any length on their way somewhere: in memory first, then in a file without a name.
 //!
 //! A response that must be whole before its first byte leaves, or an archive that is read from its
-//! end, goes through here. At most [`SPOOL_MEMORY_BYTES`] of it are in memory, of an archive on its way in
-//! as little as [`SPOOL_MEMORY_LEAN_BYTES`]. The file's name is
-//! removed as soon as it is open, so nothing is left after a crash, or after a drop at any time.
+//! end, goes through here. Of a response at most [`SPOOL_MEMORY_BYTES`] are in memory. A [`SpoolUpload`]
+//! keeps more while there is memory for archives, and less while that of uploads is not plenty. The
+//! file's name is removed as soon as it is open, so nothing is left after a crash, or after a drop at any time.
 
 use std::fmt;
 use std::io;
@@ -12,17 +12,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use crate::blobs::{
-    Blobs, SPOOL_PREFIX, STAGING, Share, abandoned, byte_count, capped, on_blocking_pool,
-    remove_if_there, staging_error,
-};
+use crate::blobs::{SPOOL_PREFIX, STAGING, Share, byte_count, capped, remove_if_there};
 use crate::disk::{Disk, DiskFile, OpenMode, expect_room, expect_room_to_answer};
-use crate::error::MutationError;
-use crate::limits::{READ_CHUNK_BYTES, SPOOL_MEMORY_BYTES, SPOOL_MEMORY_LEAN_BYTES};
+use crate::limits::{READ_CHUNK_BYTES, SPOOL_MEMORY_BYTES};
+
+mod pieces;
 
 mod reader;
 
+mod upload;
+
 pub(crate) use reader::SpoolReader;
+pub use upload::SpoolUpload;
+
+use pieces::Pieces;
 
 /// Number of the next spool file; unique within the process, which is alone on its disk (I10).
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -30,7 +33,10 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 /// Takes bytes in from blocking code.
 pub struct Spool {
     disk: Arc<dyn Disk>,
-    /// What has not been written to the file.
+    /// What came before the buffer's bytes and is kept in memory as long as there is no file: pieces of
+    /// [`SPOOL_MEMORY_BYTES`], each with its share of the memory for archives.
+    pieces: Vec<Bytes>,
+    /// What came last, and is not in the file.
     buffer: Vec<u8>,
     /// Bytes that the buffer may hold.
     memory_bytes: usize,
@@ -56,6 +62,7 @@ impl Spool {
     fn with(disk: Arc<dyn Disk>, room: fn(&dyn Disk, u64) -> io::Result<()>) -> Self {
         Self {
             disk,
+            pieces: Vec::new(),
             buffer: Vec::new(),
             memory_bytes: SPOOL_MEMORY_BYTES,
             file: None,
@@ -78,21 +85,38 @@ impl Spool {
         if self.file.is_some() {
             self.spill()?;
         }
+        if let Some(file) = self.file {
+            return Ok(Spooled { content: Content::File { file, length: self.written } });
+        }
         // Counted by its length for as long as it is sent, it should be no longer.
         self.buffer.shrink_to_fit();
-        let content = match self.file {
-            Some(file) => Content::File { file, length: self.written },
-            None => Content::Memory(self.buffer.into()),
-        };
-        Ok(Spooled { content })
+        self.pieces.push(self.buffer.into());
+        Ok(Spooled { content: Content::Memory(Pieces::new(self.pieces)) })
     }
 
     fn length(&self) -> u64 {
-        self.written + byte_count(self.buffer.len())
+        self.written + self.bytes_in_memory()
+    }
+
+    /// Bytes that are not in the file.
+    fn bytes_in_memory(&self) -> u64 {
+        byte_count(self.pieces.iter().map(Bytes::len).sum::<usize>() + self.buffer.len())
+    }
+
+    /// Whether what the buffer holds can be one of the pieces.
+    fn is_piece_full(&self) -> bool {
+        self.file.is_none() && self.buffer.len() == SPOOL_MEMORY_BYTES
+    }
+
+    /// Keeps the buffer's bytes in memory as the next piece.
+    fn keep(&mut self, share: Share) {
+        let buffer = Vec::with_capacity(self.memory_bytes);
+        let bytes = std::mem::replace(&mut self.buffer, buffer);
+        self.pieces.push(Bytes::from_owner(Kept { bytes, _share: share }));
     }
 
     /// Copies as many of the bytes as fit the buffer, and returns the others. Where any are
-    /// returned, [`Spool::spill`] makes room.
+    /// returned, [`Spool::spill`] makes room, or [`Spool::keep`] does.
     fn push<'bytes>(&mut self, bytes: &'bytes [u8]) -> &'bytes [u8] {
         let room = self.memory_bytes.saturating_sub(self.buffer.len());
         let (now, later) = bytes.split_at(room.min(bytes.len()));
@@ -106,7 +130,7 @@ impl Spool {
         later
     }
 
-    /// Moves the buffer's bytes to the file, which is made if it is not there. Blocks.
+    /// Moves what is in memory to the file, which is made if it is not there. Blocks.
     fn spill(&mut self) -> io::Result<()> {
         let spilled = self.spill_to_file();
         let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
@@ -115,13 +139,17 @@ impl Spool {
     }
 
     fn spill_to_file(&mut self) -> io::Result<()> {
-        (self.room)(&*self.disk, byte_count(self.buffer.len()))?;
+        let bytes = self.bytes_in_memory();
+        (self.room)(&*self.disk, bytes)?;
         let file = match &self.file {
             Some(file) => file,
             None => self.file.insert(open_nameless(&*self.disk)?),
         };
-        file.write_all_at(&[io::IoSlice::new(&self.buffer)], self.written)?;
-        self.written += byte_count(self.buffer.len());
+        let pieces = self.pieces.iter().map(|piece| io::IoSlice::new(piece));
+        let all: Vec<_> = pieces.chain([io::IoSlice::new(&self.buffer)]).collect();
+        file.write_all_at(&all, self.written)?;
+        self.written += bytes;
+        self.pieces.clear();
         self.buffer.clear();
         Ok(())
     }
@@ -153,6 +181,18 @@ impl fmt::Debug for Spool {
     }
 }
 
+/// A piece, which gives its share of the memory back when the last reader of it is gone.
+struct Kept {
+    bytes: Vec<u8>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Opens a file in `staging` and removes its name.
 fn open_nameless(disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
     let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -170,95 +210,6 @@ fn open_nameless(disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
     Ok(opened)
 }
 
-/// Takes bytes in from async code, up to a bound.
-///
-/// What it holds in memory is a part of that of all uploads, where there is plenty of it. Otherwise that
-/// is little, since it is held for as long as its sender takes.
-#[derive(Debug)]
-pub struct SpoolUpload {
-    /// Gone after an error, or after a future of [`SpoolUpload::write`] was dropped half way.
-    spool: Option<Spool>,
-    blobs: Arc<Blobs>,
-    /// Its part of the memory of all uploads.
-    share: Option<Share>,
-    bytes_max: u64,
-}
-
-impl SpoolUpload {
-    /// Begins with nothing, and takes at most so many bytes.
-    pub(crate) fn new(disk: Arc<dyn Disk>, blobs: Arc<Blobs>, bytes_max: u64) -> Self {
-        Self { spool: Some(Spool::new(disk)), blobs, share: None, bytes_max }
-    }
-
-    /// Takes the next bytes.
-    ///
-    /// # Errors
-    /// [`MutationError::TooLarge`], [`MutationError::OutOfSpace`] or [`MutationError::Staging`];
-    /// it is over then, and nothing of it remains.
-    ///
-    /// # Cancellation
-    /// After a write that was dropped half way it is over, as after an error.
-    pub async fn write(&mut self, chunk: &[u8]) -> Result<(), MutationError> {
-        let mut spool = self.spool.take().ok_or_else(abandoned)?;
-        let actual = spool.length().saturating_add(byte_count(chunk.len()));
-        if actual > self.bytes_max {
-            return Err(MutationError::TooLarge {
-                what: "the body",
-                actual,
-                limit: self.bytes_max,
-            });
-        }
-        if self.share.is_none() {
-            self.share = self.blobs.try_memory(SPOOL_MEMORY_BYTES);
-            spool.memory_bytes =
-                self.share.as_ref().map_or(SPOOL_MEMORY_LEAN_BYTES, |_| SPOOL_MEMORY_BYTES);
-        }
-        let mut rest = spool.push(chunk);
-        while !rest.is_empty() {
-            spool = on_blocking_pool(move || {
-                spool.spill().map_err(staging_error)?;
-                Ok(spool)
-            })
-            .await?;
-            rest = spool.push(rest);
-        }
-        self.spool = Some(spool);
-        Ok(())
-    }
-
-    /// Moves what is in memory to the file; a sender that lets wait is not to hold any.
-    ///
-    /// # Errors
-    /// As [`SpoolUpload::write`].
-    pub(crate) async fn rest(&mut self) -> Result<(), MutationError> {
-        let mut spool = self.spool.take().ok_or_else(abandoned)?;
-        if !spool.buffer.is_empty() {
-            spool = on_blocking_pool(move || {
-                spool.spill().map_err(staging_error)?;
-                Ok(spool)
-            })
-            .await?;
-        }
-        spool.buffer = Vec::new();
-        self.share = None;
-        self.spool = Some(spool);
-        Ok(())
-    }
-
-    /// Ends the content.
-    ///
-    /// # Errors
-    /// As [`SpoolUpload::write`].
-    pub async fn finish(self) -> Result<Spooled, MutationError> {
-        let spool = self.spool.ok_or_else(abandoned)?;
-        if spool.file.is_some() {
-            on_blocking_pool(move || spool.finish().map_err(staging_error)).await
-        } else {
-            spool.finish().map_err(staging_error)
-        }
-    }
-}
-
 /// What a spool holds; clones share it.
 #[derive(Clone)]
 pub struct Spooled {
@@ -267,7 +218,7 @@ pub struct Spooled {
 
 #[derive(Clone)]
 enum Content {
-    Memory(Bytes),
+    Memory(Pieces),
     File { file: Arc<dyn DiskFile>, length: u64 },
 }
 
@@ -275,7 +226,7 @@ impl Spooled {
     /// Bytes.
     pub fn len(&self) -> u64 {
         match &self.content {
-            Content::Memory(bytes) => byte_count(bytes.len()),
+            Content::Memory(pieces) => byte_count(pieces.len()),
             Content::File { length, .. } => *length,
         }
     }
@@ -283,7 +234,7 @@ impl Spooled {
     /// Bytes of it that are in memory for as long as it lives.
     pub fn memory_bytes(&self) -> usize {
         match &self.content {
-            Content::Memory(bytes) => bytes.len(),
+            Content::Memory(pieces) => pieces.len(),
             Content::File { .. } => 0,
         }
     }
@@ -304,10 +255,7 @@ impl Spooled {
         let length = capped(self.len().saturating_sub(offset), READ_CHUNK_BYTES);
         match &self.content {
             _ if length == 0 => Ok(Bytes::new()),
-            Content::Memory(bytes) => {
-                let start = capped(offset, bytes.len());
-                Ok(bytes.slice(start..start + length))
-            }
+            Content::Memory(pieces) => Ok(pieces.slice(offset, length)),
             Content::File { file, .. } => {
                 let mut buffer = vec![0; length];
                 if file.read_exact_at_nowait(&mut buffer, offset)? {
@@ -327,6 +275,13 @@ impl Spooled {
     pub(crate) fn reader(&self) -> SpoolReader {
         SpoolReader::new(self.clone())
     }
+
+    /// A content in memory that came in pieces of such a length.
+    #[cfg(test)]
+    pub(crate) fn in_pieces(bytes: &[u8], piece_bytes: usize) -> Self {
+        let pieces = bytes.chunks(piece_bytes).map(Bytes::copy_from_slice).collect();
+        Self { content: Content::Memory(Pieces::new(pieces)) }
+    }
 }
 
 impl fmt::Debug for Spooled {
@@ -343,7 +298,7 @@ mod tests {
     use crate::blobs::memory_disk::MemoryDisk;
 
     /// Bytes that differ from place to place.
-    fn content(length: usize) -> Vec<u8> {
+    pub(super) fn content(length: usize) -> Vec<u8> {
         (0..=250).cycle().take(length).collect()
     }
 
@@ -355,8 +310,8 @@ mod tests {
         spool.finish().unwrap()
     }
 
-    async fn chunks(spooled: &Spooled) -> Vec<u8> {
-        let mut bytes = Vec::new();
+    pub(super) async fn chunks(spooled: &Spooled) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(capped(spooled.len(), usize::MAX));
         loop {
             let chunk = spooled.chunk(byte_count(bytes.len())).await.unwrap();
             assert!(chunk.len() <= READ_CHUNK_BYTES);
@@ -384,74 +339,6 @@ mod tests {
             let log = disk.take_log();
             let has_file = log.iter().any(|line| line.starts_with("write"));
             assert_eq!(has_file, length > SPOOL_MEMORY_BYTES);
-            assert_eq!(disk.paths(), [""; 0]);
-        }
-    }
-
-    #[tokio::test]
-    async fn an_upload_comes_back_and_is_bounded() {
-        let disk = MemoryDisk::prepared();
-        let content = content(3_000_000);
-        let mut upload = SpoolUpload::new(disk.clone(), Blobs::new(disk.clone(), 7), 3_000_000);
-        for piece in content.chunks(700_000) {
-            upload.write(piece).await.unwrap();
-        }
-        let spooled = upload.finish().await.unwrap();
-        assert_eq!(chunks(&spooled).await, content);
-
-        let mut upload = SpoolUpload::new(disk.clone(), Blobs::new(disk.clone(), 7), 3_000_000);
-        for piece in content.chunks(700_000) {
-            upload.write(piece).await.unwrap();
-            upload.rest().await.unwrap();
-            assert_eq!(upload.spool.as_ref().unwrap().buffer.capacity(), 0);
-        }
-        assert_eq!(chunks(&upload.finish().await.unwrap()).await, content);
-
-        let mut upload = SpoolUpload::new(disk.clone(), Blobs::new(disk.clone(), 7), 10);
-        upload.write(&content[..10]).await.unwrap();
-        let refused = upload.write(&content[..1]).await;
-        assert!(matches!(refused, Err(MutationError::TooLarge { actual: 11, .. })));
-        assert!(upload.finish().await.is_err());
-    }
-
-    #[tokio::test]
-    async fn an_archive_on_its_way_in_holds_little_memory_where_there_is_not_plenty() {
-        let disk = MemoryDisk::prepared();
-        let blobs = Blobs::new(disk.clone(), 7);
-        let used = || blobs.memory().0;
-        let begin = || SpoolUpload::new(disk.clone(), Arc::clone(&blobs), u64::MAX);
-        let mut many = Vec::new();
-        for number in 0..200 {
-            let mut upload = begin();
-            upload.write(&content(100_000)).await.unwrap();
-            let capacity = upload.spool.as_ref().unwrap().buffer.capacity();
-            assert!(upload.share.is_some() || capacity <= SPOOL_MEMORY_LEAN_BYTES, "{number}");
-            many.push(upload);
-        }
-        assert!(many.iter().filter(|upload| upload.share.is_some()).count() >= 2);
-        assert!(used() <= blobs.memory().1 / 2, "most of it is left for others");
-        let mut lean = many.pop().unwrap();
-        assert!(lean.share.is_none());
-        // Who stands still gives back what it has, and gets some again when it goes on.
-        for upload in &mut many {
-            upload.rest().await.unwrap();
-        }
-        assert_eq!(used(), 0);
-        lean.write(&content(2_000_000)).await.unwrap();
-        assert!(lean.share.is_some());
-        let wanted = [content(100_000), content(2_000_000)].concat();
-        assert_eq!(chunks(&lean.finish().await.unwrap()).await, wanted);
-        assert_eq!(used(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_is_told_from_a_broken_one() {
-        for (kind, is_full) in [(io::ErrorKind::StorageFull, true), (io::ErrorKind::Other, false)] {
-            let disk = MemoryDisk::prepared();
-            disk.fail_with("write", kind);
-            let mut upload = SpoolUpload::new(disk.clone(), Blobs::new(disk.clone(), 7), u64::MAX);
-            let refused = upload.write(&content(2_000_000)).await.unwrap_err();
-            assert_eq!(matches!(refused, MutationError::OutOfSpace), is_full);
             assert_eq!(disk.paths(), [""; 0]);
         }
     }

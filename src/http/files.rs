@@ -176,7 +176,7 @@ pub(crate) async fn add_files(
     let engine = app.engine(&allowed)?;
     engine.expect_room(id)?;
     // Dropped before it is finished, the intake leaves nothing, as an upload does.
-    let mut intake = engine.begin_intake(id, incoming.archive_kind());
+    let mut intake = engine.begin_intake(id, incoming.archive_kind(), incoming.length());
     incoming.pour(&mut intake).await?;
     app.expect_still(&allowed)?;
     let added = intake.finish().await?;

@@ -202,7 +202,64 @@ fn stage_part(
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Cursor, Write};
+
     use super::*;
+    use crate::bulk::rig;
+
+    /// A zip of 3 MB whose files are called so.
+    fn zip_of_files(names: [&str; 3]) -> Vec<u8> {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored);
+        for name in names {
+            zip.start_file(name, options).unwrap();
+            let content = name.bytes().cycle().take(1_000_000).collect::<Vec<_>>();
+            zip.write_all(&content).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    }
+
+    /// Whatever becomes of an archive, nothing of it stays in memory.
+    #[test]
+    fn memory_for_archives_comes_back_from_those_that_are_added_refused_or_given_up() {
+        rig::run(async |engine, dataset| {
+            let blobs = std::sync::Arc::clone(&engine.bulk().store.blobs);
+            let came = async |names, length| {
+                let mut intake = engine.begin_intake(dataset, None, length);
+                for chunk in zip_of_files(names).chunks(100_000) {
+                    intake.write(chunk).await.unwrap();
+                }
+                intake
+            };
+            let free = async || {
+                while blobs.archive_memory() > 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let names = ["a", "b", "c"];
+            let intake = came(names, None).await;
+            assert_eq!(blobs.archive_memory(), 2 << 20);
+            let stored = intake.finish().await.unwrap();
+            assert_eq!(stored.iter().map(|file| file.filename.as_str()).collect::<Vec<_>>(), names);
+            assert_eq!(stored[1].digest, Digest::of(&b"b".repeat(1_000_000)));
+            free().await;
+
+            let refused = came(["d", "e", "a"], Some(3 << 20)).await;
+            assert_eq!(blobs.archive_memory(), 2 << 20);
+            refused.finish().await.unwrap_err();
+            free().await;
+
+            let given_up = came(["d", "e", "f"], None).await;
+            assert_eq!(blobs.archive_memory(), 2 << 20);
+            drop(given_up);
+            assert_eq!(blobs.archive_memory(), 0);
+
+            let long = came(["d", "e", "f"], Some(u64::MAX)).await;
+            assert_eq!(blobs.archive_memory(), 0);
+            long.finish().await.unwrap();
+        });
+    }
 
     #[test]
     fn no_more_than_a_little_waits_in_memory_behind_a_slow_part() {

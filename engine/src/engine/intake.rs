@@ -26,6 +26,8 @@ pub struct Intake {
     engine: Engine,
     dataset: DatasetId,
     declared: Option<IntakeKind>,
+    /// Bytes that its sender says it has.
+    length: Option<u64>,
     state: State,
 }
 
@@ -40,9 +42,16 @@ enum State {
 }
 
 impl Engine {
-    /// Begins to take in an archive of files; `declared` is what its sender calls it.
-    pub fn begin_intake(&self, dataset: DatasetId, declared: Option<IntakeKind>) -> Intake {
-        Intake { engine: self.clone(), dataset, declared, state: State::Beginning(Vec::new()) }
+    /// Begins to take in an archive of files; `declared` is what its sender calls it, and `length` how many
+    /// bytes it says will come.
+    pub fn begin_intake(
+        &self,
+        dataset: DatasetId,
+        declared: Option<IntakeKind>,
+        length: Option<u64>,
+    ) -> Intake {
+        let state = State::Beginning(Vec::new());
+        Intake { engine: self.clone(), dataset, declared, length, state }
     }
 }
 
@@ -122,7 +131,10 @@ impl Intake {
             IntakeKind::Tar | IntakeKind::TarGz => self.engine.inner.intake_turns.try_take(),
         };
         let state = match turn {
-            None => State::Spooled(kind, self.engine.begin_spool_upload()),
+            None => {
+                let spool = self.engine.begin_spool_upload().expecting(self.length);
+                State::Spooled(kind, spool)
+            }
             Some(turn) => {
                 let bulk = self.engine.bulk();
                 State::Tar(TarIntake::begin(bulk, self.dataset, kind, turn))

@@ -51,11 +51,8 @@ impl Read for SpoolReader {
         let (target, _) = buffer.split_at_mut(wanted);
         let read = match self.spooled.content.clone() {
             _ if wanted == 0 => 0,
-            Content::Memory(bytes) => {
-                let start = capped(self.position, bytes.len());
-                target.copy_from_slice(&bytes.slice(start..start + wanted));
-                wanted
-            }
+            // A read from a slice copies what fits and cannot fail.
+            Content::Memory(pieces) => pieces.rest_of_piece(self.position).read(target)?,
             Content::File { file, .. } => {
                 if self.in_window().is_empty() {
                     if wanted >= SPOOL_READ_BYTES {
@@ -65,7 +62,6 @@ impl Read for SpoolReader {
                     }
                     self.fill_window(&*file, capped(left, SPOOL_READ_BYTES))?;
                 }
-                // A read from a slice copies what fits and cannot fail.
                 self.in_window().read(target)?
             }
         };
@@ -135,6 +131,21 @@ mod tests {
         reader.seek(SeekFrom::Start(9_000_000)).unwrap();
         assert_eq!(reader.read(&mut byte).unwrap(), 0);
         assert!(reader.seek(SeekFrom::End(-3_000_001)).is_err());
+    }
+
+    #[test]
+    fn a_reader_of_pieces_seeks_anywhere_and_stops_at_no_piece_for_good() {
+        let content = content(1000);
+        for piece_bytes in [1, 7, 999, 1000, 1001] {
+            let mut reader = Spooled::in_pieces(&content, piece_bytes).reader();
+            for start in [0, 6, 7, 8, 998, 999, 1000, 1001] {
+                reader.seek(SeekFrom::Start(byte_count(start))).unwrap();
+                let mut read = Vec::new();
+                reader.read_to_end(&mut read).unwrap();
+                assert_eq!(read, content[start.min(1000)..], "{piece_bytes}");
+            }
+            assert!(reader.seek(SeekFrom::End(-1001)).is_err());
+        }
     }
 
     #[test]

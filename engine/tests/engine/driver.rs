@@ -182,7 +182,7 @@ async fn add_tar(
     set: DatasetId,
     members: &[(String, Content)],
 ) -> Result<Vec<StoredFile>, IntakeError> {
-    let mut intake = engine.begin_intake(set, Some(IntakeKind::Tar));
+    let mut intake = engine.begin_intake(set, Some(IntakeKind::Tar), None);
     for chunk in tar_of(members).chunks(100_000) {
         intake.write(chunk).await?;
     }

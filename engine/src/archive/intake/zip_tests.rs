@@ -8,6 +8,7 @@ use super::room::Pool;
 use super::*;
 use crate::archive::tests::{Tree, trees};
 use crate::limits::{FILE_BYTES_MAX, INTAKE_FILE_MEMORY_BYTES, INTAKE_FILES_MAX};
+use crate::spool::Spooled;
 
 /// A member as it stands in an archive, lies included.
 #[derive(Clone)]
@@ -86,12 +87,19 @@ fn zip_of(members: &[Member]) -> Vec<u8> {
 }
 
 fn read_whole(zip: &[u8]) -> Result<Vec<(String, Vec<u8>)>, IntakeError> {
-    let mut reader = Cursor::new(zip);
-    let members = read_directory(&mut reader, &mut Rooms::default().whole.begin())?;
+    let read = read_from(&mut Cursor::new(zip));
+    // As an archive that is kept in memory lies there.
+    let read_in_pieces = read_from(&mut Spooled::in_pieces(zip, 13).reader());
+    assert_eq!(format!("{read_in_pieces:?}"), format!("{read:?}"));
+    read
+}
+
+fn read_from(reader: &mut (impl Read + Seek)) -> Result<Vec<(String, Vec<u8>)>, IntakeError> {
+    let members = read_directory(reader, &mut Rooms::default().whole.begin())?;
     let mut files = Vec::new();
     for member in &members {
         let mut content = Vec::new();
-        open_member(&mut reader, member)?
+        open_member(reader, member)?
             .read_to_end(&mut content)
             .map_err(|error| member.unreadable(error))?;
         files.push((member.filename.to_string(), content));

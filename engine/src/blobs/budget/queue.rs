@@ -19,6 +19,12 @@ pub(in crate::blobs) struct Patience {
     pub(in crate::blobs) wait_max: Duration,
 }
 
+impl Patience {
+    /// Nobody waits.
+    pub(in crate::blobs) const NONE: Self =
+        Self { waiting_max: 0, late_after: Duration::ZERO, wait_max: Duration::ZERO };
+}
+
 /// The uploads that wait.
 #[derive(Debug, Default)]
 pub(super) struct Queue(Mutex<State>);
