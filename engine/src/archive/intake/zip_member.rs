@@ -91,13 +91,16 @@ fn open<'r, R: Read + Seek>(
         return Err(damaged("its content runs into the next member"));
     }
     source.0.seek_relative(name_and_extra_bytes.into()).map_err(failed)?;
-    let mut packed = BufReader::with_capacity(BUFFER_BYTES, source.take(member.packed_length));
+    let packed = source.take(member.packed_length);
+    let buffered = |packed| BufReader::with_capacity(BUFFER_BYTES, packed);
     let mut memory = None;
     let unpacked = match member.method {
+        // Read in long runs, out of what the archive's reader has buffered.
         Method::Stored => Unpacked::Stored(packed),
-        Method::Deflate => Unpacked::Deflate(DeflateDecoder::new(packed)),
-        Method::Bzip2 => Unpacked::Bzip2(BzDecoder::new(packed)),
+        Method::Deflate => Unpacked::Deflate(DeflateDecoder::new(buffered(packed))),
+        Method::Bzip2 => Unpacked::Bzip2(BzDecoder::new(buffered(packed))),
         Method::Lzma => {
+            let mut packed = buffered(packed);
             let (properties, dictionary_bytes) = lzma_properties(&mut packed)?;
             // A dictionary is never larger than what it is a part of.
             let needed = member.length.min(dictionary_bytes.into());
@@ -111,6 +114,7 @@ fn open<'r, R: Read + Seek>(
         }
         #[cfg(feature = "zstd")]
         Method::Zstd => {
+            let mut packed = buffered(packed);
             let head = zstd_head(&mut packed)?;
             let mut window_max = INTAKE_DICTIONARY_BYTES_SMALL;
             if zstd_window_is_beyond(window_max, &head) {
@@ -200,7 +204,9 @@ fn of_zstd(error: FrameDecoderError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-type Packed<'r, R> = BufReader<Take<Source<'r, R>>>;
+type Packed<'r, R> = Take<Source<'r, R>>;
+
+type Buffered<'r, R> = BufReader<Packed<'r, R>>;
 
 /// Of what was looked at, and the rest.
 #[cfg(feature = "zstd")]
@@ -208,11 +214,11 @@ type Zstd<P> = StreamingDecoder<Chain<Cursor<Vec<u8>>, P>, FrameDecoder>;
 
 enum Unpacked<'r, R: Read> {
     Stored(Packed<'r, R>),
-    Deflate(DeflateDecoder<Packed<'r, R>>),
-    Bzip2(BzDecoder<Packed<'r, R>>),
-    Lzma(Box<LzmaReader<Packed<'r, R>>>),
+    Deflate(DeflateDecoder<Buffered<'r, R>>),
+    Bzip2(BzDecoder<Buffered<'r, R>>),
+    Lzma(Box<LzmaReader<Buffered<'r, R>>>),
     #[cfg(feature = "zstd")]
-    Zstd(Box<Zstd<Packed<'r, R>>>),
+    Zstd(Box<Zstd<Buffered<'r, R>>>),
 }
 
 impl<R: Read> fmt::Debug for MemberReader<'_, R> {
