@@ -36,7 +36,12 @@ pub(crate) async fn add_files(
     archive: Spooled,
 ) -> Result<Vec<StoredFile>, IntakeError> {
     let staging = bulk.clone();
-    let staged = on_blocking_pool(move || stage_zip(&staging, dataset, &archive)).await?;
+    let staged = on_blocking_pool(move || {
+        let staged = stage_zip(&staging, dataset, &archive)?;
+        Ok::<_, IntakeError>((staged, archive))
+    });
+    let (staged, archive) = staged.await?;
+    close_beside(archive);
     commit(bulk, dataset, staged).await
 }
 
@@ -49,10 +54,18 @@ pub(crate) async fn add_tar(
 ) -> Result<Vec<StoredFile>, IntakeError> {
     let staging = bulk.clone();
     let room = staging.rooms.whole.begin();
-    let staged =
-        on_blocking_pool(move || stage_tar(&staging, dataset, kind, archive.reader(), room));
-    let staged = staged.await?;
+    let staged = on_blocking_pool(move || {
+        let staged = stage_tar(&staging, dataset, kind, archive.reader(), room)?;
+        Ok::<_, IntakeError>((staged, archive))
+    });
+    let (staged, archive) = staged.await?;
+    close_beside(archive);
     commit(bulk, dataset, staged).await
+}
+
+/// Lets go of an archive that was read, without a wait: to free all its pages takes milliseconds.
+fn close_beside(archive: Spooled) {
+    drop(tokio::task::spawn_blocking(move || drop(archive)));
 }
 
 /// Makes staged files visible, with the dataset standing still.
