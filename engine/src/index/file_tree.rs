@@ -43,7 +43,7 @@ where
             #[cfg(test)]
             visits::note();
             if let Some(row) = self.files.get((entry.layer.0, name))? {
-                return Ok(Some((depth, codec::decode(row.value())?)));
+                return Ok(Some((depth, FileRow::decode(row.value())?)));
             }
         }
         Ok(None)
