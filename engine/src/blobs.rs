@@ -37,6 +37,8 @@ mod pin;
 
 mod read;
 
+mod read_buffer;
+
 mod spares;
 
 mod stage;

@@ -26,6 +26,7 @@ use crate::model::Digest;
 use crate::model::change::BlobPlace;
 use crate::quarantine::{Fault, Quarantine};
 
+use super::read_buffer::{self, ReadBuffer};
 use super::{byte_count, capped};
 
 /// A content, open for reading; stays readable while this lives.
@@ -92,7 +93,7 @@ impl Blob {
     /// Bytes that a stream of this range holds for as long as its reader takes.
     pub fn stream_memory(&self, range: &Range<u64>) -> usize {
         if self.is_small() {
-            capped(self.length, usize::MAX)
+            read_buffer::memory_of(capped(self.length, usize::MAX))
         } else {
             capped(range.end.saturating_sub(range.start), READ_CHUNK_BYTES)
         }
@@ -149,13 +150,13 @@ impl Blob {
         Ok(Some(crc32.finalize()))
     }
 
-    /// As [`Blob::read_exact_at`] into new memory, `None` instead of waiting for the disk.
+    /// As [`Blob::read_exact_at`] into memory of its own, `None` instead of waiting for the disk.
     fn read_nowait(&self, offset: u64, length: usize) -> Result<Option<Bytes>, ReadError> {
         let place = self.place_in_file(offset, length)?;
-        let mut buffer = vec![0; length];
-        let read = self.file.read_exact_at_nowait(&mut buffer, place);
+        let mut buffer = ReadBuffer::of(length);
+        let read = self.file.read_exact_at_nowait(buffer.as_mut_slice(), place);
         let is_read = read.map_err(|error| self.read_error(error))?;
-        Ok(is_read.then(|| buffer.into()))
+        Ok(is_read.then(|| buffer.into_bytes()))
     }
 
     fn is_small(&self) -> bool {
@@ -260,8 +261,11 @@ impl BlobStream {
         };
         let whole = if let Some(whole) = whole { whole } else { self.checked_whole().await? };
         let start = capped(self.position, whole.len());
-        let length = self.next_length(READ_CHUNK_BYTES);
-        let chunk = whole.slice(start..whole.len().min(start + length));
+        let end = whole.len().min(start + self.next_length(READ_CHUNK_BYTES));
+        if start == 0 && end == whole.len() {
+            return Ok(whole);
+        }
+        let chunk = whole.slice(start..end);
         self.way = Way::AtOnce(Some(whole));
         Ok(chunk)
     }
@@ -387,6 +391,19 @@ mod tests {
                 assert_eq!(disk.waited_reads() == 0, is_cached || length == 0);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_content_of_one_chunk_is_given_away_and_what_is_left_of_another_is_held() {
+        let disk = MemoryDisk::default();
+        let blob = stored(&disk, &content(20_000));
+        let mut whole = blob.stream(0..20_000);
+        assert_eq!(whole.next().await.unwrap().unwrap(), content(20_000));
+        assert!(matches!(whole.way, Way::AtOnce(None)));
+        let mut part = blob.stream(1..20_000);
+        assert_eq!(part.next().await.unwrap().unwrap(), content(20_000)[1..]);
+        assert!(matches!(part.way, Way::AtOnce(Some(_))));
+        assert_eq!(blob.stream_memory(&(0..20_000)), 32 << 10, "what its buffer has");
     }
 
     #[tokio::test]
