@@ -46,12 +46,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use crate::codec::{self, CodecError};
+use crate::counters::Counters;
 use crate::disk::{Disk, OpenMode};
 use crate::error::{MutationError, ReadError};
 use crate::model::Digest;
 use crate::quarantine::{Quarantine, QuarantineRow};
 use crate::scrub::ScrubRow;
 use crate::sync::others_may_run;
+use crate::touches::Touches;
 use backend::{DiskBackend, IndexFile, MemoryBackend};
 use readers::{Readers, Reading};
 use rows::AppliedRow;
@@ -260,7 +262,11 @@ impl Index {
 
     /// The latest committed state, which all who ask for it share until the next commit: opening
     /// its tables costs more than most requests read in them.
-    pub(crate) fn latest(&self) -> Result<Arc<State>, IndexError> {
+    pub(crate) fn latest(
+        &self,
+        touches: &Arc<Touches>,
+        counters: &Arc<Counters>,
+    ) -> Result<Arc<State>, IndexError> {
         if let Some(state) = &*self.latest.read().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Arc::clone(state));
         }
@@ -269,7 +275,9 @@ impl Index {
             return Ok(Arc::clone(state));
         }
         // Under the lock that a commit takes once it is visible, so no earlier state stays.
-        let state = Arc::new(State::of(self.read()?, self.readers.enter()));
+        let (touches, counters) = (Arc::clone(touches), Arc::clone(counters));
+        let reading = self.readers.enter();
+        let state = Arc::new(State::of(self.read()?, reading, touches, counters));
         *latest = Some(Arc::clone(&state));
         Ok(state)
     }

@@ -41,6 +41,17 @@ impl SharedIndex {
         Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The latest state of the current index. Taken while that cannot be replaced, which costs readers less
+    /// than a handle of their own.
+    fn snapshot(
+        &self,
+        touches: &Arc<Touches>,
+        counters: &Arc<Counters>,
+    ) -> Result<Snapshot, IndexError> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        Snapshot::take(&index, touches, counters)
+    }
+
     /// Puts another index in its place: the one opened for reading after a failure (I7).
     pub(crate) fn replace(&self, index: Index) {
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
@@ -89,7 +100,7 @@ impl Store {
             let lacking = "it lacks files that are in the journal; open the store again";
             return Err(redb::StorageError::Io(io::Error::other(lacking)).into());
         }
-        Snapshot::take(&self.index.get(), Arc::clone(&self.touches), &self.counters)
+        self.index.snapshot(&self.touches, &self.counters)
     }
 
     /// The latest committed state, and a lease on its contents.

@@ -276,7 +276,7 @@ async fn every_row_comes_back_byte_for_byte() {
     // Before an opening, which may fold layers.
     let index = crate::index::Index::open(&port(&restored), OpenMode::Existing, 1 << 20).unwrap();
     let snapshot =
-        crate::index::snapshot::Snapshot::take(&index, Arc::default(), &Arc::default()).unwrap();
+        crate::index::snapshot::Snapshot::take(&index, &Arc::default(), &Arc::default()).unwrap();
     let header = super::StateHeader::V1 {
         store_format: 1,
         key: [0; 32],

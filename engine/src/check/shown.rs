@@ -168,7 +168,7 @@ mod tests {
             Ok(())
         });
         written.unwrap();
-        let snapshot = Snapshot::take(&index, Arc::default(), &Arc::default()).unwrap();
+        let snapshot = Snapshot::take(&index, &Arc::default(), &Arc::default()).unwrap();
         (index, snapshot)
     }
 

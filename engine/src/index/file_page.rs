@@ -174,7 +174,7 @@ mod tests {
             Ok(())
         });
         filled.unwrap();
-        let snapshot = Snapshot::take(&index, Arc::default(), &Arc::default()).unwrap();
+        let snapshot = Snapshot::take(&index, &Arc::default(), &Arc::default()).unwrap();
         (index, snapshot)
     }
 

@@ -41,24 +41,11 @@ type Bytes = &'static [u8];
 #[derive(Debug)]
 pub struct Snapshot {
     state: Arc<State>,
-    touches: Arc<Touches>,
-    _open: Open,
 }
 
-/// Counts a snapshot among those that are open.
-#[derive(Debug)]
-struct Open(Arc<Counters>);
-
-impl Open {
-    fn of(counters: &Arc<Counters>) -> Self {
-        counters.snapshots_open.enter();
-        Self(Arc::clone(counters))
-    }
-}
-
-impl Drop for Open {
+impl Drop for Snapshot {
     fn drop(&mut self) {
-        self.0.snapshots_open.leave();
+        self.state.counters.snapshots_open.leave();
     }
 }
 
@@ -70,10 +57,12 @@ pub(crate) type Tree<'a> = FileTree<'a, NamesTable, NamesTable>;
 impl Snapshot {
     pub(crate) fn take(
         index: &Index,
-        touches: Arc<Touches>,
+        touches: &Arc<Touches>,
         counters: &Arc<Counters>,
     ) -> Result<Self, IndexError> {
-        Ok(Self { state: index.latest()?, touches, _open: Open::of(counters) })
+        let state = index.latest(touches, counters)?;
+        state.counters.snapshots_open.enter();
+        Ok(Self { state })
     }
 
     fn by_id<T: DeserializeOwned>(
@@ -258,7 +247,7 @@ impl Snapshot {
     }
 
     fn with_login(&self, mut user: User) -> User {
-        user.last_login = user.last_login.max(self.touches.login(user.id));
+        user.last_login = user.last_login.max(self.state.touches.login(user.id));
         user
     }
 
@@ -414,7 +403,7 @@ impl Snapshot {
     }
 
     fn with_use(&self, mut token: AccessToken) -> AccessToken {
-        token.last_use = token.last_use.max(self.touches.access_token_use(token.id));
+        token.last_use = token.last_use.max(self.state.touches.access_token_use(token.id));
         token
     }
 
@@ -439,7 +428,7 @@ impl Snapshot {
     }
 
     fn with_sighting(&self, mut node: Node) -> Node {
-        node.last_seen = node.last_seen.max(self.touches.sighting(node.id));
+        node.last_seen = node.last_seen.max(self.state.touches.sighting(node.id));
         node
     }
 

@@ -171,7 +171,7 @@ pub(super) fn names_on(disk: &SimulatedDisk) -> Vec<String> {
     let sizes = Sizes::on(&*port, &options()).unwrap();
     let recovered = recovery::open(&port, sizes.journal, options().index_cache_bytes).unwrap();
     let snapshot =
-        crate::Snapshot::take(&recovered.index, Arc::default(), &Arc::default()).unwrap();
+        crate::Snapshot::take(&recovered.index, &Arc::default(), &Arc::default()).unwrap();
     let header = snapshot.dataset(SET).unwrap().unwrap();
     snapshot.files(&header).unwrap().map(|file| file.unwrap().0).collect()
 }

@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
 
+use crate::counters::Counters;
 use crate::index::{IndexError, Reading, tables};
+use crate::touches::Touches;
 
 type Bytes = &'static [u8];
 
@@ -22,13 +24,22 @@ pub(crate) struct State {
     pub(super) projects: Opened<u64, Bytes>,
     pub(super) memberships: Opened<(u64, u64), Bytes>,
     pub(super) nodes: Opened<u64, Bytes>,
+    /// What was seen of users and nodes since, and where readers are counted: the same for all states of a
+    /// store, and kept here so that a snapshot costs no handle of either.
+    pub(super) touches: Arc<Touches>,
+    pub(super) counters: Arc<Counters>,
     txn: ReadTransaction,
     /// Tells that it is read.
     _reading: Arc<Reading>,
 }
 
 impl State {
-    pub(crate) fn of(txn: ReadTransaction, reading: Arc<Reading>) -> Self {
+    pub(crate) fn of(
+        txn: ReadTransaction,
+        reading: Arc<Reading>,
+        touches: Arc<Touches>,
+        counters: Arc<Counters>,
+    ) -> Self {
         Self {
             datasets: Opened::later(tables::DATASETS),
             files: Opened::later(tables::FILES),
@@ -38,6 +49,8 @@ impl State {
             projects: Opened::later(tables::PROJECTS),
             memberships: Opened::later(tables::MEMBERSHIPS),
             nodes: Opened::later(tables::NODES),
+            touches,
+            counters,
             txn,
             _reading: reading,
         }
@@ -88,6 +101,7 @@ mod tests {
 
     use crate::blobs::memory_disk::MemoryDisk;
     use crate::codec;
+    use crate::counters::Counters;
     use crate::disk::{Disk, OpenMode};
     use crate::index::rows::BlobRow;
     use crate::index::snapshot::Snapshot;
@@ -113,10 +127,18 @@ mod tests {
         let index = Index::open(&disk, OpenMode::CreateNew, 1 << 20).unwrap();
         let (first, second) = (Digest::of(b"first"), Digest::of(b"second"));
         enter(&index, &first);
-        let before = Snapshot::take(&index, Arc::default(), &Arc::default()).unwrap();
-        assert!(Arc::ptr_eq(&before.state, &index.latest().unwrap()));
+        let (touches, counters) = (Arc::default(), Arc::<Counters>::default());
+        let take = || Snapshot::take(&index, &touches, &counters).unwrap();
+        let before = take();
+        let handles = Arc::strong_count(&counters);
+        let together = take();
+        assert!(Arc::ptr_eq(&before.state, &together.state));
+        assert_eq!(Arc::strong_count(&counters), handles, "but for the state's own there is none");
         enter(&index, &second);
-        let after = Snapshot::take(&index, Arc::default(), &Arc::default()).unwrap();
+        let after = take();
+        assert_eq!(counters.snapshots_open.get(), 3);
+        drop(together);
+        assert_eq!(counters.snapshots_open.get(), 2);
 
         let shows = |snapshot: &Snapshot, digest| snapshot.blob(digest).unwrap().is_some();
         assert!(shows(&before, &first) && !shows(&before, &second));
