@@ -99,7 +99,8 @@ async fn get(engine: &Engine, dataset: DatasetId, name: &str) {
         snapshot.file(&header, name).unwrap().unwrap()
     };
     let blob = engine.open_blob(&record.digest).unwrap().unwrap();
-    let mut stream = blob.stream(0..blob.length());
+    let length = blob.length();
+    let mut stream = blob.stream(0..length);
     while let Some(chunk) = stream.next().await {
         std::hint::black_box(chunk.unwrap());
     }

@@ -9,6 +9,7 @@ use crate::blobs::{Blob, Blobs};
 use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::error::ReadError;
+use crate::index::rows::BlobRow;
 use crate::index::snapshot::Snapshot;
 use crate::index::{Index, IndexError};
 use crate::journal::Segments;
@@ -164,25 +165,10 @@ impl Store {
                 return Ok(None);
             };
             self.refuse_damaged(digest, row.place)?;
-            let (file, offset) = match row.place {
-                BlobPlace::Segment { segment, offset } => {
-                    let file = self.segments.get(segment);
-                    let what = "a segment of the journal";
-                    (file.map_err(|source| ReadError::Io { what, source })?, offset)
-                }
-                BlobPlace::Large(id) => match self.blobs.open_large(digest, id) {
-                    Ok(file) => (Some(file), 0),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => (None, 0),
-                    Err(source) => {
-                        return Err(ReadError::Io { what: "a large file", source });
-                    }
-                },
-            };
-            // Without a file it went between the look and the grasp; the index knows better now.
-            if let Some(file) = file {
-                let blob = Blob::new(*digest, row.length, file, offset);
-                return Ok(Some(blob.watched(&self.quarantine, row.place)));
+            if let Some(blob) = self.open_at(digest, &row)? {
+                return Ok(Some(blob));
             }
+            // It went between the look and the grasp; the index knows better now.
             place = Some(row.place);
         }
         if let Some(place) = place {
@@ -190,6 +176,45 @@ impl Store {
         }
         let reason = Fault::Missing.text().to_owned();
         Err(ReadError::DamagedContent { digest: *digest, reason })
+    }
+
+    /// As [`Store::open_blob`], of a content that a file of this state names. Another state is looked at
+    /// only where the content has left its place since, or is damaged there.
+    ///
+    /// # Errors
+    /// As [`Store::open_blob`].
+    pub(crate) fn open_blob_in(
+        &self,
+        snapshot: &Snapshot,
+        digest: &Digest,
+    ) -> Result<Option<Blob>, ReadError> {
+        if let Some(row) = snapshot.blob(digest)?
+            && self.refuse_damaged(digest, row.place).is_ok()
+            && let Some(blob) = self.open_at(digest, &row)?
+        {
+            return Ok(Some(blob));
+        }
+        self.open_blob(digest)
+    }
+
+    /// Opens a content where its row says that it is; `None` if there is no such file.
+    fn open_at(&self, digest: &Digest, row: &BlobRow) -> Result<Option<Blob>, ReadError> {
+        let (file, offset) = match row.place {
+            BlobPlace::Segment { segment, offset } => {
+                let file = self.segments.get(segment);
+                let what = "a segment of the journal";
+                (file.map_err(|source| ReadError::Io { what, source })?, offset)
+            }
+            BlobPlace::Large(id) => match self.blobs.open_large(digest, id) {
+                Ok(file) => (Some(file), 0),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => (None, 0),
+                Err(source) => return Err(ReadError::Io { what: "a large file", source }),
+            },
+        };
+        Ok(file.map(|file| {
+            let blob = Blob::new(*digest, row.length, file, offset);
+            blob.watched(&self.quarantine, row.place)
+        }))
     }
 
     fn refuse_damaged(&self, digest: &Digest, place: BlobPlace) -> Result<(), ReadError> {

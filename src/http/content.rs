@@ -28,12 +28,13 @@ pub(crate) type GuessFrom<'a> = Option<&'a str>;
 /// Answers with a content as the request's headers want it.
 pub(crate) async fn respond(
     outgoing: &Outgoing,
-    blob: &Blob,
+    blob: Blob,
     method: &Method,
     headers: &HeaderMap,
     guess_from: GuessFrom<'_>,
 ) -> Result<Response, ApiError> {
-    let etag = format!("\"{}\"", blob.digest());
+    let digest = blob.digest();
+    let etag = format!("\"{digest}\"");
     let etag_value = HeaderValue::try_from(&etag).map_err(ApiError::internal)?;
     if wants_another(headers, &etag) {
         return Err(ApiError::precondition_failed());
@@ -59,7 +60,7 @@ pub(crate) async fn respond(
     let digests = WantedDigests::of(headers);
     let is_whole = sent == length;
     let in_memory = if digests.needs_bytes(is_whole) && length <= IN_MEMORY_BYTES_MAX {
-        outgoing.whole(blob).await?
+        outgoing.whole(&blob).await?
     } else {
         None
     };
@@ -74,7 +75,7 @@ pub(crate) async fn respond(
     *response.status_mut() = status;
     let answer = response.headers_mut();
     let sent_places = places.filter(|_| *method != Method::HEAD);
-    digests.tell(answer, &blob.digest(), in_memory.as_ref(), sent_places, is_whole)?;
+    digests.tell(answer, &digest, in_memory.as_ref(), sent_places, is_whole)?;
     answer.insert(ETAG, etag_value);
     answer.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     answer.insert(CONTENT_LENGTH, sent.into());

@@ -207,18 +207,17 @@ pub(crate) async fn get_file(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
-    let open_file = || open_file(&app, &principal, id, || path::name(&uri));
     let is_caught_up = app.is_caught_up();
-    let mut blob = open_file();
-    if !is_caught_up && !matches!(blob, Ok(Some(_))) {
+    let mut opened = open_file(&app, &principal, id, &uri);
+    if !is_caught_up && !matches!(opened, Ok((_, Some(_)))) {
         // It may have been added just now.
         app.caught_up().await?;
-        blob = open_file();
+        opened = open_file(&app, &principal, id, &uri);
     }
-    let filename = path::name(&uri)?;
-    let blob = blob?.ok_or_else(|| ApiError::no_file(&filename))?;
+    let (filename, blob) = opened?;
+    let blob = blob.ok_or_else(|| ApiError::no_file(&filename))?;
     let guess_from = query::wants_guess(&uri)?.then_some(filename.as_str());
-    content::respond(app.outgoing(), &blob, &method, &headers, guess_from).await
+    content::respond(app.outgoing(), blob, &method, &headers, guess_from).await
 }
 
 /// Gives the content of a file of the dataset by its handle.
@@ -245,10 +244,10 @@ pub(crate) async fn get_file_by_handle(
     let digest = digest.ok_or_else(|| ApiError::no_file(handle))?;
     let filename = name_of(&app, principal, id, digest).await?;
     let filename = filename.ok_or_else(|| ApiError::no_file(handle))?;
-    let blob = app.engine(&allowed)?.open_blob_as_applied(&digest)?;
+    let blob = app.engine_to_read(&allowed)?.open_blob_in(&app.snapshot()?, &digest)?;
     let blob = blob.ok_or_else(|| ApiError::no_file(handle))?;
     let guess_from = query::wants_guess(&uri)?.then_some(filename.as_str());
-    content::respond(app.outgoing(), &blob, &method, &headers, guess_from).await
+    content::respond(app.outgoing(), blob, &method, &headers, guess_from).await
 }
 
 /// The first name of a content in a dataset. Of many files with the same content, hidden ones too, each may
@@ -303,24 +302,25 @@ pub(crate) async fn delete_file(
     json(StatusCode::OK, &File::from(&removed))
 }
 
-/// Opens a file's content, if there is such a file; `filename` is read after the permission is there.
+/// Opens the content of the file that a path names, if there is such a file; gives the name too, which is read
+/// once the permission is there.
 fn open_file(
     app: &AppState,
     principal: &Principal,
     id: DatasetId,
-    filename: impl Fn() -> Result<String, ApiError>,
-) -> Result<Option<Blob>, ApiError> {
+    uri: &Uri,
+) -> Result<(String, Option<Blob>), ApiError> {
     for _ in 0..OPEN_ATTEMPTS {
-        let opened = open(app, principal, Action::GetFile, id)?;
-        let filename = filename()?;
-        let Some(FileRecord { digest, .. }) = opened.snapshot.file(&opened.dataset, &filename)?
-        else {
-            return Ok(None);
+        let Opened { allowed, snapshot, dataset } = open(app, principal, Action::GetFile, id)?;
+        let filename = path::name(uri)?;
+        let Some(FileRecord { digest, .. }) = snapshot.file(&dataset, &filename)? else {
+            return Ok((filename, None));
         };
         // The file may be deleted meanwhile, or deleted and added with another content.
-        if let Some(blob) = app.engine(&opened.allowed)?.open_blob_as_applied(&digest)? {
-            return Ok(Some(blob));
+        let blob = app.engine_to_read(&allowed)?.open_blob_in(&snapshot, &digest)?;
+        if blob.is_some() {
+            return Ok((filename, blob));
         }
     }
-    Ok(None)
+    Ok((path::name(uri)?, None))
 }

@@ -35,7 +35,7 @@ impl Outgoing {
 
     /// A range of a content as a body. The first chunk is read here, so that a content that cannot
     /// be read is an error and not a broken connection; one chunk is most files' whole content.
-    pub(super) async fn body(&self, blob: &Blob, range: Range<u64>) -> Result<Body, ReadError> {
+    pub(super) async fn body(&self, blob: Blob, range: Range<u64>) -> Result<Body, ReadError> {
         let length = range.end.saturating_sub(range.start);
         let (mut chunks, share) = self.chunks(blob, range);
         let Some(first) = chunks.next().await.transpose()? else {
@@ -60,7 +60,7 @@ impl Outgoing {
         let Ok(share) = Arc::clone(&self.0).try_acquire_many_owned(units) else {
             return Ok(None);
         };
-        let mut chunks = blob.stream(0..blob.length());
+        let mut chunks = blob.clone().stream(0..blob.length());
         let mut bytes = BytesMut::new();
         while let Some(chunk) = chunks.next().await.transpose()? {
             bytes.extend_from_slice(&chunk);
@@ -68,7 +68,7 @@ impl Outgoing {
         Ok(Some(kept_with(bytes.freeze(), Some(share))))
     }
 
-    fn chunks(&self, blob: &Blob, range: Range<u64>) -> (BlobStream, Share) {
+    fn chunks(&self, blob: Blob, range: Range<u64>) -> (BlobStream, Share) {
         let bytes = blob.stream_memory(&range);
         if bytes <= READ_LEAN_CHUNK_BYTES {
             return (blob.stream(range), None);

@@ -249,13 +249,17 @@ impl AppState {
     /// # Errors
     /// 401 or 403: see [`AppState::expect_still`].
     pub(crate) fn engine(&self, permission: &Allowed) -> Result<Engine, ApiError> {
-        self.expect_still(permission)?;
+        let engine = self.engine_to_read(permission)?.clone();
         Ok(match exchange::current().filter(|exchange| !exchange.method().is_safe()) {
-            Some(exchange) => {
-                self.0.engine.clone().on_behalf_of(exchange.origin(exchange.action().1))
-            }
-            None => self.0.engine.clone(),
+            Some(exchange) => engine.on_behalf_of(exchange.origin(exchange.action().1)),
+            None => engine,
         })
+    }
+
+    /// As [`Self::engine`], for who asks for no change of it.
+    pub(super) fn engine_to_read(&self, permission: &Allowed) -> Result<&Engine, ApiError> {
+        self.expect_still(permission)?;
+        Ok(&self.0.engine)
     }
 
     /// As [`Self::engine`], to add a file, which enters the audit log unless the operator does
@@ -264,8 +268,7 @@ impl AppState {
         if self.0.audits_additions {
             return self.engine(permission);
         }
-        self.expect_still(permission)?;
-        Ok(self.0.engine.clone())
+        Ok(self.engine_to_read(permission)?.clone())
     }
 
     /// One committed state, with all that was answered before the request came, but for the few

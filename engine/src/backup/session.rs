@@ -115,7 +115,10 @@ impl ContentFrames {
             let Some(stream) = &mut self.stream else {
                 let Some(digest) = self.waiting.pop_front() else { break };
                 match self.store.open_blob(&digest) {
-                    Ok(Some(blob)) => self.stream = Some(blob.stream(0..blob.length())),
+                    Ok(Some(blob)) => {
+                        let length = blob.length();
+                        self.stream = Some(blob.stream(0..length));
+                    }
                     Ok(None) => frames::put_failure(&mut frames, "the store does not hold it"),
                     Err(error) => frames::put_failure(&mut frames, &with_cause(&error)),
                 }

@@ -65,18 +65,19 @@ impl Blob {
 
     /// Streams a range of bytes; what lies beyond the content is left out. A mismatch with the
     /// digest is an error before the last chunk (see the module for what is checked).
-    pub fn stream(&self, range: Range<u64>) -> BlobStream {
+    pub fn stream(self, range: Range<u64>) -> BlobStream {
         let way = if self.is_small() { Way::AtOnce(None) } else { Way::Pieces };
         self.stream_on(way, range)
     }
 
     /// As [`Blob::stream`], for many slow readers: a chunk has [`READ_LEAN_CHUNK_BYTES`] at most, and
     /// nothing else stays in memory until the next one is asked for.
-    pub fn stream_lean(&self, range: Range<u64>) -> BlobStream {
-        self.stream_on(Way::Lean { is_checked: !self.is_small() }, range)
+    pub fn stream_lean(self, range: Range<u64>) -> BlobStream {
+        let is_checked = !self.is_small();
+        self.stream_on(Way::Lean { is_checked }, range)
     }
 
-    fn stream_on(&self, way: Way, range: Range<u64>) -> BlobStream {
+    fn stream_on(self, way: Way, range: Range<u64>) -> BlobStream {
         let end = range.end.min(self.length);
         let is_whole = range.start == 0 && end == self.length;
         let is_hashed = is_whole && !matches!(way, Way::AtOnce(_));
@@ -86,7 +87,7 @@ impl Blob {
             way,
             hasher: is_hashed.then(Box::default),
             reading: None,
-            blob: self.clone(),
+            blob: self,
         }
     }
 
@@ -380,11 +381,11 @@ mod tests {
                     0..usize::MAX,
                 ] {
                     let asked = byte_count(range.start)..byte_count(range.end);
-                    let (bytes, error) = read(blob.stream(asked.clone())).await;
+                    let (bytes, error) = read(blob.clone().stream(asked.clone())).await;
                     let end = range.end.min(length);
                     assert!(error.is_none());
                     assert!(bytes == content[range.start.min(end)..end], "{range:?}");
-                    let (lean, error) = read(blob.stream_lean(asked)).await;
+                    let (lean, error) = read(blob.clone().stream_lean(asked)).await;
                     assert!(error.is_none());
                     assert!(bytes == lean, "{range:?}");
                 }
@@ -397,10 +398,10 @@ mod tests {
     async fn a_content_of_one_chunk_is_given_away_and_what_is_left_of_another_is_held() {
         let disk = MemoryDisk::default();
         let blob = stored(&disk, &content(20_000));
-        let mut whole = blob.stream(0..20_000);
+        let mut whole = blob.clone().stream(0..20_000);
         assert_eq!(whole.next().await.unwrap().unwrap(), content(20_000));
         assert!(matches!(whole.way, Way::AtOnce(None)));
-        let mut part = blob.stream(1..20_000);
+        let mut part = blob.clone().stream(1..20_000);
         assert_eq!(part.next().await.unwrap().unwrap(), content(20_000)[1..]);
         assert!(matches!(part.way, Way::AtOnce(Some(_))));
         assert_eq!(blob.stream_memory(&(0..20_000)), 32 << 10, "what its buffer has");
@@ -411,7 +412,7 @@ mod tests {
         for length in [600_000, LARGE] {
             let disk = MemoryDisk::default();
             let blob = stored(&disk, &content(length));
-            let mut stream = blob.stream_lean(0..byte_count(length));
+            let mut stream = blob.clone().stream_lean(0..byte_count(length));
             let first = stream.next().await.unwrap().unwrap();
             assert_eq!(first.len(), READ_LEAN_CHUNK_BYTES);
             assert!(matches!(stream.way, Way::Lean { is_checked: true }), "nothing else is held");
@@ -428,7 +429,8 @@ mod tests {
         let blob = stored(&disk, &content(600_000));
         disk.damage("file", 100 + 599_999);
         let ranges = [0..600_000, 0..10, 300_000..300_001];
-        let streams = ranges.map(|range| [blob.stream(range.clone()), blob.stream_lean(range)]);
+        let streams = ranges
+            .map(|range| [blob.clone().stream(range.clone()), blob.clone().stream_lean(range)]);
         for stream in streams.into_iter().flatten() {
             let (bytes, error) = read(stream).await;
             assert!(bytes.is_empty());
@@ -448,7 +450,7 @@ mod tests {
             let disk = MemoryDisk::default();
             let blob = stored(&disk, &content(LARGE));
             disk.damage("file", place);
-            let (bytes, error) = read(blob.stream(0..byte_count(LARGE))).await;
+            let (bytes, error) = read(blob.clone().stream(0..byte_count(LARGE))).await;
             assert!(matches!(error, Some(ReadError::DamagedContent { .. })));
             assert_eq!(bytes.len(), LARGE - LARGE % READ_CHUNK_BYTES);
         }
@@ -471,11 +473,11 @@ mod tests {
             let blob = stored(&disk, &content(length));
             let end = byte_count(length);
             blob.file.set_len(100 + end - 1).unwrap();
-            let (bytes, error) = read(blob.stream(0..end)).await;
+            let (bytes, error) = read(blob.clone().stream(0..end)).await;
             assert!(bytes.len() < length);
             assert!(matches!(error, Some(ReadError::DamagedContent { .. })));
             disk.fail_on("read");
-            let (_, error) = read(blob.stream(0..end)).await;
+            let (_, error) = read(blob.clone().stream(0..end)).await;
             assert!(matches!(error, Some(ReadError::Io { .. })));
         }
     }

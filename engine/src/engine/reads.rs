@@ -65,12 +65,17 @@ impl Engine {
         self.inner.store.open_blob(digest)
     }
 
-    /// As [`Engine::open_blob`], of what [`Engine::snapshot_as_applied`] shows.
+    /// Opens the content of a file that a snapshot shows; `None` if the store holds it no longer. Where it
+    /// has moved since, or is damaged, the latest committed state says where it is.
     ///
     /// # Errors
     /// The index or the content's file cannot be read.
-    pub fn open_blob_as_applied(&self, digest: &Digest) -> Result<Option<Blob>, ReadError> {
-        self.inner.store.open_blob(digest)
+    pub fn open_blob_in(
+        &self,
+        snapshot: &Snapshot,
+        digest: &Digest,
+    ) -> Result<Option<Blob>, ReadError> {
+        self.inner.store.open_blob_in(snapshot, digest)
     }
 
     /// A whole dataset as an archive of one committed state (I8), ready to be sent; `None` if

@@ -1,6 +1,7 @@
 //! Segments become dense where that is worth the writing, without anybody seeing a difference.
 
 use granary_engine::disk::{Reached, SimulatedDisk};
+use granary_engine::model::Digest;
 
 use crate::background::{files_in, open, tidy_until};
 use crate::driver::{assert_agrees, run_on_both};
@@ -89,8 +90,17 @@ async fn compaction_moves_what_lives_and_lets_the_rest_go() {
         engine.delete_file(set, &format!("{number:03}")).await.unwrap();
     }
 
+    let before = engine.snapshot().unwrap();
     // Live contents are less than two segments' worth, deletions take some too.
     tidy_until(&engine, || files_in(&disk, "journal") <= full / 2).await;
+
+    // Whoever looks in an earlier state finds them where they are now, and not what is gone.
+    let content = |number| Content::numbered(number, 3000).0;
+    for number in (0..200).step_by(10) {
+        let blob = engine.open_blob_in(&before, &Digest::of(&content(number))).unwrap().unwrap();
+        assert_eq!(blob.stream(0..3000).next().await.unwrap().unwrap(), *content(number));
+    }
+    drop(before);
 
     assert_eq!(engine.check(true).unwrap(), []);
     disk.stop_at(disk.operations());

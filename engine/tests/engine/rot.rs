@@ -65,7 +65,8 @@ async fn store(disk: &SimulatedDisk, content: &[u8]) -> [DatasetId; 3] {
 /// Reads a content whole; an error if it is told to be damaged.
 async fn try_read(engine: &Engine, content: &[u8]) -> Result<Vec<u8>, ReadError> {
     let blob = engine.open_blob(&Digest::of(content))?.unwrap();
-    let mut stream = blob.stream(0..blob.length());
+    let length = blob.length();
+    let mut stream = blob.stream(0..length);
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
         bytes.extend_from_slice(&chunk?);
@@ -113,6 +114,9 @@ async fn what_a_read_finds_rotten_is_refused_listed_and_healed_by_the_same_conte
         assert!(names_it(&try_read(&engine, &content).await.unwrap_err()));
         // From now on it is refused before a byte of it is sent, and so is a range of it.
         assert!(names_it(&engine.open_blob(&digest).unwrap_err()));
+        let snapshot = engine.snapshot().unwrap();
+        assert!(names_it(&engine.open_blob_in(&snapshot, &digest).unwrap_err()));
+        drop(snapshot);
         let [listed] = <[_; 1]>::try_from(engine.quarantined().unwrap()).unwrap();
         assert_eq!(
             (listed.digest, listed.length, listed.fault),

@@ -102,7 +102,8 @@ pub async fn read(engine: &Engine, dataset: DatasetId, name: &str) -> Option<Vec
 /// Reads a content whole.
 pub async fn read_content(engine: &Engine, digest: &Digest) -> Vec<u8> {
     let blob = engine.open_blob(digest).unwrap().expect("a named content is there");
-    let mut stream = blob.stream(0..blob.length());
+    let length = blob.length();
+    let mut stream = blob.stream(0..length);
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
         bytes.extend_from_slice(&chunk.unwrap());
