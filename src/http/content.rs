@@ -2,6 +2,9 @@
 //!
 //! The digest is a strong `ETag`, since equal digests are equal bytes.
 
+use std::fmt::Write as _;
+use std::ops::Range;
+
 use axum::body::Body;
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
@@ -10,6 +13,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use granary_engine::Blob;
+use granary_engine::model::Digest;
 
 use super::conditions::{has_it_already, range_applies, text, wants_another};
 use super::error::ApiError;
@@ -21,6 +25,9 @@ use super::respond;
 
 /// The API's own type for contents.
 pub(crate) const DATA: HeaderValue = HeaderValue::from_static("application/data");
+
+/// Headers that most contents are sent with, those of every answer too, so that their map need not grow.
+const HEADERS_USUAL: usize = 12;
 
 /// What the type of a content is guessed from, if the client asked for a guess.
 pub(crate) type GuessFrom<'a> = Option<&'a str>;
@@ -34,12 +41,12 @@ pub(crate) async fn respond(
     guess_from: GuessFrom<'_>,
 ) -> Result<Response, ApiError> {
     let digest = blob.digest();
-    let etag = format!("\"{digest}\"");
-    let etag_value = HeaderValue::try_from(&etag).map_err(ApiError::internal)?;
-    if wants_another(headers, &etag) {
+    let etag_value = etag_of(&digest)?;
+    let etag = etag_value.to_str().map_err(ApiError::internal)?;
+    if wants_another(headers, etag) {
         return Err(ApiError::precondition_failed());
     }
-    if has_it_already(headers, &etag) {
+    if has_it_already(headers, etag) {
         let mut response = respond::empty(StatusCode::NOT_MODIFIED);
         response.headers_mut().insert(ETAG, etag_value);
         return Ok(response);
@@ -47,16 +54,15 @@ pub(crate) async fn respond(
     let length = blob.length();
     // Of a HEAD, which has no bytes, no range is defined.
     let wanted = match text(headers, RANGE).filter(|_| *method != Method::HEAD) {
-        Some(range) if range_applies(headers, &etag) => wanted(range, length),
+        Some(range) if range_applies(headers, etag) => wanted(range, length),
         Some(_) | None => Wanted::Whole,
     };
-    let (status, range) = match wanted {
-        Wanted::Whole => (StatusCode::OK, 0..length),
-        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+    let (content_range, range) = match wanted {
+        Wanted::Whole => (None, 0..length),
+        Wanted::Part(range) => (Some(content_range(&range, length)?), range),
         Wanted::Outside => return Err(ApiError::range_not_satisfiable(length)),
     };
     let sent = range.end - range.start;
-    let content_range = format!("bytes {}-{}/{length}", range.start, range.end.saturating_sub(1));
     let digests = WantedDigests::of(headers);
     let is_whole = sent == length;
     let in_memory = if digests.needs_bytes(is_whole) && length <= IN_MEMORY_BYTES_MAX {
@@ -72,19 +78,31 @@ pub(crate) async fn respond(
         (..) => outgoing.body(blob, range).await?,
     };
     let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let answer = response.headers_mut();
+    let mut answer = HeaderMap::with_capacity(HEADERS_USUAL);
     let sent_places = places.filter(|_| *method != Method::HEAD);
-    digests.tell(answer, &digest, in_memory.as_ref(), sent_places, is_whole)?;
+    digests.tell(&mut answer, &digest, in_memory.as_ref(), sent_places, is_whole)?;
     answer.insert(ETAG, etag_value);
     answer.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     answer.insert(CONTENT_LENGTH, sent.into());
-    if status == StatusCode::PARTIAL_CONTENT {
-        let value = HeaderValue::try_from(content_range).map_err(ApiError::internal)?;
-        answer.insert(CONTENT_RANGE, value);
+    if let Some(content_range) = content_range {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        answer.insert(CONTENT_RANGE, content_range);
     }
-    describe(answer, guess_from)?;
+    describe(&mut answer, guess_from)?;
+    *response.headers_mut() = answer;
     Ok(response)
+}
+
+fn etag_of(digest: &Digest) -> Result<HeaderValue, ApiError> {
+    // As long as it becomes.
+    let mut etag = String::with_capacity(2 * digest.as_bytes().len() + 2);
+    write!(etag, "\"{digest}\"").map_err(ApiError::internal)?;
+    HeaderValue::try_from(etag).map_err(ApiError::internal)
+}
+
+fn content_range(range: &Range<u64>, length: u64) -> Result<HeaderValue, ApiError> {
+    let text = format!("bytes {}-{}/{length}", range.start, range.end.saturating_sub(1));
+    HeaderValue::try_from(text).map_err(ApiError::internal)
 }
 
 /// Says what the content is, and if that is a guess, keeps a browser from running it.

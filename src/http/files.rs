@@ -1,7 +1,8 @@
 //! The files of a dataset: add one, replace one, add many, get by name or handle, delete.
 
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use granary_engine::Blob;
 use granary_engine::model::{DatasetId, Digest, FileRecord, RequestedFilename, UploadTerms};
@@ -202,10 +203,9 @@ pub(crate) async fn add_files(
 pub(crate) async fn get_file(
     State(app): State<AppState>,
     principal: Principal,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, ApiError> {
+    let (Parts { method, uri, headers, .. }, _body) = request.into_parts();
     let id = path::dataset(&uri)?;
     let is_caught_up = app.is_caught_up();
     let mut opened = open_file(&app, &principal, id, &uri);
@@ -232,10 +232,9 @@ pub(crate) async fn get_file(
 pub(crate) async fn get_file_by_handle(
     State(app): State<AppState>,
     principal: Principal,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, ApiError> {
+    let (Parts { method, uri, headers, .. }, _body) = request.into_parts();
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::GetFile, id)?;
     let name = path::name(&uri)?;

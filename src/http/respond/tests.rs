@@ -1,7 +1,7 @@
 //! Who waits for a turn to render: no state of the store waits with it.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{Request, Uri};
 use axum::response::IntoResponse as _;
 use futures_util::FutureExt as _;
 use granary_engine::Engine;
@@ -172,9 +172,9 @@ async fn a_file_whose_content_few_have_is_read_by_handle_without_a_turn() {
     engine.caught_up().await;
     let turns = all_turns(&app).await;
     let get = |handle: String| {
-        let uri = format!("/v1/datasets/{}/file-handles/{handle}", dataset.id.0).parse().unwrap();
-        let (state, caller) = (State(app.clone()), admin.clone());
-        files_of::get_file_by_handle(state, caller, Method::GET, uri, HeaderMap::new()).boxed()
+        let uri = format!("/v1/datasets/{}/file-handles/{handle}", dataset.id.0);
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        files_of::get_file_by_handle(State(app.clone()), admin.clone(), request).boxed()
     };
     let answer = get(added.digest.to_string()).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
