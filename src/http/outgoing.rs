@@ -6,31 +6,39 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::{Body, Bytes};
 use bytes::BytesMut;
 use futures_util::stream;
 use granary_engine::limits::READ_LEAN_CHUNK_BYTES;
 use granary_engine::{Blob, BlobStream, ReadError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of one unit; a semaphore counts in `u32`.
-const UNIT_BYTES: usize = 1 << 10;
-
-/// The same, for lengths of contents.
-const UNIT_BYTES_WIDE: u64 = 1 << 10;
-
-/// The memory of all contents on their way out; clones are the same.
+/// The memory of all contents on their way out, as bytes that are left; clones are the same. Nobody waits for
+/// it, so it is no semaphore.
 #[derive(Debug, Clone)]
-pub(crate) struct Outgoing(Arc<Semaphore>);
+pub(crate) struct Outgoing(Arc<AtomicUsize>);
 
 /// A part of it; given back on drop. Contents that are as short as a piece have none.
-pub(super) type Share = Option<OwnedSemaphorePermit>;
+pub(super) type Share = Option<Part>;
+
+/// What a [`Share`] is of.
+#[derive(Debug)]
+pub(super) struct Part {
+    left: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.left.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
 
 impl Outgoing {
     /// Makes a bound of so many bytes.
     pub(super) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes / UNIT_BYTES)))
+        Self(Arc::new(AtomicUsize::new(bytes)))
     }
 
     /// A range of a content as a body. The first chunk is read here, so that a content that cannot
@@ -49,15 +57,15 @@ impl Outgoing {
 
     /// A part of it for an answer of so many bytes, if that much is left.
     pub(super) fn share(&self, bytes: usize) -> Share {
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        Arc::clone(&self.0).try_acquire_many_owned(units).ok()
+        let relaxed = Ordering::Relaxed;
+        self.0.fetch_update(relaxed, relaxed, |left| left.checked_sub(bytes)).ok()?;
+        Some(Part { left: Arc::clone(&self.0), bytes })
     }
 
     /// A whole content, checked; `None` where there is no memory for it.
     pub(super) async fn whole(&self, blob: &Blob) -> Result<Option<Bytes>, ReadError> {
-        let units = blob.length().div_ceil(UNIT_BYTES_WIDE);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let Ok(share) = Arc::clone(&self.0).try_acquire_many_owned(units) else {
+        let length = usize::try_from(blob.length()).unwrap_or(usize::MAX);
+        let Some(share) = self.share(length) else {
             return Ok(None);
         };
         let mut chunks = blob.clone().stream(0..blob.length());
@@ -102,7 +110,7 @@ fn body_of(first: Bytes, chunks: BlobStream, share: Share) -> Body {
 fn kept_with(bytes: Bytes, share: Share) -> Bytes {
     struct Kept {
         bytes: Bytes,
-        _share: OwnedSemaphorePermit,
+        _share: Part,
     }
     impl AsRef<[u8]> for Kept {
         fn as_ref(&self) -> &[u8] {
@@ -112,5 +120,27 @@ fn kept_with(bytes: Bytes, share: Share) -> Bytes {
     match share {
         Some(share) => Bytes::from_owner(Kept { bytes, _share: share }),
         None => bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_given_away_than_there_is_and_it_comes_back_with_the_last_byte() {
+        let memory = Outgoing::new(100);
+        let first = memory.share(60);
+        assert!(first.is_some());
+        assert!(memory.share(41).is_none());
+        let second = kept_with(Bytes::from_static(b"content"), memory.clone().share(40));
+        let rest = second.slice(6..);
+        drop((first, second));
+        assert!(memory.share(61).is_none());
+        assert_eq!(rest, "t");
+        drop(rest);
+        assert!(memory.share(100).is_some());
+        assert!(memory.share(101).is_none() && memory.share(usize::MAX).is_none());
+        assert!(memory.share(100).is_some(), "what was refused took nothing");
     }
 }
