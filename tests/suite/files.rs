@@ -99,6 +99,8 @@ async fn names_that_cannot_be_are_refused() {
         assert!(text.starts_with("Bad name '"), "{raw}: {text}");
     }
     assert_eq!(dataset.names().await, [""; 0]);
+    // Whoever may not look for a file hears of no name.
+    server.anonymous().get(&dataset.path("/files/%FF")).await.is(401);
 }
 
 #[tokio::test]
