@@ -212,6 +212,11 @@ impl ApiError {
         Self::bad_request(format!("Bad name '{name}': {reason}"))
     }
 
+    /// Whether it is 401, upon which clients renew their token and ask again.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.0.status == StatusCode::UNAUTHORIZED
+    }
+
     /// 400: an upload comes again after it was refused for its token, and without its content.
     pub(crate) fn stream_read_before() -> Self {
         Self::bad_request(

@@ -20,6 +20,7 @@ use super::openapi::parameters::{
 use super::path;
 use super::query;
 use super::quotas;
+use super::refused_uploads::has_body;
 use super::respond::{Rows, json, spooled_after_change};
 use super::state::AppState;
 use super::waiting::Waiting;
@@ -122,6 +123,21 @@ struct Place<'a> {
 }
 
 async fn upload(
+    app: &AppState,
+    allowed: &Allowed,
+    place: Place<'_>,
+    incoming: Incoming,
+) -> Result<Response, ApiError> {
+    let (uri, has_body) = (place.uri, has_body(incoming.headers()));
+    let answer = receive(app, allowed, place, incoming).await;
+    // A login may end while the body comes, and its client begins anew as after any other 401.
+    if has_body && answer.as_ref().is_err_and(ApiError::is_unauthorized) {
+        app.refused_uploads().insert(uri);
+    }
+    answer
+}
+
+async fn receive(
     app: &AppState,
     allowed: &Allowed,
     Place { uri, id, filename, replaces }: Place<'_>,

@@ -41,7 +41,8 @@ impl RefusedUploads {
     /// that takes: a connection that is closed half way would leave the stream half read, and what
     /// is left of it cannot be told from a whole content.
     pub(super) fn note(&self, parts: &Parts, fault: TokenFault) {
-        if parts.method != Method::POST || !path::is_file(&parts.uri) || !has_body(&parts.headers) {
+        let is_upload = matches!(parts.method, Method::POST | Method::PUT);
+        if !is_upload || !path::is_file(&parts.uri) || !has_body(&parts.headers) {
             return;
         }
         if fault == TokenFault::Expired
@@ -58,7 +59,8 @@ impl RefusedUploads {
         self.refused().get(&path).is_some_and(|at| at.elapsed() < REFUSED_UPLOAD_TIME)
     }
 
-    fn insert(&self, uri: &Uri) {
+    /// Remembers the path of an upload that had a body and was refused.
+    pub(super) fn insert(&self, uri: &Uri) {
         let path = self.hash(uri);
         let mut refused = self.refused();
         refused.insert(path, Instant::now());
@@ -77,7 +79,8 @@ impl RefusedUploads {
     }
 }
 
-fn has_body(headers: &HeaderMap) -> bool {
+/// Whether a request has a body, as far as its headers say.
+pub(super) fn has_body(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
     headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != b"0")
 }

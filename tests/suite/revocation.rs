@@ -201,6 +201,25 @@ async fn a_login_or_token_that_ended_meanwhile_adds_nothing() {
     file.finish().await.is(401);
 }
 
+/// The published clients repeat an upload after a 401, and of a stream nothing is left then.
+#[tokio::test]
+async fn a_stream_that_comes_again_after_its_login_ended_meanwhile_is_not_kept_as_an_empty_file() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    server.member("ann", PermissionLevel::Write).await;
+    for (method, path) in [("POST", "/files/a"), ("PUT", "/files/b?replace=true")] {
+        let path = dataset.path(path);
+        let streaming = async || server.login("ann").await.with("Transfer-Encoding", "chunked");
+        let file = Held::begin(&streaming().await, method, &path, b"content").await;
+        server.admin().await.post("/v1/auth/rotate-key", &json!({})).await.is(204);
+        file.finish().await.is(401);
+        let detail = streaming().await.send(method, &path, "").await.detail(400);
+        assert!(detail.contains("has been refused with 401 before"), "{detail}");
+    }
+    let shown = server.engine.snapshot().unwrap().dataset(DatasetId(dataset.pk)).unwrap().unwrap();
+    assert_eq!(shown.file_count, 0);
+}
+
 #[tokio::test]
 async fn who_keeps_their_rights_is_not_kept_from_anything_by_the_changes_of_others() {
     let server = Server::start().await;
