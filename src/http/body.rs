@@ -22,6 +22,7 @@ use super::form;
 use super::inflow::TooSlow;
 use super::integrity::{Digests, SharedBody};
 use super::limits::{BODY_BYTES_MAX, BODY_BYTES_SMALL, LARGE_BODY_TIME_MAX, REST_AFTER};
+use super::refused_uploads::Sent;
 use super::state::AppState;
 
 /// A request whose body was not read yet.
@@ -201,6 +202,11 @@ impl Incoming {
     /// The headers that came before the body.
     pub(crate) fn headers(&self) -> &HeaderMap {
         self.0.headers()
+    }
+
+    /// The upload that it is, as its sender announced it.
+    pub(super) fn announced(&self, app: &AppState) -> Sent {
+        Sent::of(self.0.headers(), self.0.extensions(), app.trusted_proxies())
     }
 
     /// Pours the body into a sink as it arrives; a multipart form's one file is that file. Digests

@@ -148,7 +148,7 @@ fn user_of(
     }
     let verdict = app.tokens().verify(token, Some(TokenKind::Access));
     let refused = |fault| {
-        app.refused_uploads().note(request, fault);
+        app.refused_uploads().note(request, fault, app.trusted_proxies());
         ApiError::bad_access_token(fault)
     };
     let bearer = verdict.map_err(refused)?;

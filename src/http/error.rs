@@ -227,6 +227,16 @@ impl ApiError {
         )
     }
 
+    /// 400: an upload comes again after it was refused for its token and cut off, and is shorter.
+    pub(crate) fn rest_of_stream() -> Self {
+        Self::bad_request(
+            "An upload to this path has been refused with 401 before, and was cut off; what comes \
+             now does not have its length, so it may be what was left of a stream that was sent in \
+             part. Send the content again from its beginning, with a valid token and its \
+             'Content-Length'. If it is another, shorter file, send it once more.",
+        )
+    }
+
     /// 400: fields and what is wrong with each.
     pub(crate) fn fields(wrong: Vec<(&'static str, Vec<String>)>) -> Self {
         let mut left = ERROR_BYTES_MAX;

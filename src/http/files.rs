@@ -20,7 +20,6 @@ use super::openapi::parameters::{
 use super::path;
 use super::query;
 use super::quotas;
-use super::refused_uploads::has_body;
 use super::respond::{Rows, json, spooled_after_change};
 use super::state::AppState;
 use super::waiting::Waiting;
@@ -128,11 +127,14 @@ async fn upload(
     place: Place<'_>,
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
-    let (uri, has_body) = (place.uri, has_body(incoming.headers()));
+    let (uri, announced) = (place.uri, incoming.announced(app));
+    if app.refused_uploads().is_rest(uri, &announced) {
+        return Err(ApiError::rest_of_stream());
+    }
     let answer = receive(app, allowed, place, incoming).await;
     // A login may end while the body comes, and its client begins anew as after any other 401.
-    if has_body && answer.as_ref().is_err_and(ApiError::is_unauthorized) {
-        app.refused_uploads().insert(uri);
+    if answer.as_ref().is_err_and(ApiError::is_unauthorized) {
+        app.refused_uploads().insert(uri, announced);
     }
     answer
 }

@@ -6,7 +6,8 @@
 //! only when it has sent everything. A connection that was closed by then is an error to it, and
 //! not the 401 that tells it to renew its token; so what a handler leaves is read and dropped in
 //! the background, for a while or, if whoever refused it asks for that, to its end. The answer does
-//! not wait for that, and who asked with `Expect` before sending is not read from.
+//! not wait for that, and who asked with `Expect` before sending is not read from. Whether it came to
+//! its end is told to whoever asked before ([`Leftover`]).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -50,30 +51,46 @@ pub(super) fn watched(request: Request, pace: Pace, exchange: &Arc<Exchange>) ->
         return request;
     }
     let reading = Reading::of(request.version(), request.headers());
-    let to_end = ReadToEnd::default();
+    let leftover = Leftover::default();
     let mut request = request.map(|body| {
         let mut inflow = Inflow::new(body, reading, pace);
-        inflow.to_end = to_end.clone();
+        inflow.leftover = leftover.clone();
         inflow.exchange = Some(Arc::clone(exchange));
         Body::new(inflow)
     });
-    request.extensions_mut().insert(to_end);
+    request.extensions_mut().insert(leftover);
     request
 }
 
-/// A request's extension: its body is to be read to its end even if nobody takes it, however long
-/// that takes, as long as it keeps the pace.
+/// A request's extension: what becomes of the part of its body that nobody takes. Clones are of the
+/// same body.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ReadToEnd(Arc<AtomicBool>);
+pub(super) struct Leftover(Arc<Fate>);
 
-impl ReadToEnd {
-    pub(super) fn ask(&self) {
-        // Nothing else is passed along with it.
-        self.0.store(true, Ordering::Relaxed);
+/// Nothing else is passed along with either.
+#[derive(Debug, Default)]
+struct Fate {
+    is_read_to_end: AtomicBool,
+    is_cut_off: AtomicBool,
+}
+
+impl Leftover {
+    /// Asks that it be read to its end, however long that takes, as long as it keeps the pace.
+    pub(super) fn read_to_end(&self) {
+        self.0.is_read_to_end.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn is_read_to_end(&self) -> bool {
+        self.0.is_read_to_end.load(Ordering::Relaxed)
+    }
+
+    /// Whether some of it was on its way and has not been read, or not yet.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.0.is_cut_off.load(Ordering::Relaxed)
+    }
+
+    fn cut_off(&self, is_so: bool) {
+        self.0.is_cut_off.store(is_so, Ordering::Relaxed);
     }
 }
 
@@ -108,7 +125,7 @@ struct Inflow {
     reading: Reading,
     pace: Pace,
     pacer: Pacer,
-    to_end: ReadToEnd,
+    leftover: Leftover,
     /// How long what is left of it is read otherwise.
     unread_time: Duration,
     /// Whose body it is.
@@ -122,7 +139,7 @@ impl Inflow {
             reading,
             pace,
             pacer: Pacer::new(pace),
-            to_end: ReadToEnd::default(),
+            leftover: Leftover::default(),
             unread_time: UNREAD_BODY_TIME_MAX,
             exchange: None,
         }
@@ -176,23 +193,29 @@ impl HttpBody for Inflow {
 impl Drop for Inflow {
     fn drop(&mut self) {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
-        if let Some(body) = unread
-            && self.reading == Reading::Comes
-            && let Ok(runtime) = Handle::try_current()
-        {
+        let Some(body) = unread.filter(|_| self.reading == Reading::Comes) else { return };
+        self.leftover.cut_off(true);
+        if let Ok(runtime) = Handle::try_current() {
+            let leftover = self.leftover.clone();
             // Nobody waits for it: it ends with the body, the connection, its pace or its time.
-            if self.to_end.is_asked() {
+            if leftover.is_read_to_end() {
                 let rest = Body::new(Self::new(body, Reading::Stoppable, self.pace));
-                drop(runtime.spawn(read_out(rest)));
+                drop(runtime.spawn(read_out(rest, leftover)));
             } else {
-                drop(runtime.spawn(timeout(self.unread_time, read_out(body))));
+                drop(runtime.spawn(timeout(self.unread_time, read_out(body, leftover))));
             }
         }
     }
 }
 
-async fn read_out(mut body: Body) {
-    while let Some(Ok(_)) = body.frame().await {}
+async fn read_out(mut body: Body, leftover: Leftover) {
+    loop {
+        match body.frame().await {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => return,
+            None => return leftover.cut_off(false),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -281,7 +304,7 @@ mod tests {
             let mut inflow = Inflow::new(body, Reading::Comes, PATIENT);
             inflow.unread_time = Duration::ZERO;
             if asked {
-                inflow.to_end.ask();
+                inflow.leftover.read_to_end();
             }
             drop(inflow);
             if asked {
@@ -291,6 +314,34 @@ mod tests {
             } else {
                 sender.closed().await;
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn whether_what_is_left_came_to_its_end_is_known() {
+        let left_of = |mut inflow: Inflow, unread_time| {
+            inflow.unread_time = unread_time;
+            inflow.leftover.clone()
+        };
+        let (sender, whole) = body();
+        let leftover = left_of(Inflow::new(whole, Reading::Comes, PATIENT), Duration::MAX);
+        assert!(leftover.is_cut_off());
+        sender.send("more").await.unwrap();
+        drop(sender);
+        while leftover.is_cut_off() {
+            tokio::task::yield_now().await;
+        }
+
+        let (sender, cut) = body();
+        let leftover = left_of(Inflow::new(cut, Reading::Comes, PATIENT), Duration::ZERO);
+        sender.closed().await;
+        assert!(leftover.is_cut_off());
+
+        // Nothing of it was on its way, or its sender was told to stop.
+        for reading in [Reading::ComesWhenRead, Reading::Stoppable] {
+            let (_sender, unsent) = body();
+            let leftover = left_of(Inflow::new(unsent, reading, PATIENT), Duration::ZERO);
+            assert!(!leftover.is_cut_off(), "{reading:?}");
         }
     }
 

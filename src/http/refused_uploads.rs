@@ -1,4 +1,5 @@
-//! Uploads that were refused for their token, remembered in case they come again without content.
+//! Uploads that were refused for their token, remembered in case they come again without all of
+//! their content.
 //!
 //! The published Python client answers a 401 by renewing its token and sending the same request
 //! once more. If the content is a stream, the first request has read it to its end, and the second
@@ -8,20 +9,30 @@
 //!
 //! An honest empty file says so with `Content-Length: 0`, or its path was not refused before; so
 //! what is remembered are paths, no contents, and forgetting one loses nothing but this check.
+//!
+//! A stranger's body is not read for as long as it takes. Where its connection is closed half way, the
+//! client's libraries take the refusal for an answer all the same, and the second request has the rest
+//! of the stream with the rest's own length: a whole content by all that it says. So what comes next
+//! from the same address to that path is taken only if it is not shorter than what was cut off. It is
+//! refused once: its client does not repeat it by itself, and whoever means another, shorter file is
+//! not kept from it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::http::{Extensions, HeaderMap, Method, Uri};
 
-use super::inflow::ReadToEnd;
+use super::inflow::Leftover;
 use super::limits::{REFUSED_UPLOAD_TIME, REFUSED_UPLOADS_MAX};
 use super::path;
+use super::sender;
 use crate::auth::TokenFault;
+use crate::networks::Networks;
 
 /// The paths of refused uploads; clones share them.
 #[derive(Debug, Clone, Default)]
@@ -31,58 +42,111 @@ pub(crate) struct RefusedUploads(Arc<Noted>);
 struct Noted {
     /// Paths are kept as hashes with keys of this process, which nobody outside can aim at.
     hasher: RandomState,
-    refused: Mutex<HashMap<u64, Instant>>,
+    refused: Mutex<HashMap<u64, Refused>>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    upload: Sent,
+    at: Instant,
+    /// Whether what is left of its content was refused already.
+    is_told: bool,
+}
+
+/// An upload as its sender announced it.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Bytes of the body; nothing where it comes in chunks.
+    length: Option<u64>,
+    has_body: bool,
+    /// From where, as far as that is known.
+    sender: Option<IpAddr>,
+    leftover: Leftover,
+}
+
+impl Sent {
+    pub(super) fn of(headers: &HeaderMap, extensions: &Extensions, trusted: &Networks) -> Self {
+        let length = headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        Self {
+            length,
+            has_body: headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|it| it > 0),
+            sender: sender::of(extensions, headers, trusted),
+            leftover: extensions.get().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Whether this may be what was left of another one when that was cut off.
+    fn may_be_rest_of(&self, first: &Self) -> bool {
+        let is_shorter = match (self.length, first.length) {
+            (Some(rest), Some(whole)) => rest < whole,
+            (None, _) => true,
+            // Who sends in chunks does not know the rest's length either.
+            (Some(_), None) => false,
+        };
+        is_shorter && self.sender == first.sender && first.leftover.is_cut_off()
+    }
 }
 
 impl RefusedUploads {
     /// Looks at a request that is about to be refused for its token.
     ///
     /// The body of one whose token is ours and merely worn is then read to its end, however long
-    /// that takes: a connection that is closed half way would leave the stream half read, and what
-    /// is left of it cannot be told from a whole content.
-    pub(super) fn note(&self, parts: &Parts, fault: TokenFault) {
+    /// that takes, so that its client repeats it with nothing rather than with a part.
+    pub(super) fn note(&self, parts: &Parts, fault: TokenFault, trusted: &Networks) {
         let is_upload = matches!(parts.method, Method::POST | Method::PUT);
-        if !is_upload || !path::is_file(&parts.uri) || !has_body(&parts.headers) {
+        if !is_upload || !path::is_file(&parts.uri) {
             return;
         }
-        if fault == TokenFault::Expired
-            && let Some(body) = parts.extensions.get::<ReadToEnd>()
-        {
-            body.ask();
+        let upload = Sent::of(&parts.headers, &parts.extensions, trusted);
+        if upload.has_body && fault == TokenFault::Expired {
+            upload.leftover.read_to_end();
         }
-        self.insert(&parts.uri);
+        self.insert(&parts.uri, upload);
+    }
+
+    /// Remembers an upload that was refused, if it had a body.
+    pub(super) fn insert(&self, uri: &Uri, upload: Sent) {
+        if !upload.has_body {
+            return;
+        }
+        let path = self.hash(uri);
+        let mut refused = self.refused();
+        refused.insert(path, Refused { upload, at: Instant::now(), is_told: false });
+        if refused.len() > REFUSED_UPLOADS_MAX {
+            let oldest = refused.iter().min_by_key(|(_, refused)| refused.at);
+            let oldest = oldest.map(|(path, _)| *path);
+            oldest.and_then(|oldest| refused.remove(&oldest));
+        }
     }
 
     /// Whether an upload to this path was refused not long ago.
     pub(super) fn holds(&self, uri: &Uri) -> bool {
-        let path = self.hash(uri);
-        self.refused().get(&path).is_some_and(|at| at.elapsed() < REFUSED_UPLOAD_TIME)
+        self.refused().get(&self.hash(uri)).is_some_and(Refused::is_recent)
     }
 
-    /// Remembers the path of an upload that had a body and was refused.
-    pub(super) fn insert(&self, uri: &Uri) {
-        let path = self.hash(uri);
+    /// Whether an upload may be what was left of one that was refused not long ago; once for each.
+    pub(super) fn is_rest(&self, uri: &Uri, upload: &Sent) -> bool {
         let mut refused = self.refused();
-        refused.insert(path, Instant::now());
-        if refused.len() > REFUSED_UPLOADS_MAX {
-            let oldest = refused.iter().min_by_key(|(_, at)| **at).map(|(path, _)| *path);
-            oldest.and_then(|oldest| refused.remove(&oldest));
-        }
+        let first = refused.get_mut(&self.hash(uri)).filter(|first| {
+            first.is_recent() && !first.is_told && upload.may_be_rest_of(&first.upload)
+        });
+        first.map(|first| first.is_told = true).is_some()
     }
 
     fn hash(&self, uri: &Uri) -> u64 {
         self.0.hasher.hash_one(uri.path())
     }
 
-    fn refused(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
+    fn refused(&self) -> MutexGuard<'_, HashMap<u64, Refused>> {
         self.0.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether a request has a body, as far as its headers say.
-pub(super) fn has_body(headers: &HeaderMap) -> bool {
-    let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
-    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != b"0")
+impl Refused {
+    fn is_recent(&self) -> bool {
+        self.at.elapsed() < REFUSED_UPLOAD_TIME
+    }
 }
 
 #[cfg(test)]
@@ -106,12 +170,13 @@ mod tests {
             ("POST", "/v1/datasets/1/metadata/a", ("content-length", "5")),
         ] {
             let parts = parts(method, uri, header);
-            known.note(&parts, TokenFault::Expired);
+            known.note(&parts, TokenFault::Expired, &Networks::default());
             assert!(!known.holds(&parts.uri), "{method} {uri} {header:?}");
         }
         for header in [("content-length", "5"), ("transfer-encoding", "chunked")] {
             let known = RefusedUploads::default();
-            known.note(&parts("POST", "/v1/datasets/1/files/a", header), TokenFault::Invalid);
+            let parts = parts("POST", "/v1/datasets/1/files/a", header);
+            known.note(&parts, TokenFault::Invalid, &Networks::default());
             assert!(known.holds(&"/v1/datasets/1/files/a".parse().unwrap()));
             assert!(!known.holds(&"/v1/datasets/1/files/b".parse().unwrap()));
         }
@@ -121,10 +186,10 @@ mod tests {
     fn the_body_of_a_worn_token_is_read_to_its_end_and_a_strangers_is_not() {
         for (fault, asked) in [(TokenFault::Expired, true), (TokenFault::Invalid, false)] {
             let mut parts = parts("POST", "/v1/datasets/1/files/a", ("content-length", "5"));
-            let body = ReadToEnd::default();
+            let body = Leftover::default();
             parts.extensions.insert(body.clone());
-            RefusedUploads::default().note(&parts, fault);
-            assert_eq!(body.is_asked(), asked, "{fault:?}");
+            RefusedUploads::default().note(&parts, fault, &Networks::default());
+            assert_eq!(body.is_read_to_end(), asked, "{fault:?}");
         }
     }
 
@@ -133,7 +198,7 @@ mod tests {
         let known = RefusedUploads::default();
         let path = |number: usize| format!("/v1/datasets/1/files/{number}").parse::<Uri>().unwrap();
         for number in 0..=REFUSED_UPLOADS_MAX {
-            known.insert(&path(number));
+            known.insert(&path(number), Sent { has_body: true, ..Sent::default() });
         }
         assert!(!known.holds(&path(0)));
         assert!(known.holds(&path(1)) && known.holds(&path(REFUSED_UPLOADS_MAX)));

@@ -2,8 +2,9 @@
 //! wire, and what the others do differently.
 
 use axum::body::Body;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::support::{Client, PASSWORD, Server, bearer};
 
@@ -99,6 +100,51 @@ async fn a_stream_that_comes_again_after_a_401_is_told_and_not_kept_as_an_empty_
     dataset.client.delete(&path).await.is(200);
     chunked(&dataset.client).upload(&path, stream(&["1", "2"])).await.is(200);
     assert_eq!(dataset.content("dir/a%20b").await.is(200).body, "12");
+}
+
+/// A stranger's body is read for a while only, and the python client's libraries take it that the
+/// connection is closed: it sends what is left of the stream, with a length of its own.
+#[tokio::test]
+async fn what_is_left_of_a_stream_that_was_cut_off_is_not_kept_as_the_whole() {
+    let (earlier, server) = (Server::start().await, Server::start().await);
+    let dataset = server.add_dataset("cats").await;
+    let foreign = bearer(&earlier.tokens("admin").await["access"]);
+    let foreign = server.anonymous().with("Authorization", foreign).at("192.0.2.1");
+    let client = dataset.client.at("192.0.2.1");
+    let declared =
+        |client: &Client, length: usize| client.with("Content-Length", length.to_string());
+    let chunked = |client: &Client| client.with("Transfer-Encoding", "chunked");
+    let cut_off = || {
+        let pieces = [Ok("12"), Err(std::io::Error::other("closed"))];
+        Body::from_stream(stream::iter(pieces))
+    };
+    let path = |name: &str| dataset.path(&format!("/files/{name}"));
+
+    declared(&foreign, 4).upload(&path("a"), cut_off()).await.is(401);
+    let detail = declared(&client, 2).upload(&path("a"), "34").await.detail(400);
+    assert!(detail.contains("Send the content again from its beginning"), "{detail}");
+    declared(&client, 4).upload(&path("a"), "1234").await.is(200);
+    // What comes in chunks may be a rest of any length.
+    chunked(&foreign).upload(&path("b"), cut_off()).await.is(401);
+    chunked(&client).upload(&path("b"), "34").await.is(400);
+    // Nobody is kept from another file: what is no rest is taken, and a shorter one the second time.
+    for (name, length) in [("c", 4), ("d", 5)] {
+        declared(&foreign, 4).upload(&path(name), cut_off()).await.is(401);
+        declared(&client, length).upload(&path(name), "x".repeat(length)).await.is(200);
+    }
+    declared(&foreign, 4).upload(&path("e"), cut_off()).await.is(401);
+    declared(&client.at("192.0.2.2"), 2).upload(&path("e"), "ab").await.is(200);
+    declared(&foreign, 4).upload(&path("f"), cut_off()).await.is(401);
+    declared(&client, 2).upload(&path("f"), "ab").await.is(400);
+    declared(&client, 2).upload(&path("f"), "ab").await.is(200);
+    // And one that was read to its end was not cut off.
+    let (body, is_dropped) = oneshot::channel::<()>();
+    let pieces = stream::iter(["12", "34"].map(Ok::<_, std::io::Error>));
+    let whole = Body::from_stream(pieces.inspect(move |_| _ = &body));
+    declared(&foreign, 4).upload(&path("g"), whole).await.is(401);
+    is_dropped.await.unwrap_err();
+    declared(&client, 2).upload(&path("g"), "ab").await.is(200);
+    assert_eq!(dataset.names().await, ["a", "c", "d", "e", "f", "g"]);
 }
 
 /// `ExactString("version", ...)` of the Java client's filters by version, and by name and version.
