@@ -70,7 +70,7 @@ pub(super) const PASSWORD_VARIABLE: &str = "GRANARY_ADMIN_PASSWORD";
 /// # Errors
 /// It is told twice, or its file cannot be read or is empty.
 pub(super) fn admin_password(config: &Config) -> anyhow::Result<Option<FirstPassword>> {
-    let in_variable = std::env::var(PASSWORD_VARIABLE).ok().filter(|text| !text.is_empty());
+    let in_variable = std::env::var(PASSWORD_VARIABLE).ok().filter(|text| !text.trim().is_empty());
     let Some(file) = &config.admin_password_file else {
         return Ok(in_variable.map(|password| FirstPassword { password, file: None }));
     };
@@ -83,7 +83,7 @@ pub(super) fn admin_password(config: &Config) -> anyhow::Result<Option<FirstPass
     let text = text.with_context(|| format!("cannot read the password in {shown}"))?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password).to_owned();
-    anyhow::ensure!(!password.is_empty(), "the file {shown} holds no password");
+    anyhow::ensure!(!password.trim().is_empty(), "the file {shown} holds no password");
     Ok(Some(FirstPassword { password, file: Some(file.clone()) }))
 }
 

@@ -45,7 +45,10 @@ impl NewPasswordOptions {
             None if io::stdin().is_terminal() => typed_twice(username)?,
             None => line_of_input("the new password")?,
         };
-        ensure!(!text.is_empty(), "the new password is empty; give one, or --generate-password");
+        ensure!(
+            !text.trim().is_empty(),
+            "the new password is blank; give one, or --generate-password"
+        );
         Ok(NewPassword { text, is_made_up: false })
     }
 }

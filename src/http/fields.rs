@@ -26,14 +26,24 @@ pub(crate) struct Text {
     pub(crate) letters_max: usize,
     /// Whether nothing (or only blanks) will do.
     pub(crate) blank: bool,
-    /// Whether blanks at both ends are cut.
-    pub(crate) trim: bool,
+    /// What becomes of blanks at both ends.
+    blanks: Blanks,
+}
+
+/// What becomes of blanks at both ends of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blanks {
+    Cut,
+    /// They stay around what is said.
+    Kept,
+    /// They are said.
+    Count,
 }
 
 impl Text {
     /// A text that says something, without blanks around it.
     pub(crate) const fn upto(letters_max: usize) -> Self {
-        Self { letters_max, blank: false, trim: true }
+        Self { letters_max, blank: false, blanks: Blanks::Cut }
     }
 
     /// The same, or nothing at all.
@@ -43,7 +53,12 @@ impl Text {
 
     /// The same, blanks kept.
     pub(crate) const fn untrimmed(self) -> Self {
-        Self { trim: false, ..self }
+        Self { blanks: Blanks::Kept, ..self }
+    }
+
+    /// The same, where blanks alone say something, too.
+    pub(crate) const fn verbatim(self) -> Self {
+        Self { blanks: Blanks::Count, ..self }
     }
 }
 
@@ -168,8 +183,12 @@ impl Fields {
                 return None;
             }
         };
-        let text = if rule.trim { text.trim() } else { &text };
-        if text.is_empty() {
+        let (text, said) = match rule.blanks {
+            Blanks::Cut => (text.trim(), text.trim()),
+            Blanks::Kept => (text.as_str(), text.trim()),
+            Blanks::Count => (text.as_str(), text.as_str()),
+        };
+        if said.is_empty() {
             if rule.blank {
                 return Some(String::new());
             }
@@ -321,7 +340,8 @@ mod tests {
 
     #[test]
     fn texts_are_trimmed_and_numbers_become_texts() {
-        let body = json!({"a": "  x ", "b": 12, "c": " ", "d": " ", "e": "a\u{0}b", "f": " y "});
+        let body =
+            json!({"a": "  x ", "b": 12, "c": " ", "d": " ", "e": "a\u{0}b", "f": " y ", "g": " "});
         let mut fields = Fields::of_json(body).unwrap();
         let rule = Text::upto(3);
         let mut read = |field, rule| fields.text(field, Need::Required, rule);
@@ -331,6 +351,7 @@ mod tests {
         assert_eq!(read("d", rule), None);
         assert_eq!(read("e", rule), None);
         assert_eq!(read("f", rule.untrimmed()).as_deref(), Some(" y "));
+        assert_eq!(read("g", rule.verbatim()).as_deref(), Some(" "));
         let wrong = wrong(fields);
         assert_eq!(wrong[0], ("d", vec!["This field may not be blank.".to_owned()]));
         assert_eq!(wrong[1], ("e", vec!["Null characters are not allowed.".to_owned()]));

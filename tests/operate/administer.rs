@@ -86,6 +86,7 @@ fn users_are_made_changed_deactivated_and_listed_by_name_and_by_number() {
     let shown = said(&work, &server, &["user", "show", "anna", "--json"]);
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["pk"], &shown["is_staff"]), (&json!(2), &json!(true)));
+    let blank = work.file("blank", " \n");
     for (arguments, words) in [
         (&["user", "show", "ann"][..], "there is no user \"ann\""),
         (&["user", "show", "99"], "there is no user \"99\""),
@@ -93,6 +94,7 @@ fn users_are_made_changed_deactivated_and_listed_by_name_and_by_number() {
         (&["user", "change", "anna", "--email", "no"], "Enter a valid email address"),
         (&["user", "create", "anna", "--generate-password"], "already exists"),
         (&["user", "create", "eve", "--password-file", "nowhere"], "cannot read the password"),
+        (&["user", "create", "eve", "--password-file", &blank], "the new password is blank"),
     ] {
         let complained = refused(&work, &server, ADMIN, arguments);
         assert!(complained.contains(words), "{arguments:?}: {complained}");

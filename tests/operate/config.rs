@@ -56,6 +56,9 @@ fn check_tells_that_a_configuration_is_good_and_starts_nothing() {
     let bad = run(&mut work.granary(no_file));
     assert_eq!(bad.status, 1);
     assert!(bad.complained.contains("cannot read the password in nowhere"), "{bad:?}");
+    let blank = work.file("blank", " \n");
+    let none = run(&mut work.granary(&["config", "check", "--admin-password-file", &blank]));
+    assert!(none.complained.contains("holds no password"), "{none:?}");
     let file = work.file("password", "secret-12345\n");
     let twice = run(work
         .granary(&["config", "check", "--admin-password-file", &file])

@@ -3,6 +3,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use granary::Outside;
 use granary::auth::LoginBounds;
+use granary_engine::model::{UserId, UserPatch};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, PASSWORD, Server, bearer, new_store};
@@ -281,7 +282,10 @@ async fn everybody_changes_their_own_password_with_the_old_one() {
     };
     let wrong = change("wrong", "a new one").await.json(400);
     assert_eq!(wrong, json!({"old_password": ["This is not your password."]}));
-    change(PASSWORD, "").await.is(400);
+    for blank in ["", " "] {
+        let wrong = change(PASSWORD, blank).await.json(400);
+        assert_eq!(wrong, json!({"new_password": ["This field may not be blank."]}));
+    }
     change(PASSWORD, &"x".repeat(129)).await.is(400);
     assert!(is_good(&server, &before["access"]).await);
 
@@ -295,6 +299,20 @@ async fn everybody_changes_their_own_password_with_the_old_one() {
         let credentials = json!({"username": "ann", "password": password});
         server.anonymous().post("/v1/auth/obtain", &credentials).await.is(status);
     }
+}
+
+/// It was taken once.
+#[tokio::test]
+async fn a_password_of_blanks_that_is_there_opens_and_can_be_changed() {
+    let server = Server::start().await;
+    let pk = server.add_user("ann").await;
+    let hash = granary::auth::hash_password(" ").unwrap();
+    let patch = UserPatch { password_hash: Some(hash), ..UserPatch::default() };
+    server.engine.update_user(UserId(pk), patch).await.unwrap();
+    let tokens = try_login(&server.anonymous(), "ann", " ").await.json(200);
+    let ann = server.anonymous().with("Authorization", bearer(&tokens["access"]));
+    let body = json!({"old_password": " ", "new_password": PASSWORD});
+    ann.post("/v1/auth/password", &body).await.is(200);
 }
 
 async fn try_login(client: &Client, username: &str, password: &str) -> Answer {

@@ -60,6 +60,7 @@ async fn a_partial_update_changes_what_it_names() {
     assert!(logs_in(&server, "ann", "changed alone").await);
     for (body, field) in [
         (json!({"password": ""}), "password"),
+        (json!({"password": " \t\u{a0}"}), "password"),
         (json!({"password": null}), "password"),
         (json!({"username": " "}), "username"),
         (json!({"username": "a b"}), "username"),

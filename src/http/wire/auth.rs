@@ -6,8 +6,11 @@ use utoipa::ToSchema;
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, Need, Text};
 
-/// Letters of a password or token that are looked at.
-const SECRET: Text = Text::upto(4096).untrimmed();
+/// A password or token that is compared with one that is there: passwords of blanks alone were taken once.
+const SECRET: Text = Text::upto(4096).verbatim();
+
+/// A password that somebody chooses: not blank, and kept with the blanks around it.
+pub(super) const NEW_PASSWORD: Text = Text::upto(128).untrimmed();
 
 /// Who wants to log in.
 #[derive(ToSchema)]
@@ -84,7 +87,7 @@ impl NewPassword {
     /// Reads a body.
     pub(crate) fn read(mut fields: Fields) -> Result<Self, ApiError> {
         let old = fields.text("old_password", Need::Required, SECRET);
-        let new = fields.text("new_password", Need::Required, Text::upto(128).untrimmed());
+        let new = fields.text("new_password", Need::Required, NEW_PASSWORD);
         fields.check()?;
         Ok(Self { old: old.unwrap_or_default(), new: new.unwrap_or_default() })
     }

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, Need, Text};
 use crate::http::wire::Time;
+use crate::http::wire::auth::NEW_PASSWORD;
 
 /// A user, without the password's hash.
 #[derive(Serialize, ToSchema)]
@@ -121,7 +122,7 @@ impl UserBody {
                  @/./+/-/_ characters.",
             );
         }
-        let password = fields.text("password", need, Text::upto(128).untrimmed());
+        let password = fields.text("password", need, NEW_PASSWORD);
         let first_name = fields.text("first_name", Need::Optional, short);
         let last_name = fields.text("last_name", Need::Optional, short);
         let email = fields.text("email", Need::Optional, Text::upto(254).or_blank());
