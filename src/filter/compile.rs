@@ -180,9 +180,11 @@ fn path(name: &str, kind: Kind) -> Result<Path, FilterError> {
         if end.is_some() {
             return Err(no_record(name));
         }
-        let field = kind.fields().iter().find(|(name, _)| *name == part);
-        let (_, field) = field.ok_or_else(|| unknown(name, kind))?;
-        match *field {
+        if let Some(key) = kind.key_column(part) {
+            end = Some(End::Column(Type::Integer, key));
+            continue;
+        }
+        match kind.field(part).ok_or_else(|| unknown(name, kind))? {
             Field::Column(kind, column) => end = Some(End::Column(kind, column)),
             // The key of a related record is a column of this one, and visible as such.
             Field::One(key, hop, next) => match parts.peek() {

@@ -233,6 +233,19 @@ impl Kind {
         }
     }
 
+    /// The field of a name.
+    pub(super) fn field(self, name: &str) -> Option<Field> {
+        self.fields().iter().find(|(known, _)| *known == name).map(|(_, field)| *field)
+    }
+
+    /// The column with a related record's key, as the original's tables name it: `project_id`.
+    pub(super) fn key_column(self, name: &str) -> Option<Column> {
+        match self.field(name.strip_suffix("_id")?)? {
+            One(key, ..) => Some(key),
+            Field::Column(..) | Several(..) => None,
+        }
+    }
+
     /// What one is called, with its article.
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -180,6 +180,8 @@ async fn names_with_dots_reach_related_things() {
         (exact("project.team", team), vec!["far away"]),
         (exact("project.team.id", team), vec!["far away"]),
         (exact("project.pk", project), vec!["far away"]),
+        (exact("project_id", project), vec!["far away"]),
+        (exact("project__team_id", team), vec!["far away"]),
         (exact("licence.pk", 1), near.clone()),
         (contains("licence.url", "http"), vec!["Cats", "cats 2", "dogs", "far away"]),
         (exact("creator.username", "wes"), vec!["dogs"]),
@@ -290,6 +292,7 @@ async fn lists_are_in_the_order_that_is_asked_for() {
         (json!([asc("project.name")]), [4, 1, 2, 3]),
         (json!([asc("project.team.name"), desc("name")]), [4, 3, 2, 1]),
         (json!([asc("creator.username"), desc("pk")]), [4, 2, 1, 3]),
+        (json!([desc("project_id")]), [4, 1, 2, 3]),
         (json!([asc("is_public")]), [2, 3, 4, 1]),
         // Equal keys are in order of pk, nulls come last unless they are wanted first.
         (json!([asc("licence")]), [1, 2, 3, 4]),

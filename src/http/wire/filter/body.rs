@@ -113,7 +113,8 @@ struct And {
 struct Exact {
     #[schema(pattern = "^exact$", examples("exact"))]
     r#type: String,
-    /// A field of the row, or with dots one of a related thing: `project.team.name`.
+    /// A field of the row, or with dots one of a related thing: `project.team.name`. The key
+    /// of a related thing has three names: `project`, `project.pk`, `project_id`.
     #[schema(min_length = 1, examples("name"))]
     field: String,
     value: TextNumberOrBoolean,
