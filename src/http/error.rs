@@ -15,7 +15,7 @@ use axum::http::header::{CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use granary_engine::model::Digest;
+use granary_engine::model::{Digest, ProjectId};
 use granary_engine::{MutationError, ReadError};
 
 use super::exchange::current_id;
@@ -215,6 +215,15 @@ impl ApiError {
     /// Whether it is 401, upon which clients renew their token and ask again.
     pub(crate) fn is_unauthorized(&self) -> bool {
         self.0.status == StatusCode::UNAUTHORIZED
+    }
+
+    /// 400: a copy would be made in a deleted project.
+    pub(crate) fn project_deleted(project: ProjectId) -> Self {
+        Self::bad_request(format!(
+            "The copy would be in project {project}, which is deleted, and nothing is made there. \
+             Have an administrator reinstate the project first: DELETE \
+             /v1/projects/{project}/reinstate."
+        ))
     }
 
     /// 400: an upload comes again after it was refused for its token, and without its content.

@@ -353,9 +353,18 @@ async fn a_copy_is_asked_for_in_the_right_types() {
 async fn nothing_is_made_in_a_deleted_project() {
     let server = Server::start().await;
     let admin = server.admin().await;
-    admin.delete(&format!("/v1/projects/{}", server.project)).await.is(204);
+    let dataset = cats(&server).await;
+    let project = format!("/v1/projects/{}", server.project);
+    admin.delete(&project).await.is(204);
     let wrong = admin.post("/v1/datasets/create", &server.dataset_body("new")).await.json(400);
     assert!(wrong["project"].is_array(), "{wrong}");
+    for body in [json!({}), json!({"new_name": "new"}), json!({"only_files": []})] {
+        let detail = copy(&dataset, body).await.detail(400);
+        let told = format!("project {}, which is deleted", server.project);
+        assert!(detail.contains(&told), "{detail}");
+    }
+    admin.delete(&format!("{project}/reinstate")).await.is(200);
+    copy(&dataset, json!({})).await.is(200);
 }
 
 /// Fault 27.

@@ -82,6 +82,7 @@ pub(crate) async fn merge(
 
 /// Copies a dataset with its files and their metadata.
 ///
+/// The copy is in the same project, which must not be deleted, since nothing is made in one that is.
 /// For members of the owning team and administrators.
 #[utoipa::path(
     post,
@@ -110,6 +111,10 @@ pub(crate) async fn copy(
     let copied = match (copy.await, name) {
         (Err(MutationError::Taken { rule: UniqueRule::DatasetName }), Some(name)) => {
             return Err(ApiError::bad_name(&name, "New dataset name is already taken"));
+        }
+        // It is the source's own, so it is there.
+        (Err(MutationError::ProjectNotFound { project }), _) => {
+            return Err(ApiError::project_deleted(project));
         }
         (copied, _) => copied?,
     };
