@@ -116,7 +116,7 @@ pub enum MutationError {
         exceeded.quota, exceeded.held, exceeded.used, exceeded.asked
     )]
     QuotaExceeded { team: TeamId, exceeded: Exceeded },
-    #[error("dataset {dataset} cannot be merged into itself")]
+    #[error("dataset {dataset} cannot be merged into itself and deleted after that")]
     MergeIntoItself { dataset: DatasetId },
     #[error("{what} is too large: {actual} bytes, and {limit} are allowed")]
     TooLarge { what: &'static str, actual: u64, limit: u64 },

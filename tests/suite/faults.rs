@@ -281,6 +281,11 @@ async fn a_merge_into_itself_deletes_nothing() {
         merge(&dataset, &dataset, body).await.detail(400);
         assert_eq!(dataset.fields().await["deletion_time"], Value::Null);
     }
+    dataset.add("a", "1").await.is(200);
+    dataset.set_metadata("a", "kept").await.is(200);
+    let before = dataset.fields().await;
+    assert_eq!(merge(&dataset, &dataset, json!({"delete": false})).await.json(200), before);
+    assert_eq!(dataset.metadata("a").await, "kept");
 }
 
 /// Fault 20.

@@ -20,6 +20,7 @@ use crate::blobs::byte_count;
 use crate::committer::Verdict;
 use crate::dataset::{FreeNames, Standing};
 use crate::error::{MutationError, ReadError};
+use crate::index::apply::Applied;
 use crate::index::rows::FileRow;
 use crate::index::snapshot::{NamesTable, Snapshot};
 use crate::leases::Lease;
@@ -37,7 +38,12 @@ pub(crate) async fn merge_datasets(
     after: SourceAfterMerge,
 ) -> Verdict {
     if target == source {
-        return Err(MutationError::MergeIntoItself { dataset: target });
+        return match after {
+            SourceAfterMerge::Keep => unchanged(bulk, target).await,
+            SourceAfterMerge::Destroy | SourceAfterMerge::HardDelete => {
+                Err(MutationError::MergeIntoItself { dataset: target })
+            }
+        };
     }
     let mut attempt = 1;
     loop {
@@ -56,6 +62,15 @@ pub(crate) async fn merge_datasets(
             verdict => return verdict,
         }
     }
+}
+
+/// What comes of a merge of a dataset into itself: each name has its content there already.
+async fn unchanged(bulk: &Bulk, dataset: DatasetId) -> Verdict {
+    // Standing still it is as everything before left it.
+    let _hold = bulk.supervisor.hold(dataset).await?;
+    let store = bulk.store.clone();
+    let look = move || Ok(Applied::Dataset(Box::new(header(&store.snapshot()?, dataset)?)));
+    on_blocking_pool(look).await
 }
 
 fn attempt_merge(

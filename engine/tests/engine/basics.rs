@@ -79,8 +79,14 @@ async fn a_merge_brings_suffixes_and_takes_the_source_away() {
     assert_eq!(names(&engine, target.id), ["new", "same", "t.tar-0001.gz", "t.tar.gz"]);
     assert_eq!(read(&engine, target.id, "t.tar-0001.gz").await.unwrap(), b"yours");
     assert!(engine.snapshot().unwrap().dataset(source.id).unwrap().is_none());
+    for after in [SourceAfterMerge::Destroy, SourceAfterMerge::HardDelete] {
+        let itself = engine.merge_datasets(target.id, target.id, after).await;
+        assert!(matches!(itself, Err(MutationError::MergeIntoItself { .. })));
+    }
+    let before = engine.snapshot().unwrap().dataset(target.id).unwrap();
     let itself = engine.merge_datasets(target.id, target.id, SourceAfterMerge::Keep).await;
-    assert!(matches!(itself, Err(MutationError::MergeIntoItself { .. })));
+    assert_eq!(Some(itself.unwrap()), before);
+    assert_eq!(engine.snapshot().unwrap().dataset(target.id).unwrap(), before);
     assert_eq!(engine.check(true).unwrap(), []);
 }
 

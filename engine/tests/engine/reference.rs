@@ -419,7 +419,7 @@ impl Reference {
     }
 
     fn merge(&mut self, target: u64, source: u64, after: SourceAfterMerge) -> Result<(), Refusal> {
-        if target == source {
+        if target == source && after != SourceAfterMerge::Keep {
             return Err(Refusal::MergeIntoItself);
         }
         let mut into = self.set(target)?.clone();

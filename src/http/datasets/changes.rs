@@ -44,7 +44,8 @@ pub(crate) async fn clear(
 
 /// Adds the files of another dataset, with their metadata.
 ///
-/// A file of the same name and content stays as it is; one of the same name and another content
+/// A file of the same name and content stays as it is, and so does a dataset that is merged into itself, which
+/// must not be deleted with that; one of the same name and another content
 /// comes as `NAME-0001.EXTENSION`, with the next number that is free. For members of the owning
 /// teams of both who may write, who may execute and come from a node, and administrators.
 #[utoipa::path(

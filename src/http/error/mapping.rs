@@ -81,7 +81,7 @@ impl From<MutationError> for ApiError {
             MutationError::TooMany { .. } => Self::bad_request(sentence(&error)),
             MutationError::QuotaExceeded { .. } => quota_exceeded(&error),
             MutationError::MergeIntoItself { .. } => {
-                Self::bad_request("Cannot merge a dataset into itself")
+                Self::bad_request("Cannot merge a dataset into itself and delete it")
             }
             MutationError::TooLarge { .. } => {
                 Self::detail(StatusCode::PAYLOAD_TOO_LARGE, sentence(&error))
