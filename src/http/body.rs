@@ -296,7 +296,8 @@ impl Incoming {
     }
 }
 
-fn cut_off(error: &axum::Error) -> ApiError {
+/// A body ended before its end.
+pub(super) fn cut_off(error: &axum::Error) -> ApiError {
     tracing::debug!(%error, "a request's body ended early");
     if comes_from::<TooSlow>(error) {
         return ApiError::too_slow();

@@ -3,6 +3,7 @@
 //! The library keeps whatever comes until it finds a part's beginning, and looks through all of it
 //! again and again, so what may come that is no file's content is bounded on its way to it.
 
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,9 +13,11 @@ use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request};
+use futures_util::{StreamExt as _, stream};
+use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 
-use super::body::{Sink, awaited};
+use super::body::{Sink, awaited, cut_off};
 use super::error::{ApiError, comes_from};
 use super::inflow::TooSlow;
 use super::limits::{BODY_BYTES_SMALL, FORM_BYTES_MAX};
@@ -51,11 +54,14 @@ pub(super) async fn pour_file(request: Request, sink: &mut impl Sink) -> Result<
     }
 }
 
-/// The texts of a form.
+/// The texts of a form; of an empty body none.
 ///
 /// # Errors
 /// It is no form, or too long, or its texts are none.
 pub(super) async fn texts(request: Request) -> Result<Vec<(String, String)>, ApiError> {
+    let Some(request) = unless_empty(request).await? else {
+        return Ok(Vec::new());
+    };
     let (mut form, _passed) = multipart(request).await?;
     let mut pairs = Vec::new();
     let mut bytes_read = 0;
@@ -75,6 +81,19 @@ pub(super) async fn texts(request: Request) -> Result<Vec<(String, String)>, Api
         pairs.push((name, value));
     }
     Ok(pairs)
+}
+
+/// The same request, if there is anything in its body.
+async fn unless_empty(request: Request) -> Result<Option<Request>, ApiError> {
+    let (parts, mut body) = request.into_parts();
+    while let Some(frame) = body.frame().await {
+        let bytes = frame.map_err(|error| cut_off(&error))?.into_data().unwrap_or_default();
+        if !bytes.is_empty() {
+            let begun = stream::once(ready(Ok(bytes))).chain(body.into_data_stream());
+            return Ok(Some(Request::from_parts(parts, Body::from_stream(begun))));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn length_of(bytes: &Bytes) -> u64 {

@@ -1,7 +1,11 @@
+use axum::body::Body;
+use futures_util::stream;
 use granary_engine::model::PermissionLevel::Read;
 use serde_json::{Value, json};
 
 use crate::support::Server;
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 fn pks(list: &Value) -> Vec<u64> {
     let rows = list.as_array().unwrap().iter();
@@ -36,7 +40,7 @@ async fn wrong_fields_are_told_all_at_once() {
     let admin = server.admin().await;
     let body = json!({
         "name": "x".repeat(201), "description": "a\u{0}b", "project": 999, "licence": "one",
-        "tags": ["a"], "is_public": "true",
+        "tags": ["a"], "is_public": "maybe",
     });
     let expected = json!({
         "name": ["Ensure this field has no more than 200 characters."],
@@ -82,7 +86,7 @@ async fn bodies_of_the_wrong_kind_are_refused_by_kind() {
 async fn a_form_makes_a_dataset_too() {
     let server = Server::start().await;
     let project = server.project;
-    let form = server.admin().await.with("Content-Type", "application/x-www-form-urlencoded");
+    let form = server.admin().await.with("Content-Type", FORM);
     let body = format!("name=a+b&project={project}&licence=2&tags=&is_public=true");
     let fields = form.send("POST", "/v1/datasets/create", body).await.json(201);
     assert_eq!(fields["name"], "a b");
@@ -102,6 +106,16 @@ async fn a_form_makes_a_dataset_too() {
     ];
     let fields = form.send("POST", "/v1/datasets/create/", body.concat()).await.json(201);
     assert_eq!(fields["tags"], "t");
+
+    // An empty body has no fields, whatever it is said to be, in chunks too.
+    let path = format!("/v1/datasets/{}", fields["pk"]);
+    let chunks = || Body::from_stream(stream::empty::<std::io::Result<&str>>());
+    for kind in ["multipart/form-data; boundary=X", "multipart/form-data", FORM, "application/json"]
+    {
+        let client = server.admin().await.with("Content-Type", kind);
+        assert_eq!(client.send("PATCH", &path, "").await.json(200), fields, "{kind}");
+        assert_eq!(client.send("PATCH", &path, chunks()).await.json(200), fields, "{kind}");
+    }
 }
 
 #[tokio::test]
