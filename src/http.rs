@@ -181,6 +181,7 @@ fn routes() -> Routes {
         .nameless(vec![
             routes!(files::add_file, files::replace_file, files::delete_file),
             routes!(teams::get_permissions),
+            routes!(metadata::set_metadata),
         ])
 }
 

@@ -69,6 +69,7 @@ async fn wrong_methods_are_405_and_options_200() {
         ("PATCH", "/v1/datasets/1/files/a", "GET, POST, PUT, DELETE, HEAD, OPTIONS"),
         ("GET", "/v1/datasets/1/hard/", "DELETE, OPTIONS"),
         ("DELETE", "/v1/datasets/1/metadata", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/v1/datasets/1/metadata/", "GET, POST, HEAD, OPTIONS"),
     ] {
         let answer = nobody.send(method, path, "").await;
         assert_eq!(answer.header("allow"), allow, "{path}");

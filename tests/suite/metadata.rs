@@ -70,3 +70,17 @@ async fn metadata_beyond_its_bound_is_413() {
     dataset.set_metadata("a", &"x".repeat((1 << 20) + 1)).await.is(413);
     assert_eq!(dataset.metadata("a").await, "");
 }
+
+/// As for files, an empty name is a name that no file has.
+#[tokio::test]
+async fn metadata_of_no_name_is_that_of_an_unknown_file() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    dataset.add("a", "1").await.is(200);
+    let detail = dataset.set_metadata("", "x").await.detail(404);
+    assert_eq!(detail, "Bad name '': Doesn't exist");
+    for path in [dataset.path("/metadata"), dataset.path("/metadata/")] {
+        assert_eq!(dataset.client.get(&path).await.json(200), json!({"a": ""}));
+    }
+    dataset.client.post(&dataset.path("/metadata"), &json!({"metadata": "x"})).await.is(405);
+}
