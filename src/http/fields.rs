@@ -215,20 +215,13 @@ impl Fields {
         self.text(field, Need::Optional, rule)
     }
 
-    /// Yes or no; only JSON's own words, or a form's.
+    /// Yes or no, in JSON's words or in any of those that forms have for it.
     pub(crate) fn boolean(&mut self, field: &'static str, need: Need) -> Option<bool> {
         let known = match self.value(field, need)? {
             Value::Bool(known) => Some(known),
-            Value::String(text) if self.is_form => match text.to_ascii_lowercase().as_str() {
-                "true" | "1" | "on" | "yes" => Some(true),
-                "false" | "0" | "off" | "no" => Some(false),
-                _ => None,
-            },
-            Value::Null
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Array(_)
-            | Value::Object(_) => None,
+            Value::String(text) => yes_or_no(&text),
+            Value::Number(number) => yes_or_no(&number.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
         };
         if known.is_none() {
             self.refuse(field, "Must be a valid boolean.");
@@ -282,6 +275,15 @@ impl Fields {
     }
 }
 
+/// The words that the original's framework takes, in letters of any case.
+fn yes_or_no(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "on" | "1" => Some(true),
+        "false" | "f" | "no" | "n" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 /// Whether a number may have had more digits than a float has: beyond 64 bits it is one.
 fn has_lost_digits(number: &Number) -> bool {
     const BEYOND: f64 = 18_446_744_073_709_551_616.0;
@@ -317,7 +319,7 @@ mod tests {
 
     #[test]
     fn all_wrong_fields_are_told_at_once() {
-        let body = json!({"name": "x".repeat(6), "tags": ["a"], "flag": "true", "owner": "bob"});
+        let body = json!({"name": "x".repeat(6), "tags": ["a"], "flag": "so", "owner": "bob"});
         let mut fields = Fields::of_json(body).unwrap();
         assert_eq!(fields.text("name", Need::Required, Text::upto(5)), None);
         assert_eq!(fields.text("tags", Need::Required, Text::upto(5)), None);
@@ -367,6 +369,28 @@ mod tests {
         assert_eq!(fields.integer("number", Need::Required), Some(7));
         assert_eq!(fields.pk("pk", Need::Required), Some(8));
         fields.check().unwrap();
+    }
+
+    #[test]
+    fn yes_and_no_have_the_same_words_in_json_and_in_forms() {
+        let words = |words: &str| words.split(' ').map(Value::from).collect::<Vec<_>>();
+        let yes =
+            [words("t T y Y yes Yes YES true True TRUE on On ON 1"), vec![json!(true), json!(1)]];
+        let no = [
+            words("f F n N no No NO false False FALSE off Off OFF 0"),
+            vec![json!(false), json!(0)],
+        ];
+        let neither =
+            [words("maybe 2 10 tru yes! null"), vec![json!(2), json!(-1), json!(0.5), json!([])]];
+        for (values, expected) in [(yes, Some(true)), (no, Some(false)), (neither, None)] {
+            for value in values.concat() {
+                let mut fields = Fields::of_json(json!({"flag": value})).unwrap();
+                assert_eq!(fields.boolean("flag", Need::Required), expected, "{value}");
+                let Value::String(text) = value else { continue };
+                let mut fields = Fields::of_form([("flag".to_owned(), text)].into_iter());
+                assert_eq!(fields.boolean("flag", Need::Required), expected);
+            }
+        }
     }
 
     #[test]
