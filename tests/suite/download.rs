@@ -118,7 +118,7 @@ async fn members_have_the_modes_and_times_that_clients_know() {
     let member = archive.by_index(0).unwrap();
     assert_eq!(member.compression(), zip::CompressionMethod::Stored);
     assert_eq!(member.unix_mode().unwrap() & 0o777, 0o600);
-    // The time of the download, in years: no clock of a test is that far behind.
+    // The time when the file was added, in years: no clock of a test is that far behind.
     assert!(member.last_modified().unwrap().year() >= 2024);
 
     let tar = download(&dataset, "tar.gz").await;
