@@ -1,9 +1,11 @@
 //! Shapes of licences and of what they say.
 
+use axum::http::Uri;
 use granary_engine::model::{
     Licence, LicencePatch, NewLicence, SubdescriptorEdit, SubdescriptorId, SubdescriptorKind,
     SubdescriptorRef,
 };
+use reqwest::Url;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -101,12 +103,24 @@ pub(crate) fn read_licence(fields: Fields) -> Result<NewLicence, ApiError> {
     })
 }
 
+/// Whether a text is the address of something, of a host with a dot in its name or by its number. The name may be
+/// in any letters.
 fn is_url(text: &str) -> bool {
-    let Ok(url) = text.parse::<axum::http::Uri>() else {
+    // What parses addresses forgives more than the original does.
+    if !text.contains("://") || text.contains(char::is_whitespace) {
+        return false;
+    }
+    let Ok(parsed) = Url::parse(text) else {
         return false;
     };
+    // The host as it is asked for, if it has letters beyond ASCII.
+    let written = if text.is_ascii() { text } else { parsed.as_str() };
+    let Ok(url) = written.parse::<Uri>() else {
+        return false;
+    };
+    let is_named = |host: &str| host.contains('.') || host.starts_with('[') || host == "localhost";
     matches!(url.scheme_str(), Some("http" | "https" | "ftp" | "ftps"))
-        && url.host().is_some_and(|host| host.contains('.') || host == "localhost")
+        && url.host().is_some_and(is_named)
 }
 
 /// A change of what a licence says.
@@ -236,10 +250,32 @@ mod tests {
 
     #[test]
     fn addresses_are_checked_as_far_as_they_can_be() {
-        for good in ["https://example.org/x?y", "http://localhost:8000"] {
+        for good in [
+            "https://example.org/x?y",
+            "http://localhost:8000",
+            "HTTP://Example.org/é",
+            "http://[::1]/",
+            "ftp://[2001:db8::7]:2121/x",
+            "http://192.0.2.1/",
+            "https://bücher.example/lizenz",
+            "https://例え.テスト:8443/使用許諾",
+        ] {
             assert!(is_url(good), "{good}");
         }
-        for bad in ["example.org", "javascript:alert(1)", "http://", "http://x", "https://a b"] {
+        for bad in [
+            "example.org",
+            "javascript:alert(1)",
+            "http://",
+            "http://x",
+            "http://1",
+            "https://a b",
+            "http://é",
+            "http:/bücher.example/",
+            "http://bücher.example/a b",
+            "http://[::g]/",
+            "http://[::1/",
+            "http://300.0.0.1/",
+        ] {
             assert!(!is_url(bad), "{bad}");
         }
     }
