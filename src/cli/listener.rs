@@ -16,8 +16,7 @@ use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use granary::{Connections, Peer};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -30,10 +29,9 @@ use tracing::{debug, warn};
 use super::outflow::Outflow;
 use super::presence::{Answer, Asked, Idle, Presence, UnderWay};
 pub(in crate::cli) use bounds::Bounds;
-use bounds::{
-    INPUT_BYTES_MAX, PAUSE_AFTER_REFUSAL, PAUSE_BETWEEN_ENDS, RESET_STREAMS_MAX, STREAMS_MAX,
-};
+use bounds::{PAUSE_AFTER_REFUSAL, PAUSE_BETWEEN_ENDS};
 use lag::Lag;
+use protocols::builder;
 pub(in crate::cli) use refusal::REFUSED_AT_ONCE_FEW;
 use refusal::Refusals;
 
@@ -280,18 +278,6 @@ impl Connection {
     }
 }
 
-fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    let mut http1 = builder.http1();
-    http1.timer(TokioTimer::new()).header_read_timeout(bounds.head_time_max);
-    http1.max_buf_size(INPUT_BYTES_MAX);
-    let mut http2 = builder.http2();
-    http2.timer(TokioTimer::new()).keep_alive_interval(bounds.head_time_max);
-    http2.max_concurrent_streams(STREAMS_MAX).max_pending_accept_reset_streams(RESET_STREAMS_MAX);
-    http2.max_header_list_size(u32::try_from(INPUT_BYTES_MAX).unwrap_or(u32::MAX));
-    builder
-}
-
 /// Where requests are answered.
 struct Desk {
     routers: Routers,
@@ -354,6 +340,8 @@ mod bounds;
 
 mod lag;
 
+mod protocols;
+
 mod refusal;
 
 #[cfg(test)]
@@ -361,6 +349,9 @@ mod answer_tests;
 
 #[cfg(test)]
 mod hostile_tests;
+
+#[cfg(test)]
+mod pipe_tests;
 
 #[cfg(test)]
 mod tests {

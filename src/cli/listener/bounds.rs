@@ -23,6 +23,11 @@ const _: () = assert!(4 * INPUT_BYTES_MAX <= KEPT_PIECE_MEMORY_BYTES);
 /// for at once, and far below what one client should keep busy.
 pub(super) const STREAMS_MAX: u32 = 128;
 
+/// Bytes of an answer over HTTP/2 that its stream takes before its client does, beside the piece that comes
+/// next; few, since nothing counts them, and enough to have the next piece ready while one is sent. By
+/// itself the library takes 400 KiB.
+pub(super) const UNSENT_BYTES_MAX: usize = 64 << 10;
+
 /// Requests that a client may have taken back before anybody looked at them; with one more it
 /// means no good, and its connection ends.
 pub(super) const RESET_STREAMS_MAX: usize = 20;

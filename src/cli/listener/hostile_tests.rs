@@ -11,6 +11,7 @@ use granary_engine::{Engine, EngineOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::bounds::STREAMS_MAX;
 use super::*;
 
 pub(super) const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";

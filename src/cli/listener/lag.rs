@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
 
 /// How often a task asks for its turn, to see how late it comes.
 const ASKED_EVERY: Duration = Duration::from_millis(50);
@@ -29,7 +31,7 @@ impl Lag {
                 let next = Instant::now() + ASKED_EVERY;
                 due.store(milliseconds(next.duration_since(begun)), Ordering::Relaxed);
                 drop(due);
-                tokio::time::sleep_until(next.into()).await;
+                sleep_until(next).await;
             }
         });
         lag

@@ -46,7 +46,8 @@ impl HttpBody for Asked {
     }
 }
 
-/// The body of an answer, which keeps its request under way until it has been taken.
+/// The body of an answer, which keeps its request under way until it has been taken; one in pieces, until
+/// they have been sent: what waits at the stream is bounded by the number of requests.
 #[derive(Debug)]
 pub(in crate::cli) struct Answer {
     left: Arc<Left>,
@@ -90,15 +91,16 @@ impl HttpBody for Answer {
             Some(source) => source.poll_piece(context),
             None => Poll::Ready(Some(Err(axum::Error::new("the answer was given up")))),
         };
-        if self.is_in_pieces {
-            // Whoever asks for more has taken what there was.
-            if matches!(frame, Poll::Ready(Some(Ok(_)))) {
-                self.request.awaits_client(&self.left);
-            } else {
-                self.request.is_taken();
-            }
+        if !self.is_in_pieces {
+            return frame;
         }
-        frame
+        // Whoever asks for more has taken what there was.
+        if matches!(frame, Poll::Ready(Some(Ok(_)))) {
+            self.request.awaits_client(&self.left);
+        } else {
+            self.request.is_taken();
+        }
+        frame.map_ok(|frame| frame.map_data(|bytes| Unsent::of(bytes, &self.request)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -107,6 +109,24 @@ impl HttpBody for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.left.source().as_ref().map(Source::size_hint).unwrap_or_default()
+    }
+}
+
+/// A piece of an answer, which keeps its request under way for as long as it is anywhere.
+struct Unsent {
+    bytes: Bytes,
+    _request: Arc<UnderWay>,
+}
+
+impl Unsent {
+    fn of(bytes: Bytes, request: &Arc<UnderWay>) -> Bytes {
+        Bytes::from_owner(Self { bytes, _request: Arc::clone(request) })
+    }
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -1,0 +1,83 @@
+//! Clients that do not read what they are sent, or are not read, on a pipe that holds next to nothing. The
+//! clock moves only where nobody has anything to do, and minutes pass at once.
+
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::bounds::UNSENT_BYTES_MAX;
+use super::hostile_tests::{PREFACE, asks, frame, patient};
+use super::*;
+
+/// A connection, served until it ends.
+struct Pipe {
+    theirs: DuplexStream,
+    idle: Arc<Idle>,
+    _stop: watch::Sender<bool>,
+    _serving: JoinHandle<()>,
+}
+
+impl Pipe {
+    fn to(router: Router, bounds: Bounds) -> Self {
+        let idle = Arc::default();
+        let presence = Presence::new(&idle);
+        let desk = Arc::new(Desk { routers: router.into(), lag: Lag::watch(), bounds });
+        let (ours, theirs) = tokio::io::duplex(1 << 10);
+        let (stop, stopped) = watch::channel(false);
+        let outflow = Outflow::new(ours, bounds.answer_pace, Arc::clone(&presence));
+        let connection = Connection { presence, desk, stop: stopped, bounds };
+        let serving = tokio::spawn(connection.serve(outflow, Peer([127, 0, 0, 1].into())));
+        Self { theirs, idle, _stop: stop, _serving: serving }
+    }
+
+    async fn sends(&mut self, bytes: &[u8]) {
+        self.theirs.write_all(bytes).await.unwrap();
+    }
+}
+
+/// Lets everything happen that can.
+async fn settled() {
+    sleep(Duration::from_secs(1)).await;
+}
+
+/// The preface, and windows without end: of each stream, and of the connection.
+fn wide_open() -> Vec<u8> {
+    let settings = frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    let window = frame(8, 0, 0, &((1_u32 << 31) - 1 - 65_535).to_be_bytes());
+    [PREFACE, &settings, &window].concat()
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_answer_that_is_not_read_little_is_taken_though_all_windows_are_open() {
+    let polled = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&polled);
+    let endless = async move || {
+        Body::from_stream(futures_util::stream::repeat_with(move || {
+            counted.fetch_add(16 << 10, std::sync::atomic::Ordering::SeqCst);
+            Ok::<_, Infallible>(vec![7; 16 << 10])
+        }))
+    };
+    let mut pipe = Pipe::to(Router::new().route("/", get(endless)), patient());
+    pipe.sends(&[wide_open(), asks(1)].concat()).await;
+    settled().await;
+    let polled = polled.load(std::sync::atomic::Ordering::SeqCst);
+    assert!((1..=2 * UNSENT_BYTES_MAX).contains(&polled), "{polled}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_under_way_until_its_answer_is_sent_though_its_stream_has_all_of_it() {
+    let router = Router::new().route("/", get(async || vec![7; 40 << 10]));
+    let mut pipe = Pipe::to(router, patient());
+    pipe.sends(&[wide_open(), asks(1), asks(3)].concat()).await;
+    settled().await;
+    assert_eq!(pipe.idle.requests(), 2);
+    let mut taken = vec![0; 60 << 10];
+    pipe.theirs.read_exact(&mut taken).await.unwrap();
+    settled().await;
+    assert!(pipe.idle.requests() > 0);
+    taken.resize(20 << 10, 0);
+    pipe.theirs.read_exact(&mut taken).await.unwrap();
+    settled().await;
+    assert_eq!(pipe.idle.requests(), 0);
+}
