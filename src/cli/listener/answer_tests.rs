@@ -154,13 +154,13 @@ async fn data(stream: &mut TcpStream, of: u32, bytes: usize) -> Vec<u8> {
 }
 
 /// What came as a frame of HTTP/2.
-struct Came {
-    kind: u8,
-    stream: u32,
-    payload: Vec<u8>,
+pub(super) struct Came {
+    pub(super) kind: u8,
+    pub(super) stream: u32,
+    pub(super) payload: Vec<u8>,
 }
 
-async fn next_frame(stream: &mut TcpStream) -> Came {
+pub(super) async fn next_frame(stream: &mut (impl AsyncRead + Unpin)) -> Came {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.unwrap();
     let [a, b, c, kind, _flags, id @ ..] = head;

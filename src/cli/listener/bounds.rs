@@ -12,7 +12,8 @@ use super::lag::Lag;
 const CONNECTIONS_MAX: usize = 16_384;
 
 /// Bytes that a connection buffers of what comes in, and so of a request's head. By itself the
-/// library takes up to 400 KiB each, which a thousand uploads at once would multiply.
+/// library takes up to 400 KiB each, which a thousand uploads at once would multiply. Of bodies over HTTP/2 it
+/// is `WINDOW_BYTES_MAX`.
 pub(super) const INPUT_BYTES_MAX: usize = 64 << 10;
 
 // A content that is kept as it came keeps all of a connection's buffer, which may have grown to three and
@@ -22,6 +23,11 @@ const _: () = assert!(4 * INPUT_BYTES_MAX <= KEPT_PIECE_MEMORY_BYTES);
 /// Requests at the same time on one connection, where the protocol has them; what a browser asks
 /// for at once, and far below what one client should keep busy.
 pub(super) const STREAMS_MAX: u32 = 128;
+
+/// Bytes of bodies that a client of HTTP/2 may send on one connection before anybody reads them, which are
+/// kept for that long; by itself the library takes 1 MiB. They are as well what one connection brings at most
+/// in a round trip: where that takes 100 ms, 2.5 MiB a second, and who wants more takes several connections.
+pub(super) const WINDOW_BYTES_MAX: u32 = 256 << 10;
 
 /// Bytes of an answer over HTTP/2 that its stream takes before its client does, beside the piece that comes
 /// next; few, since nothing counts them, and enough to have the next piece ready while one is sent. By

@@ -1,12 +1,13 @@
 //! Clients that do not read what they are sent, or are not read, on a pipe that holds next to nothing. The
 //! clock moves only where nobody has anything to do, and minutes pass at once.
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::bounds::UNSENT_BYTES_MAX;
+use super::answer_tests::next_frame;
+use super::bounds::{UNSENT_BYTES_MAX, WINDOW_BYTES_MAX};
 use super::hostile_tests::{PREFACE, asks, frame, patient};
 use super::*;
 
@@ -39,6 +40,11 @@ impl Pipe {
 /// Lets everything happen that can.
 async fn settled() {
     sleep(Duration::from_secs(1)).await;
+}
+
+/// A POST for `/` with a body to come.
+fn sends_body(stream: u32) -> Vec<u8> {
+    frame(1, 0b100, stream, &[0x83, 0x86, 0x84, 0x41, 1, b'h'])
 }
 
 /// The preface, and windows without end: of each stream, and of the connection.
@@ -80,4 +86,40 @@ async fn a_request_is_under_way_until_its_answer_is_sent_though_its_stream_has_a
     pipe.theirs.read_exact(&mut taken).await.unwrap();
     settled().await;
     assert_eq!(pipe.idle.requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_over_http2_that_nobody_reads_may_bring_so_much_and_no_more() {
+    let unread = async |_unread: Request<Body>| std::future::pending::<()>().await;
+    let mut pipe = Pipe::to(Router::new().route("/", post(unread)), patient());
+    pipe.sends(&[wide_open(), sends_body(1), sends_body(3)].concat()).await;
+    assert_eq!(windows(&mut pipe.theirs).await, [WINDOW_BYTES_MAX; 2]);
+    // Its settings hold once they are acknowledged. Whichever request has what was sent:
+    pipe.sends(&frame(4, 1, 0, &[])).await;
+    let piece = vec![7; 16 << 10];
+    for number in 0..WINDOW_BYTES_MAX >> 14 {
+        pipe.sends(&frame(0, 0, 1 + 2 * (number % 2), &piece)).await;
+    }
+    settled().await;
+    assert_eq!(pipe.idle.requests(), 2);
+    pipe.sends(&frame(0, 0, 1, b"x")).await;
+    let mut rest = Vec::new();
+    pipe.theirs.read_to_end(&mut rest).await.unwrap();
+    settled().await;
+    assert_eq!(pipe.idle.requests(), 0);
+}
+
+/// The windows that a server begins with: of a stream, in its SETTINGS, and of the connection, beyond that of
+/// the protocol.
+async fn windows(stream: &mut DuplexStream) -> [u32; 2] {
+    let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+    let settings = next_frame(stream).await;
+    assert_eq!(settings.kind, 4);
+    let mut settings = settings.payload.chunks_exact(6);
+    let of_stream = settings.find_map(|setting| setting.strip_prefix(&[0, 4])).map(number);
+    let mut more = next_frame(stream).await;
+    while (more.kind, more.stream) != (8, 0) {
+        more = next_frame(stream).await;
+    }
+    [of_stream.unwrap(), 65_535 + number(&more.payload)]
 }

@@ -3,7 +3,9 @@
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 
-use super::bounds::{Bounds, INPUT_BYTES_MAX, RESET_STREAMS_MAX, STREAMS_MAX, UNSENT_BYTES_MAX};
+use super::bounds::{
+    Bounds, INPUT_BYTES_MAX, RESET_STREAMS_MAX, STREAMS_MAX, UNSENT_BYTES_MAX, WINDOW_BYTES_MAX,
+};
 
 /// Serves connections within the bounds.
 pub(super) fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
@@ -16,5 +18,7 @@ pub(super) fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
     http2.max_concurrent_streams(STREAMS_MAX).max_pending_accept_reset_streams(RESET_STREAMS_MAX);
     http2.max_header_list_size(u32::try_from(INPUT_BYTES_MAX).unwrap_or(u32::MAX));
     http2.max_send_buf_size(UNSENT_BYTES_MAX);
+    http2.initial_connection_window_size(WINDOW_BYTES_MAX);
+    http2.initial_stream_window_size(WINDOW_BYTES_MAX);
     builder
 }
