@@ -109,6 +109,20 @@ async fn bodies_over_http2_that_nobody_reads_may_bring_so_much_and_no_more() {
     assert_eq!(pipe.idle.requests(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_reads_nothing_of_an_answer_over_http2_for_a_minute_and_a_half_keeps_the_connection() {
+    let router = Router::new().route("/", get(async || vec![7; 40 << 10]));
+    let mut pipe = Pipe::to(router, Bounds::default());
+    pipe.sends(&[wide_open(), asks(1)].concat()).await;
+    sleep(Duration::from_secs(90)).await;
+    let mut taken = 0;
+    while taken < 40 << 10 {
+        let came = next_frame(&mut pipe.theirs).await;
+        taken += if came.kind == 0 { came.payload.len() } else { 0 };
+    }
+    assert_eq!(taken, 40 << 10);
+}
+
 /// The windows that a server begins with: of a stream, in its SETTINGS, and of the connection, beyond that of
 /// the protocol.
 async fn windows(stream: &mut DuplexStream) -> [u32; 2] {

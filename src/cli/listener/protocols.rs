@@ -15,6 +15,8 @@ pub(super) fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
     http1.max_buf_size(INPUT_BYTES_MAX);
     let mut http2 = builder.http2();
     http2.timer(TokioTimer::new()).keep_alive_interval(bounds.head_time_max);
+    // Who works on what it was sent reads no question for life meanwhile.
+    http2.keep_alive_timeout(bounds.answer_pace.span);
     http2.max_concurrent_streams(STREAMS_MAX).max_pending_accept_reset_streams(RESET_STREAMS_MAX);
     http2.max_header_list_size(u32::try_from(INPUT_BYTES_MAX).unwrap_or(u32::MAX));
     http2.max_send_buf_size(UNSENT_BYTES_MAX);
