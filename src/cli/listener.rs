@@ -29,7 +29,7 @@ use tracing::{debug, warn};
 use super::outflow::Outflow;
 use super::presence::{Answer, Asked, Idle, Presence, UnderWay};
 pub(in crate::cli) use bounds::Bounds;
-use bounds::{PAUSE_AFTER_REFUSAL, PAUSE_BETWEEN_ENDS};
+use bounds::{IDLE_AT_STOP_MAX, PAUSE_AFTER_REFUSAL, PAUSE_BETWEEN_ENDS};
 use lag::Lag;
 use protocols::builder;
 pub(in crate::cli) use refusal::REFUSED_AT_ONCE_FEW;
@@ -142,6 +142,13 @@ pub(crate) async fn serve(
 /// Ends when the server is told to stop, or nobody is left who could tell it.
 async fn told(stop: &mut watch::Receiver<bool>) {
     stop.wait_for(|stop| *stop).await.ok();
+}
+
+/// Ends when the server is to stop and a connection has had nothing under way for a moment since. The
+/// library by itself waits for clients of HTTP/2 to say that they have heard of it.
+async fn idle_at_stop(stop: &mut watch::Receiver<bool>, presence: &Presence) {
+    told(stop).await;
+    presence.over(IDLE_AT_STOP_MAX).await;
 }
 
 /// Takes the next connection, and a place for it: where all are taken, that of one that is idle. If
@@ -265,11 +272,16 @@ impl Connection {
                     ended = connection => ended,
                     () = over => return,
                     () = self.presence.all_stalled_for(bounds.answer_pace.span) => return,
+                    () = idle_at_stop(&mut self.stop, &self.presence) => return,
                 }
             }
             () = told(&mut self.stop) => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                tokio::select! {
+                    biased;
+                    ended = connection => ended,
+                    () = idle_at_stop(&mut self.stop, &self.presence) => return,
+                }
             }
         };
         if let Err(error) = ended {

@@ -44,6 +44,10 @@ pub(super) const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(100);
 /// How long a place is waited for before another connection that has become idle goes for it.
 pub(super) const PAUSE_BETWEEN_ENDS: Duration = Duration::from_millis(100);
 
+/// How long a connection without a request is kept when the server stops, for one that is on its way; up to
+/// twice as long where it had one before.
+pub(super) const IDLE_AT_STOP_MAX: Duration = Duration::from_secs(1);
+
 /// Span in which a client must take `ANSWER_BYTES_MIN` of an answer under way, while it is waited for;
 /// otherwise its connection ends; over HTTP/2 the answer is given up, and the connection ends once no other is
 /// under way. As slow as of a body, but for twice the time: buffers on the way are large.

@@ -15,8 +15,8 @@ use super::*;
 struct Pipe {
     theirs: DuplexStream,
     idle: Arc<Idle>,
-    _stop: watch::Sender<bool>,
-    _serving: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
 }
 
 impl Pipe {
@@ -29,7 +29,7 @@ impl Pipe {
         let outflow = Outflow::new(ours, bounds.answer_pace, Arc::clone(&presence));
         let connection = Connection { presence, desk, stop: stopped, bounds };
         let serving = tokio::spawn(connection.serve(outflow, Peer([127, 0, 0, 1].into())));
-        Self { theirs, idle, _stop: stop, _serving: serving }
+        Self { theirs, idle, stop, serving }
     }
 
     async fn sends(&mut self, bytes: &[u8]) {
@@ -121,6 +121,32 @@ async fn who_reads_nothing_of_an_answer_over_http2_for_a_minute_and_a_half_keeps
         taken += if came.kind == 0 { came.payload.len() } else { 0 };
     }
     assert_eq!(taken, 40 << 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_of_http2_that_is_idle_and_does_not_read_does_not_hold_up_a_stop() {
+    for asks_before in [false, true] {
+        let (go_on, waits) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (goes_on, waiting) = (Arc::clone(&go_on), Arc::clone(&waits));
+        let slow = async move || {
+            waiting.add_permits(1);
+            drop(goes_on.acquire().await);
+        };
+        let mut pipe = Pipe::to(Router::new().route("/", get(slow)), patient());
+        pipe.sends(&wide_open()).await;
+        settled().await;
+        if asks_before {
+            pipe.sends(&asks(1)).await;
+            waits.acquire().await.unwrap().forget();
+        }
+        pipe.stop.send(true).unwrap();
+        if asks_before {
+            sleep(Duration::from_secs(20)).await;
+            assert!(!pipe.serving.is_finished(), "its request is under way");
+            go_on.add_permits(1);
+        }
+        timeout(Duration::from_secs(5), pipe.serving).await.unwrap().unwrap();
+    }
 }
 
 /// The windows that a server begins with: of a stream, in its SETTINGS, and of the connection, beyond that of
