@@ -50,7 +50,7 @@ impl Outgoing {
             return Ok(Body::empty());
         };
         if u64::try_from(first.len()).is_ok_and(|bytes| bytes >= length) {
-            return Ok(Body::from(kept_with(first, share)));
+            return Ok(Body::from(shared(first, share)));
         }
         Ok(body_of(first, chunks, share))
     }
@@ -73,7 +73,7 @@ impl Outgoing {
         while let Some(chunk) = chunks.next().await.transpose()? {
             bytes.extend_from_slice(&chunk);
         }
-        Ok(Some(kept_with(bytes.freeze(), Some(share))))
+        Ok(Some(kept_with(bytes.freeze(), share)))
     }
 
     fn chunks(&self, blob: Blob, range: Range<u64>) -> (BlobStream, Share) {
@@ -89,6 +89,8 @@ impl Outgoing {
 }
 
 fn body_of(first: Bytes, chunks: BlobStream, share: Share) -> Body {
+    let share = share.map(Arc::new);
+    let first = shared(first, share.clone());
     let start = (Some(first), Some(chunks), share);
     Body::from_stream(stream::unfold(start, |state| async {
         match state {
@@ -100,27 +102,34 @@ fn body_of(first: Bytes, chunks: BlobStream, share: Share) -> Body {
                 // After an error there is nothing more: the connection breaks.
                 let chunk = chunks.next().await?;
                 let chunks = chunk.is_ok().then_some(chunks);
+                let chunk = chunk.map(|bytes| shared(bytes, share.clone()));
                 Some((chunk, (None, chunks, share)))
             }
         }
     }))
 }
 
-/// The bytes, and their share until the last one of them has gone.
-fn kept_with(bytes: Bytes, share: Share) -> Bytes {
-    struct Kept {
-        bytes: Bytes,
-        _share: Part,
+/// Bytes with what they have of a share, if anything.
+fn shared(bytes: Bytes, share: Option<impl Send + 'static>) -> Bytes {
+    match share {
+        Some(share) => kept_with(bytes, share),
+        None => bytes,
     }
-    impl AsRef<[u8]> for Kept {
+}
+
+/// Bytes that hold something until the last part of them has gone: who sends them may keep a few, and with
+/// these the memory of all, when nobody asks their body for more.
+pub(super) fn kept_with(bytes: Bytes, held: impl Send + 'static) -> Bytes {
+    struct Kept<T> {
+        bytes: Bytes,
+        _held: T,
+    }
+    impl<T> AsRef<[u8]> for Kept<T> {
         fn as_ref(&self) -> &[u8] {
             &self.bytes
         }
     }
-    match share {
-        Some(share) => Bytes::from_owner(Kept { bytes, _share: share }),
-        None => bytes,
-    }
+    Bytes::from_owner(Kept { bytes, _held: held })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! break the connection when they fail.
 
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -14,7 +15,7 @@ use serde::Serialize;
 
 use super::error::ApiError;
 use super::limits::{INLINE_ANSWER_BYTES_MAX, INLINE_FILES_MAX};
-use super::outgoing::Share;
+use super::outgoing::{Share, kept_with};
 use super::state::AppState;
 use super::wire::datasets::{dataset_without_files, write_dataset};
 use crate::permission::{Action, Object, Principal};
@@ -190,7 +191,7 @@ async fn rendered<T: Send + 'static>(
     Ok((response, found))
 }
 
-/// What an answer holds until its last byte is sent.
+/// What an answer holds until its last byte is sent, not only taken.
 struct Leave {
     _share: Share,
     _turn: Option<Turn>,
@@ -238,13 +239,14 @@ fn render<T>(
 }
 
 fn spooled_body(spooled: Spooled, leave: Leave) -> Body {
-    let start = Some((spooled, 0_u64, leave));
+    let start = Some((spooled, 0_u64, Arc::new(leave)));
     Body::from_stream(stream::unfold(start, |state| async {
         let (spooled, at, leave) = state?;
         match spooled.chunk(at).await {
             Ok(bytes) if bytes.is_empty() => None,
             Ok(bytes) => {
                 let next = at + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                let bytes = kept_with(bytes, Arc::clone(&leave));
                 Some((Ok(bytes), Some((spooled, next, leave))))
             }
             Err(error) => Some((Err::<Bytes, io::Error>(error), None)),

@@ -178,15 +178,17 @@ impl Source {
     }
 
     /// The beginning of some bytes; the rest stays. A last byte goes alone, since the library takes it only
-    /// once the window lets all before it through, and then the answer may be over.
+    /// once the window lets all before it through, and then the answer may be over. A piece is a copy: it may
+    /// wait for long, and would keep all of what it is a part of.
     fn piece(&mut self, mut bytes: Bytes) -> Bytes {
-        if let Some(max) = self.piece_bytes_max {
-            self.rest = bytes.split_off(bytes.len().min(max));
-            if self.rest.is_empty() && bytes.len() > 1 {
-                self.rest = bytes.split_off(bytes.len() - 1);
-            }
+        let Some(max) = self.piece_bytes_max else {
+            return bytes;
+        };
+        self.rest = bytes.split_off(bytes.len().min(max));
+        if self.rest.is_empty() && bytes.len() > 1 {
+            self.rest = bytes.split_off(bytes.len() - 1);
         }
-        bytes
+        Bytes::copy_from_slice(&bytes)
     }
 
     fn is_at_end(&self) -> bool {
@@ -209,6 +211,8 @@ impl Source {
 mod tests {
     use http_body_util::BodyExt as _;
 
+    use std::time::Duration;
+
     use super::super::{Idle, Presence};
     use super::*;
 
@@ -228,5 +232,24 @@ mod tests {
         }
         assert_eq!(taken, bytes);
         assert!(answer.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_piece_keeps_nothing_of_the_answer_that_was_given_up() {
+        struct Held(Vec<u8>, #[expect(dead_code, reason = "it is there to be dropped")] Arc<()>);
+        impl AsRef<[u8]> for Held {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        let presence = Presence::new(&Arc::new(Idle::default()));
+        let held = Arc::new(());
+        let bytes = Bytes::from_owner(Held(vec![7; 1 << 20], Arc::clone(&held)));
+        let mut answer = Answer::in_pieces(Body::from(bytes), Arc::new(presence.begin()));
+        let piece = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(Arc::strong_count(&held), 2);
+        presence.stalled_for(Duration::ZERO).await;
+        assert_eq!(Arc::strong_count(&held), 1);
+        assert_eq!(piece, vec![7; PIECE_BYTES_MAX]);
     }
 }

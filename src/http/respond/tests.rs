@@ -1,4 +1,4 @@
-//! Who waits for a turn to render: no state of the store waits with it.
+//! Who waits for a turn to render: no state of the store waits with it. What is sent counts until it is.
 
 use axum::extract::State;
 use axum::http::{Request, Uri};
@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 
 use super::*;
-use crate::http::limits::SPOOLED_ANSWERS_MAX;
+use crate::http::limits::{ANSWER_BYTES, OUTGOING_BYTES, SPOOLED_ANSWERS_MAX};
 use crate::http::rig::{administrator, server};
 use crate::http::{access_tokens, datasets, file_listing, files as files_of, metadata, teams};
 
@@ -184,4 +184,46 @@ async fn a_file_whose_content_few_have_is_read_by_handle_without_a_turn() {
     assert!((&mut many).now_or_never().is_none());
     drop(turns);
     assert_eq!(many.await.unwrap().status(), StatusCode::OK);
+}
+
+/// The last 60 KiB of a body, when nobody asks for more of it: who sends it keeps these, and all of which
+/// they are a part.
+async fn unsent(mut body: Body, length: usize) -> Bytes {
+    let (mut last, mut taken) = (Bytes::new(), 0);
+    while taken < length {
+        last = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        taken += last.len();
+    }
+    last.split_off(last.len() - (60 << 10))
+}
+
+#[tokio::test]
+async fn a_list_has_its_share_of_the_memory_until_its_last_bytes_are_sent() {
+    let (_directory, _engine, app) = server();
+    let write = |out: &mut dyn Write| out.write_all(&[b' '; 1 << 20]).map_err(ApiError::internal);
+    let body = spooled(&app, StatusCode::OK, write).await.unwrap().into_body();
+    let unsent = unsent(body, 1 << 20).await;
+    let all_is_free = || app.answers().share(ANSWER_BYTES).is_some();
+    assert!(!all_is_free());
+    drop(unsent);
+    assert!(all_is_free());
+}
+
+#[tokio::test]
+async fn a_content_has_its_share_of_the_memory_until_its_last_bytes_are_sent() {
+    let (_directory, engine, app, dataset) = large_dataset().await;
+    for length in [200 << 10, 1 << 20, 3 << 20] {
+        let mut content = engine.begin_upload(None).await.unwrap();
+        content.write(&vec![7; length]).await.unwrap();
+        let content = content.finish().await.unwrap();
+        let added = engine.add_file(dataset.id, &length.to_string(), content).await.unwrap();
+        engine.caught_up().await;
+        let blob = engine.open_blob(&added.digest).unwrap().unwrap();
+        let body = app.outgoing().body(&blob, 0..blob.length()).await.unwrap();
+        let unsent = unsent(body, length).await;
+        let all_is_free = || app.outgoing().share(OUTGOING_BYTES).is_some();
+        assert!(!all_is_free(), "{length}");
+        drop(unsent);
+        assert!(all_is_free(), "{length}");
+    }
 }
