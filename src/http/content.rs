@@ -47,9 +47,7 @@ pub(crate) async fn respond(
         return Err(ApiError::precondition_failed());
     }
     if has_it_already(headers, etag) {
-        let mut response = respond::empty(StatusCode::NOT_MODIFIED);
-        response.headers_mut().insert(ETAG, etag_value);
-        return Ok(response);
+        return Ok(respond::not_modified(etag_value));
     }
     let length = blob.length();
     // Of a HEAD, which has no bytes, no range is defined.

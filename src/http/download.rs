@@ -33,7 +33,7 @@ use super::openapi::parameters::{Compression, Conditions};
 use super::path;
 use super::query;
 use super::range::{Wanted, wanted};
-use super::respond::empty;
+use super::respond::{body_of_unknown_length, empty, not_modified};
 use super::state::AppState;
 use super::wire::bodies::{DownloadBody, read_download};
 use crate::permission::{Action, Allowed, Principal};
@@ -162,9 +162,7 @@ impl Request {
             if self.method == Method::POST {
                 return Err(ApiError::precondition_failed());
             }
-            let mut response = empty(StatusCode::NOT_MODIFIED);
-            response.headers_mut().insert(ETAG, etag_value);
-            return Ok(response);
+            return Ok(not_modified(etag_value));
         }
         let disposition = disposition(prepared.dataset(), self.format);
         let disposition = HeaderValue::try_from(disposition).map_err(ApiError::internal)?;
@@ -232,11 +230,6 @@ fn body(archive: Archive) -> Body {
         };
         Some((chunk, rest))
     }))
-}
-
-/// Nothing, of which nobody says that it has no bytes: that would go for a HEAD's `Content-Length`.
-fn body_of_unknown_length() -> Body {
-    Body::from_stream(stream::empty::<Result<Bytes, ReadError>>())
 }
 
 fn accepts_archive(headers: &HeaderMap) -> bool {

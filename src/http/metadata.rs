@@ -14,7 +14,7 @@ use super::file_listing::{list_metadata, wants_page};
 use super::openapi::failures::{Conditional, Growing, Guarded, JsonBody, Overtaken};
 use super::openapi::parameters::{PageOfFiles, ReadConditions, WriteConditions};
 use super::path;
-use super::respond::{empty, json, spooled};
+use super::respond::{json, not_modified, spooled};
 use super::state::AppState;
 use super::wire::bodies::{MetadataBody, read_metadata};
 use super::wire::datasets::{Metadata, write_all_metadata};
@@ -89,13 +89,12 @@ pub(crate) async fn get_metadata(
     if wants_another(&headers, &tag) {
         return Err(ApiError::precondition_failed());
     }
-    let mut response = if has_it_already(&headers, &tag) {
-        empty(StatusCode::NOT_MODIFIED)
-    } else {
-        json(StatusCode::OK, &Metadata { metadata: &metadata })?
-    };
-    let tag = HeaderValue::try_from(tag).map_err(ApiError::internal)?;
-    response.headers_mut().insert(ETAG, tag);
+    let tag_value = HeaderValue::try_from(&tag).map_err(ApiError::internal)?;
+    if has_it_already(&headers, &tag) {
+        return Ok(not_modified(tag_value));
+    }
+    let mut response = json(StatusCode::OK, &Metadata { metadata: &metadata })?;
+    response.headers_mut().insert(ETAG, tag_value);
     Ok(response)
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use futures_util::stream;
@@ -36,6 +36,20 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
+}
+
+/// Says that the client has what it asks for.
+pub(crate) fn not_modified(tag: HeaderValue) -> Response {
+    let mut response = Response::new(body_of_unknown_length());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response.headers_mut().insert(ETAG, tag);
+    response
+}
+
+/// Nothing, of which nobody says that it has no bytes: that would go for the `Content-Length` of what a HEAD,
+/// or who has it already, asked for (RFC 9110, section 8.6).
+pub(crate) fn body_of_unknown_length() -> Body {
+    Body::from_stream(stream::empty::<io::Result<Bytes>>())
 }
 
 /// The fields of a dataset as one snapshot shows them, with or without the map of its files.

@@ -2,9 +2,11 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::support::{Dataset, Server, zip_of};
+use crate::support::{Dataset, Server, bearer, zip_of};
 
 /// Uploads under a raw path and gives the name it got.
 async fn added_as(dataset: &Dataset, raw: &str) -> String {
@@ -267,12 +269,41 @@ async fn what_the_client_has_is_not_sent_again() {
     let path = dataset.path("/files/a");
     for known in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
         let client = dataset.client.with("If-None-Match", known);
-        let answer = client.get(&path).await.is(304);
-        assert!(answer.body.is_empty());
-        assert_eq!(answer.header("etag"), etag);
+        for method in ["GET", "HEAD"] {
+            let answer = client.send(method, &path, "").await.is(304);
+            assert!(answer.body.is_empty());
+            assert_eq!(answer.header("etag"), etag);
+            // It would be that of the content (RFC 9110, section 8.6).
+            assert!(answer.headers.get("content-length").is_none());
+        }
     }
     let client = dataset.client.with("If-None-Match", "\"x\"");
     assert_eq!(client.get(&path).await.is(200).body, "content");
+}
+
+/// Who writes the answer says nothing of a length either.
+#[tokio::test]
+async fn what_is_not_sent_again_has_no_length_on_the_wire() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    dataset.add("a", "content").await.is(200);
+    let etag = dataset.content("a").await.header("etag").to_owned();
+    let path = dataset.path("/files/a");
+    let authorization = bearer(&server.tokens("admin").await["access"]);
+    let address = server.listens().await;
+    for method in ["GET", "HEAD"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+             Authorization: {authorization}\r\nIf-None-Match: {etag}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 304 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+        assert!(!answer.contains("content-length"), "{answer}");
+        assert!(!answer.contains("transfer-encoding"), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A server over a store in a temporary directory, and clients that read as a story.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,6 +13,7 @@ use granary_engine::{Engine, EngineOptions};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 /// Password of the administrator and of every other user.
@@ -101,6 +102,15 @@ impl Server {
         engine.shutdown().await;
         drop((app, router, engine));
         Self::over(new_store(&directory), directory)
+    }
+
+    /// Takes connections, for as long as the test runs.
+    pub(crate) async fn listens(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
     }
 
     /// Somebody without a login.
