@@ -17,7 +17,7 @@ use super::openapi::failures::Restricted;
 use super::openapi::parameters::PageOfAudit;
 use super::path::parse_pk;
 use super::query;
-use super::respond::json;
+use super::respond::{json_text, long_json};
 use super::state::AppState;
 use super::wire::audit::AuditShape;
 use crate::permission::{Action, Object, Principal, allow};
@@ -53,7 +53,8 @@ pub(crate) async fn list(
     let look = move || snapshot.audit(range, |entry| wanted.fits(entry));
     let page = tokio::task::spawn_blocking(look).await.map_err(ApiError::internal)??;
     let link = page.next.map(|next| link(&uri, next));
-    let mut response = json(StatusCode::OK, &AuditShape::from(page))?;
+    let text = json_text(&AuditShape::from(page))?;
+    let mut response = long_json(&app, StatusCode::OK, text).await?;
     if let Some(link) = link {
         let link = HeaderValue::try_from(link).map_err(ApiError::internal)?;
         response.headers_mut().insert(LINK, link);

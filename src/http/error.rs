@@ -297,8 +297,8 @@ impl ApiError {
     /// 507: a change is made, and its answer finds no place among those that are being read. No 503, since
     /// who comes again would make the change again.
     pub(crate) fn no_turn_to_answer() -> Self {
-        let text = "The change that was asked for is made. Its answer, which tells of many files, is left out, since \
-                    too many such answers are being read: ask with files=false.";
+        let text = "The change that was asked for is made. Its answer, which is long, is left out, since too \
+                    many such answers are being read: ask for it later, or with files=false.";
         Self::detail(StatusCode::INSUFFICIENT_STORAGE, text)
     }
 

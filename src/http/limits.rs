@@ -44,7 +44,7 @@ pub(crate) const TURNS_WAITING_MAX: usize = 64;
 /// Beyond that contents go in pieces so short that they do not count.
 pub(crate) const OUTGOING_BYTES: usize = 128 << 20;
 
-/// The same of lists and file maps, which beyond that are sent in turns.
+/// The same of lists, file maps and long texts, which beyond that are sent in turns.
 pub(crate) const ANSWER_BYTES: usize = 64 << 20;
 
 /// Answers of unbounded size (file maps, lists) that are rendered at a time; and those that are sent at a time
@@ -55,12 +55,13 @@ pub(crate) const SPOOLED_ANSWERS_MAX: usize = 64;
 /// that the process has open.
 pub(crate) const SCRAPES_MAX: usize = 2;
 
-/// Files of a dataset up to which its map is rendered in the request's own task: it is faster than
-/// the way to the blocking pool.
+/// Files of a dataset up to which its map is rendered in the request's own task, if its texts are short: it is
+/// faster than the way to the blocking pool.
 pub(crate) const INLINE_FILES_MAX: u64 = 64;
 
-/// Bytes of a spooled answer up to which it is sent as one piece, which counts nowhere.
-pub(crate) const INLINE_ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of an answer's text up to which it is sent as one piece, which counts nowhere; a longer one has its
+/// part of `ANSWER_BYTES`.
+pub(crate) const INLINE_ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// Span in which a body must bring its part before its sender is given up, since it holds memory
 /// and a connection that others wait for. Far beyond every hiccup of a network that still

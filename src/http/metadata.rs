@@ -14,7 +14,7 @@ use super::file_listing::{list_metadata, wants_page};
 use super::openapi::failures::{Conditional, Growing, Guarded, JsonBody, Overtaken};
 use super::openapi::parameters::{PageOfFiles, ReadConditions, WriteConditions};
 use super::path;
-use super::respond::{json, not_modified, spooled};
+use super::respond::{json_text, long_json, long_json_after_change, not_modified, spooled};
 use super::state::AppState;
 use super::wire::bodies::{MetadataBody, read_metadata};
 use super::wire::datasets::{Metadata, write_all_metadata};
@@ -50,7 +50,8 @@ pub(crate) async fn set_metadata(
     let metadata = read_metadata(incoming.json(&app).await?.value)?;
     let engine = app.engine(&allowed)?;
     engine.set_metadata_if(id, &filename, metadata.clone(), condition).await?;
-    json(StatusCode::OK, &Metadata { metadata: &metadata })
+    let text = json_text(&Metadata { metadata: &metadata })?;
+    long_json_after_change(&app, StatusCode::OK, text).await
 }
 
 /// Gives a file's metadata.
@@ -93,7 +94,9 @@ pub(crate) async fn get_metadata(
     if has_it_already(&headers, &tag) {
         return Ok(not_modified(tag_value));
     }
-    let mut response = json(StatusCode::OK, &Metadata { metadata: &metadata })?;
+    let text = json_text(&Metadata { metadata: &metadata })?;
+    drop(opened);
+    let mut response = long_json(&app, StatusCode::OK, text).await?;
     response.headers_mut().insert(ETAG, tag_value);
     Ok(response)
 }

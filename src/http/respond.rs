@@ -27,8 +27,30 @@ const SPOOL_WRITE_BYTES: usize = 32 << 10;
 
 /// An answer that is small by its nature.
 pub(crate) fn json(status: StatusCode, shape: &impl Serialize) -> Result<Response, ApiError> {
-    let text = serde_json::to_vec(shape).map_err(ApiError::internal)?;
-    Ok(json_response(status, text.into()))
+    Ok(json_response(status, json_text(shape)?.into()))
+}
+
+/// Renders what may have a long text in it, for [`long_json`].
+pub(crate) fn json_text(shape: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(shape).map_err(ApiError::internal)
+}
+
+/// An answer that may be long; then it counts as lists do.
+pub(crate) async fn long_json(
+    app: &AppState,
+    status: StatusCode,
+    text: Vec<u8>,
+) -> Result<Response, ApiError> {
+    inline(app, status, text, Asked::Read).await
+}
+
+/// As [`long_json`], of what was changed.
+pub(crate) async fn long_json_after_change(
+    app: &AppState,
+    status: StatusCode,
+    text: Vec<u8>,
+) -> Result<Response, ApiError> {
+    inline(app, status, text, Asked::Change).await
 }
 
 /// An answer without a body.
@@ -64,9 +86,11 @@ pub(crate) async fn dataset(
     with_files: bool,
 ) -> Result<Response, ApiError> {
     if is_small(&shown, with_files) {
-        return inline(status, |out| write_dataset(out, &snapshot, &shown, with_files));
+        let text = text_of(&snapshot, &shown, with_files)?;
+        drop((snapshot, shown));
+        return inline(app, status, text, Asked::Read).await;
     }
-    drop(snapshot);
+    drop((snapshot, shown));
     let write = move |out: &mut dyn Write| {
         let (snapshot, shown) = again()?;
         write_dataset(out, &snapshot, &shown, with_files)
@@ -76,16 +100,28 @@ pub(crate) async fn dataset(
 
 /// Whether an answer is rendered faster than it finds its way to the blocking pool.
 fn is_small(dataset: &Dataset, with_files: bool) -> bool {
-    !with_files || dataset.file_count <= INLINE_FILES_MAX
+    let texts = dataset.description.len().saturating_add(dataset.tags.len());
+    texts <= INLINE_ANSWER_BYTES_MAX && (!with_files || dataset.file_count <= INLINE_FILES_MAX)
 }
 
-fn inline(
-    status: StatusCode,
-    write: impl FnOnce(&mut dyn Write) -> Result<(), ApiError>,
-) -> Result<Response, ApiError> {
+fn text_of(snapshot: &Snapshot, shown: &Dataset, with_files: bool) -> Result<Vec<u8>, ApiError> {
     let mut text = Vec::new();
-    write(&mut text)?;
-    Ok(json_response(status, text.into()))
+    write_dataset(&mut text, snapshot, shown, with_files)?;
+    Ok(text)
+}
+
+async fn inline(
+    app: &AppState,
+    status: StatusCode,
+    text: Vec<u8>,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    let text = Bytes::from(text);
+    if text.len() <= INLINE_ANSWER_BYTES_MAX {
+        return Ok(json_response(status, text));
+    }
+    let leave = Leave::of(app, text.len(), asked).await?;
+    Ok(json_response(status, kept_with(text, leave)))
 }
 
 /// The fields of a dataset after a change, from a state that holds the change. One that is shown when a turn
@@ -97,18 +133,10 @@ pub(crate) async fn changed_dataset(
     changed: Dataset,
     with_files: bool,
 ) -> Result<Response, ApiError> {
-    if !with_files {
-        return json(status, &dataset_without_files(&changed));
+    if let Some(text) = text_at_once(app, &changed, with_files)? {
+        return inline(app, status, text, Asked::Change).await;
     }
-    // It may have been deleted for good since.
-    let (id, snapshot) = (changed.id, app.snapshot()?);
-    match snapshot.dataset(id)? {
-        None => return json(status, &dataset_without_files(&changed)),
-        Some(shown) if is_small(&shown, with_files) => {
-            return inline(status, |out| write_dataset(out, &snapshot, &shown, with_files));
-        }
-        Some(_large) => drop(snapshot),
-    }
+    let id = changed.id;
     let (state, principal) = (app.clone(), principal.clone());
     let write = move |out: &mut dyn Write| {
         let snapshot = state.snapshot()?;
@@ -122,6 +150,23 @@ pub(crate) async fn changed_dataset(
         }
     };
     spooled_after_change(app, status, write).await
+}
+
+/// What is shown of a changed dataset, unless that has to wait for its turn.
+fn text_at_once(
+    app: &AppState,
+    changed: &Dataset,
+    with_files: bool,
+) -> Result<Option<Vec<u8>>, ApiError> {
+    if with_files {
+        let snapshot = app.snapshot()?;
+        // It may have been deleted for good since.
+        if let Some(shown) = snapshot.dataset(changed.id)? {
+            let is_small = is_small(&shown, with_files);
+            return is_small.then(|| text_of(&snapshot, &shown, with_files)).transpose();
+        }
+    }
+    json_text(&dataset_without_files(changed)).map(Some)
 }
 
 /// The dataset in a snapshot, or 404.
@@ -192,11 +237,11 @@ async fn rendered<T: Send + 'static>(
     let rendered = tokio::task::spawn_blocking(rendering).await;
     let (spooled, found) = rendered.map_err(ApiError::internal)??;
     let length = spooled.len();
-    if length <= INLINE_ANSWER_BYTES_MAX {
+    if u64::try_from(INLINE_ANSWER_BYTES_MAX).is_ok_and(|max| length <= max) {
         let text = spooled.chunk(0).await.map_err(ApiError::internal)?;
         return Ok((json_response(status, text), found));
     }
-    let leave = Leave::of(app, &spooled, asked).await?;
+    let leave = Leave::of(app, spooled.memory_bytes(), asked).await?;
     let mut response = Response::new(spooled_body(spooled, leave));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -212,9 +257,9 @@ struct Leave {
 }
 
 impl Leave {
-    /// A share of the memory for answers, where it is in memory; otherwise a turn at sending long ones.
-    async fn of(app: &AppState, spooled: &Spooled, asked: Asked) -> Result<Self, ApiError> {
-        let bytes = spooled.memory_bytes();
+    /// A share of the memory for answers, of which it has so many bytes; otherwise, as if it has none, a turn
+    /// at sending long ones.
+    async fn of(app: &AppState, bytes: usize, asked: Asked) -> Result<Self, ApiError> {
         let share = if bytes > 0 { app.answers().share(bytes) } else { None };
         if share.is_some() {
             return Ok(Self { _share: share, _turn: None });

@@ -1,12 +1,12 @@
 //! Who waits for a turn to render: no state of the store waits with it. What is sent counts until it is.
 
 use axum::extract::State;
-use axum::http::{Request, Uri};
+use axum::http::{HeaderMap, Request, Uri};
 use axum::response::IntoResponse as _;
 use futures_util::FutureExt as _;
 use granary_engine::Engine;
 use granary_engine::model::{
-    Digest, NewDataset, NewLicence, NewProject, NewTeam, PermissionLevel, UserPatch,
+    DatasetPatch, Digest, NewDataset, NewLicence, NewProject, NewTeam, PermissionLevel, UserPatch,
 };
 use http_body_util::BodyExt as _;
 use serde_json::Value;
@@ -219,11 +219,62 @@ async fn a_content_has_its_share_of_the_memory_until_its_last_bytes_are_sent() {
         let added = engine.add_file(dataset.id, &length.to_string(), content).await.unwrap();
         engine.caught_up().await;
         let blob = engine.open_blob(&added.digest).unwrap().unwrap();
-        let body = app.outgoing().body(&blob, 0..blob.length()).await.unwrap();
+        let body = app.outgoing().body(blob.clone(), 0..blob.length()).await.unwrap();
         let unsent = unsent(body, length).await;
         let all_is_free = || app.outgoing().share(OUTGOING_BYTES).is_some();
         assert!(!all_is_free(), "{length}");
         drop(unsent);
         assert!(all_is_free(), "{length}");
     }
+}
+
+/// Whether an answer has a share of the memory until its bytes have gone.
+async fn counts(app: &AppState, answer: Result<Response, ApiError>) -> bool {
+    let text = answer.unwrap().into_body().frame().await.unwrap().unwrap().into_data().unwrap();
+    let all_is_free = || app.answers().share(ANSWER_BYTES).is_some();
+    let is_taken = !all_is_free();
+    drop(text);
+    assert!(all_is_free());
+    is_taken
+}
+
+#[tokio::test]
+async fn a_long_text_in_an_answer_counts_as_a_list_does() {
+    let (_directory, engine, app, shown) = large_dataset().await;
+    let (_, admin) = administrator(&engine, &app).await;
+    let id = shown.id;
+    engine.set_metadata(id, "1", "m".repeat(100 << 10)).await.unwrap();
+    engine.caught_up().await;
+    let uri = |rest: &str| format!("/v1/datasets/{}{rest}", id.0).parse().unwrap();
+    let get = |rest: &str| datasets::retrieve(State(app.clone()), admin.clone(), uri(rest)).boxed();
+    let changed = async |shown: &Dataset| {
+        changed_dataset(&app, &admin, StatusCode::OK, shown.clone(), false).await
+    };
+    assert!(!counts(&app, get("?files=false").await).await);
+    assert!(!counts(&app, changed(&shown).await).await);
+    let texts = [
+        DatasetPatch { description: Some("d".repeat(100 << 10)), ..DatasetPatch::default() },
+        DatasetPatch {
+            description: Some(String::new()),
+            tags: Some("t".repeat(100 << 10)),
+            ..DatasetPatch::default()
+        },
+    ];
+    for text in texts {
+        let shown = engine.update_dataset(id, text).await.unwrap();
+        engine.caught_up().await;
+        assert!(counts(&app, get("?files=false").await).await);
+        assert!(counts(&app, changed(&shown).await).await);
+        // It is rendered in its turn.
+        let turns = all_turns(&app).await;
+        assert!(get("?files=false").now_or_never().is_none());
+        drop(turns);
+    }
+    let metadata = metadata::get_metadata(
+        State(app.clone()),
+        admin.clone(),
+        uri("/metadata/1"),
+        HeaderMap::new(),
+    );
+    assert!(counts(&app, metadata.await).await);
 }
