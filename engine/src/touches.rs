@@ -7,7 +7,7 @@ use dashmap::DashMap;
 use crate::model::{AccessTokenId, NodeId, Timestamp, UserId};
 
 /// What was seen since the last time it was written, and since the start.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Touches {
     logins: DashMap<UserId, Touch>,
     sightings: DashMap<NodeId, Touch>,

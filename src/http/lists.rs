@@ -104,6 +104,8 @@ struct View {
     held_max: Duration,
     /// How often the state was exchanged.
     exchanges: u64,
+    /// Times of logins and the like are those of the state's beginning.
+    holds_times: bool,
 }
 
 impl View {
@@ -117,7 +119,14 @@ impl View {
         let principal = app.renewed(principal)?;
         let snapshot = app.snapshot()?;
         let held_since = Instant::now();
-        Ok(Self { app, principal, caller, snapshot, held_since, held_max, exchanges: 0 })
+        let (exchanges, holds_times) = (0, false);
+        Ok(Self { app, principal, caller, snapshot, held_since, held_max, exchanges, holds_times })
+    }
+
+    /// Shows times of logins and the like as they are now, though they go on: rows are read twice.
+    fn hold_times(&mut self) {
+        self.snapshot.hold_times();
+        self.holds_times = true;
     }
 
     fn is_old(&self) -> bool {
@@ -128,6 +137,9 @@ impl View {
     fn exchange(&mut self) -> Result<(), ApiError> {
         self.principal = self.app.renewed(&self.principal)?;
         self.snapshot = self.app.snapshot()?;
+        if self.holds_times {
+            self.hold_times();
+        }
         self.held_since = Instant::now();
         self.exchanges += 1;
         Ok(())
@@ -230,6 +242,7 @@ fn sort<R: Resource>(
     view: &mut View,
     request: &ListRequest,
 ) -> Result<(Vec<Vec<u8>>, bool), ApiError> {
+    view.hold_times();
     let mut sorting = Sorting::new(request.rows, request.after.as_deref());
     view.visit::<R>(request, 0, |scope, row| {
         sorting.take(request.filter.place(scope, &R::record(row), R::pk(row))?)?;

@@ -41,6 +41,8 @@ type Bytes = &'static [u8];
 #[derive(Debug)]
 pub struct Snapshot {
     state: Arc<State>,
+    /// The times of logins and sightings, where they are held.
+    held_times: Option<Box<Touches>>,
 }
 
 impl Drop for Snapshot {
@@ -62,7 +64,17 @@ impl Snapshot {
     ) -> Result<Self, IndexError> {
         let state = index.latest(touches, counters)?;
         state.counters.snapshots_open.enter();
-        Ok(Self { state })
+        Ok(Self { state, held_times: None })
+    }
+
+    /// Keeps `last_login`, `last_seen` and `last_use` as they are now, for who reads a row twice: otherwise they
+    /// are those of the time of reading. Costs a copy of those of this process.
+    pub fn hold_times(&mut self) {
+        self.held_times = Some(Box::new(self.touches().clone()));
+    }
+
+    fn touches(&self) -> &Touches {
+        self.held_times.as_deref().unwrap_or(&self.state.touches)
     }
 
     fn by_id<T: DeserializeOwned>(
@@ -247,7 +259,7 @@ impl Snapshot {
     }
 
     fn with_login(&self, mut user: User) -> User {
-        user.last_login = user.last_login.max(self.state.touches.login(user.id));
+        user.last_login = user.last_login.max(self.touches().login(user.id));
         user
     }
 
@@ -403,7 +415,7 @@ impl Snapshot {
     }
 
     fn with_use(&self, mut token: AccessToken) -> AccessToken {
-        token.last_use = token.last_use.max(self.state.touches.access_token_use(token.id));
+        token.last_use = token.last_use.max(self.touches().access_token_use(token.id));
         token
     }
 
@@ -428,7 +440,7 @@ impl Snapshot {
     }
 
     fn with_sighting(&self, mut node: Node) -> Node {
-        node.last_seen = node.last_seen.max(self.state.touches.sighting(node.id));
+        node.last_seen = node.last_seen.max(self.touches().sighting(node.id));
         node
     }
 

@@ -1,7 +1,7 @@
 //! Lists that outlive a state of the store, which through the router take ten seconds.
 
 use granary_engine::Engine;
-use granary_engine::model::{NewTeam, TeamId, UserPatch};
+use granary_engine::model::{NewNode, NewTeam, TeamId, UserPatch};
 use serde_json::{Value, json};
 
 use super::*;
@@ -105,5 +105,45 @@ async fn a_list_ends_where_its_caller_has_gone() {
         let mut out = Vec::new();
         write::<Teams>(view, &request, &mut out).unwrap_err();
         assert_eq!(out, b"", "nobody waits for a row");
+    }
+}
+
+/// Nodes make requests while they are listed.
+#[tokio::test]
+async fn a_sorted_list_shows_the_times_by_which_it_was_sorted() {
+    let (_directory, engine, app, admin) = store().await;
+    let mut nodes = Vec::new();
+    for index in 0..2 {
+        let (ip, driver_version) = ("192.0.2.1".into(), None);
+        let (hardware_generation, gpu_mem, current_job) = (None, None, None);
+        let node = NewNode {
+            ip,
+            index,
+            driver_version,
+            hardware_generation,
+            gpu_mem,
+            cpu_mem: 1,
+            current_job,
+        };
+        nodes.push(engine.create_node(node).await.unwrap().id);
+        engine.touch_node(nodes[nodes.len() - 1]);
+    }
+    let body = json!({"order_by": [{"field": "last_seen"}]});
+    let uri = "/v1/nodes/list".parse().unwrap();
+    let request = ListRequest::read(body, &uri, Nodes::KIND).unwrap();
+    let caller = Waiting::default();
+    let view = |held_max| View::take(app.clone(), &admin, caller.watch(), held_max).unwrap();
+    for (held_max, first) in [(LIST_STATE_TIME_MAX, nodes[0]), (Duration::ZERO, nodes[1])] {
+        let mut before = Vec::new();
+        write::<Nodes>(view(LIST_STATE_TIME_MAX), &request, &mut before).unwrap();
+        let mut view = view(held_max);
+        let (places, _) = sort::<Nodes>(&mut view, &request).unwrap();
+        view.held_max = LIST_STATE_TIME_MAX;
+        engine.touch_node(first);
+        let mut out = Vec::new();
+        let mut rows = Rows::begin(&mut out);
+        write_places::<Nodes>(view, &request, places, &mut rows).unwrap();
+        rows.end().unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), String::from_utf8(before).unwrap());
     }
 }
