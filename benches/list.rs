@@ -90,7 +90,7 @@ impl World {
         let directory = store.directory().to_owned();
         let router = store.runtime.block_on(async {
             let engine = &store.engine;
-            bootstrap(engine, &directory, Some(PASSWORD.to_owned())).await.unwrap();
+            bootstrap(engine, &directory, || Ok(Some(PASSWORD.to_owned()))).await.unwrap();
             let key = granary::auth::load_or_create_key(&directory).unwrap();
             let router = router(AppState::new(engine.clone(), key).unwrap());
             let admin = login(&router, "admin").await;

@@ -55,15 +55,17 @@ impl std::fmt::Debug for FirstStart {
 
 /// Makes a new store usable; does nothing to one that is.
 ///
-/// A made-up password is on disk before the user that it belongs to is, so that a crash between
-/// the two locks nobody out. Says what to tell if the user was made by this call.
+/// `chosen_password` gives the first user's, or `None` for a made-up one. It is asked only where that
+/// user is made, so what it reads need not be there at later starts. A made-up password is on disk
+/// before the user that it belongs to is, so that a crash between the two locks nobody out. Says what
+/// to tell if the user was made by this call.
 ///
 /// # Errors
-/// The store or the data directory refused; the next start goes on.
+/// The store, the data directory or `chosen_password` refused; the next start goes on.
 pub async fn bootstrap(
     engine: &Engine,
     directory: &Path,
-    admin_password: Option<String>,
+    chosen_password: impl FnOnce() -> anyhow::Result<Option<String>>,
 ) -> anyhow::Result<Option<FirstStart>> {
     let has_users = engine.snapshot()?.users()?.next().transpose()?.is_some();
     let unfinished = directory.join(MARKER_FILE).exists();
@@ -75,7 +77,7 @@ pub async fn bootstrap(
     marked.await.context("cannot write to the data directory")?;
     let engine = &engine.clone().on_behalf_of(Origin::of_the_server("first_start"));
     create_licences(engine).await?;
-    let (admin, first_start) = create_admin(engine, directory, admin_password).await?;
+    let (admin, first_start) = create_admin(engine, directory, chosen_password).await?;
     let team = create_team(engine, admin).await?;
     create_project(engine, admin, team).await?;
     let unmarked =
@@ -125,12 +127,12 @@ fn has_licence(snapshot: &Snapshot, name: &str) -> Result<bool, ReadError> {
 async fn create_admin(
     engine: &Engine,
     directory: &Path,
-    chosen: Option<String>,
+    chosen_password: impl FnOnce() -> anyhow::Result<Option<String>>,
 ) -> anyhow::Result<(UserId, Option<FirstStart>)> {
     if let Some(User { id, .. }) = engine.snapshot()?.user_by_name(ADMIN)? {
         return Ok((id, None));
     }
-    let (password, password_file) = if let Some(password) = chosen {
+    let (password, password_file) = if let Some(password) = chosen_password()? {
         (password, None)
     } else {
         let password = in_background(directory, written_password).await;

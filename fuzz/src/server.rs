@@ -49,7 +49,7 @@ impl Server {
         let within = runtime.enter();
         let engine = Engine::open_on(Arc::new(SimulatedDisk::new()), &options).expect("a store");
         let directory = tempfile::tempdir().expect("a directory for the key");
-        let first = bootstrap(&engine, directory.path(), Some(PASSWORD.to_owned()));
+        let first = bootstrap(&engine, directory.path(), || Ok(Some(PASSWORD.to_owned())));
         runtime.block_on(first).expect("a first start");
         let key = granary::auth::load_or_create_key(directory.path()).expect("a key");
         let router = router(AppState::new(engine.clone(), key).expect("a state"));

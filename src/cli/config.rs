@@ -1,7 +1,5 @@
 //! `granary config`: tries a configuration, shows what holds, writes an example.
 
-use std::path::PathBuf;
-
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use granary::config::{Config, example};
@@ -22,7 +20,9 @@ pub(crate) struct Options {
 enum What {
     /// Try a configuration: say that it is good, or all that is wrong with it
     ///
-    /// Files that it names are read; the data directory is not looked at, and nothing is started.
+    /// Files that it names are read; the data directory is not looked at, and nothing is started. A
+    /// file with the first password has to be there, though a server that has started once does
+    /// without.
     Check(Settings),
     /// Show the value of every setting and where it came from, as a configuration file
     ///
@@ -69,11 +69,9 @@ pub(super) const PASSWORD_VARIABLE: &str = "GRANARY_ADMIN_PASSWORD";
 ///
 /// # Errors
 /// It is told twice, or its file cannot be read or is empty.
-pub(super) fn admin_password(config: &Config) -> anyhow::Result<Option<FirstPassword>> {
+pub(super) fn admin_password(config: &Config) -> anyhow::Result<Option<String>> {
     let in_variable = std::env::var(PASSWORD_VARIABLE).ok().filter(|text| !text.trim().is_empty());
-    let Some(file) = &config.admin_password_file else {
-        return Ok(in_variable.map(|password| FirstPassword { password, file: None }));
-    };
+    let Some(file) = &config.admin_password_file else { return Ok(in_variable) };
     let shown = file.display();
     anyhow::ensure!(
         in_variable.is_none(),
@@ -82,14 +80,7 @@ pub(super) fn admin_password(config: &Config) -> anyhow::Result<Option<FirstPass
     let text = std::fs::read_to_string(file);
     let text = text.with_context(|| format!("cannot read the password in {shown}"))?;
     let password = text.strip_suffix('\n').unwrap_or(&text);
-    let password = password.strip_suffix('\r').unwrap_or(password).to_owned();
+    let password = password.strip_suffix('\r').unwrap_or(password);
     anyhow::ensure!(!password.trim().is_empty(), "the file {shown} holds no password");
-    Ok(Some(FirstPassword { password, file: Some(file.clone()) }))
-}
-
-/// A chosen password.
-pub(super) struct FirstPassword {
-    pub(super) password: String,
-    /// The file that it came from.
-    pub(super) file: Option<PathBuf>,
+    Ok(Some(password.to_owned()))
 }

@@ -155,10 +155,9 @@ async fn serve(
 ) -> anyhow::Result<Vec<Porter>> {
     let address = doors.main.address()?;
     whereabouts::tell_of_store(engine, &config.data);
-    let chosen = admin_password(config)?;
-    let password = chosen.as_ref().map(|chosen| chosen.password.clone());
-    if let Some(first) = bootstrap(engine, &config.data, password).await? {
-        say(told_once(&first, chosen.and_then(|chosen| chosen.file).as_deref()))?;
+    let first_start = bootstrap(engine, &config.data, || admin_password(config)).await?;
+    if let Some(first) = first_start {
+        say(told_once(&first, config.admin_password_file.as_deref()))?;
     }
     let app = state(engine, &config.data).await?;
     let app = app.with_body_pace(body_pace(config.body_rate)).with_metrics(config.metrics);

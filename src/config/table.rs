@@ -40,9 +40,9 @@ pub static SETTINGS: &[Setting] = &[
         default: None,
         kind: Kind::File { place: |config| &mut config.admin_password_file },
         about: "File that holds the first password of the user `admin`, a line break at its end left \
-                out. It counts at the first start only. Without it the password is \
-                GRANARY_ADMIN_PASSWORD, or a random one that is printed once and written to \
-                `admin-password` in the data directory.",
+                out. It counts at the first start only, and need not be there afterwards. Without it \
+                the password is GRANARY_ADMIN_PASSWORD, or a random one that is printed once and \
+                written to `admin-password` in the data directory.",
     },
     Setting {
         key: "purge_after",

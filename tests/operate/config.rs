@@ -27,6 +27,24 @@ fn the_server_runs_with_what_file_environment_and_flags_say_the_later_the_strong
 }
 
 #[test]
+fn the_file_with_the_first_password_counts_at_the_first_start_only() {
+    let work = Work::new();
+    let file = work.file("password", &format!("{PASSWORD}\n"));
+    let start = || {
+        let mut command = work.granary(&["serve", "--data", "data", "--listen", "127.0.0.1:0"]);
+        command.args(["--admin-password-file", &file]);
+        command
+    };
+    drop(Server::start(&mut start(), &work.path("")));
+    std::fs::remove_file(&file).unwrap();
+    drop(Server::start(&mut start(), &work.path("")));
+    // Nor does it matter any longer that there are two.
+    let mut twice = start();
+    twice.env("GRANARY_ADMIN_PASSWORD", "another");
+    drop(Server::start(&mut twice, &work.path("")));
+}
+
+#[test]
 fn check_and_serve_refuse_a_bad_file_with_all_that_is_wrong_with_it() {
     let work = Work::new();
     let file = work.file("bad.toml", "archives = 0\nlisten = 'here'\n[log]\nfromat = 'json'\n");

@@ -374,7 +374,7 @@ async fn archives_take_turns_and_too_many_are_told_to_come_back() {
     let directory = tempfile::tempdir().unwrap();
     let options = EngineOptions { archives_max: 1, ..EngineOptions::default() };
     let engine = Engine::open(directory.path().to_owned(), &options).unwrap();
-    bootstrap(&engine, directory.path(), Some(PASSWORD.to_owned())).await.unwrap();
+    bootstrap(&engine, directory.path(), || Ok(Some(PASSWORD.to_owned()))).await.unwrap();
     let server = Server::over(engine, directory);
     let large = server.add_dataset("large").await;
     let tar = tar_of(&[("large", &content(8 << 20))]);

@@ -166,7 +166,7 @@ async fn a_request_is_remembered_as_the_last_login() {
 #[tokio::test]
 async fn the_first_start_happens_once_and_writes_no_chosen_password_down() {
     let server = Server::start().await;
-    let again = granary::bootstrap(&server.engine, server.directory.path(), None).await.unwrap();
+    let again = granary::bootstrap(&server.engine, server.directory.path(), || Ok(None)).await.unwrap();
     assert!(again.is_none());
     assert!(!server.directory.path().join("admin-password").exists());
     let admin = server.admin().await;
@@ -182,14 +182,14 @@ async fn the_first_start_happens_once_and_writes_no_chosen_password_down() {
 async fn a_made_up_password_is_written_down_and_opens() {
     let directory = tempfile::tempdir().unwrap();
     let engine = new_store(&directory);
-    let first = granary::bootstrap(&engine, directory.path(), None).await.unwrap().unwrap();
+    let first = granary::bootstrap(&engine, directory.path(), || Ok(None)).await.unwrap().unwrap();
     let file = first.password_file.unwrap();
     assert_eq!(file, directory.path().join("admin-password"));
     assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), first.password);
     assert!(first.password.len() >= 20);
     let (another, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let other = new_store(&another);
-    let other = granary::bootstrap(&other, elsewhere.path(), None).await.unwrap().unwrap();
+    let other = granary::bootstrap(&other, elsewhere.path(), || Ok(None)).await.unwrap().unwrap();
     assert_ne!(other.password, first.password);
 
     let server = Server::over(engine, directory);
@@ -218,7 +218,7 @@ async fn a_first_start_that_a_crash_ended_goes_on() {
         .create_new(true)
         .open(cut_off.path().join("first-start"))
         .unwrap();
-    let again = granary::bootstrap(&engine, cut_off.path(), None).await.unwrap();
+    let again = granary::bootstrap(&engine, cut_off.path(), || Ok(None)).await.unwrap();
     assert!(again.is_none(), "the user was there, so there is nothing to tell");
     assert!(!cut_off.path().join("first-start").exists());
 

@@ -61,7 +61,7 @@ impl Server {
         directory: TempDir,
         set_up: impl FnOnce(AppState) -> AppState,
     ) -> Self {
-        bootstrap(&engine, directory.path(), Some(PASSWORD.to_owned())).await.unwrap();
+        bootstrap(&engine, directory.path(), || Ok(Some(PASSWORD.to_owned()))).await.unwrap();
         Self::over_with(engine, directory, set_up)
     }
 
