@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use granary_engine::backup::Backup;
 use granary_engine::model::Digest;
-use granary_engine::{Engine, OpenError};
+use granary_engine::Engine;
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 
@@ -49,25 +49,17 @@ impl Source {
     /// Opens a store and begins a backup of it.
     ///
     /// # Errors
-    /// There is none, a server uses it, or it cannot be read.
+    /// As [`open_offline`], or the token key cannot be read.
     pub(crate) async fn of_directory(directory: &Path) -> anyhow::Result<Self> {
-        if !directory.join("store").is_file() {
-            bail!("{} is no data directory of a granary server", directory.display());
-        }
         let files = match std::fs::read(directory.join("token-key")) {
             Ok(key) => vec![("token-key".to_owned(), key)],
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error).context("cannot read the token key"),
         };
         let path = directory.to_owned();
-        let opened = tokio::task::spawn_blocking(move || open_offline(path));
-        let engine = match opened.await.context("opening the store broke; please report this")? {
-            Err(OpenError::Locked { path }) => bail!(
-                "a server uses {}; leave --data out to back it up through the server (--url)",
-                path.display()
-            ),
-            opened => opened?,
-        };
+        let if_in_use = "leave --data out to back it up through the server (--url)";
+        let opened = tokio::task::spawn_blocking(move || open_offline(&path, if_in_use));
+        let engine = opened.await.context("opening the store broke; please report this")??;
         let backup = engine.begin_backup(files).await?;
         Ok(Self::Directory { engine, backup })
     }

@@ -1,11 +1,9 @@
 //! A user's password in the data directory of a stopped server: the way back in where nobody knows
 //! an administrator's any longer.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
-use granary_engine::OpenError;
+use anyhow::{Context, bail};
 use granary_engine::model::{Origin, User, UserId, UserPatch};
 
 use super::catalogue::is_pk;
@@ -18,34 +16,15 @@ const ACTION: &str = "reset_password_offline";
 /// is.
 ///
 /// # Errors
-/// There is no store or no such user, a server uses the directory, or it is another user's of the
-/// system, whose server could not write what we would make there.
+/// There is no such user, or as [`open_offline`].
 pub(crate) async fn set_password_offline(
     directory: &Path,
     named: &str,
     password: String,
 ) -> anyhow::Result<User> {
-    let shown = directory.display();
-    // Opening would make a store where there is none.
-    let store = std::fs::metadata(directory.join("store"));
-    let store = store.with_context(|| format!("there is no store in {shown}"))?;
-    let ours = rustix::process::geteuid().as_raw();
-    ensure!(
-        store.uid() == ours,
-        "{shown} belongs to the user {} of the system; run this as that user, as its server does",
-        store.uid()
-    );
     let (store, named) = (directory.to_path_buf(), named.to_owned());
     let work = move || -> anyhow::Result<User> {
-        let engine = open_offline(store).map_err(|error| match error {
-            OpenError::Locked { .. } => anyhow::Error::new(error)
-                .context("a server uses the directory; stop it first, or leave --data out"),
-            OpenError::Io { .. }
-            | OpenError::NotAStore { .. }
-            | OpenError::NewerFormat { .. }
-            | OpenError::JournalDamaged { .. }
-            | OpenError::IndexDamaged { .. } => error.into(),
-        })?;
+        let engine = open_offline(&store, "stop it first, or leave --data out")?;
         let snapshot = engine.snapshot()?;
         let key = named.parse().ok().filter(|_| is_pk(&named));
         let mut user = key.map(|key| snapshot.user(UserId(key))).transpose()?.flatten();

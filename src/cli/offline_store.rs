@@ -1,17 +1,65 @@
 //! The store of a stopped server, opened by a command.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
+use anyhow::{Context, ensure};
 use granary_engine::{Engine, EngineOptions, OpenError};
 
 use super::open_files::OpenFiles;
 
 /// Opens a store without taking anything away that its server's settings may keep. Blocks.
 ///
+/// Opening writes, so it is for the user of the system whose the store is: what another one makes
+/// there, as root above all, the server could not open.
+///
 /// # Errors
-/// As [`Engine::open`].
-pub(crate) fn open_offline(directory: PathBuf) -> Result<Engine, OpenError> {
+/// There is none, it is another user's, a server uses it (then `if_in_use` says what to do), or as
+/// [`Engine::open`].
+pub(crate) fn open_offline(directory: &Path, if_in_use: &'static str) -> anyhow::Result<Engine> {
+    open_as(rustix::process::geteuid().as_raw(), directory, if_in_use)
+}
+
+fn open_as(user: u32, directory: &Path, if_in_use: &'static str) -> anyhow::Result<Engine> {
+    let shown = directory.display();
+    // Opening would make a store where there is none.
+    let store = std::fs::metadata(directory.join("store"));
+    let store = store.with_context(|| format!("there is no store in {shown}"))?;
+    ensure!(
+        store.uid() == user,
+        "{shown} belongs to the user {} of the system; run this as that user, as its server does",
+        store.uid()
+    );
     // Each upload that goes on has a file open, and one that cannot be opened is given up.
     let segments_open_max = OpenFiles::granted().segments();
-    Engine::open(directory, &EngineOptions { segments_open_max, ..EngineOptions::offline() })
+    let options = EngineOptions { segments_open_max, ..EngineOptions::offline() };
+    Engine::open(directory.to_owned(), &options).map_err(|error| match error {
+        OpenError::Locked { .. } => anyhow::Error::new(error)
+            .context(format!("a server uses the directory; {if_in_use}")),
+        OpenError::Io { .. }
+        | OpenError::NotAStore { .. }
+        | OpenError::NewerFormat { .. }
+        | OpenError::JournalDamaged { .. }
+        | OpenError::IndexDamaged { .. } => error.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_is_opened_by_its_own_user_and_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = Engine::open(directory.path().to_owned(), &EngineOptions::offline()).unwrap();
+        engine.shutdown().await;
+        drop(engine);
+        let files = || std::fs::read_dir(directory.path().join("journal")).unwrap().count();
+        let (ours, before) = (rustix::process::geteuid().as_raw(), files());
+        let refused = open_as(ours + 1, directory.path(), "").unwrap_err().to_string();
+        let expected = format!("belongs to the user {ours} of the system");
+        assert!(refused.contains(&expected), "{refused}");
+        assert_eq!(files(), before);
+        open_offline(directory.path(), "").unwrap().shutdown().await;
+    }
 }
