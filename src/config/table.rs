@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-
 use super::setting::{Kind, Setting};
-use super::{LogFormat, MetricsAccess};
+use super::{LogFormat, MetricsAccess, value};
 
 /// Longest time that a setting takes: a hundred years, since the clocks' own range ends somewhere.
 const EVER: Duration = Duration::from_hours(24 * 36_525);
@@ -292,13 +290,12 @@ pub static SETTINGS: &[Setting] = &[
             name: "FILTER",
             expected: "a level (error, warn, info, debug, trace, off) or a list of TARGET=LEVEL",
             read: |config, text| {
-                EnvFilter::try_new(text)
-                    .map_err(|error| format!("'{text}' is no filter ({error})"))?;
-                text.clone_into(&mut config.log_filter);
+                config.log_filter = value::log_filter(text)?;
                 Ok(())
             },
         },
-        about: "What is logged, as the tracing-subscriber crate's filters say it.",
+        about: "What is logged, as the tracing-subscriber crate's filters say it; a target has its \
+                level.",
     },
     Setting {
         key: "log.format",
@@ -361,6 +358,25 @@ mod tests {
         assert_eq!(config.scrub_rate, SCRUB_BYTES_PER_SECOND);
         assert_eq!(config.upload_bytes, RESUMABLE_BYTES);
         assert_eq!(config.upload_expiry, RESUMABLE_EXPIRE_AFTER);
+    }
+
+    #[test]
+    fn a_slip_in_the_filter_of_the_log_is_refused_with_the_levels_that_there_are() {
+        let setting = SETTINGS.iter().find(|setting| setting.key == "log.filter").unwrap();
+        for slip in ["warning", "inf0", "granary=info, wran", "granary", "granary=inf0"] {
+            let refused = setting.check(slip).unwrap_err();
+            assert!(refused.contains("error, warn, info, debug, trace, off"), "{slip}: {refused}");
+        }
+        let mut config = Config::blank();
+        for (text, filter) in [
+            ("granary=info, warn", "granary=info,warn"),
+            (" granary = info ,WARN,", "granary=info,WARN"),
+            ("off", "off"),
+            ("[request{user=1}]=debug", "[request{user=1}]=debug"),
+        ] {
+            setting.read(&mut config, text).unwrap();
+            assert_eq!(config.log_filter, filter);
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Units of sizes, largest first.
 const UNITS: [(&str, u64); 9] = [
@@ -85,6 +87,27 @@ pub(super) fn time(text: &str, bounds: RangeInclusive<Duration>) -> Result<Durat
     let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(wrong)?;
     let time = Duration::try_from(time).map_err(|_negative| format!("'{text}' is negative"))?;
     within(time, &bounds, text)
+}
+
+/// Reads a filter of the log, and gives it without blanks.
+///
+/// To the library a word that is no level is a target, of which everything is logged, and nothing of any
+/// other: a slip in a level would silence the log. So a target has its level here.
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    let mut parts = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let pair = part.split_once('=').filter(|_| !part.contains('['));
+        if let Some((target, level)) = pair {
+            parts.push(format!("{}={}", target.trim(), level.trim()));
+        } else if part.contains('[') || part.parse::<LevelFilter>().is_ok() {
+            parts.push(part.to_owned());
+        } else {
+            return Err(format!("'{part}' is no level"));
+        }
+    }
+    let filter = parts.join(",");
+    EnvFilter::try_new(&filter).map_err(|error| format!("'{text}' is no filter ({error})"))?;
+    Ok(filter)
 }
 
 fn within<T: PartialOrd>(value: T, bounds: &RangeInclusive<T>, text: &str) -> Result<T, String> {
