@@ -10,6 +10,9 @@ const STATUSES: [u16; 25] = [
     422, 429, 431, 500, 503, 507,
 ];
 
+/// The status of a fault of the server.
+const FAULT: u16 = 500;
+
 /// What the status of a request is called whose client went away before there was an answer.
 const GONE: &str = "gone";
 
@@ -64,6 +67,11 @@ impl Requests {
         self.actions.iter().filter(|action| action.by_status().next().is_some())
     }
 
+    /// Requests that were answered with a fault of the server.
+    pub(crate) fn faults(&self) -> u64 {
+        self.actions.iter().map(|action| action.count_of(FAULT)).sum()
+    }
+
     /// All requests that were answered, or whose client went away.
     pub(crate) fn count(&self) -> u64 {
         self.seen().flat_map(OfAction::by_status).map(|(_, count)| count).sum()
@@ -90,6 +98,12 @@ impl OfAction {
     /// Times from a request's head to its answer's, in nanoseconds.
     pub(crate) fn times(&self) -> Distribution {
         self.time.read()
+    }
+
+    /// How many requests had a status that is counted apart.
+    fn count_of(&self, status: u16) -> u64 {
+        let at = STATUSES.binary_search(&status).ok();
+        at.and_then(|at| self.statuses.get(at)).map_or(0, Counter::get)
     }
 
     /// How many requests had which status, without those of which there were none.
@@ -120,6 +134,10 @@ mod tests {
         let expected = [("200", 2), ("503", 1), ("other", 1), ("gone", 1)];
         assert_eq!(by_status, expected.map(|(name, count)| (name.to_owned(), count)));
         assert_eq!((requests.count(), action.times().count()), (5, 4));
-        assert_eq!(requests.seen().count(), 1);
+        assert_eq!(requests.faults(), 0);
+        requests.of(ActionId(0)).unwrap().answered(500, Duration::ZERO);
+        action.answered(500, Duration::ZERO);
+        assert_eq!(requests.faults(), 2);
+        assert_eq!(requests.seen().count(), 2);
     }
 }

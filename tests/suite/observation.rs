@@ -67,6 +67,8 @@ async fn requests_are_counted_by_operation_and_status_with_their_times_and_bytes
     assert!(of("granary_request_body_bytes_total", "files_add_file") >= 36);
     let counted = of("granary_response_body_bytes_total", "files_get_file");
     assert_eq!(usize::try_from(counted).unwrap(), sent);
+    // A series that began with the first fault would have no increase then.
+    assert_eq!(value(&after, "granary_faults_total"), 0);
     // This very request is the only one under way.
     assert_eq!(value(&after, "granary_requests_in_flight"), 1);
 

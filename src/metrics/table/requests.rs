@@ -8,7 +8,7 @@ const ACTION: (&str, &str) = (
      methods",
 );
 
-pub(super) static METRICS: [Metric; 7] = [
+pub(super) static METRICS: [Metric; 8] = [
     Metric {
         name: "granary_requests_total",
         kind: Kind::Counter,
@@ -24,6 +24,14 @@ pub(super) static METRICS: [Metric; 7] = [
                 }
             }
         },
+    },
+    Metric {
+        name: "granary_faults_total",
+        kind: Kind::Counter,
+        labels: &[],
+        about: "Requests that were answered with 500: faults of the server. It is there from the start, so \
+                the first one counts as an increase.",
+        read: |scrape, samples| samples.value(scrape.metrics.requests.faults()),
     },
     Metric {
         name: "granary_request_duration_seconds",
