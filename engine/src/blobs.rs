@@ -96,22 +96,37 @@ pub(crate) struct Blobs {
 impl Blobs {
     /// Makes the contents' side over a disk that [`Blobs::prepare`] has seen.
     pub(crate) fn new(disk: Arc<dyn Disk>, start: u64) -> Arc<Self> {
+        Self::counting(disk, start, Arc::default())
+    }
+
+    /// As [`Blobs::new`], where others count with it.
+    pub(crate) fn counting(disk: Arc<dyn Disk>, start: u64, counters: Arc<Counters>) -> Arc<Self> {
         let patience = Patience {
             waiting_max: UPLOADS_WAITING_MAX,
             late_after: UPLOAD_LATE_AFTER,
             wait_max: UPLOAD_WAIT_MAX,
         };
-        Self::with_budget(disk, start, Budget::new(UPLOAD_MEMORY_BYTES, patience))
+        Self::with(disk, start, Budget::new(UPLOAD_MEMORY_BYTES, patience), counters)
     }
 
+    #[cfg(test)]
     fn with_budget(disk: Arc<dyn Disk>, start: u64, budget: Budget) -> Arc<Self> {
+        Self::with(disk, start, budget, Arc::default())
+    }
+
+    fn with(
+        disk: Arc<dyn Disk>,
+        start: u64,
+        budget: Budget,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             disk,
             pins: Pins::new(),
             budget,
             archive_budget: Budget::new(SPOOL_KEPT_BYTES_MAX, Patience::NONE),
             spares: Arc::default(),
-            counters: Arc::default(),
+            counters,
             start,
             next_number: AtomicU64::new(0),
             keeps_large: AtomicBool::new(false),

@@ -191,7 +191,7 @@ pub(crate) struct Counters {
     pub(crate) actors_restarted: Counter,
     pub(crate) refused_by_dataset: Counter,
     pub(crate) refused_by_journal: Counter,
-    /// Changes refused for want of disk space.
+    /// Changes, uploads and answers refused for want of disk space.
     pub(crate) refused_for_space: Counter,
     /// Bytes of segments and large files that were given back to the disk.
     pub(crate) reclaimed_bytes: Counter,

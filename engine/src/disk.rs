@@ -93,6 +93,9 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Space of the file system.
     fn space(&self) -> io::Result<Space>;
 
+    /// Notes that something was refused for want of space; who watches over the store is told.
+    fn note_refusal(&self) {}
+
     /// Takes the lock of the data directory until the result is dropped (I10).
     ///
     /// # Errors
@@ -132,6 +135,7 @@ pub(crate) fn expect_room_to_answer(disk: &dyn Disk, bytes: u64) -> io::Result<(
 fn expect_left(disk: &dyn Disk, bytes: u64, left: fn(u64) -> u64) -> io::Result<()> {
     let space = disk.space()?;
     if space.available < left(reserve_bytes(space)).saturating_add(bytes) {
+        disk.note_refusal();
         return Err(io::ErrorKind::StorageFull.into());
     }
     Ok(())

@@ -46,6 +46,7 @@ use crate::bulk::{Bulk, SetNumbers};
 use crate::committer::Left;
 use crate::committer::{Committer, CommitterParts, IndexParts};
 use crate::compaction::Compactor;
+use crate::counters::Counters;
 #[cfg(feature = "simulation")]
 use crate::dataset::message::BreakActor;
 use crate::disk::{Disk, PromisedDisk, Promises, RealDisk, reserve_bytes};
@@ -400,14 +401,16 @@ pub(crate) fn start_writing(
 ) -> io::Result<(Arc<Store>, Arc<Resumables>, Arc<Committer>)> {
     let promises = Promises::default();
     let bare_disk = Arc::clone(disk);
-    let disk: Arc<dyn Disk> = Arc::new(PromisedDisk::new(Arc::clone(disk), promises.clone()));
-    let blobs = Blobs::new(Arc::clone(&disk), recovered.applied.start);
+    let counters = Arc::<Counters>::default();
+    let promised = PromisedDisk::new(Arc::clone(disk), promises.clone(), Arc::clone(&counters));
+    let disk: Arc<dyn Disk> = Arc::new(promised);
+    let blobs = Blobs::counting(Arc::clone(&disk), recovered.applied.start, Arc::clone(&counters));
     let store = Arc::new(Store {
         disk: Arc::clone(&disk),
         bare_disk,
         index: Arc::new(SharedIndex::new(recovered.index)),
         segments: recovered.journal.segments(),
-        counters: Arc::clone(blobs.counters()),
+        counters,
         blobs,
         leases: Arc::new(Leases::default()),
         touches: Arc::new(Touches::default()),

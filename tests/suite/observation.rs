@@ -219,7 +219,7 @@ async fn a_server_on_a_nearly_full_disk_says_so_until_there_is_space() {
     let disk = Arc::new(SimulatedDisk::new());
     disk.set_space(1 << 30, 900 << 20);
     let server = Server::on(Arc::clone(&disk)).await;
-    let nobody = server.anonymous();
+    let (nobody, dataset) = (server.anonymous(), server.add_dataset("cats").await);
     nobody.get("/readyz").await.is(200);
     disk.set_space(1 << 30, 100 << 20);
     let answer = nobody.get("/readyz").await.json(503);
@@ -230,6 +230,11 @@ async fn a_server_on_a_nearly_full_disk_says_so_until_there_is_space() {
     let series = scrape(&nobody).await;
     assert_eq!(value(&series, "granary_condition{condition=\"nearly-full\"}"), 1);
     assert_eq!(value(&series, "granary_disk_available_bytes"), 100 << 20);
+    // A large upload is refused before anything of it reaches the journal, and counts all the same.
+    assert_eq!(value(&series, "granary_space_refusals_total"), 0);
+    dataset.add("small", "text").await.is(200);
+    dataset.add("large", &"large".repeat(500_000)).await.is(507);
+    assert_eq!(value(&scrape(&nobody).await, "granary_space_refusals_total"), 1);
     disk.set_space(1 << 30, 900 << 20);
     nobody.get("/readyz").await.is(200);
 }

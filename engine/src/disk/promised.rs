@@ -1,4 +1,5 @@
-//! A disk of which some space is promised: to the index, for rows that it will take.
+//! A disk of which some space is promised: to the index, for rows that it will take. It counts what was
+//! refused for want of space.
 //!
 //! Whoever asks what is left hears of what is left beside that. The index writes its pages after the
 //! changes were answered, and a full disk would then be the end of all changes (I7).
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Disk, DiskFile, OpenMode, Space};
+use crate::counters::Counters;
 
 /// Bytes that are promised.
 #[derive(Debug, Default, Clone)]
@@ -29,11 +31,12 @@ impl Promises {
 pub(crate) struct PromisedDisk {
     disk: Arc<dyn Disk>,
     promises: Promises,
+    counters: Arc<Counters>,
 }
 
 impl PromisedDisk {
-    pub(crate) fn new(disk: Arc<dyn Disk>, promises: Promises) -> Self {
-        Self { disk, promises }
+    pub(crate) fn new(disk: Arc<dyn Disk>, promises: Promises, counters: Arc<Counters>) -> Self {
+        Self { disk, promises, counters }
     }
 }
 
@@ -73,6 +76,10 @@ impl Disk for PromisedDisk {
     fn space(&self) -> io::Result<Space> {
         let Space { total, available } = self.disk.space()?;
         Ok(Space { total, available: available.saturating_sub(self.promises.bytes()) })
+    }
+
+    fn note_refusal(&self) {
+        self.counters.refused_for_space.increment();
     }
 
     fn lock(&self) -> io::Result<Box<dyn Debug + Send + Sync>> {

@@ -36,7 +36,7 @@ pub struct Figures {
     pub works: Vec<WorkFigures>,
     /// Bytes that uploads hold in memory, and may.
     pub upload_memory: (u64, u64),
-    /// Changes refused for want of disk space.
+    /// Changes, uploads and answers refused for want of disk space.
     pub refused_for_space: u64,
     /// Dataset actors that are alive.
     pub actors: usize,

@@ -187,7 +187,7 @@ pub(super) static METRICS: [Metric; 39] = [
         name: "granary_space_refusals_total",
         kind: Kind::Counter,
         labels: &[],
-        about: "Changes that were refused with 507 since the disk has no space for them.",
+        about: "Changes, uploads and long answers that were refused with 507 since the disk has no space for them.",
         read: |scrape, samples| samples.value(scrape.figures.refused_for_space),
     },
     Metric {
