@@ -7,6 +7,10 @@ check:
 fmt:
     cargo fmt --all
 
+# What the gate asks of the format; changes nothing.
+format:
+    cargo fmt --all --check
+
 clippy:
     cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
@@ -32,13 +36,24 @@ traces:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
+release:
+    cargo build --release --locked
+
 # Push, pull, kill -9 and restart of the real binary.
 smoke:
     cargo build --release --locked && tests/smoke.sh target/release/granary
 
-# One file of benches/, for instance `just bench commit`.
+# The real server, killed twenty times under load.
+kills:
+    cargo build --release --locked && GRANARY_BINARY=target/release/granary GRANARY_KILLS=20 cargo test --locked --test process kill -- --nocapture
+
+# The real server on a full disk and on a failing one; needs the right to mount.
+disk:
+    cargo build --release --locked && tests/disk.sh target/release/granary
+
+# One part of the benchmarks: commit, ingest, read, list, archive, copy or open.
 bench name:
-    cargo bench --locked --bench {{name}}
+    cargo bench --locked --bench engine -- '^{{name}}/'
 
 # Needs cargo-deny.
 deny:
