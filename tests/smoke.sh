@@ -11,8 +11,7 @@ passed=0
 failed=0
 
 # Nothing of the user who runs this: no session, no settings, no data directory nearby.
-unset GRANARY_URL GRANARY_DATA GRANARY_LISTEN GRANARY_USERNAME GRANARY_PASSWORD
-unset GRANARY_ADMIN_PASSWORD XDG_CONFIG_HOME RUST_LOG
+unset "${!GRANARY_@}" XDG_CONFIG_HOME RUST_LOG
 export HOME=$work/home
 mkdir "$HOME"
 cd "$work" || exit 1
