@@ -12,6 +12,9 @@ const SOURCES: &[(&str, &str)] = &[
     ("src/auth/token.rs", "Tokens"),
     ("src/auth/password.rs", "Passwords"),
     ("src/cli/listener/bounds.rs", "Connections"),
+    ("src/cli/listener/refusal.rs", "Connections that are refused"),
+    ("src/http/witness.rs", "Refusals in the audit log"),
+    ("src/http/access_log.rs", "Lines of the log about requests"),
     ("src/purge.rs", "Purging"),
     ("engine/src/limits.rs", "The storage engine"),
     ("src/cli/client.rs", "Client commands: connections"),
@@ -22,9 +25,16 @@ const HEAD: &str = "\
 # Limits
 
 Made from the constants in the sources, which say why each bound is what it is; a test keeps it
-true. What the server's configuration can change is in `settings.md`. Beyond a bound on load a
-request waits, and then gets 503 with `Retry-After`; beyond one on what is sent it gets 400 or 413
-with a text that names the bound; `ARCHITECTURE.md` section 1 has the queues.
+true. What the server's configuration can change is in `settings.md`; `ARCHITECTURE.md` section 1 has
+the queues. What a request gets beyond a bound:
+
+| on | status |
+|---|---|
+| load | it waits, then 503 with `Retry-After` |
+| what one user has under way, or tries | 429, of failed logins with `Retry-After` |
+| what is sent | 400 or 413, with a text that names the bound; 431 for a head |
+| the time that a body takes | 408; a head that does not come ends the connection |
+| space: the disk's reserve, a team's quota | 507 |
 ";
 
 /// A constant: its name, its value as it is written, and what is said of it.

@@ -20,6 +20,24 @@ pub(super) const INPUT_BYTES_MAX: usize = 64 << 10;
 // a half times this while requests followed each other.
 const _: () = assert!(4 * INPUT_BYTES_MAX <= KEPT_PIECE_MEMORY_BYTES);
 
+/// How long a connection must have been idle to go for another one: longer than a request is on its way, at
+/// most times.
+const IDLE_TIME_MIN: Duration = Duration::from_secs(1);
+
+/// Requests under way with which a server that is late takes no more, and no connections. Fewer are late
+/// together only if something else takes the processors.
+const CROWD_MIN: usize = 512;
+
+/// How late its tasks come to run then. A request has a few such waits before its answer.
+const LATE_AFTER: Duration = Duration::from_millis(500);
+
+/// How long a connection may take to send a request's head, silence before it included.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long the handshake of a connection with TLS may take: a few round trips and a signature, on the slowest
+/// of ways.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// Requests at the same time on one connection, where the protocol has them; what a browser asks
 /// for at once, and far below what one client should keep busy.
 pub(super) const STREAMS_MAX: u32 = 128;
@@ -81,15 +99,11 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             connections_max: CONNECTIONS_MAX,
-            // Longer than a request is on its way, at most times.
-            idle_time_min: Duration::from_secs(1),
-            // Fewer are late together only if something else takes the processors.
-            crowd_min: 512,
-            // A request has a few such waits before its answer.
-            late_after: Duration::from_millis(500),
-            head_time_max: Duration::from_secs(30),
-            // A few round trips and a signature, on the slowest of ways.
-            handshake_time_max: Duration::from_secs(10),
+            idle_time_min: IDLE_TIME_MIN,
+            crowd_min: CROWD_MIN,
+            late_after: LATE_AFTER,
+            head_time_max: HEAD_TIME_MAX,
+            handshake_time_max: HANDSHAKE_TIME_MAX,
             answer_pace: Pace { span: ANSWER_SPAN, bytes: ANSWER_BYTES_MIN },
         }
     }
