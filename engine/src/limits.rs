@@ -417,8 +417,9 @@ pub const BULK_CHANGES_WAITING_MAX: usize = 64;
 /// in has been sent whole by then.
 pub const BULK_CHANGE_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// How long a deletion of many files waits on a full disk for the space that those before it gave
-/// back, each of the two times that it is tried: then it goes on with what is left.
+/// How long space that was given back is waited for on a full disk, before one goes on with what is left: by
+/// a deletion of many files, each of the two times that it is tried, and by the thread of the journal, with
+/// which every change waits; after a wait in vain it waits for none as long.
 pub const SPACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How often what was remembered in memory is written.
