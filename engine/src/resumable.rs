@@ -232,7 +232,8 @@ impl Resumables {
                     tracing::warn!(%id, %error, "an upload cannot go on; it is given up");
                 }
                 Err(error) => {
-                    tracing::warn!(%id, %error, "an upload cannot go on until the next start");
+                    let path = id.state_path();
+                    tracing::warn!(path, %error, "an upload cannot go on until a start can read its file");
                     unread.insert(id);
                 }
             }
