@@ -9,8 +9,10 @@ pub const FILENAME_BYTES_MAX: usize = 4096;
 /// Bytes of a file's metadata. One row of the index; larger things are files of their own.
 pub const METADATA_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of a text field of a header or catalogue record that has no narrower rule.
-pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a dataset's description, and of its tags. Both are in its header, which every change of the
+/// dataset reads and most write anew; what is longer is a file. Rows from before may have up to 1 MiB of
+/// each, and keep it.
+pub const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// Subdescriptors of one kind that a licence may have, and that one change may name. The licences
 /// of the world make do with a dozen, and a licence is one row of the index.

@@ -24,6 +24,8 @@ pub(crate) enum Need {
 pub(crate) struct Text {
     /// Letters at most.
     pub(crate) letters_max: usize,
+    /// Bytes at most.
+    pub(crate) bytes_max: usize,
     /// Whether nothing (or only blanks) will do.
     pub(crate) blank: bool,
     /// What becomes of blanks at both ends.
@@ -43,7 +45,12 @@ enum Blanks {
 impl Text {
     /// A text that says something, without blanks around it.
     pub(crate) const fn upto(letters_max: usize) -> Self {
-        Self { letters_max, blank: false, blanks: Blanks::Cut }
+        Self { letters_max, bytes_max: usize::MAX, blank: false, blanks: Blanks::Cut }
+    }
+
+    /// The same, of up to so many bytes in UTF-8, however many letters they are.
+    pub(crate) const fn upto_bytes(bytes_max: usize) -> Self {
+        Self { letters_max: usize::MAX, bytes_max, blank: false, blanks: Blanks::Cut }
     }
 
     /// The same, or nothing at all.
@@ -203,6 +210,12 @@ impl Fields {
         if text.chars().nth(rule.letters_max).is_some() {
             let max = rule.letters_max;
             let text = format!("Ensure this field has no more than {max} characters.");
+            self.refuse(field, text);
+            good = false;
+        }
+        if text.len() > rule.bytes_max {
+            let (max, length) = (rule.bytes_max, text.len());
+            let text = format!("Ensure this field has no more than {max} bytes (it has {length}).");
             self.refuse(field, text);
             good = false;
         }

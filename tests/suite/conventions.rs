@@ -201,6 +201,26 @@ async fn lengths_are_bounded_where_the_document_says() {
 }
 
 #[tokio::test]
+async fn descriptions_and_tags_have_64_kib_at_most() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("long").await;
+    let (longest, beyond) = ("ä".repeat(32 << 10), "ä".repeat((32 << 10) + 1));
+    for field in ["description", "tags"] {
+        let wrong =
+            dataset.client.patch(&dataset.path(""), &json!({field: beyond})).await.json(400);
+        let text = "Ensure this field has no more than 65536 bytes (it has 65538).";
+        assert_eq!(wrong, json!({field: [text]}));
+        let mut body = server.dataset_body(field);
+        body[field] = json!(beyond);
+        let wrong = dataset.client.post("/v1/datasets/create", &body).await.json(400);
+        assert_eq!(wrong, json!({field: [text]}));
+        let kept =
+            dataset.client.patch(&dataset.path(""), &json!({field: longest})).await.json(200);
+        assert_eq!(kept[field], json!(longest));
+    }
+}
+
+#[tokio::test]
 async fn create_is_201_destroy_204_and_all_else_200() {
     let server = Server::start().await;
     let admin = server.admin().await;

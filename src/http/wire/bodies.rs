@@ -13,8 +13,8 @@ use crate::http::strict::{Strict, refusal, text_of};
 /// A dataset's name, letters.
 const NAME: Text = Text::upto(200);
 
-/// Free text; the bound is the engine's, which counts bytes.
-const FREE: Text = Text::upto(TEXT_BYTES_MAX / 4).or_blank();
+/// Free text, description and tags.
+const FREE: Text = Text::upto_bytes(TEXT_BYTES_MAX).or_blank();
 
 /// The fields of a new or wholly changed dataset. Fields that can only be read are passed over.
 #[derive(ToSchema)]
@@ -24,7 +24,8 @@ pub(crate) struct AllFields {
     /// Blanks at both ends are cut. Name, version and project together are unique.
     #[schema(min_length = 1, max_length = 200, examples("emoji"))]
     name: String,
-    #[schema(required = false, examples("Pictures of two makers."))]
+    /// At most 64 KiB.
+    #[schema(required = false, max_length = 65536, examples("Pictures of two makers."))]
     description: String,
     /// The primary key of an active project whose team the user may write to.
     #[schema(examples(1))]
@@ -35,8 +36,8 @@ pub(crate) struct AllFields {
     /// Left out, a new dataset is not public and another one stays as it is.
     #[schema(required = false)]
     is_public: bool,
-    /// May be empty.
-    #[schema(examples("pictures,small"))]
+    /// May be empty; at most 64 KiB.
+    #[schema(max_length = 65536, examples("pictures,small"))]
     tags: String,
 }
 
@@ -47,7 +48,8 @@ pub(crate) struct AllFields {
 pub(crate) struct SomeFields {
     #[schema(required = false, min_length = 1, max_length = 200, examples("emoji"))]
     name: String,
-    #[schema(required = false)]
+    /// At most 64 KiB.
+    #[schema(required = false, max_length = 65536)]
     description: String,
     /// The primary key of an active project whose team the user may write to.
     #[schema(required = false, examples(1))]
@@ -56,7 +58,8 @@ pub(crate) struct SomeFields {
     licence: u64,
     #[schema(required = false)]
     is_public: bool,
-    #[schema(required = false)]
+    /// At most 64 KiB.
+    #[schema(required = false, max_length = 65536)]
     tags: String,
 }
 
