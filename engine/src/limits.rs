@@ -439,7 +439,8 @@ pub const ACTOR_ATTEMPTS_MAX: u32 = 16;
 /// not read, comes near; the empty one, as a rule.
 pub const NAMINGS_VISITED_MAX: usize = 4096;
 
-/// Headers of datasets that one search for contents remembers, some kilobytes each at most.
+/// Headers of datasets that one search for contents remembers, without their texts: some kilobytes each at
+/// most.
 pub const SEARCHED_DATASETS_MAX: usize = 10_000;
 
 /// Uploads that go on over restarts and are not done, of all users together: each has an open file.

@@ -350,6 +350,7 @@ impl<'a> Measuring<'a> {
         while let Some(first) = from {
             let page: Vec<Dataset> = {
                 let headers = self.store.snapshot()?.datasets_from(first)?;
+                let headers = headers.map(|header| header.map(Dataset::without_texts));
                 headers.take(USAGE_ROWS_AT_ONCE / 16).collect::<Result<_, _>>()?
             };
             from = page.last().map(|last| DatasetId(last.id.0 + 1));

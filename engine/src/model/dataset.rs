@@ -1,5 +1,7 @@
 //! A dataset and its files as readers see them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{DatasetId, Digest, Filename, LayerId, LicenceId, ProjectId, Timestamp, UserId};
@@ -12,7 +14,8 @@ pub struct Dataset {
     /// Name; with project and version unique among the datasets that are not soft-deleted.
     pub name: String,
     /// Free text.
-    pub description: String,
+    #[serde(with = "shared_text")]
+    pub description: Arc<str>,
     /// Counts from 1.
     pub version: u64,
     /// Version that this one was copied from, if it was made as a new version.
@@ -22,7 +25,8 @@ pub struct Dataset {
     /// The licence its content is under.
     pub licence: LicenceId,
     /// Free text.
-    pub tags: String,
+    #[serde(with = "shared_text")]
+    pub tags: Arc<str>,
     /// Whether strangers may see the header.
     pub is_public: bool,
     /// Who made it; `None` if that user is no longer known.
@@ -49,12 +53,12 @@ impl Dataset {
         Self {
             id: DatasetId(1),
             name: "name".into(),
-            description: String::new(),
+            description: "".into(),
             version: 1,
             previous_version: None,
             project: ProjectId(1),
             licence: LicenceId(1),
-            tags: String::new(),
+            tags: "".into(),
             is_public: false,
             creator: None,
             creation_time: Timestamp(0),
@@ -68,9 +72,36 @@ impl Dataset {
 }
 
 impl Dataset {
+    /// Bytes of its free texts.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.description.len().saturating_add(self.tags.len())
+    }
+
+    /// The same for those who keep many: what its texts say is nothing to its files.
+    pub(crate) fn without_texts(self) -> Self {
+        Self { description: "".into(), tags: "".into(), ..self }
+    }
+
     /// Layers of its file tree. For tests.
     pub fn layer_count(&self) -> usize {
         self.stack.len()
+    }
+}
+
+/// A text that copies of a header share, encoded as any other.
+mod shared_text {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<str>, D::Error> {
+        String::deserialize(deserializer).map(Arc::from)
     }
 }
 
@@ -105,6 +136,14 @@ pub struct DatasetPatch {
     pub licence: Option<LicenceId>,
     pub tags: Option<String>,
     pub is_public: Option<bool>,
+}
+
+impl DatasetPatch {
+    /// Bytes of the free texts that it gives.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        of(&self.description).saturating_add(of(&self.tags))
+    }
 }
 
 /// What a dataset knows of one file, without its name.

@@ -124,8 +124,8 @@ async fn tells_the_story(engine: &Engine, name: &str) {
         assert_eq!(dataset.deletion_time.is_some(), is_deleted, "{name}");
     }
     for (dataset, second_version) in all.iter().zip([false, true]) {
-        assert_eq!(dataset.description, "made by the foundation", "{name}");
-        assert!(dataset.is_public && dataset.tags == "old", "{name}");
+        assert_eq!(&*dataset.description, "made by the foundation", "{name}");
+        assert!(dataset.is_public && &*dataset.tags == "old", "{name}");
         let files = {
             let snapshot = engine.snapshot().unwrap();
             let files = snapshot.files(dataset).unwrap().map(|file| {

@@ -25,12 +25,12 @@ impl Group<'_> {
         let dataset = Dataset {
             id,
             name: new.name.clone(),
-            description: new.description.clone(),
+            description: new.description.as_str().into(),
             version: 1,
             previous_version: None,
             project: new.project,
             licence: new.licence,
-            tags: new.tags.clone(),
+            tags: new.tags.as_str().into(),
             is_public: new.is_public,
             creator: new.creator,
             creation_time: at,
@@ -54,10 +54,10 @@ impl Group<'_> {
         let mut after = before.clone();
         let DatasetPatch { name, description, project, licence, tags, is_public } = patch.clone();
         after.name = name.unwrap_or(after.name);
-        after.description = description.unwrap_or(after.description);
+        after.description = description.map_or(after.description, Into::into);
         after.project = project.unwrap_or(after.project);
         after.licence = licence.unwrap_or(after.licence);
-        after.tags = tags.unwrap_or(after.tags);
+        after.tags = tags.map_or(after.tags, Into::into);
         after.is_public = is_public.unwrap_or(after.is_public);
         if after.project != before.project {
             self.expect_active_project(after.project)?;

@@ -210,7 +210,7 @@ impl ContentSearch<'_> {
             self.datasets.clear();
         }
         let dataset = match self.snapshot.dataset(id)? {
-            Some(dataset) if (self.may_read)(&dataset)? => Some(Arc::new(dataset)),
+            Some(dataset) if (self.may_read)(&dataset)? => Some(Arc::new(dataset.without_texts())),
             Some(_) | None => None,
         };
         self.datasets.insert(id, dataset.clone());
@@ -223,4 +223,28 @@ fn visit(left: &mut usize) -> bool {
     let is_left = *left > 0;
     *left = left.saturating_sub(1);
     is_left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bulk::rig::{attach, run};
+    use crate::model::DatasetPatch;
+
+    #[test]
+    fn a_search_remembers_no_texts_of_datasets() {
+        run(async |engine, dataset| {
+            attach(engine, dataset, "one", ["a".to_owned()].into_iter()).await;
+            let long = Some("x".repeat(1000));
+            let patch =
+                DatasetPatch { description: long.clone(), tags: long, ..DatasetPatch::default() };
+            engine.update_dataset(dataset, patch).await.unwrap();
+            let snapshot = engine.snapshot().unwrap();
+            let mut search = snapshot.search_contents(|it| Ok(it.text_bytes() == 2000)).unwrap();
+            assert!(search.find(&Digest::of(b"one")).unwrap().is_some());
+            let kept: Vec<usize> =
+                search.datasets.values().flatten().map(|it| it.text_bytes()).collect();
+            assert_eq!(kept, [0]);
+        });
+    }
 }
