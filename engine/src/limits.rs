@@ -36,6 +36,10 @@ pub const DIRECT_WRITE_BYTES_MAX: usize = 8 << 20;
 /// Changes in one group; bounds the index transaction that applies it.
 pub const GROUP_CHANGES_MAX: usize = 4096;
 
+/// Bytes of the headers that are kept while a group is applied; beyond it they are written before it
+/// ends. All that a group's changes usually touch fit.
+pub const GROUP_HEADER_BYTES_MAX: usize = 8 << 20;
+
 /// Parts of large changes that one group takes where nobody else wants anything; beside other changes
 /// it takes one, so that these wait for no more.
 pub const GROUP_PARTS_MAX: usize = 4;

@@ -40,6 +40,7 @@ use super::tables;
 use super::{IndexError, namings};
 use crate::codec;
 use crate::error::MutationError;
+use crate::limits::GROUP_HEADER_BYTES_MAX;
 use crate::model::audit::{AuditRow, Note};
 use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::dataset::StackEntry;
@@ -113,6 +114,8 @@ pub(crate) struct Group<'txn> {
     datasets: Table<'txn, u64, Bytes>,
     layer_rows: Table<'txn, u64, Bytes>,
     headers: HashMap<DatasetId, Cached<Option<Dataset>>>,
+    /// Bytes that these take, about.
+    header_bytes: usize,
     /// Stacks as the group found them.
     stacks_before: HashMap<DatasetId, Vec<StackEntry>>,
     layers: HashMap<LayerId, Cached<LayerRow>>,
@@ -150,6 +153,7 @@ impl<'txn> Group<'txn> {
             datasets: txn.open_table(tables::DATASETS)?,
             layer_rows: txn.open_table(tables::LAYERS)?,
             headers: HashMap::new(),
+            header_bytes: 0,
             stacks_before: HashMap::new(),
             layers: HashMap::new(),
             live_bytes: HashMap::new(),
@@ -192,6 +196,7 @@ impl<'txn> Group<'txn> {
         if let (Ok(applied), Some(note)) = (&verdict, note) {
             self.tell(change, applied, note)?;
         }
+        self.bound_headers()?;
         Ok(verdict)
     }
 
@@ -253,21 +258,7 @@ impl<'txn> Group<'txn> {
     /// Writes the shared rows; tells which datasets' stacks changed.
     pub(crate) fn finish(mut self) -> Result<Vec<DatasetId>, IndexError> {
         self.settle_growth()?;
-        for (id, header) in &self.headers {
-            if header.dirty {
-                let before = self.stacks_before.get(id).map_or(&[][..], Vec::as_slice);
-                let after = header.value.as_ref().map_or(&[][..], |dataset| &dataset.stack);
-                namings::restack(self.txn, *id, before, after)?;
-                match &header.value {
-                    Some(dataset) => {
-                        self.datasets.insert(id.0, codec::encode(dataset)?.as_slice())?;
-                    }
-                    None => {
-                        self.datasets.remove(id.0)?;
-                    }
-                }
-            }
-        }
+        self.write_headers()?;
         for layer in &self.released {
             // One of those that have it: the one that is copied next, most likely.
             self.restacked.extend(namings::last_dataset_of(self.txn, *layer)?);
@@ -280,6 +271,34 @@ impl<'txn> Group<'txn> {
         write_live_bytes(self.txn, &self.live_bytes)?;
         super::audit::append(self.txn, &self.told)?;
         Ok(self.restacked)
+    }
+
+    /// Writes the headers that changed, and forgets all of them.
+    fn write_headers(&mut self) -> Result<(), IndexError> {
+        for (id, header) in self.headers.drain() {
+            if header.dirty {
+                let before = self.stacks_before.get(&id).map_or(&[][..], Vec::as_slice);
+                let after = header.value.as_ref().map_or(&[][..], |dataset| &dataset.stack);
+                namings::restack(self.txn, id, before, after)?;
+                match &header.value {
+                    Some(dataset) => {
+                        self.datasets.insert(id.0, codec::encode(dataset)?.as_slice())?;
+                    }
+                    None => {
+                        self.datasets.remove(id.0)?;
+                    }
+                }
+            }
+        }
+        self.stacks_before.clear();
+        self.header_bytes = 0;
+        Ok(())
+    }
+
+    /// Writes headers before the group ends where there are too many to be kept: one change may touch all
+    /// datasets of a project, and each may have long texts.
+    fn bound_headers(&mut self) -> Result<(), IndexError> {
+        if self.header_bytes > GROUP_HEADER_BYTES_MAX { self.write_headers() } else { Ok(()) }
     }
 
     /// Gives out the next number of a kind.
@@ -297,7 +316,7 @@ impl<'txn> Group<'txn> {
             if let Some(dataset) = &value {
                 self.stacks_before.insert(id, dataset.stack.clone());
             }
-            self.headers.insert(id, Cached { value, dirty: false });
+            self.keep_header(id, Cached { value, dirty: false });
         }
         let header = self.headers.get(&id).and_then(|header| header.value.clone());
         header.ok_or(Stop::Refused(MutationError::DatasetNotFound { dataset: id }))
@@ -308,19 +327,34 @@ impl<'txn> Group<'txn> {
         dataset.revision += 1;
         self.note_growth(dataset.id, Some(&dataset));
         let cached = Cached { value: Some(dataset.clone()), dirty: true };
-        self.headers.insert(dataset.id, cached);
+        self.keep_header(dataset.id, cached);
         dataset
     }
 
     /// Replaces a header of which only the layers changed, not what they show: no plan that was
     /// made on it is wrong, so its revision stays.
     fn restack_header(&mut self, dataset: Dataset) {
-        self.headers.insert(dataset.id, Cached { value: Some(dataset), dirty: true });
+        self.keep_header(dataset.id, Cached { value: Some(dataset), dirty: true });
     }
 
     fn remove_header(&mut self, id: DatasetId) {
         self.note_growth(id, None);
-        self.headers.insert(id, Cached { value: None, dirty: true });
+        self.keep_header(id, Cached { value: None, dirty: true });
+    }
+
+    fn keep_header(&mut self, id: DatasetId, header: Cached<Option<Dataset>>) {
+        self.header_bytes += bytes_kept(&header);
+        let replaced = self.headers.insert(id, header);
+        self.header_bytes -= replaced.as_ref().map_or(0, bytes_kept);
+    }
+
+    /// A header, which is not kept, as the changes so far left it: for those who look at many.
+    fn look_at_header(&self, id: DatasetId) -> Result<Option<Dataset>, IndexError> {
+        if let Some(header) = self.headers.get(&id) {
+            return Ok(header.value.clone());
+        }
+        let row = self.datasets.get(id.0)?;
+        Ok(row.map(|row| codec::decode(row.value())).transpose()?)
     }
 
     fn tree<'a>(
@@ -385,6 +419,13 @@ impl<'txn> Group<'txn> {
         self.txn.open_table(table)?.insert(id, codec::encode(record)?.as_slice())?;
         Ok(())
     }
+}
+
+/// Bytes of memory that a header takes, about, with its stack as it was.
+fn bytes_kept(header: &Cached<Option<Dataset>>) -> usize {
+    let texts =
+        |it: &Dataset| it.name.len() + it.text_bytes() + 2 * size_of_val(it.stack.as_slice());
+    size_of::<Dataset>() + header.value.as_ref().map_or(0, texts)
 }
 
 /// Gives out the next number of a kind; none is used twice.

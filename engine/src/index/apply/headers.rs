@@ -139,6 +139,7 @@ impl Group<'_> {
         for id in within {
             let header = self.header(id)?;
             self.soft_delete(header, at)?;
+            self.bound_headers()?;
         }
         Ok(())
     }
@@ -227,3 +228,6 @@ impl Group<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,45 +159,34 @@ impl Group<'_> {
     }
 
     /// What all datasets of a project hold.
-    fn usage_within(&mut self, project: ProjectId) -> Result<Usage, Stop> {
-        let mut within = Vec::new();
+    pub(super) fn usage_within(&self, project: ProjectId) -> Result<Usage, IndexError> {
+        let mut usage = Usage::default();
         let table = self.txn.open_table(tables::PROJECT_DATASETS)?;
         for row in table.range((project.0, 0)..=(project.0, u64::MAX))? {
-            within.push(DatasetId(row?.0.value().1));
-        }
-        drop(table);
-        let mut usage = Usage::default();
-        for id in within {
-            usage = usage.plus(self.header(id)?.usage());
+            let id = DatasetId(row?.0.value().1);
+            let dataset = self.look_at_header(id)?;
+            usage = usage.plus(dataset.map_or_else(Usage::default, |dataset| dataset.usage()));
         }
         Ok(usage)
     }
 
-    /// Refuses to move a project to a team that has no room for it.
-    pub(super) fn expect_room_for_project(
-        &mut self,
-        project: ProjectId,
-        to: TeamId,
-    ) -> Result<(), Stop> {
-        match self.quota(to)? {
+    /// Refuses to move to a team what it has no room for.
+    pub(super) fn expect_room_within(&mut self, team: TeamId, usage: Usage) -> Result<(), Stop> {
+        match self.quota(team)? {
             None => Ok(()),
-            Some(quota) => {
-                let usage = self.usage_within(project)?;
-                self.expect_room_of(to, quota, usage)
-            }
+            Some(quota) => self.expect_room_of(team, quota, usage),
         }
     }
 
     /// Takes what a project holds from one team's total to another's.
     pub(super) fn move_usage(
         &mut self,
-        project: ProjectId,
+        usage: Usage,
         from: TeamId,
         to: TeamId,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), IndexError> {
         // While the project's owner is still the old one.
         self.settle_growth()?;
-        let usage = self.usage_within(project)?;
         self.change_usage(from, Growth { less: usage, ..Growth::default() })?;
         self.change_usage(to, Growth { more: usage, ..Growth::default() })?;
         self.forget_owners();
@@ -212,4 +201,4 @@ impl Group<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

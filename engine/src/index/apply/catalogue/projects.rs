@@ -69,9 +69,12 @@ impl Group<'_> {
         let ProjectPatch { name, team } = patch.clone();
         after.name = name.unwrap_or(after.name);
         after.team = team.unwrap_or(after.team);
+        let mut moved = None;
         if after.team != before.team {
             self.active_team(after.team)?;
-            self.expect_room_for_project(id, after.team)?;
+            let usage = self.usage_within(id)?;
+            self.expect_room_within(after.team, usage)?;
+            moved = Some(usage);
         }
         let renamed = (&after.name, after.team) != (&before.name, before.team);
         // A deleted project has no name to leave, and takes none.
@@ -80,8 +83,8 @@ impl Group<'_> {
             self.leave_project_name(&before)?;
             self.enter_project_name(&after)?;
         }
-        if after.team != before.team {
-            self.move_usage(id, before.team, after.team)?;
+        if let Some(usage) = moved {
+            self.move_usage(usage, before.team, after.team)?;
             holdings::leave_project(self.txn, &before)?;
             holdings::enter_project(self.txn, &after)?;
         }

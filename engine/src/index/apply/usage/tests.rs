@@ -9,13 +9,13 @@ use crate::model::{
     Timestamp,
 };
 
-const TEAM: TeamId = TeamId(1);
-const PROJECT: ProjectId = ProjectId(1);
+pub(in crate::index::apply) const TEAM: TeamId = TeamId(1);
+pub(in crate::index::apply) const PROJECT: ProjectId = ProjectId(1);
 const DATASET: DatasetId = DatasetId(1);
-const AT: Timestamp = Timestamp(1);
+pub(in crate::index::apply) const AT: Timestamp = Timestamp(1);
 
 /// All of them in one transaction.
-fn apply(index: &Index, changes: &[Change]) {
+pub(in crate::index::apply) fn apply(index: &Index, changes: &[Change]) {
     let applied = index.apply(|txn| {
         let mut group = Group::begin(txn)?;
         for change in changes {
@@ -52,7 +52,7 @@ fn hard_delete_team() -> Change {
 }
 
 /// A team with a project with a dataset with a file.
-fn index() -> Index {
+pub(in crate::index::apply) fn index() -> Index {
     let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new());
     let index = Index::open(&disk, OpenMode::CreateNew, 1 << 20).unwrap();
     index.apply(create_tables).unwrap();
