@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::archive::intake::Rooms;
 use crate::blobs::StagedBlob;
-use crate::committer::{Basis, Committer, Reply, Submission, Ticket, Verdict};
+use crate::committer::{Committer, Debt, Reply, Submission, Ticket, Verdict};
 use crate::compaction::Compactor;
 use crate::error::MutationError;
 use crate::index::snapshot::Snapshot;
@@ -168,8 +168,9 @@ impl LargeSet {
         debug_assert!(files <= CHANGE_FILES_MAX, "a part is bounded");
         self.files += u64::try_from(files).unwrap_or(u64::MAX);
         let (reply, ticket) = Reply::new(None);
-        let (lease, basis) = (self.lease.clone(), Basis::Other);
-        self.bulk.committer.submit(Submission { change, contents, lease, reply, basis })?;
+        let lease = self.lease.clone();
+        let submission = Submission { contents, lease, ..Submission::of(change, reply) };
+        self.bulk.committer.submit(submission)?;
         self.is_begun = true;
         self.under_way.push_back(ticket);
         if self.under_way.len() > STAGED_PARTS_AHEAD_MAX {
@@ -207,8 +208,13 @@ impl Drop for LargeSet {
 }
 
 fn submit_blocking(bulk: &Bulk, change: Change) -> Verdict {
+    submit_following_blocking(bulk, change, Debt::default())
+}
+
+/// Submits a change of which more follows than it says.
+fn submit_following_blocking(bulk: &Bulk, change: Change, follows: Debt) -> Verdict {
     let (reply, ticket) = Reply::to(bulk.origin.clone());
-    bulk.committer.submit(Submission::of(change, reply))?;
+    bulk.committer.submit(Submission::of(change, reply).following(follows))?;
     ticket.redeem_blocking()
 }
 

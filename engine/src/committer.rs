@@ -42,6 +42,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub(crate) use background::Left;
+pub(crate) use debt::Debt;
 pub(crate) use footing::{Basis, Footing};
 pub(crate) use index_thread::IndexParts;
 pub(crate) use submission::{Reply, Submission, Ticket, Verdict};
@@ -155,8 +156,18 @@ impl Committer {
 
     /// Queues a change that no dataset's actor planned, and awaits it.
     pub(crate) async fn commit(&self, change: Change, origin: Option<Arc<Origin>>) -> Verdict {
+        self.commit_following(change, Debt::default(), origin).await
+    }
+
+    /// As [`Committer::commit`], of a change of which more follows than it says.
+    pub(crate) async fn commit_following(
+        &self,
+        change: Change,
+        follows: Debt,
+        origin: Option<Arc<Origin>>,
+    ) -> Verdict {
         let (reply, ticket) = Reply::to(origin);
-        self.submit(Submission::of(change, reply))?;
+        self.submit(Submission::of(change, reply).following(follows))?;
         ticket.redeem().await
     }
 

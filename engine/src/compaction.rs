@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::blobs::{Blob, StagedBlob};
-use crate::committer::{Basis, Committer, Reply, Submission};
+use crate::committer::{Committer, Reply, Submission};
 use crate::disk::{Space, reserve_bytes};
 use crate::error::{MutationError, ReadError};
 use crate::garbage::is_sparse;
@@ -339,13 +339,8 @@ impl Batch {
         }
         let (reply, ticket) = Reply::new(None);
         let change = Change::Relocate { moves: self.moves };
-        committer.submit(Submission {
-            change,
-            contents: self.contents,
-            lease: None,
-            reply,
-            basis: Basis::Other,
-        })?;
+        let contents = self.contents;
+        committer.submit(Submission { contents, ..Submission::of(change, reply) })?;
         ticket.redeem_blocking().map(drop)
     }
 }

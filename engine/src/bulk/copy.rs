@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::merge::expected;
-use super::{Bulk, LargeSet, header, on_blocking_pool, submit_blocking};
-use crate::committer::Verdict;
+use super::{Bulk, LargeSet, header, on_blocking_pool, submit_following_blocking};
+use crate::blobs::byte_count;
+use crate::committer::{Debt, Verdict};
 use crate::error::{MutationError, ReadError};
 use crate::index::snapshot::Snapshot;
 use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, LEASE_MAX, PLAN_ATTEMPTS_MAX};
@@ -44,7 +45,10 @@ fn attempt_copy(
 ) -> Verdict {
     // As for a merge: what a part names keeps its row until it is applied.
     let (_, lease) = bulk.store.leased_rows(LEASE_MAX)?;
-    let source_revision = header(&bulk.store.snapshot()?, source)?.revision;
+    let found = header(&bulk.store.snapshot()?, source)?;
+    let source_revision = found.revision;
+    let follows = Debt { rows: 0, change_bytes: byte_count(found.text_bytes()) };
+    drop(found);
     let mut names = names.iter().peekable();
     let mut page = || -> Result<(Vec<NewFile>, bool), MutationError> {
         let mut page = Page::default();
@@ -57,7 +61,7 @@ fn attempt_copy(
     let (mut files, mut done) = page()?;
     if done {
         let change = Change::CopyFiles { source, source_revision, copy, files };
-        return submit_blocking(bulk, change);
+        return submit_following_blocking(bulk, change, follows);
     }
     let mut set = LargeSet::begin(bulk, Some(Arc::new(lease)));
     loop {

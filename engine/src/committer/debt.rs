@@ -30,7 +30,7 @@ pub(crate) struct Debt {
 }
 
 impl Debt {
-    pub(super) fn plus(self, more: Self) -> Self {
+    pub(crate) fn plus(self, more: Self) -> Self {
         Self {
             rows: self.rows.saturating_add(more.rows),
             change_bytes: self.change_bytes.saturating_add(more.change_bytes),

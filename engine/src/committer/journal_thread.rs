@@ -27,7 +27,7 @@ use crate::noted::NotedChange;
 use crate::store::SharedIndex;
 use crate::sync::mpsc::SyncSender;
 use crate::visibility::Visibility;
-use room::Admitted;
+use room::{Admitted, following_of};
 
 /// What the journal thread works on.
 #[derive(Debug)]
@@ -116,7 +116,8 @@ impl JournalThread {
             return Err(());
         }
         let (group, changes) = encoded(group);
-        let change_bytes = changes.iter().map(Vec::len).sum();
+        let change_bytes = byte_count(changes.iter().map(Vec::len).sum());
+        let follows = following_of(group.iter().map(|(submission, _)| submission));
         let records = self.records(&group, changes);
         let sequences: Vec<Sequence> = records.iter().map(|record| record.sequence).collect();
         let span = group_span(&group);
@@ -153,7 +154,7 @@ impl JournalThread {
         let firm: Vec<Promised> =
             journaled.iter_mut().filter_map(|record| record.reply.promise()).collect();
         let rows = journaled.iter().map(|record| record.change.row_count()).sum();
-        let debt = Debt { rows, change_bytes: byte_count(change_bytes) };
+        let debt = Debt { rows, change_bytes }.plus(follows);
         self.ahead.note(self.parts.journal.last_sequence(), debt.change_bytes);
         let group = JournaledGroup {
             debt,

@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::footing::{Footing, Unsettled};
 use super::submission::Submission;
-use super::weight::{payload_bytes, text_bytes};
+use super::weight::{group_bytes, text_bytes};
 use crate::error::MutationError;
 use crate::limits::{
     CHANGES_QUEUED_MAX, GROUP_BYTES_MAX, GROUP_CHANGES_MAX, GROUP_PARTS_MAX, TEXT_BYTES_QUEUED_MAX,
@@ -207,7 +207,7 @@ impl Gathered {
     fn take_from(&mut self, queue: &mut VecDeque<Queued>, changes_max: usize) {
         for _ in 0..changes_max {
             let Some(Queued { submission, text_bytes }) = queue.front() else { return };
-            self.bytes += payload_bytes(submission) + text_bytes;
+            self.bytes = self.bytes.saturating_add(group_bytes(submission, *text_bytes));
             if self.bytes > GROUP_BYTES_MAX && !self.changes.is_empty() {
                 return;
             }
@@ -231,11 +231,11 @@ mod tests {
     use super::*;
     use crate::blobs::Blobs;
     use crate::blobs::memory_disk::MemoryDisk;
-    use crate::committer::Reply;
+    use crate::committer::{Debt, Reply};
     use crate::disk::Disk;
     use crate::limits::INLINE_BYTES_MAX;
-    use crate::model::change::Change;
-    use crate::model::{DatasetId, Digest, Filename, SetId};
+    use crate::model::change::{Change, CopyTarget};
+    use crate::model::{DatasetId, Digest, Filename, SetId, Timestamp};
 
     fn submission(change: Change) -> Submission {
         Submission::of(change, Reply::new(None).0)
@@ -288,6 +288,19 @@ mod tests {
         let huge = TEXT_BYTES_QUEUED_MAX + 1;
         queue.push(text(0, huge)).unwrap();
         assert_eq!(queue.take_group().unwrap().len(), 1, "one that is alone always fits");
+    }
+
+    #[test]
+    fn copies_weigh_in_a_group_what_the_header_of_their_source_does() {
+        let queue = Queue::default();
+        let follows = Debt { rows: 0, change_bytes: GROUP_BYTES_MAX / 8 };
+        let copy = CopyTarget { new_name: None, creator: None, at: Timestamp(0) };
+        for _ in 0..64 {
+            let copy = Change::CopyDataset { source: DatasetId(1), copy: copy.clone() };
+            queue.push(submission(copy).following(follows)).unwrap();
+        }
+        assert!(!queue.is_full(), "while they wait they are small");
+        assert_eq!(queue.take_group().unwrap().len(), 7);
     }
 
     #[test]

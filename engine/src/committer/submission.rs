@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::Span;
 
+use super::debt::Debt;
 use super::footing::{Basis, Entered, Standing};
 use crate::blobs::StagedBlob;
 use crate::error::MutationError;
@@ -28,12 +29,21 @@ pub(crate) struct Submission {
     pub(crate) lease: Option<Arc<Lease>>,
     pub(crate) reply: Reply,
     pub(crate) basis: Basis,
+    /// What applying the change takes from rows that are there, beside what the change says itself: the
+    /// texts of a header that is copied or written anew, the datasets of a project.
+    pub(crate) follows: Debt,
 }
 
 impl Submission {
     /// A change that brings no content and is answered once it is applied.
     pub(crate) fn of(change: Change, reply: Reply) -> Self {
-        Self { change, contents: Vec::new(), lease: None, reply, basis: Basis::Other }
+        let (contents, follows) = (Vec::new(), Debt::default());
+        Self { change, contents, lease: None, reply, basis: Basis::Other, follows }
+    }
+
+    /// The same, of which more follows than the change says.
+    pub(crate) fn following(self, follows: Debt) -> Self {
+        Self { follows, ..self }
     }
 
     /// Refuses a change that never reached the journal. Its contents are let go of first: who hears

@@ -6,6 +6,7 @@ use crate::limits::ENCODED_BYTES_MAX;
 use crate::model::Filename;
 use crate::model::change::{Change, FileMetadata, NewFile};
 
+use super::debt::Debt;
 use super::submission::Submission;
 
 /// Bytes of the contents that a submission adds to the journal.
@@ -13,6 +14,21 @@ pub(super) fn payload_bytes(submission: &Submission) -> u64 {
     let in_memory =
         submission.contents.iter().filter(|it| matches!(it.body(), StagedBody::Memory(_)));
     in_memory.map(StagedBlob::length).sum()
+}
+
+/// Bytes that a submission with so many bytes of texts adds to a group, and to what is in memory until that
+/// is applied: also those of the header that it reads.
+pub(super) fn group_bytes(submission: &Submission, text_bytes: u64) -> u64 {
+    let texts = text_bytes.saturating_add(submission.follows.change_bytes);
+    payload_bytes(submission).saturating_add(texts)
+}
+
+/// What the index gets of a submission beside what its change says. Who removes a dataset for good reads
+/// its header, and writes nothing.
+pub(super) fn following(submission: &Submission) -> Debt {
+    let removes =
+        matches!(submission.change, Change::HardDeleteDataset { .. } | Change::PurgeDataset { .. });
+    if removes { Debt::default() } else { submission.follows }
 }
 
 /// Bytes of the texts in a change: names, metadata, descriptions.

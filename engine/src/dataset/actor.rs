@@ -222,7 +222,7 @@ macro_rules! intentions {
                 let ($request, slot) = opened(&envelope)?;
                 let $dataset = self.parts.dataset;
                 self.used = true;
-                self.planner.submit_intention($change, slot)
+                self.planner.submit_of_header($change, slot)
             }
         }
     )*};

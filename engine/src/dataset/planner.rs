@@ -8,10 +8,10 @@ use super::committed::CommittedFiles;
 use super::message::Planned;
 use super::overlay::{Left, Overlay};
 use super::plan::{NoPlan, PlannedRename, PlannedUpload, View, plan_existing_if, plan_upload};
-use crate::blobs::StagedBlob;
-use crate::committer::{Basis, Committer, Footing, Reply, Submission, Ticket};
+use crate::blobs::{StagedBlob, byte_count};
+use crate::committer::{Basis, Committer, Debt, Footing, Reply, Submission, Ticket};
 use crate::error::MutationError;
-use crate::in_flight::Slot;
+use crate::in_flight::{Settled, Slot};
 use crate::index::file_tree::Looks;
 use crate::limits::PLAN_ROWS_MAX;
 use crate::model::change::{Change, NewFile};
@@ -30,6 +30,9 @@ pub(crate) struct Planner {
     overlay: Overlay,
     /// The project whose team has no quota, as long as plans have the same footing.
     without_quota: Option<(Footing, ProjectId)>,
+    /// Bytes of the longest texts that changes in flight give the header at most, until the last of them is
+    /// settled.
+    texts_in_flight: Option<(u64, Settled)>,
 }
 
 /// A change of files, ready for the committer.
@@ -43,7 +46,7 @@ struct PlannedFileChange {
 impl Planner {
     pub(crate) fn new(dataset: DatasetId, store: Arc<Store>, committer: Arc<Committer>) -> Self {
         let overlay = Overlay::default();
-        Self { dataset, store, committer, overlay, without_quota: None }
+        Self { dataset, store, committer, overlay, without_quota: None, texts_in_flight: None }
     }
 
     /// Plans on what is committed and what is in flight. The overlay is tidied before the
@@ -104,6 +107,31 @@ impl Planner {
         Ok(((), ticket))
     }
 
+    /// As [`Planner::submit_intention`], of a change that copies or answers the whole header, whose texts
+    /// count with it.
+    pub(super) fn submit_of_header(&mut self, change: Change, slot: Slot) -> Planned<()> {
+        let in_flight = self.texts_in_flight.take().filter(|(_, settled)| !settled.is_settled());
+        // After that look: what is settled is in the snapshot.
+        let header = self.store.snapshot_as_applied()?.dataset(self.dataset)?;
+        let committed = header.map_or(0, |header| byte_count(header.text_bytes()));
+        let change_bytes = in_flight.as_ref().map_or(committed, |(bytes, _)| committed.max(*bytes));
+        self.texts_in_flight = in_flight;
+        let sent = if let Change::UpdateDataset { patch, .. } = &change {
+            byte_count(patch.text_bytes())
+        } else {
+            0
+        };
+        let settled = slot.submitted();
+        let (reply, ticket) = Reply::new(Some(slot));
+        let follows = Debt { rows: 0, change_bytes };
+        self.committer.submit(Submission::of(change, reply).following(follows))?;
+        if sent > 0 {
+            // One field may come beside the other, which stays.
+            self.texts_in_flight = Some((change_bytes.saturating_add(sent), settled));
+        }
+        Ok(((), ticket))
+    }
+
     /// Queues a change of files and remembers what it leaves of each name.
     fn submit_file_change(
         &mut self,
@@ -113,7 +141,7 @@ impl Planner {
         let PlannedFileChange { left, change, contents, basis } = submission;
         let settled = slot.submitted();
         let (reply, ticket) = Reply::new(Some(slot));
-        self.committer.submit(Submission { change, contents, lease: None, reply, basis })?;
+        self.committer.submit(Submission { contents, basis, ..Submission::of(change, reply) })?;
         for (filename, left) in left {
             self.overlay.insert(filename, left, settled.clone());
         }

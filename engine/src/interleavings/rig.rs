@@ -198,7 +198,7 @@ pub(super) fn submit_file(
     let change = Change::AddFiles { dataset: SET, files };
     let (reply, ticket) = Reply::new(None);
     let contents = vec![content];
-    committer.submit(Submission { change, contents, lease: None, reply, basis })?;
+    committer.submit(Submission { contents, basis, ..Submission::of(change, reply) })?;
     Ok(ticket)
 }
 

@@ -2,7 +2,7 @@
 //! wants for its pages (I7).
 
 use granary_engine::disk::{Reached, SimulatedDisk};
-use granary_engine::model::DatasetId;
+use granary_engine::model::{DatasetId, DatasetPatch};
 use granary_engine::{Engine, FileSelection, Health, IntakeError, MutationError};
 
 use crate::driver::add_zip;
@@ -203,4 +203,30 @@ async fn delete_in_portions(engine: &Engine, set: DatasetId, number: u64) {
             }
         }
     }
+}
+
+/// A copy says little, and has all texts of its source, also of one that gets them at that moment.
+#[tokio::test]
+async fn copies_of_long_texts_are_refused_before_the_disk_is_full_of_them() {
+    let disk = small_disk(24 << 20);
+    let (engine, set) = store(&disk).await;
+    let mut changes = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let engine = engine.clone();
+        changes.spawn(async move {
+            if number == 0 {
+                let long = Some("x".repeat(1 << 20));
+                let patch = DatasetPatch { description: long, ..DatasetPatch::default() };
+                return engine.update_dataset(set, patch).await;
+            }
+            engine.copy_dataset(set, None, None, None).await
+        });
+    }
+    let outcomes = changes.join_all().await;
+    let refused = |outcome: &Result<_, _>| matches!(outcome, Err(MutationError::OutOfSpace));
+    assert!(outcomes.iter().all(|outcome| outcome.is_ok() || refused(outcome)));
+    assert!(outcomes.iter().any(refused));
+    engine.checkpoint().await.unwrap();
+    assert_eq!(engine.health(), Health::Ready);
+    assert_eq!(engine.check(true).unwrap(), []);
 }

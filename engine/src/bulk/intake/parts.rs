@@ -4,7 +4,7 @@ use super::super::merge::expected;
 use super::super::{Bulk, LargeSet, again_if_moved, header};
 use crate::archive::intake::Room;
 use crate::blobs::StagedBlob;
-use crate::committer::{Basis, Reply, Submission};
+use crate::committer::{Reply, Submission};
 use crate::dataset::plan_free_names;
 use crate::error::MutationError;
 use crate::limits::CHANGE_FILES_MAX;
@@ -76,13 +76,8 @@ impl Staged {
                 expect_free(bulk, dataset, &names)?;
                 let (reply, ticket) = Reply::to(bulk.origin.clone());
                 let change = Change::AddFiles { dataset, files };
-                bulk.committer.submit(Submission {
-                    change,
-                    contents,
-                    lease: None,
-                    reply,
-                    basis: Basis::Other,
-                })?;
+                let submission = Submission { contents, ..Submission::of(change, reply) };
+                bulk.committer.submit(submission)?;
                 ticket.redeem_blocking()?;
             }
             Place::Parts(mut set) => again_if_moved(|| {

@@ -15,7 +15,7 @@ use crate::committer::GIVEN_BACK_PERIOD;
 use crate::committer::debt::Debt;
 use crate::committer::index_thread::{IndexWork, MadeDurable, Until};
 use crate::committer::submission::Submission;
-use crate::committer::weight::payload_bytes;
+use crate::committer::weight::{following, payload_bytes};
 use crate::error::MutationError;
 use crate::journal::AppendError;
 use crate::limits::SPACE_WAIT_MAX;
@@ -70,7 +70,8 @@ impl Needs {
     fn of(submission: &Submission) -> Self {
         let group = slice::from_ref(submission);
         let debt = debt_of(group);
-        Self { journal_bytes: journal_bytes(group, debt), grown: debt.grown() }
+        let grown = debt.plus(following(submission)).grown();
+        Self { journal_bytes: journal_bytes(group, debt), grown }
     }
 
     fn plus(self, more: Self) -> Self {
@@ -189,7 +190,7 @@ impl JournalThread {
         // Beside plenty no group's rows count, so they are not counted.
         let debt = if space < PLENTY_BYTES { debt_of(group) } else { Debt::default() };
         let journaled = bytes.saturating_add(debt.change_bytes);
-        let needed = journaled.saturating_add(debt.space());
+        let needed = journaled.saturating_add(debt.plus(following_of(group)).space());
         let needed = self.parts.reserve_bytes.saturating_add(needed);
         let asks_for_space = |change: &Change| grows(change) || moves(change);
         let is_wanted = group.iter().any(|submission| asks_for_space(&submission.change));
@@ -272,7 +273,12 @@ impl JournalThread {
     }
 }
 
-/// What a group will leave the index to take.
+/// What the index gets of a group beside what its changes say.
+pub(super) fn following_of<'a>(group: impl IntoIterator<Item = &'a Submission>) -> Debt {
+    group.into_iter().fold(Debt::default(), |all, submission| all.plus(following(submission)))
+}
+
+/// What the changes of a group will leave the index to take of what they say.
 fn debt_of(group: &[Submission]) -> Debt {
     group.iter().fold(Debt::default(), |debt, submission| {
         let change = &submission.change;
