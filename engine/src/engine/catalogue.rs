@@ -3,12 +3,17 @@
 //! Each call returns once its change is durable and visible (I1), or refused. No actor plans these
 //! changes: they are intentions, resolved when they are applied, in the order of the journal.
 
+use std::sync::Arc;
+
 use super::Engine;
 use super::mutations::made;
-use crate::committer::Verdict;
-use crate::error::MutationError;
+use crate::blobs::byte_count;
+use crate::committer::{Debt, Verdict};
+use crate::error::{MutationError, ReadError};
 use crate::index::apply::Applied;
-use crate::limits::SUBDESCRIPTORS_MAX;
+use crate::index::snapshot::Snapshot;
+use crate::index::{IndexError, tables};
+use crate::limits::{INDEX_PAGE_BYTES, SUBDESCRIPTORS_MAX};
 use crate::model::change::{CatalogueChange, Change};
 use crate::model::{
     AccessToken, AccessTokenId, Licence, LicenceId, LicencePatch, Membership, NewAccessToken,
@@ -172,10 +177,17 @@ impl Engine {
     /// nothing. The more datasets it holds the longer other changes wait for it.
     ///
     /// # Errors
-    /// `RecordNotFound`, or the store takes no changes.
+    /// `RecordNotFound`, `OutOfSpace` if the disk has no room for the new headers of so many datasets, or
+    /// the store takes no changes.
     pub async fn destroy_project(&self, project: ProjectId) -> Result<Project, MutationError> {
-        let at = Timestamp::now();
-        made!(self.catalogue(CatalogueChange::DestroyProject { project, at }).await, Project)
+        let store = Arc::clone(&self.inner.store);
+        let count = move || taken_by_destroying(&store.snapshot_as_applied()?, project);
+        let follows = tokio::task::spawn_blocking(count).await;
+        let follows = follows.unwrap_or(Err(MutationError::Panicked))?;
+        let change =
+            Change::Catalogue(CatalogueChange::DestroyProject { project, at: Timestamp::now() });
+        let committer = &self.inner.committer;
+        made!(committer.commit_following(change, follows, self.origin.clone()).await, Project)
     }
 
     /// Takes a soft deletion back; the datasets stay deleted. One that is not deleted stays as it
@@ -304,4 +316,24 @@ impl Engine {
     pub fn touch_node(&self, node: NodeId) {
         self.inner.store.touches.touch_node(node);
     }
+}
+
+/// What the index gets when the datasets of a project that are not soft-deleted become so, all at once: a
+/// header, in a page of its own at worst, and a name of each.
+fn taken_by_destroying(snapshot: &Snapshot, project: ProjectId) -> Result<Debt, MutationError> {
+    let names = snapshot.table(tables::DATASET_NAMES).map_err(ReadError::from)?;
+    let headers = snapshot.table(tables::DATASETS).map_err(ReadError::from)?;
+    let within = (project.0, "", 0)..(project.0.saturating_add(1), "", 0);
+    let mut debt = Debt::default();
+    for row in names.range::<(u64, &str, u64)>(within).map_err(read_error)? {
+        let (_, id) = row.map_err(read_error)?;
+        let header = headers.get(id.value()).map_err(read_error)?;
+        let length = header.map_or(0, |header| byte_count(header.value().len()));
+        debt = debt.plus(Debt { rows: 2, change_bytes: length + INDEX_PAGE_BYTES / 2 });
+    }
+    Ok(debt)
+}
+
+fn read_error(error: redb::StorageError) -> ReadError {
+    IndexError::from(error).into()
 }

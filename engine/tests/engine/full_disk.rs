@@ -2,13 +2,13 @@
 //! wants for its pages (I7).
 
 use granary_engine::disk::{Reached, SimulatedDisk};
-use granary_engine::model::{DatasetId, DatasetPatch};
+use granary_engine::model::{DatasetId, DatasetPatch, LicenceId, NewDataset, ProjectId};
 use granary_engine::{Engine, FileSelection, Health, IntakeError, MutationError};
 
 use crate::driver::add_zip;
 use crate::faults::{open, store};
 use crate::reference::Content;
-use crate::support::{add, names, read};
+use crate::support::{add, names, new_dataset, project, read};
 
 /// A disk that is small, with this much of it free.
 fn small_disk(available: u64) -> SimulatedDisk {
@@ -203,6 +203,47 @@ async fn delete_in_portions(engine: &Engine, set: DatasetId, number: u64) {
             }
         }
     }
+}
+
+/// Makes datasets of the project with descriptions so long; gives their number once there is no space.
+async fn fill_with_headers(engine: &Engine, within: (ProjectId, LicenceId), count: u64) -> u64 {
+    for number in 0..count {
+        let dataset = NewDataset {
+            description: "x".repeat(3000),
+            ..new_dataset(within, &format!("set {number}"))
+        };
+        match engine.create_dataset(dataset).await {
+            Ok(_) => {}
+            Err(MutationError::OutOfSpace) => return number,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    count
+}
+
+/// All its headers are written anew at once, which takes as much of the disk again.
+#[tokio::test]
+async fn a_project_that_is_destroyed_on_a_full_disk_waits_for_space() {
+    let disk = SimulatedDisk::new();
+    disk.set_space(80 << 20, 79 << 20);
+    let (engine, set) = store(&disk).await;
+    let within = project(&engine).await.unwrap();
+    let made = fill_with_headers(&engine, within, 2500).await;
+    assert_eq!(made, 2500, "they have room");
+    fill(&engine, set).await;
+    engine.checkpoint().await.unwrap();
+    disk.set_space(80 << 20, 1 << 20);
+
+    let refused = engine.destroy_project(within.0).await;
+
+    assert!(matches!(refused, Err(MutationError::OutOfSpace)), "{refused:?}");
+    engine.checkpoint().await.unwrap();
+    assert_eq!(engine.health(), Health::Ready);
+    disk.set_space(160 << 20, 80 << 20);
+    engine.destroy_project(within.0).await.unwrap();
+    let deleted = engine.snapshot().unwrap().datasets().unwrap();
+    assert_eq!(deleted.filter(|it| it.as_ref().unwrap().deletion_time.is_some()).count(), 2501);
+    assert_eq!(engine.check(true).unwrap(), []);
 }
 
 /// A copy says little, and has all texts of its source, also of one that gets them at that moment.

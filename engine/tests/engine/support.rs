@@ -53,13 +53,9 @@ pub fn licence_named(name: &str) -> NewLicence {
     }
 }
 
-/// Makes an empty dataset.
-pub async fn dataset(
-    engine: &Engine,
-    (project, licence): (ProjectId, LicenceId),
-    name: &str,
-) -> Result<Dataset, MutationError> {
-    let dataset = NewDataset {
+/// An empty dataset.
+pub fn new_dataset((project, licence): (ProjectId, LicenceId), name: &str) -> NewDataset {
+    NewDataset {
         name: name.into(),
         description: String::new(),
         project,
@@ -67,8 +63,16 @@ pub async fn dataset(
         tags: String::new(),
         is_public: false,
         creator: None,
-    };
-    engine.create_dataset(dataset).await
+    }
+}
+
+/// Makes an empty dataset.
+pub async fn dataset(
+    engine: &Engine,
+    within: (ProjectId, LicenceId),
+    name: &str,
+) -> Result<Dataset, MutationError> {
+    engine.create_dataset(new_dataset(within, name)).await
 }
 
 /// Brings a content in.
