@@ -379,6 +379,9 @@ impl Snapshot {
     /// # Errors
     /// `QuotaExceeded`, or the index cannot be read.
     pub fn expect_room(&self, project: ProjectId, added: Usage) -> Result<(), MutationError> {
+        if !self.state.has_quotas()? {
+            return Ok(());
+        }
         let Some(Project { team, .. }) = self.project(project)? else {
             return Ok(());
         };
@@ -392,6 +395,9 @@ impl Snapshot {
 
     /// Whether the team of a project may hold so much only.
     pub(crate) fn has_quota(&self, project: ProjectId) -> Result<bool, ReadError> {
+        if !self.state.has_quotas()? {
+            return Ok(false);
+        }
         let Some(Project { team, .. }) = self.project(project)? else { return Ok(false) };
         Ok(self.team_quota(team)? != Quota::default())
     }
@@ -401,7 +407,7 @@ impl Snapshot {
     /// # Errors
     /// The index cannot be read.
     pub fn team_quota(&self, team: TeamId) -> Result<Quota, ReadError> {
-        let quota: Option<Quota> = self.by_id(tables::TEAM_QUOTAS, team.0)?;
+        let quota: Option<Quota> = Self::row(self.state.opened(&self.state.team_quotas)?, team.0)?;
         Ok(quota.unwrap_or_default())
     }
 

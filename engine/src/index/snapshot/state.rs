@@ -6,7 +6,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
+use redb::{
+    Key, ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _, TableDefinition, Value,
+};
 
 use crate::counters::Counters;
 use crate::index::{IndexError, Reading, tables};
@@ -28,6 +30,9 @@ pub(crate) struct State {
     /// store, and kept here so that a snapshot costs no handle of either.
     pub(super) touches: Arc<Touches>,
     pub(super) counters: Arc<Counters>,
+    pub(super) team_quotas: Opened<u64, Bytes>,
+    /// Whether any team has a quota: where none has, nobody looks for that of one.
+    has_quotas: OnceLock<bool>,
     txn: ReadTransaction,
     /// Tells that it is read.
     _reading: Arc<Reading>,
@@ -51,6 +56,8 @@ impl State {
             nodes: Opened::later(tables::NODES),
             touches,
             counters,
+            team_quotas: Opened::later(tables::TEAM_QUOTAS),
+            has_quotas: OnceLock::new(),
             txn,
             _reading: reading,
         }
@@ -74,6 +81,15 @@ impl State {
         }
         let opened = self.open(table.definition)?;
         Ok(table.opened.get_or_init(|| opened))
+    }
+
+    /// Whether any team may hold so much only.
+    pub(super) fn has_quotas(&self) -> Result<bool, IndexError> {
+        if let Some(has_quotas) = self.has_quotas.get() {
+            return Ok(*has_quotas);
+        }
+        let has_quotas = !self.opened(&self.team_quotas)?.is_empty()?;
+        Ok(*self.has_quotas.get_or_init(|| has_quotas))
     }
 }
 
@@ -107,7 +123,7 @@ mod tests {
     use crate::index::snapshot::Snapshot;
     use crate::index::{Index, create_tables, tables};
     use crate::model::change::{BlobPlace, SegmentId};
-    use crate::model::{Digest, Sequence};
+    use crate::model::{Digest, Project, ProjectId, Quota, Sequence, TeamId, Timestamp, Usage};
 
     fn enter(index: &Index, digest: &Digest) {
         let place = BlobPlace::Segment { segment: SegmentId(1), offset: 4096 };
@@ -143,5 +159,41 @@ mod tests {
         let shows = |snapshot: &Snapshot, digest| snapshot.blob(digest).unwrap().is_some();
         assert!(shows(&before, &first) && !shows(&before, &second));
         assert!(shows(&after, &first) && shows(&after, &second));
+    }
+
+    #[test]
+    fn whether_any_team_has_a_quota_is_told_of_each_state() {
+        let disk: Arc<dyn Disk> = MemoryDisk::prepared();
+        let index = Index::open(&disk, OpenMode::CreateNew, 1 << 20).unwrap();
+        index.apply(create_tables).unwrap();
+        let (project, team) = (ProjectId(1), TeamId(2));
+        let quota = Quota { files: Some(0), bytes: None };
+        let told = |snapshot: &Snapshot| {
+            let has_quota = snapshot.has_quota(project).unwrap();
+            let is_refused = snapshot.expect_room(project, Usage { files: 1, bytes: 0 }).is_err();
+            (has_quota, is_refused, snapshot.team_quota(team).unwrap())
+        };
+        let take = || Snapshot::take(&index, &Arc::default(), &Arc::default()).unwrap();
+        let row = Project {
+            id: project,
+            name: String::new(),
+            team,
+            creator: None,
+            creation_time: Timestamp(0),
+            deletion_time: None,
+        };
+        let put = |table, id, row: Vec<u8>| {
+            let put = |txn: &redb::WriteTransaction| {
+                txn.open_table(table)?.insert(id, row.as_slice())?;
+                Ok(())
+            };
+            index.apply(put).unwrap();
+        };
+        put(tables::PROJECTS, project.0, codec::encode(&row).unwrap());
+        let before = take();
+        assert_eq!(told(&before), (false, false, Quota::default()));
+        put(tables::TEAM_QUOTAS, team.0, codec::encode(&quota).unwrap());
+        assert_eq!(told(&take()), (true, true, quota));
+        assert_eq!(told(&before), (false, false, Quota::default()));
     }
 }
