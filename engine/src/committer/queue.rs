@@ -18,6 +18,7 @@ use crate::error::MutationError;
 use crate::limits::{
     CHANGES_QUEUED_MAX, GROUP_BYTES_MAX, GROUP_CHANGES_MAX, GROUP_PARTS_MAX, TEXT_BYTES_QUEUED_MAX,
 };
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The queue into the journal thread.
@@ -27,6 +28,11 @@ pub(crate) struct Queue {
     filled: Condvar,
     /// What is in flight that new files may be refused for.
     unsettled: Arc<Unsettled>,
+    /// Whether nothing is taken any longer. As the next one changed under the lock, and read without
+    /// it: an upload looks at both before its content is taken.
+    refuses: AtomicBool,
+    /// Whether too much is queued for another change.
+    is_full: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +97,7 @@ impl Queue {
                 state.text_bytes += text_bytes;
                 state.submissions.push_back(queued);
             }
+            self.note_room(&state);
             let is_awaited = std::mem::take(&mut state.is_awaited);
             drop(state);
             if is_awaited {
@@ -134,6 +141,7 @@ impl Queue {
             // Whatever the others bring: parts come on with each group.
             group.changes.extend(parts.pop_front().map(|part| part.submission));
         }
+        self.note_room(&state);
         Some(group.changes)
     }
 
@@ -149,7 +157,10 @@ impl Queue {
 
     /// Takes nothing more; what is queued will still be done.
     pub(crate) fn close(&self) {
-        self.state().closed = true;
+        let mut state = self.state();
+        state.closed = true;
+        self.refuses.store(true, Ordering::Release);
+        drop(state);
         self.filled.notify_all();
     }
 
@@ -159,10 +170,12 @@ impl Queue {
         if state.failure.is_none() {
             tracing::error!(error = %cause, "the store is read-only from now on");
             state.failure = Some(Arc::clone(cause));
+            self.refuses.store(true, Ordering::Release);
         }
         let mut refused: Vec<Queued> = state.submissions.drain(..).collect();
         refused.extend(state.parts.drain(..));
         state.text_bytes = 0;
+        self.note_room(&state);
         drop(state);
         self.filled.notify_all();
         for Queued { submission, .. } in refused {
@@ -172,12 +185,23 @@ impl Queue {
 
     /// Whether too much is queued for another change.
     pub(crate) fn is_full(&self) -> bool {
-        let state = self.state();
-        state.len() >= CHANGES_QUEUED_MAX || state.is_full_with(1)
+        self.is_full.load(Ordering::Acquire)
+    }
+
+    /// Notes whether there is room, for those who look without the lock.
+    fn note_room(&self, state: &State) {
+        let is_full = state.len() >= CHANGES_QUEUED_MAX || state.is_full_with(1);
+        // Written where it changes only: others keep it in their caches.
+        if self.is_full.load(Ordering::Relaxed) != is_full {
+            self.is_full.store(is_full, Ordering::Release);
+        }
     }
 
     /// Why no change is taken, if none is.
     pub(crate) fn refusal(&self) -> Option<MutationError> {
+        if !self.refuses.load(Ordering::Acquire) {
+            return None;
+        }
         refusal(&self.state())
     }
 }
@@ -371,8 +395,23 @@ mod tests {
         let queue = Queue::default();
         queue.push(submission(part(1))).unwrap();
         queue.push(small()).unwrap();
+        assert!(queue.refusal().is_none());
         queue.fail(&Arc::new(io::Error::other("the disk")));
+        assert!(matches!(queue.refusal(), Some(MutationError::ReadOnly { .. })));
+        assert!(matches!(queue.push(small()), Err(MutationError::ReadOnly { .. })));
         assert_eq!(queue.len(), 0);
         assert!(queue.take_group().is_none());
+    }
+
+    #[test]
+    fn a_queue_that_failed_is_not_full_and_one_that_is_closed_says_so() {
+        let queue = Queue::default();
+        queue.push(text(0, TEXT_BYTES_QUEUED_MAX)).unwrap();
+        assert!(queue.is_full() && queue.refusal().is_none());
+        queue.close();
+        assert!(matches!(queue.refusal(), Some(MutationError::Stopping)));
+        queue.fail(&Arc::new(io::Error::other("the disk")));
+        assert!(!queue.is_full(), "what was queued is refused");
+        assert!(matches!(queue.refusal(), Some(MutationError::ReadOnly { .. })));
     }
 }
