@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tracing::Span;
 
 use crate::error::MutationError;
@@ -16,21 +16,16 @@ use crate::model::Origin;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The counters of one dataset.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct InFlight {
     /// Changes queued or in flight that are not answered.
     waiting: AtomicUsize,
     /// Changes handed to the committer.
     submitted: AtomicU64,
     /// Changes that the committer has applied, or refused.
-    settled: watch::Sender<u64>,
-}
-
-impl Default for InFlight {
-    fn default() -> Self {
-        let settled = watch::Sender::new(0);
-        Self { waiting: AtomicUsize::new(0), submitted: AtomicU64::new(0), settled }
-    }
+    settled: AtomicU64,
+    /// Tells those who wait that one more has settled; hardly ever anybody does.
+    told: Notify,
 }
 
 impl InFlight {
@@ -64,15 +59,20 @@ impl InFlight {
     pub(crate) fn is_unused(&self) -> bool {
         // In this order: whoever is answered and not settled was submitted before.
         self.waiting.load(Ordering::Acquire) == 0
-            && *self.settled.borrow() >= self.submitted.load(Ordering::Acquire)
+            && self.settled.load(Ordering::Acquire) >= self.submitted.load(Ordering::Acquire)
     }
 
     /// Waits until everything submitted so far is settled.
     pub(crate) async fn all_settled(&self) {
         let submitted = self.submitted.load(Ordering::Acquire);
-        let mut settled = self.settled.subscribe();
-        // The sender lives in `self`, so the wait cannot end for want of one.
-        drop(settled.wait_for(|settled| *settled >= submitted).await);
+        loop {
+            // Before the look, so that it hears of whatever settles after it.
+            let told = self.told.notified();
+            if self.settled.load(Ordering::Acquire) >= submitted {
+                return;
+            }
+            told.await;
+        }
     }
 }
 
@@ -148,7 +148,8 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.settled.settle();
         if *self.submitted.get_mut() {
-            self.counters.settled.send_modify(|settled| *settled += 1);
+            self.counters.settled.fetch_add(1, Ordering::AcqRel);
+            self.counters.told.notify_waiters();
         }
         self.answered();
     }
