@@ -1,6 +1,5 @@
 //! A store under construction: contents into a journal and files, rows into tables.
 
-use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -15,13 +14,13 @@ use crate::blobs::{Blobs, StagingFile, byte_count};
 use crate::codec;
 use crate::disk::{Disk, OpenMode};
 use crate::engine::journal_options;
-use crate::index::apply::{add_live_bytes, write_live_bytes};
+use crate::index::apply::{LiveBytes, add_live_bytes, write_live_bytes};
 use crate::index::rows::{AppliedRow, BlobRow};
 use crate::index::upgrade::upgrade;
 use crate::index::{INDEX_PATH, Index, IndexError, create_place_tables, tables, write_applied};
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
 use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX, QUARANTINED_MAX};
-use crate::model::change::{BlobPlace, Change, LargeFileId, SegmentId};
+use crate::model::change::{BlobPlace, Change, LargeFileId};
 use crate::model::{Digest, Sequence, Timestamp};
 use crate::quarantine::{Fault, QuarantineRow};
 
@@ -38,7 +37,7 @@ pub(super) struct Builder {
     /// Small contents that are not in the journal yet, and their bytes.
     gathered: Vec<(ContentRow, Bytes)>,
     gathered_bytes: u64,
-    live_bytes: HashMap<SegmentId, i64>,
+    live_bytes: LiveBytes,
     /// Contents that have a row.
     pub(super) contents: u64,
     pub(super) content_bytes: u64,
@@ -72,7 +71,7 @@ impl Builder {
             next_large: 0,
             gathered: Vec::new(),
             gathered_bytes: 0,
-            live_bytes: HashMap::new(),
+            live_bytes: LiveBytes::new(),
             contents: 0,
             content_bytes: 0,
             marked: 0,

@@ -24,12 +24,12 @@ mod sets;
 
 mod usage;
 
-pub(crate) use counts::{Counts, add_live_bytes, live_bytes_of, write_live_bytes};
+pub(crate) use counts::{Counts, LiveBytes, add_live_bytes, live_bytes_of, write_live_bytes};
 pub(crate) use folding::Folding;
 
 use usage::{Growth, Owner};
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::Serialize;
@@ -42,7 +42,7 @@ use crate::codec;
 use crate::error::MutationError;
 use crate::limits::GROUP_HEADER_BYTES_MAX;
 use crate::model::audit::{AuditRow, Note};
-use crate::model::change::{Change, NewBlob, SegmentId};
+use crate::model::change::{Change, NewBlob};
 use crate::model::dataset::StackEntry;
 use crate::model::{
     AccessToken, Dataset, DatasetId, Digest, LayerId, Licence, Membership, Node, Project,
@@ -106,6 +106,8 @@ struct Cached<T> {
 }
 
 /// The transaction of one group: its tables, and the rows that many changes of a group share.
+///
+/// These are few, and hashing a number costs more than finding it among a few.
 pub(crate) struct Group<'txn> {
     txn: &'txn WriteTransaction,
     files: FileTable<'txn>,
@@ -113,25 +115,25 @@ pub(crate) struct Group<'txn> {
     counts: Counts<'txn>,
     datasets: Table<'txn, u64, Bytes>,
     layer_rows: Table<'txn, u64, Bytes>,
-    headers: HashMap<DatasetId, Cached<Option<Dataset>>>,
+    headers: BTreeMap<DatasetId, Cached<Option<Dataset>>>,
     /// Bytes that these take, about.
     header_bytes: usize,
     /// Stacks as the group found them.
-    stacks_before: HashMap<DatasetId, Vec<StackEntry>>,
-    layers: HashMap<LayerId, Cached<LayerRow>>,
+    stacks_before: BTreeMap<DatasetId, Vec<StackEntry>>,
+    layers: BTreeMap<LayerId, Cached<LayerRow>>,
     /// Change of each segment's live bytes.
-    live_bytes: HashMap<SegmentId, i64>,
+    live_bytes: LiveBytes,
     /// Contents that the change under way brings and that no row names yet.
-    fresh: HashMap<Digest, NewBlob>,
+    fresh: BTreeMap<Digest, NewBlob>,
     sequence: Sequence,
     /// Datasets whose stacks changed: there may be something to do about them.
     restacked: Vec<DatasetId>,
     /// Layers that a stack less names: what others could not do about theirs they may do now.
     released: BTreeSet<LayerId>,
     /// What became of the counts of datasets, by their projects.
-    growth: HashMap<ProjectId, Growth>,
+    growth: BTreeMap<ProjectId, Growth>,
     /// Owners of projects, as far as they were looked up.
-    owners: HashMap<ProjectId, Option<Owner>>,
+    owners: BTreeMap<ProjectId, Option<Owner>>,
     /// What the audit log gets of this group.
     told: Vec<AuditRow>,
 }
@@ -152,17 +154,17 @@ impl<'txn> Group<'txn> {
             counts: Counts::of(txn)?,
             datasets: txn.open_table(tables::DATASETS)?,
             layer_rows: txn.open_table(tables::LAYERS)?,
-            headers: HashMap::new(),
+            headers: BTreeMap::new(),
             header_bytes: 0,
-            stacks_before: HashMap::new(),
-            layers: HashMap::new(),
-            live_bytes: HashMap::new(),
-            fresh: HashMap::new(),
+            stacks_before: BTreeMap::new(),
+            layers: BTreeMap::new(),
+            live_bytes: LiveBytes::new(),
+            fresh: BTreeMap::new(),
             sequence: Sequence::ZERO,
             restacked: Vec::new(),
             released: BTreeSet::new(),
-            growth: HashMap::new(),
-            owners: HashMap::new(),
+            growth: BTreeMap::new(),
+            owners: BTreeMap::new(),
             told: Vec::new(),
         })
     }
@@ -275,7 +277,7 @@ impl<'txn> Group<'txn> {
 
     /// Writes the headers that changed, and forgets all of them.
     fn write_headers(&mut self) -> Result<(), IndexError> {
-        for (id, header) in self.headers.drain() {
+        for (id, header) in std::mem::take(&mut self.headers) {
             if header.dirty {
                 let before = self.stacks_before.get(&id).map_or(&[][..], Vec::as_slice);
                 let after = header.value.as_ref().map_or(&[][..], |dataset| &dataset.stack);

@@ -8,7 +8,7 @@ use std::ops::Bound;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::apply::{Counts, add_live_bytes, write_live_bytes};
+use super::apply::{Counts, LiveBytes, add_live_bytes, write_live_bytes};
 use super::rows::{BlobRow, FileRow};
 use super::{Index, IndexError, tables};
 use crate::blobs::Pins;
@@ -98,7 +98,7 @@ struct Removal<'txn> {
     dead: Table<'txn, (u64, &'static [u8; 32]), ()>,
     large: Table<'txn, (&'static [u8; 32], u64, u64), ()>,
     /// What the segments lose by it.
-    live_bytes: HashMap<SegmentId, i64>,
+    live_bytes: LiveBytes,
 }
 
 impl<'txn> Removal<'txn> {
@@ -107,7 +107,7 @@ impl<'txn> Removal<'txn> {
             blobs: txn.open_table(tables::BLOBS)?,
             dead: txn.open_table(tables::DEAD_BLOBS)?,
             large: txn.open_table(tables::LARGE_REMOVALS)?,
-            live_bytes: HashMap::new(),
+            live_bytes: LiveBytes::new(),
         })
     }
 

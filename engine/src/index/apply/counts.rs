@@ -1,6 +1,6 @@
 //! Contents that rows name: counted up and down (I4), placed, moved, and dead once none names them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -259,13 +259,11 @@ pub(crate) fn live_bytes_of(length: u64) -> u64 {
     length.max(1)
 }
 
+/// By how much the live bytes of segments change.
+pub(crate) type LiveBytes = BTreeMap<SegmentId, i64>;
+
 /// Counts bytes of a place in or out (`sign` 1 or -1).
-pub(crate) fn add_live_bytes(
-    live_bytes: &mut HashMap<SegmentId, i64>,
-    place: BlobPlace,
-    length: u64,
-    sign: i64,
-) {
+pub(crate) fn add_live_bytes(live_bytes: &mut LiveBytes, place: BlobPlace, length: u64, sign: i64) {
     if let BlobPlace::Segment { segment, .. } = place {
         let bytes = i64::try_from(live_bytes_of(length)).unwrap_or(i64::MAX);
         *live_bytes.entry(segment).or_default() += sign * bytes;
@@ -275,7 +273,7 @@ pub(crate) fn add_live_bytes(
 /// Adds the changes of live bytes to their rows.
 pub(crate) fn write_live_bytes(
     txn: &WriteTransaction,
-    live_bytes: &HashMap<SegmentId, i64>,
+    live_bytes: &LiveBytes,
 ) -> Result<(), IndexError> {
     if live_bytes.is_empty() {
         return Ok(());
