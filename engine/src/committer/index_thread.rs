@@ -407,7 +407,10 @@ impl IndexThread {
                 for record in &group.records {
                     applied.sequence = record.sequence;
                     let Journaled { sequence, change, note, blobs, .. } = record;
-                    let verdict = rows.apply(*sequence, change, note.as_ref(), blobs)?;
+                    let note = note.as_ref();
+                    let is_promised = record.reply.is_promised();
+                    let apply = if is_promised { Group::apply_promised } else { Group::apply };
+                    let verdict = apply(&mut rows, *sequence, change, note, blobs)?;
                     expect_kept(record, &verdict)?;
                     verdicts.push(verdict);
                 }

@@ -126,6 +126,8 @@ pub(crate) struct Group<'txn> {
     /// Contents that the change under way brings and that no row names yet.
     fresh: BTreeMap<Digest, NewBlob>,
     sequence: Sequence,
+    /// Whether the change under way was answered as made: then its plan saw what it expects.
+    is_promised: bool,
     /// Datasets whose stacks changed: there may be something to do about them.
     restacked: Vec<DatasetId>,
     /// Layers that a stack less names: what others could not do about theirs they may do now.
@@ -161,6 +163,7 @@ impl<'txn> Group<'txn> {
             live_bytes: LiveBytes::new(),
             fresh: BTreeMap::new(),
             sequence: Sequence::ZERO,
+            is_promised: false,
             restacked: Vec::new(),
             released: BTreeSet::new(),
             growth: BTreeMap::new(),
@@ -200,6 +203,24 @@ impl<'txn> Group<'txn> {
         }
         self.bound_headers()?;
         Ok(verdict)
+    }
+
+    /// As [`Group::apply`], of a change that was answered as made. What its plan saw is not looked for
+    /// once more where writing it shows whether that was true.
+    ///
+    /// # Errors
+    /// It is not so, or the index failed; the transaction must be dropped.
+    pub(crate) fn apply_promised(
+        &mut self,
+        sequence: Sequence,
+        change: &Change,
+        note: Option<&Note>,
+        blobs: &[NewBlob],
+    ) -> Result<Result<Applied, MutationError>, IndexError> {
+        self.is_promised = true;
+        let verdict = self.apply(sequence, change, note, blobs);
+        self.is_promised = false;
+        verdict
     }
 
     fn dispatch(&mut self, change: &Change) -> Result<Applied, Stop> {
