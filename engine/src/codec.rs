@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::limits::ENCODED_BYTES_MAX;
 
 /// Version of the encoding; the first byte of every value.
-const FORMAT_VERSION: u8 = 1;
+pub(crate) const FORMAT_VERSION: u8 = 1;
 
 /// Bytes that are not a value of the expected type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,7 @@ fn config() -> impl bincode::config::Config {
 }
 
 /// Bytes that most values stay below.
-const BYTES_USUAL: usize = 256;
+pub(crate) const BYTES_USUAL: usize = 256;
 
 /// Encodes a value.
 ///
@@ -41,9 +41,17 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 pub(crate) fn encode_as<T: Serialize>(version: u8, value: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::with_capacity(BYTES_USUAL);
     bytes.push(version);
-    bincode::serde::encode_into_std_write(value, &mut bytes, config())
-        .map_err(|error| CodecError { reason: error.to_string() })?;
+    append(&mut bytes, value)?;
     Ok(bytes)
+}
+
+/// Encodes fields behind others: what the fields of one value give in their order.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn append<T: Serialize>(bytes: &mut Vec<u8>, value: &T) -> Result<(), CodecError> {
+    let appended = bincode::serde::encode_into_std_write(value, bytes, config());
+    appended.map(drop).map_err(|error| CodecError { reason: error.to_string() })
 }
 
 /// Decodes a value that takes all of the bytes.

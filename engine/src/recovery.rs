@@ -33,7 +33,7 @@ use crate::journal::{
     Journal, JournalOpenError, JournalOptions, ReplayedGroup, read_groups, segments_for_reading,
 };
 use crate::model::Sequence;
-use crate::noted::NotedChange;
+use crate::noted::{EncodedNote, NotedChange};
 use crate::quarantine::Quarantine;
 use crate::scrub::ScrubRow;
 use crate::store::{SharedIndex, Store};
@@ -289,6 +289,7 @@ fn apply_replayed(
             let NotedChange { change, note } = NotedChange::decode(&record.change)?;
             // A refusal was one before the crash too; it was answered then, or never. What was
             // answered before it was applied is never refused.
+            let note = note.as_ref().map(EncodedNote::try_from).transpose()?;
             drop(rows.apply(record.sequence, &change, note.as_ref(), &record.blobs)?);
             applied.sequence = record.sequence;
         }

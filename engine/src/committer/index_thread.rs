@@ -25,9 +25,9 @@ use crate::index::{Index, IndexError, write_applied};
 use crate::journal::Position;
 use crate::leases::Lease;
 use crate::limits::{LINGER, ROWS_APPLIED_TOGETHER};
-use crate::model::audit::Note;
 use crate::model::change::{Change, NewBlob};
 use crate::model::{DatasetId, Sequence};
+use crate::noted::EncodedNote;
 use crate::recovery;
 use crate::store::Store;
 use crate::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -66,7 +66,7 @@ pub(crate) struct Journaled {
     pub(crate) sequence: Sequence,
     pub(crate) change: Change,
     /// Who asked for it, for the audit log.
-    pub(crate) note: Option<Note>,
+    pub(crate) note: Option<EncodedNote>,
     pub(crate) blobs: Vec<NewBlob>,
     /// These keep the contents that the change names until it is applied (I3).
     pub(crate) pins: Vec<Pin>,

@@ -20,10 +20,9 @@ use crate::disk::Disk;
 use crate::error::MutationError;
 use crate::journal::{AppendError, Journal, NewRecord, RecordBlob};
 use crate::limits::ENCODED_BYTES_MAX;
-use crate::model::audit::Note;
 use crate::model::change::{Change, NewBlob, SegmentId};
 use crate::model::{Digest, Sequence, Timestamp};
-use crate::noted::NotedChange;
+use crate::noted::{EncodedNote, NotedChange};
 use crate::store::SharedIndex;
 use crate::sync::mpsc::SyncSender;
 use crate::visibility::Visibility;
@@ -288,7 +287,7 @@ fn journal_failed(error: &std::io::Error) -> std::io::Error {
 }
 
 /// A change of a group, and what its record says of who asked for it.
-type Noted = (Submission, Option<Note>);
+type Noted = (Submission, Option<EncodedNote>);
 
 /// The changes' bytes; a change beyond the codec's limit is refused.
 fn encoded(group: Vec<Submission>) -> (Vec<Noted>, Vec<Vec<u8>>) {
@@ -298,8 +297,11 @@ fn encoded(group: Vec<Submission>) -> (Vec<Noted>, Vec<Vec<u8>>) {
     let at = Timestamp::now();
     for submission in group {
         let origin = submission.reply.origin().filter(|_| submission.change.is_told());
-        let note = origin.map(|origin| Note { at, origin: origin.clone() });
-        if let Ok(change) = NotedChange::encode(&submission.change, note.as_ref()) {
+        let note = origin.map(|origin| EncodedNote::of(at, origin)).transpose();
+        let encoded = note.and_then(|note| {
+            Ok((NotedChange::encode_with(&submission.change, note.as_ref())?, note))
+        });
+        if let Ok((change, note)) = encoded {
             changes.push(change);
             accepted.push((submission, note));
         } else {

@@ -41,13 +41,13 @@ use super::{IndexError, namings};
 use crate::codec;
 use crate::error::MutationError;
 use crate::limits::GROUP_HEADER_BYTES_MAX;
-use crate::model::audit::{AuditRow, Note};
 use crate::model::change::{Change, NewBlob};
 use crate::model::dataset::StackEntry;
 use crate::model::{
     AccessToken, Dataset, DatasetId, Digest, LayerId, Licence, Membership, Node, Project,
     ProjectId, Sequence, Team, User,
 };
+use crate::noted::EncodedNote;
 
 type Bytes = &'static [u8];
 type FileTable<'txn> = Table<'txn, (u64, &'static str), Bytes>;
@@ -136,8 +136,8 @@ pub(crate) struct Group<'txn> {
     growth: BTreeMap<ProjectId, Growth>,
     /// Owners of projects, as far as they were looked up.
     owners: BTreeMap<ProjectId, Option<Owner>>,
-    /// What the audit log gets of this group.
-    told: Vec<AuditRow>,
+    /// The rows that the audit log gets of this group.
+    told: Vec<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Group<'_> {
@@ -182,7 +182,7 @@ impl<'txn> Group<'txn> {
         &mut self,
         sequence: Sequence,
         change: &Change,
-        note: Option<&Note>,
+        note: Option<&EncodedNote>,
         blobs: &[NewBlob],
     ) -> Result<Result<Applied, MutationError>, IndexError> {
         self.sequence = sequence;
@@ -214,7 +214,7 @@ impl<'txn> Group<'txn> {
         &mut self,
         sequence: Sequence,
         change: &Change,
-        note: Option<&Note>,
+        note: Option<&EncodedNote>,
         blobs: &[NewBlob],
     ) -> Result<Result<Applied, MutationError>, IndexError> {
         self.is_promised = true;

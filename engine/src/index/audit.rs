@@ -40,8 +40,8 @@ pub(crate) fn row_bytes(value: &[u8]) -> u64 {
     u64::try_from(value.len()).unwrap_or(u64::MAX).saturating_add(KEY_BYTES)
 }
 
-/// Writes what a group is to be remembered for.
-pub(super) fn append(txn: &WriteTransaction, told: &[AuditRow]) -> Result<(), IndexError> {
+/// Writes what a group is to be remembered for: an encoded [`AuditRow`] each.
+pub(super) fn append(txn: &WriteTransaction, told: &[Vec<u8>]) -> Result<(), IndexError> {
     if told.is_empty() {
         return Ok(());
     }
@@ -49,10 +49,9 @@ pub(super) fn append(txn: &WriteTransaction, told: &[AuditRow]) -> Result<(), In
     let mut last = numbers.get(NUMBER)?.map_or(0, |last| last.value());
     let mut bytes = numbers.get(BYTES)?.map_or(0, |bytes| bytes.value());
     let mut table = txn.open_table(tables::AUDIT)?;
-    for row in told {
-        let value = codec::encode(row)?;
+    for value in told {
         last += 1;
-        bytes = bytes.saturating_add(row_bytes(&value));
+        bytes = bytes.saturating_add(row_bytes(value));
         table.insert(last, value.as_slice())?;
     }
     numbers.insert(NUMBER, last)?;

@@ -3,12 +3,12 @@
 
 use super::{Applied, Group};
 use crate::index::{IndexError, tables};
-use crate::model::audit::{AuditRow, Note};
 use crate::model::change::{CatalogueChange, Change, SetPurpose, SourceAfterMerge};
 use crate::model::{
     Dataset, DatasetId, DatasetPatch, Membership, PermissionLevel, ProjectId, Quota, Subject,
     SubjectKind, User, UserPatch,
 };
+use crate::noted::EncodedNote;
 
 impl Group<'_> {
     /// Remembers a change that was made.
@@ -16,7 +16,7 @@ impl Group<'_> {
         &mut self,
         change: &Change,
         applied: &Applied,
-        note: &Note,
+        note: &EncodedNote,
     ) -> Result<(), IndexError> {
         let subject = if let Change::Witness { subject } = change {
             subject.clone()
@@ -25,8 +25,7 @@ impl Group<'_> {
         } else {
             self.subject_of_files(change, applied)?
         };
-        let Note { at, origin } = note.clone();
-        self.told.push(AuditRow { at, origin, subject });
+        self.told.push(note.row(&subject)?);
         Ok(())
     }
 
