@@ -24,6 +24,10 @@ impl Committed for CommittedFiles<'_> {
         Ok(self.snapshot.file(self.header, name)?.map(|record| record.digest))
     }
 
+    fn is_near(&self, name: &str) -> Result<bool, ReadError> {
+        Ok(self.snapshot.tree(self.header)?.has_row_near(name)?)
+    }
+
     fn first_below(&self, prefix: &str, from: Bound<&str>) -> Result<Below, ReadError> {
         Ok(self.snapshot.tree(self.header)?.first_below(prefix, from, &self.looks)?)
     }
@@ -119,6 +123,38 @@ mod tests {
             let NoPlan::Refused(refusal) = planned.unwrap_err() else { panic!("it is refused") };
             assert_eq!(refusal.to_string(), refused.to_string());
             assert!(visits < 100, "{visits}");
+        });
+    }
+
+    #[test]
+    fn a_name_that_nothing_is_near_costs_a_plan_one_row() {
+        run(async |engine, dataset| {
+            let names = ["a-", "a.b", "a/b", "a0", "ab", "c"];
+            attach(engine, dataset, "one", names.map(str::to_owned).into_iter()).await;
+            let (planned, visits) = plan(engine, dataset, "b", 1000);
+            assert_eq!((planned.unwrap().as_str(), visits), ("b", 1));
+            let copied = engine.copy_dataset(dataset, None, None, None).await.unwrap().id;
+            let gone = FileSelection::Prefix("a/".to_owned());
+            assert_eq!(engine.delete_files(copied, gone).await.unwrap(), 1);
+
+            for name in ["A", "a.", "a1", "b", "d", "a/c", "a/b-", "c-"] {
+                for dataset in [dataset, copied] {
+                    assert_eq!(plan(engine, dataset, name, 1000).0.unwrap().as_str(), name);
+                }
+            }
+            let refusal = |dataset, name| match plan(engine, dataset, name, 1000).0 {
+                Err(NoPlan::Refused(refusal)) => refusal,
+                planned => panic!("{name} is refused: {planned:?}"),
+            };
+            for name in names.iter().filter(|name| !name.ends_with("/b")) {
+                let taken = refusal(copied, *name);
+                assert!(!matches!(taken, MutationError::DirectoryIsFile { .. }), "{name}");
+            }
+            let is_directory = refusal(dataset, "a");
+            assert!(matches!(is_directory, MutationError::FilenameIsDirectory { .. }));
+            for free in ["a", "a/b"] {
+                assert_eq!(plan(engine, copied, free, 1000).0.unwrap().as_str(), free);
+            }
         });
     }
 

@@ -24,6 +24,11 @@ pub(crate) trait Committed {
     /// Content of a file.
     fn file(&self, name: &str) -> Result<Option<Digest>, ReadError>;
 
+    /// Whether a file may have this name or lie below it: where not, there is no need to look for either.
+    fn is_near(&self, _name: &str) -> Result<bool, ReadError> {
+        Ok(true)
+    }
+
     /// The first file from `from` whose name starts with `prefix`.
     fn first_below(&self, prefix: &str, from: Bound<&str>) -> Result<Below, ReadError>;
 
@@ -35,6 +40,10 @@ pub(crate) trait Committed {
 impl<C: Committed> Committed for &C {
     fn file(&self, name: &str) -> Result<Option<Digest>, ReadError> {
         C::file(self, name)
+    }
+
+    fn is_near(&self, name: &str) -> Result<bool, ReadError> {
+        C::is_near(self, name)
     }
 
     fn first_below(&self, prefix: &str, from: Bound<&str>) -> Result<Below, ReadError> {
@@ -89,15 +98,42 @@ impl<C: Committed> View<'_, C> {
         self.leaving.is_some_and(|leaving| leaving.as_str() == name)
     }
 
+    /// What is planned, the change that is being planned included, of a name.
+    fn left(&self, name: &str) -> Option<Left> {
+        if self.is_leaving(name) { Some(Left::Absent) } else { self.overlay.get(name) }
+    }
+
     fn file(&self, name: &str) -> Result<Option<Digest>, NoPlan> {
-        if self.is_leaving(name) {
-            return Ok(None);
-        }
-        match self.overlay.get(name) {
+        match self.left(name) {
             Some(Left::File(digest)) => Ok(Some(digest)),
             Some(Left::Absent) => Ok(None),
             None => Ok(self.committed.file(name)?),
         }
+    }
+
+    /// Refuses a name that a file or a directory has. One look most often tells that neither is committed.
+    fn expect_free(&self, filename: &Filename) -> Result<(), NoPlan> {
+        let name = filename.as_str();
+        let is_near = self.committed.is_near(name)?;
+        let is_file = match self.left(name) {
+            Some(Left::File(_)) => true,
+            Some(Left::Absent) => false,
+            None => is_near && self.committed.file(name)?.is_some(),
+        };
+        if is_file {
+            return Err(MutationError::FilenameTaken { filename: filename.to_string() }.into());
+        }
+        let is_directory = if is_near {
+            self.has_directory(name)?
+        } else {
+            self.overlay.has_directory(name, self.leaving)
+        };
+        if is_directory {
+            return Err(
+                MutationError::FilenameIsDirectory { filename: filename.to_string() }.into()
+            );
+        }
+        Ok(())
     }
 
     fn has_directory(&self, directory: &str) -> Result<bool, NoPlan> {
@@ -157,14 +193,7 @@ pub(crate) fn plan_add_file<C: Committed>(
 ) -> Result<Filename, NoPlan> {
     let filename = match requested {
         RequestedFilename::Named(filename) => {
-            if view.file(filename.as_str())?.is_some() {
-                let filename = filename.to_string();
-                return Err(MutationError::FilenameTaken { filename }.into());
-            }
-            if view.has_directory(filename.as_str())? {
-                let filename = filename.to_string();
-                return Err(MutationError::FilenameIsDirectory { filename }.into());
-            }
+            view.expect_free(filename)?;
             filename.clone()
         }
         RequestedFilename::Numbered(directory) => plan_number(view, directory)?,

@@ -112,6 +112,20 @@ where
         Ok(next)
     }
 
+    /// Whether any layer has a row of this name, or of one that begins with it.
+    pub(crate) fn has_row_near(&self, name: &str) -> Result<bool, IndexError> {
+        for entry in self.stack {
+            #[cfg(test)]
+            visits::note();
+            let keys = bounds(entry.layer, Bound::Included(name));
+            let Some(row) = self.files.range::<(u64, &str)>(keys)?.next() else { continue };
+            if row?.0.value().1.starts_with(name) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The first names after one, so many at most, of which any layer has metadata.
     pub(crate) fn described_after(
         &self,
