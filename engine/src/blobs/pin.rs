@@ -29,6 +29,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use crate::model::Digest;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Shards of the map; uploads of different contents rarely meet at one lock.
@@ -40,7 +41,8 @@ pub(crate) struct Pins {
     shards: Arc<[Mutex<Shard>; SHARDS]>,
 }
 
-/// Holds digests that are pinned or doomed, and no others.
+/// Holds digests that are pinned or doomed, and no others. Hashed with a key that nobody knows: clients name
+/// digests without having contents, a hundred thousand at once.
 type Shard = HashMap<Digest, PinState>;
 
 #[derive(Debug, Default)]
@@ -48,7 +50,8 @@ struct PinState {
     pins: usize,
     is_doomed: bool,
     /// Whether a record that brings the content is in the journal, and it has been pinned ever since.
-    is_brought: bool,
+    /// Its pins have it too, so that they need neither the lock nor a look.
+    is_brought: Arc<AtomicBool>,
 }
 
 impl PinState {
@@ -68,13 +71,14 @@ impl Pins {
         let mut shard = self.shard(&digest);
         let state = shard.entry(digest).or_default();
         state.pins += 1;
-        Pin { digest, is_doomed: state.is_doomed, pins: self.clone() }
+        let (is_doomed, is_brought) = (state.is_doomed, Arc::clone(&state.is_brought));
+        Pin { digest, is_doomed, is_brought, pins: self.clone() }
     }
 
     /// Has a content that was found damaged brought once more, whoever brought it before.
     pub(crate) fn forget_brought(&self, digest: &Digest) {
-        if let Some(state) = self.shard(digest).get_mut(digest) {
-            state.is_brought = false;
+        if let Some(state) = self.shard(digest).get(digest) {
+            state.is_brought.store(false, Ordering::Release);
         }
     }
 
@@ -132,6 +136,7 @@ impl Pins {
 pub(crate) struct Pin {
     digest: Digest,
     is_doomed: bool,
+    is_brought: Arc<AtomicBool>,
     pins: Pins,
 }
 
@@ -144,13 +149,13 @@ impl Pin {
 
     /// Notes that a synced record of the journal brings the content.
     pub(crate) fn note_brought(&self) {
-        self.pins.shard(&self.digest).entry(self.digest).or_default().is_brought = true;
+        self.is_brought.store(true, Ordering::Release);
     }
 
     /// Whether the index has the content, or will have it before it applies a record that is written
     /// from now on; and keeps it for as long as this pin lives.
     pub(crate) fn is_brought(&self) -> bool {
-        self.pins.shard(&self.digest).get(&self.digest).is_some_and(|state| state.is_brought)
+        self.is_brought.load(Ordering::Acquire)
     }
 }
 
@@ -166,7 +171,9 @@ impl Drop for Pin {
     fn drop(&mut self) {
         self.pins.release(self.digest, |state| {
             state.pins -= 1;
-            state.is_brought &= state.pins > 0;
+            if state.pins == 0 {
+                state.is_brought.store(false, Ordering::Release);
+            }
         });
     }
 }
