@@ -114,12 +114,7 @@ impl Blobs {
         Self::with(disk, start, budget, Arc::default())
     }
 
-    fn with(
-        disk: Arc<dyn Disk>,
-        start: u64,
-        budget: Budget,
-        counters: Arc<Counters>,
-    ) -> Arc<Self> {
+    fn with(disk: Arc<dyn Disk>, start: u64, budget: Budget, counters: Arc<Counters>) -> Arc<Self> {
         Arc::new(Self {
             disk,
             pins: Pins::new(),

@@ -402,8 +402,8 @@ pub(crate) fn start_writing(
     let promises = Promises::default();
     let bare_disk = Arc::clone(disk);
     let counters = Arc::<Counters>::default();
-    let promised = PromisedDisk::new(Arc::clone(disk), promises.clone(), Arc::clone(&counters));
-    let disk: Arc<dyn Disk> = Arc::new(promised);
+    let disk = PromisedDisk::new(Arc::clone(disk), promises.clone(), Arc::clone(&counters));
+    let disk: Arc<dyn Disk> = Arc::new(disk);
     let blobs = Blobs::counting(Arc::clone(&disk), recovered.applied.start, Arc::clone(&counters));
     let store = Arc::new(Store {
         disk: Arc::clone(&disk),

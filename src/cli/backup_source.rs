@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use granary_engine::Engine;
 use granary_engine::backup::Backup;
 use granary_engine::model::Digest;
-use granary_engine::Engine;
 use serde::Deserialize;
 use tokio::sync::mpsc::Sender;
 

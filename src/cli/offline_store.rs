@@ -34,8 +34,9 @@ fn open_as(user: u32, directory: &Path, if_in_use: &'static str) -> anyhow::Resu
     let segments_open_max = OpenFiles::granted().segments();
     let options = EngineOptions { segments_open_max, ..EngineOptions::offline() };
     Engine::open(directory.to_owned(), &options).map_err(|error| match error {
-        OpenError::Locked { .. } => anyhow::Error::new(error)
-            .context(format!("a server uses the directory; {if_in_use}")),
+        OpenError::Locked { .. } => {
+            anyhow::Error::new(error).context(format!("a server uses the directory; {if_in_use}"))
+        }
         OpenError::Io { .. }
         | OpenError::NotAStore { .. }
         | OpenError::NewerFormat { .. }

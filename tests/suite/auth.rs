@@ -166,7 +166,8 @@ async fn a_request_is_remembered_as_the_last_login() {
 #[tokio::test]
 async fn the_first_start_happens_once_and_writes_no_chosen_password_down() {
     let server = Server::start().await;
-    let again = granary::bootstrap(&server.engine, server.directory.path(), || Ok(None)).await.unwrap();
+    let again =
+        granary::bootstrap(&server.engine, server.directory.path(), || Ok(None)).await.unwrap();
     assert!(again.is_none());
     assert!(!server.directory.path().join("admin-password").exists());
     let admin = server.admin().await;

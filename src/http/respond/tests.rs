@@ -200,7 +200,8 @@ async fn unsent(mut body: Body, length: usize) -> Bytes {
 #[tokio::test]
 async fn a_list_has_its_share_of_the_memory_until_its_last_bytes_are_sent() {
     let (_directory, _engine, app) = server();
-    let write = |out: &mut dyn Write| out.write_all(&[b' '; 1 << 20]).map_err(ApiError::internal);
+    let write =
+        |out: &mut dyn Write| out.write_all(&vec![b' '; 1 << 20]).map_err(ApiError::internal);
     let body = spooled(&app, StatusCode::OK, write).await.unwrap().into_body();
     let unsent = unsent(body, 1 << 20).await;
     let all_is_free = || app.answers().share(ANSWER_BYTES).is_some();
