@@ -164,6 +164,8 @@ mod tests {
             let gone = |number: u64| (0..200).map(move |file| format!("d/{number}/gone/{file}"));
             attach(engine, dataset, "one", (1..=10).flat_map(gone)).await;
             attach(engine, dataset, "one", (1..=10).map(|number| format!("d/{number}/z"))).await;
+            // So many that what is hidden is not worth folding meanwhile.
+            attach(engine, dataset, "one", (0..10_000).map(|file| format!("e/{file}"))).await;
             let copied = engine.copy_dataset(dataset, None, None, None).await.unwrap().id;
             for number in 1..=10 {
                 let below = FileSelection::Prefix(format!("d/{number}/gone/"));
