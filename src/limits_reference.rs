@@ -31,7 +31,7 @@ the queues. What a request gets beyond a bound:
 | on | status |
 |---|---|
 | load | it waits, then 503 with `Retry-After` |
-| what one user has under way, or tries | 429, of failed logins with `Retry-After` |
+| what one user has under way, or tries in vain | 429 with `Retry-After` |
 | what is sent | 400 or 413, with a text that names the bound; 431 for a head |
 | the time that a body takes | 408; a head that does not come ends the connection |
 | space: the disk's reserve, a team's quota | 507 |

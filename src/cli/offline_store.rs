@@ -24,7 +24,9 @@ fn open_as(user: u32, directory: &Path, if_in_use: &'static str) -> anyhow::Resu
     let shown = directory.display();
     // Opening would make a store where there is none.
     let store = std::fs::metadata(directory.join("store"));
-    let store = store.with_context(|| format!("there is no store in {shown}"))?;
+    let store = store.with_context(|| {
+        format!("there is no store in {shown}; it is no data directory of a granary server")
+    })?;
     ensure!(
         store.uid() == user,
         "{shown} belongs to the user {} of the system; run this as that user, as its server does",

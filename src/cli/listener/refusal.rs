@@ -15,8 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// Connections that are being refused at the same time, where there are few places; a quarter of these where
-/// that is more. Each costs an
-/// open file for as long as its client takes to hear of it.
+/// that is more. Each costs an open file for as long as its client takes to hear of it.
 pub(in crate::cli) const REFUSED_AT_ONCE_FEW: usize = 128;
 
 /// How long a client may take to read its refusal.
