@@ -193,15 +193,15 @@ impl Committer {
         self.ask_blocking(Until::Durable)
     }
 
-    /// Makes the index durable now, and waits until what that lets go of has given back its bytes, or it is
-    /// enough. Blocks.
+    /// Makes the index durable now, and waits until what that lets go of has given back its bytes, or until
+    /// `is_over`. Blocks.
     pub(crate) fn give_back_blocking(
         &self,
         disk: &dyn Disk,
-        is_enough: &dyn Fn() -> bool,
+        is_over: &dyn Fn() -> bool,
     ) -> Result<(), MutationError> {
         self.make_durable_blocking()?;
-        while (self.debts.is_removing() || disk.is_freeing()) && !is_enough() {
+        while (self.debts.is_removing() || disk.is_freeing()) && !is_over() {
             thread::sleep(GIVEN_BACK_PERIOD);
         }
         Ok(())

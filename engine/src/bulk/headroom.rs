@@ -36,10 +36,9 @@ pub(super) fn let_space_come_back(
 ) -> Result<(), MutationError> {
     let began = Instant::now();
     let is_late = || began.elapsed() >= SPACE_WAIT_MAX;
-    let is_enough = || !is_full(disk) || is_late();
     // What is promised to rows on their way may be more than it comes to.
     if is_full(disk) {
-        committer.give_back_blocking(disk, &is_enough)?;
+        committer.give_back_blocking(disk, &is_late)?;
     }
     let mut kept_since = None;
     while is_full(disk) && !is_late() {
@@ -52,7 +51,7 @@ pub(super) fn let_space_come_back(
             continue;
         }
         kept_since = None;
-        committer.give_back_blocking(disk, &is_enough)?;
+        committer.give_back_blocking(disk, &is_late)?;
         let is_done = left == Left::Nothing && is_full(disk);
         if is_done && !compacts_some(compactor, &is_late)? {
             break;
