@@ -128,13 +128,17 @@ async fn upload(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let (uri, announced) = (place.uri, incoming.announced(app));
-    if app.refused_uploads().is_rest(uri, &announced) {
+    let refused_at = app.refused_uploads().refused_at(uri);
+    if refused_at.is_some() && app.refused_uploads().is_rest(uri, &announced) {
         return Err(ApiError::rest_of_stream());
     }
     let answer = receive(app, allowed, place, incoming).await;
     // A login may end while the body comes, and its client begins anew as after any other 401.
     if answer.as_ref().is_err_and(ApiError::is_unauthorized) {
         app.refused_uploads().insert(uri, announced);
+    }
+    if let Some(refused_at) = refused_at.filter(|_| answer.is_ok()) {
+        app.refused_uploads().forget(uri, refused_at);
     }
     answer
 }

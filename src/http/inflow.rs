@@ -193,8 +193,12 @@ impl HttpBody for Inflow {
 impl Drop for Inflow {
     fn drop(&mut self) {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
-        let Some(body) = unread.filter(|_| self.reading == Reading::Comes) else { return };
+        let Some(body) = unread.filter(|_| self.reading != Reading::ComesWhenRead) else { return };
+        // Who is told to stop has sent some of it all the same, and does not get that back.
         self.leftover.cut_off(true);
+        if self.reading == Reading::Stoppable {
+            return;
+        }
         if let Ok(runtime) = Handle::try_current() {
             let leftover = self.leftover.clone();
             // Nobody waits for it: it ends with the body, the connection, its pace or its time.
@@ -337,11 +341,11 @@ mod tests {
         sender.closed().await;
         assert!(leftover.is_cut_off());
 
-        // Nothing of it was on its way, or its sender was told to stop.
-        for reading in [Reading::ComesWhenRead, Reading::Stoppable] {
+        // Who may be told to stop may have begun; who asked first has not.
+        for (reading, is_cut_off) in [(Reading::ComesWhenRead, false), (Reading::Stoppable, true)] {
             let (_sender, unsent) = body();
             let leftover = left_of(Inflow::new(unsent, reading, PATIENT), Duration::ZERO);
-            assert!(!leftover.is_cut_off(), "{reading:?}");
+            assert_eq!(leftover.is_cut_off(), is_cut_off, "{reading:?}");
         }
     }
 

@@ -68,11 +68,15 @@ impl Sent {
     pub(super) fn of(headers: &HeaderMap, extensions: &Extensions, trusted: &Networks) -> Self {
         let length = headers.get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let leftover: Option<&Leftover> = extensions.get();
+        // Over HTTP/2 a stream has neither header.
+        let has_body = headers.contains_key(TRANSFER_ENCODING)
+            || length.map_or(leftover.is_some(), |length: u64| length > 0);
         Self {
             length,
-            has_body: headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|it| it > 0),
+            has_body,
             sender: sender::of(extensions, headers, trusted),
-            leftover: extensions.get().cloned().unwrap_or_default(),
+            leftover: leftover.cloned().unwrap_or_default(),
         }
     }
 
@@ -117,6 +121,20 @@ impl RefusedUploads {
             let oldest = refused.iter().min_by_key(|(_, refused)| refused.at);
             let oldest = oldest.map(|(path, _)| *path);
             oldest.and_then(|oldest| refused.remove(&oldest));
+        }
+    }
+
+    /// When an upload to this path was refused last, if that is remembered.
+    pub(super) fn refused_at(&self, uri: &Uri) -> Option<Instant> {
+        self.refused().get(&self.hash(uri)).map(|refused| refused.at)
+    }
+
+    /// Forgets the refusal of then: another upload to the path is there, so what comes next is no repetition.
+    pub(super) fn forget(&self, uri: &Uri, at: Instant) {
+        let path = self.hash(uri);
+        let mut refused = self.refused();
+        if refused.get(&path).is_some_and(|refused| refused.at == at) {
+            refused.remove(&path);
         }
     }
 
@@ -173,9 +191,12 @@ mod tests {
             known.note(&parts, TokenFault::Expired, &Networks::default());
             assert!(!known.holds(&parts.uri), "{method} {uri} {header:?}");
         }
-        for header in [("content-length", "5"), ("transfer-encoding", "chunked")] {
+        // The last as a stream over HTTP/2.
+        for header in [("content-length", "5"), ("transfer-encoding", "chunked"), ("accept", "*/*")]
+        {
             let known = RefusedUploads::default();
-            let parts = parts("POST", "/v1/datasets/1/files/a", header);
+            let mut parts = parts("POST", "/v1/datasets/1/files/a", header);
+            parts.extensions.insert(Leftover::default());
             known.note(&parts, TokenFault::Invalid, &Networks::default());
             assert!(known.holds(&"/v1/datasets/1/files/a".parse().unwrap()));
             assert!(!known.holds(&"/v1/datasets/1/files/b".parse().unwrap()));
