@@ -201,7 +201,9 @@ impl Committer {
         is_over: &dyn Fn() -> bool,
     ) -> Result<(), MutationError> {
         self.make_durable_blocking()?;
-        while (self.debts.is_removing() || disk.is_freeing()) && !is_over() {
+        let is_awaited = || self.debts.is_removing() || disk.is_freeing();
+        // A store that stops gives back no more.
+        while is_awaited() && !is_over() && self.refusal().is_none() {
             thread::sleep(GIVEN_BACK_PERIOD);
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::index::snapshot::Snapshot;
 use crate::index::{Index, IndexError};
 use crate::journal::Segments;
 use crate::leases::{Lease, Leases};
-use crate::limits::LEASE_MAX;
+use crate::limits::{INLINE_BYTES_MAX, LEASE_MAX};
 use crate::model::change::BlobPlace;
 use crate::model::{Digest, Sequence};
 use crate::quarantine::{Fault, Quarantine};
@@ -189,6 +189,8 @@ impl Store {
         digest: &Digest,
     ) -> Result<Option<Blob>, ReadError> {
         if let Some(row) = snapshot.blob(digest)?
+            // A range of a large one is not checked: it must not be of a place that was left as damaged.
+            && row.length <= INLINE_BYTES_MAX
             && self.refuse_damaged(digest, row.place).is_ok()
             && let Some(blob) = self.open_at(digest, &row)?
         {

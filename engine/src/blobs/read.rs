@@ -96,7 +96,7 @@ impl Blob {
         if self.is_small() {
             read_buffer::memory_of(capped(self.length, usize::MAX))
         } else {
-            capped(range.end.saturating_sub(range.start), READ_CHUNK_BYTES)
+            read_buffer::memory_of(capped(range.end.saturating_sub(range.start), READ_CHUNK_BYTES))
         }
     }
 

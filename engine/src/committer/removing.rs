@@ -95,6 +95,7 @@ impl IndexThread {
         while self.removing.is_wanted() && self.store.disk.freeing_room() > 0 {
             self.remove_some()?;
         }
+        self.debts.note_removing(false);
         Ok(())
     }
 

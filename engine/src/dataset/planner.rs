@@ -30,9 +30,9 @@ pub(crate) struct Planner {
     overlay: Overlay,
     /// The project whose team has no quota, as long as plans have the same footing.
     without_quota: Option<(Footing, ProjectId)>,
-    /// Bytes of the longest texts that changes in flight give the header at most, until the last of them is
-    /// settled.
-    texts_in_flight: Option<(u64, Settled)>,
+    /// Bytes of the longest description and the longest tags that changes in flight give the header at most,
+    /// until the last of them is settled.
+    texts_in_flight: Option<([u64; 2], Settled)>,
 }
 
 /// A change of files, ready for the committer.
@@ -113,21 +113,24 @@ impl Planner {
         let in_flight = self.texts_in_flight.take().filter(|(_, settled)| !settled.is_settled());
         // After that look: what is settled is in the snapshot.
         let header = self.store.snapshot_as_applied()?.dataset(self.dataset)?;
-        let committed = header.map_or(0, |header| byte_count(header.text_bytes()));
-        let change_bytes = in_flight.as_ref().map_or(committed, |(bytes, _)| committed.max(*bytes));
+        let committed = header.map_or([0, 0], |header| {
+            [&header.description, &header.tags].map(|text| byte_count(text.len()))
+        });
+        // However many follow each other, a header has one of each.
+        let longest = in_flight.as_ref().map_or(committed, |(bytes, _)| longer(committed, *bytes));
         self.texts_in_flight = in_flight;
         let sent = if let Change::UpdateDataset { patch, .. } = &change {
-            byte_count(patch.text_bytes())
+            [&patch.description, &patch.tags]
+                .map(|text| text.as_ref().map_or(0, |text| byte_count(text.len())))
         } else {
-            0
+            [0, 0]
         };
         let settled = slot.submitted();
         let (reply, ticket) = Reply::new(Some(slot));
-        let follows = Debt { rows: 0, change_bytes };
+        let follows = Debt { rows: 0, change_bytes: longest.into_iter().sum() };
         self.committer.submit(Submission::of(change, reply).following(follows))?;
-        if sent > 0 {
-            // One field may come beside the other, which stays.
-            self.texts_in_flight = Some((change_bytes.saturating_add(sent), settled));
+        if sent != [0, 0] {
+            self.texts_in_flight = Some((longer(longest, sent), settled));
         }
         Ok(((), ticket))
     }
@@ -259,6 +262,11 @@ impl Planner {
         let planned = self.plan_existing(name, &FileCondition::default()).map_err(refusal)?;
         self.submit_deleted(planned, slot)
     }
+}
+
+/// The longer of each.
+fn longer([one, other]: [u64; 2], [by_one, by_other]: [u64; 2]) -> [u64; 2] {
+    [one.max(by_one), other.max(by_other)]
 }
 
 #[cfg(all(test, feature = "interleavings"))]

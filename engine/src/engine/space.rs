@@ -1,12 +1,14 @@
 //! What takes the space, and giving back what serves nobody.
 
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use super::Engine;
 use crate::committer::Left;
 use crate::compaction::Thrift;
 use crate::error::{MutationError, ReadError};
 use crate::garbage::{self, Collected, CollectionProgress, Garbage};
+use crate::limits::SPACE_WAIT_MAX;
 use crate::model::change::SegmentId;
 use crate::usage::{self, Usage, UsageProgress};
 
@@ -91,7 +93,10 @@ impl Engine {
         let disk = &*self.inner.store.disk;
         let mut files_left = u64::MAX;
         while !progress.is_stopped() {
-            committer.give_back_blocking(disk, &|| progress.is_stopped())?;
+            let began = Instant::now();
+            // Others may remove files for as long as they like.
+            let is_over = || progress.is_stopped() || began.elapsed() >= SPACE_WAIT_MAX;
+            committer.give_back_blocking(disk, &is_over)?;
             let waiting = garbage::waiting_files(&self.inner.store)?;
             // A checkpoint lets go of so many files; those that will not go stay.
             if waiting == 0 || waiting >= files_left {

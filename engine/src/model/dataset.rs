@@ -138,14 +138,6 @@ pub struct DatasetPatch {
     pub is_public: Option<bool>,
 }
 
-impl DatasetPatch {
-    /// Bytes of the free texts that it gives.
-    pub(crate) fn text_bytes(&self) -> usize {
-        let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        of(&self.description).saturating_add(of(&self.tags))
-    }
-}
-
 /// What a dataset knows of one file, without its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {

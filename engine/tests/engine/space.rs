@@ -289,3 +289,19 @@ async fn a_collection_that_is_told_to_stop_waits_for_no_removed_file() {
     collecting.await.unwrap().unwrap();
     assert_eq!(engine.garbage().unwrap().large_files, 1);
 }
+
+#[tokio::test]
+async fn a_collection_ends_with_the_store() {
+    let disk = SimulatedDisk::new();
+    let engine = with_a_large_deletion(&disk).await;
+    let progress = Arc::new(CollectionProgress::default());
+    let collecting = {
+        let (engine, progress) = (engine.clone(), Arc::clone(&progress));
+        tokio::task::spawn_blocking(move || engine.collect_garbage(&progress))
+    };
+    while progress.stage() != "letting go of files" {
+        tokio::task::yield_now().await;
+    }
+    engine.shutdown().await;
+    drop(collecting.await.unwrap());
+}
