@@ -5,9 +5,10 @@ use std::sync::Arc;
 use granary_engine::disk::{Disk, Reached, SimulatedDisk};
 use granary_engine::model::DatasetId;
 use granary_engine::{
-    ArchiveFormat, Collected, CollectionProgress, DatasetUsage, Engine, EngineOptions, Usage,
-    UsageProgress,
+    ArchiveFormat, Collected, CollectionProgress, DatasetUsage, Engine, EngineOptions,
+    MutationError, Usage, UsageProgress,
 };
+use tokio::task::JoinHandle;
 
 use crate::driver::{add_zip, zip_of};
 use crate::reference::Content;
@@ -259,6 +260,21 @@ async fn with_a_large_deletion(disk: &SimulatedDisk) -> Engine {
     engine
 }
 
+/// A collection that has come to where it waits for removed files.
+async fn collection_that_lets_go(
+    engine: &Engine,
+) -> (Arc<CollectionProgress>, JoinHandle<Result<Collected, MutationError>>) {
+    let progress = Arc::new(CollectionProgress::default());
+    let collecting = {
+        let (engine, progress) = (engine.clone(), Arc::clone(&progress));
+        tokio::task::spawn_blocking(move || engine.collect_garbage(&progress))
+    };
+    while progress.stage() != "letting go of files" {
+        tokio::task::yield_now().await;
+    }
+    (progress, collecting)
+}
+
 #[tokio::test]
 async fn a_stop_waits_for_no_removed_file_and_the_next_start_removes_what_is_left() {
     let disk = SimulatedDisk::new();
@@ -277,14 +293,7 @@ async fn a_stop_waits_for_no_removed_file_and_the_next_start_removes_what_is_lef
 async fn a_collection_that_is_told_to_stop_waits_for_no_removed_file() {
     let disk = SimulatedDisk::new();
     let engine = with_a_large_deletion(&disk).await;
-    let progress = Arc::new(CollectionProgress::default());
-    let collecting = {
-        let (engine, progress) = (engine.clone(), Arc::clone(&progress));
-        tokio::task::spawn_blocking(move || engine.collect_garbage(&progress))
-    };
-    while progress.stage() != "letting go of files" {
-        tokio::task::yield_now().await;
-    }
+    let (progress, collecting) = collection_that_lets_go(&engine).await;
     progress.stop();
     collecting.await.unwrap().unwrap();
     assert_eq!(engine.garbage().unwrap().large_files, 1);
@@ -294,14 +303,7 @@ async fn a_collection_that_is_told_to_stop_waits_for_no_removed_file() {
 async fn a_collection_ends_with_the_store() {
     let disk = SimulatedDisk::new();
     let engine = with_a_large_deletion(&disk).await;
-    let progress = Arc::new(CollectionProgress::default());
-    let collecting = {
-        let (engine, progress) = (engine.clone(), Arc::clone(&progress));
-        tokio::task::spawn_blocking(move || engine.collect_garbage(&progress))
-    };
-    while progress.stage() != "letting go of files" {
-        tokio::task::yield_now().await;
-    }
+    let (_progress, collecting) = collection_that_lets_go(&engine).await;
     engine.shutdown().await;
     drop(collecting.await.unwrap());
 }
