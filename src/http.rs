@@ -56,6 +56,8 @@ mod inflow;
 
 mod integrity;
 
+mod json;
+
 mod kept_backups;
 
 mod known_users;

@@ -21,6 +21,7 @@ use super::fields::Fields;
 use super::form;
 use super::inflow::TooSlow;
 use super::integrity::{Digests, SharedBody};
+use super::json;
 use super::limits::{BODY_BYTES_MAX, BODY_BYTES_SMALL, LARGE_BODY_TIME_MAX, REST_AFTER};
 use super::refused_uploads::Sent;
 use super::state::AppState;
@@ -150,7 +151,7 @@ impl Incoming {
         } else if let Some(error) = unsupported {
             return Err(error);
         } else {
-            parse_json(&bytes)?
+            json::parse(&bytes)?
         };
         Ok(Json { value, turn })
     }
@@ -163,15 +164,18 @@ impl Incoming {
         match self.media_type().as_deref() {
             Some("application/x-www-form-urlencoded") => {
                 let is_known = exchange::is_caller_known();
-                let (bytes, _turn) = read_whole(self.0.into_body(), app, is_known).await?;
+                let (bytes, turn) = read_whole(self.0.into_body(), app, is_known).await?;
                 let pairs = form_urlencoded::parse(&bytes).into_owned();
-                Ok(Fields::of_form(pairs))
+                Ok(Fields::of_form(pairs).holding(turn))
             }
             Some("multipart/form-data") => {
                 let pairs = form::texts(self.0).await?;
                 Ok(Fields::of_form(pairs.into_iter()))
             }
-            Some(_) | None => Fields::of_json(self.json(app).await?.value),
+            Some(_) | None => {
+                let Json { value, turn } = self.json(app).await?;
+                Ok(Fields::of_json(value)?.holding(turn))
+            }
         }
     }
 
@@ -337,9 +341,4 @@ async fn read_up_to(body: &mut Body, bytes: &mut BytesMut, limit: usize) -> Resu
         }
     }
     Ok(false)
-}
-
-fn parse_json(bytes: &[u8]) -> Result<Value, ApiError> {
-    let value = serde_json::from_slice(bytes);
-    value.map_err(|error| ApiError::bad_request(format!("JSON parse error - {error}")))
 }

@@ -54,14 +54,13 @@ fn quoted(names: &[String]) -> String {
 
 /// Whether an error is one of a kind, or comes from one.
 pub(super) fn comes_from<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<T>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    cause::<T>(error).is_some()
+}
+
+/// The error of a kind that an error is, or comes from.
+pub(super) fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.find_map(|error| error.downcast_ref())
 }
 
 /// Why a request was not answered with what it asked for.
@@ -372,6 +371,14 @@ impl ApiError {
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("Request body is larger than {limit} bytes."),
         )
+    }
+
+    /// 413: a JSON body that would take too much memory.
+    pub(crate) fn json_too_large(limit: usize) -> Self {
+        let text = format!(
+            "Request body would take more than {limit} bytes of memory once it is read: send less of it at a time."
+        );
+        Self::detail(StatusCode::PAYLOAD_TOO_LARGE, text)
     }
 
     /// 400: a part of a file where the whole of one is expected.

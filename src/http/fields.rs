@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 
+use granary_engine::Turn;
 use serde_json::{Map, Number, Value};
 
 use super::error::ApiError;
@@ -76,6 +77,8 @@ pub(crate) struct Fields {
     /// Forms have nothing but texts.
     is_form: bool,
     wrong: Vec<(&'static str, Vec<String>)>,
+    /// What lets a large body be in memory.
+    _turn: Option<Turn>,
 }
 
 /// The text for a primary key that names nothing.
@@ -92,7 +95,7 @@ impl Fields {
         let kind = kind_of(&value);
         let text = match value {
             Value::Object(values) => {
-                return Ok(Self { values, is_form: false, wrong: Vec::new() });
+                return Ok(Self { values, is_form: false, wrong: Vec::new(), _turn: None });
             }
             Value::Null => "No data provided".to_owned(),
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -108,7 +111,13 @@ impl Fields {
             values: pairs.map(|(key, value)| (key, value.into())).collect(),
             is_form: true,
             wrong: Vec::new(),
+            _turn: None,
         }
+    }
+
+    /// The same, which hold a turn for as long as they are there.
+    pub(crate) fn holding(self, turn: Option<Turn>) -> Self {
+        Self { _turn: turn, ..self }
     }
 
     /// Whether a field was sent, be it null, and not read yet.

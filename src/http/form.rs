@@ -18,18 +18,18 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 
 use super::body::{Sink, awaited, cut_off};
-use super::error::{ApiError, comes_from};
+use super::error::{ApiError, cause, comes_from};
 use super::inflow::TooSlow;
-use super::limits::{BODY_BYTES_SMALL, FORM_BYTES_MAX};
+use super::limits::{BODY_BYTES_SMALL, FORM_BYTES_MAX, TEXTS_BYTES_MAX};
 
 /// Pours the file of a form that holds exactly one into a sink as it arrives; gives its bytes.
 ///
 /// # Errors
 /// It is no such form, or the client went away, or the sink refused.
 pub(super) async fn pour_file(request: Request, sink: &mut impl Sink) -> Result<u64, ApiError> {
-    let (mut form, passed) = multipart(request).await?;
+    let (mut form, passed) = multipart(request, FORM_BYTES_MAX).await?;
     let (mut files, mut poured) = (0, 0);
-    while let Some(mut part) = next_part(&mut form).await? {
+    while let Some(mut part) = awaited(sink, next_part(&mut form)).await?? {
         if part.file_name().is_none() {
             continue;
         }
@@ -62,7 +62,8 @@ pub(super) async fn texts(request: Request) -> Result<Vec<(String, String)>, Api
     let Some(request) = unless_empty(request).await? else {
         return Ok(Vec::new());
     };
-    let (mut form, _passed) = multipart(request).await?;
+    // Anybody may send one, as many as there are connections.
+    let (mut form, _passed) = multipart(request, TEXTS_BYTES_MAX).await?;
     let mut pairs = Vec::new();
     let mut bytes_read = 0;
     while let Some(mut part) = next_part(&mut form).await? {
@@ -100,11 +101,11 @@ pub(super) fn length_of(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-async fn multipart(request: Request) -> Result<(Multipart, Passed), ApiError> {
+async fn multipart(request: Request, max: usize) -> Result<(Multipart, Passed), ApiError> {
     let passed = Passed::default();
     let counted = passed.clone();
-    let mut request =
-        request.map(|body| Body::new(Counted { body, passed: counted, last: 0, rests: false }));
+    let mut request = request
+        .map(|body| Body::new(Counted { body, passed: counted, max, last: 0, rests: false }));
     // It has bounds of its own.
     DefaultBodyLimit::disable().apply(&mut request);
     let form = Multipart::from_request(request, &()).await;
@@ -119,8 +120,8 @@ async fn next_part(form: &mut Multipart) -> Result<Option<Field<'_>>, ApiError> 
 }
 
 fn bad_form(error: &MultipartError) -> ApiError {
-    if comes_from::<TooLong>(error) {
-        return ApiError::form_too_large(FORM_BYTES_MAX);
+    if let Some(TooLong(max)) = cause(error) {
+        return ApiError::form_too_large(*max);
     }
     if comes_from::<TooSlow>(error) {
         return ApiError::too_slow();
@@ -143,15 +144,15 @@ impl Passed {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn are_too_many(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > FORM_BYTES_MAX
+    fn are_more_than(&self, max: usize) -> bool {
+        self.0.load(Ordering::Relaxed) > max
     }
 }
 
 /// A form has too much that is no file's content.
 #[derive(Debug, thiserror::Error)]
-#[error("more than {FORM_BYTES_MAX} bytes came that are no file's content")]
-struct TooLong;
+#[error("more than {0} bytes came that are no file's content")]
+struct TooLong(usize);
 
 /// A form's body, which ends in an error where too much comes that is no file's content.
 ///
@@ -161,6 +162,7 @@ struct TooLong;
 struct Counted {
     body: Body,
     passed: Passed,
+    max: usize,
     /// Bytes of the last piece.
     last: usize,
     rests: bool,
@@ -179,8 +181,8 @@ impl HttpBody for Counted {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if this.passed.are_too_many() {
-            return Poll::Ready(Some(Err(TooLong.into())));
+        if this.passed.are_more_than(this.max) {
+            return Poll::Ready(Some(Err(TooLong(this.max).into())));
         }
         let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {

@@ -24,7 +24,15 @@ pub(crate) const UPLOAD_DIGESTS_MAX: usize = 64;
 /// stands between them. All of it is in memory until a part begins.
 pub(crate) const FORM_BYTES_MAX: usize = 256 << 10;
 
-/// Larger bodies that are in memory at a time, beside one of somebody who is not logged in; parsed, one may take ten times its bytes.
+/// Bytes of a form without a file, which anybody may send: `BODY_BYTES_SMALL` of texts, the heads of their parts and
+/// what stands between them.
+pub(crate) const TEXTS_BYTES_MAX: usize = 80 << 10;
+
+/// Bytes of memory that a JSON body may take once it is parsed: text of a few bytes can make a map of hundreds.
+pub(crate) const JSON_WEIGHT_MAX: usize = 10 * BODY_BYTES_MAX;
+
+/// Larger bodies that are in memory at a time, beside one of somebody who is not logged in; parsed, one may take
+/// `JSON_WEIGHT_MAX`.
 pub(crate) const LARGE_BODIES_MAX: usize = 2;
 
 /// How long a larger body may take to arrive, since it keeps others waiting.

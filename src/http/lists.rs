@@ -21,7 +21,7 @@ use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use granary_engine::Snapshot;
 
-use super::body::Incoming;
+use super::body::{Incoming, Json};
 use super::error::ApiError;
 use super::limits::LIST_STATE_TIME_MAX;
 use super::respond::{Rows, spooled_with};
@@ -43,7 +43,8 @@ pub(crate) async fn list<R: Resource>(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let allowed = allow(&app.snapshot()?, &principal, R::ACTION, Object::Server)?;
-    let request = ListRequest::read(incoming.json(&app).await?.value, &uri, R::KIND)?;
+    let Json { value, turn: large } = incoming.json(&app).await?;
+    let request = ListRequest::read(value, &uri, R::KIND)?;
     app.expect_still(&allowed)?;
     let principal = app.renewed(&principal)?;
     let turn = if request.filter.is_ordered() { Some(app.sorted_list_turn().await?) } else { None };
@@ -53,7 +54,7 @@ pub(crate) async fn list<R: Resource>(
     let watched = caller.watch();
     let (mut response, place) = spooled_with(&app, StatusCode::OK, move |out| {
         // Held by the work itself, which goes on for a row if the caller goes away.
-        let _turn = turn;
+        let _turns = (turn, large);
         let view = View::take(state, &principal, watched, LIST_STATE_TIME_MAX)?;
         write::<R>(view, &request, out)
     })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 
 use crate::support::{Client, Server};
 
@@ -63,6 +63,17 @@ async fn what_is_no_content_is_bounded_for_everybody() {
         }
     }
     assert!(dataset.names().await.is_empty());
+}
+
+/// What waits for more is memory, as often as there are connections.
+#[tokio::test]
+async fn a_form_of_texts_is_refused_before_it_is_as_long_as_one_with_a_file() {
+    let server = Server::start().await;
+    let pieces = vec![piece_of("x"); 7].into_iter().map(Ok::<_, std::io::Error>);
+    let body = Body::from_stream(stream::iter(pieces).chain(stream::pending()));
+    let anonymous = server.anonymous().with("Content-Type", FORM);
+    let detail = anonymous.send("POST", "/v1/auth/obtain", body).await.detail(413);
+    assert!(detail.contains("81920 bytes"), "{detail}");
 }
 
 async fn upload(client: &Client, path: &str, pieces: Vec<String>) {

@@ -94,6 +94,9 @@ mod files;
 /// Multipart forms without an end.
 mod forms;
 
+/// JSON that takes more than its bytes.
+mod hostile_json;
+
 /// What filters and orders must not tell.
 mod filter_secrets;
 
