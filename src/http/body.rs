@@ -22,7 +22,9 @@ use super::form;
 use super::inflow::TooSlow;
 use super::integrity::{Digests, SharedBody};
 use super::json;
-use super::limits::{BODY_BYTES_MAX, BODY_BYTES_SMALL, LARGE_BODY_TIME_MAX, REST_AFTER};
+use super::limits::{
+    BODY_BYTES_MAX, BODY_BYTES_SMALL, FORM_FIELDS_MAX, LARGE_BODY_TIME_MAX, REST_AFTER,
+};
 use super::refused_uploads::Sent;
 use super::state::AppState;
 
@@ -165,7 +167,13 @@ impl Incoming {
             Some("application/x-www-form-urlencoded") => {
                 let is_known = exchange::is_caller_known();
                 let (bytes, turn) = read_whole(self.0.into_body(), app, is_known).await?;
-                let pairs = form_urlencoded::parse(&bytes).into_owned();
+                let pairs = form_urlencoded::parse(&bytes);
+                if pairs.take(FORM_FIELDS_MAX + 1).count() > FORM_FIELDS_MAX {
+                    return Err(ApiError::bad_request(format!(
+                        "The form has more than {FORM_FIELDS_MAX} fields."
+                    )));
+                }
+                let pairs = pairs.into_owned();
                 Ok(Fields::of_form(pairs).holding(turn))
             }
             Some("multipart/form-data") => {

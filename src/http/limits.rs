@@ -24,6 +24,9 @@ pub(crate) const UPLOAD_DIGESTS_MAX: usize = 64;
 /// stands between them. All of it is in memory until a part begins.
 pub(crate) const FORM_BYTES_MAX: usize = 256 << 10;
 
+/// Fields of a form: each takes a hundred bytes, and its text may be two. The bound of the original's framework.
+pub(crate) const FORM_FIELDS_MAX: usize = 1_000;
+
 /// Bytes of a form without a file, which anybody may send: `BODY_BYTES_SMALL` of texts, the heads of their parts and
 /// what stands between them.
 pub(crate) const TEXTS_BYTES_MAX: usize = 80 << 10;

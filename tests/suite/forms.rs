@@ -76,6 +76,19 @@ async fn a_form_of_texts_is_refused_before_it_is_as_long_as_one_with_a_file() {
     assert!(detail.contains("81920 bytes"), "{detail}");
 }
 
+#[tokio::test]
+async fn a_form_has_a_thousand_fields_at_most() {
+    let server = Server::start().await;
+    let anonymous = server.anonymous().with("Content-Type", "application/x-www-form-urlencoded");
+    for fields in [1_000, 1_001] {
+        let form = (0..fields).map(|number| format!("{number}=")).collect::<Vec<_>>().join("&");
+        let answer = anonymous.send("POST", "/v1/auth/obtain", form).await.json(400);
+        let is_refused_whole =
+            answer["detail"].as_str().is_some_and(|it| it.contains("1000 fields"));
+        assert_eq!(is_refused_whole, fields > 1_000, "{answer}");
+    }
+}
+
 async fn upload(client: &Client, path: &str, pieces: Vec<String>) {
     let pieces = pieces.into_iter().map(Ok::<_, std::io::Error>);
     let body = Body::from_stream(stream::iter(pieces));
