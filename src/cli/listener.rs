@@ -14,6 +14,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
+use futures_util::future::Either;
 use granary::{Connections, Peer};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -34,6 +35,7 @@ use lag::Lag;
 use protocols::builder;
 pub(in crate::cli) use refusal::REFUSED_AT_ONCE_FEW;
 use refusal::Refusals;
+use wakeups::Wakeups;
 
 /// Where connections come from, and whether they are encrypted.
 pub(crate) struct Entrance {
@@ -259,35 +261,52 @@ impl Connection {
         // next request of one that has many. Silence is neither a fault of ours nor worth a line.
         let over = self.presence.over(bounds.head_time_max);
         let mut over = std::pin::pin!(over);
+        let (presence, stop, span) = (&self.presence, &mut self.stop, bounds.answer_pace.span);
         // The connection goes first: what it has to send is sent before it may be over.
-        let ended = tokio::select! {
-            biased;
-            ended = connection.as_mut() => ended,
-            () = over.as_mut() => return,
-            () = self.presence.stalled_for(bounds.answer_pace.span) => {
-                // The other requests under way are no worse for it; there are no more of them.
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    biased;
-                    ended = connection => ended,
-                    () = over => return,
-                    () = self.presence.all_stalled_for(bounds.answer_pace.span) => return,
-                    () = idle_at_stop(&mut self.stop, &self.presence) => return,
-                }
-            }
-            () = told(&mut self.stop) => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    biased;
-                    ended = connection => ended,
-                    () = idle_at_stop(&mut self.stop, &self.presence) => return,
-                }
+        let wakeups = Wakeups::default();
+        let watched = async {
+            tokio::select! {
+                biased;
+                () = over.as_mut() => Sight::Over,
+                () = presence.stalled_for(span) => Sight::Stalled,
+                () = told(stop) => Sight::Stop,
             }
         };
-        if let Err(error) = ended {
+        let ended = match wakeups.first(connection.as_mut(), watched).await {
+            Either::Left(ended) => Either::Left(ended),
+            Either::Right(Sight::Over) => return,
+            Either::Right(Sight::Stalled) => {
+                // The other requests under way are no worse for it; there are no more of them.
+                connection.as_mut().graceful_shutdown();
+                let watched = async {
+                    tokio::select! {
+                        biased;
+                        () = over => {}
+                        () = presence.all_stalled_for(span) => {}
+                        () = idle_at_stop(stop, presence) => {}
+                    }
+                };
+                wakeups.first(connection, watched).await
+            }
+            Either::Right(Sight::Stop) => {
+                connection.as_mut().graceful_shutdown();
+                wakeups.first(connection, idle_at_stop(stop, presence)).await
+            }
+        };
+        if let Either::Left(Err(error)) = ended {
             debug!(%error, "a connection broke off");
         }
     }
+}
+
+/// What is seen of a connection from beside it.
+enum Sight {
+    /// Its place is wanted, or no request came for long.
+    Over,
+    /// An answer was left standing.
+    Stalled,
+    /// The server is to stop.
+    Stop,
 }
 
 /// Where requests are answered.
@@ -355,6 +374,8 @@ mod lag;
 mod protocols;
 
 mod refusal;
+
+mod wakeups;
 
 #[cfg(test)]
 mod answer_tests;
