@@ -7,12 +7,15 @@
 //! its body has been read, or given up: a client that is refused while it sends is spoken to until it
 //! has sent everything. An answer's last bytes may wait to be sent when its request is no longer under
 //! way: a connection on which bytes wait is not idle either.
+//!
+//! All connections stand in one order, which requests leave as it is: a connection notes for itself since
+//! when it is idle, and takes the place that is due to it when it comes to be looked at.
 
 mod bodies;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -26,24 +29,38 @@ pub(super) use bodies::{Answer, Asked};
 #[derive(Debug, Default)]
 pub(super) struct Idle {
     requests: AtomicUsize,
-    /// The one that has waited longest first.
     waiting: Mutex<Waiting>,
 }
 
+/// The connections that are idle, all of them, and others that were when they took their places.
 #[derive(Debug, Default)]
 struct Waiting {
-    next_place: u64,
-    connections: BTreeMap<u64, (Instant, Arc<Notify>)>,
+    next_number: u64,
+    connections: BTreeMap<Place, Weak<Presence>>,
 }
+
+/// Since when a connection was idle when it took its place, the longest first, and a number of its own. It may
+/// be idle since later, or busy, but not idle since earlier.
+type Place = (Instant, u64);
 
 impl Idle {
     /// Tells the connection that has waited longest to end, if it has for so long; `false` if none
-    /// has.
+    /// has. Each connection that is looked at in vain had a request since it took its place.
     pub(super) fn end_longest(&self, idle_min: Duration) -> bool {
+        while let Some((place, presence)) = self.take_first(idle_min) {
+            if presence.upgrade().is_some_and(|presence| presence.gives_way(place)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The first place, which is free from now on, if nobody who has one can have waited longer. Whose it is,
+    /// is asked when no lock is held: who takes a place has a lock of its own.
+    fn take_first(&self, idle_min: Duration) -> Option<(Place, Weak<Presence>)> {
         let mut waiting = self.waiting();
-        let longest = waiting.connections.first_entry();
-        let longest = longest.filter(|longest| longest.get().0.elapsed() >= idle_min);
-        longest.map(|longest| longest.remove().1.notify_one()).is_some()
+        let first = waiting.connections.first_entry()?;
+        (first.key().0.elapsed() >= idle_min).then(|| first.remove_entry())
     }
 
     /// Requests that are under way, on all connections.
@@ -51,15 +68,15 @@ impl Idle {
         self.requests.load(Ordering::Relaxed)
     }
 
-    fn enter(&self, told: &Arc<Notify>) -> u64 {
+    fn enter(&self, since: Instant, presence: &Arc<Presence>) -> Place {
         let mut waiting = self.waiting();
-        let place = waiting.next_place;
-        waiting.next_place += 1;
-        waiting.connections.insert(place, (Instant::now(), Arc::clone(told)));
+        let place = (since, waiting.next_number);
+        waiting.next_number += 1;
+        waiting.connections.insert(place, Arc::downgrade(presence));
         place
     }
 
-    fn leave(&self, place: u64) {
+    fn leave(&self, place: Place) {
         self.waiting().connections.remove(&place);
     }
 
@@ -74,14 +91,17 @@ impl Idle {
 pub(super) struct Presence {
     idle: Arc<Idle>,
     /// Told when the connection is to end.
-    told: Arc<Notify>,
+    told: Notify,
+    /// Locked before the places of all, where both are.
     requests: Mutex<Requests>,
 }
 
 #[derive(Debug)]
 struct Requests {
-    /// Among the idle, while there is no request and nothing to send.
-    place: Option<u64>,
+    /// While there is no request and nothing to send.
+    idle_since: Option<Instant>,
+    /// Whoever is idle has one, unless it was told to end; who is busy may have kept it, or lost it.
+    place: Option<Place>,
     /// Bytes wait until the client takes some.
     is_sending: bool,
     /// Number of the next one.
@@ -112,17 +132,24 @@ impl Requests {
 impl Presence {
     /// A new connection, without a request so far.
     pub(super) fn new(idle: &Arc<Idle>) -> Arc<Self> {
-        let told = Arc::new(Notify::new());
-        let place = Some(idle.enter(&told));
-        let requests =
-            Requests { place, is_sending: false, next: 0, under_way: 0, untaken: HashMap::new() };
-        Arc::new(Self { idle: Arc::clone(idle), told, requests: Mutex::new(requests) })
+        let requests = Requests {
+            idle_since: None,
+            place: None,
+            is_sending: false,
+            next: 0,
+            under_way: 0,
+            untaken: HashMap::new(),
+        };
+        let (told, requests) = (Notify::new(), Mutex::new(requests));
+        let presence = Arc::new(Self { idle: Arc::clone(idle), told, requests });
+        presence.rests(&mut presence.requests());
+        presence
     }
 
     /// A request begins; it lasts until the result is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
         let mut requests = self.requests();
-        self.leave(&mut requests);
+        requests.idle_since = None;
         let number = requests.next;
         requests.next += 1;
         requests.under_way += 1;
@@ -131,27 +158,40 @@ impl Presence {
     }
 
     /// Bytes wait to be sent from now on, or none do.
-    pub(super) fn sends(&self, is_sending: bool) {
+    pub(super) fn sends(self: &Arc<Self>, is_sending: bool) {
         let mut requests = self.requests();
         requests.is_sending = is_sending;
         if is_sending {
-            self.leave(&mut requests);
+            requests.idle_since = None;
         } else {
-            self.enter(&mut requests);
+            self.rests(&mut requests);
         }
     }
 
-    /// Takes its place among the idle, if it is.
-    fn enter(&self, requests: &mut Requests) {
-        if requests.under_way == 0 && !requests.is_sending && requests.place.is_none() {
-            requests.place = Some(self.idle.enter(&self.told));
+    /// Notes that it is idle from now on, if it is, and takes its place unless it has one.
+    fn rests(self: &Arc<Self>, requests: &mut Requests) {
+        if requests.under_way > 0 || requests.is_sending || requests.idle_since.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        requests.idle_since = Some(now);
+        if requests.place.is_none() {
+            requests.place = Some(self.idle.enter(now, self));
         }
     }
 
-    fn leave(&self, requests: &mut Requests) {
-        if let Some(place) = requests.place.take() {
-            self.idle.leave(place);
+    /// It has lost its place, and is told to end if it has been idle ever since it took it. Otherwise it takes
+    /// the one that is due to it: now if it is idle, or when it comes to be.
+    fn gives_way(self: &Arc<Self>, place: Place) -> bool {
+        let mut requests = self.requests();
+        requests.place = None;
+        let Some(since) = requests.idle_since else { return false };
+        if since == place.0 {
+            self.told.notify_one();
+            return true;
         }
+        requests.place = Some(self.idle.enter(since, self));
+        false
     }
 
     /// Ends when the connection is to end: its place is wanted, or no request came for so long.
@@ -161,7 +201,7 @@ impl Presence {
             tokio::select! {
                 () = self.told.notified() => {
                     // A request that came before this was heard is answered.
-                    if self.requests().place.is_some() {
+                    if self.requests().idle_since.is_some() {
                         return;
                     }
                 }
@@ -177,7 +217,7 @@ impl Presence {
         loop {
             let next = {
                 let requests = self.requests();
-                requests.place.map(|_place| requests.next)
+                requests.idle_since.map(|_since| requests.next)
             };
             if next.is_some() && next == seen {
                 return;
@@ -222,7 +262,9 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.leave(&mut self.requests());
+        if let Some(place) = self.requests().place.take() {
+            self.idle.leave(place);
+        }
     }
 }
 
@@ -259,7 +301,7 @@ impl Drop for UnderWay {
         let mut requests = presence.requests();
         requests.untaken.remove(&self.number);
         requests.under_way -= 1;
-        presence.enter(&mut requests);
+        presence.rests(&mut requests);
     }
 }
 
@@ -268,6 +310,7 @@ mod tests {
     use axum::body::Body;
     use futures_util::FutureExt as _;
     use http_body_util::BodyExt as _;
+    use tokio::time::advance;
 
     use super::*;
 
@@ -326,6 +369,85 @@ mod tests {
         assert!((&mut over).now_or_never().is_none(), "nobody asks for its new place");
         assert!(idle.end_longest(Duration::ZERO));
         over.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_puts_its_connection_behind_those_that_waited_meanwhile() {
+        let idle = Arc::new(Idle::default());
+        let first = Presence::new(&idle);
+        advance(HOUR / 2).await;
+        let second = Presence::new(&idle);
+        advance(HOUR / 2).await;
+        drop(first.begin());
+        assert!(!idle.end_longest(HOUR), "the first has only just had a request");
+        assert!(idle.end_longest(HOUR / 2));
+        second.over(2 * HOUR).await;
+        assert!(!idle.end_longest(HOUR / 2));
+        advance(HOUR / 2).await;
+        assert!(idle.end_longest(HOUR / 2));
+        first.over(2 * HOUR).await;
+        assert!(!idle.end_longest(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_looked_at_while_a_request_ends_or_begins_keeps_one_place() {
+        let idle = Arc::new(Idle::default());
+        let presence = Presence::new(&idle);
+        let ask = |place| presence.gives_way(place);
+
+        let request = presence.begin();
+        let (place, _) = idle.take_first(Duration::ZERO).unwrap();
+        advance(HOUR).await;
+        drop(request);
+        assert!(!ask(place), "it is idle since later");
+        assert!(!idle.end_longest(HOUR));
+        let (place, _) = idle.take_first(Duration::ZERO).unwrap();
+        let request = presence.begin();
+        assert!(!ask(place), "it is busy");
+        assert!(idle.take_first(Duration::ZERO).is_none());
+        drop(request);
+        assert!(idle.end_longest(Duration::ZERO));
+        assert!(!idle.end_longest(Duration::ZERO), "it has one place");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_goes_while_it_is_looked_at_leaves_nothing_behind() {
+        let idle = Arc::new(Idle::default());
+        let (presence, other) = (Presence::new(&idle), Presence::new(&idle));
+        let (place, looked_at) = idle.take_first(Duration::ZERO).unwrap();
+        let held = looked_at.upgrade().unwrap();
+        drop(presence.begin());
+        drop(presence);
+        held.gives_way(place);
+        drop(held);
+        assert!(looked_at.upgrade().is_none());
+        assert!(idle.end_longest(Duration::ZERO));
+        other.over(HOUR).await;
+        assert!(idle.waiting().connections.is_empty());
+    }
+
+    #[test]
+    fn with_many_requests_while_places_are_wanted_each_connection_has_one_in_the_end() {
+        let idle = Arc::new(Idle::default());
+        let connections: Vec<_> = (0..4).map(|_| Presence::new(&idle)).collect();
+        std::thread::scope(|scope| {
+            for presence in &connections {
+                scope.spawn(|| (0..10_000).for_each(|_| drop(presence.begin())));
+            }
+            scope.spawn(|| {
+                for _ in 0..10_000 {
+                    idle.end_longest(Duration::ZERO);
+                }
+            });
+        });
+        for presence in &connections {
+            drop(presence.begin());
+        }
+        for _ in &connections {
+            assert!(idle.end_longest(Duration::ZERO));
+        }
+        assert!(!idle.end_longest(Duration::ZERO));
+        assert_eq!(idle.requests(), 0);
     }
 
     #[tokio::test]
