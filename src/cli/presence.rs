@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use bodies::Left;
 pub(super) use bodies::{Answer, Asked};
@@ -210,20 +210,16 @@ impl Presence {
         }
     }
 
-    /// Looks now and then, so that a request costs no timer: a connection that had one goes after
-    /// up to twice the time.
+    /// Looks again only when it may be over, so that a request costs no timer. The time before this is waited
+    /// for does not count.
     async fn idle_for(&self, idle_max: Duration) {
-        let mut seen = None;
+        let begun = Instant::now();
         loop {
-            let next = {
-                let requests = self.requests();
-                requests.idle_since.map(|_since| requests.next)
-            };
-            if next.is_some() && next == seen {
+            let since = self.requests().idle_since.map(|since| since.max(begun));
+            if since.is_some_and(|since| since.elapsed() >= idle_max) {
                 return;
             }
-            seen = next;
-            sleep(idle_max).await;
+            sleep_until(since.unwrap_or_else(Instant::now) + idle_max).await;
         }
     }
 
@@ -310,7 +306,7 @@ mod tests {
     use axum::body::Body;
     use futures_util::FutureExt as _;
     use http_body_util::BodyExt as _;
-    use tokio::time::advance;
+    use tokio::time::{advance, timeout};
 
     use super::*;
 
@@ -454,6 +450,23 @@ mod tests {
     async fn without_a_request_for_long_it_is_over() {
         let presence = Presence::new(&Arc::new(Idle::default()));
         presence.over(Duration::ZERO).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_over_so_long_after_its_last_request_and_no_later() {
+        let presence = Presence::new(&Arc::new(Idle::default()));
+        let moment = HOUR / 60;
+        let mut over = Box::pin(presence.over(HOUR));
+        assert!(timeout(HOUR / 2, &mut over).await.is_err());
+        let request = presence.begin();
+        assert!(timeout(HOUR * 2, &mut over).await.is_err());
+        drop(request);
+        assert!(timeout(moment * 59, &mut over).await.is_err());
+        timeout(moment * 2, over).await.unwrap();
+        // Who is to be kept for a while more is, however long it has been idle.
+        let mut over = Box::pin(presence.over(moment * 2));
+        assert!(timeout(moment, &mut over).await.is_err());
+        timeout(moment * 2, over).await.unwrap();
     }
 
     #[tokio::test]

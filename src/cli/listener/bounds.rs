@@ -62,8 +62,7 @@ pub(super) const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(100);
 /// How long a place is waited for before another connection that has become idle goes for it.
 pub(super) const PAUSE_BETWEEN_ENDS: Duration = Duration::from_millis(100);
 
-/// How long a connection without a request is kept when the server stops, for one that is on its way; up to
-/// twice as long where it had one before.
+/// How long a connection without a request is kept when the server stops, for one that is on its way.
 pub(super) const IDLE_AT_STOP_MAX: Duration = Duration::from_secs(1);
 
 /// Span in which a client must take `ANSWER_BYTES_MIN` of an answer under way, while it is waited for;

@@ -123,6 +123,34 @@ async fn who_reads_nothing_of_an_answer_over_http2_for_a_minute_and_a_half_keeps
     assert_eq!(taken, 40 << 10);
 }
 
+/// Half a minute after its last request was over, whether the rest of the head comes slowly or not at all.
+#[tokio::test(start_paused = true)]
+async fn who_does_not_finish_the_head_of_a_second_request_is_cut_off_in_time() {
+    let half = b"GET / HTTP/1.1\r\nX: ";
+    for trickles in [false, true] {
+        let here = Router::new().route("/", get(async || "here"));
+        let mut pipe = Pipe::to(here, Bounds::default());
+        sleep(Duration::from_secs(20)).await;
+        pipe.sends(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"here") {
+            answer.push(pipe.theirs.read_u8().await.unwrap());
+        }
+        sleep(Duration::from_secs(10)).await;
+        let (at_once, later) = half.split_at(if trickles { 1 } else { half.len() });
+        pipe.sends(at_once).await;
+        for second in 0..19 {
+            pipe.sends(later.get(second..=second).unwrap_or_default()).await;
+            settled().await;
+        }
+        assert!(!pipe.serving.is_finished());
+        timeout(Duration::from_secs(2), pipe.serving).await.unwrap().unwrap();
+        let mut rest = Vec::new();
+        pipe.theirs.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_of_http2_that_is_idle_and_does_not_read_does_not_hold_up_a_stop() {
     for asks_before in [false, true] {

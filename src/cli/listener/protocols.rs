@@ -11,7 +11,9 @@ use super::bounds::{
 pub(super) fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     let mut http1 = builder.http1();
-    http1.timer(TokioTimer::new()).header_read_timeout(bounds.head_time_max);
+    // A connection on which no request begins for so long is over anyway (`Presence::over`), and the library
+    // would set a timer for each request.
+    http1.header_read_timeout(None);
     http1.max_buf_size(INPUT_BYTES_MAX);
     let mut http2 = builder.http2();
     http2.timer(TokioTimer::new()).keep_alive_interval(bounds.head_time_max);
