@@ -10,10 +10,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, HttpBody as _};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
+use axum::{BoxError, Router};
 use futures_util::future::Either;
 use granary::{Connections, Peer};
 use hyper::body::Incoming;
@@ -253,7 +253,7 @@ impl Connection {
         let builder = builder(bounds);
         let (requests, desk) = (Arc::clone(&self.presence), self.desk);
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            desk.answer(request.map(Body::new), peer, requests.begin())
+            desk.answer(request, peer, requests.begin())
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
@@ -317,12 +317,15 @@ struct Desk {
 }
 
 impl Desk {
-    fn answer(
+    fn answer<B>(
         &self,
-        mut request: Request<Body>,
+        mut request: Request<B>,
         peer: Peer,
         under_way: UnderWay,
-    ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
+    ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<B>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
         let ahead = under_way.ahead();
         let is_crowded =
             ahead >= self.bounds.connections_max || self.bounds.are_passed(ahead, &self.lag);
@@ -341,7 +344,7 @@ impl Desk {
             request.extensions_mut().insert(peer);
             let request = request.map(|body| {
                 if body.is_end_stream() {
-                    return body;
+                    return Body::empty();
                 }
                 Body::new(Asked::new(body, Arc::clone(&under_way)))
             });

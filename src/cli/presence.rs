@@ -295,7 +295,7 @@ impl Drop for UnderWay {
         let presence = &self.presence;
         presence.idle.requests.fetch_sub(1, Ordering::Relaxed);
         let mut requests = presence.requests();
-        requests.untaken.remove(&self.number);
+        debug_assert!(!requests.untaken.contains_key(&self.number), "its answer went before");
         requests.under_way -= 1;
         presence.rests(&mut requests);
     }

@@ -14,26 +14,26 @@ const PIECE_BYTES_MAX: usize = 16 << 10;
 
 /// The body of a request, which keeps it under way for as long as anybody reads it.
 #[derive(Debug)]
-pub(in crate::cli) struct Asked {
-    body: Body,
+pub(in crate::cli) struct Asked<B> {
+    body: B,
     _request: Arc<UnderWay>,
 }
 
-impl Asked {
+impl<B> Asked<B> {
     /// What belongs to a request.
-    pub(in crate::cli) fn new(body: Body, request: Arc<UnderWay>) -> Self {
+    pub(in crate::cli) fn new(body: B, request: Arc<UnderWay>) -> Self {
         Self { body, _request: request }
     }
 }
 
-impl HttpBody for Asked {
-    type Data = Bytes;
-    type Error = axum::Error;
+impl<B: HttpBody + Unpin> HttpBody for Asked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(context)
     }
 
@@ -50,31 +50,38 @@ impl HttpBody for Asked {
 /// they have been sent: what waits at the stream is bounded by the number of requests.
 #[derive(Debug)]
 pub(in crate::cli) struct Answer {
-    left: Arc<Left>,
+    given: Given,
     request: Arc<UnderWay>,
-    /// If it goes in pieces, and it is watched when they are taken.
-    is_in_pieces: bool,
+}
+
+/// How an answer is given away.
+#[derive(Debug)]
+enum Given {
+    Whole(Body),
+    /// It may be given up between two, and it is watched when they are taken.
+    InPieces(Arc<Left>),
 }
 
 impl Answer {
     /// The answer to a request, given away as it comes: what the client does not take waits at the
     /// connection, which is held to its pace (`outflow.rs`).
     pub(in crate::cli) fn whole(body: Body, request: Arc<UnderWay>) -> Self {
-        Self { left: Left::of(body, None), request, is_in_pieces: false }
+        Self { given: Given::Whole(body), request }
     }
 
     /// The answer to a request of HTTP/2, where each stream has a window of its own. The library takes a
     /// piece of any size once the window lets a byte of it through, and says no more of when the rest
     /// goes; so it gets them small, and asks for the next.
     pub(in crate::cli) fn in_pieces(body: Body, request: Arc<UnderWay>) -> Self {
-        Self { left: Left::of(body, Some(PIECE_BYTES_MAX)), request, is_in_pieces: true }
+        Self { given: Given::InPieces(Left::of(body)), request }
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.is_in_pieces {
-            self.request.is_taken();
+        match self.given {
+            Given::Whole(_) => {}
+            Given::InPieces(_) => self.request.is_taken(),
         }
     }
 }
@@ -87,28 +94,38 @@ impl HttpBody for Answer {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = match self.left.source().as_mut() {
+        let Self { given, request } = self.get_mut();
+        let left = match given {
+            Given::Whole(body) => return Pin::new(body).poll_frame(context),
+            Given::InPieces(left) => left,
+        };
+        let frame = match left.source().as_mut() {
             Some(source) => source.poll_piece(context),
             None => Poll::Ready(Some(Err(axum::Error::new("the answer was given up")))),
         };
-        if !self.is_in_pieces {
-            return frame;
-        }
         // Whoever asks for more has taken what there was.
         if matches!(frame, Poll::Ready(Some(Ok(_)))) {
-            self.request.awaits_client(&self.left);
+            request.awaits_client(left);
         } else {
-            self.request.is_taken();
+            request.is_taken();
         }
-        frame.map_ok(|frame| frame.map_data(|bytes| Unsent::of(bytes, &self.request)))
+        frame.map_ok(|frame| frame.map_data(|bytes| Unsent::of(bytes, request)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left.source().as_ref().is_some_and(Source::is_at_end)
+        match &self.given {
+            Given::Whole(body) => body.is_end_stream(),
+            Given::InPieces(left) => left.source().as_ref().is_some_and(Source::is_at_end),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.source().as_ref().map(Source::size_hint).unwrap_or_default()
+        match &self.given {
+            Given::Whole(body) => body.size_hint(),
+            Given::InPieces(left) => {
+                left.source().as_ref().map(Source::size_hint).unwrap_or_default()
+            }
+        }
     }
 }
 
@@ -130,14 +147,14 @@ impl AsRef<[u8]> for Unsent {
     }
 }
 
-/// What the client has yet to be given of an answer; nothing once that was given up. The library, which
+/// What the client has yet to be given of an answer in pieces; nothing once that was given up. The library, which
 /// waits for the client, lets go of no answer by itself.
 #[derive(Debug)]
 pub(super) struct Left(Mutex<Option<Source>>);
 
 impl Left {
-    fn of(body: Body, piece_bytes_max: Option<usize>) -> Arc<Self> {
-        let source = Source { body, piece_bytes_max, rest: Bytes::new() };
+    fn of(body: Body) -> Arc<Self> {
+        let source = Source { body, rest: Bytes::new() };
         Arc::new(Self(Mutex::new(Some(source))))
     }
 
@@ -156,7 +173,6 @@ impl Left {
 #[derive(Debug)]
 struct Source {
     body: Body,
-    piece_bytes_max: Option<usize>,
     /// What does not go with the last piece.
     rest: Bytes,
 }
@@ -181,10 +197,7 @@ impl Source {
     /// once the window lets all before it through, and then the answer may be over. A piece is a copy: it may
     /// wait for long, and would keep all of what it is a part of.
     fn piece(&mut self, mut bytes: Bytes) -> Bytes {
-        let Some(max) = self.piece_bytes_max else {
-            return bytes;
-        };
-        self.rest = bytes.split_off(bytes.len().min(max));
+        self.rest = bytes.split_off(bytes.len().min(PIECE_BYTES_MAX));
         if self.rest.is_empty() && bytes.len() > 1 {
             self.rest = bytes.split_off(bytes.len() - 1);
         }
@@ -232,6 +245,20 @@ mod tests {
         }
         assert_eq!(taken, bytes);
         assert!(answer.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_dropped_between_two_pieces_is_no_more_awaited() {
+        let presence = Presence::new(&Arc::new(Idle::default()));
+        let request = Arc::new(presence.begin());
+        let mut answer = Answer::in_pieces(Body::from("taken"), Arc::clone(&request));
+        let piece = answer.frame().await.unwrap().unwrap();
+        assert_eq!(presence.requests().untaken.len(), 1);
+        drop(answer);
+        assert!(presence.requests().untaken.is_empty());
+        assert_eq!(Arc::strong_count(&request), 2, "the piece keeps it under way");
+        drop(piece);
+        assert_eq!(Arc::strong_count(&request), 1);
     }
 
     #[tokio::test]
