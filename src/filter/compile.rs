@@ -180,8 +180,8 @@ fn path(name: &str, kind: Kind) -> Result<Path, FilterError> {
         if end.is_some() {
             return Err(no_record(name));
         }
-        if let Some(key) = kind.key_column(part) {
-            end = Some(End::Column(Type::Integer, key));
+        if let Some((kind, key)) = kind.key_column(part) {
+            end = Some(End::Column(kind, key));
             continue;
         }
         match kind.field(part).ok_or_else(|| unknown(name, kind))? {
@@ -198,16 +198,18 @@ fn path(name: &str, kind: Kind) -> Result<Path, FilterError> {
                     kind = next;
                 }
             },
+            Field::Nowhere(key, known) => {
+                if parts.next().is_some_and(|part| !known.contains(&part)) {
+                    return Err(unknown_part(name, "it", known));
+                }
+                end = Some(End::Column(Type::Absent, key));
+            }
             Field::Many(many, known) => {
                 let wanted = parts.next();
                 let part = known.iter().find(|(name, ..)| wanted.is_none_or(|it| it == *name));
                 let &(_, kind, part) = part.ok_or_else(|| {
                     let names: Vec<_> = known.iter().map(|(name, ..)| *name).collect();
-                    let name = quoted(name);
-                    FilterError::new(format!(
-                        "unknown field {name}: of them there is {}",
-                        names.join(", ")
-                    ))
+                    unknown_part(name, "them", &names)
                 })?;
                 end = Some(End::Part(many, kind, part));
             }
@@ -224,6 +226,11 @@ fn unknown(name: &str, kind: Kind) -> FilterError {
         kind.name(),
         fields.join(", ")
     ))
+}
+
+fn unknown_part(name: &str, of: &str, known: &[&str]) -> FilterError {
+    let (name, known) = (quoted(name), known.join(", "));
+    FilterError::new(format!("unknown field {name}: of {of} there is {known}"))
 }
 
 fn no_record(name: &str) -> FilterError {
@@ -268,6 +275,14 @@ fn test(field: &str, kind: Type, asked: &Asked) -> Result<Test, FilterError> {
         (Asked::Compare { operator, value }, Type::Time) => {
             Test::CompareInteger(*operator, time_of(value).ok_or_else(|| wrong(value))?)
         }
+        // Whatever a client takes a record's key for, none that is not there has it.
+        (Asked::Exact { value, .. } | Asked::Compare { value, .. }, Type::Absent) => {
+            if !value.is_number() && !value.is_string() {
+                return Err(wrong(value));
+            }
+            Test::Never
+        }
+        (Asked::Contains { .. }, Type::Absent) => Test::Never,
         (Asked::Contains { .. }, Type::Integer | Type::Boolean | Type::Time) => {
             return Err(wrong_operator(field, kind, "contains"));
         }
@@ -323,6 +338,7 @@ fn wrong_value(field: &str, kind: Type, value: &Value) -> FilterError {
         Type::Boolean => "true or false",
         Type::Text => "a string",
         Type::Time => "an ISO 8601 text such as 2026-11-23T06:52:39Z or 2026-11-23",
+        Type::Absent => "a number or a string",
     };
     let sent = match value {
         Value::String(text) => format!("the string {}", quoted(text)),
@@ -336,7 +352,7 @@ fn wrong_value(field: &str, kind: Type, value: &Value) -> FilterError {
 
 fn wrong_operator(field: &str, kind: Type, operator: &str) -> FilterError {
     let possible = match kind {
-        Type::Text => "exact, contains, compare, is_null",
+        Type::Text | Type::Absent => "exact, contains, compare, is_null",
         Type::Integer | Type::Time => "exact, compare, is_null",
         Type::Boolean => "exact, is_null",
     };

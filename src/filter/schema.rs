@@ -27,6 +27,8 @@ pub(super) enum Type {
     Boolean,
     Text,
     Time,
+    /// What would be known of a record that there never is.
+    Absent,
 }
 
 /// How a column is read from a record of its kind.
@@ -77,11 +79,13 @@ pub(super) enum Field {
     Column(Type, Column),
     /// The column with the primary key, and the way to the record.
     One(Column, Hop, Kind),
+    /// A related record that there never is: its key, which is null, and what else would be known.
+    Nowhere(Column, &'static [&'static str]),
     /// What the bare name stands for comes first.
     Many(Many, &'static [(&'static str, Type, Part)]),
 }
 
-use Field::{Many as Several, One};
+use Field::{Many as Several, Nowhere, One};
 use Type::{Boolean, Integer, Text, Time};
 
 type Fields = &'static [(&'static str, Field)];
@@ -124,7 +128,7 @@ const DATASET: Fields = &[
     ("project", One(Column::Dataset(|it| it.project.0.into()), Hop::Project, Kind::Project)),
     ("licence", One(Column::Dataset(|it| it.licence.0.into()), Hop::Licence, Kind::Licence)),
     ("is_public", dataset(Boolean, |it| it.is_public.into())),
-    ("domain", dataset(Text, |_| Value::Null)),
+    ("domain", Nowhere(Column::Dataset(|_| Value::Null), DOMAIN)),
     ("tags", dataset(Text, |it| (&*it.tags).into())),
     ("creator", One(Column::Dataset(|it| key(it.creator)), Hop::Creator, Kind::Person)),
     ("creation_time", dataset(Time, |it| it.creation_time.into())),
@@ -210,6 +214,9 @@ const MEMBER: &[(&str, Type, Part)] = &[
 
 const TERM: &[(&str, Type, Part)] = &[("name", Text, Part::Term)];
 
+/// What the original knows of a domain, which no dataset here is in.
+const DOMAIN: &[&str] = &["pk", "id", "name", "description"];
+
 fn key(user: Option<granary_engine::model::UserId>) -> Value<'static> {
     user.map(|user| user.0).into()
 }
@@ -239,9 +246,10 @@ impl Kind {
     }
 
     /// The column with a related record's key, as the original's tables name it: `project_id`.
-    pub(super) fn key_column(self, name: &str) -> Option<Column> {
+    pub(super) fn key_column(self, name: &str) -> Option<(Type, Column)> {
         match self.field(name.strip_suffix("_id")?)? {
-            One(key, ..) => Some(key),
+            One(key, ..) => Some((Integer, key)),
+            Nowhere(key, _) => Some((Type::Absent, key)),
             Field::Column(..) | Several(..) => None,
         }
     }
@@ -268,6 +276,7 @@ impl Type {
             Self::Boolean => "a boolean",
             Self::Text => "a text",
             Self::Time => "a time",
+            Self::Absent => "of a record that there is none of",
         }
     }
 }

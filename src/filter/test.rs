@@ -10,7 +10,7 @@ use super::spec::Operator;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Test {
     IsNull,
-    /// Passes nothing: an integer is asked to equal a fraction.
+    /// Passes nothing: an integer is asked to equal a fraction, or a record that is not there anything.
     Never,
     Integer(i128),
     Boolean(bool),

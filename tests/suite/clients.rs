@@ -174,6 +174,18 @@ async fn the_java_clients_filters_by_version_send_it_as_a_text() {
     assert!(found(exact("version", "3")).await.is_empty());
 }
 
+/// `DomainFilter` of the Java client, and -1 where ADAMS was told of no domain.
+#[tokio::test]
+async fn the_java_clients_filter_by_domain_finds_no_core_dataset() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    for domain in [3, -1] {
+        let expression = json!({"type": "exact", "field": "domain", "value": domain});
+        let body = json!({"expressions": [expression], "include_inactive": false});
+        assert_eq!(dataset.client.post("/v1/datasets/list", &body).await.json(200), json!([]));
+    }
+}
+
 #[tokio::test]
 async fn the_java_client_downloads_with_an_empty_list_of_a_converters_arguments() {
     let server = Server::start().await;

@@ -116,6 +116,46 @@ async fn numbers_booleans_and_nulls_are_matched_by_value() {
     }
 }
 
+/// It names a record in the original, of which core datasets have none.
+#[tokio::test]
+async fn no_dataset_is_in_a_domain_whatever_it_is_asked_by() {
+    let server = Server::start().await;
+    let admin = three(&server).await;
+    let all = ["Cats", "cats 2", "dogs"];
+    for field in [
+        "domain",
+        "domain_id",
+        "domain.pk",
+        "domain.id",
+        "domain.name",
+        "domain.description",
+        "domain__name",
+    ] {
+        for expression in [
+            exact(field, 3),
+            exact(field, -1),
+            exact(field, "3"),
+            any_case(exact(field, "od")),
+            contains(field, "o"),
+            compare(field, ">=", -1),
+            compare(field, "<", "x"),
+            json!({"type": "isnull", "field": field, "invert": true}),
+        ] {
+            let found = names(&admin, DATASETS, json!([expression])).await;
+            assert!(found.is_empty(), "{expression}");
+            let mut others = expression;
+            others["invert"] = json!(others["invert"] != true);
+            assert_eq!(names(&admin, DATASETS, json!([others])).await, all, "{others}");
+        }
+        let detail = refusal(&admin, DATASETS, exact(field, true)).await;
+        assert!(detail.ends_with("send a number or a string"), "{detail}");
+        let ordered = admin.post(DATASETS, &json!({"order_by": [{"field": field}]})).await;
+        assert_eq!(values(&ordered.json(200), "name"), all);
+    }
+    let detail = refusal(&admin, DATASETS, exact("domain.colour", 3)).await;
+    assert!(detail.ends_with("of it there is pk, id, name, description"), "{detail}");
+}
+
 #[tokio::test]
 async fn times_are_compared_with_iso_texts() {
     let server = Server::start().await;
