@@ -135,7 +135,8 @@ pub(crate) async fn retrieve(
     dataset(&app, StatusCode::OK, shown, open, with_files).await
 }
 
-/// Changes a dataset; the same fields are needed as for a new one.
+/// Changes a dataset; the same fields are needed as for a new one. By a form without `is_public` it
+/// is no longer public.
 ///
 /// For members of the owning team who may write, who may execute and come from a node, and
 /// administrators. Who moves it to another project must be one who may write there.

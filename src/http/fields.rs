@@ -251,6 +251,22 @@ impl Fields {
         known
     }
 
+    /// Yes, no or nothing; a form says nothing with a blank, too.
+    pub(crate) fn optional_boolean(&mut self, field: &'static str) -> Option<bool> {
+        if self.is_form && self.values.get(field).is_some_and(|value| value == "") {
+            self.values.remove(field);
+        }
+        self.boolean(field, Need::Optional)
+    }
+
+    /// The same in a whole record: a form does not send a box that is not ticked.
+    pub(crate) fn tick(&mut self, field: &'static str) -> Option<bool> {
+        if self.is_form && !self.has(field) {
+            return Some(false);
+        }
+        self.optional_boolean(field)
+    }
+
     /// A whole number.
     pub(crate) fn integer(&mut self, field: &'static str, need: Need) -> Option<i64> {
         let number = match self.value(field, need)? {
@@ -413,6 +429,31 @@ mod tests {
                 assert_eq!(fields.boolean("flag", Need::Required), expected);
             }
         }
+    }
+
+    #[test]
+    fn a_box_that_is_not_ticked_is_not_sent_and_a_blank_says_nothing() {
+        let form = |text: Option<&str>| {
+            Fields::of_form(text.map(|text| ("flag".to_owned(), text.to_owned())).into_iter())
+        };
+        for (text, whole, part) in [
+            (None, Some(false), None),
+            (Some(""), None, None),
+            (Some("on"), Some(true), Some(true)),
+            (Some("0"), Some(false), Some(false)),
+        ] {
+            let (mut fields, mut others) = (form(text), form(text));
+            assert_eq!(fields.tick("flag"), whole, "{text:?}");
+            assert_eq!(others.optional_boolean("flag"), part, "{text:?}");
+            fields.check().and(others.check()).unwrap();
+        }
+        let mut json = Fields::of_json(json!({"blank": "", "null": null})).unwrap();
+        assert_eq!(json.tick("absent"), None);
+        assert_eq!((json.tick("blank"), json.tick("null")), (None, None));
+        assert_eq!(wrong(json).len(), 2);
+        let mut blanks = form(Some(" "));
+        assert_eq!(blanks.optional_boolean("flag"), None);
+        assert_eq!(wrong(blanks).len(), 1);
     }
 
     #[test]

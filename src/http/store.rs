@@ -8,7 +8,6 @@ use axum::response::Response;
 
 use super::body::Incoming;
 use super::error::ApiError;
-use super::fields::Need;
 use super::openapi::failures::{FieldsBody, Restricted};
 use super::respond::json;
 use super::state::AppState;
@@ -53,7 +52,7 @@ pub(crate) async fn begin_check(
 ) -> Result<Response, ApiError> {
     let allowed = allowed(&app, &principal, Action::CheckStore)?;
     let mut fields = incoming.fields(&app).await?;
-    let is_deep = fields.boolean("deep", Need::Optional).unwrap_or_default();
+    let is_deep = fields.optional_boolean("deep").unwrap_or_default();
     fields.check()?;
     app.checks().begin(&app.engine(&allowed)?, is_deep);
     json(StatusCode::ACCEPTED, &app.checks().shape())

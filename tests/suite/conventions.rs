@@ -107,6 +107,39 @@ async fn fields_come_as_a_form_too() {
     }
 }
 
+/// A form of HTML does not send a box that is not ticked. The original takes it so where it puts a
+/// whole record, and a blank as nothing said.
+#[tokio::test]
+async fn a_dataset_that_a_form_replaces_is_public_only_where_the_form_says_so() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let encoded = format!("name=cats&project={}&licence=1&tags=", server.project);
+    let parts = encoded.split('&').map(|pair| {
+        let (name, text) = pair.split_once('=').unwrap();
+        format!("--X\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n")
+    });
+    let multipart = parts.collect::<String>() + "--X--\r\n";
+    let json = server.dataset_body("cats").to_string();
+    for (method, kind, body, stays_public) in [
+        ("PUT", "application/json", json.as_str(), true),
+        ("PUT", "application/x-www-form-urlencoded", &encoded, false),
+        ("PUT", "application/x-www-form-urlencoded", &format!("{encoded}&is_public="), true),
+        ("PUT", "application/x-www-form-urlencoded", &format!("{encoded}&is_public=on"), true),
+        ("PATCH", "application/x-www-form-urlencoded", &encoded, true),
+        ("PATCH", "application/x-www-form-urlencoded", "is_public=", true),
+        ("PUT", "multipart/form-data; boundary=X", &multipart, false),
+        ("PATCH", "multipart/form-data; boundary=X", &multipart, true),
+    ] {
+        dataset.client.patch(&dataset.path(""), &json!({"is_public": true})).await.is(200);
+        let client = dataset.client.with("Content-Type", kind);
+        let changed = client.send(method, &dataset.path(""), body.to_owned()).await.json(200);
+        assert_eq!(changed["is_public"], stays_public, "{method} {kind} {body}");
+    }
+    let form = dataset.client.with("Content-Type", "application/x-www-form-urlencoded");
+    form.send("PATCH", "/v1/users/1", "is_staff=").await.is(200);
+    form.send("PATCH", "/v1/users/1", "is_active=").await.is(400);
+}
+
 #[tokio::test]
 async fn fields_in_a_body_of_another_kind_are_told_what_came() {
     let server = Server::start().await;

@@ -33,7 +33,8 @@ pub(crate) struct AllFields {
     /// The primary key of a licence.
     #[schema(examples(14))]
     licence: u64,
-    /// Left out, a new dataset is not public and another one stays as it is.
+    /// Left out, a new dataset is not public, and another one stays as it is; left out of a form, whose
+    /// boxes that are not ticked are not sent, another one is not public either.
     #[schema(required = false)]
     is_public: bool,
     /// May be empty; at most 64 KiB.
@@ -102,7 +103,10 @@ impl DatasetBody {
             fields.refuse("licence", no_object(licence));
         }
         let tags = fields.text("tags", need, FREE);
-        let is_public = fields.boolean("is_public", Need::Optional);
+        let is_public = match need {
+            Need::Required => fields.tick("is_public"),
+            Need::Optional => fields.optional_boolean("is_public"),
+        };
         fields.check()?;
         let patch = DatasetPatch {
             name,

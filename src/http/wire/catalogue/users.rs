@@ -129,7 +129,8 @@ impl UserBody {
         if email.as_deref().is_some_and(|email| !email.is_empty() && !is_email(email)) {
             fields.refuse("email", "Enter a valid email address.");
         }
-        let is_staff = fields.boolean("is_staff", Need::Optional);
+        let is_staff = fields.optional_boolean("is_staff");
+        // Neither an absent nor a blank one of a form says whether somebody may log in.
         let is_active = fields.boolean("is_active", Need::Optional);
         fields.check()?;
         let password_hash = None;
