@@ -267,9 +267,9 @@ impl Fields {
         self.optional_boolean(field)
     }
 
-    /// A whole number.
+    /// A whole number, be it written with a point.
     pub(crate) fn integer(&mut self, field: &'static str, need: Need) -> Option<i64> {
-        let number = match self.value(field, need)? {
+        let number = match self.value(field, need).map(without_point)? {
             Value::Number(number) => number.as_i64(),
             Value::String(text) => text.trim().parse().ok(),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
@@ -289,10 +289,10 @@ impl Fields {
     /// A primary key; whether it names something is for the caller to see, and to refuse with
     /// [`no_object`].
     pub(crate) fn pk(&mut self, field: &'static str, need: Need) -> Option<u64> {
-        let value = self.value(field, need)?;
+        let value = self.value(field, need).map(without_point)?;
         let kind = kind_of(&value);
         let (pk, shown) = match value {
-            // `1.0` and beyond 64 bits are floats here, and no primary keys.
+            // Fractions, and what is beyond 64 bits, are floats here and no primary keys.
             Value::Number(number) if !number.is_f64() => (number.as_u64(), number.to_string()),
             Value::String(text) if parse_digits(&text) => (parse_pk(&text), text),
             Value::Null
@@ -326,6 +326,15 @@ fn yes_or_no(text: &str) -> Option<bool> {
 fn has_lost_digits(number: &Number) -> bool {
     const BEYOND: f64 = 18_446_744_073_709_551_616.0;
     number.is_f64() && number.as_f64().is_some_and(|value| value.abs() >= BEYOND)
+}
+
+/// A float without a fraction as the integer that it is, which some clients write so. From 2^53 on
+/// it may have been another one.
+fn without_point(value: Value) -> Value {
+    const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
+    let whole = value.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT_BELOW);
+    let integer = whole.and_then(|float| format!("{float:.0}").parse::<i64>().ok());
+    integer.map_or(value, Value::from)
 }
 
 fn parse_digits(text: &str) -> bool {
@@ -454,6 +463,28 @@ mod tests {
         let mut blanks = form(Some(" "));
         assert_eq!(blanks.optional_boolean("flag"), None);
         assert_eq!(wrong(blanks).len(), 1);
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        for (value, integer) in [
+            (json!(1.0), Some(1)),
+            (json!(-0.0), Some(0)),
+            (json!(-64.0), Some(-64)),
+            (json!(9_007_199_254_740_991.0), Some(9_007_199_254_740_991)),
+            (json!(9_007_199_254_740_993_i64), Some(9_007_199_254_740_993)),
+            (json!(i64::MIN), Some(i64::MIN)),
+            (json!(9_007_199_254_740_992.0), None),
+            (json!(1.5), None),
+            (json!(1e300), None),
+        ] {
+            let mut fields = Fields::of_json(json!({"number": value, "pk": value})).unwrap();
+            assert_eq!(fields.integer("number", Need::Required), integer, "{value}");
+            let pk = integer.and_then(|integer| u64::try_from(integer).ok());
+            assert_eq!(fields.pk("pk", Need::Required), pk, "{value}");
+        }
+        let mut fields = Fields::of_json(json!({"pk": u64::MAX})).unwrap();
+        assert_eq!(fields.pk("pk", Need::Required), Some(u64::MAX));
     }
 
     #[test]
