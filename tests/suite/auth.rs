@@ -30,6 +30,27 @@ async fn a_login_gives_tokens_that_open_and_renew() {
 }
 
 #[tokio::test]
+async fn blanks_around_a_token_are_cut_and_around_a_password_are_not() {
+    let server = Server::start().await;
+    let nobody = server.anonymous();
+    let tokens = server.tokens("admin").await;
+    for (path, field, kind) in [("refresh", "refresh", "refresh"), ("verify", "token", "access")] {
+        let token = tokens[kind].as_str().unwrap();
+        let path = format!("/v1/auth/{path}");
+        for sent in [format!("{token}\n"), format!(" \t{token}\r\n")] {
+            nobody.post(&path, &json!({field: sent})).await.is(200);
+        }
+        for blank in ["", " ", "\n"] {
+            let wrong = nobody.post(&path, &json!({field: blank})).await.json(400);
+            assert_eq!(wrong, json!({field: ["This field may not be blank."]}));
+        }
+    }
+    for password in [format!("{PASSWORD}\n"), format!(" {PASSWORD}")] {
+        try_login(&nobody, "admin", &password).await.is(401);
+    }
+}
+
+#[tokio::test]
 async fn a_login_works_with_a_form_and_with_a_slash() {
     let server = Server::start().await;
     let form = server.anonymous().with("Content-Type", "application/x-www-form-urlencoded");

@@ -6,8 +6,11 @@ use utoipa::ToSchema;
 use crate::http::error::ApiError;
 use crate::http::fields::{Fields, Need, Text};
 
-/// A password or token that is compared with one that is there: passwords of blanks alone were taken once.
-const SECRET: Text = Text::upto(4096).verbatim();
+/// A password that is compared with one that is there: those of blanks alone were taken once.
+const PASSWORD: Text = Text::upto(4096).verbatim();
+
+/// A token, without the line break of the file that it may come from.
+const TOKEN: Text = Text::upto(4096);
 
 /// A password that somebody chooses: not blank, and kept with the blanks around it.
 pub(super) const NEW_PASSWORD: Text = Text::upto(128).untrimmed();
@@ -25,7 +28,7 @@ impl Credentials {
     /// Reads a body.
     pub(crate) fn read(mut fields: Fields) -> Result<Self, ApiError> {
         let username = fields.text("username", Need::Required, Text::upto(4096));
-        let password = fields.text("password", Need::Required, SECRET);
+        let password = fields.text("password", Need::Required, PASSWORD);
         fields.check()?;
         Ok(Self { username: username.unwrap_or_default(), password: password.unwrap_or_default() })
     }
@@ -60,7 +63,7 @@ impl AnyToken {
 }
 
 fn read_token(mut fields: Fields, field: &'static str) -> Result<String, ApiError> {
-    let token = fields.text(field, Need::Required, SECRET);
+    let token = fields.text(field, Need::Required, TOKEN);
     fields.check()?;
     Ok(token.unwrap_or_default())
 }
@@ -86,7 +89,7 @@ pub(crate) struct NewPassword {
 impl NewPassword {
     /// Reads a body.
     pub(crate) fn read(mut fields: Fields) -> Result<Self, ApiError> {
-        let old = fields.text("old_password", Need::Required, SECRET);
+        let old = fields.text("old_password", Need::Required, PASSWORD);
         let new = fields.text("new_password", Need::Required, NEW_PASSWORD);
         fields.check()?;
         Ok(Self { old: old.unwrap_or_default(), new: new.unwrap_or_default() })
