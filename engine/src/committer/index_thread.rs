@@ -350,9 +350,12 @@ impl IndexThread {
         match outcome {
             Ok((verdicts, restacked)) => {
                 self.note_rights(&groups);
-                self.store.visibility.applied(self.applied.sequence);
+                // First: whoever sees a group finds it counted.
                 for group in &groups {
                     counters.apply_time.record_time(group.synced.elapsed());
+                }
+                self.store.visibility.applied(self.applied.sequence);
+                for group in &groups {
                     self.since_checkpoint.note(group.bytes, group.debt.rows);
                     self.debt = self.debt.plus(group.debt);
                 }
