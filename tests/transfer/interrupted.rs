@@ -1,7 +1,7 @@
 //! Clients and servers that are killed, connections that are cut, pushers side by side.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Child, Output, Stdio};
 
 use crate::proxy::{Faults, Proxy};
 use crate::support::run;
@@ -138,8 +138,16 @@ fn a_pull_outlives_its_server_and_its_client() {
     assert!(world.files("pulled") == world.files("files"));
 }
 
+/// How both ended. They are read at the same time: a full pipe would hold one up until the other's end.
+fn both_ended(pushers: [Child; 2]) -> [Output; 2] {
+    std::thread::scope(|scope| {
+        let readers = pushers.map(|pusher| scope.spawn(|| pusher.wait_with_output().unwrap()));
+        readers.map(|reader| reader.join().unwrap())
+    })
+}
+
 #[test]
-fn two_pushers_of_one_folder_bring_each_file_once_and_both_succeed() {
+fn two_pushers_of_one_folder_both_account_for_each_file_and_succeed() {
     let world = World::new();
     folder(&world);
     world.done(&["push", "files/large", "--dataset", "cats"]);
@@ -148,10 +156,14 @@ fn two_pushers_of_one_folder_bring_each_file_once_and_both_succeed() {
         let mut client = world.client(&push);
         client.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
     };
-    for pusher in [spawn(), spawn()] {
-        let ended = pusher.wait_with_output().unwrap();
+    for ended in both_ended([spawn(), spawn()]) {
         let said = String::from_utf8(ended.stdout).unwrap();
         assert_eq!(ended.status.code(), Some(0), "{said}");
+        let summary = summary_of(&said);
+        let count = |key: &str| summary[key]["files"].as_u64().unwrap();
+        let of_each_kind = ["transferred", "attached", "already_there"].map(count);
+        assert_eq!(of_each_kind.iter().sum::<u64>(), 1513, "{summary}");
+        assert!(count("already_there") >= 1, "one was there before: {summary}");
     }
     assert_whole(&world);
 }
@@ -169,8 +181,7 @@ fn two_pushers_of_other_contents_leave_one_of_them_and_tell_the_other() {
         client.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
     };
     let mut stored = 0;
-    for pusher in [spawn("one"), spawn("two")] {
-        let ended = pusher.wait_with_output().unwrap();
+    for ended in both_ended([spawn("one"), spawn("two")]) {
         let summary = summary_of(&String::from_utf8(ended.stdout).unwrap());
         assert_eq!(summary["failed"], 0, "{summary}");
         let differ = summary["differ"].as_u64().unwrap();
