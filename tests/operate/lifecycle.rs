@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::support::{PASSWORD, Server, Work, run};
+use crate::support::{PASSWORD, PATIENCE, Server, Work, run, until};
 
 fn serve(work: &Work, more: &[&str]) -> Command {
     let mut command = work.granary(&["serve", "--data", "data", "--listen", "127.0.0.1:0"]);
@@ -54,7 +54,10 @@ impl HalfUpload {
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(&vec![b'x'; HALF]).unwrap();
         // Asking is a request under way too.
-        while !server.ask("GET", "/metrics", "", "").contains("granary_requests_in_flight 2\n") {}
+        until("the upload is under way", || {
+            let metrics = server.ask("GET", "/metrics", "", "");
+            metrics.contains("granary_requests_in_flight 2\n").then_some(())
+        });
         Self { stream }
     }
 
@@ -75,7 +78,10 @@ fn make_dataset(work: &Work, server: &Server) {
 /// Waits until the server says that it stops; connections that it took just before may break.
 fn wait_for_draining(server: &Server) {
     let is_draining = |answer: String| answer.contains("\"status\":\"draining\"");
-    while !server.try_to_ask("GET", "/readyz", "", "").is_ok_and(is_draining) {}
+    until("the server drains", || {
+        let answer = server.try_to_ask("GET", "/readyz", "", "");
+        answer.is_ok_and(is_draining).then_some(())
+    });
 }
 
 #[test]
@@ -136,6 +142,7 @@ fn a_signal_that_others_take_for_a_reload_leaves_the_server_as_it_is() {
 fn a_service_manager_is_told_that_the_server_is_ready_lives_and_stops() {
     let work = Work::new();
     let socket = UnixDatagram::bind(work.path("notify")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut command = serve(&work, &[]);
     command.env("NOTIFY_SOCKET", work.path("notify")).env("WATCHDOG_USEC", "20000");
     let mut server = Server::start(&mut command, &work.path(""));
@@ -215,12 +222,7 @@ fn a_request_is_found_in_the_log_by_its_id_without_what_is_secret_in_it() {
     let headers = format!("X-Request-Id: trace-7\r\nAuthorization: Bearer {token}\r\n");
     let answer = server.ask("GET", "/v1/datasets/1/files?prefix=sesame", &headers, "");
     assert!(answer.contains("x-request-id: trace-7\r\n"), "{answer}");
-    let line = loop {
-        let log = server.log();
-        if let Some(line) = log.lines().find(|line| line.contains("trace-7")) {
-            break serde_json::from_str::<serde_json::Value>(line).unwrap();
-        }
-    };
+    let line: serde_json::Value = serde_json::from_str(&lines_with(&server, "trace-7")[0]).unwrap();
     assert_eq!((&line["target"], &line["level"]), (&"granary::access".into(), &"INFO".into()));
     assert_eq!(line["request_id"], "trace-7");
     assert_eq!((&line["action"], &line["status"]), (&"files_list_files".into(), &200.into()));
@@ -233,13 +235,11 @@ fn a_request_is_found_in_the_log_by_its_id_without_what_is_secret_in_it() {
 
 /// Gives the lines of the log that have these words, once there are any.
 fn lines_with(server: &Server, words: &str) -> Vec<String> {
-    loop {
+    until(words, || {
         let log = server.log();
         let found: Vec<_> = log.lines().filter(|line| line.contains(words)).collect();
-        if !found.is_empty() {
-            return found.into_iter().map(str::to_owned).collect();
-        }
-    }
+        (!found.is_empty()).then(|| found.into_iter().map(str::to_owned).collect())
+    })
 }
 
 #[test]

@@ -4,11 +4,30 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 pub(crate) const PASSWORD: &str = "a password of these tests only";
+
+/// How long what must come may take on a machine that is busy with other things.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Looks again and again until something is there.
+///
+/// # Panics
+/// It does not come.
+pub(crate) fn until<T>(awaited: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited for {PATIENCE:?} in vain: {awaited}");
+        std::thread::yield_now();
+    }
+}
 
 /// A directory to work in.
 pub(crate) struct Work(TempDir);
@@ -115,6 +134,7 @@ impl Server {
         body: &str,
     ) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let length = body.len();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: granary\r\nConnection: close\r\n\

@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::support::{PASSWORD, Server, Work, run};
+use crate::support::{PASSWORD, Server, Work, run, until};
 
 /// An authority, and the file that it is trusted by.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -85,9 +85,7 @@ fn connect(
 
 /// Looks again and again until the log says this.
 fn until_logged(server: &Server, words: &str) {
-    while !server.log().contains(words) {
-        std::thread::yield_now();
-    }
+    until(words, || server.log().contains(words).then_some(()));
 }
 
 #[test]
@@ -182,7 +180,7 @@ fn a_new_certificate_is_taken_without_a_restart_and_a_broken_one_is_not() {
 
     let newest = second.certificate();
     install(&work, &newest);
-    while shown(&server, &second).unwrap() == good {}
+    until("the newest certificate", || (shown(&server, &second).unwrap() != good).then_some(()));
     assert!(!server.log().contains("PRIVATE KEY"));
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use granary_engine::disk::SimulatedDisk;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, zip_of};
+use crate::support::{Client, Server, until, zip_of};
 
 const USAGE: &str = "/v1/store/usage";
 const GARBAGE: &str = "/v1/store/garbage";
@@ -14,15 +14,16 @@ const COLLECTION: &str = "/v1/store/collection";
 /// Begins something and asks until it has ended.
 async fn carry_out(admin: &Client, path: &str) -> Value {
     let begun = admin.post(path, &json!({})).await.json(202);
-    loop {
+    until(path, async || {
         let now = admin.get(path).await.json(200);
         assert_eq!(now["number"], begun["number"]);
-        if now["state"] != "running" {
-            assert_eq!((&now["state"], &now["error"]), (&json!("finished"), &Value::Null), "{now}");
-            return now["report"].clone();
+        if now["state"] == "running" {
+            return None;
         }
-        tokio::task::yield_now().await;
-    }
+        assert_eq!((&now["state"], &now["error"]), (&json!("finished"), &Value::Null), "{now}");
+        Some(now["report"].clone())
+    })
+    .await
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -18,6 +19,24 @@ use tower::ServiceExt;
 
 /// Password of the administrator and of every other user.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// How long what must come may take on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Looks again and again until something is there, and lets others run meanwhile.
+///
+/// # Panics
+/// It does not come.
+pub(crate) async fn until<T>(awaited: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited for {PATIENCE:?} in vain: {awaited}");
+        tokio::task::yield_now().await;
+    }
+}
 
 /// An empty store.
 pub(crate) fn new_store(directory: &TempDir) -> Engine {

@@ -9,7 +9,7 @@ use granary_engine::model::PermissionLevel::Write;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Answer, Client, Dataset, Server};
+use crate::support::{Answer, Client, Dataset, Server, until};
 
 const PART: &str = "application/offset+octet-stream";
 
@@ -127,9 +127,7 @@ async fn who_is_overtaken_hears_what_of_it_counts() {
         let first = stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"0123")) });
         let endless = Body::from_stream(first.chain(stream::pending()));
         let later = async {
-            while kept(&server) != [4] {
-                tokio::task::yield_now().await;
-            }
+            until_kept(&server, &[4]).await;
             offset(&dataset.client, &upload).await
         };
         let (overtaken, offset) = tokio::join!(go_on(client, &upload, 0, endless), later);
@@ -177,6 +175,11 @@ fn kept(server: &Server) -> Vec<u64> {
     data.filter_map(|path| Some(path.metadata().ok()?.len())).collect()
 }
 
+async fn until_kept(server: &Server, lengths: &[u64]) {
+    let awaited = format!("uploads of {lengths:?} bytes are kept");
+    until(&awaited, async || (kept(server) == lengths).then_some(())).await;
+}
+
 #[tokio::test]
 async fn an_upload_whose_beginning_is_refused_has_not_begun() {
     let server = Server::start().await;
@@ -196,16 +199,12 @@ async fn an_upload_whose_beginning_is_refused_has_not_begun() {
     let first = stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"0123")) });
     let endless = Body::from_stream(first.chain(stream::pending()));
     let mut request = Box::pin(client.send("POST", &path, endless));
-    while kept(&server) != [4] {
-        tokio::select! {
-            _ = &mut request => panic!("it does not end"),
-            () = tokio::task::yield_now() => {}
-        }
+    tokio::select! {
+        _ = &mut request => panic!("it does not end"),
+        () = until_kept(&server, &[4]) => {}
     }
     drop(request);
-    while kept(&server) != [0; 0] {
-        tokio::task::yield_now().await;
-    }
+    until_kept(&server, &[]).await;
 }
 
 #[tokio::test]

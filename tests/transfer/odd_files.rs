@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::support::run;
+use crate::support::{run, until};
 use crate::world::{World, summary_of, write_noise};
 
 /// A user who owns nothing.
@@ -134,9 +134,7 @@ fn files_that_were_read_once_are_not_read_again_until_they_change() {
     world.done(&PUSH);
     // What was written just before it was read is read again: it could have been written to again
     // within the same step of the clock.
-    while world.summary(&PUSH)["unread"] != 50 {
-        std::thread::yield_now();
-    }
+    until("none of 50 is read", || (world.summary(&PUSH)["unread"] == 50).then_some(()));
     let path = world.work.path("files/7");
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     write_noise(&world, "files/7", 1007, 100);
@@ -176,9 +174,7 @@ fn a_damaged_cache_or_none_costs_reading_and_nothing_else() {
         write_noise(&world, &format!("files/{number}"), number, 100);
     }
     world.done(&PUSH);
-    while world.summary(&PUSH)["unread"] != 20 {
-        std::thread::yield_now();
-    }
+    until("none of 20 is read", || (world.summary(&PUSH)["unread"] == 20).then_some(()));
     let cache = world.work.path(".cache/granary/digests");
     for entry in cache.read_dir().unwrap() {
         let path = entry.unwrap().path();
