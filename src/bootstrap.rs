@@ -14,17 +14,12 @@ use granary_engine::model::{
 use granary_engine::{Engine, ReadError, Snapshot};
 use serde::Deserialize;
 
-use crate::auth::{PASSWORD_LETTERS, hash_password, made_up_password};
+use crate::auth::hash_password;
+use crate::first_password::{self, ADMIN};
 use crate::private_file;
-
-/// Name of the first user.
-const ADMIN: &str = "admin";
 
 /// Name of the first team and the first project.
 const DEFAULT: &str = "default";
-
-/// File that holds a password that nobody chose.
-const PASSWORD_FILE: &str = "admin-password";
 
 /// File that is there while the first start is under way.
 const MARKER_FILE: &str = "first-start";
@@ -53,7 +48,8 @@ impl std::fmt::Debug for FirstStart {
     }
 }
 
-/// Makes a new store usable; does nothing to one that is.
+/// Makes a new store usable; of one that is, only the file with the first password is removed, if that was
+/// changed.
 ///
 /// `chosen_password` gives the first user's, or `None` for a made-up one. It is asked only where that
 /// user is made, so what it reads need not be there at later starts. A made-up password is on disk
@@ -70,6 +66,7 @@ pub async fn bootstrap(
     let has_users = engine.snapshot()?.users()?.next().transpose()?.is_some();
     let unfinished = directory.join(MARKER_FILE).exists();
     if has_users && !unfinished {
+        first_password::forget_if_stale(engine, directory).await?;
         return Ok(None);
     }
     let marked =
@@ -135,9 +132,9 @@ async fn create_admin(
     let (password, password_file) = if let Some(password) = chosen_password()? {
         (password, None)
     } else {
-        let password = in_background(directory, written_password).await;
+        let password = in_background(directory, first_password::written).await;
         let password = password.context("cannot write the password to the data directory")?;
-        (password, Some(directory.join(PASSWORD_FILE)))
+        (password, Some(directory.join(first_password::FILE)))
     };
     let to_hash = password.clone();
     let hashed = tokio::task::spawn_blocking(move || hash_password(&to_hash));
@@ -154,19 +151,6 @@ async fn create_admin(
     let user = engine.create_user(user).await?;
     let first_start = FirstStart { username: ADMIN, password, password_file };
     Ok((user.id, Some(first_start)))
-}
-
-/// The password in the file, which an interrupted start may have left, or a fresh one.
-fn written_password(directory: &Path) -> io::Result<String> {
-    match std::fs::read_to_string(directory.join(PASSWORD_FILE)) {
-        Ok(text) if text.trim().len() >= PASSWORD_LETTERS => Ok(text.trim().to_owned()),
-        Ok(_) | Err(_) => {
-            let password = made_up_password()?;
-            let line = format!("{password}\n");
-            private_file::write(directory, PASSWORD_FILE, line.as_bytes())?;
-            Ok(password)
-        }
-    }
 }
 
 async fn create_team(engine: &Engine, admin: UserId) -> anyhow::Result<TeamId> {
@@ -224,15 +208,6 @@ async fn in_background<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_password_that_was_written_down_is_used_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let first = written_password(directory.path()).unwrap();
-        assert_eq!(first.len(), PASSWORD_LETTERS);
-        assert_eq!(written_password(directory.path()).unwrap(), first);
-        assert_ne!(made_up_password().unwrap(), first);
-    }
 
     #[test]
     fn there_are_fourteen_licences() {

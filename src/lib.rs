@@ -16,6 +16,8 @@ mod errand;
 
 mod filter;
 
+mod first_password;
+
 #[cfg(test)]
 mod generated;
 
@@ -40,6 +42,7 @@ mod purge;
 mod traces;
 
 pub use bootstrap::{FirstStart, bootstrap};
+pub use first_password::remove_first_password_of;
 pub use http::wire_of_space as space_shapes;
 pub use http::wire_of_store as store_shapes;
 pub use http::{

@@ -53,6 +53,18 @@ pub fn made_up_password() -> io::Result<String> {
     Ok(letters.copied().map(char::from).collect())
 }
 
+/// Whether a text is one that [`made_up_password`] may have given.
+pub(crate) fn is_made_up(text: &str) -> bool {
+    text.len() == PASSWORD_LETTERS && text.bytes().all(|letter| LETTERS.contains(&letter))
+}
+
+/// Whether a password belongs to a hash. Blocks for some 20 ms, and bounds
+/// nobody: where many may ask, [`Passwords::verify`] is the way.
+pub(crate) fn is_password_of(password: &str, hash: &str) -> bool {
+    PasswordHash::new(hash)
+        .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
 /// Hashes a password with a fresh salt, in PHC form. Blocks for some 20 ms.
 ///
 /// # Errors
@@ -114,10 +126,7 @@ impl Passwords {
             let _turn = turn;
             let known = hash.is_some();
             let hash = hash.as_deref().unwrap_or(&nobodys);
-            let matches = PasswordHash::new(hash).is_ok_and(|hash| {
-                let verdict = Argon2::default().verify_password(password.as_bytes(), &hash);
-                verdict.is_ok()
-            });
+            let matches = is_password_of(&password, hash);
             known && matches
         })
         .await

@@ -207,6 +207,11 @@ impl TokenKey {
         self.0.rotations.load(Ordering::Relaxed)
     }
 
+    /// The data directory, in which other small secrets are, too.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
     /// Makes a token for a user.
     ///
     /// # Errors

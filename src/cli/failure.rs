@@ -31,6 +31,12 @@ pub(crate) enum Failure {
     )]
     WrongPassword { url: ServerUrl, username: String },
     #[error(
+        "the server at {url} does not accept the first password of {username} in {}: it was changed, or \
+         is another server's; run: granary login --url {url} (and remove the file if it is this server's)",
+        file.display()
+    )]
+    WrongFirstPassword { url: ServerUrl, username: String, file: PathBuf },
+    #[error(
         "the user has no right to do this at {url} ({detail}); ask in the project's team for read \
          permission, or for write permission where something is to change, or log in as another user"
     )]
@@ -111,6 +117,7 @@ impl Failure {
             | Self::LoginRenewed
             | Self::NotLoggedIn { .. }
             | Self::WrongPassword { .. }
+            | Self::WrongFirstPassword { .. }
             | Self::Forbidden { .. }
             | Self::Strange { .. } => true,
             Self::Refused { status, detail } => {

@@ -167,6 +167,7 @@ pub(crate) fn is_no_route(failure: &Failure) -> bool {
         | Failure::LoginRenewed
         | Failure::NotLoggedIn { .. }
         | Failure::WrongPassword { .. }
+        | Failure::WrongFirstPassword { .. }
         | Failure::Forbidden { .. }
         | Failure::Altered { .. }
         | Failure::Local { .. } => false,

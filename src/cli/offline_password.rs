@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use granary_engine::model::{Origin, User, UserId, UserPatch};
 
 use super::catalogue::is_pk;
+use super::complain;
 use super::offline_store::open_offline;
 
 /// What the audit log calls it.
@@ -48,7 +49,13 @@ pub(crate) async fn set_password_offline(
         let audited = engine.clone().on_behalf_of(Origin::of_the_server(ACTION));
         let changed = runtime.block_on(audited.update_user(user.id, patch));
         runtime.block_on(engine.shutdown());
-        Ok(changed?)
+        let changed = changed?;
+        if let Err(error) = granary::remove_first_password_of(&store, &changed) {
+            complain(format_args!(
+                "cannot remove the file with the first password, which is no longer right: {error}"
+            ));
+        }
+        Ok(changed)
     };
     tokio::task::spawn_blocking(work).await.context("setting the password broke")?
 }

@@ -6,7 +6,7 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
@@ -55,8 +55,8 @@ impl Credentials {
     }
 
     /// Those that a server's first start left in its data directory.
-    fn from_first_start() -> Option<Self> {
-        let text = fs::read_to_string(first_password_file()).ok()?;
+    fn from_first_start(file: &Path) -> Option<Self> {
+        let text = fs::read_to_string(file).ok()?;
         let password = text.trim_end_matches(['\r', '\n']).to_owned();
         Some(Self { username: FIRST_USER.to_owned(), password })
     }
@@ -87,6 +87,8 @@ pub(crate) struct Session {
     http: reqwest::Client,
     url: ServerUrl,
     credentials: Option<Credentials>,
+    /// The file of a server's first start that the credentials are from, if they are.
+    first_password_file: Option<PathBuf>,
     /// Whose login was stored; for messages only.
     stored_username: Option<String>,
     /// An access token, which takes the place of all others and is never renewed.
@@ -105,7 +107,7 @@ impl Session {
         let access_token = access_token.map(|token| token.trim().to_owned());
         let access_token = access_token.filter(|token| !token.is_empty());
         let mut credentials = Credentials::from_environment();
-        let (mut refresh, mut stored_username) = (None, None);
+        let (mut refresh, mut stored_username, mut first_password_file) = (None, None, None);
         if credentials.is_none() && access_token.is_none() {
             let stored = match TokenFile::of_this_user() {
                 Ok(file) => file.load(&url)?,
@@ -116,26 +118,41 @@ impl Session {
                 (refresh, stored_username) = (Some(session.refresh), Some(session.username));
             }
             if refresh.is_none() && url.is_loopback() {
-                credentials = Credentials::from_first_start();
+                let file = self::first_password_file();
+                credentials = Credentials::from_first_start(&file);
+                first_password_file = credentials.is_some().then_some(file);
             }
         }
         let state = State { access: None, refresh };
         let state = Mutex::new(state);
-        Ok(Self { http, url, credentials, stored_username, access_token, state })
+        Ok(Self {
+            http,
+            url,
+            credentials,
+            first_password_file,
+            stored_username,
+            access_token,
+            state,
+        })
     }
 
     /// A session of a user whose password is known.
     pub(crate) fn with(http: reqwest::Client, url: ServerUrl, credentials: Credentials) -> Self {
         let credentials = Some(credentials);
-        let (stored_username, access_token) = (None, None);
+        let (first_password_file, stored_username, access_token) = (None, None, None);
         let state = Mutex::default();
-        Self { http, url, credentials, stored_username, access_token, state }
+        Self { http, url, credentials, first_password_file, stored_username, access_token, state }
     }
 
     /// Whose login it is, as far as that is known.
     pub(crate) fn username(&self) -> Option<&str> {
         let given = self.credentials.as_ref().map(|credentials| credentials.username.as_str());
         given.or(self.stored_username.as_deref())
+    }
+
+    /// Whether nobody said who is asking, and the file of a server's first start is taken at its word.
+    pub(crate) fn is_by_first_password(&self) -> bool {
+        self.first_password_file.is_some()
     }
 
     /// A token that should be accepted now.
@@ -187,10 +204,21 @@ impl Session {
         let Some(credentials) = &self.credentials else {
             return Err(self.not_logged_in());
         };
-        let tokens = obtain(&self.http, &self.url, credentials).await?;
+        let tokens = obtain(&self.http, &self.url, credentials).await;
+        let tokens = tokens.map_err(|failure| self.naming_the_file(failure))?;
         state.refresh = Some(tokens.refresh);
         state.access = Some((tokens.access.clone(), Instant::now()));
         Ok(tokens.access)
+    }
+
+    /// Whoever typed no password would not know which one was wrong.
+    fn naming_the_file(&self, failure: Failure) -> Failure {
+        match (&self.first_password_file, failure) {
+            (Some(file), Failure::WrongPassword { url, username }) => {
+                Failure::WrongFirstPassword { url, username, file: file.clone() }
+            }
+            (_, failure) => failure,
+        }
     }
 
     fn not_logged_in(&self) -> Failure {
@@ -198,7 +226,7 @@ impl Session {
         if self.url.is_loopback() {
             next_step.push_str(
                 " (the first user is admin; the server's first start wrote the password to the \
-                 file admin-password in its data directory)",
+                 file admin-password in its data directory, where it is until it is changed)",
             );
         }
         Failure::NotLoggedIn { url: self.url.clone(), next_step }

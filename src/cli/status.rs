@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::client::{Client, http_client};
 use super::failure::Failure;
+use super::session::Session;
 use super::{Ending, ServerOptions, complain, say, shown, shown_lines};
 
 /// How long a server may take to say whether it is ready, and then for the numbers, so that a health
@@ -57,9 +58,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let client = Client::new(&options.server)?;
     let status = match numbers(&client, ANSWER_TIME_MAX).await {
         Ok(status) => status,
-        Err(failure @ (Failure::NotLoggedIn { .. } | Failure::Forbidden { .. }))
-            if !options.json =>
-        {
+        Err(failure) if !options.json && is_for_want_of_a_login(&failure, &client.session) => {
             complain(format_args!("the numbers are for administrators: {}", failure.chain()));
             return tell(&readiness, false);
         }
@@ -75,6 +74,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         say(shown_lines(&text_of(url.as_str(), &status)))?;
     }
     Ok(ending(status.condition == "ready" && status.quarantined == 0))
+}
+
+/// Whether the one who asks is no administrator, which says nothing of the server. A password that
+/// was found in a file counts as none given, also where the server has had enough of it.
+fn is_for_want_of_a_login(failure: &Failure, session: &Session) -> bool {
+    matches!(
+        failure,
+        Failure::NotLoggedIn { .. }
+            | Failure::WrongFirstPassword { .. }
+            | Failure::Forbidden { .. }
+    ) || (session.is_by_first_password()
+        && matches!(failure, Failure::Busy { status: StatusCode::TOO_MANY_REQUESTS, .. }))
 }
 
 /// What administrators may know, with the login that it takes.

@@ -20,6 +20,7 @@ use super::wire::auth::{
     AccessToken, AnyToken, Credentials, NewPassword, PasswordFields, RefreshToken, Tokens, Verified,
 };
 use crate::auth::{Attempt, TokenFault, TokenKind};
+use crate::first_password;
 use crate::permission::{Action, Object, Principal, Reach, allow};
 
 /// Logs a user in.
@@ -180,6 +181,7 @@ pub(crate) async fn change_password(
     let password_hash = Some(app.passwords().hash(new).await?);
     let patch = UserPatch { password_hash, ..UserPatch::default() };
     let changed = app.engine(&allowed)?.update_user(user.id, patch).await?;
+    first_password::forget(app.tokens().directory(), &changed).await;
     json(StatusCode::OK, &tokens(&app, &changed)?)
 }
 

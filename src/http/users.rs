@@ -16,6 +16,7 @@ use super::respond::{empty, json};
 use super::state::AppState;
 use super::wire::catalogue::{UserBody, UserChange, UserFields, UserOrList, UserShape};
 use super::wire::filter::FilterBody;
+use crate::first_password;
 use crate::permission::{Action, Allowed, Object, Principal, allow};
 
 /// Lists the users.
@@ -185,7 +186,11 @@ async fn change(
         Some(password) => Some(app.passwords().hash(password).await?),
         None => None,
     };
-    app.engine(&allowed)?.update_user(user, body.patch(hash)).await?;
+    let sets_password = hash.is_some();
+    let patched = app.engine(&allowed)?.update_user(user, body.patch(hash)).await?;
+    if sets_password {
+        first_password::forget(app.tokens().directory(), &patched).await;
+    }
     // From a state that knows of the last login, which the user's row may not say yet.
     let changed = app.snapshot()?.user(user)?.ok_or_else(|| ApiError::no_record("User"))?;
     json(StatusCode::OK, &UserShape::from(&changed))

@@ -23,6 +23,9 @@ mod token;
 /// The life of a server: what it says at its start, while it works, and at its end.
 mod lifecycle;
 
+/// The file with the first password: how long it is there, and what it is good for.
+mod first_password;
+
 /// Passwords whose setting was not answered.
 mod lost_answers;
 

@@ -219,6 +219,61 @@ async fn a_made_up_password_is_written_down_and_opens() {
     server.anonymous().post("/v1/auth/obtain", &credentials).await.is(200);
 }
 
+/// A server whose first password was made up, the file that holds it, and the password.
+async fn with_a_made_up_password() -> (Server, std::path::PathBuf, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = new_store(&directory);
+    let first = granary::bootstrap(&engine, directory.path(), || Ok(None)).await.unwrap().unwrap();
+    (Server::over(engine, directory), first.password_file.unwrap(), first.password)
+}
+
+async fn logged_in_with(server: &Server, password: &str) -> Client {
+    let credentials = json!({"username": "admin", "password": password});
+    let tokens = server.anonymous().post("/v1/auth/obtain", &credentials).await.json(200);
+    server.anonymous().with("Authorization", bearer(&tokens["access"]))
+}
+
+#[tokio::test]
+async fn the_file_with_the_first_password_goes_when_that_password_is_changed() {
+    for by_oneself in [true, false] {
+        let (server, file, password) = with_a_made_up_password().await;
+        let admin = logged_in_with(&server, &password).await;
+        admin.patch("/v1/users/1", &json!({"first_name": "Ada"})).await.is(200);
+        let ann = json!({"username": "ann", "password": PASSWORD});
+        admin.post("/v1/users/create", &ann).await.is(201);
+        admin.patch("/v1/users/2", &json!({"password": "another of hers"})).await.is(200);
+        assert!(file.exists(), "neither another field nor another user");
+        if by_oneself {
+            let fields = json!({"old_password": password, "new_password": PASSWORD});
+            admin.post("/v1/auth/password", &fields).await.is(200);
+        } else {
+            admin.patch("/v1/users/1", &json!({"password": PASSWORD})).await.is(200);
+        }
+        assert!(!file.exists(), "by oneself: {by_oneself}");
+        logged_in_with(&server, PASSWORD).await;
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test's own file needs no durability")]
+async fn a_start_removes_the_first_password_only_if_it_is_wrong_and_was_made_up() {
+    let (server, file, password) = with_a_made_up_password().await;
+    granary::bootstrap(&server.engine, server.directory.path(), || Ok(None)).await.unwrap();
+    assert!(file.exists(), "it is right");
+    let admin = logged_in_with(&server, &password).await;
+    admin.patch("/v1/users/1", &json!({"password": PASSWORD})).await.is(200);
+    for (text, stays) in [(format!("{password}\n"), false), ("chosen by somebody\n".into(), true)] {
+        // As a crash between the change and the removal leaves it.
+        std::fs::write(&file, text).unwrap();
+        let again = granary::bootstrap(&server.engine, server.directory.path(), || Ok(None)).await;
+        assert!(again.unwrap().is_none());
+        assert_eq!(file.exists(), stays);
+    }
+    let admin = logged_in_with(&server, PASSWORD).await;
+    admin.patch("/v1/users/1", &json!({"password": "yet another one"})).await.is(200);
+    assert!(file.exists(), "nobody wrote it here");
+}
+
 #[tokio::test]
 async fn a_first_start_that_a_crash_ended_goes_on() {
     // Cut off after the user: the marker is there, team, project and licences are not.
