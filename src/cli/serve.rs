@@ -157,7 +157,7 @@ async fn serve(
     whereabouts::tell_of_store(engine, &config.data);
     let first_start = bootstrap(engine, &config.data, || admin_password(config)).await?;
     if let Some(first) = first_start {
-        say(told_once(&first, config.admin_password_file.as_deref()))?;
+        announce(&told_once(&first, config.admin_password_file.as_deref()));
     }
     let app = state(engine, &config.data).await?;
     let app = app.with_body_pace(body_pace(config.body_rate)).with_metrics(config.metrics);
@@ -176,7 +176,7 @@ async fn serve(
     let entrance = doors.main.entrance()?.counting(app.connections());
     let metrics_address = doors.metrics.as_ref().map(Door::address).transpose()?;
     whereabouts::tell_of_service(config, address, metrics_address, bounds);
-    say(format_args!("granary listening on {}://{address}", doors.main.scheme()))?;
+    announce(&format!("granary listening on {}://{address}", doors.main.scheme()));
     service_manager::ready(format!("serving on {address}"));
     let routers = Routers::new(router, crowded_router(&app));
     let serving = listener::serve(entrance, routers, stop.clone(), config.shutdown_grace, bounds);
@@ -214,6 +214,14 @@ fn outside(config: &Config) -> anyhow::Result<Outside> {
             window: config.login_failure_window,
         },
     })
+}
+
+/// Says a line to whoever looks. That nobody can read it is no reason not to serve: all of it is also
+/// in the log, or in the file that holds the password, which is not for the log.
+fn announce(line: &str) {
+    if let Err(error) = say(line) {
+        warn!(%error, "cannot write to standard output where the server listens, nor of a first start");
+    }
 }
 
 /// What the first start says, and no other.

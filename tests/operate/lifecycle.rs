@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -160,6 +160,28 @@ fn a_service_manager_is_told_that_the_server_is_ready_lives_and_stops() {
     server.signal(Signal::TERM);
     hear("STOPPING=1\n");
     assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_server_whose_standard_output_is_full_or_closed_serves_and_says_so_in_its_log() {
+    for is_full in [true, false] {
+        let work = Work::new();
+        let stdout = if is_full {
+            let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            Stdio::from(full)
+        } else {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            Stdio::from(writer)
+        };
+        let mut command = work.granary(&["serve", "--data", "data", "--listen", "127.0.0.1:0"]);
+        let server = Server::start_unheard(&mut command, &work.path(""), stdout);
+        assert!(server.ask("GET", "/readyz", "", "").starts_with("HTTP/1.1 200 "));
+        let log = server.log();
+        assert_eq!(log.matches("cannot write to standard output").count(), 2, "{log}");
+        let password = std::fs::read_to_string(work.path("data/admin-password")).unwrap();
+        assert!(!log.contains(password.trim()));
+    }
 }
 
 /// The kernel keeps some ten messages for who does not listen, and the next waits.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +29,9 @@ pub(crate) fn until<T>(awaited: &str, mut look: impl FnMut() -> Option<T>) -> T 
         std::thread::yield_now();
     }
 }
+
+/// How long a start may take until it counts as hung, which no test allows.
+const START_TIME_MAX: Duration = Duration::from_mins(2);
 
 /// A directory to work in.
 pub(crate) struct Work(TempDir);
@@ -80,7 +84,7 @@ pub(crate) struct Server {
     pub(crate) announced: String,
     log: PathBuf,
     /// Kept open, so that the server never writes into a closed pipe.
-    _announcements: BufReader<ChildStdout>,
+    _announcements: Option<BufReader<ChildStdout>>,
 }
 
 impl Server {
@@ -101,7 +105,31 @@ impl Server {
                 break address.to_owned();
             }
         };
-        Self { child, address, announced, log, _announcements: announcements }
+        Self { child, address, announced, log, _announcements: Some(announcements) }
+    }
+
+    /// The same of one whose words nobody reads: where it is it tells a service manager.
+    pub(crate) fn start_unheard(command: &mut Command, directory: &Path, stdout: Stdio) -> Self {
+        let (log, path) = (directory.join("log"), directory.join("notify"));
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let appended = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let command = command.env("NOTIFY_SOCKET", path).stdout(stdout).stderr(appended);
+        let child = command.spawn().unwrap();
+        let (address, announced) = (String::new(), String::new());
+        // Killed from here on if the test ends early.
+        let mut server = Self { child, address, announced, log, _announcements: None };
+        let start = Instant::now();
+        while server.address.is_empty() {
+            let has_ended = server.child.try_wait().unwrap().is_some();
+            assert!(!has_ended && start.elapsed() < START_TIME_MAX, "{}", server.log());
+            let mut message = [0; 1024];
+            let Ok(length) = manager.recv(&mut message) else { continue };
+            let told = std::str::from_utf8(&message[..length]).unwrap();
+            let address = told.lines().find_map(|line| line.strip_prefix("STATUS=serving on "));
+            address.unwrap_or_default().clone_into(&mut server.address);
+        }
+        server
     }
 
     /// Sends the process a signal.
