@@ -44,6 +44,8 @@ mod door;
 
 mod download;
 
+mod environment;
+
 mod errand;
 
 mod failure;
@@ -248,7 +250,8 @@ enum Ending {
 
 /// Runs the command that the command line names.
 pub(crate) fn main() -> ExitCode {
-    let cli = help::in_groups(Cli::command()).get_matches();
+    let command = environment::without_empty(Cli::command());
+    let cli = help::in_groups(command).get_matches();
     let cli = Cli::from_arg_matches(&cli).unwrap_or_else(|error| error.exit());
     // There is no other provider in the program, so this can only fail by being called twice.
     if rustls::crypto::ring::default_provider().install_default().is_err() {

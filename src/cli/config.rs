@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use granary::config::{Config, example};
 
+use super::environment;
 use super::settings::Settings;
 use super::{Ending, certificate, say};
 
@@ -50,7 +51,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Ending> {
         }
         What::Show(settings) => {
             let loaded = settings.load()?;
-            let secret = std::env::var_os(PASSWORD_VARIABLE).is_some();
+            let secret = environment::variable(PASSWORD_VARIABLE).is_some();
             if secret {
                 say(format_args!("# {PASSWORD_VARIABLE} is set (not shown)"))?;
             }
@@ -70,7 +71,7 @@ pub(super) const PASSWORD_VARIABLE: &str = "GRANARY_ADMIN_PASSWORD";
 /// # Errors
 /// It is told twice, or its file cannot be read or is empty.
 pub(super) fn admin_password(config: &Config) -> anyhow::Result<Option<String>> {
-    let in_variable = std::env::var(PASSWORD_VARIABLE).ok().filter(|text| !text.trim().is_empty());
+    let in_variable = environment::text(PASSWORD_VARIABLE).filter(|text| !text.trim().is_empty());
     let Some(file) = &config.admin_password_file else { return Ok(in_variable) };
     let shown = file.display();
     anyhow::ensure!(

@@ -1,12 +1,12 @@
 //! `granary login`: asks for a password and remembers the session.
 
-use std::env;
 use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::client::http_client;
+use super::environment;
 use super::session::{Credentials, obtain};
 use super::token_file::{StoredSession, TokenFile};
 use super::{Ending, ServerOptions, say};
@@ -53,7 +53,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 }
 
 fn password(username: &str, url: &str) -> anyhow::Result<String> {
-    if let Ok(password) = env::var("GRANARY_PASSWORD") {
+    if let Some(password) = environment::text("GRANARY_PASSWORD") {
         return Ok(password);
     }
     let password = if io::stdin().is_terminal() {

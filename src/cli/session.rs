@@ -4,7 +4,6 @@
 //! `GRANARY_USERNAME` and `GRANARY_PASSWORD`, else from a stored session, else, if the server is on this machine, from the `admin-password` file that its first start
 //! left in the data directory.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::client::answer_of;
+use super::environment;
 use super::failure::Failure;
 use super::server_url::ServerUrl;
 use super::token_file::TokenFile;
@@ -49,8 +49,9 @@ impl std::fmt::Debug for Credentials {
 impl Credentials {
     /// Those that the environment gives to scripts.
     pub(crate) fn from_environment() -> Option<Self> {
-        let password = env::var("GRANARY_PASSWORD").ok()?;
-        let username = env::var("GRANARY_USERNAME").unwrap_or_else(|_| FIRST_USER.to_owned());
+        let password = environment::text("GRANARY_PASSWORD")?;
+        let username = environment::text("GRANARY_USERNAME");
+        let username = username.unwrap_or_else(|| FIRST_USER.to_owned());
         Some(Self { username, password })
     }
 
@@ -103,7 +104,7 @@ impl Session {
     /// # Errors
     /// The stored tokens cannot be read.
     pub(crate) fn find(http: reqwest::Client, url: ServerUrl) -> anyhow::Result<Self> {
-        let access_token = env::var(ACCESS_TOKEN_VARIABLE).ok();
+        let access_token = environment::text(ACCESS_TOKEN_VARIABLE);
         let access_token = access_token.map(|token| token.trim().to_owned());
         let access_token = access_token.filter(|token| !token.is_empty());
         let mut credentials = Credentials::from_environment();
@@ -235,7 +236,7 @@ impl Session {
 
 /// Where a server that was started here has written the first password, if it made one up.
 pub(crate) fn first_password_file() -> PathBuf {
-    let data = env::var_os("GRANARY_DATA");
+    let data = environment::variable("GRANARY_DATA");
     data.map_or_else(|| PathBuf::from("granary-data"), PathBuf::from).join("admin-password")
 }
 

@@ -11,6 +11,7 @@ use granary::config::{Given, Loaded, SETTINGS, Setting, load};
 
 use super::complain;
 use super::config::PASSWORD_VARIABLE;
+use super::environment;
 
 /// Flag and variable of the configuration file.
 const FILE_FLAG: &str = "config";
@@ -72,11 +73,10 @@ fn strays(names: impl Iterator<Item = OsString>) -> Vec<(String, String)> {
     names.filter_map(near).collect()
 }
 
-/// A variable, unless it is empty: that is how files of others leave one out.
+/// A variable that is set.
 fn variable(name: &str) -> Option<String> {
-    let value = env::var_os(name).filter(|value| !value.is_empty())?;
     // What is no text is no value of any setting, and is told as such.
-    Some(value.to_string_lossy().into_owned())
+    Some(environment::variable(name)?.to_string_lossy().into_owned())
 }
 
 fn argument(setting: &'static Setting) -> Arg {

@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{Catalogue, User, second_of, tell};
+use super::environment;
 use super::failure::Failure;
 use super::new_password::{NewPassword, NewPasswordOptions, line_of_input};
 use super::offline_password::set_password_offline;
@@ -380,7 +381,7 @@ async fn change_own_password(options: OwnOptions) -> anyhow::Result<()> {
     if let (Some((session, file)), Some(refresh)) = (kept, refresh) {
         file.store(url, StoredSession { username: session.username, refresh })?;
     }
-    if std::env::var_os("GRANARY_PASSWORD").is_some() {
+    if environment::variable("GRANARY_PASSWORD").is_some() {
         say("GRANARY_PASSWORD holds the old password still; change it where it is set")?;
     } else if let Some(file) = catalogue.first_password_file().filter(|_| who == FIRST_USER) {
         say(format_args!("{} holds the old password still; remove it", file.display()))?;

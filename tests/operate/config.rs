@@ -126,6 +126,46 @@ fn a_wrong_flag_or_variable_is_refused_by_its_name() {
 }
 
 #[test]
+fn an_empty_variable_is_as_none_for_the_commands_too() {
+    let work = Work::new();
+    let granary = |arguments: &[&str]| {
+        let mut command = work.granary(arguments);
+        for name in [
+            "URL",
+            "CA_FILE",
+            "TOKEN",
+            "USERNAME",
+            "PASSWORD",
+            "CONFIG",
+            "ADMIN_PASSWORD",
+            "DATA",
+            "LISTEN",
+            "LOG_FILTER",
+        ] {
+            command.env(format!("GRANARY_{name}"), "");
+        }
+        command
+    };
+    let server = Server::start(&mut granary(&["serve", "--listen", "127.0.0.1:0"]), &work.path(""));
+    let url = format!("http://{}", server.address);
+    let ready = run(&mut granary(&["status", "--ready", "--url", &url]));
+    assert_eq!((ready.status, ready.said.as_str()), (0, "ready\n"), "{ready:?}");
+    // At the usual address, where there may be anything.
+    let ready = run(&mut granary(&["status", "--ready"]));
+    assert!(ready.status != 2 && !ready.complained.contains("--url <URL>"), "{ready:?}");
+    let status = run(&mut granary(&["status", "--url", &url]));
+    assert!(status.status == 0 && status.said.contains("uploads stop at"), "{status:?}");
+    let password = std::fs::File::open(work.path("granary-data/admin-password")).unwrap();
+    let login = run(granary(&["login", "--url", &url]).stdin(password));
+    assert!(login.said.contains("as admin"), "{login:?}");
+    drop(server);
+    let check = run(&mut granary(&["check"]));
+    assert!(check.status == 0 && check.said.starts_with("sound"), "{check:?}");
+    let shown = run(&mut granary(&["config", "show"]));
+    assert!(shown.status == 0 && !shown.said.contains("is set"), "{shown:?}");
+}
+
+#[test]
 fn the_example_is_that_of_the_repository_and_good() {
     let work = Work::new();
     let ended = run(&mut work.granary(&["config", "example"]));
