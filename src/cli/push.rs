@@ -11,7 +11,7 @@ mod preflight;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -94,8 +94,14 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let path = &options.path;
     // Asked before the server is: a typing error must not make a dataset.
-    std::fs::metadata(path)
-        .with_context(|| format!("cannot read {}; check the path", path.display()))?;
+    let shown = path.display();
+    let root = std::fs::metadata(path);
+    let root = root.with_context(|| format!("cannot read {shown}; check the path"))?;
+    ensure!(
+        root.is_file() || root.is_dir(),
+        "{shown} is neither a file nor a folder, and nothing else can be pushed; of what a pipe gives, \
+         make a file first"
+    );
     let selection = Selection::new(&options.selection)?;
     if options.delete {
         mirror::check_root(path)?;

@@ -31,6 +31,22 @@ fn by_nobody(world: &World, command: &Command) -> Command {
 }
 
 #[test]
+fn what_is_neither_a_file_nor_a_folder_is_refused_before_the_server_is_asked() {
+    let world = World::new();
+    let pipe = world.work.path("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    for path in ["pipe", "/dev/null"] {
+        let ended = world.run(&["push", path, "--dataset", "cats"]);
+        assert_eq!((ended.status, ended.said.as_str()), (1, ""), "{ended:?}");
+        let words = format!("granary: {path} is neither a file nor a folder");
+        assert!(ended.complained.starts_with(&words), "{ended:?}");
+    }
+    assert_eq!(world.done(&["ls"]).lines().count(), 1, "no dataset was made");
+}
+
+#[test]
 fn names_in_any_script_and_of_any_letters_come_back_as_they_are() {
     let world = World::new();
     let names = [
