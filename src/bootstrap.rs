@@ -24,6 +24,9 @@ const DEFAULT: &str = "default";
 /// File that is there while the first start is under way.
 const MARKER_FILE: &str = "first-start";
 
+/// File that every store has.
+const STORE_FILE: &str = "store";
+
 /// The licences as the API has them.
 const LICENCES: &str = include_str!("licences.json");
 
@@ -81,6 +84,14 @@ pub async fn bootstrap(
         in_background(directory, |directory| private_file::remove(directory, MARKER_FILE));
     unmarked.await.context("cannot write to the data directory")?;
     Ok(first_start)
+}
+
+/// Whether a data directory has its first start behind it, as far as can be told without opening the
+/// store; `false` where that cannot be seen. Of a start that was cut off within its first moments, before it
+/// made anything, it is `true`.
+pub fn has_started_once(directory: &Path) -> bool {
+    let is_there = |name: &str| directory.join(name).try_exists().unwrap_or(false);
+    is_there(STORE_FILE) && !is_there(MARKER_FILE)
 }
 
 #[derive(Deserialize)]

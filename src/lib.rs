@@ -41,7 +41,7 @@ mod purge;
 #[cfg(feature = "otel")]
 mod traces;
 
-pub use bootstrap::{FirstStart, bootstrap};
+pub use bootstrap::{FirstStart, bootstrap, has_started_once};
 pub use first_password::remove_first_password_of;
 pub use http::wire_of_space as space_shapes;
 pub use http::wire_of_store as store_shapes;

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use granary::config::{Config, example};
+use granary::has_started_once;
 
 use super::environment;
 use super::settings::Settings;
@@ -21,9 +22,8 @@ pub(crate) struct Options {
 enum What {
     /// Try a configuration: say that it is good, or all that is wrong with it
     ///
-    /// Files that it names are read; the data directory is not looked at, and nothing is started. A
-    /// file with the first password has to be there, though a server that has started once does
-    /// without.
+    /// Files that it names are read, and nothing is started. A file with the first password has to be
+    /// there until a server has started once in the data directory, and is not looked at afterwards.
     Check(Settings),
     /// Show the value of every setting and where it came from, as a configuration file
     ///
@@ -38,7 +38,10 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Ending> {
     match options.what {
         What::Check(settings) => {
             let loaded = settings.load()?;
-            admin_password(&loaded.config)?;
+            // Later starts do not read it.
+            if !has_started_once(&loaded.config.data) {
+                admin_password(&loaded.config)?;
+            }
             if let Some(files) = certificate::Files::of(&loaded.config)? {
                 files.check()?;
             }

@@ -35,8 +35,21 @@ fn the_file_with_the_first_password_counts_at_the_first_start_only() {
         command.args(["--admin-password-file", &file]);
         command
     };
+    let check = || {
+        let arguments = ["config", "check", "--data", "data", "--admin-password-file", &file];
+        run(&mut work.granary(&arguments)).status
+    };
+    let hide = || std::fs::rename(&file, work.path("hidden")).unwrap();
+    hide();
+    assert_eq!(check(), 1, "the first start reads it");
+    std::fs::rename(work.path("hidden"), &file).unwrap();
     drop(Server::start(&mut start(), &work.path("")));
-    std::fs::remove_file(&file).unwrap();
+    hide();
+    assert_eq!(check(), 0);
+    // The first start is under way as long as this is there.
+    let marker = work.file("data/first-start", "");
+    assert_eq!(check(), 1);
+    std::fs::remove_file(marker).unwrap();
     drop(Server::start(&mut start(), &work.path("")));
     // Nor does it matter any longer that there are two.
     let mut twice = start();
