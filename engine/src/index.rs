@@ -98,6 +98,7 @@ macro_rules! from_redb {
 }
 from_redb!(
     redb::StorageError,
+    redb::CursorError,
     redb::TableError,
     redb::TransactionError,
     redb::CommitError,

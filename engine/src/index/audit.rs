@@ -2,12 +2,13 @@
 //! from the front.
 //!
 //! Rows are only ever added behind the last one, which is the cheapest insertion that a B-tree has,
-//! and all of a group at once. Rotation has no record in the journal: a crash brings rows back whose
-//! time is over, and they go again.
+//! and all of a group at once: those of a large one without a descent each. Rotation has no record in
+//! the journal: a crash brings rows back whose time is over, and they go again.
 
+use std::ops::Bound;
 use std::time::Duration;
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::snapshot::Snapshot;
 use super::{Index, IndexError, tables};
@@ -22,6 +23,10 @@ pub(crate) const NUMBER: &str = "audit";
 
 /// Kind of number that says what all rows take, in bytes.
 pub(crate) const BYTES: &str = "audit bytes";
+
+/// Rows of a group from which on a cursor writes them. It makes the last page and the one above it anew
+/// however few there are, which costs twice as much as inserting a single one; from here on half as much.
+const CURSOR_ROWS_MIN: usize = 32;
 
 /// Bytes of a row's key.
 const KEY_BYTES: u64 = 8;
@@ -46,17 +51,41 @@ pub(super) fn append(txn: &WriteTransaction, told: &[Vec<u8>]) -> Result<(), Ind
         return Ok(());
     }
     let mut numbers = txn.open_table(tables::NUMBERS)?;
-    let mut last = numbers.get(NUMBER)?.map_or(0, |last| last.value());
-    let mut bytes = numbers.get(BYTES)?.map_or(0, |bytes| bytes.value());
+    let before = numbers.get(NUMBER)?.map_or(0, |last| last.value());
+    let bytes = numbers.get(BYTES)?.map_or(0, |bytes| bytes.value());
     let mut table = txn.open_table(tables::AUDIT)?;
-    for value in told {
-        last += 1;
-        bytes = bytes.saturating_add(row_bytes(value));
-        table.insert(last, value.as_slice())?;
-    }
+    let last = write(&mut table, before, told)?;
     numbers.insert(NUMBER, last)?;
-    numbers.insert(BYTES, bytes)?;
+    let added = told.iter().map(|value| row_bytes(value));
+    numbers.insert(BYTES, added.fold(bytes, u64::saturating_add))?;
     Ok(())
+}
+
+/// Writes rows behind the one with this number; gives that of the last.
+fn write(
+    table: &mut Table<'_, u64, &'static [u8]>,
+    before: u64,
+    told: &[Vec<u8>],
+) -> Result<u64, IndexError> {
+    let mut last = before;
+    // A cursor takes no row that is not behind all others, which in a damaged store it may not be.
+    let is_behind = |table: &Table<'_, u64, _>| -> Result<bool, IndexError> {
+        Ok(table.last()?.is_none_or(|(number, _)| number.value() <= before))
+    };
+    if told.len() >= CURSOR_ROWS_MIN && is_behind(table)? {
+        let mut end = table.upper_bound_mut(Bound::<u64>::Unbounded)?;
+        for value in told {
+            last += 1;
+            end.insert_before(last, value.as_slice())?;
+        }
+        end.close()?;
+    } else {
+        for value in told {
+            last += 1;
+            table.insert(last, value.as_slice())?;
+        }
+    }
+    Ok(last)
 }
 
 /// What a step of rotation did.
@@ -191,5 +220,85 @@ impl Snapshot {
             }
         }
         Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::blobs::memory_disk::MemoryDisk;
+    use crate::disk::{Disk, OpenMode};
+    use crate::index::create_tables;
+
+    fn new_index() -> Index {
+        let disk: Arc<dyn Disk> = MemoryDisk::prepared();
+        let index = Index::open(&disk, OpenMode::CreateNew, 1 << 20).unwrap();
+        index.apply(create_tables).unwrap();
+        index
+    }
+
+    /// Of different lengths, told apart by their numbers.
+    fn rows(from: usize, count: usize) -> Vec<Vec<u8>> {
+        (from..from + count).map(|at| at.to_string().repeat(1 + at % 40).into_bytes()).collect()
+    }
+
+    /// All rows in order, the number of the last that was given, and the bytes noted.
+    fn kept(index: &Index) -> (Vec<(u64, Vec<u8>)>, u64, u64) {
+        let txn = index.read().unwrap();
+        let table = txn.open_table(tables::AUDIT).unwrap();
+        let row = |row: Result<(redb::AccessGuard<'_, u64>, redb::AccessGuard<'_, &[u8]>), _>| {
+            let (number, value) = row.unwrap();
+            (number.value(), value.value().to_vec())
+        };
+        let numbers = txn.open_table(tables::NUMBERS).unwrap();
+        let number = |kind| numbers.get(kind).unwrap().map_or(0, |number| number.value());
+        (table.iter().unwrap().map(row).collect(), number(NUMBER), number(BYTES))
+    }
+
+    #[test]
+    fn rows_of_small_and_large_groups_follow_each_other() {
+        let index = new_index();
+        let few = CURSOR_ROWS_MIN - 1;
+        let (mut given, mut bytes) = (0, 0);
+        let mut all = Vec::new();
+        for count in [1, few, CURSOR_ROWS_MIN, 2, 500, 3, 0, few, 100] {
+            let told = rows(given, count);
+            index.apply(|txn| append(txn, &told)).unwrap();
+            given += count;
+            bytes += told.iter().map(|value| row_bytes(value)).sum::<u64>();
+            all.extend(told);
+        }
+        let numbered: Vec<(u64, Vec<u8>)> = (1..).zip(all).collect();
+        let last = u64::try_from(given).unwrap();
+        assert_eq!(kept(&index), (numbered, last, bytes));
+    }
+
+    #[test]
+    fn numbers_go_on_where_all_rows_were_rotated_away() {
+        let index = new_index();
+        index.apply(|txn| append(txn, &rows(0, 100))).unwrap();
+        let clear = |txn: &WriteTransaction| {
+            txn.open_table(tables::AUDIT)?.retain(|_, _| false)?;
+            Ok(())
+        };
+        index.apply(clear).unwrap();
+        index.apply(|txn| append(txn, &rows(100, 50))).unwrap();
+        let numbered: Vec<(u64, Vec<u8>)> = (101..).zip(rows(100, 50)).collect();
+        assert_eq!((kept(&index).0, kept(&index).1), (numbered, 150));
+    }
+
+    #[test]
+    fn rows_behind_those_that_were_numbered_hold_nothing_up() {
+        let index = new_index();
+        let stray = |txn: &WriteTransaction| {
+            txn.open_table(tables::AUDIT)?.insert(7, b"stray".as_slice())?;
+            Ok(())
+        };
+        index.apply(stray).unwrap();
+        index.apply(|txn| append(txn, &rows(0, 100))).unwrap();
+        let numbered: Vec<(u64, Vec<u8>)> = (1..).zip(rows(0, 100)).collect();
+        assert_eq!((kept(&index).0, kept(&index).1), (numbered, 100));
     }
 }
