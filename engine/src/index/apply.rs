@@ -331,6 +331,12 @@ impl<'txn> Group<'txn> {
 
     /// A dataset's header as the changes so far left it.
     fn header(&mut self, id: DatasetId) -> Result<Dataset, Stop> {
+        self.load_header(id)?;
+        self.loaded_header(id).cloned()
+    }
+
+    /// Reads a dataset's header where no change so far did.
+    fn load_header(&mut self, id: DatasetId) -> Result<(), IndexError> {
         if !self.headers.contains_key(&id) {
             let value: Option<Dataset> = match self.datasets.get(id.0)? {
                 Some(row) => Some(codec::decode(row.value())?),
@@ -341,7 +347,12 @@ impl<'txn> Group<'txn> {
             }
             self.keep_header(id, Cached { value, dirty: false });
         }
-        let header = self.headers.get(&id).and_then(|header| header.value.clone());
+        Ok(())
+    }
+
+    /// A header that is loaded, where it is.
+    fn loaded_header(&self, id: DatasetId) -> Result<&Dataset, Stop> {
+        let header = self.headers.get(&id).and_then(|header| header.value.as_ref());
         header.ok_or(Stop::Refused(MutationError::DatasetNotFound { dataset: id }))
     }
 

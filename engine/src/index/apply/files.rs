@@ -21,14 +21,19 @@ impl Group<'_> {
         dataset: DatasetId,
         files: &[NewFile],
     ) -> Result<Applied, Stop> {
-        let header = self.header(dataset)?;
+        self.load_header(dataset)?;
+        let header = self.loaded_header(dataset)?;
+        let (project, top) = (header.project, top_layer(header)?);
         // In a single layer the rows are in each other's place, and `put_file` meets them.
         if !self.is_promised || header.stack.len() > 1 {
-            self.expect_free(&header, files)?;
+            self.expect_free(header, files)?;
         }
-        self.expect_room(header.project, usage_of(files))?;
-        let header = self.put_files(header, files)?;
-        self.put_header(header);
+        let added = usage_of(files);
+        self.expect_room(project, added)?;
+        for file in files {
+            self.put_file(top, file)?;
+        }
+        self.count_files(dataset, added)?;
         Ok(Applied::Done)
     }
 

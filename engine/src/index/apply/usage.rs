@@ -7,7 +7,7 @@
 
 use redb::ReadableTable;
 
-use super::{Group, Stop};
+use super::{Cached, Group, Stop};
 use crate::codec;
 use crate::error::MutationError;
 use crate::index::{IndexError, tables};
@@ -48,6 +48,21 @@ impl Group<'_> {
             let growth = self.growth.entry(after.project).or_default();
             growth.more = growth.more.plus(after.usage());
         }
+    }
+
+    /// Counts files that came in a loaded header, in place; its revision grows. Only once nothing can
+    /// refuse them any longer (I6).
+    pub(super) fn count_files(&mut self, id: DatasetId, added: Usage) -> Result<(), IndexError> {
+        let Some(Cached { value: Some(header), dirty }) = self.headers.get_mut(&id) else {
+            return Err(IndexError::Contradiction(format!("dataset {id} is not cached")));
+        };
+        header.file_count += added.files;
+        header.file_bytes += added.bytes;
+        header.revision += 1;
+        *dirty = true;
+        let growth = self.growth.entry(header.project).or_default();
+        growth.more = growth.more.plus(added);
+        Ok(())
     }
 
     /// Writes the totals of all teams whose datasets changed.

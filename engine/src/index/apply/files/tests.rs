@@ -125,3 +125,25 @@ fn a_file_that_was_promised_is_added_as_any_other_is() {
     };
     assert_eq!(rows(&promised), rows(&other));
 }
+
+#[test]
+fn additions_of_a_group_count_in_one_header_and_a_refused_one_in_none() {
+    let index = index();
+    let header = index.apply(|txn| {
+        let mut group = Group::begin(txn)?;
+        let mut add = |name: &str, content: &str| {
+            group.apply(Sequence(2), &add_file(name, content), None, &[blob(content)])
+        };
+        assert!(add("a", "one")?.is_ok());
+        assert!(matches!(add("a", "three")?, Err(MutationError::FilenameTaken { .. })));
+        assert!(add("b", "three")?.is_ok());
+        group.finish()?;
+        let table = txn.open_table(tables::DATASETS)?;
+        let row = redb::ReadableTable::get(&table, DATASET.0)?.unwrap();
+        let header: Dataset = codec::decode(row.value())?;
+        Ok(header)
+    });
+    let header = header.unwrap();
+    // Making the dataset was its first change.
+    assert_eq!((header.file_count, header.file_bytes, header.revision), (2, 8, 3));
+}
