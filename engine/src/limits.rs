@@ -269,6 +269,10 @@ pub const HOLD_MAX: Duration = Duration::from_mins(10);
 /// written in: small enough that thousands of them fit the budget, large enough for most files.
 pub const UPLOAD_FIRST_BYTES: usize = 64 << 10;
 
+/// How long a content of up to [`INLINE_BYTES_MAX`] may come while others wait for memory, before it goes
+/// on in a file with [`UPLOAD_FIRST_BYTES`] of it: a network that works brings one in far less.
+pub const UPLOAD_SLOW_AFTER: Duration = Duration::from_secs(1);
+
 /// Bytes of the shortest content that is kept as it came, where it came in one piece, instead of being
 /// copied: a shorter one is as soon copied.
 pub const KEPT_PIECE_BYTES_MIN: usize = 16 << 10;

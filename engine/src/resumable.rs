@@ -130,9 +130,11 @@ impl ResumablePart {
     ) -> Result<Self, MutationError> {
         self.is_unchecked |= is_checked;
         self.writer.expect_announced(bytes.len())?;
-        bytes.advance(self.writer.gather(&bytes));
-        if bytes.is_empty() {
-            return Ok(self);
+        if !self.writer.should_let_go() {
+            bytes.advance(self.writer.gather(&bytes));
+            if bytes.is_empty() {
+                return Ok(self);
+            }
         }
         let (part, outcome) =
             self.blocking(move |writer| writer.append(&bytes, is_checked)).await?;
@@ -145,7 +147,7 @@ impl ResumablePart {
     /// # Errors
     /// As [`Self::write`].
     pub async fn rest(self) -> Result<Self, MutationError> {
-        if !self.writer.has_memory() || !self.writer.is_short_of_memory() {
+        if !self.writer.should_let_go() {
             return Ok(self);
         }
         let (part, outcome) =

@@ -21,17 +21,37 @@ fn stands_still(start: &[u8], waited_for: &Arc<Semaphore>) -> Body {
     }))
 }
 
+/// A body that never ends and lets nobody wait; a permit is added once its first bytes are taken.
+fn flows(taken: &Arc<Semaphore>) -> Body {
+    let state = (0u64, Arc::clone(taken));
+    Body::from_stream(stream::unfold(state, async |(frames, taken)| {
+        taken.add_permits(usize::from(frames == 1));
+        tokio::task::yield_now().await;
+        Some((Ok::<_, Infallible>(Bytes::from_static(&[7; 64])), (frames + 1, taken)))
+    }))
+}
+
 /// Sends such bodies, all at the same time, until so many are waited for.
 async fn slow_uploads(
     client: &Client,
     path: impl Fn(usize) -> String,
     start: &[u8],
+    counts: (usize, usize),
+) -> Vec<JoinHandle<Answer>> {
+    uploads(client, path, |waited_for| stands_still(start, waited_for), counts).await
+}
+
+/// Sends bodies, all at the same time, until so many permits were added.
+async fn uploads(
+    client: &Client,
+    path: impl Fn(usize) -> String,
+    body: impl Fn(&Arc<Semaphore>) -> Body,
     (count, until): (usize, usize),
 ) -> Vec<JoinHandle<Answer>> {
     let waited_for = Arc::new(Semaphore::new(0));
     let send = |number| {
         let (client, path) = (client.clone(), path(number));
-        let body = stands_still(start, &waited_for);
+        let body = body(&waited_for);
         tokio::spawn(async move { client.upload(&path, body).await })
     };
     let uploads = (0..count).map(send).collect();
@@ -79,4 +99,19 @@ async fn announced_contents_of_which_nothing_comes_keep_no_upload_waiting() {
     dataset.add("quick", "here").await.is(200);
     assert_eq!(dataset.names().await, ["quick"]);
     slow.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn large_contents_that_flow_keep_no_small_one_out() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let announces = dataset.client.with("Content-Length", "1073741824");
+    let path = |number| dataset.path(&format!("/files/large-{number}"));
+    // Together they have the memory of all uploads.
+    let large = uploads(&announces, path, flows, (96, 96)).await;
+    for name in ["quick", "quicker"] {
+        dataset.add(name, "here").await.is(200);
+    }
+    assert!(large.iter().all(|upload| !upload.is_finished()));
+    large.iter().for_each(JoinHandle::abort);
 }

@@ -378,9 +378,39 @@ impl Arrival {
         if !self.buffer.is_empty() {
             self.append_to_file()?;
         }
+        if self.budget().is_short() {
+            self.shrink();
+        } else {
+            self.grow();
+        }
         // Without this, a content that found the budget empty would be written in tiny pieces.
         self.capacity = self.capacity.max(UPLOAD_FIRST_BYTES);
         Ok(())
+    }
+
+    /// Whether it holds more memory than it needs to go on in a file.
+    pub(super) fn has_more_than_least(&self) -> bool {
+        self.share.bytes() > UPLOAD_FIRST_BYTES
+    }
+
+    /// Gives what an empty buffer has beyond the least one to those who wait for memory.
+    fn shrink(&mut self) {
+        if self.has_more_than_least() {
+            self.buffer = Buffer::default();
+            self.capacity = UPLOAD_FIRST_BYTES;
+            self.share.shrink_to(UPLOAD_FIRST_BYTES);
+        }
+    }
+
+    /// Makes an empty buffer one of full size, if there is memory for that.
+    fn grow(&mut self) {
+        let more = BUFFER_BYTES_MAX.saturating_sub(self.share.bytes());
+        if self.capacity < BUFFER_BYTES_MAX
+            && let Some(share) = self.budget().try_acquire(more)
+        {
+            self.share.merge(share);
+            self.capacity = BUFFER_BYTES_MAX;
+        }
     }
 
     /// Ends the content: hashes, pins, asks whether it is known, and publishes it if it is large

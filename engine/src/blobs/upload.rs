@@ -4,11 +4,14 @@
 //! bytes are there, at most a while and holding nothing; from then on it only tries, and goes to a
 //! file where it is refused. So uploads never wait for each other. Nor do they wait for a sender
 //! that has stopped: while it does and others want memory, its own goes to a file ([`Upload::rest`]).
+//! One that brings a large content, or brings its content slowly, goes on with the least buffer then
+//! ([`Upload::makes_room`]).
 //! While a piece of one is written and hashed the next one is received, if there is a spare buffer. A
 //! small content that comes in one piece stays where it came ([`Upload::take`]).
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -16,7 +19,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::error::{MutationError, ReadError};
 use crate::limits::{
     FILE_BYTES_MAX, INLINE_BYTES_MAX, KEPT_PIECE_BYTES_MAX, KEPT_PIECE_BYTES_MIN,
-    UPLOAD_FIRST_BYTES,
+    UPLOAD_FIRST_BYTES, UPLOAD_SLOW_AFTER,
 };
 use crate::model::Digest;
 
@@ -36,6 +39,8 @@ pub(crate) struct Upload {
     announced: Option<u64>,
     /// Bytes of memory to begin with.
     wanted: usize,
+    /// From when on it is a slow one, once it has memory.
+    slow_from: Option<Instant>,
 }
 
 /// The file with the piece in it, and the hashes with it.
@@ -59,8 +64,15 @@ impl Upload {
         let mut arrival = self.arrival.take().ok_or_else(abandoned)?;
         arrival.check_length(chunk.len())?;
         if arrival.needs_share() && !chunk.is_empty() {
-            let share = arrival.budget().acquire(self.wanted).await?;
-            arrival.admit(share, self.wanted);
+            // What goes on in a file is written in whole buffers again once nobody waits.
+            let least = self.wanted.min(UPLOAD_FIRST_BYTES);
+            let wanted = if arrival.is_in_memory() { self.wanted } else { least };
+            let share = arrival.budget().acquire(wanted).await?;
+            arrival.admit(share, wanted);
+            self.slow_from = Instant::now().checked_add(UPLOAD_SLOW_AFTER);
+        } else if self.makes_room(&arrival) {
+            self.see_off(&mut arrival).await?;
+            arrival = spilled(arrival).await?;
         }
         let mut rest = arrival.push(chunk);
         while !rest.is_empty() {
@@ -69,17 +81,21 @@ impl Upload {
                 let file = spawn_blocking(|| unwritten.write());
                 self.leaving = Some(Leaving { file, hashes: spawn_blocking(|| unhashed.hash()) });
             } else {
-                // The arrival goes along, so that a dropped future leaves no memory uncounted.
-                arrival = on_blocking_pool(move || {
-                    arrival.spill()?;
-                    Ok(arrival)
-                })
-                .await?;
+                arrival = spilled(arrival).await?;
             }
             rest = arrival.push(rest);
         }
         self.arrival = Some(arrival);
         Ok(())
+    }
+
+    /// Whether it goes on with the least buffer, since others wait for memory: a small content that comes
+    /// at once is soon gone with all that it holds, and is to stay in memory.
+    fn makes_room(&self, arrival: &Arrival) -> bool {
+        let is_large = !arrival.is_in_memory()
+            || self.announced.is_some_and(|announced| announced > INLINE_BYTES_MAX);
+        let is_slow = || self.slow_from.is_some_and(|slow_from| slow_from <= Instant::now());
+        arrival.has_more_than_least() && (is_large || is_slow()) && arrival.budget().is_short()
     }
 
     /// As [`Upload::write`], for bytes that may stay where they are: where they are all of a small
@@ -169,8 +185,18 @@ impl Blobs {
         let buffer_max = capped(INLINE_BYTES_MAX, usize::MAX);
         let wanted = length.map_or(UPLOAD_FIRST_BYTES, |length| capped(length, buffer_max)).max(1);
         let arrival = Some(Arrival::new(Arc::clone(self), Share::default(), 0));
-        Ok(Upload { arrival, leaving: None, announced: length, wanted })
+        Ok(Upload { arrival, leaving: None, announced: length, wanted, slow_from: None })
     }
+}
+
+/// Makes room by [`Arrival::spill`]. The arrival goes along, so that a dropped future leaves no memory
+/// uncounted.
+async fn spilled(mut arrival: Arrival) -> Result<Arrival, MutationError> {
+    on_blocking_pool(move || {
+        arrival.spill()?;
+        Ok(arrival)
+    })
+    .await
 }
 
 #[cfg(test)]

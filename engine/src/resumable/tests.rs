@@ -9,7 +9,7 @@ use crate::blobs::byte_count;
 use crate::disk::{At, Fault, Reached, SimulatedDisk, reserve_bytes};
 use crate::engine::rig::dataset;
 use crate::model::{FileCondition, NewDataset, Quota};
-use crate::{CollectionProgress, Engine, EngineOptions};
+use crate::{CollectionProgress, Engine, EngineOptions, Upload};
 
 mod ends;
 mod faults;
@@ -223,18 +223,53 @@ fn who_goes_away_leaves_no_memory_and_loses_no_byte() {
 }
 
 #[test]
+fn one_that_flows_leaves_its_memory_to_those_who_wait() {
+    block_on(async {
+        let content = content(LONGER);
+        let engine = open(&SimulatedDisk::new());
+        let dataset = dataset(&engine).await;
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        let part = engine.resume(id, OWNER, dataset).await.unwrap();
+        let part = part.write(vec![content[0]].into(), false).await.unwrap();
+        let others = memory_of_all_others(&engine).await;
+        let small = engine.clone();
+        let waiting = tokio::spawn(async move {
+            let mut upload = small.begin_upload(Some(5)).await?;
+            upload.write(b"small").await
+        });
+        while !engine.resumables().store.blobs.is_short_of_memory() {
+            assert!(!waiting.is_finished());
+            tokio::task::yield_now().await;
+        }
+        let next = bytes::Bytes::copy_from_slice(&content[1..PIECE]);
+        let part = part.write(next, false).await.unwrap();
+        waiting.await.unwrap().unwrap();
+        drop((part, others));
+        send(&engine, (dataset, id), &content, &mut drop).await.unwrap();
+        assert_has(&engine, dataset, &content);
+        engine.shutdown().await;
+    });
+}
+
+/// Small contents that have all upload memory that is free.
+async fn memory_of_all_others(engine: &Engine) -> Vec<Upload> {
+    let mut others = Vec::new();
+    while engine.figures().upload_memory.0 < engine.figures().upload_memory.1 {
+        let mut other = engine.begin_upload(Some(1 << 20)).await.unwrap();
+        other.write(b"x").await.unwrap();
+        others.push(other);
+    }
+    others
+}
+
+#[test]
 fn where_no_memory_is_free_pieces_go_to_the_file_as_they_come() {
     block_on(async {
         let content = content(LONGER);
         let disk = SimulatedDisk::new();
         let engine = open(&disk);
         let dataset = dataset(&engine).await;
-        let mut others = Vec::new();
-        while engine.figures().upload_memory.0 < engine.figures().upload_memory.1 {
-            let mut other = engine.begin_upload(Some(1 << 20)).await.unwrap();
-            other.write(b"x").await.unwrap();
-            others.push(other);
-        }
+        let others = memory_of_all_others(&engine).await;
         let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
         let before = disk.writes();
         send_and_leave(&engine, (dataset, id), &content[..PIECE]).await;

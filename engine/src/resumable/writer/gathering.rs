@@ -24,12 +24,15 @@ impl Writer {
         count
     }
 
-    /// Moves what was gathered to the file; where that fails, it is as if it had not come.
+    /// Moves what was gathered to the file; where that fails, it is as if it had not come. The memory goes
+    /// to those who wait for some.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if let Some(mut gathered) = self.gathered.take() {
             self.keep(gathered.buffer.as_slice())?;
-            gathered.buffer.restart(self.written);
-            self.gathered = Some(gathered);
+            if !self.is_short_of_memory() {
+                gathered.buffer.restart(self.written);
+                self.gathered = Some(gathered);
+            }
         }
         Ok(())
     }
@@ -41,13 +44,12 @@ impl Writer {
         flushed
     }
 
-    /// Whether it holds memory.
-    pub(in crate::resumable) fn has_memory(&self) -> bool {
-        self.gathered.is_some()
+    /// Whether it holds memory that others wait for.
+    pub(in crate::resumable) fn should_let_go(&self) -> bool {
+        self.gathered.is_some() && self.is_short_of_memory()
     }
 
-    /// Whether it should hold none.
-    pub(in crate::resumable) fn is_short_of_memory(&self) -> bool {
+    fn is_short_of_memory(&self) -> bool {
         self.blobs.is_short_of_memory()
     }
 }
