@@ -12,6 +12,7 @@
 //! | while bytes arrive | bytes beyond the last record | forgets them |
 //! | after a large one's file was renamed to `blobs`, before its file was added | a record that names that file; the index does not | renames it back |
 //! | after a change with a large one was refused, before its bytes are its own again | a row with that file; the dataset does not show it | keeps that file, which is copied when more comes |
+//! | the same, and after another upload brought the same content in a file of its own | a row with that other file | keeps that one likewise |
 //! | after its file was added, before that was noted | a row with that file, or the bytes still here | notes it; or the client sends the last byte again, and finds the file there with that very content |
 //!
 //! The last byte of one is told to have arrived only when its file was added: a client that hears

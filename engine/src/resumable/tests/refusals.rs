@@ -150,6 +150,48 @@ fn nor_if_there_is_no_space_for_a_copy_before_the_next_start() {
     }
 }
 
+/// The store keeps one file of a content, and that is another's by then.
+#[test]
+fn nor_if_another_upload_of_the_same_content_takes_the_place_of_its_file() {
+    block_on(async {
+        let content = content(LARGE);
+        let disk = SimulatedDisk::new();
+        let mut engine = open(&disk);
+        let dataset = dataset(&engine).await;
+        let mut other = engine.begin_upload(None).await.unwrap();
+        other.write(&content).await.unwrap();
+        // Published while nobody has the content, and added later.
+        let other = other.finish().await.unwrap();
+        let id = engine.begin_resumable(terms(dataset, &content)).await.unwrap();
+        let part = engine.resume(id, OWNER, dataset).await.unwrap();
+        let part = part.write(content[..LARGE - 1].to_vec().into(), false).await.unwrap();
+        drop(part.settle().await.unwrap());
+        set_quota(&engine, dataset, Some(10)).await;
+        // None for a copy.
+        let space = disk.space().unwrap();
+        disk.set_space(space.total, 2 * reserve_bytes(space) + byte_count(LARGE) / 2);
+        let refused = refused_when_applied(&engine, id, dataset).await.unwrap_err();
+        assert!(matches!(refused, MutationError::QuotaExceeded { .. }), "{refused:?}");
+        disk.set_space(space.total, space.available);
+        set_quota(&engine, dataset, None).await;
+        engine.add_file(dataset, "other.bin", other).await.unwrap();
+        for _ in 0..2 {
+            engine.shutdown().await;
+            drop(engine);
+            engine = open(&disk);
+            let files = [BLOBS, STAGING].map(|directory| disk.list(directory).unwrap().len());
+            assert_eq!(files, [1, 1], "the other's file, and no own one");
+        }
+        // The upload alone keeps the content then.
+        engine.delete_file(dataset, "other.bin").await.unwrap();
+        let collecting = engine.clone();
+        let collect = move || collecting.collect_garbage(&CollectionProgress::default());
+        tokio::task::spawn_blocking(collect).await.unwrap().unwrap();
+        goes_on_one_byte_before_its_end(&engine, (dataset, id), &content).await;
+        engine.shutdown().await;
+    });
+}
+
 #[test]
 fn nor_if_the_power_is_cut_at_any_operation_after_the_refusal_was_journaled() {
     let (mut stop, mut is_answered) = (1, false);

@@ -115,11 +115,15 @@ impl Writer {
         let is_here = self.own_file()?.is_some();
         match self.disk.open(&published, OpenMode::Existing) {
             // It was never renamed, or was renamed back; its own name tells.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_here => self.keep_own()?,
+            // Or the change that brought it was refused, and the same content came in another file since:
+            // the store has removed this one.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !is_here {
+                let Some(other) = self.file_of(store, digest)? else {
+                    tracing::warn!(id = %self.id, "no bytes of an upload are left; it is given up");
                     return Ok(false);
-                }
-                self.keep_own()?;
+                };
+                (self.data, self.is_given) = (Some(other), true);
             }
             Err(error) => return Err(error),
             Ok(given) => match self.is_named(store, digest, file).map_err(io::Error::other)? {
@@ -143,6 +147,18 @@ impl Writer {
         sync_names(&*self.disk)?;
         self.pin = None;
         Ok(())
+    }
+
+    /// The file that the store has a content in, if it is in one.
+    fn file_of(&self, store: &Store, digest: Digest) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        let row = store.snapshot().and_then(|snapshot| snapshot.blob(&digest));
+        let row = row.map_err(io::Error::other)?;
+        let Some(BlobPlace::Large(file)) = row.map(|row| row.place) else { return Ok(None) };
+        match self.disk.open(&large_path(&digest, file), OpenMode::Existing) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the dataset shows the upload's file with a content; `None` if the index does not have
