@@ -67,6 +67,8 @@ impl BackupDirectory {
         let names = disk.list("").map_err(BackupError::io(&path))?;
         if names.iter().any(|name| name == IDENTITY) {
             check_identity(&*disk)?;
+            // Whoever made it may have ended before this name was durable.
+            disk.sync_dir("").map_err(BackupError::io(&path))?;
         } else {
             if let Some(foreign) = names.iter().find(|name| !HARMLESS.contains(&name.as_str())) {
                 let reason = format!("it holds {foreign:?}");

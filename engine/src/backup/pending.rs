@@ -8,7 +8,7 @@ use super::Progress;
 use super::directory::{BackupDirectory, INCOMING_STATE, STATES, packs, state_path};
 use super::error::BackupError;
 use super::frames::{FrameReader, Said};
-use super::pack::{Pack, PackWriter};
+use super::pack::{PACKS, Pack, PackWriter};
 use super::state::{ContentRow, StateHeader};
 use super::state_file::{StateFile, StateSummary};
 use super::states::{States, UnreadableState};
@@ -76,6 +76,10 @@ impl StateDownload {
             // None says whose backups these are.
             return Err(state.error);
         }
+        // An earlier run may have ended before the name of its last pack was durable, and what is copied
+        // already is not copied again.
+        let names = directory.disk.sync_dir(PACKS);
+        names.map_err(BackupError::io(format!("{}/{PACKS}", directory.disk.display())))?;
         let packs = packs(&*directory.disk)?;
         let report = BackupReport {
             state: state.summary(""),

@@ -1,7 +1,7 @@
 //! Backups and restores that are cut off at operations of their disks.
 
 use super::*;
-use crate::disk::Reached;
+use crate::disk::{At, Fault, Reached};
 
 /// Every how many operations the disk stops; `GRANARY_CRASH_EVERY=1` stops at every one.
 fn every(usual: usize) -> usize {
@@ -48,6 +48,25 @@ async fn a_backup_that_was_cut_off_anywhere_does_no_harm_and_the_next_one_goes_o
     }
     // What had been packed was not copied again.
     assert_eq!(spared, copied);
+}
+
+/// What a run could not make durable is not taken by the next one for what is.
+#[tokio::test]
+async fn a_backup_after_one_whose_sync_failed_is_all_on_disk() {
+    let (disk, backups) = (SimulatedDisk::new(), SimulatedDisk::new());
+    let engine = open(&disk);
+    fill(&engine).await;
+    let expected = shown(&engine);
+    let backup = begin(&engine).await;
+    copy(&backup, &backups, "one").await.unwrap();
+    for failed in 1..=backups.syncs() {
+        let backups = SimulatedDisk::new();
+        backups.fail(At::Sync(failed), Fault::Io);
+        copy(&backup, &backups, "one").await.unwrap_err();
+        copy(&backup, &backups, "two").await.unwrap();
+        let twin = open(&restore_new(&backups.image(Reached::Nothing)));
+        assert_eq!(shown(&twin), expected, "sync {failed}");
+    }
 }
 
 /// Whatever a restore that was cut off leaves opens as no store, or as the whole one; restoring
