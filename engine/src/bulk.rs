@@ -38,13 +38,14 @@ use crate::model::change::{Change, NewFile, SetPurpose};
 use crate::model::{Dataset, DatasetId, Origin, SetId};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
+use crate::turns::Turns;
 
 pub use attach::{ClaimedFile, MayRead, Presence};
 pub(crate) use attach::{attach_files, check_files};
 pub(crate) use copy::copy_files;
 pub use delete::FileSelection;
 pub(crate) use delete::delete_files;
-pub(crate) use intake::{Staged, add_files, add_tar, commit, stage_tar};
+pub(crate) use intake::{Staged, commit, stage_tar, stage_whole_tar, stage_zip};
 pub(crate) use merge::merge_datasets;
 pub(crate) use metadata::set_many_metadata;
 
@@ -62,6 +63,8 @@ pub(crate) struct Bulk {
     pub(crate) merge_layers_from: u64,
     /// For the names of archives that come in.
     pub(crate) rooms: Rooms,
+    /// At making visible what is staged.
+    pub(crate) commit_turns: Turns,
     /// Who asks for the change at hand.
     pub(crate) origin: Option<Arc<Origin>>,
 }

@@ -57,8 +57,9 @@ use crate::leases::Leases;
 use crate::limits::{
     ARCHIVE_WAIT_MAX, ARCHIVES_MAX, ARCHIVES_WAITING_MAX, AUDIT_BYTES, AUDIT_KEEP,
     BULK_CHANGE_WAIT_MAX, BULK_CHANGES_MAX, BULK_CHANGES_WAITING_MAX, INTAKES_STREAMED_MAX,
-    MANIFESTS_MADE_MAX, MERGE_LAYERS_FROM, RESUMABLE_BYTES, RESUMABLE_EXPIRE_AFTER,
-    RESUMABLE_UPLOADS_MAX, SEGMENT_BYTES, SEGMENTS_OPEN_MAX,
+    INTAKES_WHOLE_MAX, MANIFESTS_MADE_MAX, MERGE_LAYERS_FROM, RESUMABLE_BYTES,
+    RESUMABLE_EXPIRE_AFTER, RESUMABLE_UPLOADS_MAX, SEGMENT_BYTES, SEGMENTS_OPEN_MAX,
+    STAGED_COMMITS_MAX,
 };
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
@@ -178,6 +179,8 @@ struct Inner {
     manifests: Arc<KeptManifests>,
     /// At taking in tars while they arrive.
     intake_turns: Turns,
+    /// At staging archives that are there whole.
+    whole_intake_turns: Turns,
     housekeeping: Housekeeping,
     /// The housekeeping's, for who asks for the space.
     compactor: Arc<Mutex<Compactor>>,
@@ -231,6 +234,7 @@ impl Engine {
             sets: Arc::new(SetNumbers::new(start)),
             merge_layers_from: options.merge_layers_from,
             rooms: Rooms::default(),
+            commit_turns: Turns::new(STAGED_COMMITS_MAX, 0, Duration::ZERO),
             origin: None,
         };
         let housekeeping =
@@ -241,11 +245,7 @@ impl Engine {
             committer,
             supervisor,
             bulk,
-            bulk_turns: Turns::new(
-                BULK_CHANGES_MAX,
-                BULK_CHANGES_WAITING_MAX,
-                BULK_CHANGE_WAIT_MAX,
-            ),
+            bulk_turns: bulk_turns(BULK_CHANGES_MAX),
             texts: Texts::default(),
             workshop: Workshop {
                 press: Press::new(options.archive_level, cores()),
@@ -255,6 +255,7 @@ impl Engine {
             manifest_turns: Turns::new(MANIFESTS_MADE_MAX, ARCHIVES_WAITING_MAX, ARCHIVE_WAIT_MAX),
             manifests: Arc::default(),
             intake_turns: Turns::new(INTAKES_STREAMED_MAX, 0, Duration::ZERO),
+            whole_intake_turns: bulk_turns(INTAKES_WHOLE_MAX),
             housekeeping,
             compactor,
             resumables,
@@ -372,6 +373,11 @@ impl Engine {
     pub async fn checkpoint(&self) -> Result<(), MutationError> {
         self.inner.committer.checkpoint().await
     }
+}
+
+/// Turns for so many, for which one waits as for that of a bulk change.
+fn bulk_turns(at_once: usize) -> Turns {
+    Turns::new(at_once, BULK_CHANGES_WAITING_MAX, BULK_CHANGE_WAIT_MAX)
 }
 
 impl Inner {

@@ -30,7 +30,6 @@ pub(crate) fn until<T>(awaited: &str, mut look: impl FnMut() -> Option<T>) -> T 
     }
 }
 
-
 /// A directory to work in.
 pub(crate) struct Work(TempDir);
 

@@ -29,29 +29,29 @@ pub(crate) use parts::Staged;
 pub(super) use parts::{Part, expect_free_so_far};
 pub(crate) use tar::stage_tar;
 
-/// Adds the members of a zip archive.
-pub(crate) async fn add_files(
+/// Stages the members of a zip archive.
+pub(crate) async fn stage_zip(
     bulk: &Bulk,
     dataset: DatasetId,
     archive: Spooled,
-) -> Result<Vec<StoredFile>, IntakeError> {
+) -> Result<Staged, IntakeError> {
     let staging = bulk.clone();
     let staged = on_blocking_pool(move || {
-        let staged = stage_zip(&staging, dataset, &archive)?;
+        let staged = stage_members(&staging, dataset, &archive)?;
         Ok::<_, IntakeError>((staged, archive))
     });
     let (staged, archive) = staged.await?;
     close_beside(archive);
-    commit(bulk, dataset, staged).await
+    Ok(staged)
 }
 
-/// Adds the files of a tar or tar.gz that is there whole.
-pub(crate) async fn add_tar(
+/// Stages the files of a tar or tar.gz that is there whole.
+pub(crate) async fn stage_whole_tar(
     bulk: &Bulk,
     dataset: DatasetId,
     kind: IntakeKind,
     archive: Spooled,
-) -> Result<Vec<StoredFile>, IntakeError> {
+) -> Result<Staged, IntakeError> {
     let staging = bulk.clone();
     let room = staging.rooms.whole.begin();
     let staged = on_blocking_pool(move || {
@@ -60,7 +60,7 @@ pub(crate) async fn add_tar(
     });
     let (staged, archive) = staged.await?;
     close_beside(archive);
-    commit(bulk, dataset, staged).await
+    Ok(staged)
 }
 
 /// Lets go of an archive that was read, without a wait: to free all its pages takes milliseconds.
@@ -75,15 +75,21 @@ pub(crate) async fn commit(
     staged: Staged,
 ) -> Result<Vec<StoredFile>, IntakeError> {
     let hold = bulk.supervisor.hold(dataset).await?;
+    // Only now, so that nobody waits in it for a dataset: one comes soon.
+    let turn = bulk.commit_turns.take_after_all().await;
     let committing = bulk.clone();
     let stored = on_blocking_pool(move || {
-        let _hold = hold;
+        let _kept = (hold, turn);
         staged.commit(&committing, dataset)
     });
     Ok(stored.await?)
 }
 
-fn stage_zip(bulk: &Bulk, dataset: DatasetId, archive: &Spooled) -> Result<Staged, IntakeError> {
+fn stage_members(
+    bulk: &Bulk,
+    dataset: DatasetId,
+    archive: &Spooled,
+) -> Result<Staged, IntakeError> {
     let mut room = bulk.rooms.whole.begin();
     let members = read_directory(&mut archive.reader(), &mut room)?;
     let names: Vec<&Filename> = members.iter().map(|member| &member.filename).collect();

@@ -193,6 +193,7 @@ impl Engine {
             queue("upload_memory", waiting, Some(UPLOADS_WAITING_MAX), Some(refused)),
             turns("archives", &inner.workshop.turns),
             turns("archive_lists", &inner.manifest_turns),
+            turns("whole_intakes", &inner.whole_intake_turns),
             turns("bulk_changes", &inner.bulk_turns),
         ]
     }
@@ -207,6 +208,8 @@ impl Engine {
             turns("archives", &inner.workshop.turns),
             turns("archive_lists", &inner.manifest_turns),
             turns("streamed_intakes", &inner.intake_turns),
+            turns("whole_intakes", &inner.whole_intake_turns),
+            turns("staged_commits", &inner.bulk.commit_turns),
             turns("bulk_changes", &inner.bulk_turns),
         ]
     }

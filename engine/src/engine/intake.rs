@@ -15,7 +15,9 @@ use super::Engine;
 use crate::archive::intake::{IntakeKind, SNIFF_BYTES, sniff};
 use crate::bulk::{self, Bulk, Staged};
 use crate::error::{IntakeError, MutationError};
-use crate::limits::{INTAKE_BYTES_MAX, INTAKE_CHUNK_BYTES, INTAKE_CHUNKS_MAX};
+use crate::limits::{
+    BULK_CHANGES_WAITING_MAX, INTAKE_BYTES_MAX, INTAKE_CHUNK_BYTES, INTAKE_CHUNKS_MAX,
+};
 use crate::model::{DatasetId, StoredFile};
 use crate::spool::SpoolUpload;
 use crate::turns::Turn;
@@ -52,6 +54,29 @@ impl Engine {
     ) -> Intake {
         let state = State::Beginning(Vec::new());
         Intake { engine: self.clone(), dataset, declared, length, state }
+    }
+
+    /// Adds what is staged first, in one of the turns that archives have which are there whole: that
+    /// may take minutes, and no other bulk change waits for it. Whoever has staged waits for no turn in vain.
+    pub(super) async fn add_staged<F>(
+        &self,
+        dataset: DatasetId,
+        stage: impl FnOnce(Bulk) -> F + Send + 'static,
+    ) -> Result<Vec<StoredFile>, IntakeError>
+    where
+        F: Future<Output = Result<Staged, IntakeError>> + Send,
+    {
+        let busy = MutationError::Busy {
+            what: "the unpacking of archives",
+            waiting: BULK_CHANGES_WAITING_MAX,
+        };
+        let turn = self.inner.whole_intake_turns.take().await.ok_or(busy)?;
+        let add = move |bulk: Bulk| async move {
+            let staged = stage(bulk.clone()).await?;
+            drop(turn);
+            bulk::commit(&bulk, dataset, staged).await
+        };
+        self.beside_its_caller(add).await
     }
 }
 
@@ -108,16 +133,16 @@ impl Intake {
             }
             State::Spooled(kind, spool) => {
                 let archive = spool.finish().await?;
-                let add = move |bulk: Bulk| async move {
-                    bulk::add_tar(&bulk, dataset, kind, archive).await
+                let unpack = move |bulk: Bulk| async move {
+                    bulk::stage_whole_tar(&bulk, dataset, kind, archive).await
                 };
-                engine.to_its_end(add).await
+                engine.add_staged(dataset, unpack).await
             }
             State::Tar(tar) => {
                 let staged = tar.finish().await?;
                 let commit =
                     move |bulk: Bulk| async move { bulk::commit(&bulk, dataset, staged).await };
-                engine.to_its_end(commit).await
+                engine.beside_its_caller(commit).await
             }
             State::Beginning(_) | State::Over => Err(over()),
         }
@@ -245,5 +270,70 @@ impl Read for ArrivingReader {
         let (target, _) = buffer.split_at_mut(length);
         target.copy_from_slice(&bytes);
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::ReadableTableMetadata;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::bulk::FileSelection;
+    use crate::bulk::rig::run;
+    use crate::index::tables;
+    use crate::limits::{CHANGE_FILES_MAX, INTAKES_WHOLE_MAX};
+
+    /// A tar of so many empty files.
+    fn tar_of(count: usize) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for number in 0..count {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(0);
+            tar.append_data(&mut header, format!("{number:04}"), io::empty()).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn an_archive_that_came_whole_is_added_though_all_turns_of_bulk_changes_are_taken() {
+        run(async |engine, dataset| {
+            let turns = &engine.inner.bulk_turns;
+            let taken: Vec<_> = std::iter::from_fn(|| turns.try_take()).collect();
+            let files = CHANGE_FILES_MAX + 1;
+            let mut intake = engine.begin_intake(dataset, None, None);
+            intake.write(&tar_of(files)).await.unwrap();
+            assert_eq!(intake.finish().await.unwrap().len(), files);
+            let sets = engine.bulk().store.snapshot().unwrap().table(tables::SETS).unwrap().len();
+            assert_eq!(sets.unwrap(), 0);
+            drop(taken);
+        });
+    }
+
+    #[test]
+    fn archives_that_are_unpacked_keep_no_other_bulk_change_waiting() {
+        run(async |engine, dataset| {
+            let (begun, mut has_begun) = mpsc::channel(INTAKES_WHOLE_MAX);
+            let mut senders = Vec::new();
+            for _ in 0..INTAKES_WHOLE_MAX {
+                let (engine, begun) = (engine.clone(), begun.clone());
+                let (sender, is_unpacked) = oneshot::channel::<()>();
+                senders.push(sender);
+                let unpack = move |_| async move {
+                    begun.send(()).await.unwrap();
+                    is_unpacked.await.unwrap_err();
+                    Err(over())
+                };
+                drop(tokio::spawn(async move { engine.add_staged(dataset, unpack).await }));
+                has_begun.recv().await.unwrap();
+            }
+            let named = FileSelection::Named(vec!["one".into()]);
+            assert_eq!(engine.delete_files(dataset, named).await.unwrap(), 1);
+            assert!(engine.inner.whole_intake_turns.try_take().is_none(), "they go on");
+            drop(senders);
+            while engine.inner.whole_intake_turns.working().0 > 0 {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 }

@@ -196,8 +196,8 @@ impl Engine {
         dataset: DatasetId,
         archive: Spooled,
     ) -> Result<Vec<StoredFile>, IntakeError> {
-        self.to_its_end(move |bulk| async move { bulk::add_files(&bulk, dataset, archive).await })
-            .await
+        let stage = move |bulk| async move { bulk::stage_zip(&bulk, dataset, archive).await };
+        self.add_staged(dataset, stage).await
     }
 
     /// Removes a file by its exact name.
@@ -392,8 +392,8 @@ impl Engine {
         Self { held: turn.map(Arc::new), ..self }
     }
 
-    /// Runs a bulk change to its end even if the caller goes away: its holds and its turns must not
-    /// be let go while its plan is still made. `Busy` if too many wait for theirs.
+    /// Runs a bulk change in its turn, as [`Engine::beside_its_caller`] does. `Busy` if too many wait
+    /// for theirs.
     pub(super) async fn to_its_end<T, E, F>(
         &self,
         change: impl FnOnce(Bulk) -> F + Send + 'static,
@@ -408,9 +408,27 @@ impl Engine {
             waiting: BULK_CHANGES_WAITING_MAX,
         };
         let turn = self.inner.bulk_turns.take().await.ok_or(busy)?;
+        let in_turn = move |bulk| async move {
+            let _turn = turn;
+            change(bulk).await
+        };
+        self.beside_its_caller(in_turn).await
+    }
+
+    /// Runs a bulk change to its end even if the caller goes away: its holds and its turns must not
+    /// be let go while its plan is still made.
+    pub(super) async fn beside_its_caller<T, E, F>(
+        &self,
+        change: impl FnOnce(Bulk) -> F + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<MutationError> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send,
+    {
         let (bulk, held) = (self.bulk(), self.held.clone());
         let under_way = tokio::spawn(async move {
-            let _turns = (turn, held);
+            let _held = held;
             change(bulk).await
         });
         under_way.await.unwrap_or(Err(MutationError::Panicked.into()))
