@@ -25,7 +25,14 @@ pub struct Turns {
 /// Leave to work until it is dropped.
 #[derive(Debug)]
 #[must_use = "another one's turn comes as soon as this is dropped"]
-pub struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+pub struct Turn(OwnedSemaphorePermit);
+
+impl Turn {
+    /// So many turns of those that were taken together; the others are given back.
+    pub fn shrunk_to(mut self, count: usize) -> Self {
+        self.0.split(count).map_or(self, Turn)
+    }
+}
 
 impl Turns {
     /// Lets so many work at once, and so many wait for so long.
@@ -50,14 +57,24 @@ impl Turns {
     /// # Cancellation
     /// A dropped future gives up its place.
     pub async fn take(&self) -> Option<Turn> {
-        if let Some(turn) = self.try_take() {
-            return Some(turn);
+        self.take_many(1).await
+    }
+
+    /// As [`Turns::take`], so many turns together, as where each is some memory. Nobody overtakes who waits for
+    /// many.
+    ///
+    /// # Cancellation
+    /// A dropped future gives up its place.
+    pub async fn take_many(&self, count: u32) -> Option<Turn> {
+        if let Ok(turns) = Arc::clone(&self.at_once).try_acquire_many_owned(count) {
+            return Some(Turn(turns));
         }
         let Ok(_place) = self.waiting.try_acquire() else {
             self.refused.increment();
             return None;
         };
-        let turn = timeout(self.wait_max, self.take_after_all()).await.ok().flatten();
+        let turns = Arc::clone(&self.at_once).acquire_many_owned(count);
+        let turn = timeout(self.wait_max, turns).await.ok().and_then(Result::ok).map(Turn);
         if turn.is_none() {
             self.refused.increment();
         }
@@ -114,6 +131,19 @@ mod tests {
         drop(second);
         drop(third.await.unwrap().unwrap());
         assert!(turns.take().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn of_many_turns_those_that_are_not_kept_come_back() {
+        let turns = Turns::new(10, 0, Duration::ZERO);
+        let many = turns.take_many(8).await.unwrap();
+        assert!(turns.take_many(3).await.is_none());
+        let kept = many.shrunk_to(2);
+        assert_eq!(turns.working(), (2, 10));
+        let kept = kept.shrunk_to(3);
+        assert_eq!(turns.working(), (2, 10), "there are no more to keep");
+        drop(kept);
+        assert!(turns.take_many(10).await.is_some());
     }
 
     #[tokio::test]

@@ -23,7 +23,8 @@ use super::inflow::TooSlow;
 use super::integrity::{Digests, SharedBody};
 use super::json;
 use super::limits::{
-    BODY_BYTES_MAX, BODY_BYTES_SMALL, FORM_FIELDS_MAX, LARGE_BODY_TIME_MAX, REST_AFTER,
+    BODY_BYTES_MAX, BODY_BYTES_SMALL, FORM_FIELDS_MAX, LARGE_BODY_KEPT_RATIO, LARGE_BODY_TIME_MAX,
+    REST_AFTER,
 };
 use super::refused_uploads::Sent;
 use super::state::AppState;
@@ -40,7 +41,7 @@ impl<S: Sync> FromRequest<S> for Incoming {
     }
 }
 
-/// A JSON value and, if it is a large one, the turn that lets it be in memory.
+/// A JSON value and, if it is a large one, what lets it be in memory.
 #[derive(Debug)]
 pub(crate) struct Json {
     pub(crate) value: Value,
@@ -148,14 +149,16 @@ impl Incoming {
         let unsupported = self.unsupported_unless(&["application/json"]);
         let is_known = exchange::is_caller_known();
         let (bytes, turn) = read_whole(self.0.into_body(), app, is_known).await?;
-        let value = if bytes.is_empty() {
-            Value::Object(Map::new())
-        } else if let Some(error) = unsupported {
+        if bytes.is_empty() {
+            return Ok(Json { value: Value::Object(Map::new()), turn });
+        }
+        if let Some(error) = unsupported {
             return Err(error);
-        } else {
-            json::parse(&bytes)?
-        };
-        Ok(Json { value, turn })
+        }
+        match turn {
+            Some(reading) if is_known => parse_large(&bytes, reading, app).await,
+            turn @ (Some(_) | None) => Ok(Json { value: json::parse(&bytes)?.0, turn }),
+        }
     }
 
     /// Reads the fields of a record, from JSON or from a form.
@@ -336,6 +339,16 @@ async fn read_whole(
         Ok(Err(error)) => Err(error),
         Err(_) => Err(ApiError::too_slow()),
     }
+}
+
+/// Parses a large body, whose turn at being read ends then: what was asked for may wait for long, and keeps
+/// only as much memory from others as such a body is worth.
+async fn parse_large(bytes: &[u8], reading: Turn, app: &AppState) -> Result<Json, ApiError> {
+    let memory = app.large_body_memory(json::weight_max(bytes.len())).await?;
+    let (value, weight) = json::parse(bytes)?;
+    let kept = weight.max(bytes.len().saturating_mul(LARGE_BODY_KEPT_RATIO));
+    drop(reading);
+    Ok(Json { value, turn: Some(AppState::shrunk_memory(memory, kept)) })
 }
 
 /// Reads until the body ends (true) or more than `limit` bytes have come (false).

@@ -23,23 +23,32 @@ const ENTRY_WEIGHT: usize = 128;
 /// Bytes that each value in an array takes at most, while the array grows.
 const ELEMENT_WEIGHT: usize = 3 * size_of::<Value>();
 
-/// Reads a JSON text.
+/// Bytes that a value takes at most for each of its text: maps of one entry within each other.
+const WEIGHT_RATIO_MAX: usize = (MAP_WEIGHT + ENTRY_WEIGHT).div_ceil(r#"{"":}"#.len());
+
+/// Bytes that the value of a text of so many may take.
+pub(super) fn weight_max(text_bytes: usize) -> usize {
+    text_bytes.saturating_mul(WEIGHT_RATIO_MAX).min(JSON_WEIGHT_MAX)
+}
+
+/// Reads a JSON text; tells how many bytes of memory its value takes.
 ///
 /// # Errors
 /// It is none, too deep, or takes too much memory.
-pub(super) fn parse(text: &[u8]) -> Result<Value, ApiError> {
+pub(super) fn parse(text: &[u8]) -> Result<(Value, usize), ApiError> {
     parse_within(text, JSON_WEIGHT_MAX)
 }
 
-fn parse_within(text: &[u8], weight_max: usize) -> Result<Value, ApiError> {
+fn parse_within(text: &[u8], weight_max: usize) -> Result<(Value, usize), ApiError> {
     let left = Cell::new(Some(weight_max));
     let mut parser = serde_json::Deserializer::from_slice(text);
     let parsed = Within { left: &left }.deserialize(&mut parser);
     let parsed = parsed.and_then(|value| parser.end().map(|()| value));
-    parsed.map_err(|error| match left.get() {
-        None => ApiError::json_too_large(weight_max),
-        Some(_) => ApiError::bad_request(format!("JSON parse error - {error}")),
-    })
+    match (parsed, left.get()) {
+        (Ok(value), left) => Ok((value, weight_max - left.unwrap_or_default())),
+        (Err(_), None) => Err(ApiError::json_too_large(weight_max)),
+        (Err(error), Some(_)) => Err(ApiError::bad_request(format!("JSON parse error - {error}"))),
+    }
 }
 
 /// Makes a value of at most so many bytes.
@@ -153,16 +162,18 @@ mod tests {
         fn it_reads_what_the_library_reads(value in any_json()) {
             let text = value.to_string();
             let theirs: Value = serde_json::from_str(&text).unwrap();
-            prop_assert_eq!(parse(text.as_bytes()).unwrap(), theirs);
+            let (ours, weight) = parse(text.as_bytes()).unwrap();
+            prop_assert_eq!(ours, theirs);
+            prop_assert!(weight <= weight_max(text.len()));
         }
     }
 
     #[test]
     fn a_key_of_the_library_is_a_key() {
         let value = json!({"$serde_json::private::RawValue": "[1]"});
-        assert_eq!(parse(value.to_string().as_bytes()).unwrap(), value);
+        assert_eq!(parse(value.to_string().as_bytes()).unwrap().0, value);
         let value = json!({"$serde_json::private::Number": "1"});
-        assert_eq!(parse(value.to_string().as_bytes()).unwrap(), value);
+        assert_eq!(parse(value.to_string().as_bytes()).unwrap().0, value);
     }
 
     #[test]
@@ -171,7 +182,7 @@ mod tests {
             let error = format!("{:?}", parse(text.as_bytes()).unwrap_err());
             assert!(error.contains("JSON parse error - "), "{text}: {error}");
         }
-        assert_eq!(parse(br#"{"a": 1, "a": [2]}"#).unwrap(), json!({"a": [2]}));
+        assert_eq!(parse(br#"{"a": 1, "a": [2]}"#).unwrap().0, json!({"a": [2]}));
     }
 
     #[test]
@@ -182,9 +193,20 @@ mod tests {
             ("[[],0,null]", 3 * ELEMENT_WEIGHT),
             (r#""12\u0033""#, 3),
         ] {
-            parse_within(text.as_bytes(), weight).unwrap();
+            assert_eq!(parse_within(text.as_bytes(), weight).unwrap().1, weight);
             let error = parse_within(text.as_bytes(), weight - 1).unwrap_err();
             assert_eq!(error.into_response().status(), 413, "{text}");
         }
+    }
+
+    #[test]
+    fn no_text_takes_more_memory_than_its_length_may() {
+        for (start, end) in [(r#"{"":"#, "}"), ("[", "]"), (r#"[{"":"#, "}]")] {
+            let text = format!("{}0{}", start.repeat(60), end.repeat(60));
+            let (_, weight) = parse(text.as_bytes()).unwrap();
+            assert!(weight <= weight_max(text.len()), "{text}: {weight}");
+        }
+        assert_eq!(weight_max(1 << 20), 154 << 20);
+        assert_eq!(weight_max(2 << 20), JSON_WEIGHT_MAX);
     }
 }

@@ -34,9 +34,16 @@ pub(crate) const TEXTS_BYTES_MAX: usize = 80 << 10;
 /// Bytes of memory that a JSON body may take once it is parsed: text of a few bytes can make a map of hundreds.
 pub(crate) const JSON_WEIGHT_MAX: usize = 10 * BODY_BYTES_MAX;
 
-/// Larger bodies that are in memory at a time, beside one of somebody who is not logged in; parsed, one may take
-/// `JSON_WEIGHT_MAX`.
+/// Larger bodies that are read and parsed at a time, beside one of somebody who is not logged in.
 pub(crate) const LARGE_BODIES_MAX: usize = 2;
+
+/// Bytes of memory of all such JSON bodies of those who are logged in, from before they are parsed until what was
+/// asked for has ended, which may wait for its dataset.
+pub(crate) const LARGE_BODIES_KEPT_BYTES: usize = LARGE_BODIES_MAX * JSON_WEIGHT_MAX;
+
+/// Bytes of that memory that one keeps for each of its own, if it does not take more: what is made of it is copied
+/// as the change goes on.
+pub(crate) const LARGE_BODY_KEPT_RATIO: usize = 10;
 
 /// How long a larger body may take to arrive, since it keeps others waiting.
 pub(crate) const LARGE_BODY_TIME_MAX: Duration = Duration::from_secs(30);

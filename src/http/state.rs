@@ -16,8 +16,8 @@ use super::inflow::usual_pace;
 use super::kept_backups::KeptBackups;
 use super::known_users::KnownUsers;
 use super::limits::{
-    ANSWER_BYTES, CATCHING_UP_MAX, LARGE_BODIES_MAX, OUTGOING_BYTES, SCRAPES_MAX, SORTED_LISTS_MAX,
-    SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX, TURNS_WAITING_MAX,
+    ANSWER_BYTES, CATCHING_UP_MAX, LARGE_BODIES_KEPT_BYTES, LARGE_BODIES_MAX, OUTGOING_BYTES,
+    SCRAPES_MAX, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX, TURNS_WAITING_MAX,
 };
 use super::outgoing::Outgoing;
 use super::refused_uploads::RefusedUploads;
@@ -33,6 +33,9 @@ use crate::permission::{Allowed, AsOf, Principal};
 /// Actions that need not wait for files that were added just now, see [`AppState::caught_up_for`].
 pub(super) const ADD_FILE: &str = "files_add_file";
 pub(super) const GET_FILE: &str = "files_get_file";
+
+/// Bytes of a unit of memory that large bodies take turns at.
+const MEMORY_UNIT_BYTES: usize = 64 << 10;
 
 /// The engine, the keys and the bounds of the HTTP edge; clones are handles to the same, of which the
 /// router makes several for each request.
@@ -54,8 +57,10 @@ struct Parts {
     long_answers_after_changes: Turns,
     /// Memory for those that are not.
     answers: Outgoing,
-    /// Large bodies that are in memory.
+    /// Large bodies that are read and parsed.
     large_bodies: Turns,
+    /// The memory of those that are parsed, in units.
+    large_bodies_kept: Turns,
     /// The same of those who are not logged in.
     strangers_large_bodies: Turns,
     /// Lists that are being sorted.
@@ -147,6 +152,7 @@ impl AppState {
             long_answers_after_changes: turns(SPOOLED_ANSWERS_MAX),
             answers: Outgoing::new(ANSWER_BYTES),
             large_bodies: turns(LARGE_BODIES_MAX),
+            large_bodies_kept: turns(LARGE_BODIES_KEPT_BYTES / MEMORY_UNIT_BYTES),
             strangers_large_bodies: turns(1),
             sorted_lists: turns(SORTED_LISTS_MAX),
             scrapes: turns(SCRAPES_MAX),
@@ -352,6 +358,7 @@ impl AppState {
             work("long_answers", &self.0.long_answers),
             work("long_answers_after_changes", &self.0.long_answers_after_changes),
             work("large_bodies", &self.0.large_bodies),
+            work("large_bodies_kept", &self.0.large_bodies_kept),
             work("strangers_large_bodies", &self.0.strangers_large_bodies),
             work("sorted_lists", &self.0.sorted_lists),
             work("scrapes", &self.0.scrapes),
@@ -434,7 +441,18 @@ impl AppState {
         &self.0.answers
     }
 
-    /// Waits for leave to hold a large body in memory, of somebody who is known or a stranger.
+    /// Waits for so much of the memory of large bodies that are parsed.
+    pub(super) async fn large_body_memory(&self, bytes: usize) -> Result<Turn, ApiError> {
+        let units = u32::try_from(bytes.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
+        granted(self.0.large_bodies_kept.take_many(units).await)
+    }
+
+    /// So much of the memory that was taken for a body; the rest is given back.
+    pub(super) fn shrunk_memory(memory: Turn, bytes: usize) -> Turn {
+        memory.shrunk_to(bytes.div_ceil(MEMORY_UNIT_BYTES))
+    }
+
+    /// Waits for leave to read a large body, of somebody who is known or a stranger.
     pub(crate) async fn large_body_turn(&self, is_known: bool) -> Result<Turn, ApiError> {
         let turns = if is_known { &self.0.large_bodies } else { &self.0.strangers_large_bodies };
         granted(turns.take().await)

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 pub(crate) const PASSWORD: &str = "a password of these tests only";
 
 /// How long what must come may take on a machine that is busy with other things.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Looks again and again until something is there.
 ///

@@ -94,6 +94,9 @@ mod files;
 /// Multipart forms without an end.
 mod forms;
 
+/// Large JSON bodies of changes that wait.
+mod large_bodies;
+
 /// JSON that takes more than its bytes.
 mod hostile_json;
 

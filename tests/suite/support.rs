@@ -21,7 +21,7 @@ use tower::ServiceExt;
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// How long what must come may take on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Looks again and again until something is there, and lets others run meanwhile.
 ///
