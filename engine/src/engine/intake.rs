@@ -57,7 +57,8 @@ impl Engine {
     }
 
     /// Adds what is staged first, in one of the turns that archives have which are there whole: that
-    /// may take minutes, and no other bulk change waits for it. Whoever has staged waits for no turn in vain.
+    /// may take minutes, and no other bulk change waits for it. Whoever has staged waits for no turn in vain; a small
+    /// one keeps its own, as it keeps memory.
     pub(super) async fn add_staged<F>(
         &self,
         dataset: DatasetId,
@@ -73,7 +74,8 @@ impl Engine {
         let turn = self.inner.whole_intake_turns.take().await.ok_or(busy)?;
         let add = move |bulk: Bulk| async move {
             let staged = stage(bulk.clone()).await?;
-            drop(turn);
+            // What waits for its dataset with all its contents is bounded in number.
+            let _turn = staged.is_in_memory().then_some(turn);
             bulk::commit(&bulk, dataset, staged).await
         };
         self.beside_its_caller(add).await
