@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::counters::Counters;
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, is_full};
 use crate::error::{MutationError, ReadError};
 use crate::limits::{
     SPOOL_KEPT_BYTES_MAX, UPLOAD_LATE_AFTER, UPLOAD_MEMORY_BYTES, UPLOAD_WAIT_MAX,
@@ -271,7 +271,7 @@ pub(crate) fn remove_if_there(disk: &dyn Disk, path: &str) -> io::Result<()> {
 
 /// What a caller is told when bytes on their way in could not be kept.
 pub(crate) fn staging_error(error: io::Error) -> MutationError {
-    if error.kind() == io::ErrorKind::StorageFull {
+    if is_full(&error) {
         MutationError::OutOfSpace
     } else {
         MutationError::Staging { cause: Arc::new(error) }

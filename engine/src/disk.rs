@@ -113,6 +113,12 @@ pub(crate) fn reserve_bytes(space: Space) -> u64 {
     (space.total / 20).clamp(4 << 20, 256 << 20)
 }
 
+/// Whether a write found no space: none on the file system, or none that its quotas leave to us. Those do
+/// not show in [`Disk::space`], so that such a write is the first to tell.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Whether so many bytes may be written beside the journal: uploads on their way and their spools stop
 /// at twice the reserve, so that it is there for the journal and the index (I7).
 ///

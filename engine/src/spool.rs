@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use crate::blobs::{SPOOL_PREFIX, STAGING, Share, byte_count, capped, remove_if_there};
-use crate::disk::{Disk, DiskFile, OpenMode, expect_room, expect_room_to_answer};
+use crate::disk::{Disk, DiskFile, OpenMode, expect_room, expect_room_to_answer, is_full};
 use crate::limits::{READ_CHUNK_BYTES, SPOOL_MEMORY_BYTES};
 
 mod pieces;
@@ -133,7 +133,6 @@ impl Spool {
     /// Moves what is in memory to the file, which is made if it is not there. Blocks.
     fn spill(&mut self) -> io::Result<()> {
         let spilled = self.spill_to_file();
-        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
         self.is_refused_for_space |= spilled.as_ref().is_err_and(is_full);
         spilled
     }

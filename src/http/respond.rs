@@ -9,6 +9,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use futures_util::stream;
+use granary_engine::disk::is_full;
 use granary_engine::model::{Dataset, DatasetId};
 use granary_engine::{Snapshot, Spool, Spooled, Turn};
 use serde::Serialize;
@@ -291,8 +292,11 @@ fn render<T>(
         if is_full { ApiError::no_space_to_answer(is_made) } else { error }
     })?;
     let unfinished = |error: io::Error| {
-        let is_full = error.kind() == io::ErrorKind::StorageFull;
-        if is_full { ApiError::no_space_to_answer(is_made) } else { ApiError::internal(error) }
+        if is_full(&error) {
+            ApiError::no_space_to_answer(is_made)
+        } else {
+            ApiError::internal(error)
+        }
     };
     Ok((spool.finish().map_err(unfinished)?, found))
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, is_full};
 use crate::model::Sequence;
 use crate::model::change::SegmentId;
 
@@ -352,7 +352,7 @@ fn holds_groups(file: &dyn DiskFile) -> io::Result<bool> {
 }
 
 fn append_error(error: io::Error) -> AppendError {
-    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+    if is_full(&error) {
         return AppendError::OutOfSpace;
     }
     AppendError::Failed(error)

@@ -300,7 +300,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_disk_is_told_from_a_broken_one() {
-        for (kind, is_full) in [(io::ErrorKind::StorageFull, true), (io::ErrorKind::Other, false)] {
+        for (kind, is_full) in [
+            (io::ErrorKind::StorageFull, true),
+            (io::ErrorKind::QuotaExceeded, true),
+            (io::ErrorKind::Other, false),
+        ] {
             let disk = MemoryDisk::prepared();
             disk.fail_with("write", kind);
             let blobs = Blobs::new(disk.clone(), 7);

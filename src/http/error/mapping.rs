@@ -4,6 +4,7 @@
 
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
+use granary_engine::disk::is_full;
 use granary_engine::{IntakeError, MutationError, ReadError, RecordKind, UniqueRule};
 
 use super::{ApiError, RETRY_AFTER_SECONDS};
@@ -190,9 +191,7 @@ fn read_error(error: &ReadError) -> Option<ApiError> {
             Some(ApiError::unavailable(sentence(error)))
         }
         // The copy that a long answer is made from did not fit.
-        ReadError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-            Some(MutationError::OutOfSpace.into())
-        }
+        ReadError::Io { source, .. } if is_full(source) => Some(MutationError::OutOfSpace.into()),
         // The error itself goes to the log, so it is made where it is still whole.
         ReadError::DamagedContent { .. }
         | ReadError::Corrupt { .. }

@@ -538,7 +538,11 @@ fn a_small_content_that_comes_slowly_goes_on_in_a_file_where_others_wait() {
 fn failures_of_the_disk_end_the_upload_and_leave_nothing() {
     block_on(async {
         for step in ["open staging", "write", "sync staging", "rename", "sync_dir"] {
-            for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+            for (kind, is_full) in [
+                (io::ErrorKind::StorageFull, true),
+                (io::ErrorKind::QuotaExceeded, true),
+                (io::ErrorKind::Other, false),
+            ] {
                 let disk = MemoryDisk::prepared();
                 let blobs = blobs(&disk, 8 * MIB);
                 disk.fail_with(step, kind);
@@ -548,8 +552,7 @@ fn failures_of_the_disk_end_the_upload_and_leave_nothing() {
                     upload.finish(|_| Ok(false)).await
                 };
                 let refused = outcome.await.unwrap_err();
-                let is_full = matches!(refused, MutationError::OutOfSpace);
-                assert_eq!(is_full, kind == io::ErrorKind::StorageFull, "{step}");
+                assert_eq!(matches!(refused, MutationError::OutOfSpace), is_full, "{step}, {kind}");
                 settle().await;
                 assert_eq!(disk.paths(), [""; 0], "{step}");
                 assert_eq!(blobs.budget.available(), 8 * MIB);
