@@ -13,7 +13,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::client::Client;
 use super::failure::Failure;
-use super::offline_store::open_offline;
+use super::offline_store::{expect_own_store, open_offline};
 
 /// A backup under way.
 pub(crate) enum Source {
@@ -51,15 +51,14 @@ impl Source {
     /// # Errors
     /// As [`open_offline`], or the token key cannot be read.
     pub(crate) async fn of_directory(directory: &Path) -> anyhow::Result<Self> {
-        let files = match std::fs::read(directory.join("token-key")) {
-            Ok(key) => vec![("token-key".to_owned(), key)],
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error).context("cannot read the token key"),
-        };
         let path = directory.to_owned();
-        let if_in_use = "leave --data out to back it up through the server (--url)";
-        let opened = tokio::task::spawn_blocking(move || open_offline(&path, if_in_use));
-        let engine = opened.await.context("opening the store broke; please report this")??;
+        let opened = tokio::task::spawn_blocking(move || {
+            let files = files_beside(&path)?;
+            let if_in_use = "leave --data out to back it up through the server (--url)";
+            anyhow::Ok((open_offline(&path, if_in_use)?, files))
+        });
+        let opened = opened.await.context("opening the store broke; please report this")?;
+        let (engine, files) = opened?;
         let backup = engine.begin_backup(files).await?;
         Ok(Self::Directory { engine, backup })
     }
@@ -139,6 +138,17 @@ impl Source {
     }
 }
 
+/// Files that belong to a backup beside the store, which must be there and be ours. Blocks.
+fn files_beside(directory: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    // Another user cannot read the key, and would be told of that alone.
+    expect_own_store(directory)?;
+    match std::fs::read(directory.join("token-key")) {
+        Ok(key) => Ok(vec![("token-key".to_owned(), key)]),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).context("cannot read the token key"),
+    }
+}
+
 fn local(source: io::Error) -> Failure {
     Failure::Local { path: "the data directory".into(), source }
 }
@@ -156,5 +166,19 @@ async fn pass_on(
         if sender.send(chunk).await.is_err() {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_the_store_may_be_opened_is_looked_at_before_its_key_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        // A key that nobody can read.
+        std::fs::create_dir(directory.path().join("token-key")).unwrap();
+        let refused = files_beside(directory.path()).unwrap_err().to_string();
+        assert!(refused.starts_with("there is no store in"), "{refused}");
     }
 }

@@ -1,5 +1,6 @@
 //! The store of a stopped server, opened by a command.
 
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -20,18 +21,42 @@ pub(crate) fn open_offline(directory: &Path, if_in_use: &'static str) -> anyhow:
     open_as(rustix::process::geteuid().as_raw(), directory, if_in_use)
 }
 
-fn open_as(user: u32, directory: &Path, if_in_use: &'static str) -> anyhow::Result<Engine> {
-    let shown = directory.display();
-    // Opening would make a store where there is none.
+/// Looks whether a directory holds a store that this user of the system may open, before anything else of
+/// it is read.
+///
+/// # Errors
+/// There is none, or it is another user's.
+pub(crate) fn expect_own_store(directory: &Path) -> anyhow::Result<()> {
+    expect_store_of(rustix::process::geteuid().as_raw(), directory)
+}
+
+fn expect_store_of(user: u32, directory: &Path) -> anyhow::Result<()> {
     let store = std::fs::metadata(directory.join("store"));
-    let store = store.with_context(|| {
-        format!("there is no store in {shown}; it is no data directory of a granary server")
-    })?;
+    let owner = match store {
+        Ok(store) => store.uid(),
+        Err(error) => owner_of_closed(directory, error)?,
+    };
     ensure!(
-        store.uid() == user,
-        "{shown} belongs to the user {} of the system; run this as that user, as its server does",
-        store.uid()
+        owner == user,
+        "{} belongs to the user {owner} of the system; run this as that user, as its server does",
+        directory.display()
     );
+    Ok(())
+}
+
+/// Whose a directory is of which the store cannot be seen, if that is for want of a right.
+fn owner_of_closed(directory: &Path, error: io::Error) -> anyhow::Result<u32> {
+    let closed = std::fs::metadata(directory).ok();
+    let closed = closed.filter(|_| error.kind() == io::ErrorKind::PermissionDenied);
+    closed.map(|closed| closed.uid()).ok_or(error).with_context(|| {
+        let shown = directory.display();
+        format!("there is no store in {shown}; it is no data directory of a granary server")
+    })
+}
+
+fn open_as(user: u32, directory: &Path, if_in_use: &'static str) -> anyhow::Result<Engine> {
+    // Opening would make a store where there is none.
+    expect_store_of(user, directory)?;
     // Each upload that goes on has a file open, and one that cannot be opened is given up.
     let segments_open_max = OpenFiles::granted().segments();
     let options = EngineOptions { segments_open_max, ..EngineOptions::offline() };
@@ -64,5 +89,15 @@ mod tests {
         assert!(refused.contains(&expected), "{refused}");
         assert_eq!(files(), before);
         open_offline(directory.path(), "").unwrap().shutdown().await;
+    }
+
+    #[test]
+    fn the_owner_of_a_store_that_cannot_be_seen_is_named_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let owner = |kind: io::ErrorKind| owner_of_closed(directory.path(), kind.into());
+        let ours = rustix::process::geteuid().as_raw();
+        assert_eq!(owner(io::ErrorKind::PermissionDenied).unwrap(), ours);
+        let none = owner(io::ErrorKind::NotFound).unwrap_err().to_string();
+        assert!(none.starts_with("there is no store in"), "{none}");
     }
 }
