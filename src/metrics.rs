@@ -28,7 +28,7 @@ pub use connections::{Connections, OpenConnection};
 pub(crate) use exposition::render;
 pub use exposition::{Kind, Metric};
 pub(crate) use process::ProcessFigures;
-pub(crate) use requests::{ActionId, Requests};
+pub(crate) use requests::{ActionId, LinesLeftOut, Requests};
 pub use table::METRICS;
 
 /// Type of the answer, as Prometheus asks for it.

@@ -3,10 +3,14 @@
 //! Counting is one or two additions to an atomic, in no order with anything else: nobody decides
 //! anything by these numbers, so they are the standard library's atomics, which the interleavings
 //! need not see. What they mean, and the present state beside them, is told by
-//! [`Engine::figures`](crate::Engine::figures).
+//! [`Engine::figures`](crate::Engine::figures). What every request counts is counted [`ByThread`].
+
+mod by_thread;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+pub use by_thread::ByThread;
 
 use crate::limits::{GROUP_BYTES_MAX, GROUP_CHANGES_MAX};
 
@@ -142,6 +146,16 @@ pub struct Distribution {
 }
 
 impl Distribution {
+    /// This and what another histogram with the same bounds had counted.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        self.sum = self.sum.wrapping_add(other.sum);
+        self
+    }
+
     /// Each bound with the number of values up to it.
     pub fn up_to(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let bounds = self.bounds.iter().copied().zip(&self.counts);
@@ -197,7 +211,7 @@ pub(crate) struct Counters {
     pub(crate) reclaimed_bytes: Counter,
     /// Bytes of contents that compaction moved.
     pub(crate) compacted_bytes: Counter,
-    pub(crate) snapshots_open: Gauge,
+    pub(crate) snapshots_open: ByThread<Gauge>,
 }
 
 impl Default for Counters {
@@ -222,7 +236,7 @@ impl Default for Counters {
             refused_for_space: Counter::default(),
             reclaimed_bytes: Counter::default(),
             compacted_bytes: Counter::default(),
-            snapshots_open: Gauge::default(),
+            snapshots_open: ByThread::default(),
         }
     }
 }
@@ -255,6 +269,9 @@ mod tests {
         let read = histogram.read();
         assert_eq!(read.up_to().collect::<Vec<_>>(), [(1, 2), (10, 4), (100, 5)]);
         assert_eq!((read.count(), read.sum()), (6, 1024));
+        let twice = read.clone().and(&read);
+        assert_eq!(twice.up_to().collect::<Vec<_>>(), [(1, 4), (10, 8), (100, 10)]);
+        assert_eq!((twice.count(), twice.sum()), (12, 2048));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use granary_engine::counters::Counter;
+use granary_engine::counters::{ByThread, Counter};
+
+use crate::metrics::LinesLeftOut;
 
 /// Lines a second where nobody says otherwise.
 const LINES_A_SECOND: u64 = 100;
@@ -45,8 +47,12 @@ impl AccessLog {
     }
 
     /// Whether a line about a request is written; those that are not are counted.
-    pub(super) fn admit(&self, is_failure: bool, left_out: &Counter) -> Verdict {
-        let bound = if is_failure { &self.failures } else { &self.answers };
+    pub(super) fn admit(&self, is_failure: bool, left_out: &LinesLeftOut) -> Verdict {
+        let (bound, left_out) = if is_failure {
+            (&self.failures, &left_out.failures)
+        } else {
+            (&self.answers, &left_out.answers)
+        };
         bound.admit(self.started.elapsed().as_secs(), left_out)
     }
 }
@@ -56,25 +62,33 @@ struct Bound {
     lines_a_second: u64,
     /// The second that is counted, one more than its number.
     second: AtomicU64,
-    /// Lines of it that were asked for.
+    /// Lines of it that were let through, and a few more.
     lines: AtomicU64,
+    /// Lines that were left out before it.
+    left_out_before: AtomicU64,
 }
 
 impl Bound {
     fn new(lines_a_second: u64) -> Self {
-        Self { lines_a_second, second: AtomicU64::new(0), lines: AtomicU64::new(0) }
+        let nothing = || AtomicU64::new(0);
+        let (second, lines, left_out_before) = (nothing(), nothing(), nothing());
+        Self { lines_a_second, second, lines, left_out_before }
     }
 
     /// Threads that meet at the turn of a second may let a line too many through; nobody minds.
-    fn admit(&self, now: u64, left_out: &Counter) -> Verdict {
+    fn admit(&self, now: u64, left_out: &ByThread<Counter>) -> Verdict {
         let mut before = 0;
         if self.second.load(Ordering::Relaxed) != now + 1
             && self.second.swap(now + 1, Ordering::Relaxed) != now + 1
         {
-            let asked = self.lines.swap(0, Ordering::Relaxed);
-            before = asked.saturating_sub(self.lines_a_second);
+            self.lines.store(0, Ordering::Relaxed);
+            let all = left_out.get();
+            before = all.saturating_sub(self.left_out_before.swap(all, Ordering::Relaxed));
         }
-        if self.lines.fetch_add(1, Ordering::Relaxed) >= self.lines_a_second {
+        // Under load most are beyond the bound, and write nothing that all threads write.
+        if self.lines.load(Ordering::Relaxed) >= self.lines_a_second
+            || self.lines.fetch_add(1, Ordering::Relaxed) >= self.lines_a_second
+        {
             left_out.increment();
             return Verdict::Nothing;
         }
@@ -89,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_is_beyond_the_bound_is_counted_and_told_once() {
-        let (bound, left_out) = (Bound::new(2), Counter::default());
+        let (bound, left_out) = (Bound::new(2), ByThread::default());
         let verdicts: Vec<_> = (0..5).map(|_| bound.admit(7, &left_out)).collect();
         assert_eq!(verdicts, [Line, Line, Nothing, Nothing, Nothing]);
         assert_eq!(left_out.get(), 3);
@@ -100,7 +114,7 @@ mod tests {
 
     #[test]
     fn with_a_bound_of_none_there_are_no_lines() {
-        let (bound, left_out) = (Bound::new(0), Counter::default());
+        let (bound, left_out) = (Bound::new(0), ByThread::default());
         assert_eq!(bound.admit(0, &left_out), Nothing);
         assert_eq!(bound.admit(1, &left_out), Nothing);
     }

@@ -1,7 +1,9 @@
 //! Requests, counted by what they ask for: an operation of the API, of which there are some
 //! seventy, whatever is in paths and queries.
 
-use granary_engine::counters::{Counter, Distribution, Gauge, Histogram};
+use std::array;
+
+use granary_engine::counters::{ByThread, Counter, Distribution, Gauge, Histogram};
 
 /// Statuses that are counted apart, in their order; all others, of which the API has none, are
 /// counted together.
@@ -27,34 +29,61 @@ pub(crate) struct ActionId(pub(crate) usize);
 #[derive(Debug)]
 pub(crate) struct Requests {
     actions: Vec<OfAction>,
-    pub(crate) in_flight: Gauge,
-    /// Lines of the log about requests that its bound left out.
-    pub(crate) lines_left_out: Counter,
+    pub(crate) in_flight: ByThread<Gauge>,
+    pub(crate) lines_left_out: LinesLeftOut,
+}
+
+/// Lines of the log about requests that its bounds left out.
+#[derive(Debug, Default)]
+pub(crate) struct LinesLeftOut {
+    pub(crate) answers: ByThread<Counter>,
+    /// About requests that failed by the server's fault.
+    pub(crate) failures: ByThread<Counter>,
+}
+
+impl LinesLeftOut {
+    pub(crate) fn get(&self) -> u64 {
+        self.answers.get() + self.failures.get()
+    }
 }
 
 /// The requests of one operation.
 #[derive(Debug)]
 pub(crate) struct OfAction {
     pub(crate) name: String,
+    counted: ByThread<Counted>,
+}
+
+/// What one thread counted of them, or a few.
+#[derive(Debug)]
+struct Counted {
     time: Histogram,
     /// One for each of [`STATUSES`], then one for [`OTHER`] and one for [`GONE`].
-    statuses: Vec<Counter>,
-    pub(crate) received: Counter,
-    pub(crate) sent: Counter,
+    statuses: [Counter; STATUSES.len() + 2],
+    received: Counter,
+    sent: Counter,
+}
+
+impl Counted {
+    fn nothing() -> Self {
+        Self {
+            time: Histogram::of_times(),
+            statuses: array::from_fn(|_| Counter::default()),
+            received: Counter::default(),
+            sent: Counter::default(),
+        }
+    }
 }
 
 impl Requests {
     /// None yet, of operations with these names.
     pub(crate) fn new(names: &[String]) -> Self {
-        let of = |name: &String| OfAction {
-            name: name.clone(),
-            time: Histogram::of_times(),
-            statuses: (0..STATUSES.len() + 2).map(|_| Counter::default()).collect(),
-            received: Counter::default(),
-            sent: Counter::default(),
+        let of = |name: &String| {
+            let counted = ByThread::new(Counted::nothing);
+            OfAction { name: name.clone(), counted }
         };
         let actions = names.iter().map(of).collect();
-        Self { actions, in_flight: Gauge::default(), lines_left_out: Counter::default() }
+        Self { actions, in_flight: ByThread::default(), lines_left_out: LinesLeftOut::default() }
     }
 
     /// The requests of an operation.
@@ -82,35 +111,66 @@ impl OfAction {
     /// Counts a request that is answered with this status, the time until then in nanoseconds.
     pub(crate) fn answered(&self, status: u16, time: std::time::Duration) {
         let at = STATUSES.binary_search(&status).unwrap_or(STATUSES.len());
-        if let Some(count) = self.statuses.get(at) {
+        let counted = self.counted.mine();
+        if let Some(count) = counted.statuses.get(at) {
             count.increment();
         }
-        self.time.record_time(time);
+        counted.time.record_time(time);
     }
 
     /// Counts a request whose client went away first.
     pub(crate) fn gone(&self) {
-        if let Some(count) = self.statuses.last() {
+        if let Some(count) = self.counted.mine().statuses.last() {
             count.increment();
         }
     }
 
+    /// Counts bytes of a request's body and of its answer's.
+    pub(crate) fn moved(&self, received: u64, sent: u64) {
+        let counted = self.counted.mine();
+        for (counter, bytes) in [(&counted.received, received), (&counted.sent, sent)] {
+            // Most requests have one of them.
+            if bytes > 0 {
+                counter.add(bytes);
+            }
+        }
+    }
+
+    /// Bytes of requests' bodies that were read.
+    pub(crate) fn received(&self) -> u64 {
+        self.sum(|counted| counted.received.get())
+    }
+
+    /// Bytes of answers' bodies that were handed to connections.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sum(|counted| counted.sent.get())
+    }
+
     /// Times from a request's head to its answer's, in nanoseconds.
     pub(crate) fn times(&self) -> Distribution {
-        self.time.read()
+        let times = self.counted.iter().map(|counted| counted.time.read());
+        times.fold(Histogram::of_times().read(), |sum, times| sum.and(&times))
     }
 
     /// How many requests had a status that is counted apart.
     fn count_of(&self, status: u16) -> u64 {
         let at = STATUSES.binary_search(&status).ok();
-        at.and_then(|at| self.statuses.get(at)).map_or(0, Counter::get)
+        at.map_or(0, |at| self.count_at(at))
+    }
+
+    fn count_at(&self, at: usize) -> u64 {
+        self.sum(|counted| counted.statuses.get(at).map_or(0, Counter::get))
+    }
+
+    fn sum(&self, of: impl Fn(&Counted) -> u64) -> u64 {
+        self.counted.iter().map(of).sum()
     }
 
     /// How many requests had which status, without those of which there were none.
     pub(crate) fn by_status(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         let names = STATUSES.iter().map(u16::to_string);
         let names = names.chain([OTHER.to_owned(), GONE.to_owned()]);
-        let counts = names.zip(self.statuses.iter().map(Counter::get));
+        let counts = names.enumerate().map(|(at, name)| (name, self.count_at(at)));
         counts.filter(|(_, count)| *count > 0)
     }
 }
@@ -139,5 +199,8 @@ mod tests {
         action.answered(500, Duration::ZERO);
         assert_eq!(requests.faults(), 2);
         assert_eq!(requests.seen().count(), 2);
+        action.moved(5, 0);
+        std::thread::scope(|scope| scope.spawn(|| action.moved(0, 7)).join()).unwrap();
+        assert_eq!((action.received(), action.sent()), (5, 7));
     }
 }

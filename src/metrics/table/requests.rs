@@ -52,7 +52,7 @@ pub(super) static METRICS: [Metric; 8] = [
         about: "Bytes of requests' bodies that were read.",
         read: |scrape, samples| {
             for action in scrape.metrics.requests.seen() {
-                samples.labelled(&[&action.name], action.received.get());
+                samples.labelled(&[&action.name], action.received());
             }
         },
     },
@@ -63,7 +63,7 @@ pub(super) static METRICS: [Metric; 8] = [
         about: "Bytes of answers' bodies that were handed to the connection.",
         read: |scrape, samples| {
             for action in scrape.metrics.requests.seen() {
-                samples.labelled(&[&action.name], action.sent.get());
+                samples.labelled(&[&action.name], action.sent());
             }
         },
     },
