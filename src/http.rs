@@ -60,6 +60,8 @@ mod json;
 
 mod kept_backups;
 
+mod kept_login;
+
 mod known_users;
 
 mod licences;

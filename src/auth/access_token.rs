@@ -87,9 +87,15 @@ impl Claim {
 
     /// Whether the secret is the one of this hash; takes the same time either way.
     pub(crate) fn proves(&self, secret_hash: &[u8; 32]) -> bool {
-        let pairs = self.secret_hash.iter().zip(secret_hash);
-        pairs.fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+        is_same_secret(&self.secret_hash, secret_hash)
     }
+}
+
+/// Whether two texts are the same; of those of the same length that takes the same time either way.
+pub(crate) fn is_same_secret(one: &[u8], other: &[u8]) -> bool {
+    let pairs = one.iter().zip(other);
+    let difference = pairs.fold(0, |difference, (a, b)| difference | (a ^ b));
+    one.len() == other.len() && difference == 0
 }
 
 fn hash(letters: &str) -> [u8; 32] {

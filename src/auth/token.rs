@@ -142,12 +142,30 @@ pub(crate) struct Bearer {
     mark: Arc<str>,
 }
 
+/// When a token's time is over, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expiry(u64);
+
+impl Expiry {
+    pub(crate) fn is_over(self) -> bool {
+        self.is_over_at(seconds_now())
+    }
+
+    fn is_over_at(self, now: u64) -> bool {
+        self.0 <= now
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_seconds(seconds: u64) -> Self {
+        Self(seconds_now() + seconds)
+    }
+}
+
 /// What a token that we signed says.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Verified {
     kind: TokenKind,
-    /// When its time is over, in seconds since 1970.
-    expires: u64,
+    expiry: Expiry,
     bearer: Bearer,
 }
 
@@ -196,7 +214,8 @@ impl TokenKey {
         // Held meanwhile, so that the key in force is the one in the file, whoever rotates.
         let mut key = self.0.key.write().unwrap_or_else(PoisonError::into_inner);
         *key = made(&self.0.directory)?;
-        self.0.rotations.fetch_add(1, Ordering::Relaxed);
+        // Who finds it as it was before found out of a token what still holds.
+        self.0.rotations.fetch_add(1, Ordering::Release);
         self.0.verified.forget();
         self.0.marks.forget();
         Ok(())
@@ -204,7 +223,7 @@ impl TokenKey {
 
     /// How often the key was changed since the server began.
     pub(crate) fn rotations(&self) -> u64 {
-        self.0.rotations.load(Ordering::Relaxed)
+        self.0.rotations.load(Ordering::Acquire)
     }
 
     /// The data directory, in which other small secrets are, too.
@@ -270,7 +289,16 @@ impl TokenKey {
         token: &str,
         wanted: Option<TokenKind>,
     ) -> Result<Bearer, TokenFault> {
-        self.verify_at(token, wanted, seconds_now())
+        self.verify_at(token, wanted, seconds_now()).map(|verified| verified.bearer)
+    }
+
+    /// As [`TokenKey::verify`], of an access token; and until when it is one.
+    ///
+    /// # Errors
+    /// It is not such a token, or its time is over.
+    pub(crate) fn verify_access(&self, token: &str) -> Result<(Bearer, Expiry), TokenFault> {
+        let verified = self.verify_at(token, Some(TokenKind::Access), seconds_now())?;
+        Ok((verified.bearer, verified.expiry))
     }
 
     fn verify_at(
@@ -278,19 +306,19 @@ impl TokenKey {
         token: &str,
         wanted: Option<TokenKind>,
         now: u64,
-    ) -> Result<Bearer, TokenFault> {
+    ) -> Result<Verified, TokenFault> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenFault::Invalid);
         }
         let key = self.key();
         let verified = self.0.verified.get_or_find(token, || verified(&key, token).ok_or(()));
         let verified = verified.map_err(|()| TokenFault::Invalid)?;
-        if verified.expires <= now {
+        if verified.expiry.is_over_at(now) {
             Err(TokenFault::Expired)
         } else if wanted.is_some_and(|wanted| wanted != verified.kind) {
             Err(TokenFault::WrongKind)
         } else {
-            Ok(verified.bearer)
+            Ok(verified)
         }
     }
 }
@@ -311,7 +339,7 @@ fn verified(key: &Key, token: &str) -> Option<Verified> {
         UserKey::Text(text) => text.parse().ok()?,
     };
     let bearer = Bearer { user: UserId(user), mark: claims.pwd.into() };
-    Some(Verified { kind: claims.jtt, expires: claims.exp, bearer })
+    Some(Verified { kind: claims.jtt, expiry: Expiry(claims.exp), bearer })
 }
 
 #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
@@ -339,13 +367,19 @@ mod tests {
         Bearer { user: UserId(5), mark: "mark".into() }
     }
 
+    /// What such an access token says that was made now.
+    fn access() -> Verified {
+        let (kind, expiry) = (TokenKind::Access, Expiry(NOW + ACCESS_SECONDS));
+        Verified { kind, expiry, bearer: bearer() }
+    }
+
     #[test]
     fn a_token_is_good_for_its_kind_until_its_time_is_over() {
         let token = key().sign(&bearer(), TokenKind::Access, 1, NOW);
         let check = |kind, now| key().verify_at(&token, kind, now);
 
-        assert_eq!(check(Some(TokenKind::Access), NOW + 299), Ok(bearer()));
-        assert_eq!(check(None, NOW + 299), Ok(bearer()));
+        assert_eq!(check(Some(TokenKind::Access), NOW + 299), Ok(access()));
+        assert_eq!(check(None, NOW + 299), Ok(access()));
         assert_eq!(check(Some(TokenKind::Refresh), NOW), Err(TokenFault::WrongKind));
         assert_eq!(check(Some(TokenKind::Access), NOW + 300), Err(TokenFault::Expired));
     }
@@ -377,7 +411,8 @@ mod tests {
         let signature = URL_SAFE_NO_PAD.encode(mac(&key().key(), &signed).finalize().into_bytes());
         let token = format!("{signed}.{signature}");
         let bearer = Bearer { user: UserId(9), mark: "".into() };
-        assert_eq!(key().verify_at(&token, None, NOW), Ok(bearer));
+        let verified = key().verify_at(&token, None, NOW).unwrap();
+        assert_eq!((verified.bearer, verified.expiry), (bearer, Expiry(NOW + 1)));
     }
 
     #[test]
@@ -387,7 +422,7 @@ mod tests {
         let second = load_or_create_key(directory.path()).unwrap();
         assert_eq!(first.to_bytes(), second.to_bytes());
         let token = first.sign(&bearer(), TokenKind::Access, 1, NOW);
-        assert_eq!(first.verify_at(&token, None, NOW), Ok(bearer()));
+        assert_eq!(first.verify_at(&token, None, NOW), Ok(access()));
         first.rotate().unwrap();
         assert_eq!(first.verify_at(&token, None, NOW), Err(TokenFault::Invalid));
         let third = load_or_create_key(directory.path()).unwrap();

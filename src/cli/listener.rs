@@ -208,7 +208,7 @@ impl Connection {
     ) {
         // Answers are written whole, so waiting for more to send only delays them.
         let peer = match stream.set_nodelay(true).and_then(|()| stream.peer_addr()) {
-            Ok(address) => Peer(address.ip()),
+            Ok(address) => Peer::new(address.ip()),
             Err(error) => {
                 debug!(%error, "cannot set up a connection");
                 return;
@@ -253,7 +253,7 @@ impl Connection {
         let builder = builder(bounds);
         let (requests, desk) = (Arc::clone(&self.presence), self.desk);
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            desk.answer(request, peer, requests.begin())
+            desk.answer(request, peer.clone(), requests.begin())
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);

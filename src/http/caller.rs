@@ -8,15 +8,17 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use granary_engine::Snapshot;
 use granary_engine::model::{AccessToken, NodeId, Timestamp, User, UserId};
 
 use super::error::ApiError;
 use super::exchange;
+use super::kept_login::KeptLogin;
 use super::path::parse_pk;
+use super::sender::Peer;
 use super::state::AppState;
-use crate::auth::{ACCESS_TOKEN_PREFIX, Claim, TokenFault, TokenKind};
+use crate::auth::{ACCESS_TOKEN_PREFIX, Claim, TokenFault};
 use crate::permission::{Action, Allowed, AsOf, Object, Principal, Reach, allow};
 
 /// Names the node that a request comes from.
@@ -34,9 +36,11 @@ impl FromRequestParts<AppState> for Principal {
             return Ok(Self::Anonymous);
         }
         let as_of = app.as_of();
-        let user = match token(headers)? {
-            None => None,
-            Some(token) => Some(user_of(app, token, as_of, parts)?),
+        let user = if let Some(user) = kept_login(parts, as_of) {
+            Some((user, Reach::Whole))
+        } else {
+            let token = token(headers)?;
+            token.map(|token| user_of(app, token, as_of, parts)).transpose()?
         };
         let node = node_of(app, headers)?;
         let principal =
@@ -146,22 +150,39 @@ fn user_of(
         let user = active(&snapshot, user)?;
         return Ok((Arc::new(user), Reach::Token { token: id, team, level }));
     }
-    let verdict = app.tokens().verify(token, Some(TokenKind::Access));
+    let verdict = app.tokens().verify_access(token);
     let refused = |fault| {
         app.refused_uploads().note(request, fault, app.trusted_proxies());
         ApiError::bad_access_token(fault)
     };
-    let bearer = verdict.map_err(refused)?;
-    if let Some(user) = app.known_users().get(&bearer, as_of) {
-        return Ok((user, Reach::Whole));
+    let (bearer, expiry) = verdict.map_err(refused)?;
+    let user = if let Some(user) = app.known_users().get(&bearer, as_of) {
+        user
+    } else {
+        let user = active(&app.snapshot()?, bearer.user)?;
+        if !app.tokens().is_current(&bearer, &user) {
+            return Err(refused(TokenFault::Invalid));
+        }
+        let user = Arc::new(user);
+        app.known_users().note(&user, bearer, as_of);
+        user
+    };
+    if let Some((login, shown)) = shown_over(request) {
+        login.keep(shown, expiry, as_of, &user);
     }
-    let user = active(&app.snapshot()?, bearer.user)?;
-    if !app.tokens().is_current(&bearer, &user) {
-        return Err(refused(TokenFault::Invalid));
-    }
-    let user = Arc::new(user);
-    app.known_users().note(&user, bearer, as_of);
     Ok((user, Reach::Whole))
+}
+
+/// The user of the login that a request shows, if its connection keeps it.
+fn kept_login(request: &Parts, as_of: AsOf) -> Option<Arc<User>> {
+    let (login, shown) = shown_over(request)?;
+    login.user(shown, as_of)
+}
+
+/// What a request shows of its caller, and what its connection keeps of callers.
+fn shown_over(request: &Parts) -> Option<(&KeptLogin, &HeaderValue)> {
+    let peer: &Peer = request.extensions.get()?;
+    Some((&peer.login, request.headers.get(AUTHORIZATION)?))
 }
 
 fn active(snapshot: &Snapshot, user: UserId) -> Result<User, ApiError> {

@@ -160,6 +160,9 @@ pub(crate) const RELATED_RECORDS_MAX: usize = 10_000;
 /// Rows of one page.
 pub(crate) const PAGE_ROWS_MAX: usize = 10_000;
 
+/// Bytes of an `Authorization` header that is kept with its connection; ours have some 300.
+pub(crate) const KEPT_LOGIN_BYTES_MAX: usize = 512;
+
 /// Letters of a cursor: the keys of [`ORDER_FIELDS_MAX`] texts of [`ORDER_TEXT_BYTES_MAX`] bytes
 /// each, of which zeros take two, in base64.
 pub(crate) const CURSOR_LETTERS_MAX: usize = 24 << 10;

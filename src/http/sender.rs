@@ -8,16 +8,28 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName};
 
+use super::kept_login::KeptLogin;
 use super::state::AppState;
 use crate::networks::Networks;
 
 /// Where proxies say whom they speak for, the nearest last.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address at the other end of a request's connection, which whoever takes connections puts
-/// among the request's extensions.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub IpAddr);
+/// The other end of a request's connection, which whoever takes connections puts among the extensions of
+/// each of its requests; made once for each connection, with which it ends.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    address: IpAddr,
+    /// Who asked last.
+    pub(super) login: KeptLogin,
+}
+
+impl Peer {
+    /// The other end of a connection that has just begun.
+    pub fn new(address: IpAddr) -> Self {
+        Self { address, login: KeptLogin::default() }
+    }
+}
 
 /// From where a request comes, as far as that is known.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +49,7 @@ pub(super) fn of(
     headers: &HeaderMap,
     trusted: &Networks,
 ) -> Option<IpAddr> {
-    let peer = extensions.get().map(|Peer(address)| address.to_canonical());
+    let peer = extensions.get().map(|peer: &Peer| peer.address.to_canonical());
     peer.map(|peer| sender(peer, headers, trusted))
 }
 

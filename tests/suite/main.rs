@@ -70,6 +70,9 @@ mod bad_paths;
 /// Rights that end while a request is on its way.
 mod revocation;
 
+/// Logins that their connections keep.
+mod kept_logins;
+
 /// What no answer and no line of the log holds.
 mod secrets;
 

@@ -1,6 +1,6 @@
 //! A server over a store in a temporary directory, and clients that read as a story.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -223,7 +223,8 @@ pub(crate) fn bearer(token: &Value) -> String {
 pub(crate) struct Client {
     router: Router,
     headers: Vec<(&'static str, String)>,
-    peer: Option<IpAddr>,
+    /// Its connection, if it has one; clients that were made from each other share it.
+    peer: Option<Peer>,
 }
 
 impl Client {
@@ -234,9 +235,9 @@ impl Client {
         client
     }
 
-    /// The same client, at this address.
+    /// The same client, over a connection from this address.
     pub(crate) fn at(&self, address: &str) -> Self {
-        Self { peer: Some(address.parse().unwrap()), ..self.clone() }
+        Self { peer: Some(Peer::new(address.parse().unwrap())), ..self.clone() }
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
@@ -261,8 +262,8 @@ impl Client {
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        if let Some(address) = self.peer {
-            request = request.extension(Peer(address));
+        if let Some(peer) = &self.peer {
+            request = request.extension(peer.clone());
         }
         let request = request.body(body.into()).unwrap();
         self.router.clone().oneshot(request).await.unwrap()

@@ -22,7 +22,7 @@ async fn an_answer_whose_last_bytes_wait_to_be_taken_gives_way_to_nobody() {
     let (_stop, stop) = watch::channel(false);
     let outflow = Outflow::new(ours, bounds.answer_pace, Arc::clone(&presence));
     let connection = Connection { presence, desk, stop, bounds };
-    let serving = tokio::spawn(connection.serve(outflow, Peer([127, 0, 0, 1].into())));
+    let serving = tokio::spawn(connection.serve(outflow, Peer::new([127, 0, 0, 1].into())));
 
     theirs.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     let mut head = Vec::new();

@@ -216,7 +216,7 @@ fn desk(bounds: Bounds) -> Desk {
 /// What a request gets: its status, and whether it is told when to come back.
 async fn answer_at(desk: &Desk, under_way: UnderWay) -> (u16, bool) {
     let request = Request::builder().header("host", "h").body(Body::empty()).unwrap();
-    let answered = desk.answer(request, Peer([127, 0, 0, 1].into()), under_way).await.unwrap();
+    let answered = desk.answer(request, Peer::new([127, 0, 0, 1].into()), under_way).await.unwrap();
     (answered.status().as_u16(), answered.headers().contains_key("retry-after"))
 }
 

@@ -28,7 +28,7 @@ impl Pipe {
         let (stop, stopped) = watch::channel(false);
         let outflow = Outflow::new(ours, bounds.answer_pace, Arc::clone(&presence));
         let connection = Connection { presence, desk, stop: stopped, bounds };
-        let serving = tokio::spawn(connection.serve(outflow, Peer([127, 0, 0, 1].into())));
+        let serving = tokio::spawn(connection.serve(outflow, Peer::new([127, 0, 0, 1].into())));
         Self { theirs, idle, stop, serving }
     }
 
