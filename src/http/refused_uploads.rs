@@ -20,6 +20,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -43,6 +44,8 @@ struct Noted {
     /// Paths are kept as hashes with keys of this process, which nobody outside can aim at.
     hasher: RandomState,
     refused: Mutex<HashMap<u64, Refused>>,
+    /// How many there are. Mostly there is none: then an upload neither hashes its path nor waits for others.
+    count: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -122,10 +125,14 @@ impl RefusedUploads {
             let oldest = oldest.map(|(path, _)| *path);
             oldest.and_then(|oldest| refused.remove(&oldest));
         }
+        self.note_count(&refused);
     }
 
     /// When an upload to this path was refused last, if that is remembered.
     pub(super) fn refused_at(&self, uri: &Uri) -> Option<Instant> {
+        if self.is_empty() {
+            return None;
+        }
         self.refused().get(&self.hash(uri)).map(|refused| refused.at)
     }
 
@@ -135,12 +142,13 @@ impl RefusedUploads {
         let mut refused = self.refused();
         if refused.get(&path).is_some_and(|refused| refused.at == at) {
             refused.remove(&path);
+            self.note_count(&refused);
         }
     }
 
     /// Whether an upload to this path was refused not long ago.
     pub(super) fn holds(&self, uri: &Uri) -> bool {
-        self.refused().get(&self.hash(uri)).is_some_and(Refused::is_recent)
+        !self.is_empty() && self.refused().get(&self.hash(uri)).is_some_and(Refused::is_recent)
     }
 
     /// Whether an upload may be what was left of one that was refused not long ago; once for each.
@@ -150,6 +158,15 @@ impl RefusedUploads {
             first.is_recent() && !first.is_told && upload.may_be_rest_of(&first.upload)
         });
         first.map(|first| first.is_told = true).is_some()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.count.load(Ordering::Acquire) == 0
+    }
+
+    /// Called with the lock held, so that the last count is that of what is there.
+    fn note_count(&self, refused: &HashMap<u64, Refused>) {
+        self.0.count.store(refused.len(), Ordering::Release);
     }
 
     fn hash(&self, uri: &Uri) -> u64 {
@@ -212,6 +229,24 @@ mod tests {
             RefusedUploads::default().note(&parts, fault, &Networks::default());
             assert_eq!(body.is_read_to_end(), asked, "{fault:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_is_known_until_it_is_forgotten() {
+        let known = RefusedUploads::default();
+        let [first, second] = ["/v1/datasets/1/files/a", "/v1/datasets/1/files/b"]
+            .map(|path| path.parse::<Uri>().unwrap());
+        let refused = || Sent { has_body: true, ..Sent::default() };
+        assert!(known.refused_at(&first).is_none());
+        known.insert(&first, refused());
+        known.insert(&second, refused());
+        for path in [&first, &second] {
+            let at = known.refused_at(path).unwrap();
+            known.forget(path, at);
+            assert!(known.refused_at(path).is_none() && !known.holds(path));
+        }
+        known.insert(&first, refused());
+        assert!(known.refused_at(&first).is_some(), "after there was none");
     }
 
     #[test]
