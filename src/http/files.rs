@@ -59,10 +59,11 @@ pub(crate) async fn add_file(
     let Opened { allowed, snapshot, dataset } = open(&app, &principal, Action::AddFile, id)?;
     let filename = path::name(&uri)?;
     // Looked at before the content, which may be long, is asked for.
-    RequestedFilename::parse(&filename).map_err(|reason| ApiError::bad_name(&filename, reason))?;
+    let filename = RequestedFilename::parse(&filename)
+        .map_err(|reason| ApiError::bad_name(&filename, reason))?;
     quotas::expect_room(&snapshot, &dataset, incoming.length())?;
     drop(snapshot);
-    let place = Place { uri: &uri, id, filename: &filename, replaces: false };
+    let place = Place { uri: &uri, id, filename, replaces: false };
     upload(&app, &allowed, place, incoming).await
 }
 
@@ -109,7 +110,8 @@ pub(crate) async fn replace_file(
     };
     quotas::expect_room_to_replace(&snapshot, &dataset, named.as_str(), incoming.length())?;
     drop(snapshot);
-    let place = Place { uri: &uri, id, filename: &filename, replaces: true };
+    let filename = RequestedFilename::Named(named);
+    let place = Place { uri: &uri, id, filename, replaces: true };
     upload(&app, &allowed, place, incoming).await
 }
 
@@ -117,7 +119,7 @@ pub(crate) async fn replace_file(
 struct Place<'a> {
     uri: &'a Uri,
     id: DatasetId,
-    filename: &'a str,
+    filename: RequestedFilename,
     replaces: bool,
 }
 

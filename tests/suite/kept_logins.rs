@@ -38,7 +38,7 @@ async fn who_is_deactivated_or_deleted_is_nobody_over_their_connection() {
     change(&server, ann, is_active(true)).await;
     asks_twice(&client, 200).await;
     let (bob, client) = kept(&server, "bob", true).await;
-    server.admin().await.delete(&format!("/v1/users/{bob}")).await.is(200);
+    server.admin().await.delete(&format!("/v1/users/{bob}")).await.is(204);
     asks_twice(&client, 401).await;
 }
 

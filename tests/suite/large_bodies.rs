@@ -21,13 +21,13 @@ async fn until(holds: impl Fn() -> bool) {
 
 /// Lets a dataset stand still for those who change many files of it, with a change that is not synced.
 async fn held_still(disk: &SimulatedDisk, dataset: &Dataset) -> (Stall, JoinHandle<()>) {
-    let writing = disk.writing(At::Sync(disk.syncs() + 1));
+    let paused = disk.stall(At::Sync(disk.syncs() + 1));
     let (client, path) = (dataset.client.clone(), dataset.path(""));
     let changing = tokio::spawn(async move {
         client.patch(&path, &json!({"tags": "t"})).await.is(200);
     });
-    until(|| writing.is_reached()).await;
-    (writing, changing)
+    until(|| paused.is_reached()).await;
+    (paused, changing)
 }
 
 /// Metadata of files that are not there, of so many texts of so many bytes, and the change of which waits.
@@ -59,7 +59,7 @@ async fn large_bodies_of_changes_that_wait_keep_no_others_from_being_read() {
     let disk = Arc::new(SimulatedDisk::new());
     let server = Server::on(Arc::clone(&disk)).await;
     let (still, other) = (server.add_dataset("still").await, server.add_dataset("other").await);
-    let (writing, changing) = held_still(&disk, &still).await;
+    let (paused, changing) = held_still(&disk, &still).await;
     let waiting =
         [wait_with(&server, &still, 1, 70 << 10), wait_with(&server, &still, 1, 70 << 10)];
     let [first, second] = waiting;
@@ -71,7 +71,7 @@ async fn large_bodies_of_changes_that_wait_keep_no_others_from_being_read() {
     other.client.post(&other.path("/files-check"), &body).await.is(200);
 
     assert!(waiting.iter().all(|change| !change.is_finished()));
-    drop(writing);
+    drop(paused);
     changing.await.unwrap();
     for change in waiting {
         change.await.unwrap();
@@ -83,7 +83,7 @@ async fn the_largest_bodies_of_changes_that_wait_keep_others_out() {
     let disk = Arc::new(SimulatedDisk::new());
     let server = Server::on(Arc::clone(&disk)).await;
     let (still, other) = (server.add_dataset("still").await, server.add_dataset("other").await);
-    let (writing, changing) = held_still(&disk, &still).await;
+    let (paused, changing) = held_still(&disk, &still).await;
     let waiting = [
         wait_with(&server, &still, 16, 1_000_000).await,
         wait_with(&server, &still, 16, 1_000_000).await,
@@ -95,7 +95,7 @@ async fn the_largest_bodies_of_changes_that_wait_keep_others_out() {
     other.client.post(&other.path("/copy"), &body).await.is(503);
     tokio::time::resume();
 
-    drop(writing);
+    drop(paused);
     changing.await.unwrap();
     for change in waiting {
         change.await.unwrap();

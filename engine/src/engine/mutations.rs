@@ -163,25 +163,25 @@ impl Engine {
         filename: &str,
         content: StagedBlob,
     ) -> Result<StoredFile, MutationError> {
-        self.upload_file(dataset, filename, content, UploadTerms::default()).await
+        let requested = RequestedFilename::parse(filename).map_err(|reason| {
+            MutationError::BadFilename { filename: filename.to_owned(), reason }
+        })?;
+        self.upload_file(dataset, requested, content, UploadTerms::default()).await
     }
 
-    /// As [`Engine::add_file`]; the terms may let it take the place of a file of its name, whose
-    /// metadata then ends, and ask for something of that file.
+    /// As [`Engine::add_file`], of a name that was looked at; the terms may let it take the place of a file
+    /// of its name, whose metadata then ends, and ask for something of that file.
     ///
     /// # Errors
     /// `ConditionFailed`, and those of [`Engine::add_file`]; nothing was changed.
     pub async fn upload_file(
         &self,
         dataset: DatasetId,
-        filename: &str,
+        filename: RequestedFilename,
         content: StagedBlob,
         terms: UploadTerms,
     ) -> Result<StoredFile, MutationError> {
-        let requested = RequestedFilename::parse(filename).map_err(|reason| {
-            MutationError::BadFilename { filename: filename.to_owned(), reason }
-        })?;
-        let message = AddFile { filename: requested, content, terms };
+        let message = AddFile { filename, content, terms };
         let (file, ticket) = self.ask(dataset, message).await?;
         ticket.redeem().await?;
         Ok(file)

@@ -137,7 +137,8 @@ impl Engine {
         let digest = arrived.digest;
         let (part, content) = self.staged(part, arrived).await?;
         let upload = UploadTerms { replaces: terms.replaces, condition: terms.condition.clone() };
-        let stored = match self.upload_file(terms.dataset, &terms.filename, content, upload).await {
+        let requested = RequestedFilename::Named(filename.clone());
+        let stored = match self.upload_file(terms.dataset, requested, content, upload).await {
             Err(MutationError::FilenameTaken { .. } | MutationError::ConditionFailed { .. })
                 if self.is_there(terms.dataset, &filename, digest).await? =>
             {

@@ -7,8 +7,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use granary_engine::model::{
-    DatasetId, DatasetPatch, Digest, FileCondition, LicenceId, ProjectId, StoredFile, Tags,
-    Timestamp, UploadTerms,
+    DatasetId, DatasetPatch, Digest, FileCondition, LicenceId, ProjectId, RequestedFilename,
+    StoredFile, Tags, Timestamp, UploadTerms,
 };
 use granary_engine::{
     ClaimedFile, Engine, FileSelection, IntakeError, IntakeKind, MayRead, MutationError, ReadError,
@@ -70,6 +70,11 @@ pub async fn run(engine: &Engine, within: Within, op: &Op) -> Outcome {
     }
 }
 
+fn requested(name: &str) -> Result<RequestedFilename, MutationError> {
+    let bad_name = |reason| MutationError::BadFilename { filename: name.to_owned(), reason };
+    RequestedFilename::parse(name).map_err(bad_name)
+}
+
 async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, MutationError> {
     let id = |set: &u64| DatasetId(*set);
     match op {
@@ -91,7 +96,7 @@ async fn ask(engine: &Engine, within: Within, op: &Op) -> Result<Option<u64>, Mu
         Op::Replace { set, name, content: bytes } => {
             let staged = content(engine, &bytes.0).await?;
             let terms = UploadTerms { replaces: true, ..UploadTerms::default() };
-            engine.upload_file(id(set), name, staged, terms).await?;
+            engine.upload_file(id(set), requested(name)?, staged, terms).await?;
         }
         Op::DescribeFirst { set, name, text } => {
             describe_first(engine, id(set), name, text.clone()).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use granary_engine::disk::{At, SimulatedDisk};
-use granary_engine::model::{DatasetId, Quota, UploadTerms};
+use granary_engine::model::{DatasetId, Quota, RequestedFilename, UploadTerms};
 use granary_engine::{Engine, MutationError};
 use tokio::task::JoinHandle;
 
@@ -35,7 +35,8 @@ async fn ask(engine: &Engine, set: DatasetId, asked: Asked) -> Result<(), Mutati
 async fn replace(engine: &Engine, set: DatasetId, bytes: &[u8]) -> Result<(), MutationError> {
     let terms = UploadTerms { replaces: true, ..UploadTerms::default() };
     let content = content(engine, bytes).await?;
-    engine.upload_file(set, "old", content, terms).await.map(drop)
+    let requested = RequestedFilename::parse("old").unwrap();
+    engine.upload_file(set, requested, content, terms).await.map(drop)
 }
 
 /// Asks while a sync stands still; tells what became of it, and whether the sync was done by then.
