@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;
 use granary_engine::backup::{
-    BackupDirectory, BackupError, BackupReport, PendingBackup, StateDownload, Wanted,
+    BackupDirectory, BackupError, BackupReport, PendingBackup, StateDownload, StateSummary, Wanted,
 };
 use granary_engine::limits::{BACKUP_BATCH_BYTES, BACKUP_BATCH_CONTENTS_MAX};
 use granary_engine::model::Timestamp;
@@ -55,7 +55,28 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let backed_up = copy(directory, &source, &counters).await;
     progress.finish();
     source.end().await;
-    tell(&backed_up?)
+    let report = backed_up?;
+    let dest = options.dest.clone();
+    // The backup is there, whatever this look says.
+    let states = in_background(move || BackupDirectory::states(&dest)).await?;
+    let states = states.map(|states| states.readable).unwrap_or_default();
+    for later in dated_later(&states, &report.state) {
+        complain(format_args!(
+            "warning: backup {later} was there before and is dated later, as after a clock was set \
+             back: granary restore takes it for the newest; name this one with --state {}",
+            report.state.name
+        ));
+    }
+    tell(&report)
+}
+
+/// Backups that a restore would prefer to the one that was just made.
+fn dated_later<'a>(
+    states: &'a [StateSummary],
+    made: &StateSummary,
+) -> impl Iterator<Item = &'a str> {
+    let taken = made.taken;
+    states.iter().filter(move |state| state.taken > taken).map(|state| state.name.as_str())
 }
 
 fn tell(report: &BackupReport) -> anyhow::Result<Ending> {
@@ -264,7 +285,7 @@ async fn in_background<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use granary_engine::model::Digest;
+    use granary_engine::model::{Digest, Sequence};
 
     use super::*;
 
@@ -276,6 +297,21 @@ mod tests {
         assert_eq!(batch_length(&[wanted(1), wanted(large)]), 1);
         assert_eq!(batch_length(&[wanted(1), wanted(1)]), 2);
         assert_eq!(batch_length(&vec![wanted(0); 5000]), BACKUP_BATCH_CONTENTS_MAX);
+    }
+
+    #[test]
+    fn a_backup_that_is_dated_later_than_the_new_one_is_named() {
+        let state = |name: &str, taken| StateSummary {
+            name: name.to_owned(),
+            taken: Timestamp(taken),
+            sequence: Sequence(1),
+            rows: 0,
+            contents: 0,
+            content_bytes: 0,
+        };
+        let states = [state("old", 1), state("made", 2), state("later", 3)];
+        assert_eq!(dated_later(&states, &states[1]).collect::<Vec<_>>(), ["later"]);
+        assert_eq!(dated_later(&states, &states[2]).count(), 0);
     }
 
     #[test]

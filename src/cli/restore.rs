@@ -47,6 +47,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     for unreadable in unreadable.iter().filter(|other| state.as_ref() != Some(&other.name)) {
         complain(format_args!("{unreadable}; it is passed over"));
     }
+    if state.is_none() {
+        warn_of_clock(&states);
+    }
     let data = match data {
         Some(data) if !list => data,
         Some(_) | None => {
@@ -72,6 +75,23 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let restored = restoring.await;
     progress.finish();
     tell(&restored??, &data)
+}
+
+/// Says so where the backup that is taken for the newest is not the one with the latest change.
+fn warn_of_clock(states: &[StateSummary]) {
+    if let Some((newest, latest)) = in_disagreement(states) {
+        complain(format_args!(
+            "warning: backup {newest} has the latest time, and {latest} the latest change, as after \
+             a clock was set back, or an older backup was restored; --state chooses"
+        ));
+    }
+}
+
+/// The backup with the latest time, and the one with the latest change, if these are two.
+fn in_disagreement(states: &[StateSummary]) -> Option<(&str, &str)> {
+    let newest = states.last()?;
+    let latest = states.iter().max_by_key(|state| state.sequence)?;
+    (latest.sequence > newest.sequence).then_some((&newest.name, &latest.name))
 }
 
 fn tell(restored: &Restored, data: &Path) -> anyhow::Result<Ending> {
@@ -117,4 +137,28 @@ async fn in_background<T: Send + 'static>(
 ) -> anyhow::Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.context("the restore broke; please report this")
+}
+
+#[cfg(test)]
+mod tests {
+    use granary_engine::model::{Sequence, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn the_latest_time_and_the_latest_change_are_told_apart() {
+        let state = |name: &str, taken, sequence| StateSummary {
+            name: name.to_owned(),
+            taken: Timestamp(taken),
+            sequence: Sequence(sequence),
+            rows: 0,
+            contents: 0,
+            content_bytes: 0,
+        };
+        assert_eq!(in_disagreement(&[]), None);
+        // Two backups of one state agree.
+        assert_eq!(in_disagreement(&[state("a", 1, 7), state("b", 2, 8), state("c", 3, 8)]), None);
+        let set_back = [state("a", 1, 7), state("new", 2, 9), state("b", 3, 8)];
+        assert_eq!(in_disagreement(&set_back), Some(("b", "new")));
+    }
 }
