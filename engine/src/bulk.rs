@@ -117,7 +117,8 @@ fn again_if_moved<T>(
 
 /// A header that must be there.
 fn header(snapshot: &Snapshot, dataset: DatasetId) -> Result<Dataset, MutationError> {
-    snapshot.dataset(dataset)?.ok_or(MutationError::DatasetNotFound { dataset })
+    let header = snapshot.dataset(dataset)?.map(Arc::unwrap_or_clone);
+    header.ok_or(MutationError::DatasetNotFound { dataset })
 }
 
 /// A large set on its way: its parts are journaled while later ones are still planned.

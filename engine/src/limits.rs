@@ -297,6 +297,14 @@ pub const SPOOL_READ_BYTES: usize = 64 << 10;
 /// a little longer than a group of the journal takes, which gives memory back.
 pub const INTAKE_MEMORY_WAIT_MAX: Duration = Duration::from_millis(100);
 
+/// Headers of datasets that each state of the index keeps decoded for its readers: as many as are read at
+/// once most often.
+pub const HEADERS_KEPT_MAX: usize = 16;
+
+/// Bytes of name, texts and stack up to which such a header is kept: states whose readers take their time
+/// are kept with all of theirs.
+pub const HEADER_KEPT_BYTES_MAX: usize = 1 << 10;
+
 /// Lists of an archive's files that are kept for the next range of the same archive. Each has up
 /// to 1 MiB in memory and the rest in a nameless file.
 pub const MANIFESTS_KEPT_MAX: usize = 16;

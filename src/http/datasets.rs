@@ -4,6 +4,8 @@ pub(crate) mod changes;
 
 pub(crate) mod ends;
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
@@ -28,7 +30,7 @@ use crate::permission::{Action, Allowed, Object, Principal, allow};
 /// A dataset that an action is permitted on, in the state that said so.
 pub(crate) struct Opened {
     pub(crate) snapshot: Snapshot,
-    pub(crate) dataset: Dataset,
+    pub(crate) dataset: Arc<Dataset>,
     pub(crate) allowed: Allowed,
 }
 

@@ -82,8 +82,8 @@ pub(crate) fn body_of_unknown_length() -> Body {
 pub(crate) async fn dataset(
     app: &AppState,
     status: StatusCode,
-    (snapshot, shown): (Snapshot, Dataset),
-    again: impl FnOnce() -> Result<(Snapshot, Dataset), ApiError> + Send + 'static,
+    (snapshot, shown): (Snapshot, Arc<Dataset>),
+    again: impl FnOnce() -> Result<(Snapshot, Arc<Dataset>), ApiError> + Send + 'static,
     with_files: bool,
 ) -> Result<Response, ApiError> {
     if is_small(&shown, with_files) {
@@ -142,7 +142,7 @@ pub(crate) async fn changed_dataset(
     let write = move |out: &mut dyn Write| {
         let snapshot = state.snapshot()?;
         let action = Action::RetrieveDataset;
-        let is_seen = |shown: &Dataset| {
+        let is_seen = |shown: &Arc<Dataset>| {
             state.may_still(&snapshot, &principal, action, Object::Dataset(shown))
         };
         match snapshot.dataset(id)?.filter(is_seen) {
@@ -171,7 +171,7 @@ fn text_at_once(
 }
 
 /// The dataset in a snapshot, or 404.
-pub(crate) fn read_dataset(snapshot: &Snapshot, id: DatasetId) -> Result<Dataset, ApiError> {
+pub(crate) fn read_dataset(snapshot: &Snapshot, id: DatasetId) -> Result<Arc<Dataset>, ApiError> {
     let dataset = snapshot.dataset(id)?;
     dataset.ok_or_else(|| ApiError::no_record("Dataset"))
 }

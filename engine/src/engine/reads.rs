@@ -160,6 +160,7 @@ fn prepare(
         Ok(Box::new(blob.ok_or_else(gone)?))
     };
     let (open, lease) = (Box::new(open), Box::new(lease));
+    let header = Arc::unwrap_or_clone(header);
     Ok(Some(PreparedArchive::new(header, format, manifest, open, lease, workshop)))
 }
 

@@ -23,6 +23,8 @@ use crate::touches::Touches;
 
 mod handles;
 
+mod headers;
+
 mod pages;
 
 mod readable;
@@ -120,12 +122,12 @@ impl Snapshot {
         Ok(FileTree::new(files, metadata, &dataset.stack))
     }
 
-    /// A dataset's header, soft-deleted or not.
+    /// A dataset's header, soft-deleted or not. Readers of the same state share it.
     ///
     /// # Errors
     /// The index cannot be read.
-    pub fn dataset(&self, id: DatasetId) -> Result<Option<Dataset>, ReadError> {
-        Ok(Self::row(self.state.opened(&self.state.datasets)?, id.0)?)
+    pub fn dataset(&self, id: DatasetId) -> Result<Option<Arc<Dataset>>, ReadError> {
+        Ok(self.state.dataset(id)?)
     }
 
     /// All headers in order of id, the soft-deleted ones too.

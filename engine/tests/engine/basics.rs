@@ -85,7 +85,7 @@ async fn a_merge_brings_suffixes_and_takes_the_source_away() {
     }
     let before = engine.snapshot().unwrap().dataset(target.id).unwrap();
     let itself = engine.merge_datasets(target.id, target.id, SourceAfterMerge::Keep).await;
-    assert_eq!(Some(itself.unwrap()), before);
+    assert_eq!(Some(&itself.unwrap()), before.as_deref());
     assert_eq!(engine.snapshot().unwrap().dataset(target.id).unwrap(), before);
     assert_eq!(engine.check(true).unwrap(), []);
 }

@@ -1,6 +1,7 @@
 //! What can be listed, and how each of it is read, seen and shown.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use granary_engine::model::{
     Dataset, DatasetId, Licence, LicenceId, Node, NodeId, Project, ProjectId, Team, TeamId, User,
@@ -95,7 +96,7 @@ impl Resource for Datasets {
     }
 
     fn row(snapshot: &Snapshot, pk: u64) -> Result<Option<Dataset>, ReadError> {
-        snapshot.dataset(DatasetId(pk))
+        Ok(snapshot.dataset(DatasetId(pk))?.map(Arc::unwrap_or_clone))
     }
 
     fn pk(row: &Dataset) -> u64 {

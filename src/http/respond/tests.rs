@@ -45,7 +45,7 @@ async fn large_dataset() -> (tempfile::TempDir, Engine, AppState, Dataset) {
         add(&engine, id, &number.to_string()).await;
     }
     let dataset = engine.snapshot().unwrap().dataset(id).unwrap().unwrap();
-    (directory, engine, app, dataset)
+    (directory, engine, app, Arc::unwrap_or_clone(dataset))
 }
 
 async fn add(engine: &Engine, dataset: DatasetId, name: &str) {
@@ -121,7 +121,7 @@ async fn a_dataset_is_read_when_its_turn_has_come() {
     let (_directory, engine, app, shown) = large_dataset().await;
     let id = shown.id;
     let turns = all_turns(&app).await;
-    let first = (app.snapshot().unwrap(), shown);
+    let first = (app.snapshot().unwrap(), Arc::new(shown));
     let state = app.clone();
     let again = move || {
         let snapshot = state.snapshot()?;

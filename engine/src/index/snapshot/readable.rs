@@ -210,7 +210,9 @@ impl ContentSearch<'_> {
             self.datasets.clear();
         }
         let dataset = match self.snapshot.dataset(id)? {
-            Some(dataset) if (self.may_read)(&dataset)? => Some(Arc::new(dataset.without_texts())),
+            Some(dataset) if (self.may_read)(&dataset)? => {
+                Some(Arc::new(Arc::unwrap_or_clone(dataset).without_texts()))
+            }
             Some(_) | None => None,
         };
         self.datasets.insert(id, dataset.clone());

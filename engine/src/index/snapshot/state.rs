@@ -10,15 +10,19 @@ use redb::{
     Key, ReadOnlyTable, ReadTransaction, ReadableTableMetadata as _, TableDefinition, Value,
 };
 
+use super::headers::KeptHeaders;
+use crate::codec;
 use crate::counters::Counters;
 use crate::index::{IndexError, Reading, tables};
+use crate::model::{Dataset, DatasetId};
 use crate::touches::Touches;
 
 type Bytes = &'static [u8];
 
 /// One committed state, for as many readers as want it.
 pub(crate) struct State {
-    pub(super) datasets: Opened<u64, Bytes>,
+    datasets: Opened<u64, Bytes>,
+    headers: KeptHeaders,
     pub(super) files: Opened<(u64, &'static str), Bytes>,
     pub(super) metadata: Opened<(u64, &'static str), Bytes>,
     pub(super) blobs: Opened<&'static [u8; 32], Bytes>,
@@ -47,6 +51,7 @@ impl State {
     ) -> Self {
         Self {
             datasets: Opened::later(tables::DATASETS),
+            headers: KeptHeaders::default(),
             files: Opened::later(tables::FILES),
             metadata: Opened::later(tables::METADATA),
             blobs: Opened::later(tables::BLOBS),
@@ -81,6 +86,17 @@ impl State {
         }
         let opened = self.open(table.definition)?;
         Ok(table.opened.get_or_init(|| opened))
+    }
+
+    /// A dataset's header, read once for most who ask for it.
+    pub(super) fn dataset(&self, id: DatasetId) -> Result<Option<Arc<Dataset>>, IndexError> {
+        if let Some(kept) = self.headers.get(id) {
+            return Ok(Some(kept));
+        }
+        let Some(row) = self.opened(&self.datasets)?.get(id.0)? else { return Ok(None) };
+        let header: Arc<Dataset> = Arc::new(codec::decode(row.value())?);
+        self.headers.keep(&header);
+        Ok(Some(header))
     }
 
     /// Whether any team may hold so much only.
@@ -122,8 +138,11 @@ mod tests {
     use crate::index::rows::BlobRow;
     use crate::index::snapshot::Snapshot;
     use crate::index::{Index, create_tables, tables};
+    use crate::limits::HEADER_KEPT_BYTES_MAX;
     use crate::model::change::{BlobPlace, SegmentId};
-    use crate::model::{Digest, Project, ProjectId, Quota, Sequence, TeamId, Timestamp, Usage};
+    use crate::model::{
+        Dataset, DatasetId, Digest, Project, ProjectId, Quota, Sequence, TeamId, Timestamp, Usage,
+    };
 
     fn enter(index: &Index, digest: &Digest) {
         let place = BlobPlace::Segment { segment: SegmentId(1), offset: 4096 };
@@ -159,6 +178,56 @@ mod tests {
         let shows = |snapshot: &Snapshot, digest| snapshot.blob(digest).unwrap().is_some();
         assert!(shows(&before, &first) && !shows(&before, &second));
         assert!(shows(&after, &first) && shows(&after, &second));
+    }
+
+    fn header(id: DatasetId, description: &str) -> Dataset {
+        Dataset { id, description: description.into(), ..Dataset::with_stack(Vec::new()) }
+    }
+
+    fn put_header(index: &Index, header: &Dataset) {
+        let row = codec::encode(header).unwrap();
+        let put = |txn: &redb::WriteTransaction| {
+            txn.open_table(tables::DATASETS)?.insert(header.id.0, row.as_slice())?;
+            Ok(())
+        };
+        index.apply(put).unwrap();
+    }
+
+    #[test]
+    fn readers_of_a_state_share_a_header_and_it_is_that_of_the_state() {
+        let disk: Arc<dyn Disk> = MemoryDisk::prepared();
+        let index = Index::open(&disk, OpenMode::CreateNew, 1 << 20).unwrap();
+        let take = || Snapshot::take(&index, &Arc::default(), &Arc::default()).unwrap();
+        let shown = |snapshot: &Snapshot, id| snapshot.dataset(id).unwrap();
+        let (id, neighbour) = (DatasetId(3), DatasetId(3 + 16));
+        index.apply(create_tables).unwrap();
+        put_header(&index, &header(id, "before"));
+        let before = take();
+        put_header(&index, &header(id, "after"));
+        put_header(&index, &header(neighbour, "of another"));
+        let after = take();
+        for _ in 0..2 {
+            assert_eq!(*shown(&before, id).unwrap(), header(id, "before"));
+            assert!(shown(&before, neighbour).is_none());
+            assert_eq!(*shown(&after, id).unwrap(), header(id, "after"));
+            // Which has the same place.
+            assert_eq!(*shown(&after, neighbour).unwrap(), header(neighbour, "of another"));
+        }
+        let by_two = [&after, &take()].map(|snapshot| shown(snapshot, neighbour).unwrap());
+        assert!(Arc::ptr_eq(&by_two[0], &by_two[1]));
+    }
+
+    #[test]
+    fn a_header_with_a_long_text_is_kept_by_no_state() {
+        let disk: Arc<dyn Disk> = MemoryDisk::prepared();
+        let index = Index::open(&disk, OpenMode::CreateNew, 1 << 20).unwrap();
+        index.apply(create_tables).unwrap();
+        let (short, long) = (DatasetId(1), DatasetId(2));
+        put_header(&index, &header(short, ""));
+        put_header(&index, &header(long, &"a".repeat(HEADER_KEPT_BYTES_MAX + 1)));
+        let snapshot = Snapshot::take(&index, &Arc::default(), &Arc::default()).unwrap();
+        let owners = |id| Arc::strong_count(&snapshot.dataset(id).unwrap().unwrap());
+        assert_eq!((owners(short), owners(long)), (2, 1));
     }
 
     #[test]
