@@ -39,8 +39,8 @@ pub(crate) fn written(directory: &Path) -> io::Result<String> {
     }
 }
 
-/// Removes the file after the password of a user was changed, if it held theirs; says whether it was
-/// there. Blocks.
+/// Removes the file if it holds the password of this user, as they are now, no longer; says whether it did. Blocks,
+/// and takes as long as a login where the file is there.
 ///
 /// # Durability
 /// When this returns, the file is gone for good.
@@ -48,13 +48,14 @@ pub(crate) fn written(directory: &Path) -> io::Result<String> {
 /// # Errors
 /// The file system's; the password is changed all the same.
 pub fn remove_first_password_of(directory: &Path, user: &User) -> io::Result<bool> {
-    if user.username != ADMIN || held(directory).is_none() {
+    let is_right = |password: String| is_password_of(&password, &user.password_hash);
+    if user.username != ADMIN || held(directory).is_none_or(is_right) {
         return Ok(false);
     }
     private_file::remove(directory, FILE).map(|()| true)
 }
 
-/// As [`remove_first_password_of`], for a server: what came of it is for the log.
+/// As [`remove_first_password_of`], for a server that has set a password: what came of it is for the log.
 pub(crate) async fn forget(directory: &Path, user: &User) {
     let (directory, user) = (directory.to_owned(), user.clone());
     let removed = tokio::task::spawn_blocking(move || remove_first_password_of(&directory, &user));
@@ -68,15 +69,7 @@ pub(crate) async fn forget(directory: &Path, user: &User) {
 /// The store cannot be read.
 pub(crate) async fn forget_if_stale(engine: &Engine, directory: &Path) -> Result<(), ReadError> {
     let Some(user) = engine.snapshot()?.user_by_name(ADMIN)? else { return Ok(()) };
-    let directory = directory.to_owned();
-    let removed = tokio::task::spawn_blocking(move || {
-        let is_right = |password: String| is_password_of(&password, &user.password_hash);
-        if held(&directory).is_none_or(is_right) {
-            return Ok(false);
-        }
-        remove_first_password_of(&directory, &user)
-    });
-    tell(removed.await.map_err(io::Error::other).flatten());
+    forget(directory, &user).await;
     Ok(())
 }
 

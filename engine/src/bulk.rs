@@ -38,7 +38,6 @@ use crate::model::change::{Change, NewFile, SetPurpose};
 use crate::model::{Dataset, DatasetId, Origin, SetId};
 use crate::store::Store;
 use crate::supervisor::Supervisor;
-use crate::turns::Turns;
 
 pub use attach::{ClaimedFile, MayRead, Presence};
 pub(crate) use attach::{attach_files, check_files};
@@ -63,8 +62,6 @@ pub(crate) struct Bulk {
     pub(crate) merge_layers_from: u64,
     /// For the names of archives that come in.
     pub(crate) rooms: Rooms,
-    /// At making visible what is staged.
-    pub(crate) commit_turns: Turns,
     /// Who asks for the change at hand.
     pub(crate) origin: Option<Arc<Origin>>,
 }

@@ -59,7 +59,6 @@ use crate::limits::{
     BULK_CHANGE_WAIT_MAX, BULK_CHANGES_MAX, BULK_CHANGES_WAITING_MAX, INTAKES_STREAMED_MAX,
     INTAKES_WHOLE_MAX, MANIFESTS_MADE_MAX, MERGE_LAYERS_FROM, RESUMABLE_BYTES,
     RESUMABLE_EXPIRE_AFTER, RESUMABLE_UPLOADS_MAX, SEGMENT_BYTES, SEGMENTS_OPEN_MAX,
-    STAGED_COMMITS_MAX,
 };
 #[cfg(feature = "simulation")]
 use crate::model::DatasetId;
@@ -234,7 +233,6 @@ impl Engine {
             sets: Arc::new(SetNumbers::new(start)),
             merge_layers_from: options.merge_layers_from,
             rooms: Rooms::default(),
-            commit_turns: Turns::new(STAGED_COMMITS_MAX, 0, Duration::ZERO),
             origin: None,
         };
         let housekeeping =

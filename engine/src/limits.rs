@@ -373,17 +373,14 @@ pub const INTAKE_TAR_DESCRIPTIONS_MAX: usize = 16;
 pub const INTAKE_TAR_TAIL_BYTES_MAX: usize = 16 << 20;
 
 /// Tars that are taken in while they arrive. Each keeps a thread of the blocking pool and up to
-/// [`CHANGE_BYTES_MAX`] of upload memory as long as its sender takes; others are spooled first.
+/// [`CHANGE_BYTES_MAX`] of upload memory as long as its sender takes, and its place until it is added; others are
+/// spooled first.
 pub const INTAKES_STREAMED_MAX: usize = 8;
 
 /// Archives that have come whole, zips and the other tars, and are unpacked and hashed at once, for minutes it
 /// may be: each keeps a thread of the blocking pool, and with [`INTAKE_PARTS_AT_ONCE_MAX`] parts as many more.
-/// Others wait as bulk changes do.
+/// It counts until it is added, for which it may wait for its dataset. Others wait as bulk changes do.
 pub const INTAKES_WHOLE_MAX: usize = 8;
-
-/// What is staged already, archives and files by digest, and made visible at once, a thread of the blocking
-/// pool each. Nobody is refused who waits for that, so that much that was sent is not thrown away.
-pub const STAGED_COMMITS_MAX: usize = 8;
 
 /// Bytes of a tar that go to its reader at a time, and how many of them may wait for it.
 pub const INTAKE_CHUNK_BYTES: usize = 64 << 10;

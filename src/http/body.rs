@@ -172,9 +172,7 @@ impl Incoming {
                 let (bytes, turn) = read_whole(self.0.into_body(), app, is_known).await?;
                 let pairs = form_urlencoded::parse(&bytes);
                 if pairs.take(FORM_FIELDS_MAX + 1).count() > FORM_FIELDS_MAX {
-                    return Err(ApiError::bad_request(format!(
-                        "The form has more than {FORM_FIELDS_MAX} fields."
-                    )));
+                    return Err(ApiError::too_many_fields(FORM_FIELDS_MAX));
                 }
                 let pairs = pairs.into_owned();
                 Ok(Fields::of_form(pairs).holding(turn))

@@ -397,6 +397,11 @@ impl ApiError {
         Self::detail(StatusCode::PAYLOAD_TOO_LARGE, text)
     }
 
+    /// 400: a form of more fields than one may have.
+    pub(crate) fn too_many_fields(limit: usize) -> Self {
+        Self::bad_request(format!("The form has more than {limit} fields."))
+    }
+
     /// 416: a range that lies outside the content.
     pub(crate) fn range_not_satisfiable(length: u64) -> Self {
         let error = Self::detail(

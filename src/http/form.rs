@@ -20,7 +20,7 @@ use hyper::body::{Frame, SizeHint};
 use super::body::{Sink, awaited, cut_off};
 use super::error::{ApiError, cause, comes_from};
 use super::inflow::TooSlow;
-use super::limits::{BODY_BYTES_SMALL, FORM_BYTES_MAX, TEXTS_BYTES_MAX};
+use super::limits::{BODY_BYTES_SMALL, FORM_BYTES_MAX, FORM_FIELDS_MAX, TEXTS_BYTES_MAX};
 
 /// Pours the file of a form that holds exactly one into a sink as it arrives; gives its bytes.
 ///
@@ -67,6 +67,9 @@ pub(super) async fn texts(request: Request) -> Result<Vec<(String, String)>, Api
     let mut pairs = Vec::new();
     let mut bytes_read = 0;
     while let Some(mut part) = next_part(&mut form).await? {
+        if pairs.len() == FORM_FIELDS_MAX {
+            return Err(ApiError::too_many_fields(FORM_FIELDS_MAX));
+        }
         let name = part.name().unwrap_or_default().to_owned();
         let mut value = Vec::new();
         while let Some(bytes) = part.chunk().await.map_err(|error| bad_form(&error))? {

@@ -75,11 +75,9 @@ pub(crate) async fn commit(
     staged: Staged,
 ) -> Result<Vec<StoredFile>, IntakeError> {
     let hold = bulk.supervisor.hold(dataset).await?;
-    // Only now, so that nobody waits in it for a dataset: one comes soon.
-    let turn = bulk.commit_turns.take_after_all().await;
     let committing = bulk.clone();
     let stored = on_blocking_pool(move || {
-        let _kept = (hold, turn);
+        let _hold = hold;
         staged.commit(&committing, dataset)
     });
     Ok(stored.await?)

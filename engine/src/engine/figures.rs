@@ -209,7 +209,6 @@ impl Engine {
             turns("archive_lists", &inner.manifest_turns),
             turns("streamed_intakes", &inner.intake_turns),
             turns("whole_intakes", &inner.whole_intake_turns),
-            turns("staged_commits", &inner.bulk.commit_turns),
             turns("bulk_changes", &inner.bulk_turns),
         ]
     }

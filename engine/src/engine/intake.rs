@@ -57,8 +57,8 @@ impl Engine {
     }
 
     /// Adds what is staged first, in one of the turns that archives have which are there whole: that
-    /// may take minutes, and no other bulk change waits for it. Whoever has staged waits for no turn in vain; a small
-    /// one keeps its own, as it keeps memory.
+    /// may take minutes, and no other bulk change waits for it. The turn is kept to the end, so that what waits for its
+    /// dataset is bounded in number; what is staged needs no other.
     pub(super) async fn add_staged<F>(
         &self,
         dataset: DatasetId,
@@ -74,9 +74,9 @@ impl Engine {
         let turn = self.inner.whole_intake_turns.take().await.ok_or(busy)?;
         let add = move |bulk: Bulk| async move {
             let staged = stage(bulk.clone()).await?;
-            // What waits for its dataset with all its contents is bounded in number.
-            let _turn = staged.is_in_memory().then_some(turn);
-            bulk::commit(&bulk, dataset, staged).await
+            let added = bulk::commit(&bulk, dataset, staged).await;
+            drop(turn);
+            added
         };
         self.beside_its_caller(add).await
     }
@@ -141,9 +141,12 @@ impl Intake {
                 engine.add_staged(dataset, unpack).await
             }
             State::Tar(tar) => {
-                let staged = tar.finish().await?;
-                let commit =
-                    move |bulk: Bulk| async move { bulk::commit(&bulk, dataset, staged).await };
+                let (staged, turn) = tar.finish().await?;
+                let commit = move |bulk: Bulk| async move {
+                    let added = bulk::commit(&bulk, dataset, staged).await;
+                    drop(turn);
+                    added
+                };
                 engine.beside_its_caller(commit).await
             }
             State::Beginning(_) | State::Over => Err(over()),
@@ -194,7 +197,7 @@ fn over() -> IntakeError {
 #[derive(Debug)]
 struct TarIntake {
     sender: mpsc::Sender<Arriving>,
-    staging: JoinHandle<Result<Staged, IntakeError>>,
+    staging: JoinHandle<Result<(Staged, Turn), IntakeError>>,
     bytes_taken: u64,
 }
 
@@ -211,8 +214,9 @@ impl TarIntake {
         let (sender, receiver) = mpsc::channel(INTAKE_CHUNKS_MAX);
         let source = ArrivingReader { receiver, chunk: Bytes::new(), has_ended: false };
         let staging = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            bulk::stage_tar(&bulk, dataset, kind, source, bulk.rooms.streamed.begin())
+            let room = bulk.rooms.streamed.begin();
+            let staged = bulk::stage_tar(&bulk, dataset, kind, source, room)?;
+            Ok((staged, turn))
         });
         Self { sender, staging, bytes_taken: 0 }
     }
@@ -233,7 +237,8 @@ impl TarIntake {
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<Staged, IntakeError> {
+    /// What it staged, and the turn in which it did, which it keeps until it is added.
+    async fn finish(mut self) -> Result<(Staged, Turn), IntakeError> {
         if self.sender.send(Arriving::End).await.is_err() {
             return Err(self.refusal().await);
         }

@@ -146,7 +146,7 @@ pub(super) static METRICS: [Metric; 39] = [
         kind: Kind::Gauge,
         labels: &[(
             "work",
-            "`archives`, `archive_lists`, `streamed_intakes`, `whole_intakes`, `staged_commits`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `large_bodies_kept` (64 KiB of memory), `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
+            "`archives`, `archive_lists`, `streamed_intakes`, `whole_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `large_bodies_kept` (64 KiB of memory), `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
         )],
         about: "Work under way of a kind of which only so much is done at once.",
         read: |scrape, samples| {
@@ -160,7 +160,7 @@ pub(super) static METRICS: [Metric; 39] = [
         kind: Kind::Gauge,
         labels: &[(
             "work",
-            "`archives`, `archive_lists`, `streamed_intakes`, `whole_intakes`, `staged_commits`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `large_bodies_kept` (64 KiB of memory), `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
+            "`archives`, `archive_lists`, `streamed_intakes`, `whole_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `large_bodies_kept` (64 KiB of memory), `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
         )],
         about: "How much of such work is done at once at most.",
         read: |scrape, samples| {

@@ -59,11 +59,6 @@ enum Place {
 }
 
 impl Staged {
-    /// Whether its contents are in memory until they are committed.
-    pub(crate) fn is_in_memory(&self) -> bool {
-        matches!(self.place, Place::Whole { .. })
-    }
-
     /// Files whose parts are in the journal.
     pub(in crate::bulk) fn of_parts(stored: Vec<StoredFile>, set: LargeSet, room: Room) -> Self {
         Self { stored, place: Place::Parts(set), _room: room }

@@ -149,11 +149,13 @@ impl Writer {
         Ok(())
     }
 
-    /// The file that the store has a content in, if it is in one.
+    /// The file that the store has a content in, if it is in one that is not known as damaged.
     fn file_of(&self, store: &Store, digest: Digest) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let row = store.snapshot().and_then(|snapshot| snapshot.blob(&digest));
         let row = row.map_err(io::Error::other)?;
-        let Some(BlobPlace::Large(file)) = row.map(|row| row.place) else { return Ok(None) };
+        let place = row.map(|row| row.place);
+        let sound = place.filter(|place| store.quarantine.fault(&digest, *place).is_none());
+        let Some(BlobPlace::Large(file)) = sound else { return Ok(None) };
         match self.disk.open(&large_path(&digest, file), OpenMode::Existing) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
