@@ -49,6 +49,14 @@ impl Disk for RecordingDisk {
         self.disk.remove(path)
     }
 
+    fn is_freeing(&self) -> bool {
+        self.disk.is_freeing()
+    }
+
+    fn freeing_room(&self) -> usize {
+        self.disk.freeing_room()
+    }
+
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
         self.disk.sync_dir(directory)
     }
@@ -73,6 +81,12 @@ struct RecordingFile {
     unsynced: Mutex<usize>,
 }
 
+impl RecordingFile {
+    fn note(&self, pieces: &[IoSlice<'_>]) {
+        *self.unsynced.lock().unwrap() += pieces.iter().map(|piece| piece.len()).sum::<usize>();
+    }
+}
+
 impl DiskFile for RecordingFile {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
@@ -87,8 +101,13 @@ impl DiskFile for RecordingFile {
     }
 
     fn write_all_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        *self.unsynced.lock().unwrap() += pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        self.note(pieces);
         self.file.write_all_at(pieces, offset)
+    }
+
+    fn write_pages_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.note(pieces);
+        self.file.write_pages_at(pieces, offset)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
@@ -97,6 +116,10 @@ impl DiskFile for RecordingFile {
 
     fn allocate(&self, offset: u64, length: u64) -> io::Result<()> {
         self.file.allocate(offset, length)
+    }
+
+    fn set_aside(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.file.set_aside(offset, length)
     }
 
     fn sync_data(&self) -> io::Result<()> {
