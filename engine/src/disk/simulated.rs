@@ -399,6 +399,9 @@ impl Process {
     fn change(&self, make: impl FnOnce(&mut Names) -> io::Result<()>) -> io::Result<()> {
         let (mut state, step) = self.begin(Kind::Other)?;
         if let Some(fault) = step.fault {
+            if fault == Fault::Made {
+                make(&mut state.names)?;
+            }
             return Err(fault.to_error());
         }
         make(&mut state.names)?;

@@ -30,6 +30,9 @@ pub enum Fault {
     Full,
     /// `ENOMEM`, which is the machine's matter and not the disk's; the operation has no other effect.
     Memory,
+    /// `EIO`, though a change of a name or a length was made, as where the disk is another machine's and
+    /// its answer was lost; elsewhere as [`Fault::Io`].
+    Made,
     /// `EIO` after the first so many bytes of a write; elsewhere as [`Fault::Io`].
     Short {
         /// Bytes that are written.
@@ -40,7 +43,7 @@ pub enum Fault {
 impl Fault {
     pub(super) fn to_error(self) -> io::Error {
         match self {
-            Self::Io | Self::Short { .. } => rustix::io::Errno::IO.into(),
+            Self::Io | Self::Made | Self::Short { .. } => rustix::io::Errno::IO.into(),
             Self::Full => rustix::io::Errno::NOSPC.into(),
             Self::Memory => rustix::io::Errno::NOMEM.into(),
         }

@@ -91,6 +91,32 @@ fn a_file_whose_new_name_could_not_be_synced_is_the_uploads_again() {
     }
 }
 
+/// Whether it was made or not, the upload finds its bytes, and so does the next start.
+#[test]
+fn a_file_that_was_renamed_though_the_rename_failed_costs_no_byte() {
+    for (fault, starts_again) in
+        [Fault::Io, Fault::Made].into_iter().flat_map(|fault| [(fault, false), (fault, true)])
+    {
+        block_on(async {
+            let content = content(LARGE);
+            let disk = SimulatedDisk::new();
+            let mut engine = open(&disk);
+            let (dataset, id) = all_but_one_byte(&engine, &content).await;
+            // The last byte, its record, and the record that the file is about to be renamed, each with its sync.
+            disk.fail(At::Operation(disk.operations() + 7), fault);
+            send(&engine, (dataset, id), &content, &mut drop).await.unwrap_err();
+            let is_renamed = !disk.list(BLOBS).unwrap().is_empty();
+            assert_eq!(is_renamed, fault == Fault::Made, "it was the rename that failed");
+            if starts_again {
+                engine.abandon();
+                engine = open(&disk.restart());
+            }
+            goes_on_one_byte_before_its_end(&engine, (dataset, id), &content).await;
+            engine.shutdown().await;
+        });
+    }
+}
+
 /// What a power cut may leave of names that were not synced.
 fn cuts(stop: u64) -> impl Iterator<Item = Reached> {
     let random = (6 * stop..6 * (stop + 1)).map(Reached::Random);
