@@ -236,6 +236,8 @@ impl IndexThread {
                     Some(lock) => index.keep(lock),
                     None => index,
                 });
+                // The journal may have brought rights that the index had not.
+                self.store.rights_version.fetch_add(1, Ordering::Release);
                 tracing::warn!("the index is open for reading only");
                 true
             }
