@@ -321,15 +321,21 @@ impl Desk {
         &self,
         mut request: Request<B>,
         peer: Peer,
-        under_way: UnderWay,
+        mut under_way: UnderWay,
     ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<B>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let ahead = under_way.ahead();
-        let is_crowded =
-            ahead >= self.bounds.connections_max || self.bounds.are_passed(ahead, &self.lag);
-        let router = if is_crowded { &self.routers.crowded } else { &self.routers.usual };
+        let is_crowded = self.bounds.leave_no_place(ahead, under_way.ahead_beside())
+            || self.bounds.are_passed(ahead, &self.lag);
+        let router = if is_crowded {
+            // Its client may let the refusal stand for as long as any answer.
+            under_way.counts_no_more();
+            &self.routers.crowded
+        } else {
+            &self.routers.usual
+        };
         let router = router.clone();
         async move {
             let under_way = Arc::new(under_way);
@@ -388,6 +394,9 @@ mod hostile_tests;
 
 #[cfg(test)]
 mod pipe_tests;
+
+#[cfg(test)]
+mod place_tests;
 
 #[cfg(test)]
 mod tests {

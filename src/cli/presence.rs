@@ -63,7 +63,7 @@ impl Idle {
         (first.key().0.elapsed() >= idle_min).then(|| first.remove_entry())
     }
 
-    /// Requests that are under way, on all connections.
+    /// Requests that are under way, on all connections, but for those that are refused.
     pub(super) fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
@@ -150,11 +150,11 @@ impl Presence {
     pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
         let mut requests = self.requests();
         requests.idle_since = None;
-        let number = requests.next;
+        let (number, ahead_beside) = (requests.next, requests.under_way);
         requests.next += 1;
         requests.under_way += 1;
         let ahead = self.idle.requests.fetch_add(1, Ordering::Relaxed);
-        UnderWay { presence: Arc::clone(self), number, ahead }
+        UnderWay { presence: Arc::clone(self), number, ahead, ahead_beside, is_counted: true }
     }
 
     /// Bytes wait to be sent from now on, or none do.
@@ -270,12 +270,28 @@ pub(super) struct UnderWay {
     presence: Arc<Presence>,
     number: u64,
     ahead: usize,
+    ahead_beside: usize,
+    /// Among those of all connections.
+    is_counted: bool,
 }
 
 impl UnderWay {
-    /// Requests that were under way, on all connections, when this one began.
+    /// Requests that were under way, on all connections, when this one began; none that was refused.
     pub(super) fn ahead(&self) -> usize {
         self.ahead
+    }
+
+    /// Requests that were under way on the same connection then, refused ones too.
+    pub(super) fn ahead_beside(&self) -> usize {
+        self.ahead_beside
+    }
+
+    /// Notes that it ends, or is refused, so that it takes no other one's place. Its connection is busy until it
+    /// has ended all the same.
+    pub(super) fn counts_no_more(&mut self) {
+        if std::mem::take(&mut self.is_counted) {
+            self.presence.idle.requests.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Notes that the client has yet to take what it was given of the answer.
@@ -292,8 +308,8 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        self.counts_no_more();
         let presence = &self.presence;
-        presence.idle.requests.fetch_sub(1, Ordering::Relaxed);
         let mut requests = presence.requests();
         debug_assert!(!requests.untaken.contains_key(&self.number), "its answer went before");
         requests.under_way -= 1;

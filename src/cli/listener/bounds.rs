@@ -39,8 +39,12 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Requests at the same time on one connection, where the protocol has them; what a browser asks
-/// for at once, and far below what one client should keep busy.
+/// for at once, and far below what one client should keep busy. An eighth of `connections` where that is less.
 pub(super) const STREAMS_MAX: u32 = 128;
+
+/// Requests at the same time on one connection for which there are places once half of all are taken. Without
+/// that a few connections, whose clients take no answers, would take the places of everybody.
+pub(super) const STREAMS_AT_HALF_MAX: usize = 4;
 
 /// Bytes of bodies that a client of HTTP/2 may send on one connection before anybody reads them, which are
 /// kept for that long; by itself the library takes 1 MiB. They are as well what one connection brings at most
@@ -78,7 +82,8 @@ const ANSWER_BYTES_MIN: u64 = 32 << 10;
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cli) struct Bounds {
     /// Connections at the same time; for the next one, the one that has been idle longest goes, and
-    /// if none is, it is refused. Requests at the same time, over all connections.
+    /// if none is, it is refused. Requests at the same time, over all connections, which have places of
+    /// their own.
     pub(crate) connections_max: usize,
     /// How long a connection must have been idle to go for another one.
     pub(crate) idle_time_min: Duration,
@@ -109,6 +114,18 @@ impl Default for Bounds {
 }
 
 impl Bounds {
+    /// Requests at the same time on one connection, where the protocol has them.
+    pub(super) fn streams_max(&self) -> u32 {
+        let eighth = u32::try_from(self.connections_max / 8).unwrap_or(u32::MAX);
+        eighth.clamp(1, STREAMS_MAX)
+    }
+
+    /// Whether there is no place for a request with so many ahead, and so many beside it on its connection.
+    pub(super) fn leave_no_place(&self, ahead: usize, ahead_beside: usize) -> bool {
+        let is_half_taken = ahead >= self.connections_max / 2;
+        ahead >= self.connections_max || is_half_taken && ahead_beside >= STREAMS_AT_HALF_MAX
+    }
+
     /// Whether a server with so many requests under way keeps up with them no longer.
     pub(super) fn are_passed(&self, requests: usize, lag: &Lag) -> bool {
         requests >= self.crowd_min && lag.now() >= self.late_after

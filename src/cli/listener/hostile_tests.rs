@@ -50,7 +50,7 @@ impl Server {
     }
 
     /// A server that says "here" and reads whatever it is sent.
-    async fn simple(bounds: Bounds) -> Self {
+    pub(super) async fn simple(bounds: Bounds) -> Self {
         let read = async |body: Bytes| body.len().to_string();
         let router = Router::new().route("/", get(async || "here")).route("/", post(read));
         Self::start(router, bounds).await
@@ -208,15 +208,19 @@ async fn a_server_that_is_behind_refuses_requests_on_connections_that_it_has() {
     assert_eq!(answer_at(&desk, first).await, (200, false), "who came before the crowd is served");
 }
 
-fn desk(bounds: Bounds) -> Desk {
+pub(super) fn desk(bounds: Bounds) -> Desk {
     let routers = Router::new().route("/", get(async || "here")).into();
     Desk { routers, lag: Lag::watch(), bounds }
 }
 
-/// What a request gets: its status, and whether it is told when to come back.
-async fn answer_at(desk: &Desk, under_way: UnderWay) -> (u16, bool) {
+pub(super) async fn response_at(desk: &Desk, under_way: UnderWay) -> Response<Answer> {
     let request = Request::builder().header("host", "h").body(Body::empty()).unwrap();
-    let answered = desk.answer(request, Peer::new([127, 0, 0, 1].into()), under_way).await.unwrap();
+    desk.answer(request, Peer::new([127, 0, 0, 1].into()), under_way).await.unwrap()
+}
+
+/// What a request gets: its status, and whether it is told when to come back.
+pub(super) async fn answer_at(desk: &Desk, under_way: UnderWay) -> (u16, bool) {
+    let answered = response_at(desk, under_way).await;
     (answered.status().as_u16(), answered.headers().contains_key("retry-after"))
 }
 

@@ -4,7 +4,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 
 use super::bounds::{
-    Bounds, INPUT_BYTES_MAX, RESET_STREAMS_MAX, STREAMS_MAX, UNSENT_BYTES_MAX, WINDOW_BYTES_MAX,
+    Bounds, INPUT_BYTES_MAX, RESET_STREAMS_MAX, UNSENT_BYTES_MAX, WINDOW_BYTES_MAX,
 };
 
 /// Serves connections within the bounds.
@@ -19,7 +19,8 @@ pub(super) fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
     http2.timer(TokioTimer::new()).keep_alive_interval(bounds.head_time_max);
     // Who works on what it was sent reads no question for life meanwhile.
     http2.keep_alive_timeout(bounds.answer_pace.span);
-    http2.max_concurrent_streams(STREAMS_MAX).max_pending_accept_reset_streams(RESET_STREAMS_MAX);
+    http2.max_concurrent_streams(bounds.streams_max());
+    http2.max_pending_accept_reset_streams(RESET_STREAMS_MAX);
     http2.max_header_list_size(u32::try_from(INPUT_BYTES_MAX).unwrap_or(u32::MAX));
     http2.max_send_buf_size(UNSENT_BYTES_MAX);
     http2.initial_connection_window_size(WINDOW_BYTES_MAX);
