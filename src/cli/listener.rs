@@ -14,6 +14,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use axum::{BoxError, Router};
+use futures_util::FutureExt as _;
 use futures_util::future::Either;
 use granary::{Connections, Peer};
 use hyper::body::Incoming;
@@ -28,9 +29,9 @@ use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use super::outflow::Outflow;
-use super::presence::{Answer, Asked, Idle, Presence, UnderWay};
+use super::presence::{Answer, Asked, Idle, Leave, Presence, UnderWay};
 pub(in crate::cli) use bounds::Bounds;
-use bounds::{IDLE_AT_STOP_MAX, PAUSE_AFTER_REFUSAL, PAUSE_BETWEEN_ENDS};
+use bounds::{IDLE_AT_END_MAX, PAUSE_AFTER_REFUSAL, PAUSE_BETWEEN_ENDS};
 use lag::Lag;
 use protocols::builder;
 pub(in crate::cli) use refusal::REFUSED_AT_ONCE_FEW;
@@ -146,13 +147,6 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     stop.wait_for(|stop| *stop).await.ok();
 }
 
-/// Ends when the server is to stop and a connection has had nothing under way for a moment since. The
-/// library by itself waits for clients of HTTP/2 to say that they have heard of it.
-async fn idle_at_stop(stop: &mut watch::Receiver<bool>, presence: &Presence) {
-    told(stop).await;
-    presence.over(IDLE_AT_STOP_MAX).await;
-}
-
 /// Takes the next connection, and a place for it: where all are taken, that of one that is idle. If
 /// none is, or the server is behind with those that it has, there is no place.
 async fn accept(
@@ -238,7 +232,7 @@ impl Connection {
                 // What strangers try is no fault of ours.
                 done.inspect_err(|error| debug!(%error, "a TLS handshake failed")).ok()
             }
-            () = over => None,
+            _ = over => None,
             () = told(&mut self.stop) => None,
         }
     }
@@ -257,40 +251,22 @@ impl Connection {
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
-        // The library by itself waits for ever for the bytes that tell the protocol, and for the
-        // next request of one that has many. Silence is neither a fault of ours nor worth a line.
-        let over = self.presence.over(bounds.head_time_max);
-        let mut over = std::pin::pin!(over);
-        let (presence, stop, span) = (&self.presence, &mut self.stop, bounds.answer_pace.span);
+        let (presence, span) = (&self.presence, bounds.answer_pace.span);
         // The connection goes first: what it has to send is sent before it may be over.
         let wakeups = Wakeups::default();
-        let watched = async {
-            tokio::select! {
-                biased;
-                () = over.as_mut() => Sight::Over,
-                () = presence.stalled_for(span) => Sight::Stalled,
-                () = told(stop) => Sight::Stop,
-            }
-        };
+        let watched = leaves(presence, &mut self.stop, bounds);
         let ended = match wakeups.first(connection.as_mut(), watched).await {
             Either::Left(ended) => Either::Left(ended),
-            Either::Right(Sight::Over) => return,
-            Either::Right(Sight::Stalled) => {
-                // The other requests under way are no worse for it; there are no more of them.
+            Either::Right(leave) => {
+                // The client is told, as far as the protocol has words for it. The other requests under way
+                // are no worse for it; there are no more of them.
                 connection.as_mut().graceful_shutdown();
-                let watched = async {
-                    tokio::select! {
-                        biased;
-                        () = over => {}
-                        () = presence.all_stalled_for(span) => {}
-                        () = idle_at_stop(stop, presence) => {}
+                match leave {
+                    Leave::AtOnce => {
+                        connection.now_or_never().map_or(Either::Right(()), Either::Left)
                     }
-                };
-                wakeups.first(connection, watched).await
-            }
-            Either::Right(Sight::Stop) => {
-                connection.as_mut().graceful_shutdown();
-                wakeups.first(connection, idle_at_stop(stop, presence)).await
+                    Leave::InAMoment => wakeups.first(connection, ends(presence, span)).await,
+                }
             }
         };
         if let Either::Left(Err(error)) = ended {
@@ -299,14 +275,27 @@ impl Connection {
     }
 }
 
-/// What is seen of a connection from beside it.
-enum Sight {
-    /// Its place is wanted, or no request came for long.
-    Over,
-    /// An answer was left standing.
-    Stalled,
-    /// The server is to stop.
-    Stop,
+/// Ends when a connection is to end: its place is wanted, or no request came for long, or an answer was left
+/// standing, or the server is to stop. The library by itself waits for ever for the bytes that tell the protocol,
+/// and for the next request of one that has many.
+async fn leaves(presence: &Presence, stop: &mut watch::Receiver<bool>, bounds: Bounds) -> Leave {
+    tokio::select! {
+        biased;
+        leave = presence.over(bounds.idle_time_max) => leave,
+        () = presence.unasked_for(bounds.head_time_max) => Leave::InAMoment,
+        () = presence.stalled_for(bounds.answer_pace.span) => Leave::InAMoment,
+        () = told(stop) => Leave::InAMoment,
+    }
+}
+
+/// Ends when a connection whose client was told so has had nothing under way for a moment, or only what was
+/// left standing. The library by itself waits for clients of HTTP/2 to say that they have heard of it.
+async fn ends(presence: &Presence, span: Duration) {
+    tokio::select! {
+        biased;
+        _ = presence.over(IDLE_AT_END_MAX) => {}
+        () = presence.all_stalled_for(span) => {}
+    }
 }
 
 /// Where requests are answered.
@@ -388,6 +377,9 @@ mod wakeups;
 
 #[cfg(test)]
 mod answer_tests;
+
+#[cfg(test)]
+mod end_tests;
 
 #[cfg(test)]
 mod hostile_tests;

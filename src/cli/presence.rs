@@ -195,17 +195,17 @@ impl Presence {
     }
 
     /// Ends when the connection is to end: its place is wanted, or no request came for so long.
-    pub(super) async fn over(&self, idle_max: Duration) {
+    pub(super) async fn over(&self, idle_max: Duration) -> Leave {
         let mut idle_for = std::pin::pin!(self.idle_for(idle_max));
         loop {
             tokio::select! {
                 () = self.told.notified() => {
                     // A request that came before this was heard is answered.
                     if self.requests().idle_since.is_some() {
-                        return;
+                        return Leave::AtOnce;
                     }
                 }
-                () = idle_for.as_mut() => return,
+                () = idle_for.as_mut() => return Leave::InAMoment,
             }
         }
     }
@@ -220,6 +220,14 @@ impl Presence {
                 return;
             }
             sleep_until(since.unwrap_or_else(Instant::now) + idle_max).await;
+        }
+    }
+
+    /// Ends when no request has come so long from now, and never once there was one.
+    pub(super) async fn unasked_for(&self, time_max: Duration) {
+        sleep(time_max).await;
+        if self.requests().next > 0 {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -262,6 +270,15 @@ impl Drop for Presence {
             self.idle.leave(place);
         }
     }
+}
+
+/// How a connection that is over goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// Somebody waits for its place.
+    AtOnce,
+    /// Its client may have a request on its way.
+    InAMoment,
 }
 
 /// A request that is under way.

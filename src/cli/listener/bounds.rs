@@ -31,8 +31,13 @@ const CROWD_MIN: usize = 512;
 /// How late its tasks come to run then. A request has a few such waits before its answer.
 const LATE_AFTER: Duration = Duration::from_millis(500);
 
-/// How long a connection may take to send a request's head, silence before it included.
+/// How long a new connection may take to send the head of its first request, silence before it included.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a connection is kept after an answer for its next request, that one's head included: longer than
+/// proxies keep theirs (60 s, most of them), or a request might be sent into a connection that is just being
+/// closed, which they do not send again.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(75);
 
 /// How long the handshake of a connection with TLS may take: a few round trips and a signature, on the slowest
 /// of ways.
@@ -66,8 +71,9 @@ pub(super) const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(100);
 /// How long a place is waited for before another connection that has become idle goes for it.
 pub(super) const PAUSE_BETWEEN_ENDS: Duration = Duration::from_millis(100);
 
-/// How long a connection without a request is kept when the server stops, for one that is on its way.
-pub(super) const IDLE_AT_STOP_MAX: Duration = Duration::from_secs(1);
+/// How long a connection without a request is kept once its client was told that it ends, as far as the protocol
+/// has words for that: for a request that is on its way.
+pub(super) const IDLE_AT_END_MAX: Duration = Duration::from_secs(1);
 
 /// Span in which a client must take `ANSWER_BYTES_MIN` of an answer under way, while it is waited for;
 /// otherwise its connection ends; over HTTP/2 the answer is given up, and the connection ends once no other is
@@ -91,8 +97,10 @@ pub(in crate::cli) struct Bounds {
     pub(crate) crowd_min: usize,
     /// How late its tasks come to run then.
     pub(crate) late_after: Duration,
-    /// How long a connection may take to send a request's head, silence before it included.
+    /// How long a new connection may take to send its first request's head, silence before it included.
     pub(crate) head_time_max: Duration,
+    /// How long a connection is kept after an answer for its next request, that one's head included.
+    pub(crate) idle_time_max: Duration,
     /// How long the handshake of a connection with TLS may take.
     pub(crate) handshake_time_max: Duration,
     /// What a client must take of an answer under way, while it is waited for.
@@ -107,6 +115,7 @@ impl Default for Bounds {
             crowd_min: CROWD_MIN,
             late_after: LATE_AFTER,
             head_time_max: HEAD_TIME_MAX,
+            idle_time_max: IDLE_TIME_MAX,
             handshake_time_max: HANDSHAKE_TIME_MAX,
             answer_pace: Pace { span: ANSWER_SPAN, bytes: ANSWER_BYTES_MIN },
         }

@@ -10,6 +10,7 @@ use granary::{AppState, Pace, router};
 use granary_engine::{Engine, EngineOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::bounds::STREAMS_MAX;
 use super::*;
@@ -26,6 +27,7 @@ pub(super) fn patient() -> Bounds {
         crowd_min: usize::MAX,
         late_after: HOUR,
         head_time_max: HOUR,
+        idle_time_max: HOUR,
         handshake_time_max: HOUR,
         answer_pace: Pace { span: HOUR, bytes: 0 },
     }
@@ -428,17 +430,10 @@ async fn an_answer_for_which_no_window_opens_is_cut_off() {
 
 #[tokio::test]
 async fn who_does_not_come_to_an_end_with_the_handshake_is_cut_off() {
-    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ));
-    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    let config = config.with_single_cert(vec![certificate.cert.der().clone()], key.into()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (_stop, stopped) = watch::channel(false);
-    let entrance = Entrance::with_tls(listener, TlsAcceptor::from(Arc::new(config)));
+    let entrance = Entrance::with_tls(listener, tls().0);
     let bounds = Bounds { handshake_time_max: Duration::from_millis(20), ..patient() };
     tokio::spawn(serve(entrance, Router::new(), stopped, Duration::ZERO, bounds));
     // Nothing at all, and the beginning of a record that never comes.
@@ -453,4 +448,20 @@ async fn who_does_not_come_to_an_end_with_the_handshake_is_cut_off() {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok();
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+}
+
+/// What speaks TLS as localhost, and what trusts it.
+pub(super) fn tls() -> (TlsAcceptor, TlsConnector) {
+    let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let server = server.with_single_cert(vec![certificate.cert.der().clone()], key.into()).unwrap();
+    let mut trusted = rustls::RootCertStore::empty();
+    trusted.add(certificate.cert.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider);
+    let client = client.with_safe_default_protocol_versions().unwrap();
+    let client = client.with_root_certificates(trusted).with_no_client_auth();
+    (Arc::new(server).into(), Arc::new(client).into())
 }
