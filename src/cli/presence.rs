@@ -102,6 +102,8 @@ struct Requests {
     idle_since: Option<Instant>,
     /// Whoever is idle has one, unless it was told to end; who is busy may have kept it, or lost it.
     place: Option<Place>,
+    /// Since when it was idle when it was told to end.
+    told_since: Option<Instant>,
     /// Bytes wait until the client takes some.
     is_sending: bool,
     /// Number of the next one.
@@ -119,6 +121,11 @@ struct Untaken {
 }
 
 impl Requests {
+    /// Whether it is idle ever since it was told to end.
+    fn is_told_to_end(&self) -> bool {
+        self.idle_since.is_some() && self.idle_since == self.told_since
+    }
+
     fn late(&self, stall_max: Duration) -> impl Iterator<Item = &Untaken> {
         self.untaken.values().filter(move |answer| answer.since.elapsed() >= stall_max)
     }
@@ -135,6 +142,7 @@ impl Presence {
         let requests = Requests {
             idle_since: None,
             place: None,
+            told_since: None,
             is_sending: false,
             next: 0,
             under_way: 0,
@@ -187,6 +195,7 @@ impl Presence {
         requests.place = None;
         let Some(since) = requests.idle_since else { return false };
         if since == place.0 {
+            requests.told_since = Some(since);
             self.told.notify_one();
             return true;
         }
@@ -200,8 +209,8 @@ impl Presence {
         loop {
             tokio::select! {
                 () = self.told.notified() => {
-                    // A request that came before this was heard is answered.
-                    if self.requests().idle_since.is_some() {
+                    // A request that came before this was heard is answered, and who asked is kept.
+                    if self.requests().is_told_to_end() {
                         return Leave::AtOnce;
                     }
                 }
@@ -398,6 +407,19 @@ mod tests {
         assert!((&mut over).now_or_never().is_none(), "nobody asks for its new place");
         assert!(idle.end_longest(Duration::ZERO));
         over.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_has_answered_a_request_before_it_heard_that_it_is_to_end_is_kept() {
+        let idle = Arc::new(Idle::default());
+        let presence = Presence::new(&idle);
+        assert!(idle.end_longest(Duration::ZERO));
+        advance(HOUR).await;
+        drop(presence.begin());
+        let mut over = Box::pin(presence.over(HOUR));
+        assert!((&mut over).now_or_never().is_none());
+        assert!(idle.end_longest(Duration::ZERO), "it has a place, as of now");
+        assert_eq!(over.await, Leave::AtOnce);
     }
 
     #[tokio::test(start_paused = true)]
