@@ -81,6 +81,17 @@ impl Turns {
         turn
     }
 
+    /// Waits for so many turns more, to be kept with some that were taken here; where it gets none, these are
+    /// given back as well.
+    ///
+    /// # Cancellation
+    /// As [`Turns::take_many`]; what was there already is given back.
+    pub async fn take_more(&self, mut turn: Turn, count: u32) -> Option<Turn> {
+        let Turn(more) = self.take_many(count).await?;
+        turn.0.merge(more);
+        Some(turn)
+    }
+
     /// Waits for a turn, however many wait already and however long it takes: for whoever has done what
     /// cannot be undone and only has to tell, where turns are short. There is always one in the end.
     ///
@@ -144,6 +155,16 @@ mod tests {
         assert_eq!(turns.working(), (2, 10), "there are no more to keep");
         drop(kept);
         assert!(turns.take_many(10).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_more_keeps_them_together_and_who_is_refused_gives_all_back() {
+        let turns = Turns::new(10, 0, Duration::ZERO);
+        let some = turns.take_many(3).await.unwrap();
+        let more = turns.take_more(some, 4).await.unwrap();
+        assert_eq!(turns.working(), (7, 10));
+        assert!(turns.take_more(more, 4).await.is_none());
+        assert_eq!(turns.working(), (0, 10));
     }
 
     #[tokio::test]

@@ -45,6 +45,8 @@ impl<S: Sync> FromRequest<S> for Incoming {
 #[derive(Debug)]
 pub(crate) struct Json {
     pub(crate) value: Value,
+    /// Bytes of the text that it was.
+    pub(crate) text_bytes: usize,
     pub(crate) turn: Option<Turn>,
 }
 
@@ -149,15 +151,16 @@ impl Incoming {
         let unsupported = self.unsupported_unless(&["application/json"]);
         let is_known = exchange::is_caller_known();
         let (bytes, turn) = read_whole(self.0.into_body(), app, is_known).await?;
+        let text_bytes = bytes.len();
         if bytes.is_empty() {
-            return Ok(Json { value: Value::Object(Map::new()), turn });
+            return Ok(Json { value: Value::Object(Map::new()), text_bytes, turn });
         }
         if let Some(error) = unsupported {
             return Err(error);
         }
         match turn {
-            Some(reading) if is_known => parse_large(&bytes, reading, app).await,
-            turn @ (Some(_) | None) => Ok(Json { value: json::parse(&bytes)?.0, turn }),
+            Some(coming) if is_known => parse_large(bytes, coming, app).await,
+            turn @ (Some(_) | None) => Ok(Json { value: json::parse(&bytes)?.0, text_bytes, turn }),
         }
     }
 
@@ -182,7 +185,7 @@ impl Incoming {
                 Ok(Fields::of_form(pairs.into_iter()))
             }
             Some(_) | None => {
-                let Json { value, turn } = self.json(app).await?;
+                let Json { value, turn, .. } = self.json(app).await?;
                 Ok(Fields::of_json(value)?.holding(turn))
             }
         }
@@ -318,8 +321,8 @@ pub(super) fn cut_off(error: &axum::Error) -> ApiError {
     ApiError::bad_request("The request's body ended early.")
 }
 
-/// Reads a body within the bounds; beyond the small one it takes a turn, which comes with it: those of
-/// strangers are their own, so that these keep nobody waiting but each other.
+/// Reads a body within the bounds; beyond the small one it takes memory as it comes, or a stranger's the one
+/// turn of strangers, so that these keep nobody waiting but each other. What it took comes with it.
 async fn read_whole(
     mut body: Body,
     app: &AppState,
@@ -329,24 +332,53 @@ async fn read_whole(
     if read_up_to(&mut body, &mut bytes, BODY_BYTES_SMALL).await? {
         return Ok((bytes.freeze(), None));
     }
-    let turn = app.large_body_turn(is_known).await?;
-    let rest = read_up_to(&mut body, &mut bytes, BODY_BYTES_MAX);
-    match timeout(LARGE_BODY_TIME_MAX, rest).await {
-        Ok(Ok(true)) => Ok((bytes.freeze(), Some(turn))),
-        Ok(Ok(false)) => Err(ApiError::body_too_large(BODY_BYTES_MAX)),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(ApiError::too_slow()),
+    let turn = if is_known {
+        let memory = app.coming_body_memory(bytes.len()).await?;
+        in_time(read_with_memory(&mut body, &mut bytes, memory, app)).await?
+    } else {
+        let turn = app.strangers_body_turn().await?;
+        in_time(read_up_to(&mut body, &mut bytes, BODY_BYTES_MAX)).await?.then_some(turn)
+    };
+    match turn {
+        Some(turn) => Ok((bytes.freeze(), Some(turn))),
+        None => Err(ApiError::body_too_large(BODY_BYTES_MAX)),
     }
 }
 
-/// Parses a large body, whose turn at being read ends then: what was asked for may wait for long, and keeps
-/// only as much memory from others as such a body is worth.
-async fn parse_large(bytes: &[u8], reading: Turn, app: &AppState) -> Result<Json, ApiError> {
+/// Gives up who takes too long to send a large body.
+async fn in_time<T>(rest: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    timeout(LARGE_BODY_TIME_MAX, rest).await.map_err(|_elapsed| ApiError::too_slow())?
+}
+
+/// Reads the rest of a body that has memory for what has come so far, and more of it for what comes; `None` if
+/// it is too long.
+async fn read_with_memory(
+    body: &mut Body,
+    bytes: &mut BytesMut,
+    mut memory: Turn,
+    app: &AppState,
+) -> Result<Option<Turn>, ApiError> {
+    loop {
+        let held = bytes.len();
+        if held > BODY_BYTES_MAX {
+            return Ok(None);
+        }
+        if read_up_to(body, bytes, held).await? {
+            return Ok(Some(memory));
+        }
+        memory = app.more_body_memory(memory, held, bytes.len()).await?;
+    }
+}
+
+/// Parses a large body, whose bytes go then: what was asked for may wait for long, and keeps only as much memory
+/// from others as such a body is worth.
+async fn parse_large(bytes: Bytes, coming: Turn, app: &AppState) -> Result<Json, ApiError> {
     let memory = app.large_body_memory(json::weight_max(bytes.len())).await?;
-    let (value, weight) = json::parse(bytes)?;
-    let kept = weight.max(bytes.len().saturating_mul(LARGE_BODY_KEPT_RATIO));
-    drop(reading);
-    Ok(Json { value, turn: Some(AppState::shrunk_memory(memory, kept)) })
+    let (value, weight) = json::parse(&bytes)?;
+    let text_bytes = bytes.len();
+    let kept = weight.max(text_bytes.saturating_mul(LARGE_BODY_KEPT_RATIO));
+    drop((bytes, coming));
+    Ok(Json { value, text_bytes, turn: Some(AppState::shrunk_memory(memory, kept)) })
 }
 
 /// Reads until the body ends (true) or more than `limit` bytes have come (false).

@@ -39,7 +39,7 @@ pub(crate) async fn delete_files(
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::DeleteFiles, id)?;
-    let Json { value, turn } = incoming.json(&app).await?;
+    let Json { value, turn, .. } = incoming.json(&app).await?;
     let selection = read_selection(value)?;
     let count = app.engine(&allowed)?.holding(turn).delete_files(id, selection).await?;
     json(StatusCode::OK, &Count { count })
@@ -65,7 +65,7 @@ pub(crate) async fn set_many_metadata(
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::SetManyMetadata, id)?;
-    let Json { value, turn } = incoming.json(&app).await?;
+    let Json { value, turn, .. } = incoming.json(&app).await?;
     let metadata = read_metadata_map(value)?;
     let count = app.engine(&allowed)?.holding(turn).set_many_metadata(id, metadata).await?;
     json(StatusCode::OK, &Count { count })

@@ -6,7 +6,8 @@ use std::time::Duration;
 /// in one; nothing else comes near.
 pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of such a body that are read without asking; larger ones take turns.
+/// Bytes of such a body that are read without asking; larger ones have their part of `LARGE_BODIES_BYTES`, or
+/// of somebody who is not logged in their turn.
 pub(crate) const BODY_BYTES_SMALL: usize = 64 << 10;
 
 /// Bytes of an error's texts, which may repeat what was sent: the longest name, and what is said of it.
@@ -34,18 +35,20 @@ pub(crate) const TEXTS_BYTES_MAX: usize = 80 << 10;
 /// Bytes of memory that a JSON body may take once it is parsed: text of a few bytes can make a map of hundreds.
 pub(crate) const JSON_WEIGHT_MAX: usize = 10 * BODY_BYTES_MAX;
 
-/// Larger bodies that are read and parsed at a time, beside one of somebody who is not logged in.
-pub(crate) const LARGE_BODIES_MAX: usize = 2;
+/// Bytes of all larger bodies of those who are logged in, from when they have come until they are parsed, as JSON is,
+/// or what was asked for in a form has ended. A sender that stands still keeps what it has brought from others, and
+/// no more. Of others one body is read and parsed at a time.
+pub(crate) const LARGE_BODIES_BYTES: usize = 4 * BODY_BYTES_MAX;
 
 /// Bytes of memory of all such JSON bodies of those who are logged in, from before they are parsed until what was
 /// asked for has ended, which may wait for its dataset.
-pub(crate) const LARGE_BODIES_KEPT_BYTES: usize = LARGE_BODIES_MAX * JSON_WEIGHT_MAX;
+pub(crate) const LARGE_BODIES_KEPT_BYTES: usize = 2 * JSON_WEIGHT_MAX;
 
 /// Bytes of that memory that one keeps for each of its own, if it does not take more: what is made of it is copied
 /// as the change goes on.
 pub(crate) const LARGE_BODY_KEPT_RATIO: usize = 10;
 
-/// How long a larger body may take to arrive, since it keeps others waiting.
+/// How long a larger body may take to arrive, since what has come of it is kept from others.
 pub(crate) const LARGE_BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How long a read waits for files that were answered before it to be in the index, before it is told

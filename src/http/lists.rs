@@ -43,8 +43,10 @@ pub(crate) async fn list<R: Resource>(
     incoming: Incoming,
 ) -> Result<Response, ApiError> {
     let allowed = allow(&app.snapshot()?, &principal, R::ACTION, Object::Server)?;
-    let Json { value, turn: large } = incoming.json(&app).await?;
+    let Json { value, text_bytes, turn: large } = incoming.json(&app).await?;
     let request = ListRequest::read(value, &uri, R::KIND)?;
+    // What is left of the body: texts that it had, of which no change makes more.
+    let large = large.map(|memory| AppState::shrunk_memory(memory, text_bytes));
     app.expect_still(&allowed)?;
     let principal = app.renewed(&principal)?;
     let turn = if request.filter.is_ordered() { Some(app.sorted_list_turn().await?) } else { None };

@@ -97,11 +97,11 @@ mod tests {
     #[tokio::test]
     async fn who_got_no_turn_is_counted_by_the_turn() {
         let (_directory, _engine, app) = server();
-        let turn = app.large_body_turn(false).await.unwrap();
-        let waiting = (0..TURNS_WAITING_MAX).map(|_| Box::pin(app.large_body_turn(false)));
+        let turn = app.strangers_body_turn().await.unwrap();
+        let waiting = (0..TURNS_WAITING_MAX).map(|_| Box::pin(app.strangers_body_turn()));
         let mut waiting: Vec<_> = waiting.collect();
         assert!(waiting.iter_mut().all(|turn| turn.now_or_never().is_none()));
-        app.large_body_turn(false).await.unwrap_err();
+        app.strangers_body_turn().await.unwrap_err();
         drop((turn, waiting));
         let text = answer(app).await.unwrap().into_body().collect().await.unwrap().to_bytes();
         let text = str::from_utf8(&text).unwrap();

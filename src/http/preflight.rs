@@ -47,7 +47,7 @@ pub(crate) async fn check_files(
 ) -> Result<Response, ApiError> {
     let id = path::dataset(&uri)?;
     drop(open(&app, &principal, Action::CheckFiles, id)?);
-    let Json { value, turn } = incoming.json(&app).await?;
+    let Json { value, turn, .. } = incoming.json(&app).await?;
     let claims = read_claims(value)?;
     // Asked again, as the body may have taken its time.
     let principal = app.renewed(&principal)?;
@@ -96,7 +96,7 @@ pub(crate) async fn attach_files(
     let Opened { allowed, .. } = open(&app, &principal, Action::AttachFiles, id)?;
     let engine = app.engine(&allowed)?;
     engine.expect_room(id)?;
-    let Json { value, turn } = incoming.json(&app).await?;
+    let Json { value, turn, .. } = incoming.json(&app).await?;
     let claims = read_claims(value)?;
     app.expect_still(&allowed)?;
     let principal = app.renewed(&principal)?;

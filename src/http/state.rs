@@ -16,7 +16,7 @@ use super::inflow::usual_pace;
 use super::kept_backups::KeptBackups;
 use super::known_users::KnownUsers;
 use super::limits::{
-    ANSWER_BYTES, CATCHING_UP_MAX, LARGE_BODIES_KEPT_BYTES, LARGE_BODIES_MAX, OUTGOING_BYTES,
+    ANSWER_BYTES, CATCHING_UP_MAX, LARGE_BODIES_BYTES, LARGE_BODIES_KEPT_BYTES, OUTGOING_BYTES,
     SCRAPES_MAX, SORTED_LISTS_MAX, SPOOLED_ANSWERS_MAX, TURN_WAIT_MAX, TURNS_WAITING_MAX,
 };
 use super::outgoing::Outgoing;
@@ -57,11 +57,11 @@ struct Parts {
     long_answers_after_changes: Turns,
     /// Memory for those that are not.
     answers: Outgoing,
-    /// Large bodies that are read and parsed.
+    /// The memory of large bodies that come, in units.
     large_bodies: Turns,
     /// The memory of those that are parsed, in units.
     large_bodies_kept: Turns,
-    /// The same of those who are not logged in.
+    /// Large bodies of those who are not logged in, that are read and parsed.
     strangers_large_bodies: Turns,
     /// Lists that are being sorted.
     sorted_lists: Turns,
@@ -151,7 +151,7 @@ impl AppState {
             long_answers: turns(SPOOLED_ANSWERS_MAX),
             long_answers_after_changes: turns(SPOOLED_ANSWERS_MAX),
             answers: Outgoing::new(ANSWER_BYTES),
-            large_bodies: turns(LARGE_BODIES_MAX),
+            large_bodies: turns(LARGE_BODIES_BYTES / MEMORY_UNIT_BYTES),
             large_bodies_kept: turns(LARGE_BODIES_KEPT_BYTES / MEMORY_UNIT_BYTES),
             strangers_large_bodies: turns(1),
             sorted_lists: turns(SORTED_LISTS_MAX),
@@ -443,8 +443,7 @@ impl AppState {
 
     /// Waits for so much of the memory of large bodies that are parsed.
     pub(super) async fn large_body_memory(&self, bytes: usize) -> Result<Turn, ApiError> {
-        let units = u32::try_from(bytes.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
-        granted(self.0.large_bodies_kept.take_many(units).await)
+        granted(self.0.large_bodies_kept.take_many(units(bytes)).await)
     }
 
     /// So much of the memory that was taken for a body; the rest is given back.
@@ -452,10 +451,27 @@ impl AppState {
         memory.shrunk_to(bytes.div_ceil(MEMORY_UNIT_BYTES))
     }
 
-    /// Waits for leave to read a large body, of somebody who is known or a stranger.
-    pub(crate) async fn large_body_turn(&self, is_known: bool) -> Result<Turn, ApiError> {
-        let turns = if is_known { &self.0.large_bodies } else { &self.0.strangers_large_bodies };
-        granted(turns.take().await)
+    /// Waits for memory for so many bytes of a large body that have come, of somebody who is known.
+    pub(super) async fn coming_body_memory(&self, bytes: usize) -> Result<Turn, ApiError> {
+        granted(self.0.large_bodies.take_many(units(bytes)).await)
+    }
+
+    /// The same once more have come: `held` of them have memory.
+    pub(super) async fn more_body_memory(
+        &self,
+        memory: Turn,
+        held: usize,
+        bytes: usize,
+    ) -> Result<Turn, ApiError> {
+        match units(bytes).saturating_sub(units(held)) {
+            0 => Ok(memory),
+            more => granted(self.0.large_bodies.take_more(memory, more).await),
+        }
+    }
+
+    /// Waits for leave to read a stranger's large body.
+    pub(crate) async fn strangers_body_turn(&self) -> Result<Turn, ApiError> {
+        granted(self.0.strangers_large_bodies.take().await)
     }
 
     /// Waits for leave to sort a list.
@@ -467,6 +483,11 @@ impl AppState {
     pub(super) async fn scrape_turn(&self) -> Result<Turn, ApiError> {
         granted(self.0.scrapes.take().await)
     }
+}
+
+/// The units of memory that so many bytes take.
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX)
 }
 
 fn turns(at_once: usize) -> Turns {

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use futures_util::stream;
 use granary_engine::limits::INTAKES_STREAMED_MAX;
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::support::{Answer, Client, Server};
 
-/// A body that begins so and then stands still; a permit is added once it is waited for.
+/// A body that begins so, as it would over a connection, and then stands still; a permit is added once it is
+/// waited for.
 fn stands_still(start: &[u8], waited_for: &Arc<Semaphore>) -> Body {
-    let state = (Some(Bytes::copy_from_slice(start)), Arc::clone(waited_for));
-    Body::from_stream(stream::unfold(state, async |(start, waited_for)| {
-        if let Some(start) = start.filter(|start| !start.is_empty()) {
-            return Some((Ok::<_, Infallible>(start), (None, waited_for)));
+    let state = (Bytes::copy_from_slice(start), Arc::clone(waited_for));
+    Body::from_stream(stream::unfold(state, async |(mut start, waited_for)| {
+        if !start.is_empty() {
+            let piece = start.split_to(start.len().min(64 << 10));
+            return Some((Ok::<_, Infallible>(piece), (start, waited_for)));
         }
         waited_for.add_permits(1);
         std::future::pending().await
@@ -114,4 +117,40 @@ async fn large_contents_that_flow_keep_no_small_one_out() {
     }
     assert!(large.iter().all(|upload| !upload.is_finished()));
     large.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn large_json_bodies_that_stand_still_keep_no_other_out() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let path = |_| "/v1/datasets/list".to_owned();
+    let slow = slow_uploads(&dataset.client, path, &vec![b' '; (64 << 10) + 1], (70, 2)).await;
+    // As `granary push` asks.
+    let claim =
+        |number| json!({"filename": format!("{number}"), "handle": "0".repeat(64), "size": 1});
+    let body = json!({"files": (0..1000).map(claim).collect::<Vec<_>>()});
+    dataset.client.post(&dataset.path("/files-check"), &body).await.is(200);
+    assert!(slow.iter().all(|list| !list.is_finished()));
+    slow.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn of_the_largest_json_bodies_only_so_many_come_at_a_time() {
+    let server = Server::start().await;
+    let dataset = server.add_dataset("cats").await;
+    let path = |_| "/v1/datasets/list".to_owned();
+    let slow = slow_uploads(&dataset.client, path, &vec![b' '; 16 << 20], (4, 4)).await;
+    let check = json!({"files": [], "more": " ".repeat(64 << 10)});
+    let check = async || dataset.client.post(&dataset.path("/files-check"), &check).await;
+
+    // It waits until it is told to come back, which need not take its time.
+    tokio::time::pause();
+    check().await.is(503);
+    tokio::time::resume();
+
+    slow.iter().for_each(JoinHandle::abort);
+    for list in slow {
+        list.await.map(drop).unwrap_err();
+    }
+    check().await.is(400);
 }

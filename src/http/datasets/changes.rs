@@ -104,7 +104,7 @@ pub(crate) async fn copy(
     let id = path::dataset(&uri)?;
     let Opened { allowed, .. } = open(&app, &principal, Action::CopyDataset, id)?;
     let with_files = query::with_files(&uri)?;
-    let Json { value, turn } = incoming.json(&app).await?;
+    let Json { value, turn, .. } = incoming.json(&app).await?;
     let CopyBody { new_name, only_files } = CopyBody::read(value)?;
     let (name, creator) = (new_name.clone(), principal.user_id());
     let engine = app.engine(&allowed)?.holding(turn);

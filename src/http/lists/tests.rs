@@ -1,11 +1,19 @@
-//! Lists that outlive a state of the store, which through the router take ten seconds.
+//! Lists that outlive a state of the store, which through the router take ten seconds, and those that wait.
 
+use axum::body::Body;
+use axum::http::Request;
+use axum::http::header::AUTHORIZATION;
+use futures_util::FutureExt as _;
 use granary_engine::Engine;
 use granary_engine::model::{NewNode, NewTeam, TeamId, UserPatch};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use super::*;
+use crate::auth::TokenKind;
+use crate::http::limits::SPOOLED_ANSWERS_MAX;
 use crate::http::rig::{administrator, server};
+use crate::http::router;
 
 async fn store() -> (tempfile::TempDir, Engine, AppState, Principal) {
     let (directory, engine, app) = server();
@@ -146,4 +154,28 @@ async fn a_sorted_list_shows_the_times_by_which_it_was_sorted() {
         rows.end().unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), String::from_utf8(before).unwrap());
     }
+}
+
+#[tokio::test]
+async fn a_list_that_waits_for_its_turn_keeps_no_more_memory_than_its_text_took() {
+    let (_directory, engine, app) = server();
+    let (user, _) = administrator(&engine, &app).await;
+    let token = app.tokens().issue(&user, TokenKind::Access).unwrap();
+    let mut turns = Vec::new();
+    for _ in 0..SPOOLED_ANSWERS_MAX {
+        turns.push(app.spooled_answer_turn().await.unwrap());
+    }
+    let body = format!("{{}}{}", " ".repeat(1 << 20));
+    let request = Request::post("/v1/teams/list").header(AUTHORIZATION, format!("Bearer {token}"));
+    let request = request.body(Body::from(body)).unwrap();
+    let mut list = Box::pin(router(app.clone()).oneshot(request));
+    assert!(list.as_mut().now_or_never().is_none());
+    let kept = || {
+        let works = app.works();
+        works.into_iter().find(|work| work.name == "large_bodies_kept").unwrap().running
+    };
+    assert_eq!(kept(), 17, "of 64 KiB each");
+    drop(turns);
+    assert_eq!(list.await.unwrap().status(), StatusCode::OK);
+    assert_eq!(kept(), 0);
 }

@@ -127,7 +127,7 @@ pub(super) static METRICS: [Metric; 39] = [
         kind: Kind::Counter,
         labels: &[(
             "queue",
-            "`datasets` (changes queued or in flight), `journal` (changes), `groups` (synced, not yet applied), `upload_memory` (uploads), `archives`, `archive_lists`, `whole_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `large_bodies_kept` (64 KiB of memory), `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
+            "`datasets` (changes queued or in flight), `journal` (changes), `groups` (synced, not yet applied), `upload_memory` (uploads), `archives`, `archive_lists`, `whole_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `large_bodies_kept` (64 KiB of memory each), `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
         )],
         about: "Those who found a queue full, or waited in it in vain, and were answered with 503; in `long_answers_after_changes` with 507, since the change is made.",
         read: |scrape, samples| {
@@ -146,7 +146,7 @@ pub(super) static METRICS: [Metric; 39] = [
         kind: Kind::Gauge,
         labels: &[(
             "work",
-            "`archives`, `archive_lists`, `streamed_intakes`, `whole_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `large_bodies_kept` (64 KiB of memory), `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
+            "`archives`, `archive_lists`, `streamed_intakes`, `whole_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `large_bodies_kept` (64 KiB of memory each), `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
         )],
         about: "Work under way of a kind of which only so much is done at once.",
         read: |scrape, samples| {
@@ -160,7 +160,7 @@ pub(super) static METRICS: [Metric; 39] = [
         kind: Kind::Gauge,
         labels: &[(
             "work",
-            "`archives`, `archive_lists`, `streamed_intakes`, `whole_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `large_bodies_kept` (64 KiB of memory), `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
+            "`archives`, `archive_lists`, `streamed_intakes`, `whole_intakes`, `bulk_changes`, `spooled_answers`, `long_answers`, `long_answers_after_changes`, `large_bodies`, `large_bodies_kept` (64 KiB of memory each), `strangers_large_bodies`, `sorted_lists`, `scrapes`, `logins`",
         )],
         about: "How much of such work is done at once at most.",
         read: |scrape, samples| {
