@@ -6,8 +6,9 @@
 //! only when it has sent everything. A connection that was closed by then is an error to it, and
 //! not the 401 that tells it to renew its token; so what a handler leaves is read and dropped in
 //! the background, for a while or, if whoever refused it asks for that, to its end. The answer does
-//! not wait for that, and who asked with `Expect` before sending is not read from. Whether it came to
-//! its end is told to whoever asked before ([`Leftover`]).
+//! not wait for that, and who asked with `Expect` before sending is not read from, unless the answer came so
+//! late that they no longer wait for leave. Whether it came to its end is told to whoever asked before
+//! ([`Leftover`]).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,10 +24,10 @@ use axum::http::{HeaderMap, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::exchange::Exchange;
-use super::limits::{BODY_BYTES_A_SECOND, BODY_SPAN, UNREAD_BODY_TIME_MAX};
+use super::limits::{BODY_BYTES_A_SECOND, BODY_SPAN, LEAVE_TIME_MIN, UNREAD_BODY_TIME_MAX};
 use crate::pace::{Pace, Pacer};
 
 /// A client sent so little for so long that it was given up.
@@ -99,8 +100,8 @@ impl Leftover {
 enum Reading {
     /// It is, and nothing but reading stops it.
     Comes,
-    /// Only once somebody began to read, which tells the client to send.
-    ComesWhenRead,
+    /// Only once somebody began to read, which tells the client to send, or when it has waited for that for long.
+    ComesWhenRead { since: Instant },
     /// The protocol itself can tell the client to stop.
     Stoppable,
 }
@@ -110,9 +111,17 @@ impl Reading {
         if version > Version::HTTP_11 {
             Self::Stoppable
         } else if headers.contains_key(EXPECT) {
-            Self::ComesWhenRead
+            Self::ComesWhenRead { since: Instant::now() }
         } else {
             Self::Comes
+        }
+    }
+
+    /// Whether some of it may be on its way.
+    fn may_have_begun(self) -> bool {
+        match self {
+            Self::Comes | Self::Stoppable => true,
+            Self::ComesWhenRead { since } => since.elapsed() >= LEAVE_TIME_MIN,
         }
     }
 }
@@ -158,7 +167,7 @@ impl HttpBody for Inflow {
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        if this.reading == Reading::ComesWhenRead {
+        if matches!(this.reading, Reading::ComesWhenRead { .. }) {
             this.reading = Reading::Comes;
         }
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
@@ -193,7 +202,7 @@ impl HttpBody for Inflow {
 impl Drop for Inflow {
     fn drop(&mut self) {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
-        let Some(body) = unread.filter(|_| self.reading != Reading::ComesWhenRead) else { return };
+        let Some(body) = unread.filter(|_| self.reading.may_have_begun()) else { return };
         // Who is told to stop has sent some of it all the same, and does not get that back.
         self.leftover.cut_off(true);
         if self.reading == Reading::Stoppable {
@@ -228,6 +237,7 @@ mod tests {
 
     use futures_util::stream;
     use tokio::sync::mpsc;
+    use tokio::time::advance;
 
     use super::*;
 
@@ -252,14 +262,35 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    /// Of who asks before sending.
+    fn asking() -> Reading {
+        let asks = HeaderMap::from_iter([(EXPECT, "100-continue".parse().unwrap())]);
+        Reading::of(Version::HTTP_11, &asks)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_no_longer_waits_for_leave_to_send_is_read_from_though_it_was_not_given() {
+        let (sender, unwanted) = body();
+        let unwanted = Inflow::new(unwanted, asking(), PATIENT);
+        let leftover = unwanted.leftover.clone();
+        advance(LEAVE_TIME_MIN).await;
+        drop(unwanted);
+        assert!(leftover.is_cut_off());
+        for _ in 0..100 {
+            sender.send("more").await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_waits_for_leave_to_send_is_not_read_from_before_it_was_given() {
         let (sender, unwanted) = body();
-        drop(Inflow::new(unwanted, Reading::ComesWhenRead, PATIENT));
+        let unwanted = Inflow::new(unwanted, asking(), PATIENT);
+        advance(LEAVE_TIME_MIN / 2).await;
+        drop(unwanted);
         sender.closed().await;
 
         let (sender, begun) = body();
-        let mut begun = Inflow::new(begun, Reading::ComesWhenRead, PATIENT);
+        let mut begun = Inflow::new(begun, asking(), PATIENT);
         sender.send("first").await.unwrap();
         begun.frame().await.unwrap().unwrap();
         drop(begun);
@@ -342,7 +373,7 @@ mod tests {
         assert!(leftover.is_cut_off());
 
         // Who may be told to stop may have begun; who asked first has not.
-        for (reading, is_cut_off) in [(Reading::ComesWhenRead, false), (Reading::Stoppable, true)] {
+        for (reading, is_cut_off) in [(asking(), false), (Reading::Stoppable, true)] {
             let (_sender, unsent) = body();
             let leftover = left_of(Inflow::new(unsent, reading, PATIENT), Duration::ZERO);
             assert_eq!(leftover.is_cut_off(), is_cut_off, "{reading:?}");
@@ -352,10 +383,9 @@ mod tests {
     #[test]
     fn only_what_cannot_be_stopped_is_read_out() {
         let none = HeaderMap::new();
-        let asks = HeaderMap::from_iter([(EXPECT, "100-continue".parse().unwrap())]);
         assert_eq!(Reading::of(Version::HTTP_10, &none), Reading::Comes);
         assert_eq!(Reading::of(Version::HTTP_11, &none), Reading::Comes);
-        assert_eq!(Reading::of(Version::HTTP_11, &asks), Reading::ComesWhenRead);
+        assert!(matches!(asking(), Reading::ComesWhenRead { .. }));
         assert_eq!(Reading::of(Version::HTTP_2, &none), Reading::Stoppable);
     }
 }

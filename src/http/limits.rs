@@ -101,6 +101,10 @@ pub(crate) const REST_AFTER: Duration = Duration::from_secs(1);
 /// sender that needs longer finds the connection closed.
 pub(crate) const UNREAD_BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// How long a client that asked with `Expect` is sure to wait for leave before it sends all the same: curl and Go's
+/// clients wait for a second, of which the way there and back takes some. To wait for what does not come costs little.
+pub(crate) const LEAVE_TIME_MIN: Duration = Duration::from_millis(500);
+
 /// Refused uploads that are remembered, a few words each; who is refused more often than that in
 /// the time of one upload forgets the first.
 pub(crate) const REFUSED_UPLOADS_MAX: usize = 1024;
