@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use axum::http::{HeaderValue, Request, Response, StatusCode, Version};
 use axum::{BoxError, Router};
 use futures_util::FutureExt as _;
@@ -328,13 +328,9 @@ impl Desk {
         let router = router.clone();
         async move {
             let under_way = Arc::new(under_way);
-            let answer = if request.version() == Version::HTTP_2 {
-                Answer::in_pieces
-            } else {
-                Answer::whole
-            };
+            let version = request.version();
             if !names_its_host(&request) {
-                return Ok(no_host().map(|body| answer(body, under_way)));
+                return Ok(no_host().map(|body| Answer::whole(body, under_way)));
             }
             request.extensions_mut().insert(peer);
             let request = request.map(|body| {
@@ -344,7 +340,14 @@ impl Desk {
                 Body::new(Asked::new(body, Arc::clone(&under_way)))
             });
             let answered = router.oneshot(request).await?;
-            Ok(answered.map(|body| answer(body, under_way)))
+            let give = if version == Version::HTTP_2 {
+                Answer::in_pieces
+            } else if version < Version::HTTP_11 && !tells_its_length(&answered) {
+                Answer::until_close
+            } else {
+                Answer::whole
+            };
+            Ok(answered.map(|body| give(body, under_way)))
         }
     }
 }
@@ -354,6 +357,10 @@ impl Desk {
 /// elsewhere.
 fn names_its_host<T>(request: &Request<T>) -> bool {
     request.version() != Version::HTTP_11 || request.headers().get_all(HOST).iter().count() == 1
+}
+
+fn tells_its_length(answer: &Response<Body>) -> bool {
+    answer.headers().contains_key(CONTENT_LENGTH) || answer.body().size_hint().exact().is_some()
 }
 
 fn no_host() -> Response<Body> {

@@ -14,7 +14,7 @@
 mod bodies;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -92,6 +92,8 @@ pub(super) struct Presence {
     idle: Arc<Idle>,
     /// Told when the connection is to end.
     told: Notify,
+    /// An answer goes out whose client knows its end by that of the connection alone.
+    ends_with_answer: AtomicBool,
     /// Locked before the places of all, where both are.
     requests: Mutex<Requests>,
 }
@@ -149,7 +151,12 @@ impl Presence {
             untaken: HashMap::new(),
         };
         let (told, requests) = (Notify::new(), Mutex::new(requests));
-        let presence = Arc::new(Self { idle: Arc::clone(idle), told, requests });
+        let presence = Arc::new(Self {
+            idle: Arc::clone(idle),
+            told,
+            ends_with_answer: AtomicBool::new(false),
+            requests,
+        });
         presence.rests(&mut presence.requests());
         presence
     }
@@ -174,6 +181,11 @@ impl Presence {
         } else {
             self.rests(&mut requests);
         }
+    }
+
+    /// Whether an answer goes out that its client takes for whole when the connection ends as usual.
+    pub(super) fn ends_with_answer(&self) -> bool {
+        self.ends_with_answer.load(Ordering::Relaxed)
     }
 
     /// Notes that it is idle from now on, if it is, and takes its place unless it has one.
@@ -318,6 +330,11 @@ impl UnderWay {
         if std::mem::take(&mut self.is_counted) {
             self.presence.idle.requests.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that the answer ends with the connection.
+    fn ends_connection(&self) {
+        self.presence.ends_with_answer.store(true, Ordering::Relaxed);
     }
 
     /// Notes that the client has yet to take what it was given of the answer.

@@ -2,6 +2,8 @@
 //! nor late too early.
 
 use axum::routing::get;
+use futures_util::StreamExt as _;
+use futures_util::stream::{iter, once};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::hostile_tests::{PREFACE, REQUEST, Server, asks, frame, patient, rest, text};
@@ -47,8 +49,7 @@ async fn an_answer_whose_last_bytes_wait_to_be_taken_gives_way_to_nobody() {
 /// pieces nor of a short one, whether or not the end is known when the last of it comes.
 #[tokio::test]
 async fn an_answer_that_waits_for_its_window_gives_way_to_nobody() {
-    let stream =
-        async || Body::from_stream(futures_util::stream::iter([Ok::<_, Infallible>("short")]));
+    let stream = async || Body::from_stream(iter([Ok::<_, Infallible>("short")]));
     let answers = [get(async || vec![7; 40 << 10]), get(async || "short"), get(stream)];
     for answer in answers {
         let router = Router::new().route("/", answer);
@@ -167,4 +168,67 @@ pub(super) async fn next_frame(stream: &mut (impl AsyncRead + Unpin)) -> Came {
     let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
     stream.read_exact(&mut payload).await.unwrap();
     Came { kind, stream: u32::from_be_bytes(id), payload }
+}
+
+/// A server whose answer has no length: a half that comes at once, and another, or none, after a permit.
+async fn server_of_halves(second: fn() -> io::Result<&'static str>) -> (Server, Arc<Semaphore>) {
+    let go_on = Arc::new(Semaphore::new(0));
+    let goes_on = Arc::clone(&go_on);
+    let answer = async move || {
+        let second = async move {
+            drop(goes_on.acquire().await);
+            second()
+        };
+        Body::from_stream(iter([Ok("half")]).chain(once(second)))
+    };
+    let router = Router::new().route("/", get(answer));
+    (Server::start(router, patient()).await, go_on)
+}
+
+/// A client of HTTP/1.0 that has the first half.
+async fn with_half(server: &Server) -> TcpStream {
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nhalf") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    stream
+}
+
+/// To who speaks HTTP/1.0 an answer without a length ends with the connection.
+#[tokio::test]
+async fn an_answer_that_ends_with_its_connection_ends_with_a_reset_unless_it_is_whole() {
+    let (server, go_on) = server_of_halves(|| Ok("and half")).await;
+    let mut stream = with_half(&server).await;
+    go_on.add_permits(1);
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    assert_eq!(rest, "and half");
+
+    // One without a body is whole.
+    let mut stream = server.connect().await;
+    stream.write_all(b"HEAD / HTTP/1.0\r\n\r\n").await.unwrap();
+    stream.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.ends_with("\r\n\r\n"), "{rest}");
+
+    let (server, go_on) = server_of_halves(|| Err(io::Error::other("damaged"))).await;
+    let mut broken = with_half(&server).await;
+    go_on.add_permits(1);
+    let error = broken.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+
+    // The server stops, and does not wait.
+    let (server, _go_on) = server_of_halves(|| Ok("and half")).await;
+    let mut cut = with_half(&server).await;
+    drop(server);
+    let error = cut.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+
+    // Who sends no more is gone, whatever they still read.
+    let (server, _go_on) = server_of_halves(|| Ok("and half")).await;
+    let mut closed = with_half(&server).await;
+    closed.shutdown().await.unwrap();
+    let error = closed.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }

@@ -58,6 +58,8 @@ pub(in crate::cli) struct Answer {
 #[derive(Debug)]
 enum Given {
     Whole(Body),
+    /// Its end is that of the connection.
+    UntilClose(Body),
     /// It may be given up between two, and it is watched when they are taken.
     InPieces(Arc<Left>),
 }
@@ -67,6 +69,12 @@ impl Answer {
     /// connection, which is held to its pace (`outflow.rs`).
     pub(in crate::cli) fn whole(body: Body, request: Arc<UnderWay>) -> Self {
         Self { given: Given::Whole(body), request }
+    }
+
+    /// The answer to a request of HTTP/1.0 of which nobody knows the length: it ends with the connection, which
+    /// has to tell whether that is all of it (`outflow.rs`).
+    pub(in crate::cli) fn until_close(body: Body, request: Arc<UnderWay>) -> Self {
+        Self { given: Given::UntilClose(body), request }
     }
 
     /// The answer to a request of HTTP/2, where each stream has a window of its own. The library takes a
@@ -80,7 +88,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         match self.given {
-            Given::Whole(_) => {}
+            Given::Whole(_) | Given::UntilClose(_) => {}
             Given::InPieces(_) => self.request.is_taken(),
         }
     }
@@ -97,6 +105,11 @@ impl HttpBody for Answer {
         let Self { given, request } = self.get_mut();
         let left = match given {
             Given::Whole(body) => return Pin::new(body).poll_frame(context),
+            Given::UntilClose(body) => {
+                // Noted only now: an answer to a HEAD has no body, and is never asked for one.
+                request.ends_connection();
+                return Pin::new(body).poll_frame(context);
+            }
             Given::InPieces(left) => left,
         };
         let frame = match left.source().as_mut() {
@@ -114,14 +127,14 @@ impl HttpBody for Answer {
 
     fn is_end_stream(&self) -> bool {
         match &self.given {
-            Given::Whole(body) => body.is_end_stream(),
+            Given::Whole(body) | Given::UntilClose(body) => body.is_end_stream(),
             Given::InPieces(left) => left.source().as_ref().is_some_and(Source::is_at_end),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.given {
-            Given::Whole(body) => body.size_hint(),
+            Given::Whole(body) | Given::UntilClose(body) => body.size_hint(),
             Given::InPieces(left) => {
                 left.source().as_ref().map(Source::size_hint).unwrap_or_default()
             }
