@@ -81,13 +81,14 @@ impl Turns {
         turn
     }
 
-    /// Waits for so many turns more, to be kept with some that were taken here; where it gets none, these are
-    /// given back as well.
-    ///
-    /// # Cancellation
-    /// As [`Turns::take_many`]; what was there already is given back.
-    pub async fn take_more(&self, mut turn: Turn, count: u32) -> Option<Turn> {
-        let Turn(more) = self.take_many(count).await?;
+    /// Takes so many turns more, to be kept with some that were taken here, where they are free; otherwise
+    /// these are given back as well. It never waits: some who have turns and wait for more would wait for each
+    /// other.
+    pub fn take_more(&self, mut turn: Turn, count: u32) -> Option<Turn> {
+        let Ok(more) = Arc::clone(&self.at_once).try_acquire_many_owned(count) else {
+            self.refused.increment();
+            return None;
+        };
         turn.0.merge(more);
         Some(turn)
     }
@@ -161,9 +162,9 @@ mod tests {
     async fn who_asks_for_more_keeps_them_together_and_who_is_refused_gives_all_back() {
         let turns = Turns::new(10, 0, Duration::ZERO);
         let some = turns.take_many(3).await.unwrap();
-        let more = turns.take_more(some, 4).await.unwrap();
+        let more = turns.take_more(some, 4).unwrap();
         assert_eq!(turns.working(), (7, 10));
-        assert!(turns.take_more(more, 4).await.is_none());
+        assert!(turns.take_more(more, 4).is_none());
         assert_eq!(turns.working(), (0, 10));
     }
 

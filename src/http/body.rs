@@ -350,8 +350,8 @@ async fn in_time<T>(rest: impl Future<Output = Result<T, ApiError>>) -> Result<T
     timeout(LARGE_BODY_TIME_MAX, rest).await.map_err(|_elapsed| ApiError::too_slow())?
 }
 
-/// Reads the rest of a body that has memory for what has come so far, and more of it for what comes; `None` if
-/// it is too long.
+/// Reads the rest of a body that has memory for what has come so far, and takes more of it for what comes, without
+/// waiting for it; `None` if it is too long.
 async fn read_with_memory(
     body: &mut Body,
     bytes: &mut BytesMut,
@@ -366,7 +366,7 @@ async fn read_with_memory(
         if read_up_to(body, bytes, held).await? {
             return Ok(Some(memory));
         }
-        memory = app.more_body_memory(memory, held, bytes.len()).await?;
+        memory = app.more_body_memory(memory, held, bytes.len())?;
     }
 }
 

@@ -37,7 +37,8 @@ pub(crate) const JSON_WEIGHT_MAX: usize = 10 * BODY_BYTES_MAX;
 
 /// Bytes of all larger bodies of those who are logged in, from when they have come until they are parsed, as JSON is,
 /// or what was asked for in a form has ended. A sender that stands still keeps what it has brought from others, and
-/// no more. Of others one body is read and parsed at a time.
+/// no more. The first 64 KiB and what comes with them are waited for; who has some and finds no more is refused, since
+/// many of these would wait for each other. Of others one body is read and parsed at a time.
 pub(crate) const LARGE_BODIES_BYTES: usize = 4 * BODY_BYTES_MAX;
 
 /// Bytes of memory of all such JSON bodies of those who are logged in, from before they are parsed until what was

@@ -456,8 +456,8 @@ impl AppState {
         granted(self.0.large_bodies.take_many(units(bytes)).await)
     }
 
-    /// The same once more have come: `held` of them have memory.
-    pub(super) async fn more_body_memory(
+    /// The same once more have come, where it is free: `held` of them have memory.
+    pub(super) fn more_body_memory(
         &self,
         memory: Turn,
         held: usize,
@@ -465,7 +465,7 @@ impl AppState {
     ) -> Result<Turn, ApiError> {
         match units(bytes).saturating_sub(units(held)) {
             0 => Ok(memory),
-            more => granted(self.0.large_bodies.take_more(memory, more).await),
+            more => granted(self.0.large_bodies.take_more(memory, more)),
         }
     }
 

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use granary_engine::limits::INTAKES_STREAMED_MAX;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -153,4 +153,31 @@ async fn of_the_largest_json_bodies_only_so_many_come_at_a_time() {
         list.await.map(drop).unwrap_err();
     }
     check().await.is(400);
+}
+
+/// None of those that come side by side waits for what the others have.
+#[tokio::test]
+async fn of_many_of_the_largest_json_bodies_at_once_some_are_read_whole() {
+    let server = Server::start().await;
+    let client = server.add_dataset("cats").await.client;
+    let blanks = Bytes::from(vec![b' '; 64 << 10]);
+    let body = |_: &Arc<Semaphore>| {
+        let pieces =
+            stream::iter(vec![blanks.clone(); 250]).chain(stream::iter([Bytes::from("{}")]));
+        Body::from_stream(pieces.then(async |piece| {
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(piece)
+        }))
+    };
+    // Who would wait waits no time.
+    tokio::time::pause();
+    let lists = uploads(&client, |_| "/v1/datasets/list".to_owned(), body, (12, 0)).await;
+    let mut whole = 0;
+    for list in lists {
+        let status = list.await.unwrap().status.as_u16();
+        // What was read whole is not said to be JSON.
+        assert!([415, 503].contains(&status), "{status}");
+        whole += usize::from(status == 415);
+    }
+    assert!((4..12).contains(&whole), "{whole}");
 }

@@ -91,7 +91,27 @@ fn a_file_whose_new_name_could_not_be_synced_is_the_uploads_again() {
     }
 }
 
-/// Whether it was made or not, the upload finds its bytes, and so does the next start.
+/// The last byte, its record, and the record that the file is about to be renamed, each with its sync, come first.
+const RENAMED_AT: u64 = 7;
+
+#[test]
+fn a_file_is_renamed_after_the_record_of_that() {
+    for at in [RENAMED_AT - 1, RENAMED_AT] {
+        block_on(async {
+            let content = content(LARGE);
+            let disk = SimulatedDisk::new();
+            let engine = open(&disk);
+            let (dataset, id) = all_but_one_byte(&engine, &content).await;
+            disk.stop_at(disk.operations() + at);
+            send(&engine, (dataset, id), &content, &mut drop).await.unwrap_err();
+            engine.abandon();
+            let is_renamed = !disk.restart().list(BLOBS).unwrap().is_empty();
+            assert_eq!(is_renamed, at == RENAMED_AT);
+        });
+    }
+}
+
+/// Whether it was made or not, the upload finds its bytes, and so does the next start; no copy is made of it.
 #[test]
 fn a_file_that_was_renamed_though_the_rename_failed_costs_no_byte() {
     for (fault, starts_again) in
@@ -102,11 +122,12 @@ fn a_file_that_was_renamed_though_the_rename_failed_costs_no_byte() {
             let disk = SimulatedDisk::new();
             let mut engine = open(&disk);
             let (dataset, id) = all_but_one_byte(&engine, &content).await;
-            // The last byte, its record, and the record that the file is about to be renamed, each with its sync.
-            disk.fail(At::Operation(disk.operations() + 7), fault);
+            disk.fail(At::Operation(disk.operations() + RENAMED_AT), fault);
             send(&engine, (dataset, id), &content, &mut drop).await.unwrap_err();
-            let is_renamed = !disk.list(BLOBS).unwrap().is_empty();
-            assert_eq!(is_renamed, fault == Fault::Made, "it was the rename that failed");
+            assert_eq!(disk.list(BLOBS).unwrap(), [""; 0]);
+            // None for a copy.
+            let space = disk.space().unwrap();
+            disk.set_space(space.total, 2 * reserve_bytes(space) + byte_count(LARGE) / 2);
             if starts_again {
                 engine.abandon();
                 engine = open(&disk.restart());

@@ -33,8 +33,8 @@ impl Writer {
         // From here on it is the store's, until it is seen to have gone back: a rename that fails may have
         // been made.
         (self.is_given, self.pin) = (true, Some(self.blobs.pins().pin(digest)));
+        let published = PublishedFile::renamed(&self.disk, &digest, file, own.clone());
         self.disk.rename(&own, &large_path(&digest, file))?;
-        let published = PublishedFile::renamed(&self.disk, &digest, file, own);
         self.disk.sync_dir(BLOBS)?;
         // Its old name is not found again after a power cut: what has that name is a copy.
         self.disk.sync_dir(STAGING)?;
