@@ -1,10 +1,11 @@
 //! How many small files a second become durable, from how many clients at once?
 //!
 //! The floor appends the very groups that the engine's journal synced in the run before, to a
-//! file with its space reserved, with one fdatasync each; a second floor writes as if every client
-//! were in every group. The target is half the floor's rate from 16 and from 64 clients. If the
-//! first ratio fell, the threads around the sync would be in its way; if only the second did,
-//! groups would be too small, and waiting for more clients before a sync would be worth another
+//! file with its space reserved, with one fdatasync each, past the page cache as the journal does; a
+//! second one does the same through the page cache, as most programs do, and a third writes as if every client
+//! were in every group. The target is half the rate of a floor through the page cache, from 16 and from 64
+//! clients. If the ratio to the first fell, the threads around the sync would be in its way; if only that to the
+//! third did, groups would be too small, and waiting for more clients before a sync would be worth another
 //! try.
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 
 use crate::support::contest::{Contest, Contestant};
-use crate::support::floor::{Appender, length};
+use crate::support::floor::{Appender, Way, length};
 use crate::support::store::{Store, add};
 use crate::support::{FILE_BYTES, noise, spread, unique};
 
@@ -33,6 +34,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
             variants: [
                 format!("{variant}/{clients}"),
                 format!("{variant}_floor_full_groups/{clients}"),
+                format!("{variant}_floor_through_page_cache/{clients}"),
                 format!("{variant}_floor_same_groups/{clients}"),
             ],
             throughput: Throughput::ElementsAndBytes {
@@ -45,7 +47,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     }
 }
 
-fn contestants(datasets: u64, clients: u64, files: u64) -> [Contestant; 3] {
+fn contestants(datasets: u64, clients: u64, files: u64) -> [Contestant; 4] {
     let store = Store::new();
     let datasets: Arc<[_]> =
         (0..datasets).map(|number| store.dataset(&format!("set {number}"))).collect();
@@ -66,10 +68,13 @@ fn contestants(datasets: u64, clients: u64, files: u64) -> [Contestant; 3] {
         })
     };
     let appender = Arc::new(Appender::new());
-    let (same, same_place) = (Arc::clone(&appender), place.clone());
-    let same_groups = move || same.append(&same_place, &groups.lock().unwrap().clone());
+    let same = |way| {
+        let (appender, place, groups) = (Arc::clone(&appender), place.clone(), Arc::clone(&groups));
+        move || appender.append(&place, &groups.lock().unwrap().clone(), way)
+    };
+    let (through, past) = (same(Way::ThroughPageCache), same(Way::PastPageCache));
     let group = usize::try_from(clients).unwrap() * FILE_BYTES + GROUP_OVERHEAD;
     let full = vec![group; usize::try_from(files / clients).unwrap()];
-    let full_groups = move || appender.append(&place, &full);
-    [Box::new(engine), Box::new(full_groups), Box::new(same_groups)]
+    let full_groups = move || appender.append(&place, &full, Way::PastPageCache);
+    [Box::new(engine), Box::new(full_groups), Box::new(through), Box::new(past)]
 }

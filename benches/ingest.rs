@@ -14,7 +14,7 @@ use criterion::{Criterion, Throughput};
 use granary_engine::model::DatasetId;
 
 use crate::support::contest::{Contest, Contestant};
-use crate::support::floor::{Appender, create, length};
+use crate::support::floor::{Appender, Way, create, length};
 use crate::support::store::{Store, add};
 use crate::support::{FILE_BYTES, noise, spread, stamp, unique};
 
@@ -77,7 +77,8 @@ fn small_contestants() -> [Contestant; 3] {
         add_many(&store, dataset, &template, |_, number| number)
     };
     let appender = Appender::new();
-    let floor = move || appender.append(&place, &groups.lock().unwrap().clone());
+    let floor =
+        move || appender.append(&place, &groups.lock().unwrap().clone(), Way::PastPageCache);
     [Box::new(half_known), Box::new(all_new), Box::new(floor)]
 }
 

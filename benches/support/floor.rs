@@ -16,6 +16,15 @@ const GROUP_BYTES_MAX: usize = 9 << 20;
 /// Where memory, places and lengths begin and end for a write past the page cache.
 const PAGE_BYTES: usize = 4096;
 
+/// How groups are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// As most programs write.
+    ThroughPageCache,
+    /// As the journal does, where the file system lets.
+    PastPageCache,
+}
+
 /// Appends and syncs groups, each before the next.
 #[derive(Debug)]
 pub(crate) struct Appender {
@@ -33,9 +42,8 @@ impl Appender {
     }
 
     /// Writes groups of these lengths, as whole pages, to a fresh file whose space is reserved, an
-    /// fdatasync after each; past the page cache, as the journal does, where the file system lets.
-    /// Only the writes and the syncs are timed.
-    pub(crate) fn append(&self, directory: &Path, groups: &[usize]) -> Duration {
+    /// fdatasync after each. Only the writes and the syncs are timed.
+    pub(crate) fn append(&self, directory: &Path, groups: &[usize], way: Way) -> Duration {
         let path = directory.join("floor");
         let file = create(&path);
         let groups: Vec<_> =
@@ -45,7 +53,10 @@ impl Appender {
         file.sync_all().unwrap();
         let mut direct = OpenOptions::new();
         direct.write(true).custom_flags(OFlags::DIRECT.bits().cast_signed());
-        let file = direct.open(&path).unwrap_or(file);
+        let file = match way {
+            Way::ThroughPageCache => file,
+            Way::PastPageCache => direct.open(&path).unwrap_or(file),
+        };
         let mut offset = 0;
         let begun = Instant::now();
         for group in groups {
