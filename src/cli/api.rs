@@ -100,7 +100,7 @@ impl Client {
     pub(crate) async fn datasets(&self) -> Result<Vec<Dataset>, Failure> {
         let address = self.url.action("datasets/list?files=false");
         let ask = || self.ask(self.http.post(&address));
-        let mut datasets: Vec<Dataset> = self.patience.persist(ask).await?;
+        let mut datasets: Vec<Dataset> = self.patience.persist_if_it_runs(ask).await?;
         datasets.retain(Dataset::is_active);
         Ok(datasets)
     }
@@ -215,13 +215,14 @@ impl Client {
     /// Removes for good all datasets whose names begin so, versions and copies too.
     ///
     /// # Errors
-    /// Any [`Failure`]; some of them may be left then.
+    /// Any [`Failure`]; some of them may be left then, and at once where the server does not run.
     pub(crate) async fn remove_datasets(&self, prefix: &str) -> Result<(), Failure> {
         let mut datasets = self.datasets().await?;
         datasets.retain(|dataset| dataset.name.starts_with(prefix));
         for dataset in datasets {
             let address = self.url.action(&format!("datasets/{}/hard?files=false", dataset.pk));
-            match self.patience.persist(|| self.send(self.http.delete(&address))).await {
+            let remove = || self.send(self.http.delete(&address));
+            match self.patience.persist_if_it_runs(remove).await {
                 Ok(_) => {}
                 // An attempt before may have done it.
                 Err(Failure::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {}
@@ -274,5 +275,38 @@ impl Client {
             file_map::read(&self.url, response).await
         };
         self.patience.persist(ask).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::net::TcpListener;
+
+    use super::super::session::{Credentials, Session};
+    use super::super::stand_in::StandIn;
+
+    #[tokio::test]
+    async fn of_a_server_that_does_not_run_it_is_said_at_once_that_a_loads_datasets_are_left() {
+        let (_, mut client) = StandIn::start(&[]).await;
+        // Who closes before TLS is agreed on gives no connection, and can count the attempts.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        client.url = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let (username, password) = ("admin".to_owned(), "secret".to_owned());
+        let credentials = Credentials { username, password };
+        client.session = Session::with(client.http.clone(), client.url.clone(), credentials);
+        let attempts = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&attempts);
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                drop(connection);
+            }
+        });
+        let failure = client.remove_datasets("granary-bench-").await.unwrap_err();
+        assert!(failure.is_without_connection(), "{failure}");
+        assert_eq!(attempts.load(Ordering::Relaxed), 1);
     }
 }

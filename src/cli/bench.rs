@@ -176,11 +176,7 @@ async fn measured(options: &options::Options, workload: Workload) -> anyhow::Res
         heard = interrupted() => heard?,
     }
     stop.store(true, Ordering::Relaxed);
-    complain(if options.plain {
-        "interrupted"
-    } else {
-        "interrupted; what the load made is being removed"
-    });
+    complain("interrupted");
     tokio::select! {
         // Either way nothing is reported.
         _ = work => {}

@@ -194,7 +194,11 @@ async fn on_api(
             let made = client.make_datasets(&options.project, &prefix, options.datasets).await?;
             let plan = plan(options, workload, target, made, id);
             let processes = processes.or_else(|| found_processes(options, &plan));
-            load(options, plan, processes, Some(client), stop).await
+            let run = load(options, plan, processes, Some(client), stop).await;
+            if !options.own {
+                complain(removal(run.as_ref().err()));
+            }
+            run
         };
         let run = measured.await;
         if let Some(left) = left {
@@ -203,6 +207,13 @@ async fn on_api(
         run
     });
     Ok((run.await?, durability))
+}
+
+/// What is said before a load's datasets are removed: that may take minutes, in which the load is over and
+/// nothing else is told.
+fn removal(failure: Option<&anyhow::Error>) -> String {
+    let reason = failure.map_or_else(String::new, |failure| format!("{failure:#}; "));
+    format!("{reason}what the load made is being removed")
 }
 
 /// Datasets of a load on somebody's server; whoever drops this leaves them there, and says so.
@@ -280,6 +291,7 @@ async fn load(
     let begin = watch.clone();
     let driven = driven(&plan, Phase::Load, shape, stop, move || begin.begin()).await?;
     let watched = watch.end();
+    unless_stopped(stop)?;
     ensure!(!driven.recorder.is_empty(), "nothing was measured; measure for a longer time");
     let checkpoints = match checkpoints {
         Some(checkpoints) => checkpoints.end(&driven.recorder).await,
@@ -440,5 +452,21 @@ pub(crate) fn warn_of_memory(directory: &Path) {
             "{} is in memory, where syncs cost nothing; name a directory on a disk with --dir",
             directory.display()
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn before_the_datasets_are_removed_it_is_said_why_the_load_came_to_nothing() {
+        assert_eq!(removal(None), "what the load made is being removed");
+        let failure = anyhow!("connection refused").context("given up");
+        let said = removal(Some(&failure));
+        assert!(said.starts_with("given up: connection refused; "));
+        assert!(said.ends_with("what the load made is being removed"));
     }
 }
