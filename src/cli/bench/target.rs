@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::super::client::Client;
+use super::super::failure::Failure;
 use super::super::server_url::ServerUrl;
 use super::connection::CONNECT_TIME_MAX;
 
@@ -93,7 +94,7 @@ impl Target {
     /// The same server for as long as the future takes: its token is kept fresh meanwhile.
     ///
     /// # Errors
-    /// The token could not be renewed.
+    /// The token could not be renewed, and will not be.
     pub(crate) async fn renewing<T>(
         mut self,
         client: &Client,
@@ -104,7 +105,7 @@ impl Target {
         let renew = async {
             loop {
                 sleep(TOKEN_LOOK_INTERVAL).await;
-                let fresh = bearer(&client.session.access().await?)?;
+                let Some(fresh) = looked_at(client.session.access().await)? else { continue };
                 tell.send_if_modified(|token| {
                     let differs = *token != fresh;
                     token.clone_from(&fresh);
@@ -116,6 +117,16 @@ impl Target {
             done = work(self) => done,
             failed = renew => failed,
         }
+    }
+}
+
+/// What a look at the token gave; nothing where the next look may give one. The token of before lives on for a
+/// minute, and if the server gives none until then, the load counts what it refuses.
+fn looked_at(token: Result<String, Failure>) -> anyhow::Result<Option<HeaderValue>> {
+    match token {
+        Ok(token) => bearer(&token).map(Some),
+        Err(failure) if failure.may_pass() => Ok(None),
+        Err(failure) => Err(failure.into()),
     }
 }
 
@@ -164,6 +175,17 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn a_token_that_cannot_be_renewed_now_is_looked_at_again() {
+        let url: ServerUrl = "http://127.0.0.1:1".parse().unwrap();
+        assert_eq!(looked_at(Ok("a".to_owned())).unwrap().unwrap(), "Bearer a");
+        let reason = "connection refused".to_owned();
+        let refused = Failure::Unreachable { url: url.clone(), reason, connected: false };
+        assert_eq!(looked_at(Err(refused)).unwrap(), None);
+        let next_step = "log in".to_owned();
+        assert!(looked_at(Err(Failure::NotLoggedIn { url, next_step })).is_err());
+    }
 
     #[tokio::test]
     async fn a_server_on_one_address_of_its_host_is_found() {
