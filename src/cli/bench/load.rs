@@ -136,21 +136,7 @@ pub(crate) fn drive(
     stop: Arc<AtomicBool>,
     on_origin: impl Fn() + Send + Sync + 'static,
 ) -> anyhow::Result<Driven> {
-    let shared = Arc::new(Shared {
-        plan,
-        phase,
-        drive,
-        begin: Instant::now(),
-        next: AtomicU64::new(0),
-        sent: AtomicU64::new(0),
-        origin: OnceLock::new(),
-        silence: Silence::default(),
-        on_origin: Box::new(on_origin),
-        stop,
-        failing: Failing::default(),
-        moved: Moved::default(),
-        given_up: OnceLock::new(),
-    });
+    let shared = Arc::new(Shared::new(plan, phase, drive, stop, on_origin));
     let threads: Vec<_> = (0..drive.threads)
         .map(|number| {
             let shared = Arc::clone(&shared);
@@ -231,6 +217,31 @@ fn thread(shared: &Arc<Shared>, number: u32) -> anyhow::Result<(Recorder, Durati
 }
 
 impl Shared {
+    /// Nothing was sent yet.
+    fn new(
+        plan: Arc<Plan>,
+        phase: Phase,
+        drive: Drive,
+        stop: Arc<AtomicBool>,
+        on_origin: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            plan,
+            phase,
+            drive,
+            begin: Instant::now(),
+            next: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            origin: OnceLock::new(),
+            silence: Silence::default(),
+            on_origin: Box::new(on_origin),
+            stop,
+            failing: Failing::default(),
+            moved: Moved::default(),
+            given_up: OnceLock::new(),
+        }
+    }
+
     /// Waits for the connections' loops; gives how many requests were due, would have been measured and
     /// could not be sent.
     async fn ended(&self, loops: Vec<JoinHandle<()>>, due: Option<&Due>) -> anyhow::Result<u64> {
@@ -263,20 +274,22 @@ impl Shared {
         end.is_some_and(|end| end <= now) || self.stop.load(Ordering::Relaxed)
     }
 
-    /// Whether a request is one that is measured; with the first of them measuring begins.
-    fn is_measured(&self, number: u64, intended: Instant) -> bool {
+    /// When a request that is due now should be sent, and whether it is one that is measured; with the first of
+    /// them measuring begins. That takes the tool a moment, which in a closed loop is in no latency.
+    fn begin_of(&self, number: u64, due: Instant) -> (Instant, bool) {
         let warm_time = match (self.drive.warm_up, self.drive.rate) {
             (Extent::Time(time), None) => time,
             (Extent::Time(_) | Extent::Requests(_), _) => Duration::ZERO,
         };
-        if number < self.drive.first_measured() || intended < self.begin + warm_time {
-            return false;
+        if number < self.drive.first_measured() || due < self.begin + warm_time {
+            return (due, false);
         }
+        let intended = || if self.drive.rate.is_some() { due } else { Instant::now() };
         self.origin.get_or_init(|| {
             (self.on_origin)();
-            intended
+            intended()
         });
-        true
+        (intended(), true)
     }
 
     /// Notes whether a request, for which so many bytes moved, succeeded; gives the load up when none has for
@@ -311,19 +324,19 @@ impl Sender {
     async fn run(mut self, due: Option<Rc<Due>>) {
         let mut token = self.shared.plan.target.token.clone();
         let mut current = token.as_mut().map(|token| token.borrow_and_update().clone());
-        while let Some((number, intended)) = self.next(due.as_deref()).await {
+        while let Some((number, at)) = self.next(due.as_deref()).await {
             if let Some(token) = &mut token
                 && token.has_changed().unwrap_or(false)
             {
                 current = Some(token.borrow_and_update().clone());
             }
-            if self.send(number, intended, current.as_ref()).await {
+            if self.send(number, at, current.as_ref()).await {
                 tokio::time::sleep(REST_AFTER_ERROR).await;
             }
         }
     }
 
-    /// Number of the next request and when it should be sent.
+    /// Number of the next request and when it is due.
     async fn next(&self, due: Option<&Due>) -> Option<(u64, Instant)> {
         if let Some(due) = due {
             let next = due.next().await;
@@ -341,11 +354,11 @@ impl Sender {
     async fn send(
         &mut self,
         number: u64,
-        intended: Instant,
+        due: Instant,
         token: Option<&hyper::header::HeaderValue>,
     ) -> bool {
         let Self { shared, connection, recorder } = self;
-        let is_measured = shared.is_measured(number, intended);
+        let (intended, is_measured) = shared.begin_of(number, due);
         let mut failed = false;
         let moved = connection.moved.clone();
         let mut moved_before = moved.own();
@@ -380,7 +393,56 @@ impl Driven {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::super::content::Contents;
+    use super::super::operation::Workload;
+    use super::super::sizes::Sizes;
+    use super::super::target::{Address, Dialect, Target};
     use super::*;
+
+    fn plan() -> Plan {
+        let address = Address {
+            socket: "127.0.0.1:1".parse().unwrap(),
+            host: HeaderValue::from_static("nobody"),
+            base: String::new(),
+        };
+        Plan {
+            workload: Workload::Upload,
+            target: Target { address, dialect: Dialect::Plain, token: None },
+            sizes: Sizes::Fixed(1),
+            duplicates: 0,
+            datasets: vec![0],
+            files: 1,
+            in_blocks: false,
+            run: 0,
+            contents: Contents::new(0),
+        }
+    }
+
+    #[test]
+    fn what_beginning_to_measure_takes_is_in_no_latency_of_a_closed_loop() {
+        let open = drive(100.0, Extent::Requests(1), Extent::Requests(2));
+        for shape in [open, Drive { rate: None, ..open }] {
+            let begun = Arc::new(OnceLock::new());
+            let on_origin = Arc::clone(&begun);
+            let stop = Arc::default();
+            let shared = Shared::new(Arc::new(plan()), Phase::Load, shape, stop, move || {
+                on_origin.set(Instant::now()).unwrap();
+            });
+            let due = Instant::now();
+            assert_eq!(shared.begin_of(0, due), (due, false));
+            assert_eq!(begun.get(), None, "it is warm-up");
+            let (intended, is_measured) = shared.begin_of(1, due);
+            let (begun, origin) = (*begun.get().unwrap(), *shared.origin.get().unwrap());
+            assert!(is_measured);
+            if shape.rate.is_some() {
+                assert_eq!((origin, intended), (due, due), "due is due");
+            } else {
+                assert!(begun <= origin && origin <= intended);
+            }
+        }
+    }
 
     fn drive(rate: f64, warm_up: Extent, measured: Extent) -> Drive {
         Drive { connections: 1, threads: 1, rate: Some(rate), warm_up, measured }
