@@ -23,7 +23,7 @@ use super::operation::Workload;
 use super::options::Options;
 use super::own_server::{Mode, OwnServer, temporary};
 use super::plan::Plan;
-use super::process::Processes;
+use super::process::{Processes, is_of_this_machine};
 use super::report::{Latency, Report, Run};
 use super::sizes::Sizes;
 use super::target::{Address, Dialect, SYNCED, Target, UNKNOWN};
@@ -151,7 +151,7 @@ async fn run(
         let target = Target::plain(&options.server.url).await?;
         let numbers = (0..u64::from(options.datasets)).collect();
         let plan = plan(options, workload, target, numbers, u64::from_le_bytes(random()?));
-        let processes = found_processes(options, &plan);
+        let processes = found_processes(&plan);
         return Ok((load(options, plan, processes, None, stop).await?, durability));
     }
     if options.own {
@@ -193,7 +193,7 @@ async fn on_api(
         let measured = async {
             let made = client.make_datasets(&options.project, &prefix, options.datasets).await?;
             let plan = plan(options, workload, target, made, id);
-            let processes = processes.or_else(|| found_processes(options, &plan));
+            let processes = processes.or_else(|| found_processes(&plan));
             let run = load(options, plan, processes, Some(client), stop).await;
             if !options.own {
                 complain(removal(run.as_ref().err()));
@@ -245,9 +245,9 @@ impl Drop for LeftBehind {
     }
 }
 
-fn found_processes(options: &Options, plan: &Plan) -> Option<Processes> {
-    let is_here = options.server.url.is_loopback();
-    is_here.then(|| Processes::listening(plan.target.address.socket)).flatten()
+fn found_processes(plan: &Plan) -> Option<Processes> {
+    let Address { socket, .. } = plan.target.address;
+    is_of_this_machine(socket.ip()).then(|| Processes::listening(socket)).flatten()
 }
 
 fn plan(

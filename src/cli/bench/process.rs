@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -97,6 +97,11 @@ impl Disks {
         let sectors: u64 = taken.filter(|taken| !taken.is_empty())?.into_iter().sum();
         Some(sectors * SECTOR_BYTES)
     }
+}
+
+/// Whether an address is one of this machine: nobody can bind another one's.
+pub(crate) fn is_of_this_machine(address: IpAddr) -> bool {
+    address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
 }
 
 fn usage(id: u32) -> Option<Usage> {
@@ -234,6 +239,16 @@ mod tests {
         assert_eq!(devices("true"), []);
         let device = file.metadata().unwrap().dev();
         assert_eq!(devices("exec 3>$0"), [(major(device), minor(device))]);
+    }
+
+    #[test]
+    fn addresses_of_this_machine_are_told_from_those_of_others() {
+        // The last one stands for all that this machine has; 240.0.0.1 is reserved, so nobody has it.
+        for (address, is_here) in
+            [("127.0.0.1", true), ("::1", true), ("240.0.0.1", false), ("0.0.0.0", true)]
+        {
+            assert_eq!(is_of_this_machine(address.parse().unwrap()), is_here, "{address}");
+        }
     }
 
     #[test]
