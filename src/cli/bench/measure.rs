@@ -26,7 +26,7 @@ use super::plan::Plan;
 use super::process::{Processes, is_of_this_machine};
 use super::report::{Latency, Report, Run};
 use super::sizes::Sizes;
-use super::target::{Address, Dialect, SYNCED, Target, UNKNOWN};
+use super::target::{Address, DISCARDED, Dialect, SYNCED, Target, UNKNOWN};
 use super::trivial::Trivial;
 
 /// How long the load tool's own ceiling is measured, and warmed up before.
@@ -159,7 +159,7 @@ async fn run(
         let server = OwnServer::start(&directory(options), mode).await?;
         let durability = match mode {
             Mode::Real => SYNCED.to_owned(),
-            Mode::Sink => "none (the bodies are discarded)".to_owned(),
+            Mode::Sink => DISCARDED.to_owned(),
         };
         let processes = Some(Processes::one(server.process()));
         let run = on_api(options, workload, server.client(), durability, processes, stop).await?;

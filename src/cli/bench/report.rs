@@ -348,7 +348,7 @@ mod tests {
         for (durability, words) in [
             (super::super::target::SYNCED, "synced"),
             (UNKNOWN, "unknown"),
-            ("none (the bodies are discarded)", "none"),
+            (super::super::target::DISCARDED, "none"),
             ("not synced", "not synced"),
             ("not synced: it is nginx", "not synced"),
         ] {

@@ -16,6 +16,7 @@ use super::numbers::median;
 use super::operation::{Operation, Workload};
 use super::options;
 use super::report::{Report, Run};
+use super::target::{DISCARDED, SYNCED};
 
 /// Measure the project's targets on this machine, and say which are met.
 ///
@@ -96,6 +97,10 @@ const ROWS: [Row; 20] = [
     row("delete", "--long: that deleted for good, s", AtMost(2.0)),
     row("stall", "--long: longest stall with 1,000,000 blobs, ms", AtMost(200.0)),
 ];
+
+/// What a success of each server in the rows means for the bytes.
+const DURABILITIES: [(&str, &str); 3] =
+    [("granary", SYNCED), ("sink", DISCARDED), ("nginx", "not synced (the kernel writes later)")];
 
 /// What is measured at a share of the peak.
 const PACED_KEYS: [&str; 4] =
@@ -332,8 +337,9 @@ impl Suite<'_> {
     }
 
     fn table(&self) -> String {
-        let mut lines =
-            vec![format!("{:<64} {:>10} {:>9}  {:<12} rounds", "", "target", "reached", "")];
+        let durability = |(server, meaning)| format!("durability of {server}: {meaning}");
+        let mut lines = DURABILITIES.map(durability).to_vec();
+        lines.push(format!("{:<64} {:>10} {:>9}  {:<12} rounds", "", "target", "reached", ""));
         for row in ROWS.iter().filter(|row| self.wants(&[row.name])) {
             let reached = self.reached.get(row.name).map_or(&[][..], Vec::as_slice);
             lines.push(line(row, reached));
@@ -446,6 +452,22 @@ mod tests {
         assert_eq!(speed(&report), None);
         assert_eq!(over(Some(1.0), speed(&report)), None);
         assert_eq!(over(Some(1.0), Some(0.0)), None, "nothing to divide by");
+    }
+
+    #[test]
+    fn above_the_rows_it_is_said_what_a_success_means_for_the_bytes() {
+        let only = String::new();
+        let options = Options { dir: None, rounds: 1, seconds: 1, long: false, only };
+        let suite = Suite { options: &options, reached: BTreeMap::new(), is_clean: true };
+        let table = suite.table();
+        let durabilities: Vec<&str> =
+            table.lines().take_while(|line| line.starts_with("durability of ")).collect();
+        assert!(durabilities.iter().any(|line| line.starts_with("durability of granary: synced")));
+        assert!(durabilities.iter().any(|line| line.starts_with("durability of sink: none")));
+        assert!(
+            durabilities.iter().any(|line| line.starts_with("durability of nginx: not synced"))
+        );
+        assert_eq!(table.lines().count(), durabilities.len() + 1 + ROWS.len());
     }
 
     #[test]

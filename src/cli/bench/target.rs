@@ -22,6 +22,9 @@ const TOKEN_LOOK_INTERVAL: Duration = Duration::from_secs(20);
 /// How every answer of a granary is given.
 pub(crate) const SYNCED: &str = "synced (each answer after the fdatasync that covers it)";
 
+/// How those of a server are given that drops what it is sent.
+pub(crate) const DISCARDED: &str = "none (the bodies are discarded)";
+
 /// How those of a server are given that says nothing of it.
 pub(crate) const UNKNOWN: &str = "unknown to the load tool";
 
