@@ -28,6 +28,8 @@ pub(crate) struct Watched {
     usages: Vec<Usage>,
     /// Most bytes of memory that were resident at any look.
     resident_most: u64,
+    /// Whether the processes were gone at a look. Others may have come in their place, of which nothing is known.
+    is_lost: bool,
 }
 
 /// Watches what the server's processes take while a load runs; clones watch the same.
@@ -65,8 +67,11 @@ impl Watch {
         let watching = Arc::clone(&self.0);
         let thread = std::thread::spawn(move || {
             let mut interval = LOOK_INTERVAL;
-            while !watching.over.load(Ordering::Relaxed) {
+            loop {
                 std::thread::park_timeout(interval);
+                if watching.over.load(Ordering::Relaxed) {
+                    return;
+                }
                 if watching.look(LOOKS_MAX) {
                     interval *= 2;
                 }
@@ -83,6 +88,7 @@ impl Watch {
             thread.thread().unpark();
             // A watch that broke has seen less; what it saw is still true.
             thread.join().ok();
+            self.0.look(LOOKS_MAX);
         }
         std::mem::take(&mut *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -92,14 +98,23 @@ impl Watching {
     /// Looks; whether every second look before was dropped for it.
     fn look(&self, looks_max: usize) -> bool {
         let Some(processes) = &self.processes else { return false };
-        let Some(usage) = processes.usage() else { return false };
-        let written = self.disks.get_or_init(|| processes.disks()).written();
+        let usage = processes.usage();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(usage) = usage else {
+            seen.is_lost = true;
+            return false;
+        };
+        let written = self.disks.get_or_init(|| processes.disks()).written();
         seen.note(Usage { written, ..usage }, looks_max)
     }
 }
 
 impl Watched {
+    /// Whether the processes ended while they were watched, so that there are no figures of the server.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
     /// Notes a look; whether every second one before was dropped for it.
     fn note(&mut self, usage: Usage, looks_max: usize) -> bool {
         self.resident_most = self.resident_most.max(usage.resident);
@@ -189,10 +204,13 @@ fn micros(time: Duration) -> f64 {
 
 fn server(
     recorder: &Recorder,
-    Watched { usages, resident_most }: &Watched,
+    Watched { usages, resident_most, is_lost }: &Watched,
     requests: u64,
     workload: Workload,
 ) -> Option<ServerFigures> {
+    if *is_lost {
+        return None;
+    }
     let (first, last) = (usages.first()?, usages.last()?);
     let processor = last.processor.saturating_sub(first.processor).as_secs_f64();
     let seconds = last.at.saturating_duration_since(first.at).as_secs_f64();
@@ -225,6 +243,7 @@ fn server(
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
     use std::time::Instant;
 
     use super::*;
@@ -233,6 +252,19 @@ mod tests {
         let (at, processor) = (Instant::now(), Duration::ZERO);
         // What the process once had, long before the run, is not the run's.
         Usage { at, processor, resident, resident_peak: 1_000, written: None }
+    }
+
+    #[test]
+    fn of_a_server_that_ended_under_the_load_there_are_no_figures() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let watch = Watch::new(Some(Processes::one(child.id())));
+        watch.begin();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let watched = watch.end();
+        assert_eq!((watched.usages.is_empty(), watched.is_lost()), (false, true));
+        let recorder = Recorder::new(Instant::now());
+        assert!(server(&recorder, &watched, 1, Workload::Upload).is_none());
     }
 
     #[test]

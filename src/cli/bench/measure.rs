@@ -291,6 +291,9 @@ async fn load(
     let begin = watch.clone();
     let driven = driven(&plan, Phase::Load, shape, stop, move || begin.begin()).await?;
     let watched = watch.end();
+    if watched.is_lost() {
+        complain("the server's process ended under the load, so nothing is said of what it took");
+    }
     unless_stopped(stop)?;
     ensure!(!driven.recorder.is_empty(), "nothing was measured; measure for a longer time");
     let checkpoints = match checkpoints {
