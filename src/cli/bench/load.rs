@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use futures_util::future::try_join_all;
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
@@ -113,6 +114,8 @@ struct Shared {
     /// Number of the next request of a closed loop.
     next: AtomicU64,
     sent: AtomicU64,
+    /// Requests of the warm-up that are under way.
+    warming_up: watch::Sender<u64>,
     /// When measuring began, which whoever sends the first measured request says.
     origin: OnceLock<Instant>,
     silence: Silence,
@@ -232,6 +235,7 @@ impl Shared {
             begin: Instant::now(),
             next: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            warming_up: watch::Sender::default(),
             origin: OnceLock::new(),
             silence: Silence::default(),
             on_origin: Box::new(on_origin),
@@ -274,22 +278,28 @@ impl Shared {
         end.is_some_and(|end| end <= now) || self.stop.load(Ordering::Relaxed)
     }
 
-    /// When a request that is due now should be sent, and whether it is one that is measured; with the first of
-    /// them measuring begins. That takes the tool a moment, which in a closed loop is in no latency.
-    fn begin_of(&self, number: u64, due: Instant) -> (Instant, bool) {
+    /// When a request that is due now should be sent; with what says that it is one of the warm-up, if it is.
+    /// With the first that is measured measuring begins, which takes the tool a moment that in a closed loop is
+    /// in no latency.
+    async fn begin_of(&self, number: u64, due: Instant) -> (Instant, Option<WarmingUp<'_>>) {
         let warm_time = match (self.drive.warm_up, self.drive.rate) {
             (Extent::Time(time), None) => time,
             (Extent::Time(_) | Extent::Requests(_), _) => Duration::ZERO,
         };
         if number < self.drive.first_measured() || due < self.begin + warm_time {
-            return (due, false);
+            return (due, Some(WarmingUp::begin(&self.warming_up)));
         }
-        let intended = || if self.drive.rate.is_some() { due } else { Instant::now() };
+        let is_closed = self.drive.rate.is_none();
+        if is_closed && self.origin.get().is_none() {
+            // What the server still did of the warm-up would be in the time that is measured, and in no figure.
+            drop(self.warming_up.subscribe().wait_for(|requests| *requests == 0).await);
+        }
+        let intended = || if is_closed { Instant::now() } else { due };
         self.origin.get_or_init(|| {
             (self.on_origin)();
             intended()
         });
-        (intended(), true)
+        (intended(), None)
     }
 
     /// Notes whether a request, for which so many bytes moved, succeeded; gives the load up when none has for
@@ -310,6 +320,22 @@ impl Shared {
     /// A connection to the server that is not open yet.
     fn connection(&self) -> Connection {
         Connection::new(self.plan.target.address.clone(), self.moved.of_another())
+    }
+}
+
+/// A request of the warm-up that is under way.
+struct WarmingUp<'a>(&'a watch::Sender<u64>);
+
+impl<'a> WarmingUp<'a> {
+    fn begin(under_way: &'a watch::Sender<u64>) -> Self {
+        under_way.send_modify(|requests| *requests += 1);
+        Self(under_way)
+    }
+}
+
+impl Drop for WarmingUp<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|requests| *requests -= 1);
     }
 }
 
@@ -358,7 +384,8 @@ impl Sender {
         token: Option<&hyper::header::HeaderValue>,
     ) -> bool {
         let Self { shared, connection, recorder } = self;
-        let (intended, is_measured) = shared.begin_of(number, due);
+        let (intended, warming_up) = shared.begin_of(number, due).await;
+        let is_measured = warming_up.is_none();
         let mut failed = false;
         let moved = connection.moved.clone();
         let mut moved_before = moved.own();
@@ -380,6 +407,7 @@ impl Sender {
             Phase::Store => shared.plan.store(number, turn).await,
             Phase::Load => shared.plan.perform(number, turn).await,
         }
+        drop(warming_up);
         failed
     }
 }
@@ -393,6 +421,7 @@ impl Driven {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use hyper::header::HeaderValue;
 
     use super::super::content::Contents;
@@ -431,11 +460,12 @@ mod tests {
                 on_origin.set(Instant::now()).unwrap();
             });
             let due = Instant::now();
-            assert_eq!(shared.begin_of(0, due), (due, false));
-            assert_eq!(begun.get(), None, "it is warm-up");
-            let (intended, is_measured) = shared.begin_of(1, due);
+            let (intended, warming_up) = shared.begin_of(0, due).now_or_never().unwrap();
+            assert_eq!((intended, warming_up.is_some(), begun.get()), (due, true, None));
+            drop(warming_up);
+            let (intended, warming_up) = shared.begin_of(1, due).now_or_never().unwrap();
             let (begun, origin) = (*begun.get().unwrap(), *shared.origin.get().unwrap());
-            assert!(is_measured);
+            assert!(warming_up.is_none());
             if shape.rate.is_some() {
                 assert_eq!((origin, intended), (due, due), "due is due");
             } else {
@@ -446,6 +476,23 @@ mod tests {
 
     fn drive(rate: f64, warm_up: Extent, measured: Extent) -> Drive {
         Drive { connections: 1, threads: 1, rate: Some(rate), warm_up, measured }
+    }
+
+    #[test]
+    fn a_closed_loop_begins_to_measure_when_the_warm_up_is_answered() {
+        let requests = drive(100.0, Extent::Requests(1), Extent::Requests(2));
+        let shared =
+            |shape| Shared::new(Arc::new(plan()), Phase::Load, shape, Arc::default(), || ());
+        let closed = shared(Drive { rate: None, ..requests });
+        let begin_of = |number| closed.begin_of(number, Instant::now()).now_or_never();
+        let (_, warming_up) = begin_of(0).unwrap();
+        assert!(begin_of(1).is_none() && closed.origin.get().is_none());
+        drop(warming_up);
+        assert!(begin_of(1).is_some() && closed.origin.get().is_some());
+        // Of an open one requests become due whatever the server does.
+        let open = shared(requests);
+        let _warming_up = open.begin_of(0, Instant::now()).now_or_never().unwrap();
+        assert!(open.begin_of(1, Instant::now()).now_or_never().is_some());
     }
 
     #[test]
