@@ -478,23 +478,6 @@ async fn a_copy_takes_the_files_that_are_named() {
     }
 }
 
-/// Whatever later versions of it there are, as where a dataset is created or renamed so.
-#[tokio::test]
-async fn a_copy_has_a_new_name_of_whose_first_version_there_is_none() {
-    let server = Server::start().await;
-    let (first, other) = (server.add_dataset("cats").await, server.add_dataset("dogs").await);
-    let client = &first.client;
-    client.post(&first.path("/copy"), &json!({})).await.is(200);
-    client.delete(&first.path("")).await.is(204);
-    let made = client.post(&other.path("/copy"), &json!({"new_name": "cats"})).await.json(200);
-    assert_eq!((made["name"].as_str(), made["version"].as_u64()), (Some("cats"), Some(1)));
-    let again = client.post(&other.path("/copy"), &json!({"new_name": "cats"})).await;
-    assert_eq!(again.detail(400), "Bad name 'cats': New dataset name is already taken");
-    let path = format!("/v1/datasets/{}/copy", made["pk"]);
-    let third = client.post(&path, &json!({})).await.json(200);
-    assert_eq!(third["version"], 3, "after all there are");
-}
-
 #[tokio::test]
 async fn a_copy_refuses_what_it_does_not_understand() {
     let server = Server::start().await;

@@ -402,7 +402,9 @@ impl Reference {
         let mut copy = self.set(set)?.clone();
         copy.is_deleted = false;
         if let Some(name) = new_name {
-            self.expect_free(name, 1)?;
+            if self.active(name).next().is_some() {
+                return Err(Refusal::NameTaken);
+            }
             (copy.name, copy.version, copy.previous) = (name.to_owned(), 1, None);
         } else {
             let highest = self.active(&copy.name).map(|set| set.version).max();

@@ -2,7 +2,7 @@
 
 use super::files::{top_layer, usage_of};
 use super::{Applied, Group, Stop};
-use crate::error::MutationError;
+use crate::error::{MutationError, UniqueRule};
 use crate::index::{IndexError, holdings};
 use crate::model::change::{CopyTarget, MergePlan, NewFile, SourceAfterMerge};
 use crate::model::dataset::StackEntry;
@@ -87,8 +87,8 @@ impl Group<'_> {
             (source.name.clone(), highest + 1, Some(source.version))
         };
         self.expect_active_project(source.project)?;
-        if copy.new_name.is_some() {
-            self.expect_name_free(source.project, &name, version)?;
+        if copy.new_name.is_some() && self.highest_version(source.project, &name)? > 0 {
+            return Err(MutationError::Taken { rule: UniqueRule::DatasetName }.into());
         }
         let id = DatasetId(self.next_number("dataset")?);
         let top = StackEntry { layer: self.new_layer()?, metadata_void: false };
