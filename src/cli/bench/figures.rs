@@ -125,7 +125,8 @@ impl Watched {
         let mut number = 0;
         self.usages.retain(|_| {
             number += 1;
-            number % 2 == 1
+            // The last one is where the load ends, if it has.
+            number % 2 == 1 || number == looks_max
         });
         true
     }
