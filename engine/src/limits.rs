@@ -446,6 +446,11 @@ pub const BULK_CHANGE_WAIT_MAX: Duration = Duration::from_secs(30);
 /// which every change waits; after a wait in vain it waits for none as long.
 pub const SPACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// How long those who read an earlier state are waited for on a full disk, whose pages the index does not use
+/// again: by the same two, and by the thread of the journal only where a change wants nothing else; most
+/// read for a moment only.
+pub const READERS_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// How often what was remembered in memory is written.
 pub const TOUCHES_WRITTEN_EVERY: Duration = Duration::from_mins(1);
 

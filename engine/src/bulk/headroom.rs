@@ -12,7 +12,7 @@ use crate::committer::{Committer, Left};
 use crate::compaction::{Compactor, Thrift};
 use crate::disk::{Disk, reserve_bytes};
 use crate::error::MutationError;
-use crate::limits::SPACE_WAIT_MAX;
+use crate::limits::{READERS_WAIT_MAX, SPACE_WAIT_MAX};
 
 /// Steps of the background, each of some hundred rows, between two looks at the disk.
 const STEPS_BEFORE_CHECKPOINT: usize = 32;
@@ -20,9 +20,6 @@ const STEPS_BEFORE_CHECKPOINT: usize = 32;
 /// How often it is looked whether others have ended: readers that keep the background from its work, and
 /// compaction.
 const OTHERS_PERIOD: Duration = Duration::from_millis(5);
-
-/// How long such readers are waited for: most read for a moment only.
-const READERS_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Waits while the disk is full and something is on its way to be given back, but not for ever: who
 /// deletes goes on with what is left. Blocks.

@@ -2,7 +2,6 @@
 
 mod room;
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +25,7 @@ use crate::noted::{EncodedNote, NotedChange};
 use crate::store::SharedIndex;
 use crate::sync::mpsc::SyncSender;
 use crate::visibility::Visibility;
-use room::{Admitted, following_of};
+use room::{Admitted, InVain, following_of};
 
 /// What the journal thread works on.
 #[derive(Debug)]
@@ -53,15 +52,22 @@ pub(crate) struct JournalThread {
     given_up: Option<SegmentId>,
     /// The log has it that there is no space: it is told of that once, not with each group.
     has_told_of_no_space: bool,
-    /// When the last wait for space ended that came to nothing.
-    waited_in_vain: Cell<Option<Instant>>,
+    /// Whether space that is given back was just waited for in vain, and those who read an earlier state.
+    waited_for_space: InVain,
+    waited_for_readers: InVain,
 }
 
 impl JournalThread {
     pub(crate) fn new(parts: JournalParts) -> Self {
         let ahead = Ahead::new(parts.journal.last_sequence());
-        let (has_told_of_no_space, waited_in_vain) = (false, Cell::new(None));
-        Self { parts, ahead, given_up: None, has_told_of_no_space, waited_in_vain }
+        Self {
+            parts,
+            ahead,
+            given_up: None,
+            has_told_of_no_space: false,
+            waited_for_space: InVain::default(),
+            waited_for_readers: InVain::default(),
+        }
     }
 
     /// Runs until the queue is closed and empty, or the disk fails.

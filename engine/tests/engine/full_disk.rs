@@ -1,6 +1,8 @@
 //! A disk that is full: only what grows the store is refused, deleting is enough, and the index never
 //! wants for its pages (I7).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use granary_engine::disk::{Reached, SimulatedDisk};
 use granary_engine::model::{DatasetId, DatasetPatch, LicenceId, NewDataset, ProjectId};
 use granary_engine::{Engine, FileSelection, Health, IntakeError, MutationError};
@@ -187,6 +189,34 @@ async fn who_reads_on_a_full_disk_has_deletions_refused_and_the_index_never_fail
     }
     assert_eq!(names(&engine, set).len(), 3);
     assert_eq!(engine.check(true).unwrap(), []);
+}
+
+/// Reads again and again for a moment, across a checkpoint, until it is told to stop.
+async fn read_for_moments(engine: &Engine, is_stopped: &AtomicBool) {
+    while !is_stopped.load(Ordering::Relaxed) {
+        let earlier = engine.snapshot().unwrap();
+        engine.checkpoint().await.unwrap();
+        drop(earlier);
+    }
+}
+
+/// A deletion for which there would be room if nobody read an earlier state waits for those who read for a
+/// moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn deletions_wait_for_those_who_read_for_a_moment() {
+    let disk = SimulatedDisk::new();
+    let (engine, set, _) = full_of_rows(&disk).await;
+    let is_stopped = AtomicBool::new(false);
+    let deletions = async {
+        for (name, _) in batch(0).iter().take(200) {
+            // More than an eighth of the reserve, and less than the quarter that stays while somebody reads.
+            disk.set_space(80 << 20, 3 << 18);
+            engine.delete_file(set, name).await.unwrap();
+        }
+        is_stopped.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(deletions, read_for_moments(&engine, &is_stopped));
+    assert_eq!(engine.health(), Health::Ready);
 }
 
 /// Deletes a batch ten files at a time, each as often as it is refused.

@@ -1,6 +1,7 @@
 //! What there is room for on a disk that is full or nearly so (I7): what grows the store is refused, and
 //! what frees space goes on as far as the index can spare the room.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::slice;
 use std::thread;
@@ -18,7 +19,7 @@ use crate::committer::submission::Submission;
 use crate::committer::weight::{following, payload_bytes};
 use crate::error::MutationError;
 use crate::journal::AppendError;
-use crate::limits::SPACE_WAIT_MAX;
+use crate::limits::{READERS_WAIT_MAX, SPACE_WAIT_MAX};
 use crate::model::change::{CatalogueChange, Change};
 use crate::sync::receive;
 
@@ -36,6 +37,21 @@ const RECORD_BYTES: u64 = 64 << 10;
 
 /// Bytes beside which no group's rows count.
 const PLENTY_BYTES: u64 = 1 << 30;
+
+/// When a wait that came to nothing ended: after it there is none for as long as one for space may take, since
+/// all changes wait with it.
+#[derive(Debug, Default)]
+pub(super) struct InVain(Cell<Option<Instant>>);
+
+impl InVain {
+    fn note(&self) {
+        self.0.set(Some(Instant::now()));
+    }
+
+    fn is_recent(&self) -> bool {
+        self.0.get().is_some_and(|ended| ended.elapsed() < SPACE_WAIT_MAX)
+    }
+}
 
 /// What there is for a group, and what it needs.
 struct Room {
@@ -162,16 +178,36 @@ impl JournalThread {
             return true;
         }
         self.pay_debts(|| self.has_room_at_once(needs));
+        self.wait_for_readers(needs);
         self.has_room_at_once(needs)
+    }
+
+    /// Waits until nobody reads an earlier state, where that is all that a change wants, but not for ever:
+    /// most read for a moment only, as do the plans of large deletions.
+    fn wait_for_readers(&self, needs: Needs) {
+        if self.waited_for_readers.is_recent() {
+            return;
+        }
+        let began = Instant::now();
+        while !self.has_room_at_once(needs) && self.has_room_if(needs, false) {
+            if began.elapsed() >= READERS_WAIT_MAX {
+                return self.waited_for_readers.note();
+            }
+            thread::sleep(GIVEN_BACK_PERIOD);
+        }
+    }
+
+    /// Whether there is room for what frees space while those read who do.
+    fn has_room_at_once(&self, needs: Needs) -> bool {
+        self.has_room_if(needs, self.parts.rows.get().is_read_as_before())
     }
 
     /// Whether what frees space leaves the index a quarter of the reserve, and enough for its rows. Few
     /// rows leave an eighth, or take what the journal has set aside. While somebody reads an earlier state,
     /// whose pages the index does not use again, all leave twice as much.
-    fn has_room_at_once(&self, needs: Needs) -> bool {
+    fn has_room_if(&self, needs: Needs, is_read: bool) -> bool {
         let Needs { journal_bytes, grown } = needs;
         let is_small = grown <= SMALL_BYTES;
-        let is_read = self.parts.rows.get().is_read_as_before();
         if is_small && !is_read && self.parts.journal.has_room(journal_bytes) {
             return true;
         }
@@ -224,16 +260,14 @@ impl JournalThread {
             // Without the index thread there is nothing to wait for, and nothing will be taken.
             receive(is_done).ok();
         }
-        let was_in_vain = |ended: Instant| ended.elapsed() < SPACE_WAIT_MAX;
-        if self.waited_in_vain.get().is_some_and(was_in_vain) {
+        if self.waited_for_space.is_recent() {
             return;
         }
         let began = Instant::now();
         let gives_back = || debts.is_removing() || disk.is_freeing();
         while !is_enough() && gives_back() {
             if began.elapsed() >= SPACE_WAIT_MAX {
-                self.waited_in_vain.set(Some(Instant::now()));
-                return;
+                return self.waited_for_space.note();
             }
             thread::sleep(GIVEN_BACK_PERIOD);
         }
