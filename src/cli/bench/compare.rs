@@ -21,6 +21,8 @@ const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
 /// With three runs or more in both files (`--runs 3`) a run is one observation: Welch's t test of
 /// the logarithms. With fewer the seconds of the runs are drawn again (a block bootstrap), which
 /// sees nothing of what differs from run to run. What holds 1 in its 95 percent interval is noise.
+/// A and B are medians of the runs; B/A is the ratio of what is tested: of the geometric means, or of the
+/// draws' middle.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The report before.
@@ -98,7 +100,8 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
     let mut text = String::new();
     for (name, report) in [("A", before), ("B", after)] {
         let runs = report.runs.len();
-        let line = format!("{name}: {} ({})", heading(report), report.durability_words());
+        let (server, heading) = (&report.server, heading(report));
+        let line = format!("{name}: {server}: {heading} ({})", report.durability_words());
         // A string takes whatever is written to it.
         writeln!(text, "{line}, {runs} run{}", if runs == 1 { "" } else { "s" }).ok();
     }
@@ -127,7 +130,8 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
             figure.name,
             (figure.shown)(first),
             (figure.shown)(second),
-            ratio(second, first),
+            // The medians may lie otherwise than what is tested, and outside of its interval.
+            interval.map_or_else(|| ratio(second, first), |found| found.middle),
             interval
                 .map_or_else(String::new, |found| format!("{:.3} to {:.3}", found.low, found.high)),
             verdict(interval, figure.more_is_better)
@@ -339,6 +343,28 @@ pub(crate) mod tests {
         assert_eq!(verdict_of(&text, "requests per s"), "better", "{text}");
         let text = compared(&three([100, 150, 70]), &three([110, 160, 80]));
         assert_eq!(verdict_of(&text, "requests per s"), "noise", "{text}");
+    }
+
+    #[test]
+    fn a_ratio_lies_within_its_interval_wherever_the_medians_lie() {
+        let three = |speeds: [u64; 3]| report(speeds.map(|speed| run(speed, 4)).to_vec());
+        // The medians say 1.5, the means 1.0.
+        let text = compared(&three([100, 100, 150]), &three([99, 150, 150]));
+        let line = text.lines().find(|line| line.starts_with("requests per s")).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let figure = |place: usize| words[place].parse::<f64>().unwrap();
+        let (ratio, low, high) = (figure(5), figure(6), figure(8));
+        assert!(low < ratio && ratio < high && ratio < 1.2, "{line}");
+    }
+
+    #[test]
+    fn the_servers_are_named() {
+        let before = report(vec![run(100, 40)]);
+        let mut after = before.clone();
+        after.server = "http://localhost:8080/".to_owned();
+        let text = compared(&before, &after);
+        assert!(text.contains("A: own server: upload"), "{text}");
+        assert!(text.contains("B: http://localhost:8080/: upload"), "{text}");
     }
 
     #[test]

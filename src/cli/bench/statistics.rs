@@ -1,5 +1,5 @@
-//! Whether two sets of figures differ by more than chance: intervals for the ratio of the second
-//! to the first, each at 95 percent.
+//! Whether two sets of figures differ by more than chance: the ratio of the second to the first, each with
+//! an interval of 95 percent.
 //!
 //! Where both sides have runs enough, a run is one observation, since runs are independent and
 //! what lies within one is not: Welch's t interval of the mean logarithms. Otherwise pieces of
@@ -32,9 +32,10 @@ const TAIL: f64 = 0.025;
 /// What logarithms of the same figure may differ by when they are summed up.
 const ROUNDING: f64 = 1e-12;
 
-/// From and to, with 95 percent in between.
+/// From and to, with 95 percent in between, and what is most likely.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Interval {
+    pub(crate) middle: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
 }
@@ -60,12 +61,17 @@ pub(crate) fn welch(before: &[f64], after: &[f64]) -> Option<Interval> {
     let (one, two) = (first.variance_of_mean(), second.variance_of_mean());
     let error = (one + two).sqrt();
     if error < ROUNDING {
-        return (difference.abs() < ROUNDING).then_some(Interval { low: 1.0, high: 1.0 });
+        return (difference.abs() < ROUNDING).then_some(Interval {
+            middle: 1.0,
+            low: 1.0,
+            high: 1.0,
+        });
     }
     let freedom =
         (one + two).powi(2) / (one * one / (first.count - 1.0) + two * two / (second.count - 1.0));
     let reach = error * student_quantile(1.0 - TAIL, freedom);
-    Some(Interval { low: (difference - reach).exp(), high: (difference + reach).exp() })
+    let [low, middle, high] = [difference - reach, difference, difference + reach].map(f64::exp);
+    Some(Interval { middle, low, high })
 }
 
 struct Sample {
@@ -157,7 +163,7 @@ fn interval(mut ratios: Vec<f64>) -> Interval {
         let place = index(super::numbers::whole(last * share));
         ratios.get(place).copied().unwrap_or_default()
     };
-    Interval { low: at(TAIL), high: at(1.0 - TAIL) }
+    Interval { middle: at(0.5), low: at(TAIL), high: at(1.0 - TAIL) }
 }
 
 /// As many slices as there are, drawn in blocks from runs that are drawn themselves.

@@ -34,10 +34,11 @@ fn figure(title: &str, key: Key<'_>, plot: Plot) -> String {
 const SILENCE_FACTOR: f64 = 10.0;
 
 /// The middle of each slice that has requests, in seconds, and something of it; in pieces where nobody was
-/// answered in between, or only with errors.
+/// answered in between, or only with errors. The last slice ends with the run.
 fn course(run: &Run, of: impl Fn(&SliceFigures) -> f64) -> Vec<Vec<(f64, f64)>> {
     let usual = ratio(run.seconds, float(run.requests)) * SILENCE_FACTOR;
-    let middle = |number: usize| (float(count(number)) + 0.5) * run.slice_seconds;
+    let edge = |number: usize| (float(count(number)) * run.slice_seconds).min(run.seconds);
+    let middle = |number: usize| f64::midpoint(edge(number), edge(number + 1));
     let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
     let (mut empty, mut has_errors) = (0_usize, false);
     for (number, slice) in run.slices.iter().enumerate() {
@@ -197,6 +198,15 @@ mod tests {
         }
         run.requests = run.slices.iter().map(SliceFigures::requests).sum();
         course(&run, |_| 1.0).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn the_last_slice_is_drawn_within_the_run() {
+        let mut run = run(100, 40);
+        run.seconds = 9.85;
+        let points = course(&run, |_| 1.0);
+        let last = points.last().and_then(|piece| piece.last()).unwrap();
+        assert!((last.0 - 9.8).abs() < 1e-9, "{last:?}");
     }
 
     #[test]
