@@ -422,31 +422,13 @@ impl Driven {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
-    use hyper::header::HeaderValue;
 
-    use super::super::content::Contents;
     use super::super::operation::Workload;
     use super::super::sizes::Sizes;
-    use super::super::target::{Address, Dialect, Target};
     use super::*;
 
     fn plan() -> Plan {
-        let address = Address {
-            socket: "127.0.0.1:1".parse().unwrap(),
-            host: HeaderValue::from_static("nobody"),
-            base: String::new(),
-        };
-        Plan {
-            workload: Workload::Upload,
-            target: Target { address, dialect: Dialect::Plain, token: None },
-            sizes: Sizes::Fixed(1),
-            duplicates: 0,
-            datasets: vec![0],
-            files: 1,
-            in_blocks: false,
-            run: 0,
-            contents: Contents::new(0),
-        }
+        Plan::of_nothing(Workload::Upload, "127.0.0.1:1".parse().unwrap(), Sizes::Fixed(1))
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use hyper::header::HeaderValue;
 use tokio::task::spawn_blocking;
 
 use super::super::client::Client;
@@ -26,7 +25,7 @@ use super::plan::Plan;
 use super::process::{Processes, is_of_this_machine};
 use super::report::{Latency, Report, Run};
 use super::sizes::Sizes;
-use super::target::{Address, DISCARDED, Dialect, SYNCED, Target, UNKNOWN};
+use super::target::{Address, DISCARDED, SYNCED, Target, UNKNOWN};
 use super::trivial::Trivial;
 
 /// How long the load tool's own ceiling is measured, and warmed up before.
@@ -412,23 +411,7 @@ async fn against_nothing(
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Driven> {
     let trivial = Trivial::start(answer_bytes, shape.threads)?;
-    let address = Address {
-        socket: trivial.address,
-        host: HeaderValue::from_static("trivial"),
-        base: String::new(),
-    };
-    let target = Target { address, dialect: Dialect::Plain, token: None };
-    let plan = Plan {
-        workload,
-        target,
-        sizes,
-        duplicates: 0,
-        datasets: vec![0],
-        files: 1,
-        in_blocks: false,
-        run: 0,
-        contents: Contents::new(0),
-    };
+    let plan = Plan::of_nothing(workload, trivial.address, sizes);
     let driven = driven(&Arc::new(plan), Phase::Load, shape, stop, || ()).await;
     drop(trivial);
     driven

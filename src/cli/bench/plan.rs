@@ -1,6 +1,7 @@
 //! Which request comes next: a load as a function of a request's number, so that a run can be
 //! repeated.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use hyper::header::{AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_TYPE, HOST, HeaderValue};
@@ -12,7 +13,7 @@ use super::numbers::{count, index, mixed};
 use super::operation::{Operation, Workload};
 use super::recorder::{Ended, Trouble};
 use super::sizes::Sizes;
-use super::target::{Dialect, Target};
+use super::target::{Address, Dialect, Target};
 
 /// Where the numbers of contents begin that a run adds; those below are there before it.
 const NEW_CONTENTS: u64 = 1 << 40;
@@ -37,6 +38,26 @@ pub(crate) struct Plan {
     /// Number of the run, which its names and contents carry.
     pub(crate) run: u64,
     pub(crate) contents: Contents,
+}
+
+impl Plan {
+    /// A load for something that listens there, takes and answers what a plain server does, and keeps
+    /// nothing.
+    pub(crate) fn of_nothing(workload: Workload, socket: SocketAddr, sizes: Sizes) -> Self {
+        let host = HeaderValue::from_static("nothing");
+        let address = Address { socket, host, base: String::new() };
+        Self {
+            workload,
+            target: Target { address, dialect: Dialect::Plain, token: None },
+            sizes,
+            duplicates: 0,
+            datasets: vec![0],
+            files: 1,
+            in_blocks: false,
+            run: 0,
+            contents: Contents::new(0),
+        }
+    }
 }
 
 /// A request and what its success is worth.
