@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{GRANARY, PASSWORD, Server, Work, operation, said};
+use crate::support::{GRANARY, PASSWORD, Server, Work, is_on_a_disk, operation, said};
 
 #[test]
 fn uploads_are_counted_and_measured() {
@@ -25,7 +25,9 @@ fn uploads_are_counted_and_measured() {
     assert_eq!(slices.map(|slice| counted(&slice["histogram"])).sum::<u64>(), 300);
     assert!(report["durability"].as_str().unwrap().starts_with("synced"));
     // What was sent is at least what was written, as nothing of it was known.
-    assert!(run["server"]["written"].as_u64().unwrap() >= 900_000);
+    let written = run["server"]["written"].as_u64();
+    assert_eq!(written.is_some(), is_on_a_disk(work.0.path()));
+    assert!(written.is_none_or(|written| written >= 900_000), "{written:?}");
     assert!(run["server"]["resident"].as_u64().unwrap() > 1 << 20);
     assert!(run["server"]["processor_per_request"].as_f64().unwrap() > 0.0);
 }
@@ -104,7 +106,7 @@ fn a_server_that_discards_uploads_says_so() {
     assert_eq!((&run["requests"], &run["errors"]), (&300.into(), &serde_json::json!({})));
     assert!(report["durability"].as_str().unwrap().starts_with("none"));
     // What is written is the whole disk's figure, which the other tests write to as well.
-    assert!(run["server"]["written"].is_u64());
+    assert_eq!(run["server"]["written"].is_u64(), is_on_a_disk(work.0.path()));
 }
 
 #[test]
@@ -281,7 +283,11 @@ fn reports_are_compared_and_shown() {
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("Welch"), "{}", said(&output));
     let same = said(&compare(&one));
-    assert_eq!(same.matches(" noise").count(), 7, "{same}");
+    let rows = same.lines().skip_while(|line| !line.contains("95% interval")).skip(1);
+    // Runs without a stall have nothing to be tested by.
+    let rows = rows.filter(|line| !line.starts_with("longest stall"));
+    let verdicts: Vec<&str> = rows.filter_map(|line| line.split_whitespace().last()).collect();
+    assert!(verdicts.len() >= 8 && verdicts.iter().all(|verdict| *verdict == "noise"), "{same}");
 
     let floor: Value = serde_json::from_slice(&fs::read(&two).unwrap()).unwrap();
     let groups = floor["floor"]["groups"].as_array().unwrap().iter();
@@ -294,7 +300,7 @@ fn reports_are_compared_and_shown() {
         html.matches("<svg").count(),
         3 * 4 + html.matches("The server's memory</h3>").count() * 2
     );
-    assert!(html.contains("fdatasync after 4 KiB"));
+    assert!(html.contains("fdatasync of 4 KiB appended"));
 
     let output = compare(&page);
     assert_eq!(output.status.code(), Some(1));

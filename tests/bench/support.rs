@@ -50,6 +50,15 @@ impl Work {
     }
 }
 
+/// Whether a file system lies on one disk, whose writes the kernel counts: not so of those in memory, of
+/// layered ones and of those that are on several.
+pub(crate) fn is_on_a_disk(path: &Path) -> bool {
+    let device = rustix::fs::stat(path).unwrap().st_dev;
+    let wanted = [rustix::fs::major(device), rustix::fs::minor(device)].map(|of| of.to_string());
+    let table = fs::read_to_string("/proc/diskstats").unwrap_or_default();
+    table.lines().any(|line| line.split_whitespace().take(2).eq(wanted.iter()))
+}
+
 pub(crate) fn said(output: &Output) -> String {
     let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     String::from_utf8_lossy(&text).into_owned()

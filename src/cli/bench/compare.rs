@@ -8,19 +8,21 @@ use clap::Args;
 
 use super::super::{Ending, say};
 use super::numbers::{median, ratio};
-use super::report::{Report, Run, ServerFigures};
+use super::operation::Operation;
+use super::report::{Latency, Report, Run, ServerFigures};
 use super::sizes::shown_bytes;
 use super::statistics::{Interval, RUNS_MIN, bootstrap, welch};
 use super::table::{grouped, heading, millis, rate};
 
 /// Quantiles that are compared, beside throughput.
-const QUANTILES: [f64; 3] = [0.5, 0.9, 0.99];
+const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
 /// Say what changed between two reports, and whether it is more than noise.
 ///
 /// With three runs or more in both files (`--runs 3`) a run is one observation: Welch's t test of
 /// the logarithms. With fewer the seconds of the runs are drawn again (a block bootstrap), which
-/// sees nothing of what differs from run to run. What holds 1 in its 95 percent interval is noise.
+/// sees nothing of what differs from run to run, so that what it calls better or worse has a star. What holds
+/// 1 in its 95 percent interval is noise; of twenty figures that did not change one does not, by chance.
 /// A and B are medians of the runs; B/A is the ratio of what is tested: of the geometric means, or of the
 /// draws' middle.
 #[derive(Debug, Args)]
@@ -40,56 +42,80 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
 
 /// One figure of both reports.
 struct Figure {
-    name: &'static str,
+    name: String,
     more_is_better: bool,
     shown: fn(f64) -> String,
-    of: fn(&Run) -> Option<f64>,
+    of: Box<dyn Fn(&Run) -> Option<f64>>,
 }
 
-const FIGURES: [Figure; 7] = [
-    Figure {
-        name: "requests per s",
-        more_is_better: true,
-        shown: rate,
-        of: |run| Some(run.per_second),
-    },
-    Figure {
-        name: "p50 ms",
-        more_is_better: false,
-        shown: millis,
-        of: |run| Some(run.latency.p50),
-    },
-    Figure {
-        name: "p90 ms",
-        more_is_better: false,
-        shown: millis,
-        of: |run| Some(run.latency.p90),
-    },
-    Figure {
-        name: "p99 ms",
-        more_is_better: false,
-        shown: millis,
-        of: |run| Some(run.latency.p99),
-    },
-    Figure {
-        name: "server us/request",
-        more_is_better: false,
-        shown: |micros| format!("{micros:.1}"),
-        of: |run| server(run).map(|server| server.processor_per_request),
-    },
-    Figure {
-        name: "server memory",
-        more_is_better: false,
-        shown: |bytes| shown_bytes(super::numbers::whole(bytes)),
-        of: |run| server(run)?.resident_most.map(super::numbers::float),
-    },
-    Figure {
-        name: "written per byte",
-        more_is_better: false,
-        shown: |bytes| format!("{bytes:.3}"),
-        of: |run| server(run).and_then(|server| server.written_per_byte),
-    },
-];
+impl Figure {
+    fn time(
+        name: impl Into<String>,
+        shown: fn(f64) -> String,
+        of: impl Fn(&Run) -> Option<f64> + 'static,
+    ) -> Self {
+        Self { name: name.into(), more_is_better: false, shown, of: Box::new(of) }
+    }
+}
+
+/// Those of whole runs; the first are those that the bootstrap knows, in its order.
+fn figures() -> Vec<Figure> {
+    vec![
+        Figure {
+            name: "requests per s".to_owned(),
+            more_is_better: true,
+            shown: rate,
+            of: Box::new(|run| Some(run.per_second)),
+        },
+        Figure::time("p50 ms", millis, |run| Some(run.latency.p50)),
+        Figure::time("p90 ms", millis, |run| Some(run.latency.p90)),
+        Figure::time("p99 ms", millis, |run| Some(run.latency.p99)),
+        Figure::time("p99.9 ms", millis, |run| Some(run.latency.p999)),
+        Figure::time("max ms", millis, |run| Some(run.latency.max)),
+        Figure::time("longest stall ms", millis, |run| {
+            Some(run.stalls.longest).filter(|longest| *longest > 0.0)
+        }),
+        Figure::time(
+            "server us/request",
+            |micros| format!("{micros:.1}"),
+            |run| server(run).map(|server| server.processor_per_request),
+        ),
+        Figure::time(
+            "server memory",
+            |bytes| shown_bytes(super::numbers::whole(bytes)),
+            |run| server(run)?.resident_most.map(super::numbers::float),
+        ),
+        Figure::time(
+            "written per byte",
+            |bytes| format!("{bytes:.3}"),
+            |run| server(run).and_then(|server| server.written_per_byte),
+        ),
+    ]
+}
+
+/// Those of each kind of request, where there are several.
+fn figures_of_operations(before: &Report, after: &Report) -> Vec<Figure> {
+    let runs = before.runs.iter().chain(&after.runs);
+    let operations: BTreeSet<Operation> =
+        runs.flat_map(|run| run.operations.iter().map(|figures| figures.operation)).collect();
+    if operations.len() < 2 {
+        return Vec::new();
+    }
+    let figures = operations.into_iter().flat_map(|operation| {
+        let of = move |latency: fn(&Latency) -> f64| {
+            move |run: &Run| {
+                let mut all = run.operations.iter();
+                let found = all.find(|of| of.operation == operation && of.requests > 0)?;
+                Some(latency(&found.latency))
+            }
+        };
+        [
+            Figure::time(format!("{operation} p50 ms"), millis, of(|latency| latency.p50)),
+            Figure::time(format!("{operation} p99 ms"), millis, of(|latency| latency.p99)),
+        ]
+    });
+    figures.collect()
+}
 
 fn server(run: &Run) -> Option<&ServerFigures> {
     run.server.as_ref()
@@ -116,27 +142,37 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
     let method = Method::of(before, after);
     writeln!(text, "{method}\n").ok();
     writeln!(text, "{:<18} {:>12} {:>12} {:>7}  {:<16} ", "", "A", "B", "B/A", "95% interval").ok();
-    for (number, figure) in FIGURES.iter().enumerate() {
-        let figures = |report: &Report| report.runs.iter().filter_map(figure.of).collect();
+    let all = figures().into_iter().chain(figures_of_operations(before, after));
+    for (number, figure) in all.enumerate() {
+        let figures = |report: &Report| report.runs.iter().filter_map(&figure.of).collect();
         let (first, second): (Vec<f64>, Vec<f64>) = (figures(before), figures(after));
-        if first.is_empty() || second.is_empty() {
+        if first.is_empty() && second.is_empty() {
             continue;
         }
-        let interval = method.interval(number, &first, &second);
-        let (first, second) = (median(&first), median(&second));
+        let are_both_there = !first.is_empty() && !second.is_empty();
+        let interval = method.interval(number, &first, &second).filter(|_| are_both_there);
+        // The medians may lie otherwise than what is tested, and outside of its interval.
+        let medians = are_both_there.then(|| ratio(median(&second), median(&first)));
+        let ratio = interval.map(|found| found.middle).or(medians);
+        let shown = |figures: &[f64]| match figures {
+            [] => "-".to_owned(),
+            figures => (figure.shown)(median(figures)),
+        };
         writeln!(
             text,
-            "{:<18} {:>12} {:>12} {:>7.3}  {:<16} {}",
+            "{:<18} {:>12} {:>12} {:>7}  {:<16} {}",
             figure.name,
-            (figure.shown)(first),
-            (figure.shown)(second),
-            // The medians may lie otherwise than what is tested, and outside of its interval.
-            interval.map_or_else(|| ratio(second, first), |found| found.middle),
+            shown(&first),
+            shown(&second),
+            ratio.map_or_else(String::new, |ratio| format!("{ratio:.3}")),
             interval
                 .map_or_else(String::new, |found| format!("{:.3} to {:.3}", found.low, found.high)),
-            verdict(interval, figure.more_is_better)
+            method.verdict(interval, figure.more_is_better)
         )
         .ok();
+    }
+    if let Method::Seconds(_) = method {
+        writeln!(text, "* within these runs: others of the same two may differ as much").ok();
     }
     text
 }
@@ -184,6 +220,21 @@ impl Method {
             Self::Failed | Self::TooShort => None,
         }
     }
+
+    /// Better or worse; with a star where what differs from run to run was not seen.
+    fn verdict(&self, interval: Option<Interval>, more_is_better: bool) -> &'static str {
+        let Some(interval) = interval else { return "not tested" };
+        if interval.holds_one() {
+            return "noise";
+        }
+        let is_better = (interval.low > 1.0) == more_is_better;
+        match (self, is_better) {
+            (Self::Seconds(_), true) => "better*",
+            (Self::Seconds(_), false) => "worse*",
+            (Self::Runs | Self::Failed | Self::TooShort, true) => "better",
+            (Self::Runs | Self::Failed | Self::TooShort, false) => "worse",
+        }
+    }
 }
 
 impl Display for Method {
@@ -201,15 +252,6 @@ impl Display for Method {
                 "not tested: too short; measure for longer, or with --runs {RUNS_MIN} or more"
             ),
         }
-    }
-}
-
-fn verdict(interval: Option<Interval>, more_is_better: bool) -> &'static str {
-    match interval {
-        None => "not tested",
-        Some(interval) if interval.holds_one() => "noise",
-        Some(interval) if (interval.low > 1.0) == more_is_better => "better",
-        Some(_) => "worse",
     }
 }
 
@@ -250,7 +292,9 @@ pub(crate) mod tests {
     use super::super::numbers::{count, float, fraction};
     use super::super::operation::Workload;
     use super::super::recorder::ErrorCount;
-    use super::super::report::{ClientFigures, Latency, Machine, Settings, SliceFigures, Stalls};
+    use super::super::report::{
+        ClientFigures, Machine, OperationFigures, Settings, SliceFigures, Stalls,
+    };
     use super::super::sizes::Sizes;
     use super::*;
 
@@ -331,8 +375,8 @@ pub(crate) mod tests {
     #[test]
     fn a_faster_server_is_better_and_a_slower_one_worse() {
         let (slow, fast) = (report(vec![run(100, 40)]), report(vec![run(130, 40)]));
-        assert_eq!(verdict_of(&compared(&slow, &fast), "requests per s"), "better");
-        assert_eq!(verdict_of(&compared(&fast, &slow), "requests per s"), "worse");
+        assert_eq!(verdict_of(&compared(&slow, &fast), "requests per s"), "better*");
+        assert_eq!(verdict_of(&compared(&fast, &slow), "requests per s"), "worse*");
     }
 
     #[test]
@@ -355,6 +399,40 @@ pub(crate) mod tests {
         let figure = |place: usize| words[place].parse::<f64>().unwrap();
         let (ratio, low, high) = (figure(5), figure(6), figure(8));
         assert!(low < ratio && ratio < high && ratio < 1.2, "{line}");
+    }
+
+    #[test]
+    fn what_only_one_side_has_is_shown() {
+        let (still, mut stalled) = (report(vec![run(100, 40)]), report(vec![run(100, 40)]));
+        stalled.runs[0].stalls.longest = 500_000.0;
+        let text = compared(&stalled, &still);
+        let line = text.lines().find(|line| line.starts_with("longest stall ms")).unwrap();
+        assert_eq!(line.split_whitespace().collect::<Vec<_>>()[3..], ["500", "-", "not", "tested"]);
+    }
+
+    #[test]
+    fn each_kind_of_request_is_compared_where_there_are_several() {
+        let kinds = |slow: f64| {
+            let of = |operation, p50| OperationFigures {
+                operation,
+                requests: 10,
+                failed: Some(0),
+                per_second: 1.0,
+                latency: Latency { p50, p99: p50, ..Latency::default() },
+            };
+            let mut run = run(100, 40);
+            run.operations = vec![of(Operation::Copy, 500.0), of(Operation::Merge, slow)];
+            report(vec![run.clone(), run.clone(), run])
+        };
+        let text = compared(&kinds(1_000.0), &kinds(3_000.0));
+        let ratio = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            line.strip_prefix(name).unwrap().split_whitespace().nth(2).unwrap().to_owned()
+        };
+        assert_eq!(
+            (ratio("copy p50 ms").as_str(), ratio("merge p50 ms").as_str()),
+            ("1.000", "3.000")
+        );
     }
 
     #[test]

@@ -174,11 +174,12 @@ pub(crate) fn run_of(
 }
 
 fn operations(recorder: &Recorder, seconds: f64) -> Vec<OperationFigures> {
-    let each = recorder.by_operation.iter().map(|(operation, latencies)| OperationFigures {
+    let each = recorder.by_operation.iter().map(|(operation, of)| OperationFigures {
         operation: *operation,
-        requests: latencies.len(),
-        per_second: ratio(float(latencies.len()), seconds),
-        latency: Latency::of(latencies),
+        requests: of.latencies.len(),
+        failed: Some(of.failed),
+        per_second: ratio(float(of.latencies.len()), seconds),
+        latency: Latency::of(&of.latencies),
     });
     each.collect()
 }

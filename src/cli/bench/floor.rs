@@ -2,7 +2,7 @@
 //! figures are held against.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,9 @@ use super::content::Contents;
 use super::numbers::{count, float, index, ratio};
 use super::recorder::{DIGITS, histogram};
 use super::report::Latency;
+
+/// Bytes that one sync is measured with.
+const PIECE_BYTES: u64 = 4 << 10;
 
 /// Bytes between two syncs of the sequential writer.
 const SYNC_BYTES: u64 = 4 << 20;
@@ -32,6 +35,9 @@ const WHOLE_BYTES: u64 = 256 << 20;
 pub(crate) struct Floor {
     /// One `fdatasync` after 4 KiB were appended.
     pub(crate) sync: Latency,
+    /// The same where the bytes replace others, so that the file does not grow; earlier files have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sync_in_place: Option<Latency>,
     /// Groups of as many files as there are connections, appended and synced: files a second.
     pub(crate) groups: Vec<Group>,
     /// Sequential writing with a sync every 4 MiB.
@@ -50,6 +56,12 @@ pub(crate) struct Group {
     pub(crate) files_per_second: f64,
 }
 
+/// Syncs the file system: what the load before left to be written, and its files that are gone, are
+/// not to be in the figures of the next one.
+pub(crate) fn settle(directory: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(directory)?)?)
+}
+
 /// What of the floor is measured in a directory on a disk; blocks for some seconds.
 ///
 /// # Errors
@@ -64,9 +76,11 @@ pub(crate) fn measure(
     // A group is bounded in a server too; of large files one is a group.
     sizes.retain(|files| *files > 0 && files.saturating_mul(file_bytes) <= WHOLE_BYTES);
     sizes.dedup();
+    settle(at)?;
     let groups = sizes.into_iter().map(|files| group(at, files, file_bytes));
     Ok(Floor {
-        sync: Latency::of(&appended(&at.join("sync"), 4 << 10, u64::MAX)?.latencies),
+        sync: Latency::of(&appended(&at.join("sync"), PIECE_BYTES, u64::MAX)?.latencies),
+        sync_in_place: Some(Latency::of(&replaced(&at.join("in-place"))?)),
         groups: groups.collect::<io::Result<_>>()?,
         sequential: speed(&appended(&at.join("sequential"), SYNC_BYTES, WHOLE_BYTES)?),
         whole: whole(&at.join("whole"), file_bytes.max(WHOLE_BYTES))?,
@@ -92,13 +106,37 @@ fn appended(path: &Path, piece_bytes: u64, bytes_max: u64) -> io::Result<Appende
     let (begun, mut bytes) = (Instant::now(), 0);
     while begun.elapsed() < TIME && bytes < bytes_max && latencies.len() < SYNCS_MAX {
         write(&mut file, &noise, piece_bytes)?;
-        let sync = Instant::now();
-        file.sync_data()?;
-        let nanos = u64::try_from(sync.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        latencies.record(nanos).ok();
+        latencies.record(sync(&file)?).ok();
         bytes += piece_bytes;
     }
     Ok(Appended { latencies, bytes, time: begun.elapsed() })
+}
+
+/// Replaces pieces of 4 KiB, each with an `fdatasync`, for a while.
+fn replaced(path: &Path) -> io::Result<Histogram<u64>> {
+    let noise = Contents::new(0).noise();
+    let mut file = new_file(path)?;
+    write(&mut file, &noise, SYNC_BYTES)?;
+    file.sync_data()?;
+    file.rewind()?;
+    let pieces = SYNC_BYTES / PIECE_BYTES;
+    let mut latencies = histogram(DIGITS);
+    let begun = Instant::now();
+    while begun.elapsed() < TIME && latencies.len() < SYNCS_MAX {
+        if latencies.len() % pieces == 0 {
+            file.rewind()?;
+        }
+        write(&mut file, &noise, PIECE_BYTES)?;
+        latencies.record(sync(&file)?).ok();
+    }
+    Ok(latencies)
+}
+
+/// Nanoseconds that an `fdatasync` takes.
+fn sync(file: &File) -> io::Result<u64> {
+    let began = Instant::now();
+    file.sync_data()?;
+    Ok(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn group(directory: &Path, files: u64, file_bytes: u64) -> io::Result<Group> {

@@ -245,7 +245,7 @@ fn line(step: &Step) -> String {
     let checkpoints = step.upload.checkpoints.as_ref();
     let stopped = checkpoints.filter(|found| found.count > 0);
     let stopped =
-        stopped.map_or_else(|| "-".to_owned(), |found| format!("{:.1}", found.stop / 1e3));
+        stopped.map_or_else(|| "-".to_owned(), |found| format!("{:.1}", found.stop_longest / 1e3));
     format!(
         "{:>12}  {:>6.2} s {:>10} {:>9}   {:>8.0} {:>7.1}  {:>17.1}  {:>7} {:>7.0} {:>7.1}  {:>17.1}",
         grouped(step.files),

@@ -139,14 +139,14 @@ fn runs(page: &mut String, report: &Report) -> fmt::Result {
          <th>errors</th></tr></thead><tbody>"
     )?;
     for (number, run) in report.runs.iter().enumerate() {
-        let errors = run.failed();
+        let errors = Some(run.failed());
         let name = format!("<td>run {}</td>", number + 1);
         row(page, report, &name, (run.requests, run.per_second), &run.latency, errors)?;
         if run.operations.len() > 1 {
             for operation in &run.operations {
                 let name = format!("<td class=\"sub\">{}</td>", operation.operation);
                 let figures = (operation.requests, operation.per_second);
-                row(page, report, &name, figures, &operation.latency, 0)?;
+                row(page, report, &name, figures, &operation.latency, operation.failed)?;
             }
         }
     }
@@ -166,12 +166,17 @@ fn row(
     name: &str,
     (requests, per_second): (u64, f64),
     latency: &Latency,
-    errors: u64,
+    errors: Option<u64>,
 ) -> fmt::Result {
+    let errors = match errors {
+        None => String::new(),
+        Some(0) => "0".to_owned(),
+        Some(errors) => format!("<b class=\"errors\">{}</b>", grouped(errors)),
+    };
     writeln!(
         page,
         "<tr>{name}<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-         <td>{}</td><td>{}</td></tr>",
+         <td>{}</td><td>{errors}</td></tr>",
         grouped(requests),
         rate(per_second),
         millis(latency.p50),
@@ -180,7 +185,6 @@ fn row(
         millis(latency.p999),
         millis(latency.max),
         escaped(report.durability_words()),
-        if errors == 0 { "0".to_owned() } else { format!("<b class=\"errors\">{errors}</b>") },
     )
 }
 

@@ -70,6 +70,15 @@ pub(crate) struct Slice {
     pub(crate) errors: u64,
 }
 
+/// What happened to the requests of one kind.
+#[derive(Debug)]
+pub(crate) struct OfOperation {
+    /// From the intended time, of those that succeeded.
+    pub(crate) latencies: Histogram<u64>,
+    /// Those that did not, beside those that could not be sent.
+    pub(crate) failed: u64,
+}
+
 /// All that is remembered of a run, or of one thread's part of it.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -77,8 +86,7 @@ pub(crate) struct Recorder {
     origin: Instant,
     pub(crate) slice_time: Duration,
     pub(crate) slices: Vec<Slice>,
-    /// Latencies from the intended time, of requests that succeeded.
-    pub(crate) by_operation: BTreeMap<Operation, Histogram<u64>>,
+    pub(crate) by_operation: BTreeMap<Operation, OfOperation>,
     /// How late the load tool itself was: from the intended time to the sending.
     pub(crate) lateness: Histogram<u64>,
     /// By kind.
@@ -109,14 +117,17 @@ impl Recorder {
         let latency = nanos(ended.answered.saturating_duration_since(ended.intended));
         let lateness = nanos(ended.sent.saturating_duration_since(ended.intended));
         self.lateness.record(lateness).ok();
+        let of_operation = self.by_operation.entry(ended.operation).or_default();
+        match &ended.outcome {
+            Ok(_) => drop(of_operation.latencies.record(latency)),
+            Err(_) => of_operation.failed += 1,
+        }
         let slice = self.slice(at);
         match ended.outcome {
             Ok(bytes) => {
                 slice.latencies.record(latency).ok();
                 slice.bytes += bytes;
                 self.bytes += bytes;
-                let histogram = self.by_operation.entry(ended.operation);
-                histogram.or_insert_with(histogram_of_run).record(latency).ok();
             }
             Err(Trouble { kind, said }) => {
                 slice.errors += 1;
@@ -162,9 +173,10 @@ impl Recorder {
             }
         }
         for (operation, theirs) in other.by_operation {
-            let ours = self.by_operation.entry(operation).or_insert_with(histogram_of_run);
+            let ours = self.by_operation.entry(operation).or_default();
             // Both have the same bounds, so it cannot fail.
-            ours.add(theirs).ok();
+            ours.latencies.add(theirs.latencies).ok();
+            ours.failed += theirs.failed;
         }
         self.lateness.add(other.lateness).ok();
         for (kind, errors) in other.errors {
@@ -191,14 +203,14 @@ impl Recorder {
 
     /// Requests that succeeded.
     pub(crate) fn requests(&self) -> u64 {
-        self.by_operation.values().map(Histogram::len).sum()
+        self.by_operation.values().map(|of| of.latencies.len()).sum()
     }
 
     /// The latencies of all operations in one histogram.
     pub(crate) fn latencies(&self) -> Histogram<u64> {
-        let mut all = histogram_of_run();
-        for histogram in self.by_operation.values() {
-            all.add(histogram).ok();
+        let mut all = histogram(DIGITS);
+        for of_operation in self.by_operation.values() {
+            all.add(&of_operation.latencies).ok();
         }
         all
     }
@@ -266,9 +278,10 @@ impl Slice {
     }
 }
 
-/// A histogram of nanoseconds for one operation of a whole run.
-fn histogram_of_run() -> Histogram<u64> {
-    histogram(DIGITS)
+impl Default for OfOperation {
+    fn default() -> Self {
+        Self { latencies: histogram(DIGITS), failed: 0 }
+    }
 }
 
 /// A histogram of nanoseconds that grows as it needs to.
@@ -326,6 +339,24 @@ mod tests {
         assert!((540..=560).contains(&millis(0.5)), "half waited for {} ms", millis(0.5));
         assert!((990..=1_001).contains(&millis(0.99)), "the slowest for {} ms", millis(0.99));
         assert!(recorder.lateness.max() >= 980_000_000, "and the tool says how late it sent");
+    }
+
+    #[test]
+    fn what_failed_is_known_of_each_kind_of_request() {
+        let origin = Instant::now();
+        let mut recorder = Recorder::new(origin);
+        recorder.take(ended(origin, 0, 0, 1));
+        let refused = Trouble { kind: "status 503".to_owned(), said: String::new() };
+        let failing = Ended { outcome: Err(refused), ..ended(origin, 0, 0, 1) };
+        recorder.take(Ended { operation: Operation::Merge, ..failing });
+        let mut all = Recorder::new(origin);
+        all.absorb(recorder);
+        let of = |operation| {
+            let of = &all.by_operation[&operation];
+            (of.latencies.len(), of.failed)
+        };
+        assert_eq!((of(Operation::Upload), of(Operation::Merge)), ((1, 0), (0, 1)));
+        assert_eq!((all.requests(), all.failed()), (1, 1));
     }
 
     #[test]

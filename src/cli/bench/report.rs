@@ -113,7 +113,11 @@ pub(crate) struct Latency {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct OperationFigures {
     pub(crate) operation: Operation,
+    /// Requests that succeeded.
     pub(crate) requests: u64,
+    /// Those that failed, beside those that were due and never sent; files of the first versions do not say.
+    #[serde(default)]
+    pub(crate) failed: Option<u64>,
     pub(crate) per_second: f64,
     pub(crate) latency: Latency,
 }

@@ -53,13 +53,13 @@ fn write(text: &mut String, report: &Report) -> fmt::Result {
         let name = format!("run {}", number + 1);
         let megabytes = format!("{:.1}", run.bytes_per_second / MEGABYTE);
         let figures = (run.requests, run.per_second, megabytes.as_str());
-        let errors = run.failed();
+        let errors = Some(run.failed());
         row(text, report, &name, figures, &run.latency, errors)?;
         if run.operations.len() > 1 {
             for operation in &run.operations {
                 let name = format!(" {}", operation.operation);
                 let figures = (operation.requests, operation.per_second, "");
-                row(text, report, &name, figures, &operation.latency, 0)?;
+                row(text, report, &name, figures, &operation.latency, operation.failed)?;
             }
         }
     }
@@ -118,8 +118,9 @@ fn row(
     name: &str,
     (requests, per_second, megabytes): (u64, f64, &str),
     latency: &Latency,
-    errors: u64,
+    errors: Option<u64>,
 ) -> fmt::Result {
+    let errors = errors.map_or_else(String::new, grouped);
     writeln!(
         text,
         "{name:<12} {:>10} {:>10} {megabytes:>9} {:>8} {:>8} {:>8} {:>8} {:>9}  {:<width$} {errors:>6}",
@@ -212,9 +213,14 @@ fn write_server(text: &mut String, server: &ServerFigures) -> fmt::Result {
 pub(crate) fn write_floor(text: &mut String, floor: &Floor) -> fmt::Result {
     writeln!(
         text,
-        "floor: fdatasync after 4 KiB {} ms (p99 {}); HTTP round trip {} ms (p99 {})",
+        "floor: fdatasync of 4 KiB appended {} ms (p99 {}){}; HTTP round trip {} ms (p99 {})",
         millis(floor.sync.p50),
         millis(floor.sync.p99),
+        floor.sync_in_place.map_or_else(String::new, |in_place| format!(
+            ", in place {} ms (p99 {})",
+            millis(in_place.p50),
+            millis(in_place.p99)
+        )),
         millis(floor.round_trip.p50),
         millis(floor.round_trip.p99)
     )?;
