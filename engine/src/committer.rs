@@ -176,10 +176,8 @@ impl Committer {
         let work = self.work().clone().ok_or(MutationError::Stopping)?;
         let ask = move || ask_for_checkpoint(&work, Until::Removed);
         let asked = tokio::task::spawn_blocking(ask).await;
-        match asked.unwrap_or(Err(MutationError::Stopping)) {
-            Ok(waiting) => waiting.await.unwrap_or(Err(MutationError::Stopping)),
-            Err(stopping) => Err(stopping),
-        }
+        let waiting = asked.unwrap_or(None).ok_or_else(|| self.gone())?;
+        waiting.await.unwrap_or_else(|_gone| Err(self.gone()))
     }
 
     /// As [`Committer::checkpoint`], for threads that may block.
@@ -211,9 +209,9 @@ impl Committer {
 
     fn ask_blocking(&self, until: Until) -> Result<(), MutationError> {
         let work = self.work().clone().ok_or(MutationError::Stopping)?;
-        let waiting = ask_for_checkpoint(&work, until)?;
+        let waiting = ask_for_checkpoint(&work, until).ok_or_else(|| self.gone())?;
         drop(work);
-        crate::sync::receive(waiting).unwrap_or(Err(MutationError::Stopping))
+        crate::sync::receive(waiting).unwrap_or_else(|_gone| Err(self.gone()))
     }
 
     /// Has a step of the background's work done now; tells what it left. Blocks while groups wait to be
@@ -221,9 +219,9 @@ impl Committer {
     pub(crate) fn step_blocking(&self) -> Result<Left, MutationError> {
         let work = self.work().clone().ok_or(MutationError::Stopping)?;
         let (done, waiting) = oneshot::channel();
-        work.send(IndexWork::Step(done)).map_err(|_gone| MutationError::Stopping)?;
+        work.send(IndexWork::Step(done)).map_err(|_gone| self.gone())?;
         drop(work);
-        crate::sync::receive(waiting).unwrap_or(Err(MutationError::Stopping))
+        crate::sync::receive(waiting).unwrap_or_else(|_gone| Err(self.gone()))
     }
 
     /// Has the journal go on in a new segment, with a change that changes nothing. Blocks.
@@ -248,6 +246,11 @@ impl Committer {
     /// Why no change is taken, if none is.
     pub(crate) fn refusal(&self) -> Option<MutationError> {
         self.queue.refusal()
+    }
+
+    /// Why the index's thread is not there: it failed, or the store stops.
+    fn gone(&self) -> MutationError {
+        self.refusal().unwrap_or(MutationError::Stopping)
     }
 
     /// Whether a change would be refused for want of a place.
@@ -278,15 +281,11 @@ impl Committer {
     }
 }
 
-/// Blocks while groups wait to be applied.
-fn ask_for_checkpoint(
-    work: &SyncSender<IndexWork>,
-    until: Until,
-) -> Result<CheckpointMade, MutationError> {
+/// Blocks while groups wait to be applied; nothing if the index's thread is gone.
+fn ask_for_checkpoint(work: &SyncSender<IndexWork>, until: Until) -> Option<CheckpointMade> {
     let (done, waiting) = oneshot::channel();
     let asked = MadeDurable { until, done };
-    work.send(IndexWork::Checkpoint(asked)).map_err(|_gone| MutationError::Stopping)?;
-    Ok(waiting)
+    work.send(IndexWork::Checkpoint(asked)).ok().map(|()| waiting)
 }
 
 type CheckpointMade = oneshot::Receiver<Result<(), MutationError>>;

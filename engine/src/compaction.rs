@@ -137,8 +137,8 @@ impl Compactor {
         is_stopping: &dyn Fn() -> bool,
         rest: &dyn Fn(Duration),
     ) -> Result<Vec<Candidate>, MutationError> {
-        let snapshot = self.store.snapshot_as_applied()?;
-        let head = snapshot.applied_position()?;
+        // No state may be read while it is counted: the index would use none of its pages again.
+        let head = self.store.snapshot_as_applied()?.applied_position()?;
         let segments = self.store.segments.ids();
         self.fruitless.retain(|segment, _| segments.contains(segment));
         let mut sealed = Vec::new();

@@ -221,7 +221,7 @@ async fn a_disk_that_the_index_filled_refuses_growth_and_deleting_is_enough() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a file system of its own; run tests/disk.sh"]
 async fn a_disk_that_another_program_filled_refuses_growth_until_it_lets_go() {
-    for left in [1 << 20, 0] {
+    for left in [1 << 20, 64 << 10, 0] {
         let disk = SmallDisk::of(128);
         let server = Server::start(disk.work());
         let api = Api::new(&server.url);

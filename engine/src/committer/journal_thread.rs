@@ -25,7 +25,7 @@ use crate::noted::{EncodedNote, NotedChange};
 use crate::store::SharedIndex;
 use crate::sync::mpsc::SyncSender;
 use crate::visibility::Visibility;
-use room::{Admitted, InVain, following_of};
+use room::{Admitted, InVain, SET_ASIDE_BYTES, following_of};
 
 /// What the journal thread works on.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl JournalThread {
     /// compacted; without space it goes on where it is. `None` ends the thread: the journal failed.
     fn begin_segment_if_wanted(&mut self, group: Vec<Submission>) -> Option<Vec<Submission>> {
         if self.parts.queue.take_new_segment_wish()
-            && let Err(AppendError::Failed(error)) = self.parts.journal.roll()
+            && let Err(AppendError::Failed(error)) = self.parts.journal.roll(SET_ASIDE_BYTES)
         {
             self.refuse(group, &error);
             return None;

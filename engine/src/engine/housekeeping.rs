@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::committer::{Committer, Reply, Submission};
 use crate::compaction::{Compactor, Thrift};
+use crate::error::MutationError;
 use crate::error::ReadError;
 use crate::limits::{COMPACTION_PERIOD, RESUMABLE_EXPIRED_EVERY, TOUCHES_WRITTEN_EVERY};
 use crate::model::Timestamp;
@@ -139,8 +140,14 @@ pub(super) fn write_touches(store: &Store, committer: &Committer) {
 fn write(committer: &Committer, touches: CatalogueChange) {
     let change = Change::Catalogue(touches);
     let (reply, ticket) = Reply::new(None);
-    let submitted = committer.submit(Submission::of(change, reply));
-    if submitted.is_ok() && ticket.redeem_blocking().is_err() {
-        tracing::warn!("when users, nodes and access tokens were last seen was not written");
+    if committer.submit(Submission::of(change, reply)).is_err() {
+        return;
+    }
+    match ticket.redeem_blocking() {
+        // Of a full disk the log tells once.
+        Ok(_) | Err(MutationError::OutOfSpace) => {}
+        Err(_) => {
+            tracing::warn!("when users, nodes and access tokens were last seen was not written");
+        }
     }
 }

@@ -42,7 +42,7 @@ fn work(disk: &SimulatedDisk) -> Outcome {
         outcome.unanswered = group(first, 1 + first.0 % 5);
         let prepared = match number {
             4 => journal.ensure_space(20 << 10),
-            9 => journal.roll(),
+            9 => journal.roll(0),
             _ => Ok(()),
         };
         let appended = prepared.and_then(|()| journal.append(&outcome.unanswered));

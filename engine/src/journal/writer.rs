@@ -165,20 +165,20 @@ impl Journal {
         fits || self.spare.as_ref().is_some_and(|spare| spare.allocated >= PAGE_BYTES + bytes)
     }
 
-    /// Starts a new segment now, so that the one before can be reclaimed; does nothing if the
-    /// current one has no group yet.
+    /// Starts a new segment now, so that the one before can be reclaimed, with space for groups of so many
+    /// bytes set aside; does nothing if the current one has no group yet.
     ///
     /// # Errors
     /// As [`Journal::append`].
     ///
     /// # Durability
     /// The new segment's header and name are synced.
-    pub(crate) fn roll(&mut self) -> Result<(), AppendError> {
+    pub(crate) fn roll(&mut self, set_aside: u64) -> Result<(), AppendError> {
         self.check_not_failed()?;
         if self.is_current_empty() {
             return Ok(());
         }
-        self.roll_for(0)
+        self.roll_for(set_aside.min(self.options.segment_bytes.saturating_sub(PAGE_BYTES)))
     }
 
     fn is_current_empty(&self) -> bool {

@@ -1,7 +1,8 @@
 //! A disk that is full: only what grows the store is refused, deleting is enough, and the index never
 //! wants for its pages (I7).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use granary_engine::disk::{Reached, SimulatedDisk};
 use granary_engine::model::{DatasetId, DatasetPatch, LicenceId, NewDataset, ProjectId};
@@ -67,7 +68,7 @@ async fn a_full_disk_takes_uploads_again_once_files_were_deleted() {
     for number in 0..filled - 1 {
         engine.delete_file(set, &format!("fill/{number}")).await.unwrap();
     }
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let mut again = 0;
     while again < filled / 2 {
         assert!(begun.elapsed().as_secs() < 60, "the space does not come back");
@@ -191,12 +192,59 @@ async fn who_reads_on_a_full_disk_has_deletions_refused_and_the_index_never_fail
     assert_eq!(engine.check(true).unwrap(), []);
 }
 
-/// Reads again and again for a moment, across a checkpoint, until it is told to stop.
-async fn read_for_moments(engine: &Engine, is_stopped: &AtomicBool) {
-    while !is_stopped.load(Ordering::Relaxed) {
-        let earlier = engine.snapshot().unwrap();
-        engine.checkpoint().await.unwrap();
-        drop(earlier);
+/// What a deletion takes of what the journal has set aside, where another program took the rest, must be for
+/// one that is made.
+#[tokio::test]
+async fn refused_deletions_of_many_files_take_nothing_from_those_of_one() {
+    let disk = SimulatedDisk::new();
+    disk.set_space(80 << 20, 79 << 20);
+    let (engine, set) = store(&disk).await;
+    add_zip(&engine, set, &batch(0)).await.unwrap();
+    engine.checkpoint().await.unwrap();
+    // Less than what frees many files may have, and some for the index, for which this disk sets none aside.
+    disk.set_space(80 << 20, 300 << 10);
+    let groups = || engine.figures().group_changes.count();
+    let before = groups();
+    for _ in 0..5 {
+        let refused = delete_batch(&engine, set, 0).await;
+        assert!(matches!(refused, Err(MutationError::OutOfSpace)), "{refused:?}");
+    }
+    assert_eq!(groups(), before);
+    for (name, _) in batch(0).iter().take(10) {
+        engine.delete_file(set, name).await.unwrap();
+    }
+    assert_eq!(engine.health(), Health::Ready);
+}
+
+/// Who reads again and again for a moment, each time across a checkpoint.
+#[derive(Default)]
+struct Reader {
+    is_stopped: AtomicBool,
+    reads: AtomicU64,
+    /// Milliseconds of the longest read.
+    longest: AtomicU64,
+}
+
+impl Reader {
+    async fn read(&self, engine: &Engine) {
+        while !self.is_stopped.load(Ordering::Relaxed) {
+            let begun = Instant::now();
+            let earlier = engine.snapshot().unwrap();
+            engine.checkpoint().await.unwrap();
+            drop(earlier);
+            let millis = u64::try_from(begun.elapsed().as_millis()).unwrap();
+            self.longest.fetch_max(millis, Ordering::Relaxed);
+            self.reads.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether any read so far, also the one that is on its way, took so long that none waits for it.
+    async fn was_no_moment(&self) -> bool {
+        let reads = self.reads.load(Ordering::Relaxed);
+        while self.reads.load(Ordering::Relaxed) == reads {
+            tokio::task::yield_now().await;
+        }
+        self.longest.load(Ordering::Relaxed) >= 500
     }
 }
 
@@ -206,22 +254,26 @@ async fn read_for_moments(engine: &Engine, is_stopped: &AtomicBool) {
 async fn deletions_wait_for_those_who_read_for_a_moment() {
     let disk = SimulatedDisk::new();
     let (engine, set, _) = full_of_rows(&disk).await;
-    let is_stopped = AtomicBool::new(false);
+    let reader = Reader::default();
     let deletions = async {
         for (name, _) in batch(0).iter().take(200) {
             // More than an eighth of the reserve, and less than the quarter that stays while somebody reads.
             disk.set_space(80 << 20, 3 << 18);
-            engine.delete_file(set, name).await.unwrap();
+            while let Err(refused) = engine.delete_file(set, name).await {
+                // A machine that stands still makes a moment long, and then it is tried again.
+                assert!(matches!(refused, MutationError::OutOfSpace), "{refused:?}");
+                assert!(reader.was_no_moment().await, "{}", &name[..7]);
+            }
         }
-        is_stopped.store(true, Ordering::Relaxed);
+        reader.is_stopped.store(true, Ordering::Relaxed);
     };
-    tokio::join!(deletions, read_for_moments(&engine, &is_stopped));
+    tokio::join!(deletions, reader.read(&engine));
     assert_eq!(engine.health(), Health::Ready);
 }
 
 /// Deletes a batch ten files at a time, each as often as it is refused.
 async fn delete_in_portions(engine: &Engine, set: DatasetId, number: u64) {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     for tens in 0..FILES_OF_A_BATCH / 10 {
         loop {
             match delete_below(engine, set, format!("{number:03}/{tens:02}")).await {

@@ -26,6 +26,9 @@ use crate::sync::receive;
 /// Bytes kept allocated in the journal for changes that free space.
 const SLACK_BYTES: u64 = 256 << 10;
 
+/// Bytes set aside at least where a segment begins: no roll may leave less to what frees space.
+pub(super) const SET_ASIDE_BYTES: u64 = RECORD_BYTES + SLACK_BYTES;
+
 /// Bytes of a segment below which giving it up frees too little.
 const GIVEN_UP_BYTES_MIN: u64 = 1 << 20;
 
@@ -73,13 +76,15 @@ pub(super) enum Admitted {
     ToTheReserve(Vec<Submission>),
 }
 
-/// What changes that free space need before they do.
+/// What changes that do not grow the store need before they free anything.
 #[derive(Debug, Clone, Copy)]
 struct Needs {
     /// Bytes that the journal needs for their records.
     journal_bytes: u64,
     /// Bytes by which their rows may make the index grow.
     grown: u64,
+    /// Whether one of them only says when somebody was seen, again and again as long as the disk is full.
+    has_sightings: bool,
 }
 
 impl Needs {
@@ -87,13 +92,15 @@ impl Needs {
         let group = slice::from_ref(submission);
         let debt = debt_of(group);
         let grown = debt.plus(following(submission)).grown();
-        Self { journal_bytes: journal_bytes(group, debt), grown }
+        let has_sightings = are_sightings(&submission.change);
+        Self { journal_bytes: journal_bytes(group, debt), grown, has_sightings }
     }
 
     fn plus(self, more: Self) -> Self {
         Self {
             journal_bytes: self.journal_bytes.saturating_add(more.journal_bytes),
             grown: self.grown.saturating_add(more.grown),
+            has_sightings: self.has_sightings || more.has_sightings,
         }
     }
 }
@@ -177,6 +184,10 @@ impl JournalThread {
         if ends || self.has_room_at_once(needs) {
             return true;
         }
+        if needs.has_sightings {
+            // All other changes would wait with it.
+            return false;
+        }
         self.pay_debts(|| self.has_room_at_once(needs));
         self.wait_for_readers(needs);
         self.has_room_at_once(needs)
@@ -203,12 +214,12 @@ impl JournalThread {
     }
 
     /// Whether what frees space leaves the index a quarter of the reserve, and enough for its rows. Few
-    /// rows leave an eighth, or take what the journal has set aside. While somebody reads an earlier state,
-    /// whose pages the index does not use again, all leave twice as much.
+    /// rows leave an eighth, or take what the journal has set aside, which is for what frees something. While
+    /// somebody reads an earlier state, whose pages the index does not use again, all leave twice as much.
     fn has_room_if(&self, needs: Needs, is_read: bool) -> bool {
-        let Needs { journal_bytes, grown } = needs;
+        let Needs { journal_bytes, grown, has_sightings } = needs;
         let is_small = grown <= SMALL_BYTES;
-        if is_small && !is_read && self.parts.journal.has_room(journal_bytes) {
+        if is_small && !has_sightings && !is_read && self.parts.journal.has_room(journal_bytes) {
             return true;
         }
         let kept = match (is_small, is_read) {
@@ -231,7 +242,7 @@ impl JournalThread {
         let asks_for_space = |change: &Change| grows(change) || moves(change);
         let is_wanted = group.iter().any(|submission| asks_for_space(&submission.change));
         let space = if is_wanted { self.space_of(needed, space) } else { space };
-        let wanted = journal_bytes(group, debt) + RECORD_BYTES + SLACK_BYTES;
+        let wanted = journal_bytes(group, debt) + SET_ASIDE_BYTES;
         Room { space, bytes, wanted, is_there: space >= needed }
     }
 
@@ -300,7 +311,7 @@ impl JournalThread {
     fn give_up_segment(&mut self) -> Result<(), AppendError> {
         let head = self.parts.journal.end();
         if self.given_up != Some(head.segment) && head.offset > GIVEN_UP_BYTES_MIN {
-            self.parts.journal.roll()?;
+            self.parts.journal.roll(SET_ASIDE_BYTES)?;
             self.given_up = Some(self.parts.journal.end().segment);
         }
         Ok(())
@@ -332,6 +343,19 @@ fn journal_bytes(group: &[Submission], debt: Debt) -> u64 {
 /// Whether a change moves live bytes away, which frees what they lie in.
 fn moves(change: &Change) -> bool {
     matches!(change, Change::Relocate { .. })
+}
+
+/// Whether a change says when somebody was seen, and nothing else. One that says nothing is how a new segment is
+/// asked for.
+fn are_sightings(change: &Change) -> bool {
+    let Change::Catalogue(change) = change else { return false };
+    let says_nothing = matches!(
+        change,
+        CatalogueChange::Touch { logins, nodes } if logins.is_empty() && nodes.is_empty()
+    );
+    let is_touch =
+        matches!(change, CatalogueChange::Touch { .. } | CatalogueChange::TouchAccessTokens { .. });
+    is_touch && !says_nothing
 }
 
 /// Whether a change makes the store larger.

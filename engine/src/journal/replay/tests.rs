@@ -144,7 +144,7 @@ fn a_sealed_segment_without_its_last_group_is_damage_even_before_an_empty_one() 
     let before = store.journal.end();
     store.append_group();
     let after = store.journal.end();
-    store.journal.roll().unwrap();
+    store.journal.roll(0).unwrap();
     let disk = changed(&store, before.segment, before.offset..after.offset, |_byte| 0);
     assert_eq!(damage(&disk, &store), (before.segment, before.offset));
 }

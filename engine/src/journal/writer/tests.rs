@@ -117,10 +117,27 @@ fn a_failure_is_final_until_the_journal_is_opened_again() {
             let error = store.journal.append(&records).unwrap_err();
             assert!(matches!(error, AppendError::Failed(_)), "attempt {attempt}: {error}");
         }
-        assert!(store.journal.roll().is_err());
+        assert!(store.journal.roll(0).is_err());
         assert!(store.journal.ensure_space(1).is_err());
         assert_eq!(store.disk.operations(), operations + failing, "nothing was tried again");
     }
+}
+
+#[test]
+fn no_segment_is_begun_that_would_have_less_set_aside_than_is_wanted() {
+    let mut store = TestStore::new();
+    store.append_group();
+    store.journal.ensure_space(4 * PAGE_BYTES).unwrap();
+    let segment = store.journal.end().segment;
+    store.disk.set_space(1 << 30, 3 * PAGE_BYTES);
+    let refused = store.journal.roll(6 * PAGE_BYTES);
+    assert!(matches!(refused, Err(AppendError::OutOfSpace)), "{refused:?}");
+    assert!(store.journal.has_room(4 * PAGE_BYTES));
+    assert_eq!(store.journal.end().segment, segment);
+    store.disk.set_space(1 << 30, 32 * PAGE_BYTES);
+    store.journal.roll(6 * PAGE_BYTES).unwrap();
+    assert!(store.journal.has_room(6 * PAGE_BYTES));
+    assert!(store.journal.end().segment > segment);
 }
 
 #[test]
@@ -145,8 +162,8 @@ fn a_segment_that_is_rolled_away_can_be_removed_and_its_readers_read_on() {
     let mut store = TestStore::new();
     store.append_group();
     let old = store.journal.end().segment;
-    store.journal.roll().unwrap();
-    store.journal.roll().unwrap();
+    store.journal.roll(0).unwrap();
+    store.journal.roll(0).unwrap();
     let segments = store.journal.segments();
     assert_eq!(segments.ids().len(), 2, "an empty segment is not rolled");
 
