@@ -40,12 +40,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
     Ok(Ending::Complete)
 }
 
+/// What a run has of a figure.
+type Of = Box<dyn Fn(&Run) -> Option<f64>>;
+
 /// One figure of both reports.
 struct Figure {
     name: String,
     more_is_better: bool,
     shown: fn(f64) -> String,
-    of: Box<dyn Fn(&Run) -> Option<f64>>,
+    of: Of,
 }
 
 impl Figure {

@@ -123,7 +123,7 @@ fn replaced(path: &Path) -> io::Result<Histogram<u64>> {
     let mut latencies = histogram(DIGITS);
     let begun = Instant::now();
     while begun.elapsed() < TIME && latencies.len() < SYNCS_MAX {
-        if latencies.len() % pieces == 0 {
+        if latencies.len().is_multiple_of(pieces) {
             file.rewind()?;
         }
         write(&mut file, &noise, PIECE_BYTES)?;
