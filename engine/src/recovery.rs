@@ -85,18 +85,19 @@ pub(crate) fn open(
         disk.sync_dir("").map_err(io_error(&**disk))?;
     }
     let Identity { format, key } = read_identity(&**disk)?;
-    let index = Index::open(disk, OpenMode::Existing, index_cache_bytes).map_err(damaged_index)?;
+    let index =
+        Index::open(disk, OpenMode::Existing, index_cache_bytes).map_err(index_error(&**disk))?;
     if format < FORMAT_VERSION {
         // Not where the index is damaged, and before anything is written that an older program would
         // take for damage.
         raise_format(&**disk, &key).map_err(io_error(&**disk))?;
     }
-    upgrade(&index).map_err(damaged_index)?;
+    upgrade(&index).map_err(index_error(&**disk))?;
     let mut recovered = replay(disk, index, key, options)?;
-    finish(&mut recovered).map_err(damaged_index)?;
+    finish(&mut recovered).map_err(index_error(&**disk))?;
     let Replayed { journal, index, applied, changes } = recovered;
-    let quarantine = index.quarantine().map_err(damaged_index)?;
-    let scrub = index.scrub().map_err(damaged_index)?;
+    let quarantine = index.quarantine().map_err(index_error(&**disk))?;
+    let scrub = index.scrub().map_err(index_error(&**disk))?;
     Ok(Recovered {
         quarantine,
         scrub,
@@ -113,9 +114,24 @@ fn io_error(disk: &dyn Disk) -> impl Fn(io::Error) -> OpenError + '_ {
     move |source| OpenError::Io { path: disk.display().into(), source }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a conversion, for map_err")]
-fn damaged_index(error: IndexError) -> OpenError {
-    OpenError::IndexDamaged { reason: error.to_text() }
+/// A failure of the index: its disk's, such as one that is full, is no damage.
+fn index_error(disk: &dyn Disk) -> impl Fn(IndexError) -> OpenError + '_ {
+    move |error| {
+        let reason = error.to_text();
+        match io_kind(&error) {
+            Some(kind) => io_error(disk)(io::Error::new(kind, reason)),
+            None => OpenError::IndexDamaged { reason },
+        }
+    }
+}
+
+/// What the disk said, if it failed; that bytes are not there or not as they were is damage.
+fn io_kind(error: &IndexError) -> Option<io::ErrorKind> {
+    let IndexError::Redb(error) = error else { return None };
+    let redb::Error::Io(error) = &**error else { return None };
+    let is_damage =
+        matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData);
+    (!is_damage).then(|| error.kind())
 }
 
 /// Makes an empty store. The identity gets its name last: without it, making starts again.
@@ -140,14 +156,15 @@ fn make(
     let key = write_identity(&**disk).map_err(&io)?;
     Blobs::prepare(&**disk).map_err(&io)?;
     let (_, position) = Journal::create(Arc::clone(disk), key, options).map_err(&io)?;
-    let index = Index::open(disk, OpenMode::CreateNew, index_cache_bytes).map_err(damaged_index)?;
+    let index =
+        Index::open(disk, OpenMode::CreateNew, index_cache_bytes).map_err(index_error(&**disk))?;
     let applied = AppliedRow { position, sequence: Sequence::ZERO, start: 0 };
     index
         .checkpoint(|txn| {
             crate::index::create_tables(txn)?;
             write_applied(txn, &applied)
         })
-        .map_err(damaged_index)?;
+        .map_err(index_error(&**disk))?;
     drop(index);
     disk.sync_dir("").map_err(&io)?;
     disk.rename(MAKING_PATH, IDENTITY_PATH).map_err(&io)?;
@@ -242,7 +259,7 @@ fn replay(
     key: [u8; 32],
     options: JournalOptions,
 ) -> Result<Replayed, OpenError> {
-    let applied = index.applied().map_err(damaged_index)?;
+    let applied = index.applied().map_err(index_error(&**disk))?;
     let Some(mut applied) = applied else {
         return Err(OpenError::IndexDamaged {
             reason: "it does not say how far it reaches".into(),
@@ -274,7 +291,7 @@ fn replay(
             OpenError::JournalDamaged { segment: segment.0, offset, reason }
         }
         JournalOpenError::NewerFormat { found, known } => OpenError::NewerFormat { found, known },
-        JournalOpenError::Apply(error) => damaged_index(error),
+        JournalOpenError::Apply(error) => index_error(&**disk)(error),
     })
 }
 
@@ -310,8 +327,8 @@ pub(crate) fn open_for_reading(
     index_cache_bytes: usize,
     last: Sequence,
 ) -> Result<Index, OpenError> {
-    let index = Index::open_in_memory(disk, index_cache_bytes).map_err(damaged_index)?;
-    let applied = index.applied().map_err(damaged_index)?;
+    let index = Index::open_in_memory(disk, index_cache_bytes).map_err(index_error(&**disk))?;
+    let applied = index.applied().map_err(index_error(&**disk))?;
     let Some(mut applied) = applied else {
         return Err(OpenError::IndexDamaged {
             reason: "it does not say how far it reaches".into(),
@@ -323,7 +340,7 @@ pub(crate) fn open_for_reading(
         if is_wanted { apply_replayed(&index, &mut applied, &group) } else { Ok(()) }
     });
     match read {
-        Err(JournalOpenError::Apply(error)) => Err(damaged_index(error)),
+        Err(JournalOpenError::Apply(error)) => Err(index_error(&**disk)(error)),
         // Beyond the last change the journal's end may be torn, or still be written to.
         Ok(_) | Err(_) if applied.sequence >= last => Ok(index),
         Ok(_) | Err(_) => {
@@ -415,7 +432,7 @@ fn read_journal(
     index: Index,
     looked: &mut Looked,
 ) -> Result<Option<Store>, OpenError> {
-    let Some(mut applied) = index.applied().map_err(damaged_index)? else {
+    let Some(mut applied) = index.applied().map_err(index_error(&**disk))? else {
         looked.damage.push(("I4", "the index does not say how far it reaches".into()));
         return Ok(None);
     };
@@ -445,7 +462,7 @@ fn read_journal(
     }
     let (segments, headless) = segments_for_reading(disk, key, end).map_err(io_error(&**disk))?;
     looked.headless = headless.into_iter().map(|segment| segment.0).collect();
-    let quarantine = index.quarantine().map_err(damaged_index)?;
+    let quarantine = index.quarantine().map_err(index_error(&**disk))?;
     let blobs = Blobs::new(Arc::clone(disk), applied.start + 1);
     Ok(Some(Store {
         bare_disk: Arc::clone(disk),

@@ -272,6 +272,12 @@ async fn open(directory: &Path, options: EngineOptions) -> anyhow::Result<Engine
     let opened = tokio::task::spawn_blocking(move || Engine::open(path, &options));
     let engine = opened.await.context("opening the store broke; please report this")?;
     engine.map_err(|error| match error {
+        OpenError::Io { ref source, .. } if granary_engine::disk::is_full(source) => {
+            anyhow::Error::new(error).context(
+                "there is no space to open the store, in which nothing is lost: free some on its disk, \
+                 a few megabytes are enough, and start again",
+            )
+        }
         OpenError::Io { .. } => anyhow::Error::new(error).context(
             "the store cannot be opened; choose another directory with --data, or mend it",
         ),

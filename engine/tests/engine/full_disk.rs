@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use granary_engine::disk::{Reached, SimulatedDisk};
+use granary_engine::disk::{At, Fault, Reached, SimulatedDisk, is_full};
 use granary_engine::model::{DatasetId, DatasetPatch, LicenceId, NewDataset, ProjectId};
-use granary_engine::{Engine, FileSelection, Health, IntakeError, MutationError};
+use granary_engine::{Engine, FileSelection, Health, IntakeError, MutationError, OpenError};
 
 use crate::driver::add_zip;
 use crate::faults::{open, store};
@@ -86,6 +86,41 @@ async fn a_full_disk_takes_uploads_again_once_files_were_deleted() {
     let content = Content::numbered(filled - 1, 200_000);
     assert_eq!(read(&engine, set, &last).await.unwrap(), *content.0);
     assert_eq!(engine.check(true).unwrap(), []);
+}
+
+/// Whatever a start writes finds no space, or a sick disk: that is no damage, and the disk is all that wants
+/// mending.
+#[tokio::test]
+async fn a_store_whose_disk_fails_a_start_is_not_called_damaged() {
+    let disk = SimulatedDisk::new();
+    let (engine, set) = store(&disk).await;
+    let image = disk.image(Reached::Nothing);
+    engine.abandon();
+    let mut refused = 0;
+    for fault in [Fault::Full, Fault::Io] {
+        for operation in 1.. {
+            let disk = image.image(Reached::Everything);
+            let failing = disk.operations() + operation;
+            disk.fail(At::Operation(failing), fault);
+            match open(&disk) {
+                Ok(engine) if disk.operations() < failing => {
+                    engine.abandon();
+                    break;
+                }
+                // Nobody needs what failed, or something in the background does.
+                Ok(engine) => engine.abandon(),
+                Err(OpenError::Io { source, .. }) => {
+                    assert_eq!(is_full(&source), matches!(fault, Fault::Full), "{source:?}");
+                    refused += 1;
+                }
+                Err(other) => panic!("{fault:?} at {operation}: {other:?}"),
+            }
+            let engine = open(&disk.image(Reached::Everything)).unwrap();
+            assert_eq!(names(&engine, set).len(), 3);
+            engine.abandon();
+        }
+    }
+    assert!(refused > 10, "{refused}");
 }
 
 /// Files of a batch, and bytes of each name: rows are what fills the disk.
