@@ -15,7 +15,7 @@
 //!
 //! The order: lock, identity, index at its checkpoint, tables that it lacks, journal from that checkpoint's position,
 //! unfinished sets, a checkpoint with the new start number, and then, in the background, the
-//! sweep. Only the journal since the last checkpoint is read, whatever is stored.
+//! sweep. Of the journal what the last checkpoint does not hold is read, and the header of each older segment.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;

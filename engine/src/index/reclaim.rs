@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 
 use super::apply::{Counts, LiveBytes, add_live_bytes, write_live_bytes};
 use super::rows::{BlobRow, FileRow};
@@ -254,12 +254,10 @@ pub(crate) fn removable(
             removable.large.push((Digest(*digest), file));
         }
     }
-    let live = txn.open_table(tables::SEGMENTS)?;
-    for segment in segments {
-        if live.get(segment.0)?.is_none_or(|row| row.value() == 0) {
-            removable.segments.push(*segment);
-        }
-    }
+    // All at once: a look-up of each, of which a large store has thousands, would take longer.
+    let live = live_bytes_in(&txn)?;
+    let is_live = |segment: &SegmentId| live.get(segment).is_some_and(|bytes| *bytes > 0);
+    removable.segments = segments.iter().filter(|segment| !is_live(segment)).copied().collect();
     Ok(removable)
 }
 
@@ -268,7 +266,11 @@ pub(crate) fn removable(
 /// # Errors
 /// The index cannot be read.
 pub(crate) fn live_bytes(index: &Index) -> Result<HashMap<SegmentId, u64>, IndexError> {
-    let table = index.read()?.open_table(tables::SEGMENTS)?;
+    live_bytes_in(&index.read()?)
+}
+
+fn live_bytes_in(txn: &ReadTransaction) -> Result<HashMap<SegmentId, u64>, IndexError> {
+    let table = txn.open_table(tables::SEGMENTS)?;
     let rows = table.iter()?.map(|row| {
         let (segment, bytes) = row?;
         Ok((SegmentId(segment.value()), bytes.value()))
