@@ -51,7 +51,7 @@ kills:
 disk:
     cargo build --release --locked && tests/disk.sh target/release/granary
 
-# One part of the benchmarks: commit, ingest, read, list, archive, copy or open.
+# One part of the benchmarks: commit, ingest, read, list, archive, intake, merge, copy or open.
 bench name:
     cargo bench --locked --bench engine -- '^{{name}}/'
 

@@ -1,4 +1,5 @@
-//! What the engine costs, each figure beside the floor that the machine sets, in the same run.
+//! What the engine costs, each figure beside a floor in the same run: what the machine sets, or for copies,
+//! archives on their way in and first bytes what the engine itself does with less.
 //!
 //! One binary, so that the engine is linked once: `cargo bench --bench engine`, with a part of an
 //! id to run some of it (`-- commit/`). A module for each capability opens with its question.
@@ -17,6 +18,8 @@ mod ingest;
 mod intake;
 
 mod list;
+
+mod merge;
 
 mod open;
 
@@ -43,6 +46,7 @@ fn main() {
     list::bench(&mut criterion);
     archive::bench(&mut criterion);
     intake::bench(&mut criterion);
+    merge::bench(&mut criterion);
     let million = Rc::new(LazyMillion::new(Million::fill));
     copy::bench(&mut criterion, &million);
     open::bench(&mut criterion, &million);

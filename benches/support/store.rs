@@ -64,11 +64,16 @@ impl Store {
 
     /// Adds files named by number, in one go, each with its number as its content.
     pub(crate) fn fill(&self, dataset: DatasetId, numbers: std::ops::Range<u64>) {
+        self.fill_with(dataset, numbers, 0);
+    }
+
+    /// The same, each with its number and so much more as its content.
+    pub(crate) fn fill_with(&self, dataset: DatasetId, numbers: std::ops::Range<u64>, more: u64) {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
         for number in numbers {
             zip.start_file(format!("files/{number:09}.txt"), stored).unwrap();
-            zip.write_all(&number.to_le_bytes()).unwrap();
+            zip.write_all(&(number + more).to_le_bytes()).unwrap();
         }
         let zip = zip.finish().unwrap().into_inner();
         self.runtime.block_on(async {
