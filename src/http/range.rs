@@ -26,7 +26,15 @@ fn parse(header: &str, length: u64) -> Option<Wanted> {
         return None;
     }
     let range = match (first, last) {
-        ("", suffix) => length.saturating_sub(number(suffix)?)..length,
+        ("", suffix) => {
+            let suffix = number(suffix)?;
+            // All of a content that is shorter is meant, be it nothing (RFC 9110, 14.1.2); of
+            // nothing no part can be told.
+            if length == 0 && suffix > 0 {
+                return Some(Wanted::Whole);
+            }
+            length.saturating_sub(suffix)..length
+        }
         (first, "") => number(first)?..length,
         (first, last) => {
             let (first, last) = (number(first)?, number(last)?);
@@ -65,11 +73,18 @@ mod tests {
     }
 
     #[test]
+    fn the_last_bytes_of_an_empty_content_are_all_of_it() {
+        assert_eq!(wanted("bytes=-5", 0), Wanted::Whole);
+        for header in ["bytes=-0", "bytes=0-", "bytes=0-4"] {
+            assert_eq!(wanted(header, 0), Wanted::Outside, "{header}");
+        }
+    }
+
+    #[test]
     fn what_lies_outside_is_told_and_what_is_strange_is_ignored() {
         for header in ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=99999999999999999999-"] {
             assert_eq!(wanted(header, 10), Wanted::Outside, "{header}");
         }
-        assert_eq!(wanted("bytes=0-", 0), Wanted::Outside);
         for header in ["bytes=4-2", "bytes=0-1,3-4", "bytes=-", "bytes=a-b", "lines=1-2", "bytes"] {
             assert_eq!(wanted(header, 10), Wanted::Whole, "{header}");
         }

@@ -329,6 +329,15 @@ async fn a_range_is_that_part() {
         let answer = dataset.client.with("Range", range).get(&path).await.is(200);
         assert_eq!(answer.body, "0123456789", "{range}");
     }
+    // The last bytes of an empty file are all of it, and there is no first one.
+    dataset.add("empty", "").await.is(200);
+    let empty = dataset.path("/files/empty");
+    let answer = dataset.client.with("Range", "bytes=-5").get(&empty).await.is(200);
+    assert!(answer.body.is_empty() && answer.headers.get("content-range").is_none());
+    for range in ["bytes=-0", "bytes=0-"] {
+        let answer = dataset.client.with("Range", range).get(&empty).await.is(416);
+        assert_eq!(answer.header("content-range"), "bytes */0", "{range}");
+    }
 
     let etag = &dataset.content("a").await.header("etag").to_owned();
     let ranged = dataset.client.with("Range", "bytes=4-");
