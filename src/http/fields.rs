@@ -9,7 +9,6 @@ use granary_engine::Turn;
 use serde_json::{Map, Number, Value};
 
 use super::error::ApiError;
-use super::path::parse_pk;
 
 /// Whether a field must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,15 +285,18 @@ impl Fields {
         self.integer(field, Need::Optional)
     }
 
-    /// A primary key; whether it names something is for the caller to see, and to refuse with
-    /// [`no_object`].
+    /// A primary key, which may be a text and, as forms have it, an empty one for null; whether it
+    /// names something is for the caller to see, and to refuse with [`no_object`].
     pub(crate) fn pk(&mut self, field: &'static str, need: Need) -> Option<u64> {
+        if let Some(value) = self.values.get_mut(field).filter(|value| **value == "") {
+            *value = Value::Null;
+        }
         let value = self.value(field, need).map(without_point)?;
         let kind = kind_of(&value);
         let (pk, shown) = match value {
             // Fractions, and what is beyond 64 bits, are floats here and no primary keys.
             Value::Number(number) if !number.is_f64() => (number.as_u64(), number.to_string()),
-            Value::String(text) if parse_digits(&text) => (parse_pk(&text), text),
+            Value::String(text) if is_integer(text.trim()) => (text.trim().parse().ok(), text),
             Value::Null
             | Value::Bool(_)
             | Value::Number(_)
@@ -337,8 +339,10 @@ fn without_point(value: Value) -> Value {
     integer.map_or(value, Value::from)
 }
 
-fn parse_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit())
+/// Whether a text is an integer, of however many digits.
+fn is_integer(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|letter| letter.is_ascii_digit())
 }
 
 /// What the original, being Python, calls a value's type.
@@ -485,6 +489,34 @@ mod tests {
         }
         let mut fields = Fields::of_json(json!({"pk": u64::MAX})).unwrap();
         assert_eq!(fields.pk("pk", Need::Required), Some(u64::MAX));
+    }
+
+    #[test]
+    fn a_primary_key_may_be_a_text() {
+        let null = "This field may not be null.".to_owned();
+        let no_key = "Incorrect type. Expected pk value, received str.".to_owned();
+        for (text, pk) in [
+            ("7", Ok(7)),
+            (" 7 ", Ok(7)),
+            ("+7", Ok(7)),
+            ("-1", Err(no_object("-1"))),
+            (" -1 ", Err(no_object(" -1 "))),
+            ("99999999999999999999", Err(no_object("99999999999999999999"))),
+            ("", Err(null)),
+            (" ", Err(no_key.clone())),
+            ("-", Err(no_key.clone())),
+            ("+-1", Err(no_key.clone())),
+            ("1.0", Err(no_key.clone())),
+            ("1 2", Err(no_key)),
+        ] {
+            let form = Fields::of_form([("pk".to_owned(), text.to_owned())].into_iter());
+            for mut fields in [form, Fields::of_json(json!({"pk": text})).unwrap()] {
+                let read = fields.pk("pk", Need::Optional);
+                assert_eq!(read, pk.as_ref().ok().copied(), "{text:?}");
+                let texts = pk.as_ref().err().map(|told| ("pk", vec![told.clone()]));
+                assert_eq!(wrong(fields), Vec::from_iter(texts), "{text:?}");
+            }
+        }
     }
 
     #[test]

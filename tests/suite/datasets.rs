@@ -68,6 +68,33 @@ async fn wrong_fields_are_told_all_at_once() {
     assert_eq!(admin.post("/v1/datasets/create", &body).await.json(400), expected);
 }
 
+/// Forms have nothing but texts.
+#[tokio::test]
+async fn primary_keys_that_are_texts_are_read_as_the_original_does() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let form = admin.with("Content-Type", FORM);
+    for (licence, told) in [
+        ("", "This field may not be null."),
+        ("-1", "Invalid pk \"-1\" - object does not exist."),
+        ("one", "Incorrect type. Expected pk value, received str."),
+    ] {
+        let encoded = format!("name=cats&project={}&tags=&licence={licence}", server.project);
+        let mut body = server.dataset_body("cats");
+        body["licence"] = json!(licence);
+        let expected = json!({"licence": [told]});
+        for refused in [
+            form.send("POST", "/v1/datasets/create", encoded).await,
+            admin.post("/v1/datasets/create", &body).await,
+        ] {
+            assert_eq!(refused.json(400), expected, "{licence:?}");
+        }
+    }
+    let body = format!("name=cats&project=+{}+&tags=&licence=+2+", server.project);
+    let made = form.send("POST", "/v1/datasets/create", body).await.json(201);
+    assert_eq!((&made["project"], &made["licence"]), (&json!(server.project), &json!(2)));
+}
+
 #[tokio::test]
 async fn bodies_of_the_wrong_kind_are_refused_by_kind() {
     let server = Server::start().await;
