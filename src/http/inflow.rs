@@ -7,8 +7,8 @@
 //! not the 401 that tells it to renew its token; so what a handler leaves is read and dropped in
 //! the background, for a while or, if whoever refused it asks for that, to its end. The answer does
 //! not wait for that, and who asked with `Expect` before sending is not read from, unless the answer came so
-//! late that they no longer wait for leave. Whether it came to its end is told to whoever asked before
-//! ([`Leftover`]).
+//! late that they no longer wait for leave. Whether it came to its end, and whether it brought anything, is told
+//! to whoever asked before ([`Leftover`]).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -63,8 +63,8 @@ pub(super) fn watched(request: Request, pace: Pace, exchange: &Arc<Exchange>) ->
     request
 }
 
-/// A request's extension: what becomes of the part of its body that nobody takes. Clones are of the
-/// same body.
+/// A request's extension: what becomes of its body, and of the part of it that nobody takes. Clones
+/// are of the same body.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Leftover(Arc<Fate>);
 
@@ -72,7 +72,10 @@ pub(super) struct Leftover(Arc<Fate>);
 #[derive(Debug, Default)]
 struct Fate {
     is_read_to_end: AtomicBool,
-    is_cut_off: AtomicBool,
+    /// Nobody took all of it, though some was on its way.
+    is_left: AtomicBool,
+    has_brought_bytes: AtomicBool,
+    has_ended: AtomicBool,
 }
 
 impl Leftover {
@@ -87,11 +90,31 @@ impl Leftover {
 
     /// Whether some of it was on its way and has not been read, or not yet.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.0.is_cut_off.load(Ordering::Relaxed)
+        self.0.is_left.load(Ordering::Relaxed) && !self.has_ended()
     }
 
-    fn cut_off(&self, is_so: bool) {
-        self.0.is_cut_off.store(is_so, Ordering::Relaxed);
+    /// Whether it was read to its end and brought no byte.
+    pub(super) fn was_empty(&self) -> bool {
+        self.has_ended() && !self.0.has_brought_bytes.load(Ordering::Relaxed)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.has_ended.load(Ordering::Acquire)
+    }
+
+    fn note_left(&self) {
+        self.0.is_left.store(true, Ordering::Relaxed);
+    }
+
+    fn note_bytes(&self, bytes: usize) {
+        if bytes > 0 {
+            self.0.has_brought_bytes.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whoever sees this sees what it brought.
+    fn note_end(&self) {
+        self.0.has_ended.store(true, Ordering::Release);
     }
 }
 
@@ -173,13 +196,18 @@ impl HttpBody for Inflow {
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
             match &frame {
                 Some(Ok(frame)) => {
-                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    let bytes = data_bytes(frame);
                     this.pacer.moved(bytes);
+                    this.leftover.note_bytes(bytes);
                     if let Some(exchange) = &this.exchange {
                         exchange.received(bytes);
                     }
                 }
-                Some(Err(_)) | None => this.body = None,
+                Some(Err(_)) => this.body = None,
+                None => {
+                    this.leftover.note_end();
+                    this.body = None;
+                }
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
         }
@@ -201,10 +229,15 @@ impl HttpBody for Inflow {
 
 impl Drop for Inflow {
     fn drop(&mut self) {
-        let unread = self.body.take().filter(|body| !body.is_end_stream());
-        let Some(body) = unread.filter(|_| self.reading.may_have_begun()) else { return };
+        let Some(body) = self.body.take() else { return };
+        if body.is_end_stream() {
+            return self.leftover.note_end();
+        }
+        if !self.reading.may_have_begun() {
+            return;
+        }
         // Who is told to stop has sent some of it all the same, and does not get that back.
-        self.leftover.cut_off(true);
+        self.leftover.note_left();
         if self.reading == Reading::Stoppable {
             return;
         }
@@ -224,11 +257,15 @@ impl Drop for Inflow {
 async fn read_out(mut body: Body, leftover: Leftover) {
     loop {
         match body.frame().await {
-            Some(Ok(_)) => {}
+            Some(Ok(frame)) => leftover.note_bytes(data_bytes(&frame)),
             Some(Err(_)) => return,
-            None => return leftover.cut_off(false),
+            None => return leftover.note_end(),
         }
     }
+}
+
+fn data_bytes(frame: &Frame<Bytes>) -> usize {
+    frame.data_ref().map_or(0, Bytes::len)
 }
 
 #[cfg(test)]
@@ -378,6 +415,53 @@ mod tests {
             let leftover = left_of(Inflow::new(unsent, reading, PATIENT), Duration::ZERO);
             assert_eq!(leftover.is_cut_off(), is_cut_off, "{reading:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn whether_a_body_brought_anything_is_known_once_it_has_ended() {
+        let pieces = |pieces: &'static [&'static str]| {
+            Body::from_stream(stream::iter(pieces.iter().copied().map(Ok::<_, Infallible>)))
+        };
+        for (body, was_empty) in [
+            (pieces(&[]), true),
+            (pieces(&["", ""]), true),
+            (pieces(&["", "more"]), false),
+            (Body::empty(), true),
+        ] {
+            let mut inflow = Inflow::new(body, Reading::Stoppable, PATIENT);
+            let leftover = inflow.leftover.clone();
+            assert!(!leftover.was_empty(), "before anybody looked");
+            while let Some(frame) = inflow.frame().await {
+                frame.unwrap();
+            }
+            drop(inflow);
+            assert_eq!(leftover.was_empty(), was_empty);
+        }
+
+        for (piece, was_empty) in [("", true), ("more", false)] {
+            let (sender, unread) = body();
+            let inflow = Inflow::new(unread, Reading::Comes, PATIENT);
+            let leftover = inflow.leftover.clone();
+            drop(inflow);
+            sender.send(piece).await.unwrap();
+            drop(sender);
+            while leftover.is_cut_off() {
+                assert!(!leftover.was_empty(), "before its end");
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(leftover.was_empty(), was_empty);
+        }
+
+        let unread = Inflow::new(Body::empty(), Reading::Stoppable, PATIENT);
+        let leftover = unread.leftover.clone();
+        drop(unread);
+        assert!(leftover.was_empty(), "its end had come before");
+
+        let (_sender, unsent) = body();
+        let unread = Inflow::new(unsent, asking(), PATIENT);
+        let leftover = unread.leftover.clone();
+        drop(unread);
+        assert!(!leftover.was_empty(), "nobody asked it to be sent");
     }
 
     #[test]

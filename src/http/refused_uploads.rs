@@ -7,8 +7,9 @@
 //! in place of the one that was sent, and a 200. With access tokens of five minutes that is one
 //! file in every five minutes of a long upload.
 //!
-//! An honest empty file says so with `Content-Length: 0`, or its path was not refused before; so
-//! what is remembered are paths, no contents, and forgetting one loses nothing but this check.
+//! An honest empty file says so with `Content-Length: 0`, or nothing but empty streams was refused at its
+//! path before; so what is remembered are paths, no contents, and forgetting one loses nothing but this
+//! check. Whether a stream was empty shows only when its end has come, after it was refused.
 //!
 //! A stranger's body is not read for as long as it takes. Where its connection is closed half way, the
 //! client's libraries take the refusal for an answer all the same, and the second request has the rest
@@ -54,6 +55,9 @@ struct Refused {
     at: Instant,
     /// Whether what is left of its content was refused already.
     is_told: bool,
+    /// Whether it may be the repetition of one that was refused with a content: then it being empty
+    /// says nothing.
+    is_repeated: bool,
 }
 
 /// An upload as its sender announced it.
@@ -119,7 +123,8 @@ impl RefusedUploads {
         }
         let path = self.hash(uri);
         let mut refused = self.refused();
-        refused.insert(path, Refused { upload, at: Instant::now(), is_told: false });
+        let is_repeated = refused.get(&path).is_some_and(Refused::had_content);
+        refused.insert(path, Refused { upload, at: Instant::now(), is_told: false, is_repeated });
         if refused.len() > REFUSED_UPLOADS_MAX {
             let oldest = refused.iter().min_by_key(|(_, refused)| refused.at);
             let oldest = oldest.map(|(path, _)| *path);
@@ -146,9 +151,9 @@ impl RefusedUploads {
         }
     }
 
-    /// Whether an upload to this path was refused not long ago.
+    /// Whether an upload to this path that was not empty, as far as is known, was refused not long ago.
     pub(super) fn holds(&self, uri: &Uri) -> bool {
-        !self.is_empty() && self.refused().get(&self.hash(uri)).is_some_and(Refused::is_recent)
+        !self.is_empty() && self.refused().get(&self.hash(uri)).is_some_and(Refused::had_content)
     }
 
     /// Whether an upload may be what was left of one that was refused not long ago; once for each.
@@ -181,6 +186,11 @@ impl RefusedUploads {
 impl Refused {
     fn is_recent(&self) -> bool {
         self.at.elapsed() < REFUSED_UPLOAD_TIME
+    }
+
+    /// Whether it was refused not long ago with a content, or after one was at its path.
+    fn had_content(&self) -> bool {
+        self.is_recent() && (self.is_repeated || !self.upload.leftover.was_empty())
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the published clients rely on: the python client's way of working, as it was seen on the
 //! wire, and what the others do differently.
 
+use std::task::Poll;
+
 use axum::body::Body;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -100,6 +102,43 @@ async fn a_stream_that_comes_again_after_a_401_is_told_and_not_kept_as_an_empty_
     dataset.client.delete(&path).await.is(200);
     chunked(&dataset.client).upload(&path, stream(&["1", "2"])).await.is(200);
     assert_eq!(dataset.content("dir/a%20b").await.is(200).body, "12");
+}
+
+/// An empty file that is sent as a stream comes again as empty as it was.
+#[tokio::test]
+async fn an_empty_stream_that_comes_again_after_a_401_is_an_empty_file() {
+    let (earlier, server) = (Server::start().await, Server::start().await);
+    let dataset = server.add_dataset("cats").await;
+    let worn = bearer(&earlier.tokens("admin").await["access"]);
+    let worn = server.anonymous().with("Authorization", worn).with("Transfer-Encoding", "chunked");
+    let client = dataset.client.with("Transfer-Encoding", "chunked");
+    // Refused, and read to its end.
+    let refuse = async |path: &str, pieces: &[&'static str]| {
+        let (body, is_dropped) = oneshot::channel::<()>();
+        let pieces: Vec<_> = pieces.iter().copied().map(Ok::<_, std::io::Error>).collect();
+        let pieces = stream::iter(pieces).chain(stream::poll_fn(move |_| {
+            _ = &body;
+            Poll::Ready(None)
+        }));
+        worn.upload(path, Body::from_stream(pieces)).await.is(401);
+        is_dropped.await.unwrap_err();
+    };
+    let empty = || Body::from_stream(stream::empty::<Result<&str, std::io::Error>>());
+
+    let path = dataset.path("/files/a");
+    for _ in 0..2 {
+        refuse(&path, &[]).await;
+    }
+    client.upload(&path, empty()).await.is(200);
+    assert_eq!(dataset.content("a").await.is(200).body, "");
+    // A repetition that is refused as well does not make an empty file of a content.
+    let path = dataset.path("/files/b");
+    refuse(&path, &["1", "2"]).await;
+    for _ in 0..2 {
+        refuse(&path, &[]).await;
+        client.upload(&path, empty()).await.is(400);
+    }
+    assert_eq!(dataset.names().await, ["a"]);
 }
 
 /// A stranger's body is read for a while only, and the python client's libraries take it that the
