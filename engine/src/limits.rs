@@ -330,7 +330,9 @@ pub const INTAKE_BYTES_MAX: u64 = 1 << 40;
 
 /// Bytes of an intake archive's files per byte of the archive. Text and tables come to 5 to 50;
 /// a bomb that is made of one long run comes to 1,000, which is all that deflate can do. Whoever
-/// has such files may send them one by one, as they are.
+/// has such files may send them one by one, as they are. A tar.gz of unknown length (in chunks, or in a
+/// form) that is read while it comes is judged by what has come, any other archive by all of its bytes. Of one whose sender announces more than comes, up to a thousand
+/// times what came is unpacked meanwhile, within [`INTAKE_BYTES_MAX`] and the disk, and nothing added.
 pub const INTAKE_RATIO_MAX: u64 = 200;
 
 /// Bytes of an intake archive's files up to which no ratio is asked for; they can hurt nobody, and

@@ -98,10 +98,11 @@ fn our_failure(cause: io::Error) -> IntakeError {
 /// As the intake of these bytes.
 #[cfg(feature = "simulation")]
 pub fn read_archive(bytes: &[u8]) -> Result<Vec<(String, u64)>, IntakeError> {
+    let length = u64::try_from(bytes.len()).ok();
     match sniff(bytes, None) {
         IntakeKind::Zip => read_zip(bytes),
         IntakeKind::Tar => read_tar(bytes),
-        IntakeKind::TarGz => read_tar(Unpacking::new(bytes)),
+        IntakeKind::TarGz => read_tar(Unpacking::new(bytes, length)),
     }
 }
 

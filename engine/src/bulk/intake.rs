@@ -55,7 +55,8 @@ pub(crate) async fn stage_whole_tar(
     let staging = bulk.clone();
     let room = staging.rooms.whole.begin();
     let staged = on_blocking_pool(move || {
-        let staged = stage_tar(&staging, dataset, kind, archive.reader(), room)?;
+        let length = Some(archive.len());
+        let staged = stage_tar(&staging, dataset, kind, length, archive.reader(), room)?;
         Ok::<_, IntakeError>((staged, archive))
     });
     let (staged, archive) = staged.await?;

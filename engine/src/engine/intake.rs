@@ -167,7 +167,7 @@ impl Intake {
             }
             Some(turn) => {
                 let bulk = self.engine.bulk();
-                State::Tar(TarIntake::begin(bulk, self.dataset, kind, turn))
+                State::Tar(TarIntake::begin(bulk, self.dataset, kind, self.length, turn))
             }
         };
         written(state, first).await
@@ -210,12 +210,18 @@ enum Arriving {
 }
 
 impl TarIntake {
-    fn begin(bulk: Bulk, dataset: DatasetId, kind: IntakeKind, turn: Turn) -> Self {
+    fn begin(
+        bulk: Bulk,
+        dataset: DatasetId,
+        kind: IntakeKind,
+        length: Option<u64>,
+        turn: Turn,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(INTAKE_CHUNKS_MAX);
         let source = ArrivingReader { receiver, chunk: Bytes::new(), has_ended: false };
         let staging = tokio::task::spawn_blocking(move || {
             let room = bulk.rooms.streamed.begin();
-            let staged = bulk::stage_tar(&bulk, dataset, kind, source, room)?;
+            let staged = bulk::stage_tar(&bulk, dataset, kind, length, source, room)?;
             Ok((staged, turn))
         });
         Self { sender, staging, bytes_taken: 0 }
@@ -282,6 +288,8 @@ impl Read for ArrivingReader {
 
 #[cfg(test)]
 mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
     use redb::ReadableTableMetadata;
     use tokio::sync::oneshot;
 
@@ -289,7 +297,7 @@ mod tests {
     use crate::bulk::FileSelection;
     use crate::bulk::rig::run;
     use crate::index::tables;
-    use crate::limits::{CHANGE_FILES_MAX, INTAKES_WHOLE_MAX};
+    use crate::limits::{CHANGE_FILES_MAX, INTAKE_RATIO_FREE_BYTES, INTAKES_WHOLE_MAX};
 
     /// A tar of so many empty files.
     fn tar_of(count: usize) -> Vec<u8> {
@@ -300,6 +308,53 @@ mod tests {
             tar.append_data(&mut header, format!("{number:04}"), io::empty()).unwrap();
         }
         tar.into_inner().unwrap()
+    }
+
+    /// A tar.gz of files with these contents, and their names.
+    fn tar_gz_of(files: [(&str, &[u8]); 2]) -> Vec<u8> {
+        let packing = GzEncoder::new(Vec::new(), Compression::new(6));
+        let mut tar = tar::Builder::new(packing);
+        for (name, content) in files {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len().try_into().unwrap());
+            tar.append_data(&mut header, name, content).unwrap();
+        }
+        tar.into_inner().unwrap().finish().unwrap()
+    }
+
+    #[test]
+    fn a_tar_gz_is_judged_by_all_of_it_where_its_length_is_known() {
+        let zeros = vec![0; usize::try_from(INTAKE_RATIO_FREE_BYTES).unwrap() + (8 << 20)];
+        let mut noise = vec![0; 1 << 19];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        run(async |engine, dataset| {
+            let add = async |archive: Vec<u8>, length: Option<u64>| {
+                let mut intake = engine.begin_intake(dataset, None, length);
+                intake.write(&archive).await?;
+                Ok::<_, IntakeError>(intake.finish().await?.len())
+            };
+            let is_too_large = |outcome| matches!(outcome, Err(IntakeError::TooLarge { .. }));
+            let length = |archive: &Vec<u8>| u64::try_from(archive.len()).ok();
+
+            let first = tar_gz_of([("a", &zeros), ("b", &noise)]);
+            assert!(is_too_large(add(first.clone(), None).await), "in chunks");
+            let announced = length(&first);
+            assert_eq!(add(first, announced).await.unwrap(), 2);
+            let last = tar_gz_of([("c", &noise), ("d", &zeros)]);
+            assert_eq!(add(last, None).await.unwrap(), 2);
+            let bomb = tar_gz_of([("e", &zeros), ("f", &[])]);
+            let announced = length(&bomb);
+            assert!(is_too_large(add(bomb.clone(), announced).await));
+            assert!(is_too_large(add(bomb.clone(), Some(u64::MAX)).await));
+
+            // Those that are spooled are there whole.
+            let turns = &engine.inner.intake_turns;
+            let taken: Vec<_> = std::iter::from_fn(|| turns.try_take()).collect();
+            assert!(is_too_large(add(bomb, None).await));
+            let spooled = tar_gz_of([("g", &zeros), ("h", &noise)]);
+            assert_eq!(add(spooled, None).await.unwrap(), 2);
+            drop(taken);
+        });
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::error::IntakeError;
 use crate::limits::{CHANGE_BYTES_MAX, CHANGE_FILES_MAX};
 use crate::model::{DatasetId, Digest, Filename, StoredFile};
 
-/// Reads a tar or tar.gz to its end and stages its files. Blocks as long as its sender takes.
+/// Reads a tar or tar.gz, of so many bytes if that is known or announced, to its end and stages its files.
+/// Blocks as long as its sender takes.
 ///
 /// # Errors
 /// Nothing of it was or will be added.
@@ -19,11 +20,12 @@ pub(crate) fn stage_tar(
     bulk: &Bulk,
     dataset: DatasetId,
     kind: IntakeKind,
+    length: Option<u64>,
     source: impl Read,
     room: Room,
 ) -> Result<Staged, IntakeError> {
     match kind {
-        IntakeKind::TarGz => stage_files(bulk, dataset, Unpacking::new(source), room),
+        IntakeKind::TarGz => stage_files(bulk, dataset, Unpacking::new(source, length), room),
         IntakeKind::Tar | IntakeKind::Zip => stage_files(bulk, dataset, source, room),
     }
 }
