@@ -131,9 +131,13 @@ fn a_small_content_that_comes_slowly_goes_on_in_a_file_where_others_wait() {
         let blobs = Blobs::with_budget(disk.clone(), 7, budget);
         let content = content(MIB);
         let mut slow = blobs.begin_upload(Some(byte_count(MIB))).unwrap();
+        let soonest = Instant::now() + UPLOAD_SLOW_AFTER;
         slow.write(&content[..10]).await.unwrap();
+        let latest = Instant::now() + UPLOAD_SLOW_AFTER;
+        assert!((soonest..=latest).contains(&slow.slow_from.unwrap()));
         let waiting = waiting_upload(&blobs).await;
-        // It may be there whole in a moment.
+        // It may be there whole in a moment, for however long this thread stood still.
+        slow.slow_from = Some(Instant::now() + Duration::from_hours(1));
         slow.write(&content[10..20]).await.unwrap();
         assert_eq!(disk.paths(), [""; 0]);
         slow.slow_from = Some(Instant::now());
