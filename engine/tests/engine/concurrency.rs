@@ -2,6 +2,7 @@
 //! (I5), and nothing that was answered is lost between two datasets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use granary_engine::model::{DatasetId, Digest, LicenceId, ProjectId};
 use granary_engine::{Engine, FileSelection, MutationError, SourceAfterMerge};
@@ -12,6 +13,9 @@ use crate::support::{add, content, dataset, names, options, project, read};
 
 /// Clients at once.
 const CLIENTS: u64 = 64;
+
+/// How long a client asks again that finds no place, at most.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 struct Store {
     engine: Engine,
@@ -419,6 +423,22 @@ async fn a_content_that_is_deleted_and_uploaded_at_once_stays_readable() {
     store.assert_sound().await;
 }
 
+/// Asks again as long as it is told that there is no place, and so nothing was made: on a slow disk
+/// more wait for a dataset than have their turn in time.
+async fn patiently<T, Asked>(ask: impl Fn() -> Asked) -> Result<T, MutationError>
+where
+    Asked: Future<Output = Result<T, MutationError>>,
+{
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Err(MutationError::Busy { .. }) if begun.elapsed() < PATIENCE => {}
+            told => return told,
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Every file that was added was deleted once, or is there once, under one of its two names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn bulk_deletions_and_new_names_lose_and_keep_nothing_twice() {
@@ -430,20 +450,21 @@ async fn bulk_deletions_and_new_names_lose_and_keep_nothing_twice() {
             let (mut added, mut renamed, mut deleted) = (0, Vec::new(), 0);
             for step in 0..10 {
                 if client % 8 == 7 {
-                    let all = FileSelection::Prefix("d/".into());
-                    deleted += engine.delete_files(set, all).await.unwrap();
+                    let all = || FileSelection::Prefix("d/".into());
+                    deleted += patiently(|| engine.delete_files(set, all())).await.unwrap();
                     continue;
                 }
-                let name = add(&engine, set, &format!("d/{client}/{step}"), b"x").await.unwrap();
+                let name = format!("d/{client}/{step}");
+                let name = patiently(|| add(&engine, set, &name, b"x")).await.unwrap();
                 added += 1;
-                let texts = BTreeMap::from([(name.clone(), name.clone())]);
-                let described = engine.set_many_metadata(set, texts).await;
+                let texts = || BTreeMap::from([(name.clone(), name.clone())]);
+                let described = patiently(|| engine.set_many_metadata(set, texts())).await;
                 let gone = |error| matches!(error, Some(MutationError::FileNotFound { .. }));
                 assert!(described.is_ok() || gone(described.err()));
                 let [_, action] = chance(client, step);
                 if action % 2 == 0 {
                     let to = format!("kept/{client}/{step}");
-                    match engine.rename_file(set, &name, &to).await {
+                    match patiently(|| engine.rename_file(set, &name, &to)).await {
                         Ok(_) => renamed.push((to, name)),
                         refused => assert!(gone(refused.err())),
                     }
