@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Output, Stdio};
 
 use crate::proxy::{Faults, Proxy};
-use crate::support::run;
+use crate::support::{run, until};
 use crate::world::{World, events, killed_after, summary_of, write_noise};
 
 /// A folder with files that go in tars, files that go alone, and one that streams.
@@ -93,19 +93,20 @@ fn a_pull_that_is_killed_goes_on_within_a_large_file() {
     let world = World::new();
     write_noise(&world, "files/large", 1, 24 << 20);
     world.done(&["push", "files", "--dataset", "cats"]);
-    // Killed as soon as some of it has been written.
+    // Killed when some of it has been written, and before the rest has come.
+    let proxy = Proxy::standing_still_after(&world.address, 8 << 20);
     let pull = ["pull", "--dataset", "cats", "pulled"];
-    let mut child =
-        world.client(&pull).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut client = world.client_at(&proxy.address, &pull);
+    let mut child = client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let partial = world.work.path("pulled/.granary-partial");
     let arrived = || {
         let entries = partial.read_dir().ok()?;
         entries.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len())).max()
     };
-    while arrived().is_none_or(|bytes| bytes < 2 << 20) {
+    until("some of the file", || {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
-        std::thread::yield_now();
-    }
+        arrived().filter(|bytes| *bytes >= 2 << 20)
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     let left = arrived().unwrap();

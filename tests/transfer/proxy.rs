@@ -21,6 +21,20 @@ struct Passed {
     cuts: AtomicU64,
 }
 
+/// What a connection may pass, either way, and what becomes of it then.
+struct Allowance {
+    left: Arc<AtomicU64>,
+    then: Then,
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    /// Both ways end at once.
+    Break,
+    /// Both ways stay open, and nothing moves any more.
+    StandStill,
+}
+
 /// When connections break.
 #[derive(Clone, Copy)]
 pub(crate) struct Faults {
@@ -40,6 +54,21 @@ impl Proxy {
 
     /// A way that breaks.
     pub(crate) fn new(server: &str, faults: Faults) -> Self {
+        Self::allowing(server, move |number| {
+            let bytes = if number < faults.cuts { place(faults, number) } else { u64::MAX };
+            Allowance { left: Arc::new(AtomicU64::new(bytes)), then: Then::Break }
+        })
+    }
+
+    /// A way on which nothing moves any more once all its connections have passed so many bytes together.
+    pub(crate) fn standing_still_after(server: &str, bytes: u64) -> Self {
+        let left = Arc::new(AtomicU64::new(bytes));
+        let allowance = move |_| Allowance { left: Arc::clone(&left), then: Then::StandStill };
+        Self::allowing(server, allowance)
+    }
+
+    /// A way whose connections may pass what is told for their numbers.
+    fn allowing(server: &str, allowance: impl Fn(u64) -> Allowance + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (passed, server) = (Arc::new(Passed::default()), server.to_owned());
@@ -47,10 +76,10 @@ impl Proxy {
         thread::spawn(move || {
             for (number, client) in (0..).zip(listener.incoming()) {
                 let Ok(server) = TcpStream::connect(&server) else { continue };
-                let cut = (number < faults.cuts).then(|| place(faults, number));
+                let allowance = allowance(number);
                 thread::spawn({
                     let shared = Arc::clone(&shared);
-                    move || connect(client.unwrap(), server, cut, &shared)
+                    move || connect(client.unwrap(), server, &allowance, &shared)
                 });
             }
         });
@@ -79,22 +108,20 @@ fn place(faults: Faults, number: u64) -> u64 {
     u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap()) % faults.within
 }
 
-fn connect(client: TcpStream, server: TcpStream, cut: Option<u64>, passed: &Arc<Passed>) {
-    let left = Arc::new(AtomicU64::new(cut.unwrap_or(u64::MAX)));
-    let back = {
+fn connect(client: TcpStream, server: TcpStream, allowance: &Allowance, passed: &Passed) {
+    thread::scope(|scope| {
         let (from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-        let (left, passed) = (Arc::clone(&left), Arc::clone(passed));
-        thread::spawn(move || pass(from, to, &left, &passed.down))
-    };
-    pass(client, server, &left, &passed.up);
-    back.join().unwrap();
-    if cut.is_some() && left.load(Ordering::Relaxed) == 0 {
+        scope.spawn(move || pass(from, to, allowance, &passed.down));
+        pass(client, server, allowance, &passed.up);
+    });
+    if allowance.left.load(Ordering::Relaxed) == 0 {
         passed.cuts.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Passes bytes on until one side ends, or none may pass any longer: then both ways end at once.
-fn pass(mut from: TcpStream, mut to: TcpStream, left: &AtomicU64, passed: &AtomicU64) {
+/// Passes bytes on until one side ends, or none may pass any longer.
+fn pass(mut from: TcpStream, mut to: TcpStream, allowance: &Allowance, passed: &AtomicU64) {
+    let Allowance { left, then } = allowance;
     let mut buffer = vec![0; 16 << 10];
     loop {
         let read = from.read(&mut buffer).unwrap_or(0);
@@ -113,6 +140,13 @@ fn pass(mut from: TcpStream, mut to: TcpStream, left: &AtomicU64, passed: &Atomi
             return;
         }
         if sent.is_err() || left.load(Ordering::Relaxed) == 0 {
+            match then {
+                Then::Break => {}
+                // As long as the tests run, or whoever looks would find that it ended.
+                Then::StandStill => loop {
+                    thread::park();
+                },
+            }
             from.shutdown(Shutdown::Both).ok();
             to.shutdown(Shutdown::Both).ok();
             return;
