@@ -101,6 +101,7 @@ async fn who_finds_no_place_is_refused_at_once_and_everybody_accepted_is_served(
                         accepted.fetch_add(1, Ordering::Relaxed);
                     }
                     Answer::ComeBack => drop(refused.fetch_add(1, Ordering::Relaxed)),
+                    Answer::GaveWay => {}
                     other @ Answer::Broken(_) => panic!("{other:?}"),
                 }
             }

@@ -39,13 +39,16 @@ impl Figures {
                 self.accepted.push(time);
             }
             Answer::ComeBack => self.refused.push(time),
-            Answer::Broken(what) => {
-                if self.broken == 0 {
-                    println!("  the first broken one: {what}");
-                }
-                self.broken += 1;
-            }
+            Answer::GaveWay => self.note_broken("none, to a request that was sent late"),
+            Answer::Broken(what) => self.note_broken(&what),
         }
+    }
+
+    fn note_broken(&mut self, what: &str) {
+        if self.broken == 0 {
+            println!("  the first broken one: {what}");
+        }
+        self.broken += 1;
     }
 
     pub(super) fn add(&mut self, other: Self) {

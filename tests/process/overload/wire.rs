@@ -2,12 +2,16 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 
 use crate::server::PASSWORD;
+
+/// How long a connection without a request has its place in any case, as the server has it.
+const IDLE_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// What is asked for, again and again.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +44,8 @@ pub(super) enum Answer {
     Done(String),
     /// 503, with the time after which another try makes sense.
     ComeBack,
+    /// None: the request came so late that its connection, idle until then, may have gone for another one.
+    GaveWay,
     /// Anything else; that nobody answered, too.
     Broken(String),
 }
@@ -80,6 +86,7 @@ impl Wires {
     }
 
     async fn exchange(&self, idle: Option<BufStream<TcpStream>>, connection: &str) -> Answer {
+        let begun = Instant::now();
         let stream = match idle {
             Some(stream) => Ok(stream),
             None => connect(&self.address).await,
@@ -97,7 +104,9 @@ impl Wires {
             stream.flush().await
         };
         let sent = sent.await;
-        match read(&mut stream).await {
+        let is_late = begun.elapsed() >= IDLE_TIME_MIN;
+        let mut status_line = String::new();
+        match read(&mut stream, &mut status_line).await {
             Ok((status, comes_back, is_kept)) => {
                 if is_kept && sent.is_ok() {
                     self.idle.lock().unwrap().push(stream);
@@ -108,6 +117,7 @@ impl Wires {
                     _ => Answer::Broken(format!("status {status}")),
                 }
             }
+            Err(_) if is_late && status_line.is_empty() => Answer::GaveWay,
             Err(error) => Answer::Broken(format!("no answer: {error}, sent: {sent:?}")),
         }
     }
@@ -144,13 +154,17 @@ async fn connect(address: &str) -> std::io::Result<BufStream<TcpStream>> {
     Ok(BufStream::new(stream))
 }
 
-/// Reads an answer: its status, whether it tells when to come back, and whether the connection stays.
-async fn read(stream: &mut BufStream<TcpStream>) -> std::io::Result<(u16, bool, bool)> {
-    let mut line = String::new();
-    stream.read_line(&mut line).await?;
-    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+/// Reads an answer: its status, whether it tells when to come back, and whether the connection stays. The
+/// line with the status is left to the caller, as far as it came.
+async fn read(
+    stream: &mut BufStream<TcpStream>,
+    status_line: &mut String,
+) -> std::io::Result<(u16, bool, bool)> {
+    stream.read_line(status_line).await?;
+    let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.ok_or(std::io::ErrorKind::UnexpectedEof)?;
     let (mut length, mut comes_back, mut is_kept) = (0, false, true);
+    let mut line = String::new();
     loop {
         line.clear();
         stream.read_line(&mut line).await?;
