@@ -20,7 +20,13 @@ async fn until(holds: impl Fn() -> bool) {
 }
 
 /// Lets a dataset stand still for those who change many files of it, with a change that is not synced.
-async fn held_still(disk: &SimulatedDisk, dataset: &Dataset) -> (Stall, JoinHandle<()>) {
+async fn held_still(
+    server: &Server,
+    disk: &SimulatedDisk,
+    dataset: &Dataset,
+) -> (Stall, JoinHandle<()>) {
+    // Or the next sync may be that of a checkpoint, which is due a few seconds after a change.
+    server.engine.checkpoint().await.unwrap();
     let paused = disk.stall(At::Sync(disk.syncs() + 1));
     let (client, path) = (dataset.client.clone(), dataset.path(""));
     let changing = tokio::spawn(async move {
@@ -59,7 +65,7 @@ async fn large_bodies_of_changes_that_wait_keep_no_others_from_being_read() {
     let disk = Arc::new(SimulatedDisk::new());
     let server = Server::on(Arc::clone(&disk)).await;
     let (still, other) = (server.add_dataset("still").await, server.add_dataset("other").await);
-    let (paused, changing) = held_still(&disk, &still).await;
+    let (paused, changing) = held_still(&server, &disk, &still).await;
     let waiting =
         [wait_with(&server, &still, 1, 70 << 10), wait_with(&server, &still, 1, 70 << 10)];
     let [first, second] = waiting;
@@ -83,7 +89,7 @@ async fn the_largest_bodies_of_changes_that_wait_keep_others_out() {
     let disk = Arc::new(SimulatedDisk::new());
     let server = Server::on(Arc::clone(&disk)).await;
     let (still, other) = (server.add_dataset("still").await, server.add_dataset("other").await);
-    let (paused, changing) = held_still(&disk, &still).await;
+    let (paused, changing) = held_still(&server, &disk, &still).await;
     let waiting = [
         wait_with(&server, &still, 16, 1_000_000).await,
         wait_with(&server, &still, 16, 1_000_000).await,

@@ -244,6 +244,8 @@ async fn a_server_whose_disk_failed_says_what_failed() {
     let disk = Arc::new(SimulatedDisk::new());
     let server = Server::on(Arc::clone(&disk)).await;
     let dataset = server.add_dataset("cats").await;
+    // Or the next sync may be that of a checkpoint, which is due a few seconds after a change.
+    server.engine.checkpoint().await.unwrap();
     disk.fail(At::Sync(disk.syncs() + 1), Fault::Io);
     let answer = dataset.add("a", "text").await.json(503);
     assert!(answer["detail"].as_str().unwrap().contains("unknown"), "{answer}");
