@@ -200,8 +200,17 @@ mod tests {
     #[test]
     fn the_process_that_listens_is_found_and_measured() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let found = Processes::listening(listener.local_addr().unwrap()).unwrap();
-        assert_eq!(found.0, [std::process::id()]);
+        let address = listener.local_addr().unwrap();
+        let begun = Instant::now();
+        let found = loop {
+            let found = Processes::listening(address).unwrap();
+            if found.0 == [std::process::id()] {
+                break found;
+            }
+            // Another test's child has what we have open until it begins its own program.
+            assert!(found.0.contains(&std::process::id()), "{found:?}");
+            assert!(begun.elapsed() < Duration::from_mins(1), "others listen too: {found:?}");
+        };
         let usage = found.usage().unwrap();
         assert!(usage.resident > 0 && usage.resident_peak >= usage.resident);
     }
