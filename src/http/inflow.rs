@@ -11,8 +11,8 @@
 //! to whoever asked before ([`Leftover`]).
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -76,6 +76,10 @@ struct Fate {
     is_left: AtomicBool,
     has_brought_bytes: AtomicBool,
     has_ended: AtomicBool,
+    /// What is left of it is being read.
+    is_being_read: AtomicBool,
+    /// When that ended.
+    read_until: OnceLock<Instant>,
 }
 
 impl Leftover {
@@ -96,6 +100,14 @@ impl Leftover {
     /// Whether it was read to its end and brought no byte.
     pub(super) fn was_empty(&self) -> bool {
         self.has_ended() && !self.0.has_brought_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The time given, or that at which what was left had been read, if that is later; now, while it is read.
+    pub(super) fn last_read(&self, at: Instant) -> Instant {
+        if self.0.is_being_read.load(Ordering::Acquire) {
+            return Instant::now();
+        }
+        self.0.read_until.get().map_or(at, |until| at.max(*until))
     }
 
     fn has_ended(&self) -> bool {
@@ -254,7 +266,26 @@ impl Drop for Inflow {
     }
 }
 
+/// Says as long as it is there that what is left is being read, and then when that ended.
+struct BeingRead<'a>(&'a Fate);
+
+impl<'a> BeingRead<'a> {
+    fn begin(fate: &'a Fate) -> Self {
+        fate.is_being_read.store(true, Ordering::Release);
+        Self(fate)
+    }
+}
+
+impl Drop for BeingRead<'_> {
+    fn drop(&mut self) {
+        // Read once, so nothing is there yet.
+        self.0.read_until.set(Instant::now()).ok();
+        self.0.is_being_read.store(false, Ordering::Release);
+    }
+}
+
 async fn read_out(mut body: Body, leftover: Leftover) {
+    let _being_read = BeingRead::begin(&leftover.0);
     loop {
         match body.frame().await {
             Some(Ok(frame)) => leftover.note_bytes(data_bytes(&frame)),
@@ -303,6 +334,30 @@ mod tests {
     fn asking() -> Reading {
         let asks = HeaderMap::from_iter([(EXPECT, "100-continue".parse().unwrap())]);
         Reading::of(Version::HTTP_11, &asks)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_what_is_left_was_read_last_is_known_however_long_it_takes() {
+        let hour = Duration::from_hours(1);
+        let (sender, unread) = body();
+        let inflow = Inflow::new(unread, Reading::Comes, PATIENT);
+        let leftover = inflow.leftover.clone();
+        leftover.read_to_end();
+        let refused = Instant::now();
+        drop(inflow);
+        for _ in 0..10 {
+            sender.send("more").await.unwrap();
+            advance(hour / 2).await;
+        }
+        assert_eq!(leftover.last_read(refused), refused + hour * 5, "it is read still");
+        drop(sender);
+        while leftover.is_cut_off() {
+            tokio::task::yield_now().await;
+        }
+        advance(hour).await;
+        assert_eq!(leftover.last_read(refused), refused + hour * 5);
+        let unread = Leftover::default();
+        assert_eq!(unread.last_read(refused), refused);
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,11 +23,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use axum::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, Method, Uri};
+use tokio::time::Instant;
 
 use super::inflow::Leftover;
 use super::limits::{REFUSED_UPLOAD_TIME, REFUSED_UPLOADS_MAX};
@@ -126,7 +126,7 @@ impl RefusedUploads {
         let is_repeated = refused.get(&path).is_some_and(Refused::had_content);
         refused.insert(path, Refused { upload, at: Instant::now(), is_told: false, is_repeated });
         if refused.len() > REFUSED_UPLOADS_MAX {
-            let oldest = refused.iter().min_by_key(|(_, refused)| refused.at);
+            let oldest = refused.iter().min_by_key(|(_, refused)| refused.last());
             let oldest = oldest.map(|(path, _)| *path);
             oldest.and_then(|oldest| refused.remove(&oldest));
         }
@@ -185,7 +185,12 @@ impl RefusedUploads {
 
 impl Refused {
     fn is_recent(&self) -> bool {
-        self.at.elapsed() < REFUSED_UPLOAD_TIME
+        self.last().elapsed() < REFUSED_UPLOAD_TIME
+    }
+
+    /// When it was refused, or the last of its body came: its sender reads the refusal after that.
+    fn last(&self) -> Instant {
+        self.upload.leftover.last_read(self.at)
     }
 
     /// Whether it was refused not long ago with a content, or after one was at its path.
