@@ -45,6 +45,7 @@ pub(crate) struct Checkpoints {
     /// How long changes waited for one to begin, as the server says: the mean, and the longest. Of several
     /// between two looks the longest is not known, and their mean stands for it.
     pub(crate) stop: f64,
+    #[serde(default)]
     pub(crate) stop_longest: f64,
     /// Share of the time in which one was begun or written.
     pub(crate) share_of_time: f64,

@@ -75,9 +75,7 @@ fn figures() -> Vec<Figure> {
         Figure::time("p99 ms", millis, |run| Some(run.latency.p99)),
         Figure::time("p99.9 ms", millis, |run| Some(run.latency.p999)),
         Figure::time("max ms", millis, |run| Some(run.latency.max)),
-        Figure::time("longest stall ms", millis, |run| {
-            Some(run.stalls.longest).filter(|longest| *longest > 0.0)
-        }),
+        Figure::time("longest stall ms", millis, |run| Some(run.stalls.longest)),
         Figure::time(
             "server us/request",
             |micros| format!("{micros:.1}"),
@@ -144,12 +142,13 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
     }
     let method = Method::of(before, after);
     writeln!(text, "{method}\n").ok();
-    writeln!(text, "{:<18} {:>12} {:>12} {:>7}  {:<16} ", "", "A", "B", "B/A", "95% interval").ok();
+    writeln!(text, "{:<19} {:>12} {:>12} {:>7}  {:<16} ", "", "A", "B", "B/A", "95% interval").ok();
     let all = figures().into_iter().chain(figures_of_operations(before, after));
     for (number, figure) in all.enumerate() {
         let figures = |report: &Report| report.runs.iter().filter_map(&figure.of).collect();
         let (first, second): (Vec<f64>, Vec<f64>) = (figures(before), figures(after));
-        if first.is_empty() && second.is_empty() {
+        // What neither has, as stalls where there were none, is no figure.
+        if first.iter().chain(&second).all(|figure| *figure == 0.0) {
             continue;
         }
         let are_both_there = !first.is_empty() && !second.is_empty();
@@ -163,7 +162,7 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
         };
         writeln!(
             text,
-            "{:<18} {:>12} {:>12} {:>7}  {:<16} {}",
+            "{:<19} {:>12} {:>12} {:>7}  {:<16} {}",
             figure.name,
             shown(&first),
             shown(&second),
@@ -410,7 +409,10 @@ pub(crate) mod tests {
         stalled.runs[0].stalls.longest = 500_000.0;
         let text = compared(&stalled, &still);
         let line = text.lines().find(|line| line.starts_with("longest stall ms")).unwrap();
-        assert_eq!(line.split_whitespace().collect::<Vec<_>>()[3..], ["500", "-", "not", "tested"]);
+        assert_eq!(
+            line.split_whitespace().collect::<Vec<_>>()[3..],
+            ["500", "0.000", "0.000", "not", "tested"]
+        );
     }
 
     #[test]

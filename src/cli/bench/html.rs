@@ -173,17 +173,19 @@ fn row(
         Some(0) => "0".to_owned(),
         Some(errors) => format!("<b class=\"errors\">{}</b>", grouped(errors)),
     };
+    // Of requests of which none succeeded there is none.
+    let at = |micros| if requests == 0 { String::new() } else { millis(micros) };
     writeln!(
         page,
         "<tr>{name}<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
          <td>{}</td><td>{errors}</td></tr>",
         grouped(requests),
         rate(per_second),
-        millis(latency.p50),
-        millis(latency.p90),
-        millis(latency.p99),
-        millis(latency.p999),
-        millis(latency.max),
+        at(latency.p50),
+        at(latency.p90),
+        at(latency.p99),
+        at(latency.p999),
+        at(latency.max),
         escaped(report.durability_words()),
     )
 }

@@ -121,16 +121,18 @@ fn row(
     errors: Option<u64>,
 ) -> fmt::Result {
     let errors = errors.map_or_else(String::new, grouped);
+    // Of requests of which none succeeded there is none.
+    let at = |micros| if requests == 0 { String::new() } else { millis(micros) };
     writeln!(
         text,
         "{name:<12} {:>10} {:>10} {megabytes:>9} {:>8} {:>8} {:>8} {:>8} {:>9}  {:<width$} {errors:>6}",
         grouped(requests),
         rate(per_second),
-        millis(latency.p50),
-        millis(latency.p90),
-        millis(latency.p99),
-        millis(latency.p999),
-        millis(latency.max),
+        at(latency.p50),
+        at(latency.p90),
+        at(latency.p99),
+        at(latency.p999),
+        at(latency.max),
         report.durability_words(),
         width = durability_width(report)
     )

@@ -37,8 +37,7 @@ const SILENCE_FACTOR: f64 = 10.0;
 /// answered in between, or only with errors. The last slice ends with the run.
 fn course(run: &Run, of: impl Fn(&SliceFigures) -> f64) -> Vec<Vec<(f64, f64)>> {
     let usual = ratio(run.seconds, float(run.requests)) * SILENCE_FACTOR;
-    let edge = |number: usize| (float(count(number)) * run.slice_seconds).min(run.seconds);
-    let middle = |number: usize| f64::midpoint(edge(number), edge(number + 1));
+    let middle = |number: usize| f64::midpoint(edge(run, number), edge(run, number + 1));
     let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
     let (mut empty, mut has_errors) = (0_usize, false);
     for (number, slice) in run.slices.iter().enumerate() {
@@ -56,6 +55,11 @@ fn course(run: &Run, of: impl Fn(&SliceFigures) -> f64) -> Vec<Vec<(f64, f64)>> 
         (empty, has_errors) = (0, false);
     }
     pieces
+}
+
+/// Where a slice begins, in seconds: the last one ends with the run.
+fn edge(run: &Run, number: usize) -> f64 {
+    (float(count(number)) * run.slice_seconds).min(run.seconds)
 }
 
 fn latency(run: &Run) -> String {
@@ -85,16 +89,15 @@ fn latency(run: &Run) -> String {
 }
 
 fn throughput(run: &Run) -> String {
-    // The last slice is mostly not a whole one.
+    // The last of several may be too short for a rate.
     let whole = run.slices.len().saturating_sub(1).max(1);
     let of = |of: &dyn Fn(&SliceFigures) -> u64| -> Vec<(f64, f64)> {
         let slices = run.slices.iter().take(whole).enumerate();
-        slices
-            .map(|(number, slice)| {
-                let middle = (float(count(number)) + 0.5) * run.slice_seconds;
-                (middle, ratio(float(of(slice)), run.slice_seconds))
-            })
-            .collect()
+        let rates = slices.map(|(number, slice)| {
+            let (begin, end) = (edge(run, number), edge(run, number + 1));
+            (f64::midpoint(begin, end), ratio(float(of(slice)), end - begin))
+        });
+        rates.collect()
     };
     let (requests, errors) = (of(&SliceFigures::requests), of(&|slice| slice.errors));
     let highest = requests.iter().chain(&errors).map(|(_, rate)| *rate).fold(0.0, f64::max);
