@@ -149,7 +149,7 @@ impl LargeSet {
         }
     }
 
-    /// Queues a part of new files. Blocks while too many of its predecessors are on their way.
+    /// Queues a part of new files. Blocks until the first is answered, and while too many are on their way.
     fn stage(
         &mut self,
         files: Vec<NewFile>,

@@ -129,8 +129,10 @@ fn index_error(disk: &dyn Disk) -> impl Fn(IndexError) -> OpenError + '_ {
 fn io_kind(error: &IndexError) -> Option<io::ErrorKind> {
     let IndexError::Redb(error) = error else { return None };
     let redb::Error::Io(error) = &**error else { return None };
-    let is_damage =
-        matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData);
+    let is_damage = matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+    );
     (!is_damage).then(|| error.kind())
 }
 

@@ -1,6 +1,6 @@
 //! `last_login`, `last_seen` and `last_use`: kept in memory, written at most once a minute, so that a read is
 //! never a durable write. After a crash up to a minute of them is forgotten, which is their whole
-//! durability.
+//! durability; where the disk is full, all since it was.
 
 use dashmap::DashMap;
 
@@ -51,6 +51,17 @@ impl Touches {
         self.sightings.get(&node).map(|touch| touch.at)
     }
 
+    /// What was taken could not be written, and is to be taken again.
+    pub(crate) fn take_back(&self, logins: &[(UserId, Timestamp)], nodes: &[(NodeId, Timestamp)]) {
+        take_back(&self.logins, logins);
+        take_back(&self.sightings, nodes);
+    }
+
+    /// As [`Self::take_back`], of access tokens.
+    pub(crate) fn take_back_token_uses(&self, uses: &[(AccessTokenId, Timestamp)]) {
+        take_back(&self.token_uses, uses);
+    }
+
     /// What is to be written; counts as written from now on.
     pub(crate) fn take(&self) -> (Times<UserId>, Times<NodeId>) {
         (take(&self.logins), take(&self.sightings))
@@ -64,6 +75,14 @@ impl Touches {
 
 /// When each was last seen.
 type Times<K> = Vec<(K, Timestamp)>;
+
+fn take_back<K: Eq + std::hash::Hash>(touches: &DashMap<K, Touch>, times: &[(K, Timestamp)]) {
+    for (id, _) in times {
+        if let Some(mut touch) = touches.get_mut(id) {
+            touch.written = false;
+        }
+    }
+}
 
 fn take<K: Copy + Eq + std::hash::Hash + Ord>(touches: &DashMap<K, Touch>) -> Times<K> {
     let mut taken = Vec::new();

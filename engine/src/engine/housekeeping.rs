@@ -128,26 +128,28 @@ impl Keeper {
 
 pub(super) fn write_touches(store: &Store, committer: &Committer) {
     let (logins, nodes) = store.touches.take();
-    if !logins.is_empty() || !nodes.is_empty() {
-        write(committer, CatalogueChange::Touch { logins, nodes });
+    let seen = CatalogueChange::Touch { logins: logins.clone(), nodes: nodes.clone() };
+    let has_seen = !logins.is_empty() || !nodes.is_empty();
+    if has_seen && !is_written(committer, seen) {
+        store.touches.take_back(&logins, &nodes);
     }
     let uses = store.touches.take_token_uses();
-    if !uses.is_empty() {
-        write(committer, CatalogueChange::TouchAccessTokens { uses });
+    let shown = CatalogueChange::TouchAccessTokens { uses: uses.clone() };
+    if !uses.is_empty() && !is_written(committer, shown) {
+        store.touches.take_back_token_uses(&uses);
     }
 }
 
-fn write(committer: &Committer, touches: CatalogueChange) {
-    let change = Change::Catalogue(touches);
+fn is_written(committer: &Committer, touches: CatalogueChange) -> bool {
     let (reply, ticket) = Reply::new(None);
-    if committer.submit(Submission::of(change, reply)).is_err() {
-        return;
-    }
-    match ticket.redeem_blocking() {
+    let submitted = committer.submit(Submission::of(Change::Catalogue(touches), reply));
+    match submitted.and_then(|()| ticket.redeem_blocking()) {
+        Ok(_) => true,
         // Of a full disk the log tells once.
-        Ok(_) | Err(MutationError::OutOfSpace) => {}
+        Err(MutationError::OutOfSpace) => false,
         Err(_) => {
             tracing::warn!("when users, nodes and access tokens were last seen was not written");
+            false
         }
     }
 }

@@ -178,7 +178,25 @@ impl Journal {
         if self.is_current_empty() {
             return Ok(());
         }
-        self.roll_for(set_aside.min(self.options.segment_bytes.saturating_sub(PAGE_BYTES)))
+        let set_aside = set_aside.min(self.options.segment_bytes.saturating_sub(PAGE_BYTES));
+        let rolled = self.roll_for(set_aside);
+        let allocated = self.current.file.allocated;
+        let rest = allocated.saturating_sub(PAGE_BYTES + set_aside);
+        if !matches!(rolled, Err(AppendError::OutOfSpace)) || rest < self.current.end.offset {
+            return rolled;
+        }
+        // What is set aside here would go back with the roll, and is enough.
+        let cut = self.current.file.cut_to(rest);
+        self.latched(cut)?;
+        let rolled = self.roll_for(set_aside);
+        if matches!(rolled, Err(AppendError::OutOfSpace)) {
+            let taken_back = self.current.file.reserve_to(allocated);
+            // Where somebody else was quicker it is as if they had been before.
+            if let Err(AppendError::Failed(error)) = self.latched(taken_back) {
+                return Err(AppendError::Failed(error));
+            }
+        }
+        rolled
     }
 
     fn is_current_empty(&self) -> bool {
@@ -299,7 +317,23 @@ impl SegmentFile {
 
     fn reserve_to(&mut self, end: u64) -> Result<(), AppendError> {
         let length = end - self.allocated;
-        self.file.allocate(self.allocated, length).map_err(append_error)?;
+        match self.file.allocate(self.allocated, length).map_err(append_error) {
+            Ok(()) => {
+                self.allocated = end;
+                Ok(())
+            }
+            Err(AppendError::OutOfSpace) => {
+                // Some of it may be reserved all the same, and would be nobody's.
+                self.cut_to(self.allocated)?;
+                Err(AppendError::OutOfSpace)
+            }
+            failed => failed,
+        }
+    }
+
+    /// Gives back what is reserved from this byte on.
+    fn cut_to(&mut self, end: u64) -> Result<(), AppendError> {
+        self.file.set_len(end).map_err(AppendError::Failed)?;
         self.allocated = end;
         Ok(())
     }

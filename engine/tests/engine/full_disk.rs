@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use granary_engine::disk::{At, Fault, Reached, SimulatedDisk, is_full};
-use granary_engine::model::{DatasetId, DatasetPatch, LicenceId, NewDataset, ProjectId};
+use granary_engine::disk::{At, Disk as _, Fault, Reached, SimulatedDisk, is_full};
+use granary_engine::model::{DatasetId, DatasetPatch, LicenceId, NewDataset, ProjectId, UserId};
 use granary_engine::{Engine, FileSelection, Health, IntakeError, MutationError, OpenError};
 
 use crate::driver::add_zip;
@@ -123,6 +123,18 @@ async fn a_store_whose_disk_fails_a_start_is_not_called_damaged() {
     assert!(refused > 10, "{refused}");
 }
 
+/// What is not there is damage: another directory would be another store.
+#[tokio::test]
+async fn a_store_without_its_index_is_called_damaged() {
+    let disk = SimulatedDisk::new();
+    let (engine, _) = store(&disk).await;
+    let image = disk.image(Reached::Nothing);
+    engine.abandon();
+    image.remove("index.redb").unwrap();
+    let refused = open(&image).unwrap_err();
+    assert!(matches!(refused, OpenError::IndexDamaged { .. }), "{refused:?}");
+}
+
 /// Files of a batch, and bytes of each name: rows are what fills the disk.
 const FILES_OF_A_BATCH: u64 = 1000;
 const NAME_BYTES: usize = 900;
@@ -225,6 +237,27 @@ async fn who_reads_on_a_full_disk_has_deletions_refused_and_the_index_never_fail
     }
     assert_eq!(names(&engine, set).len(), 3);
     assert_eq!(engine.check(true).unwrap(), []);
+}
+
+/// When users were seen frees nothing, so it waits for space and takes nothing that is set aside.
+#[tokio::test]
+async fn times_of_logins_are_written_when_there_is_space() {
+    let disk = SimulatedDisk::new();
+    disk.set_space(80 << 20, 79 << 20);
+    let (engine, _) = store(&disk).await;
+    let user = UserId(7);
+    engine.checkpoint().await.unwrap();
+    disk.set_space(80 << 20, 300 << 10);
+    let groups = || engine.figures().group_changes.count();
+    let before = groups();
+    engine.touch_login(user);
+    for _ in 0..5 {
+        engine.write_touches().await;
+    }
+    assert_eq!(groups(), before);
+    disk.set_space(80 << 20, 40 << 20);
+    engine.write_touches().await;
+    assert_eq!(groups(), before + 1);
 }
 
 /// What a deletion takes of what the journal has set aside, where another program took the rest, must be for

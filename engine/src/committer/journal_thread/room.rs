@@ -76,15 +76,13 @@ pub(super) enum Admitted {
     ToTheReserve(Vec<Submission>),
 }
 
-/// What changes that do not grow the store need before they free anything.
+/// What changes that free space need before they do.
 #[derive(Debug, Clone, Copy)]
 struct Needs {
     /// Bytes that the journal needs for their records.
     journal_bytes: u64,
     /// Bytes by which their rows may make the index grow.
     grown: u64,
-    /// Whether one of them only says when somebody was seen, again and again as long as the disk is full.
-    has_sightings: bool,
 }
 
 impl Needs {
@@ -92,15 +90,13 @@ impl Needs {
         let group = slice::from_ref(submission);
         let debt = debt_of(group);
         let grown = debt.plus(following(submission)).grown();
-        let has_sightings = are_sightings(&submission.change);
-        Self { journal_bytes: journal_bytes(group, debt), grown, has_sightings }
+        Self { journal_bytes: journal_bytes(group, debt), grown }
     }
 
     fn plus(self, more: Self) -> Self {
         Self {
             journal_bytes: self.journal_bytes.saturating_add(more.journal_bytes),
             grown: self.grown.saturating_add(more.grown),
-            has_sightings: self.has_sightings || more.has_sightings,
         }
     }
 }
@@ -184,10 +180,6 @@ impl JournalThread {
         if ends || self.has_room_at_once(needs) {
             return true;
         }
-        if needs.has_sightings {
-            // All other changes would wait with it.
-            return false;
-        }
         self.pay_debts(|| self.has_room_at_once(needs));
         self.wait_for_readers(needs);
         self.has_room_at_once(needs)
@@ -214,12 +206,12 @@ impl JournalThread {
     }
 
     /// Whether what frees space leaves the index a quarter of the reserve, and enough for its rows. Few
-    /// rows leave an eighth, or take what the journal has set aside, which is for what frees something. While
-    /// somebody reads an earlier state, whose pages the index does not use again, all leave twice as much.
+    /// rows leave an eighth, or take what the journal has set aside. While somebody reads an earlier state,
+    /// whose pages the index does not use again, all leave twice as much.
     fn has_room_if(&self, needs: Needs, is_read: bool) -> bool {
-        let Needs { journal_bytes, grown, has_sightings } = needs;
+        let Needs { journal_bytes, grown } = needs;
         let is_small = grown <= SMALL_BYTES;
-        if is_small && !has_sightings && !is_read && self.parts.journal.has_room(journal_bytes) {
+        if is_small && !is_read && self.parts.journal.has_room(journal_bytes) {
             return true;
         }
         let kept = match (is_small, is_read) {
@@ -345,19 +337,6 @@ fn moves(change: &Change) -> bool {
     matches!(change, Change::Relocate { .. })
 }
 
-/// Whether a change says when somebody was seen, and nothing else. One that says nothing is how a new segment is
-/// asked for.
-fn are_sightings(change: &Change) -> bool {
-    let Change::Catalogue(change) = change else { return false };
-    let says_nothing = matches!(
-        change,
-        CatalogueChange::Touch { logins, nodes } if logins.is_empty() && nodes.is_empty()
-    );
-    let is_touch =
-        matches!(change, CatalogueChange::Touch { .. } | CatalogueChange::TouchAccessTokens { .. });
-    is_touch && !says_nothing
-}
-
 /// Whether a change makes the store larger.
 fn grows(change: &Change) -> bool {
     match change {
@@ -377,11 +356,14 @@ fn grows(change: &Change) -> bool {
         | Change::RenameFile { .. }
         | Change::StageMetadata { .. }
         | Change::Witness { .. } => true,
+        // As times of logins do, which frees nothing again and again: one that says nothing is how a new
+        // segment is asked for.
+        Change::Catalogue(CatalogueChange::Touch { logins, nodes }) => {
+            !logins.is_empty() || !nodes.is_empty()
+        }
         Change::Catalogue(change) => !matches!(
             change,
-            CatalogueChange::Touch { .. }
-                | CatalogueChange::TouchAccessTokens { .. }
-                | CatalogueChange::RevokeAccessToken { .. }
+            CatalogueChange::RevokeAccessToken { .. }
                 | CatalogueChange::DestroyTeam { .. }
                 | CatalogueChange::HardDeleteTeam { .. }
                 | CatalogueChange::RemoveMember { .. }

@@ -141,6 +141,27 @@ fn no_segment_is_begun_that_would_have_less_set_aside_than_is_wanted() {
 }
 
 #[test]
+fn what_a_segment_has_set_aside_is_enough_for_the_next_one() {
+    let mut store = TestStore::new();
+    store.append_group();
+    // The segment's own rest; the disk has no other byte.
+    store.journal.ensure_space(5 * PAGE_BYTES).unwrap();
+    let segment = store.journal.end().segment;
+    store.disk.set_space(1 << 30, 0);
+    store.journal.roll(3 * PAGE_BYTES).unwrap();
+    assert!(store.journal.end().segment > segment);
+    assert!(store.journal.has_room(3 * PAGE_BYTES));
+
+    let mut store = TestStore::new();
+    store.append_group();
+    store.journal.ensure_space(4 * PAGE_BYTES).unwrap();
+    store.disk.set_space(1 << 30, 0);
+    let refused = store.journal.roll(6 * PAGE_BYTES);
+    assert!(matches!(refused, Err(AppendError::OutOfSpace)), "{refused:?}");
+    assert!(store.journal.has_room(4 * PAGE_BYTES), "nothing was given back");
+}
+
+#[test]
 fn a_group_that_only_the_cache_holds_is_synced_before_it_is_replayed() {
     let mut store = TestStore::new();
     store.append_group();
