@@ -126,7 +126,10 @@ impl RefusedUploads {
         let is_repeated = refused.get(&path).is_some_and(Refused::had_content);
         refused.insert(path, Refused { upload, at: Instant::now(), is_told: false, is_repeated });
         if refused.len() > REFUSED_UPLOADS_MAX {
-            let oldest = refused.iter().min_by_key(|(_, refused)| refused.last());
+            // Of those that are still being read the first, too.
+            let now = Instant::now();
+            let age = |refused: &Refused| (refused.last().min(now), refused.at);
+            let oldest = refused.iter().min_by_key(|(_, refused)| age(refused));
             let oldest = oldest.map(|(path, _)| *path);
             oldest.and_then(|oldest| refused.remove(&oldest));
         }

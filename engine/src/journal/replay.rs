@@ -58,7 +58,9 @@ impl Journal {
         found.settle(&*disk, last).map_err(JournalOpenError::Io)?;
         segments.set_end(end.segment, end.offset, 0);
         let file = Arc::clone(&last.file);
-        let file = SegmentFile { id: end.segment, file, allocated: last.length };
+        // It may have lost zeros at its end, which it has again.
+        let allocated = last.length.max(end.offset);
+        let file = SegmentFile { id: end.segment, file, allocated };
         Ok(Self {
             disk,
             key,

@@ -154,7 +154,8 @@ pub(crate) fn compared(before: &Report, after: &Report) -> String {
         let are_both_there = !first.is_empty() && !second.is_empty();
         let interval = method.interval(number, &first, &second).filter(|_| are_both_there);
         // The medians may lie otherwise than what is tested, and outside of its interval.
-        let medians = are_both_there.then(|| ratio(median(&second), median(&first)));
+        let has_ratio = are_both_there && median(&first) > 0.0;
+        let medians = has_ratio.then(|| ratio(median(&second), median(&first)));
         let ratio = interval.map(|found| found.middle).or(medians);
         let shown = |figures: &[f64]| match figures {
             [] => "-".to_owned(),

@@ -231,7 +231,8 @@ impl JournalThread {
         let journaled = bytes.saturating_add(debt.change_bytes);
         let needed = journaled.saturating_add(debt.plus(following_of(group)).space());
         let needed = self.parts.reserve_bytes.saturating_add(needed);
-        let asks_for_space = |change: &Change| grows(change) || moves(change);
+        // Times of logins find space or wait for the next minute, and nobody waits with them.
+        let asks_for_space = |change: &Change| grows(change) && !are_times(change) || moves(change);
         let is_wanted = group.iter().any(|submission| asks_for_space(&submission.change));
         let space = if is_wanted { self.space_of(needed, space) } else { space };
         let wanted = journal_bytes(group, debt) + SET_ASIDE_BYTES;
@@ -330,6 +331,16 @@ fn journal_bytes(group: &[Submission], debt: Debt) -> u64 {
     let contents: u64 = group.iter().map(payload_bytes).sum();
     let records = count_of(group.len()).saturating_mul(512);
     contents.saturating_add(debt.change_bytes).saturating_add(records)
+}
+
+/// Whether a change only says when somebody was seen.
+fn are_times(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Catalogue(
+            CatalogueChange::Touch { .. } | CatalogueChange::TouchAccessTokens { .. }
+        )
+    )
 }
 
 /// Whether a change moves live bytes away, which frees what they lie in.

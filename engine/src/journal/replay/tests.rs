@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::test_store::{KEY, OPTIONS, TestStore, group, open};
-use super::super::{NewRecord, RecordBlob, ReplayedRecord};
+use super::super::{AppendError, NewRecord, RecordBlob, ReplayedRecord};
 use super::*;
 use crate::disk::{Reached, SimulatedDisk};
 use crate::model::Digest;
@@ -114,6 +114,23 @@ fn any_changed_byte_of_an_earlier_group_is_damage_and_changes_nothing() {
             assert_eq!(damage(&disk, &store), place, "byte {byte}");
         }
     }
+}
+
+#[test]
+fn zeros_that_a_last_group_lost_stay_where_a_checkpoint_may_name_their_end() {
+    let (store, last, _) = store_with_last_group();
+    let disk = store.disk.image(Reached::Nothing);
+    let segment = store.journal.end().segment;
+    let file = disk.open(&segment::path(segment), OpenMode::Existing).unwrap();
+    file.set_len(last.end).unwrap();
+    let (mut journal, _) = open(&disk, store.start, Sequence::ZERO).unwrap();
+    assert!(journal.end().offset > last.end, "the end of a page");
+    disk.set_space(1 << 30, 0);
+    let refused = journal.ensure_space(PAGE_BYTES);
+    assert!(matches!(refused, Err(AppendError::OutOfSpace)), "{refused:?}");
+    let (end, sequence) = (journal.end(), journal.last_sequence());
+    drop(journal);
+    open(&disk, end, sequence).unwrap();
 }
 
 #[test]
