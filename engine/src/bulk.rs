@@ -149,7 +149,7 @@ impl LargeSet {
         }
     }
 
-    /// Queues a part of new files. Blocks until the first is answered, and while too many are on their way.
+    /// Queues a part of new files. Blocks while too many of its predecessors are on their way.
     fn stage(
         &mut self,
         files: Vec<NewFile>,
@@ -172,13 +172,8 @@ impl LargeSet {
         let lease = self.lease.clone();
         let submission = Submission { contents, lease, ..Submission::of(change, reply) };
         self.bulk.committer.submit(submission)?;
+        self.is_begun = true;
         self.under_way.push_back(ticket);
-        if !self.is_begun {
-            // Where there is no space for the first there is nothing to give up, which would take some.
-            let settled = self.settle_one();
-            self.is_begun = !matches!(settled, Err(MutationError::OutOfSpace));
-            return settled;
-        }
         if self.under_way.len() > STAGED_PARTS_AHEAD_MAX {
             self.settle_one()?;
         }

@@ -260,30 +260,6 @@ async fn times_of_logins_are_written_when_there_is_space() {
     assert_eq!(groups(), before + 1);
 }
 
-/// What a deletion takes of what the journal has set aside, where another program took the rest, must be for
-/// one that is made.
-#[tokio::test]
-async fn refused_deletions_of_many_files_take_nothing_from_those_of_one() {
-    let disk = SimulatedDisk::new();
-    disk.set_space(80 << 20, 79 << 20);
-    let (engine, set) = store(&disk).await;
-    add_zip(&engine, set, &batch(0)).await.unwrap();
-    engine.checkpoint().await.unwrap();
-    // Less than what frees many files may have, and some for the index, for which this disk sets none aside.
-    disk.set_space(80 << 20, 300 << 10);
-    let groups = || engine.figures().group_changes.count();
-    let before = groups();
-    for _ in 0..5 {
-        let refused = delete_batch(&engine, set, 0).await;
-        assert!(matches!(refused, Err(MutationError::OutOfSpace)), "{refused:?}");
-    }
-    assert_eq!(groups(), before);
-    for (name, _) in batch(0).iter().take(10) {
-        engine.delete_file(set, name).await.unwrap();
-    }
-    assert_eq!(engine.health(), Health::Ready);
-}
-
 /// Who reads again and again for a moment, each time across a checkpoint.
 #[derive(Default)]
 struct Reader {
