@@ -179,13 +179,20 @@ impl Journal {
             return Ok(());
         }
         let set_aside = set_aside.min(self.options.segment_bytes.saturating_sub(PAGE_BYTES));
-        let rolled = self.roll_for(set_aside);
+        match self.roll_for(set_aside) {
+            Err(AppendError::OutOfSpace) => self.roll_into_the_rest(set_aside),
+            rolled => rolled,
+        }
+    }
+
+    /// Starts a new segment in the space that the current one has set aside, which would go back with the roll,
+    /// if that is enough.
+    fn roll_into_the_rest(&mut self, set_aside: u64) -> Result<(), AppendError> {
         let allocated = self.current.file.allocated;
         let rest = allocated.saturating_sub(PAGE_BYTES + set_aside);
-        if !matches!(rolled, Err(AppendError::OutOfSpace)) || rest < self.current.end.offset {
-            return rolled;
+        if rest < self.current.end.offset {
+            return Err(AppendError::OutOfSpace);
         }
-        // What is set aside here would go back with the roll, and is enough.
         let cut = self.current.file.cut_to(rest);
         self.latched(cut)?;
         let rolled = self.roll_for(set_aside);
